@@ -1,0 +1,24 @@
+"""nnU-Net training over the Model Context Protocol.
+
+This folder gives the project its import name. The code is in `server/`, `tools/`, `schemas/`,
+`runs/` and `worker/` at the top of the repository: the wheel installs them in here, and in a
+checkout the links beside this file lead to them.
+
+Nothing is imported before it is asked for: every process that nnU-Net spawns imports this file.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .tools.blocking import nnunet_training as nnunet_training
+
+__all__ = ["nnunet_training"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "nnunet_training":
+        from .tools.blocking import nnunet_training
+
+        return nnunet_training
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

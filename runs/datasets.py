@@ -1,0 +1,154 @@
+"""Where nnU-Net keeps a dataset's files. The one place that knows its folder layout.
+
+Sources: nnunetv2 2.8.1, nnUNetTrainer.py:132 (results), plan_and_preprocess_api.py and
+nnunet_dataset.py (preprocessed data).
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..schemas.runs import Folders, Outcome, RunRecord, StageSpec
+from .errors import NotFound, Refused
+from .files import read_json, read_model
+
+DEFAULT_TRAINER = "nnUNetTrainer"
+DEFAULT_PLANS = "nnUNetPlans"
+CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """All folders and files of one dataset."""
+
+    folders: Folders
+    name: str
+
+    @property
+    def raw(self) -> Path:
+        return Path(self.folders.raw) / self.name
+
+    @property
+    def preprocessed(self) -> Path:
+        return Path(self.folders.preprocessed) / self.name
+
+    @property
+    def results(self) -> Path:
+        return Path(self.folders.results) / self.name
+
+    @property
+    def fingerprint_file(self) -> Path:
+        return self.preprocessed / "dataset_fingerprint.json"
+
+    @property
+    def splits_file(self) -> Path:
+        return self.preprocessed / "splits_final.json"
+
+    @property
+    def ground_truth(self) -> Path:
+        return self.preprocessed / "gt_segmentations"
+
+    def plans_file(self, plans: str) -> Path:
+        return self.preprocessed / f"{plans}.json"
+
+    def plans(self, plans: str) -> dict[str, Any] | None:
+        """The plans as nnU-Net wrote them, or None."""
+        found = read_json(self.plans_file(plans))
+        return found if isinstance(found, dict) else None
+
+    def model(self, trainer: str, plans: str, configuration: str) -> Path:
+        return self.results / f"{trainer}__{plans}__{configuration}"
+
+    def fold(self, trainer: str, plans: str, configuration: str, fold: str) -> Path:
+        """The fold folder; `fold` is "0"-"4" or nnU-Net's "all"."""
+        return self.model(trainer, plans, configuration) / f"fold_{fold}"
+
+    def fold_of(self, record: RunRecord, spec: StageSpec) -> Path:
+        """The fold folder that a stage of a run writes."""
+        return self.fold(record.trainer, record.plans_identifier, spec.configuration, str(spec.fold))
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """The files in a fold folder."""
+
+    path: Path
+
+    @property
+    def final(self) -> Path:
+        return self.path / "checkpoint_final.pth"
+
+    @property
+    def latest(self) -> Path:
+        return self.path / "checkpoint_latest.pth"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoint_best.pth"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "validation" / "summary.json"
+
+    @property
+    def outcome_file(self) -> Path:
+        """Our own note in the fold folder, so that later runs can reuse the fold with all its numbers."""
+        return self.path / "nnunet_mcp.json"
+
+    def finished(self) -> bool:
+        """Trained and validated: nnU-Net writes summary.json last."""
+        return self.final.is_file() and self.summary.is_file()
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints, newest first: a resume takes the first that can be read.
+
+        nnU-Net itself prefers checkpoint_final even where a newer training left a later one
+        (nnunetv2 2.8.1, run_training.py:69-74).
+        """
+        found = [path for path in (self.final, self.latest, self.best) if path.is_file()]
+        return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def outcome(self) -> Outcome | None:
+        return read_model(self.outcome_file, Outcome)
+
+
+def dataset_folders(folders: Folders, dataset_id: int) -> list[str]:
+    """Names of the folders that hold this id, in raw or preprocessed."""
+    pattern = re.compile(rf"Dataset{dataset_id:03d}(?:_.*)?")
+    names = {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
+    return sorted(name for name in names if pattern.fullmatch(name))
+
+
+def all_dataset_names(folders: Folders) -> list[str]:
+    """Every dataset folder in raw or preprocessed, sorted."""
+    pattern = re.compile(r"Dataset\d{3}(?:_.*)?")
+    names = {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
+    return sorted(name for name in names if pattern.fullmatch(name))
+
+
+def _subfolders(root: Path) -> Iterable[str]:
+    return [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
+
+
+def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
+    """The one dataset of that id.
+
+    Raises:
+        NotFound: no folder has the id; the message says which exist and where it looked.
+        Refused: several folders have it; nnU-Net cannot tell them apart either.
+    """
+    names = dataset_folders(folders, dataset_id)
+    if not names:
+        known = ", ".join(all_dataset_names(folders)) or "none"
+        raise NotFound(
+            f"There is no dataset {dataset_id:03d} in {folders.raw}. Datasets there: {known}. Import one with "
+            "nnunet_prepare_dataset, or use one of these ids."
+        )
+    if len(names) > 1:
+        raise Refused(
+            f"Dataset id {dataset_id:03d} is ambiguous: {', '.join(names)} in {folders.raw} and "
+            f"{folders.preprocessed}. Rename or remove all but one."
+        )
+    return DatasetFiles(folders, names[0])

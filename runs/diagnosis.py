@@ -1,0 +1,256 @@
+"""Why did a stage die? A catalogue of nnU-Net's real deaths, matched against the end of the stage's log.
+
+The last error line is usually a consequence: when nnU-Net's main process ends for any reason, a helper
+thread prints "One or more background workers are no longer alive". So causes are listed in the order in
+which they are to be believed, and that line comes last.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..schemas.runs import Failure
+
+LOG_WINDOW = 256 * 1024
+EVIDENCE_CHARACTERS = 400
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A text that proves a cause. Named groups of the pattern can be used in cause and remedy."""
+
+    name: str
+    pattern: str
+    cause: str
+    remedy: str
+
+
+SIGNATURES = (
+    Signature(
+        "disk full",
+        r"\[Errno 28\]|No space left on device|Disk quota exceeded",
+        "the disk is full",
+        "Free space in the nnU-Net folders (nnunet_system shows them), then continue_training=true.",
+    ),
+    Signature(
+        "read-only disk",
+        r"\[Errno 30\]|Read-only file system",
+        "a folder the run writes to is read-only",
+        "Make the nnU-Net folders writable, then start the request again.",
+    ),
+    Signature(
+        "cuda out of memory",
+        r"CUDA out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
+        "the GPU ran out of memory",
+        "Free the GPU of other processes, use a smaller preset (nnUNetPlans or nnUNetResEncUNetMPlans), or "
+        "configuration='2d'; then continue_training=true.",
+    ),
+    Signature(
+        "unexpected labels",
+        r"Unexpected labels found in file (?P<file>\S+)\s+Expected: (?P<expected>.+?)\s+Found: (?P<found>[^\n]+)",
+        "the label file {file} has values {found}; dataset.json declares {expected}",
+        "Correct the label file, or declare the missing values in dataset.json (consecutive, from 0).",
+    ),
+    Signature(
+        "shape mismatch",
+        r"Error: Shape mismatch between segmentation and corresponding images\.[\s\S]*?"
+        r"Shape images: (?P<image>[^\n]+)[\s\S]*?Shape seg: (?P<label>[^\n]+)[\s\S]*?"
+        r"Seg file: (?P<file>[^\n]+)",
+        "image and label of {file} have different shapes ({image} and {label})",
+        "Resample or re-export the label so that it has its image's grid.",
+    ),
+    Signature(
+        "shape mismatch (text)",
+        r"Error: (?P<what>Shape|Spacing) mismatch between segmentation and corresponding images\.(?P<rest>[^\n]*)",
+        "the {what} of an image and its label differ:{rest}",
+        "Resample or re-export the label so that it has its image's grid.",
+    ),
+    Signature(
+        "labels not consecutive",
+        r"Labels must be in consecutive order[^\n]*",
+        "the labels in dataset.json are not consecutive",
+        "Number the labels 0, 1, 2, … without gaps, in dataset.json and in the label files.",
+    ),
+    Signature(
+        "missing labels",
+        r"not all training cases have a label file in labelsTr[^\n]*Missing: (?P<missing>[^\n]+)",
+        "label files are missing: {missing}",
+        "Add the label files to labelsTr, or remove the images without labels.",
+    ),
+    Signature(
+        "unreadable image",
+        r"""(?:ImageFileReader_Execute|Unable to determine ImageIO reader for)[\s\S]{0,400}?"(?P<file>[^"\n]+)\"""",
+        "the image {file} cannot be read",
+        "Export the file again; it is truncated or not of the format its name says.",
+    ),
+    Signature(
+        "nifti unreadable",
+        r"(?:ITK ERROR|sitk::ERROR)[^\n]*",
+        "an image cannot be read",
+        "Export the file that the evidence names again; it is truncated or of another format.",
+    ),
+    Signature(
+        "index out of bounds",
+        r"index \d+ is out of bounds for dimension 1 with size \d+|device-side assert triggered|ScatterGatherKernel",
+        "a label value lies outside what dataset.json declares",
+        "Run again with verify_dataset_integrity=true: it names the label file.",
+    ),
+    Signature(
+        "labels changed",
+        r"KeyError: \(-1, [^\n]*\)",
+        "the labels were changed after preprocessing",
+        "Preprocess again: call nnunet_training without no_preprocessing.",
+    ),
+    Signature(
+        "missing lowres prediction",
+        r"(?P<file>\S*predicted_next_stage/\S+?\.b2nd)",
+        "the cascade lacks a 3d_lowres prediction: {file}",
+        "Train all five folds of 3d_lowres with the same trainer and plans (fold='all'), then the cascade.",
+    ),
+    Signature(
+        "configuration not planned",
+        r"Requested configuration (?P<wanted>\S+) not found in plans\. Available configurations: (?P<known>\[[^\]]*\])",
+        "the plans have no configuration {wanted}; they have {known}",
+        "Choose one of these. nnU-Net plans 3d_lowres and the cascade only for large images.",
+    ),
+    Signature(
+        "truncated checkpoint",
+        r"PytorchStreamReader failed|EOFError: Ran out of input|failed finding central directory",
+        "a checkpoint file is damaged (its saving was cut off)",
+        "Rename the damaged checkpoint; continue_training=true then takes the one before it.",
+    ),
+    Signature(
+        "torchvision mismatch",
+        r"operator torchvision::nms does not exist|No module named 'torchvision'",
+        "torch and torchvision do not fit together, so nnU-Net cannot load other trainers than its default",
+        "Install the torchvision release that belongs to the installed torch.",
+    ),
+    Signature(
+        "no gpu",
+        r"Torch not compiled with CUDA enabled|Found no NVIDIA driver|Cannot access accelerator device|"
+        r"not linked with support for mps",
+        "the requested device is not available to PyTorch here",
+        "Use device='cpu', or install the PyTorch build for this machine's GPU.",
+    ),
+    Signature(
+        "nnU-Net missing",
+        r"ModuleNotFoundError: No module named '(?P<module>nnunetv2|torch|nnunet_mcp)'",
+        "the worker's Python has no package {module}",
+        "Install nnunet-mcp with its dependencies there, or set NNUNET_MCP_WORKER_PYTHON to a Python that has it.",
+    ),
+    Signature(
+        "compile failed",
+        r"BackendCompilerFailed|Cannot find a working triton installation|Triton Error",
+        "torch.compile failed",
+        "Set the environment variable nnUNet_compile=f for the server and start again.",
+    ),
+    Signature(
+        "nccl",
+        r"Watchdog caught collective operation timeout|ProcessGroupNCCL",
+        "one of the GPUs' processes died or fell behind",
+        "Look for the first error in the log; training folds on single GPUs (num_gpus=1) avoids it.",
+    ),
+    Signature(
+        "too few cases",
+        r"Cannot have number of splits n_splits=5 greater than the number of samples[^\n]*",
+        "there are fewer than five training cases, so there are no five folds",
+        "Use fold='full' (one model on every case), or put a splits_final.json into the raw dataset folder.",
+    ),
+    Signature(
+        "shared memory",
+        r"unable to (?:open|write to) shared memory|Bus error|No space left on device: '/dev/shm",
+        "shared memory (/dev/shm) is too small",
+        "Start the container with a larger --shm-size or --ipc=host, or set nnUNet_n_proc_DA=1.",
+    ),
+    Signature(
+        "host memory",
+        r"MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate memory",
+        "the machine ran out of memory",
+        "Close other programs, or lower nnUNet_def_n_proc and nnUNet_n_proc_DA; then continue_training=true.",
+    ),
+    Signature(
+        "worker exception",
+        r"Exception in background worker \d+:\s*\n+\s*(?P<text>[^\n]+)",
+        "a data-loading process failed: {text}",
+        "Correct what the text names. If a preprocessed file is missing, preprocess again.",
+    ),
+    Signature(
+        "preprocessing worker gone",
+        r"Some background worker is 6 feet under",
+        "a preprocessing process was killed, nearly always because memory ran out",
+        "Set nnUNet_def_n_proc=1 for the server, or free memory; then start again.",
+    ),
+    Signature(
+        "workers gone",
+        r"background workers are no longer alive|Segmentation export worker died|Background workers died",
+        "a helper process was killed, nearly always because memory (or /dev/shm) ran out",
+        "Lower nnUNet_n_proc_DA and nnUNet_def_n_proc, or free memory; then continue_training=true.",
+    ),
+)
+
+
+def diagnose(log: Path, *, code: int, stalled_s: float | None = None) -> Failure:
+    """Name the cause of a stage's death from its exit code and the end of its log."""
+    text = read_end(log, LOG_WINDOW)
+    if stalled_s is not None:
+        return _stalled(text, stalled_s)
+    for signature in SIGNATURES:
+        if match := re.search(signature.pattern, text):
+            return _from_match(signature, match)
+    return _killed(code, text) if code < 0 else _unknown(code, text)
+
+
+def read_end(path: Path, size: int) -> str:
+    """The last `size` bytes of a text file as text; empty where there is none."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - size))
+            return stream.read().decode("utf-8", errors="replace").replace("\r", "\n")
+    except OSError:
+        return ""
+
+
+def _from_match(signature: Signature, match: "re.Match[str]") -> Failure:
+    values = {name: _short(value.strip()) for name, value in match.groupdict(default="").items()}
+    return Failure(
+        cause=signature.cause.format(**values),
+        evidence=_short(" ".join(match[0].split())),
+        remedy=signature.remedy.format(**values),
+    )
+
+
+def _killed(code: int, text: str) -> Failure:
+    memory = " (the kernel kills with signal 9 when memory runs out)" if code == -9 else ""
+    return Failure(
+        cause=f"the process was killed by signal {-code}{memory}",
+        evidence=last_words(text),
+        remedy="Call nnunet_training with the same arguments and continue_training=true to go on.",
+    )
+
+
+def _stalled(text: str, seconds: float) -> Failure:
+    return Failure(
+        cause=f"the stage did nothing for {seconds:.0f} s: no progress, no output, no CPU time",
+        evidence=last_words(text),
+        remedy="A helper process was probably killed for lack of memory. Lower nnUNet_def_n_proc, then start the "
+        "request again with continue_training=true.",
+    )
+
+
+def _unknown(code: int, text: str) -> Failure:
+    return Failure(
+        cause=f"unknown: the process ended with exit code {code} and left no result",
+        evidence=last_words(text),
+        remedy="Read the log with nnunet_logs(mode='tail').",
+    )
+
+
+def last_words(text: str) -> str:
+    """The last lines that say something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _short(" | ".join(lines[-3:])) or "the log is empty"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= EVIDENCE_CHARACTERS else f"{text[: EVIDENCE_CHARACTERS - 1]}…"

@@ -1,0 +1,151 @@
+"""Where everything of a run lies. Nobody else joins these names.
+
+<state dir>/
+    locks/<name>.lock           held by flock, so a dead holder's lock frees itself
+    runs/<run_id>/
+        run.json                once, before anything starts
+        engine.json             by the supervisor, its first act
+        heartbeat               touched by the supervisor
+        supervisor.log          the supervisor's own output
+        cancel.json             by whoever asks to cancel
+        result.json             by the supervisor, at the end
+        stages/<stage>/
+            state.json          by the supervisor
+            progress.json       by the worker, at most once a second
+            epochs.jsonl        by the worker, one line per epoch
+            outcome.json        by the worker, its last act
+            log.txt             stdout and stderr of the worker
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..schemas.runs import (
+    CancelRecord,
+    EngineRecord,
+    Epoch,
+    Outcome,
+    Progress,
+    RunRecord,
+    StageState,
+)
+from .files import read_last_line, read_lines, read_model
+
+
+@dataclass(frozen=True)
+class StageDir:
+    """The files of one stage."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def progress_file(self) -> Path:
+        return self.path / "progress.json"
+
+    @property
+    def epochs_file(self) -> Path:
+        return self.path / "epochs.jsonl"
+
+    @property
+    def outcome_file(self) -> Path:
+        return self.path / "outcome.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.txt"
+
+    def state(self) -> StageState | None:
+        return read_model(self.state_file, StageState)
+
+    def progress(self) -> Progress | None:
+        return read_model(self.progress_file, Progress)
+
+    def outcome(self) -> Outcome | None:
+        return read_model(self.outcome_file, Outcome)
+
+    def last_epoch(self) -> Epoch | None:
+        return read_last_line(self.epochs_file, Epoch)
+
+    def epochs(self) -> list[Epoch]:
+        """The whole history in order; of an epoch trained twice the last line counts."""
+        by_number = {line.epoch: line for line in read_lines(self.epochs_file, Epoch)}
+        return [by_number[number] for number in sorted(by_number)]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def engine_file(self) -> Path:
+        return self.path / "engine.json"
+
+    @property
+    def heartbeat_file(self) -> Path:
+        return self.path / "heartbeat"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.path / "supervisor.log"
+
+    @property
+    def cancel_file(self) -> Path:
+        return self.path / "cancel.json"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    def stage(self, name: str) -> StageDir:
+        return StageDir(self.path / "stages" / name)
+
+    def record(self) -> RunRecord | None:
+        return read_model(self.run_file, RunRecord)
+
+    def engine(self) -> EngineRecord | None:
+        return read_model(self.engine_file, EngineRecord)
+
+    def cancel(self) -> CancelRecord | None:
+        return read_model(self.cancel_file, CancelRecord)
+
+
+@dataclass(frozen=True)
+class StateDir:
+    """The project's own folder beside the models."""
+
+    path: Path
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def locks_dir(self) -> Path:
+        return self.path / "locks"
+
+    def run(self, run_id: str) -> RunDir:
+        return RunDir(self.runs_dir / run_id)
+
+    def run_ids(self) -> Iterator[str]:
+        """Every run that has been recorded, in no order."""
+        if self.runs_dir.is_dir():
+            yield from (entry.name for entry in self.runs_dir.iterdir() if not entry.name.startswith("."))

@@ -1,0 +1,150 @@
+"""Is what lies in nnUNet_preprocessed complete, and made from the raw data as they are now?
+
+The worker leaves a note beside the data that names the raw files by size and time; the server compares
+without opening an image.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from .datasets import DatasetFiles
+from .files import read_json, read_model
+
+CASCADE = "3d_cascade_fullres"
+LOWRES = "3d_lowres"
+FULLRES = "3d_fullres"
+
+
+class DatasetNote(BaseModel):
+    """nnunet_mcp.json in the preprocessed dataset folder."""
+
+    raw_identity: str
+    verified: bool = False
+    own_splits: str = ""  # hash of a splits_final.json that we made, so that a user's own is never replaced
+
+
+class DataNote(BaseModel):
+    """nnunet_mcp.json in a folder of preprocessed cases."""
+
+    raw_identity: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a configuration can be trained right away, and if not, why not."""
+
+    ready: bool
+    reason: str
+
+
+def note_file(folder: Path) -> Path:
+    """Our note in a folder of nnU-Net's."""
+    return folder / "nnunet_mcp.json"
+
+
+def raw_identity(files: DatasetFiles) -> str:
+    """A digest of names, sizes and times of the raw training files, and of dataset.json's content."""
+    digest = hashlib.sha256()
+    for folder in ("imagesTr", "labelsTr"):
+        for path in sorted((files.raw / folder).glob("*")):
+            stat = path.stat()
+            digest.update(f"{folder}/{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    digest.update((files.raw / "dataset.json").read_bytes())
+    return digest.hexdigest()
+
+
+def raw_cases(files: DatasetFiles) -> list[str]:
+    """The training cases in nnUNet_raw, sorted."""
+    content = read_json(files.raw / "dataset.json") or {}
+    if isinstance(content.get("dataset"), dict):
+        return sorted(content["dataset"])
+    ending = str(content.get("file_ending", ".nii.gz"))
+    names = (path.name.removesuffix(ending) for path in (files.raw / "imagesTr").glob(f"*{ending}"))
+    return sorted({name[:-5] for name in names if name[-5:-4] == "_" and name[-4:].isdigit()})
+
+
+def planned(plans: dict[str, Any], configuration: str) -> dict[str, Any] | None:
+    """A configuration of the plans with what it inherits, or None.
+
+    Source: nnunetv2 2.8.1, utilities/plans_handling/plans_handler.py (inherits_from).
+    """
+    own = plans.get("configurations", {}).get(configuration)
+    if own is None:
+        return None
+    parent = planned(plans, own["inherits_from"]) if "inherits_from" in own else None
+    return {**(parent or {}), **own}
+
+
+def data_folder(files: DatasetFiles, plans: dict[str, Any], configuration: str) -> Path:
+    """Where the preprocessed cases of a configuration lie.
+
+    Raises:
+        KeyError: the plans have no such configuration.
+    """
+    found = planned(plans, configuration)
+    if found is None:
+        raise KeyError(configuration)
+    return files.preprocessed / str(found["data_identifier"])
+
+
+def preprocessed_cases(folder: Path) -> list[str]:
+    """Cases that are there completely: nnU-Net writes the .pkl of a case last."""
+    return sorted(path.stem for path in folder.glob("*.pkl"))
+
+
+def readiness(files: DatasetFiles, plans_identifier: str, configuration: str) -> Readiness:
+    """Whether the configuration is preprocessed from the raw data as they are now."""
+    plans = files.plans(plans_identifier)
+    if plans is None:
+        return Readiness(False, f"there are no plans {plans_identifier}")
+    if planned(plans, configuration) is None:
+        known = ", ".join(plans.get("configurations", {}))
+        return Readiness(False, f"the plans {plans_identifier} have no {configuration}; they have {known}")
+    folder = data_folder(files, plans, configuration)
+    cases = preprocessed_cases(folder)
+    if not cases:
+        return Readiness(False, f"{configuration} is not preprocessed")
+    if not files.raw.is_dir():
+        return Readiness(True, f"{len(cases)} cases are preprocessed; the raw data are not there to compare")
+    return _compare(files, folder, cases)
+
+
+def planned_by_hand(files: DatasetFiles, plans_identifier: str) -> bool:
+    """Whether somebody fingerprinted and planned the raw data as they are now, without this project."""
+    made = (files.fingerprint_file, files.plans_file(plans_identifier))
+    if not all(path.is_file() for path in made):
+        return False
+    raw = [
+        *(files.raw / "imagesTr").glob("*"),
+        *(files.raw / "labelsTr").glob("*"),
+        files.raw / "dataset.json",
+    ]
+    return max(path.stat().st_mtime for path in raw) <= min(path.stat().st_mtime for path in made)
+
+
+def _compare(files: DatasetFiles, folder: Path, cases: list[str]) -> Readiness:
+    wanted = raw_cases(files)
+    if missing := sorted(set(wanted) - set(cases)):
+        return Readiness(False, f"{len(missing)} cases are not preprocessed, for example {missing[0]}")
+    labelled = {path.name.split(".")[0] for path in files.ground_truth.glob("*")}
+    if not {case.split(".")[0] for case in wanted} <= labelled:
+        return Readiness(False, "preprocessing was interrupted before the labels were copied")
+    note = read_model(note_file(folder), DataNote)
+    if note is not None:
+        unchanged = note.raw_identity == raw_identity(files)
+        return Readiness(unchanged, "unchanged" if unchanged else "the raw data have changed since")
+    newest = max(path.stat().st_mtime for path in (files.raw / "labelsTr").glob("*"))
+    older = newest <= max(path.stat().st_mtime for path in folder.glob("*.pkl"))
+    return Readiness(older, "preprocessed by hand" if older else "the raw data are newer")
+
+
+def data_needed_by(configuration: str) -> list[str]:
+    """The configurations whose data a training of `configuration` reads.
+
+    The validation of 3d_lowres writes the cascade's input on the grid of 3d_fullres, so it needs both.
+    """
+    return [LOWRES, FULLRES] if configuration in (LOWRES, CASCADE) else [configuration]

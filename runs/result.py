@@ -1,0 +1,88 @@
+"""The result of a run, put together from what its stages measured."""
+
+import math
+import statistics
+from collections.abc import Iterable
+
+from ..schemas.results import FoldResult, Result
+from ..schemas.runs import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
+from .datasets import DatasetFiles, FoldFiles
+from .layout import RunDir
+from .look import verdict
+from .summary import fold_outcome
+
+WORST_CASES = 5
+
+
+def compose_result(run: RunDir, record: RunRecord) -> Result:
+    """What the user's documentation promises, plus folds, classes, worst cases and notes."""
+    judged = verdict(run, record)
+    wanted = str(record.request.get("fold", ""))
+    folds = [_fold_result(run, record, spec) for spec in _model_stages(record)]
+    summary = stage_outcome(run, record, record.stages[-1])
+    complete = judged.status == "success"
+    outcome = summary if summary is not None and complete else None
+    return Result(
+        run_id=record.run_id,
+        status=judged.status,
+        model_path=outcome.model_path if outcome else None,
+        dataset_id=int(record.request["dataset_id"]),
+        dataset_name=record.dataset_name,
+        configuration=str(record.request["configuration"]),
+        fold=wanted,
+        metrics=outcome.metrics if outcome and outcome.metrics else Metrics(dice=None, iou=None, validation_loss=None),
+        per_class=outcome.per_class if outcome else (),
+        folds=tuple(folds),
+        dice_mean_sd=_mean_sd(folds) if complete and len(folds) > 1 else None,
+        worst_cases=worst(outcome.cases) if outcome else (),
+        complete=complete,
+        failure=judged.failure,
+        notes=(*record.notes, *(outcome.notes if outcome else ())),
+    )
+
+
+def _model_stages(record: RunRecord) -> list[StageSpec]:
+    """The stages that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
+    wanted = record.request["configuration"]
+    return [s for s in record.stages if s.kind in ("train", "validate") and s.configuration == wanted]
+
+
+def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:
+    """What the stage's worker wrote last; for a reused fold, what an earlier run left in its folder."""
+    if not spec.reused or spec.fold is None:
+        return run.stage(spec.name).outcome()
+    files = DatasetFiles(record.folders, record.dataset_name)
+    return fold_outcome(FoldFiles(files.fold_of(record, spec)))
+
+
+def _fold_result(run: RunDir, record: RunRecord, spec: StageSpec) -> FoldResult:
+    outcome = stage_outcome(run, record, spec)
+    metrics = outcome.metrics if outcome and outcome.ok else None
+    return FoldResult(
+        fold="full" if spec.fold == "all" else str(spec.fold),
+        dice=metrics.dice if metrics else None,
+        iou=metrics.iou if metrics else None,
+        validation_loss=metrics.validation_loss if metrics else None,
+        cases=len(outcome.cases) if outcome else 0,
+        model_path=outcome.model_path if outcome else None,
+        reused=spec.reused,
+    )
+
+
+def _mean_sd(folds: list[FoldResult]) -> str | None:
+    values = [fold.dice for fold in folds if fold.dice is not None]
+    if len(values) != len(folds):
+        return None
+    return f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
+
+
+def worst(cases: Iterable[CaseMetrics]) -> tuple[CaseMetrics, ...]:
+    """The cases with the lowest Dice, lowest first."""
+    measured = [case for case in cases if case.dice is not None]
+    return tuple(sorted(measured, key=lambda case: case.dice or 0.0)[:WORST_CASES])
+
+
+def nan_mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the numbers among the values, as numpy.nanmean; null where there is none."""
+    numbers = [value for value in values if value is not None and not math.isnan(value)]
+    return statistics.fmean(numbers) if numbers else None

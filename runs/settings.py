@@ -1,0 +1,96 @@
+"""Settings: every environment variable the project reads, with its default."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ..schemas.runs import Folders
+
+
+class Settings(BaseSettings):
+    """Read once from the environment; folders are absolute."""
+
+    model_config = SettingsConfigDict(env_prefix="NNUNET_MCP_", populate_by_name=True, frozen=True)
+
+    data: Path = Field(
+        default=Path("~/nnunet"), description="Base folder for the three nnU-Net folders that are not set."
+    )
+    raw: Path | None = Field(
+        default=None,
+        validation_alias="nnUNet_raw",
+        description="Raw datasets. Default: nnUNet_raw in the base folder.",
+    )
+    preprocessed: Path | None = Field(
+        default=None,
+        validation_alias="nnUNet_preprocessed",
+        description="Preprocessed data. Default: nnUNet_preprocessed in the base folder.",
+    )
+    results: Path | None = Field(
+        default=None,
+        validation_alias="nnUNet_results",
+        description="Trained models. Default: nnUNet_results in the base folder.",
+    )
+    home: Path | None = Field(
+        default=None, description="State folder (runs, locks). Default: .nnunet_mcp in nnUNet_results."
+    )
+    allowed_dirs: str = Field(
+        default="",
+        description="More folders that tools may read from, separated by the system's path separator.",
+    )
+    worker_python: str | None = Field(default=None, description="Python that runs nnU-Net. Default: the server's own.")
+    gpus: int | None = Field(default=None, ge=0, description="Number of GPUs to use. Default: what nvidia-smi lists.")
+    grace_s: float = Field(
+        default=60, ge=0, description="Seconds a cancelled training may take to finish its epoch and save."
+    )
+    stall_timeout_s: float = Field(
+        default=900,
+        gt=0,
+        description="Seconds without any progress, output or CPU time after which a stage ends.",
+    )
+    checkpoint_every_s: float = Field(
+        default=600, ge=0, description="Seconds of training after which checkpoint_latest is saved again."
+    )
+    repeat_window_s: float = Field(
+        default=60, ge=0, description="An identical request within this time returns the run it started."
+    )
+
+    @field_validator("raw", "preprocessed", "results", "home", "worker_python", "gpus", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    def folder(self, which: str) -> Path:
+        """The absolute path of "raw", "preprocessed" or "results"."""
+        own: Path | None = getattr(self, which)
+        return absolute(own) if own else absolute(self.data) / f"nnUNet_{which}"
+
+    @property
+    def folders(self) -> Folders:
+        """The three nnU-Net folders."""
+        names = ("raw", "preprocessed", "results")
+        return Folders(**{name: str(self.folder(name)) for name in names})
+
+    @property
+    def state_dir(self) -> Path:
+        """Where runs and locks live."""
+        return absolute(self.home) if self.home else self.folder("results") / ".nnunet_mcp"
+
+    @property
+    def allowed_roots(self) -> list[Path]:
+        """Folders that tools may read: the three nnU-Net folders and `allowed_dirs`."""
+        extra = [absolute(Path(part)) for part in self.allowed_dirs.split(os.pathsep) if part.strip()]
+        return [self.folder("raw"), self.folder("preprocessed"), self.folder("results"), *extra]
+
+    def create_folders(self) -> None:
+        """Make the nnU-Net folders and the state folder where they are missing."""
+        for which in ("raw", "preprocessed", "results"):
+            self.folder(which).mkdir(parents=True, exist_ok=True)
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+
+
+def absolute(path: Path) -> Path:
+    """Expand ~ and make absolute without following links."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links

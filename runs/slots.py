@@ -1,0 +1,166 @@
+"""Slots: one per GPU, one for training on the CPU and one for preprocessing, shared by all runs and
+servers of this host.
+
+A slot is a lock that the supervisor takes and the worker inherits, so it is free again exactly when
+nothing of the stage is left. Who waits longest goes first: a waiting stage holds a ticket, a lock too,
+named so that tickets sort by age.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..schemas.runs import StageKind
+from .layout import StateDir
+from .locks import Lock
+
+SlotKind = Literal["gpu", "cpu", "preprocess"]
+
+
+@dataclass
+class Grant:
+    """Slots that a stage holds."""
+
+    locks: list[Lock]
+    devices: list[str]
+
+    def file_descriptors(self) -> list[int]:
+        return [lock.fileno() for lock in self.locks]
+
+    def release(self) -> None:
+        """Give the slots back on this process's side."""
+        for lock in self.locks:
+            lock.release()
+
+
+@dataclass
+class SlotQueue:
+    """The slots of one kind as one waiting stage sees them."""
+
+    state: StateDir
+    kind: SlotKind
+    count: int
+    run_id: str
+    created_at: float
+    stage: str
+    _ticket: Lock | None = field(default=None, init=False)
+
+    def try_acquire(self, wanted: int) -> Grant | str:
+        """Take `wanted` slots, or say what is being waited for."""
+        if self._ticket is None:
+            self._take_ticket()
+        if older := self._older_ticket():
+            return f"waits behind {older} for a {self.kind} slot"
+        found = self._free_slots(wanted)
+        if isinstance(found, str):
+            return found
+        self._drop_ticket()
+        return Grant(found, [_device(lock) for lock in found])
+
+    def withdraw(self) -> None:
+        """Wait no longer."""
+        self._drop_ticket()
+
+    def _free_slots(self, wanted: int) -> list[Lock] | str:
+        taken: list[Lock] = []
+        reasons: list[str] = []
+        for index in range(self.count):
+            if len(taken) == wanted:
+                break
+            lock = Lock(_slot_path(self.state, self.kind, index))
+            if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
+                reasons.append(f"{self.kind} slot {index} is held by {_who(lock)}")
+            elif self.kind == "gpu" and (foreign := foreign_gpu_processes(index)):
+                lock.release()
+                reasons.append(f"GPU {index} is used by other processes ({foreign})")
+            else:
+                taken.append(lock)
+        if len(taken) == wanted:
+            return taken
+        for lock in taken:
+            lock.release()
+        return "waits for a slot: " + "; ".join(reasons)
+
+    @property
+    def _queue_dir(self) -> Path:
+        return self.state.locks_dir / f"queue-{self.kind}"
+
+    def _take_ticket(self) -> None:
+        name = f"{self.created_at:017.6f}-{self.run_id}-{self.stage}"
+        self._ticket = Lock(self._queue_dir / name)
+        self._ticket.try_acquire({"run_id": self.run_id, "stage": self.stage})
+
+    def _drop_ticket(self) -> None:
+        if self._ticket is not None:
+            self._ticket.path.unlink(missing_ok=True)
+            self._ticket.release()
+            self._ticket = None
+
+    def _older_ticket(self) -> str | None:
+        """The run that is next in line before this one; tickets of dead waiters are removed."""
+        assert self._ticket is not None
+        for path in sorted(self._queue_dir.iterdir()):
+            if path.name >= self._ticket.path.name:
+                return None
+            other = Lock(path)
+            if other.try_acquire():
+                path.unlink(missing_ok=True)
+                other.release()
+            else:
+                return str(other.holder().get("run_id", "another run"))
+        return None
+
+
+def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
+    """Which slots a stage takes; None for one that needs no more than a moment."""
+    if stage_kind in ("train", "validate"):
+        return "gpu" if device == "cuda" else "cpu"
+    return "preprocess" if stage_kind == "preprocess" else None
+
+
+def slot_count(kind: SlotKind, gpus: int | None) -> int:
+    """How many slots of a kind this host has; `gpus` overrides what nvidia-smi lists."""
+    if kind != "gpu":
+        return 1
+    return gpu_count() if gpus is None else gpus
+
+
+def _slot_path(state: StateDir, kind: str, index: int) -> Path:
+    return state.locks_dir / f"slot-{kind}-{index}.lock"
+
+
+def _device(lock: Lock) -> str:
+    return lock.path.stem.rsplit("-", 1)[1]
+
+
+def _who(lock: Lock) -> str:
+    holder = lock.holder()
+    return f"run {holder['run_id']} ({holder.get('stage', '?')})" if "run_id" in holder else "another process"
+
+
+def gpu_count() -> int:
+    """How many GPUs nvidia-smi lists; 0 without a driver."""
+    listing = _nvidia_smi("--query-gpu=index")
+    return len(listing.split()) if listing else 0
+
+
+def foreign_gpu_processes(index: int) -> str:
+    """Compute processes on a GPU that no run of ours holds, as "pid 1, pid 2"; empty if none."""
+    listing = _nvidia_smi("--query-compute-apps=pid", f"--id={index}")
+    return ", ".join(f"pid {pid}" for pid in listing.split())
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    command = [program, *arguments, "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

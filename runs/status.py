@@ -1,0 +1,120 @@
+"""The status of runs and stages, derived from their files and from liveness, never stored.
+
+`derive_status` is pure: the same evidence gives the same answer to every server that looks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..schemas.runs import Failure, Liveness, Outcome, RunRecord, StageState, Status
+
+# A supervisor needs about half a second to write engine.json; a loaded machine may need much longer.
+START_ALLOWANCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class StageEvidence:
+    """What is known of one stage."""
+
+    state: StageState | None = None
+    outcome: Outcome | None = None
+    liveness: Liveness = "dead"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a run. `heartbeat_fresh` counts only where liveness is "unknown"."""
+
+    record: RunRecord
+    age_s: float
+    supervisor: Liveness | None = None
+    heartbeat_fresh: bool = False
+    cancel_requested: bool = False
+    stages: Mapping[str, StageEvidence] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The derived truth about a run and each of its stages."""
+
+    status: Status
+    stages: Mapping[str, Status]
+    reason: str = ""
+    failure: Failure | None = None
+
+
+def derive_status(evidence: Evidence) -> Verdict:
+    """Say what the evidence proves, and where it proves nothing, never more than `interrupted`."""
+    stages = {spec.name: _stage_status(spec.name, spec.reused, evidence) for spec in evidence.record.stages}
+    values = list(stages.values())
+    failure = next((f for name, s in stages.items() if s != "success" and (f := _failure(name, evidence))), None)
+    if values and all(value == "success" for value in values):
+        return Verdict("success", stages)
+    if _attended(evidence) or "running" in values:
+        waiting = "running" not in values
+        return Verdict("queued" if waiting else "running", stages, _waits_for(evidence) if waiting else "", failure)
+    stages = {name: _at_rest(status, evidence) for name, status in stages.items()}
+    if "error" in values:
+        return Verdict("error", stages, failure.cause if failure else "", failure)
+    if evidence.cancel_requested:
+        return Verdict("cancelled", stages, "cancelled on request", failure)
+    return Verdict("interrupted", stages, _why_interrupted(evidence), failure)
+
+
+def _attended(evidence: Evidence) -> bool:
+    """Whether somebody still looks after the run."""
+    if evidence.supervisor is None:
+        return evidence.age_s < START_ALLOWANCE_S and not evidence.cancel_requested
+    if evidence.supervisor == "unknown":
+        return evidence.heartbeat_fresh
+    return evidence.supervisor == "alive"
+
+
+def _stage_status(name: str, reused: bool, evidence: Evidence) -> Status:
+    if reused:
+        return "success"
+    stage = evidence.stages.get(name, StageEvidence())
+    if stage.state is None:
+        return "queued"
+    if stage.state.status in ("success", "error", "cancelled", "interrupted"):
+        return stage.state.status
+    if stage.liveness == "alive" or (stage.liveness == "unknown" and evidence.heartbeat_fresh):
+        return "running"
+    if stage.outcome is not None:  # the worker spoke, but nobody was left to write it down
+        return _outcome_status(stage.outcome)
+    if stage.state.status == "queued":
+        return "queued"
+    return "running" if _attended(evidence) else "interrupted"
+
+
+def _outcome_status(outcome: Outcome) -> Status:
+    if outcome.ok:
+        return "success"
+    return "cancelled" if outcome.stopped else "error"
+
+
+def _at_rest(status: Status, evidence: Evidence) -> Status:
+    """A stage that was waiting when the run ended will not start any more."""
+    if status not in ("queued", "running"):
+        return status
+    return "cancelled" if evidence.cancel_requested else "interrupted"
+
+
+def _failure(name: str, evidence: Evidence) -> Failure | None:
+    stage = evidence.stages.get(name, StageEvidence())
+    if stage.state is not None and stage.state.failure is not None:
+        return stage.state.failure
+    return stage.outcome.failure if stage.outcome is not None else None
+
+
+def _waits_for(evidence: Evidence) -> str:
+    reasons = [stage.state.waits_for for stage in evidence.stages.values() if stage.state is not None]
+    return next((reason for reason in reasons if reason), "starting")
+
+
+def _why_interrupted(evidence: Evidence) -> str:
+    if evidence.supervisor is None:
+        return "the run was recorded but its supervisor never started"
+    if evidence.supervisor == "unknown":
+        return "runs on another host and has not been heard of for a while"
+    return "its processes ended without a word (killed, or the machine restarted)"

@@ -1,0 +1,141 @@
+"""Recording new runs so that no fold folder ever has two, and finding runs again.
+
+A claim names the last run that was started on a fold folder. It is only a pointer: whether that run is
+still active is derived from the run itself.
+"""
+
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..schemas.runs import ACTIVE, RunRecord
+from .errors import NotFound, Refused
+from .files import read_model, write_model
+from .layout import RunDir, StateDir
+from .locks import held, lock_name
+from .look import verdict
+
+# No vowels and no look-alikes, so that ids neither spell words nor get misread.
+ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
+
+
+class Claim(BaseModel):
+    """Which run was last started on a fold folder."""
+
+    run_id: str
+
+
+def new_run_id(dataset_id: int, configuration: str, fold: str) -> str:
+    """A short readable id, e.g. d004-3d_fullres-f0-k7m3."""
+    part = f"f{fold}" if fold.isdigit() else fold
+    suffix = "".join(secrets.choice(ID_ALPHABET) for _ in range(4))
+    return f"d{dataset_id:03d}-{configuration}-{part}-{suffix}"
+
+
+def record_run(
+    state: StateDir, record: RunRecord, targets: Iterable[str], *, repeat_window_s: float
+) -> tuple[RunDir, bool]:
+    """Write run.json for good, unless an active run has one of the fold folders.
+
+    Returns the run and whether it is new: an identical request within `repeat_window_s` gets the run
+    that it started, because clients call again when an answer was late.
+
+    Raises:
+        Refused: another run is active on one of the `targets` (fold folders).
+    """
+    wanted = sorted(set(targets))
+    with held(state.locks_dir / "start.lock"):
+        for target in wanted:
+            if (other := _active_holder(state, target)) is not None:
+                if _is_repeat(other[1], record, repeat_window_s):
+                    return other[0], False
+                raise Refused(_already_active(other[0].run_id, target))
+        for target in wanted:
+            write_model(_claim_path(state, target), Claim(run_id=record.run_id))
+        return _publish(state, record), True
+
+
+def _already_active(run_id: str, target: str) -> str:
+    return (
+        f"Run {run_id} is already active on {target}. Follow it with nnunet_progress(run_id={run_id!r}), or stop "
+        f"it with nnunet_cancel(run_id={run_id!r}) first."
+    )
+
+
+def _is_repeat(other: RunRecord, record: RunRecord, window_s: float) -> bool:
+    return other.request == record.request and record.created_at - other.created_at < window_s
+
+
+def _active_holder(state: StateDir, target: str) -> tuple[RunDir, RunRecord] | None:
+    claim = read_model(_claim_path(state, target), Claim)
+    if claim is None:
+        return None
+    run = state.run(claim.run_id)
+    record = run.record()
+    return (run, record) if record is not None and verdict(run, record).status in ACTIVE else None
+
+
+def _claim_path(state: StateDir, target: str) -> Path:
+    path = state.path / "claims" / lock_name(target).replace(".lock", ".json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _publish(state: StateDir, record: RunRecord) -> RunDir:
+    """Build the folder under a hidden name and rename it: a run exists whole or not at all."""
+    state.runs_dir.mkdir(parents=True, exist_ok=True)
+    hidden = state.runs_dir / f".new-{record.run_id}-{secrets.token_hex(4)}"
+    (hidden / "stages").mkdir(parents=True)
+    try:
+        for spec in record.stages:
+            (hidden / "stages" / spec.name).mkdir()
+        write_model(RunDir(hidden).run_file, record)
+        hidden.rename(state.runs_dir / record.run_id)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+    return state.run(record.run_id)
+
+
+def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
+    """The run of that id.
+
+    Raises:
+        NotFound: no such run; the message names the newest ones.
+    """
+    run = state.run(run_id)
+    record = run.record() if Path(run_id).name == run_id and not run_id.startswith(".") else None
+    if record is None:
+        known = [found.run_id for found in newest_runs(state, limit=5)]
+        hint = f"The newest are {', '.join(known)}." if known else "There are no runs yet."
+        raise NotFound(f"There is no run {run_id!r}. {hint} nnunet_runs lists them.")
+    return run, record
+
+
+def newest_runs(state: StateDir, *, limit: int | None = None) -> Iterator[RunDir]:
+    """Runs, newest first, by when their folder was made."""
+    runs = [state.run(run_id) for run_id in state.run_ids()]
+    runs.sort(key=_recorded_at, reverse=True)
+    yield from runs if limit is None else runs[:limit]
+
+
+def _recorded_at(run: RunDir) -> float:
+    try:
+        return run.run_file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def age_s(record: RunRecord) -> float:
+    """Seconds since the run was recorded."""
+    return max(0.0, time.time() - record.created_at)
+
+
+def request_of(record: RunRecord) -> dict[str, Any]:
+    """The request as it was made."""
+    return dict(record.request)

@@ -1,0 +1,164 @@
+"""The tools' answers. Each is complete in itself: some hosts show the model nothing else."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from .runs import Failure, Record, Status
+
+HealthVerdict = Literal["starting", "ok", "slow", "stalled", "plateau", "overfitting", "diverging", "nan"]
+
+
+class StageLine(Record):
+    """A stage of a run."""
+
+    name: str
+    status: Status
+    detail: str = ""
+
+
+class TrainingStarted(Record):
+    """The answer of nnunet_training: the run goes on by itself."""
+
+    run_id: str
+    status: Status
+    dataset_id: int
+    dataset_name: str
+    configuration: str
+    fold: str
+    stages: tuple[StageLine, ...]
+    notes: tuple[str, ...] = ()
+    retry_after_s: int
+    next_step: str
+
+
+class Health(Record):
+    """What the run's own numbers say about it."""
+
+    verdict: HealthVerdict
+    detail: str
+
+
+class ProgressAnswer(Record):
+    """How a run is doing; at most 1,200 characters of JSON."""
+
+    run_id: str
+    status: Status
+    stage: str | None
+    phase: str | None
+    percent: float
+    elapsed_s: int
+    eta_s: int | None = Field(description="Seconds of training left at the present speed; null while unknown.")
+    epoch: int | None = Field(description="Epochs finished in this stage.")
+    epochs: int | None
+    epoch_s: float | None
+    train_loss: float | None
+    val_loss: float | None
+    pseudo_dice: float | None = Field(description="nnU-Net's estimate on random patches; not the Dice.")
+    learning_rate: float | None
+    health: Health
+    failure: Failure | None = None
+    retry_after_s: int
+    next_step: str
+
+
+class LogError(Record):
+    """A distinct error in a log."""
+
+    line: int
+    text: str
+    times: int
+
+
+class LogsAnswer(Record):
+    """A bounded part of a log."""
+
+    run_id: str
+    stage: str
+    lines: tuple[str, ...]
+    first_line: int
+    last_line: int
+    total_lines: int
+    errors: tuple[LogError, ...] = ()
+    size_bytes: int
+    path: str
+    next_step: str
+
+
+class RunLine(Record):
+    """One run in a list."""
+
+    run_id: str
+    status: Status
+    dataset: str
+    configuration: str
+    fold: str
+    started: str = Field(description="UTC, ISO 8601.")
+    stage: str | None
+    epoch: str | None = Field(description='Finished and planned epochs of the present stage, e.g. "12/1000".')
+    dice: float | None
+    detail: str = ""
+
+
+class RunsAnswer(Record):
+    """Runs, newest first."""
+
+    runs: tuple[RunLine, ...]
+    shown: int
+    total: int
+    next_step: str
+
+
+class CancelAnswer(Record):
+    """The run's status after the request to stop."""
+
+    run_id: str
+    status: Status
+    detail: str
+    retry_after_s: int
+    next_step: str
+
+
+class TrainedModel(Record):
+    """A model folder of a dataset and its folds that are finished."""
+
+    trainer: str
+    plans: str
+    configuration: str
+    folds: tuple[str, ...]
+    dice: dict[str, float | None] = Field(default_factory=dict)
+
+
+class DatasetLine(Record):
+    """One dataset in a list."""
+
+    dataset_id: int
+    name: str
+    cases: int
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    preprocessed: tuple[str, ...]
+    trained: tuple[TrainedModel, ...]
+    problems: tuple[str, ...] = ()
+
+
+class DatasetsAnswer(Record):
+    """The datasets in nnUNet_raw and nnUNet_preprocessed."""
+
+    datasets: tuple[DatasetLine, ...]
+    raw_folder: str
+    next_step: str
+
+
+class Prepared(Record):
+    """The answer of nnunet_prepare_dataset."""
+
+    dataset_id: int
+    dataset_name: str
+    path: str
+    cases: int
+    test_cases: int
+    channels: tuple[str, ...]
+    labels: dict[str, int | list[int]]
+    changes: tuple[str, ...] = Field(description="What differs from the source.")
+    next_step: str

@@ -1,0 +1,107 @@
+"""The companion tools' requests."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .runs import Status
+from .training import DatasetId
+
+RunId = Annotated[
+    str,
+    Field(
+        description="The run, as nnunet_training returned it (e.g. d004-3d_fullres-f0-k7m3). nnunet_runs lists runs.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=120,
+    ),
+]
+
+
+class Request(BaseModel):
+    """Base of all requests: an argument that does not exist is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProgressRequest(Request):
+    """Ask how a run is doing."""
+
+    run_id: RunId
+    wait_s: float = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="Seconds to wait (0-50) for something new: a stage, a status, an epoch. Omitted: answer at once.",
+    )
+
+
+class LogsRequest(Request):
+    """Read a bounded part of a stage's log."""
+
+    run_id: RunId
+    stage: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9_]*$",
+        max_length=40,
+        description="Stage, e.g. preprocess or train_fold_0. Omitted: the stage that runs or failed.",
+    )
+    mode: Literal["summary", "tail", "grep", "window"] = Field(
+        default="summary",
+        description="summary: first and last lines and the distinct errors. tail: the last lines. grep: lines that "
+        "match `pattern`. window: lines from `start`.",
+    )
+    lines: int = Field(default=40, ge=1, le=400, description="At most this many lines (1-400).")
+    pattern: str | None = Field(
+        default=None, max_length=200, description="Regular expression for mode=grep (case is ignored)."
+    )
+    start: int | None = Field(default=None, ge=1, description="First line (from 1) for mode=window. Omitted: 1.")
+
+
+class ResultsRequest(Request):
+    """Ask for a run's result."""
+
+    run_id: RunId
+
+
+class RunsRequest(Request):
+    """List runs, newest first."""
+
+    dataset_id: DatasetId | None = Field(default=None, description="Only runs of this dataset. Omitted: all.")
+    status: Status | None = Field(default=None, description="Only runs with this status. Omitted: all.")
+    limit: int = Field(default=20, ge=1, le=200, description="At most this many runs (1-200).")
+
+
+class CancelRequest(Request):
+    """Stop a run."""
+
+    run_id: RunId
+    force: bool = Field(
+        default=False,
+        description="True: end it at once. False: let the training finish its epoch and save a checkpoint first.",
+    )
+
+
+class DatasetsRequest(Request):
+    """List datasets, or look at one."""
+
+    dataset_id: DatasetId | None = Field(default=None, description="Omitted: all datasets, one line each.")
+
+
+class PrepareRequest(Request):
+    """Import a dataset."""
+
+    source: str = Field(
+        max_length=4096,
+        description="Folder with dataset.json, imagesTr and labelsTr: a Medical Segmentation Decathlon task, an "
+        "nnU-Net v1 or v2 dataset, or the documentation's layout. It is only read.",
+    )
+    dataset_id: DatasetId = Field(description="Free dataset ID (1-999) for the new dataset.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=80,
+        description="Name of the new dataset: letters, digits, _ . -; it becomes DatasetXXX_<name>.",
+    )
+
+
+class SystemRequest(Request):
+    """Ask about the machine."""

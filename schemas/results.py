@@ -1,0 +1,41 @@
+"""What `nnunet_results` and the Python function return."""
+
+from pydantic import Field
+
+from .runs import CaseMetrics, ClassMetrics, Failure, Metrics, Record, Status
+
+
+class FoldResult(Record):
+    """One fold of the configuration that was asked for."""
+
+    fold: str
+    dice: float | None
+    iou: float | None
+    validation_loss: float | None = Field(description="Validation loss of the last epoch, on random patches.")
+    cases: int = Field(description="Validation cases measured.")
+    model_path: str | None
+    reused: bool = Field(description="Trained by an earlier run.")
+
+
+class Result(Record):
+    """A run's result: nnU-Net's own numbers, or null while there are none."""
+
+    run_id: str
+    status: Status
+    model_path: str | None = Field(description="The folder of the trained fold, or of all folds.")
+    dataset_id: int
+    dataset_name: str
+    configuration: str
+    fold: str
+    metrics: Metrics = Field(
+        description="dice and iou: foreground_mean of nnU-Net's summary.json (0-1). validation_loss: of the last "
+        "epoch, on random patches; can be negative. For several folds: over all cases, and the mean loss."
+    )
+    per_class: tuple[ClassMetrics, ...]
+    folds: tuple[FoldResult, ...]
+    dice_mean_sd: str | None = Field(description="Mean ± sample standard deviation of the folds' Dice.")
+    worst_cases: tuple[CaseMetrics, ...] = Field(description="Validation cases with the lowest Dice.")
+    complete: bool = Field(description="False while a stage or fold is missing; then there are no metrics.")
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+    next_step: str = ""

@@ -1,0 +1,177 @@
+"""What a run leaves on disk: one model per file of the run directory (see `runs/layout.py`).
+
+Times are seconds since the epoch (UTC); unknown numbers are null, never invented.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
+Liveness = Literal["alive", "dead", "unknown"]
+StageKind = Literal["preprocess", "train", "validate", "cross_validation"]
+
+ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
+RESUMABLE: frozenset[Status] = frozenset({"cancelled", "interrupted"})
+
+
+class Record(BaseModel):
+    """Base of everything on disk: readers accept fields that a newer version added."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="null")
+
+
+class Failure(Record):
+    """Why a stage failed, what shows it, and what to do about it."""
+
+    cause: str
+    evidence: str
+    remedy: str
+
+
+class ProcessMark(Record):
+    """A process named so that it cannot be confused with another: a pid alone is reused."""
+
+    pid: int
+    start_time: float = Field(description="Seconds since the epoch, as the kernel reports it.")
+    boot_id: str
+    host: str
+    pid_namespace: str = ""
+
+
+class StageSpec(Record):
+    """One process of a run: what it does and what must have succeeded before it."""
+
+    name: str
+    kind: StageKind
+    configuration: str
+    fold: str | None = Field(default=None, description='"0"-"4", or "all" in nnU-Net\'s sense (one model).')
+    needs: tuple[str, ...] = ()
+    reused: bool = Field(default=False, description="Already done by an earlier run: nothing is started.")
+    resume: bool = Field(default=False, description="Go on from the fold's latest checkpoint.")
+    detail: str = ""
+
+
+class Folders(Record):
+    """The three nnU-Net folders the run works in, as absolute paths."""
+
+    raw: str
+    preprocessed: str
+    results: str
+
+
+class RunRecord(Record):
+    """run.json: written once, before anything starts."""
+
+    run_id: str
+    created_at: float
+    request: dict[str, Any]
+    dataset_name: str
+    trainer: str
+    plans_identifier: str
+    planner: str | None = None
+    device: Literal["cuda", "cpu", "mps"]
+    num_gpus: int = 1
+    folders: Folders
+    stages: tuple[StageSpec, ...]
+    engine: Literal["local"] = "local"
+    host: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class EngineRecord(Record):
+    """engine.json: the supervisor, written by itself as its first act."""
+
+    supervisor: ProcessMark
+
+
+class CancelRecord(Record):
+    """cancel.json: somebody asked for the run to stop."""
+
+    requested_at: float
+    grace_s: float
+
+
+class StageState(Record):
+    """state.json of a stage, written by its parent (the supervisor)."""
+
+    status: Status
+    attempt: int = 1
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    process: ProcessMark | None = None
+    failure: Failure | None = None
+    waits_for: str | None = None
+
+
+class Progress(Record):
+    """progress.json of a stage, written by the worker at most once a second."""
+
+    phase: str
+    heartbeat: float
+    epoch: int | None = None
+    epochs: int | None = None
+    iteration: int | None = None
+    iterations: int | None = None
+    done: int | None = None
+    total: int | None = None
+    waits_for: str | None = None
+
+
+class Epoch(Record):
+    """One line of epochs.jsonl; the last line of an epoch counts.
+
+    pseudo_dice is nnU-Net's estimate on random patches of the validation cases, not the Dice.
+    """
+
+    epoch: int
+    train_loss: float | None
+    val_loss: float | None
+    learning_rate: float | None
+    pseudo_dice: float | None
+    ema_pseudo_dice: float | None
+    pseudo_dice_per_class: tuple[float | None, ...] = ()
+    seconds: float | None
+    restored: bool = Field(default=False, description="Read back from the checkpoint a resume started from.")
+
+
+class ClassMetrics(Record):
+    """Mean over the validation cases of one class or region; null where the class never occurs."""
+
+    label: str
+    dice: float | None
+    iou: float | None
+
+
+class CaseMetrics(Record):
+    """One validation case: Dice per class (null where neither image has the class) and their mean."""
+
+    case: str
+    dice: float | None
+    per_class: dict[str, float | None] = Field(default_factory=dict)
+
+
+class Metrics(Record):
+    """nnU-Net's own numbers from validation/summary.json, and the last epoch's validation loss."""
+
+    dice: float | None
+    iou: float | None
+    validation_loss: float | None
+
+
+class Outcome(Record):
+    """outcome.json: the worker's last act, success or a failure it understood."""
+
+    ok: bool
+    failure: Failure | None = None
+    stopped: bool = Field(default=False, description="Ended early because somebody asked for it.")
+    model_path: str | None = None
+    metrics: Metrics | None = None
+    per_class: tuple[ClassMetrics, ...] = ()
+    cases: tuple[CaseMetrics, ...] = ()
+    epochs_trained: int | None = None
+    checkpoint: str | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,177 @@
+"""`TrainingRequest` is the parameter table of `nnunet_training`.
+
+The tool's JSON schema, the table in the README and the Python function's signature all come from it.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
+Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
+Device = Literal["cuda", "cpu", "mps"]
+
+DATASET_NAME = re.compile(r"(?:Dataset)?0*(\d{1,3})(?:_[A-Za-z0-9_.-]*)?")
+
+
+def parse_dataset_id(value: object) -> object:
+    """Read 50, "50", "050", "Dataset050" and "Dataset050_Name" as 50; leave the rest to pydantic.
+
+    >>> parse_dataset_id("Dataset050_Prostate")
+    50
+    """
+    match = DATASET_NAME.fullmatch(value.strip()) if isinstance(value, str) else None
+    return int(match[1]) if match else value
+
+
+def parse_fold(value: object) -> object:
+    """Read the numbers 0-4 as the strings "0"-"4"."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+DatasetId = Annotated[int, BeforeValidator(parse_dataset_id), Field(ge=1, le=999)]
+ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
+PlansName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
+
+
+class TrainingRequest(BaseModel):
+    """One training: which dataset, configuration and fold, and how.
+
+    Raises:
+        ValidationError: a value out of range, an unknown name, or two parameters that exclude each
+            other; the message says the way out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset_id: DatasetId = Field(
+        description="Dataset ID, 1-999 (50 means the folder Dataset050 or Dataset050_Name in nnUNet_raw). "
+        'Also accepts "50", "050" or "Dataset050_Name". nnunet_datasets lists what exists.'
+    )
+    configuration: Configuration = Field(
+        default="3d_fullres",
+        description="nnU-Net configuration. 3d_fullres suits most 3D images; 2d suits strongly anisotropic or 2D "
+        "images and small GPUs; 3d_lowres and 3d_cascade_fullres are for very large images.",
+    )
+    fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
+        default="all",
+        description='"0"-"4": one fold of the 5-fold cross-validation. "all" (default): the five folds, each its '
+        'own model, then the cross-validation over all cases. "full": one model trained on every case (what '
+        "nnU-Net's command line calls all); its metrics are measured on training data and optimistic.",
+    )
+    trainer: ClassName | None = Field(
+        default=None,
+        description="Trainer class of nnU-Net or of a file in nnUNet_extTrainer, e.g. nnUNetTrainer_100epochs for "
+        "a short training. Omitted: nnUNetTrainer (1000 epochs).",
+    )
+    plans_identifier: PlansName | None = Field(
+        default=None,
+        description="Plans to use. nnUNetResEncUNetMPlans, nnUNetResEncUNetLPlans and nnUNetResEncUNetXLPlans "
+        "choose the residual-encoder presets. Omitted: nnUNetPlans.",
+    )
+    num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None,
+        description="GPUs for one training; more than 1 splits the batch over GPUs (DDP, cuda only). Omitted: 1.",
+    )
+    device: Device | None = Field(
+        default=None, description="Device to train on. Omitted: cuda if there is a GPU, else mps, else cpu."
+    )
+    pretrained_weights: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Path of an nnU-Net checkpoint (.pth) to start from (transfer learning). Must lie in the "
+        "nnU-Net folders or an allowed folder. Omitted: random initialisation.",
+    )
+    continue_training: bool = Field(
+        default=False,
+        description="Go on from the latest checkpoint of this fold; the history stays continuous.",
+    )
+    validation_only: bool = Field(default=False, description="Only run the final validation of a finished training.")
+    val_best: bool = Field(
+        default=False,
+        description="Validate with checkpoint_best instead of checkpoint_final. The results say which was used.",
+    )
+    disable_checkpointing: bool = Field(
+        default=False,
+        description="Write no checkpoints at all: the run cannot be resumed and leaves no model to predict with.",
+    )
+    npz: bool = Field(
+        default=False,
+        description="Save the validation's softmax probabilities as .npz (needed for ensembling).",
+    )
+    use_compressed: bool = Field(
+        default=False,
+        description="Accepted for compatibility. nnU-Net 2.6 and later always train from compressed data, so it "
+        "changes nothing.",
+    )
+    verify_dataset_integrity: bool = Field(
+        default=True, description="Check images and labels of every case before preprocessing."
+    )
+    no_preprocessing: bool = Field(
+        default=False, description="Skip preprocessing; fails at once if the data are not preprocessed."
+    )
+    overwrite: bool = Field(
+        default=False,
+        description="Train again although this fold has a model. The old fold folder is kept until the new "
+        "training has succeeded.",
+    )
+
+    @model_validator(mode="after")
+    def _reject_contradictions(self) -> "TrainingRequest":
+        if found := contradictions(self):
+            raise ValueError("\n- ".join(found))
+        return self
+
+
+def contradictions(request: TrainingRequest) -> list[str]:
+    """Name every pair of parameters that exclude each other, with the way out."""
+    multi_gpu = (request.num_gpus or 1) > 1 and request.device in ("cpu", "mps")
+    rules: list[tuple[Any, str]] = [
+        (
+            request.continue_training and request.pretrained_weights,
+            "continue_training and pretrained_weights exclude each other: a resumed training already has its "
+            "weights. Leave one out.",
+        ),
+        (
+            request.continue_training and request.validation_only,
+            "continue_training and validation_only exclude each other: use continue_training to finish the "
+            "training (it validates at the end), or validation_only for a finished one.",
+        ),
+        (
+            request.continue_training and request.overwrite,
+            "continue_training and overwrite exclude each other: use continue_training to go on, or overwrite to "
+            "start again from scratch.",
+        ),
+        (
+            request.continue_training and request.disable_checkpointing,
+            "continue_training and disable_checkpointing exclude each other: nnU-Net would delete the checkpoint "
+            "and save no new one. Leave disable_checkpointing out.",
+        ),
+        (
+            request.validation_only and request.pretrained_weights,
+            "validation_only and pretrained_weights exclude each other: the validation uses the fold's own "
+            "checkpoint. Leave pretrained_weights out.",
+        ),
+        (
+            request.validation_only and request.overwrite,
+            "validation_only and overwrite exclude each other: a validation never overwrites the model. Leave "
+            "overwrite out.",
+        ),
+        (
+            request.validation_only and request.disable_checkpointing,
+            "validation_only and disable_checkpointing exclude each other: a validation writes no checkpoint. "
+            "Leave disable_checkpointing out.",
+        ),
+        (
+            request.val_best and request.disable_checkpointing,
+            "val_best and disable_checkpointing exclude each other: without checkpoints there is no best one. "
+            "Leave one out.",
+        ),
+        (
+            multi_gpu,
+            f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
+            'device="cuda". Use num_gpus=1, or device="cuda".',
+        ),
+    ]
+    return [text for broken, text in rules if broken]

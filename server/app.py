@@ -1,0 +1,31 @@
+"""The MCP server: assembled here, nothing else."""
+
+from mcp.server.mcpserver import MCPServer
+
+from nnunet_mcp import __version__
+
+from ..runs.settings import Settings
+from .catalogue import build_tools
+
+INSTRUCTIONS = """\
+Trains nnU-Net v2 medical image segmentation models. A training is a run in the background: it takes minutes to
+days and goes on when this chat or server ends.
+1. nnunet_datasets shows what can be trained; nnunet_prepare_dataset imports a folder.
+2. nnunet_training starts a run and returns its run_id at once. It never overwrites a finished model by itself.
+3. nnunet_progress(run_id, wait_s=25) follows it; wait retry_after_s between calls. nnunet_logs explains failures.
+4. nnunet_results gives nnU-Net's own Dice and IoU when the run has succeeded.
+nnunet_runs finds runs of earlier chats; nnunet_cancel stops one; continue_training=true resumes it.
+pseudo_dice is an estimate on patches during training; never report it as the Dice.
+Every answer has next_step: do that next.
+"""
+
+
+def create_server(settings: Settings) -> MCPServer:
+    """The server with all its tools."""
+    return MCPServer(
+        "nnunet-mcp",
+        title="nnU-Net training",
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        tools=build_tools(settings),
+    )

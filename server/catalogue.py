@@ -1,0 +1,181 @@
+"""Every tool: its name, what it is for, its hints. The order here is the order clients see."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import ToolAnnotations
+from pydantic import BaseModel
+
+from ..runs.settings import Settings
+from ..schemas.answers import (
+    CancelAnswer,
+    DatasetsAnswer,
+    LogsAnswer,
+    Prepared,
+    ProgressAnswer,
+    RunsAnswer,
+    TrainingStarted,
+)
+from ..schemas.requests import (
+    CancelRequest,
+    DatasetsRequest,
+    LogsRequest,
+    PrepareRequest,
+    ProgressRequest,
+    ResultsRequest,
+    RunsRequest,
+)
+from ..schemas.results import Result
+from ..schemas.training import TrainingRequest
+from ..tools import datasets, importing, logs, progress, results, runs, training
+from .model_tool import model_tool
+
+Kind = Literal["reads", "starts", "stops"]
+HINTS = {
+    "reads": ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
+    "starts": ToolAnnotations(
+        read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False
+    ),
+    "stops": ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tool of the catalogue."""
+
+    name: str
+    title: str
+    model: type[BaseModel]
+    kind: Kind
+    description: str
+
+
+CATALOGUE = (
+    Entry(
+        "nnunet_training",
+        "Train an nnU-Net model",
+        TrainingRequest,
+        "starts",
+        "Start preprocessing and training of an nnU-Net v2 model in the background and return at once with a run_id. "
+        "Runs take minutes to days and outlive the chat. fold: '0'-'4' = one fold; 'all' (default) = five models, "
+        "one per fold, then the cross-validation; 'full' = one model on every case (optimistic metrics). Datasets: "
+        "nnunet_datasets. Then follow with nnunet_progress and read the result with nnunet_results.",
+    ),
+    Entry(
+        "nnunet_progress",
+        "Progress of a run",
+        ProgressRequest,
+        "reads",
+        "Status, stage, epoch, losses, pseudo Dice (an estimate on patches, not the Dice), ETA, health and failure of "
+        "a run. wait_s up to 50 waits until something changes. Ask again after retry_after_s.",
+    ),
+    Entry(
+        "nnunet_logs",
+        "Log of a run",
+        LogsRequest,
+        "reads",
+        "A bounded part of a stage's log: summary (default), tail, grep or window. For numbers use nnunet_progress.",
+    ),
+    Entry(
+        "nnunet_results",
+        "Result of a run",
+        ResultsRequest,
+        "reads",
+        "Model path, Dice, IoU and validation loss of a run, per class and fold, worst cases and notes: nnU-Net's own "
+        "numbers. Null until the run has succeeded.",
+    ),
+    Entry(
+        "nnunet_runs",
+        "Runs",
+        RunsRequest,
+        "reads",
+        "Runs of this machine, newest first, also those of earlier chats, with status, epoch and Dice.",
+    ),
+    Entry(
+        "nnunet_cancel",
+        "Cancel a run",
+        CancelRequest,
+        "stops",
+        "Stop a run and all its processes. By default the training finishes its epoch and saves a checkpoint first, "
+        "so that continue_training can resume it; force=true ends it at once.",
+    ),
+    Entry(
+        "nnunet_datasets",
+        "Datasets",
+        DatasetsRequest,
+        "reads",
+        "Datasets with cases, channels, labels, what is preprocessed and trained, and problems with their fixes.",
+    ),
+    Entry(
+        "nnunet_prepare_dataset",
+        "Import a dataset",
+        PrepareRequest,
+        "starts",
+        "Import a folder (Medical Segmentation Decathlon task, nnU-Net v1 or v2, or dataset.json with modality and "
+        "numbered labels) as a valid nnU-Net v2 dataset. The source is only read. Then train with nnunet_training.",
+    ),
+)
+
+
+def build_tools(settings: Settings) -> list[Tool]:
+    """The tools of the catalogue, bound to the settings."""
+    functions = _functions(settings)
+    return [
+        model_tool(
+            functions[entry.name],
+            entry.model,
+            name=entry.name,
+            title=entry.title,
+            description=entry.description,
+            annotations=HINTS[entry.kind],
+        )
+        for entry in CATALOGUE
+    ]
+
+
+def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
+    """What each tool calls. Plain functions run in a worker thread, so that they may read files."""
+
+    def nnunet_training(request: Any) -> TrainingStarted:
+        return training.nnunet_training(request, settings)
+
+    async def nnunet_progress(request: Any, ctx: Context[Any]) -> ProgressAnswer:
+        async def say(percent: float, text: str) -> None:
+            await ctx.report_progress(percent, 100, text)
+
+        return await progress.nnunet_progress(request, settings, say)
+
+    def nnunet_logs(request: Any) -> LogsAnswer:
+        return logs.nnunet_logs(request, settings)
+
+    def nnunet_results(request: Any) -> Result:
+        return results.nnunet_results(request, settings)
+
+    def nnunet_runs(request: Any) -> RunsAnswer:
+        return runs.nnunet_runs(request, settings)
+
+    def nnunet_cancel(request: Any) -> CancelAnswer:
+        return runs.nnunet_cancel(request, settings)
+
+    def nnunet_datasets(request: Any) -> DatasetsAnswer:
+        return datasets.nnunet_datasets(request, settings)
+
+    async def nnunet_prepare_dataset(request: Any, ctx: Context[Any]) -> Prepared:
+        return await _prepare(request, settings, ctx)
+
+    found = locals()
+    return {entry.name: found[entry.name] for entry in CATALOGUE}
+
+
+async def _prepare(request: PrepareRequest, settings: Settings, ctx: Context[Any]) -> Prepared:
+    import anyio
+
+    def tell(done: int, total: int) -> None:
+        if done % 20 == 0 or done == total:
+            anyio.from_thread.run(ctx.report_progress, done, total, f"file {done} of {total}")
+
+    return await anyio.to_thread.run_sync(importing.nnunet_prepare_dataset, request, settings, tell)

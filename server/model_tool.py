@@ -1,0 +1,133 @@
+"""One pydantic model per tool: a flat, portable input schema and errors that a model can act on."""
+
+import copy
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
+from mcp.types import ToolAnnotations
+from pydantic import BaseModel, ValidationError
+
+from ..runs.errors import RunError
+
+# Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
+DROPPED = ("title", "$defs", "discriminator")
+VERBATIM = ("default", "enum", "required", "examples")
+
+
+def portable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Inline $defs and drop titles, null arms and const, so that every client understands the schema."""
+    walked = _walk(schema, schema.get("$defs", {}))
+    assert isinstance(walked, dict)
+    return walked
+
+
+def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
+    if isinstance(node, list):
+        return [_walk(item, defs) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if properties:
+        return {name: _walk(value, defs) for name, value in node.items()}
+    node = _without_null(_inlined(node, defs))
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "const":
+            out["enum"] = [value]
+        elif key in VERBATIM:
+            out[key] = value
+        elif key not in DROPPED:
+            out[key] = _walk(value, defs, properties=key == "properties")
+    return out
+
+
+def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref", "")
+    if not reference.startswith("#/$defs/"):
+        return node
+    rest = {key: value for key, value in node.items() if key != "$ref"}
+    return _inlined({**copy.deepcopy(defs[reference.removeprefix("#/$defs/")]), **rest}, defs)
+
+
+def _without_null(node: dict[str, Any]) -> dict[str, Any]:
+    """An optional value is one that may be left out, not one that may be null."""
+    arms = node.get("anyOf", [])
+    if {"type": "null"} not in arms:
+        return node
+    left = [arm for arm in arms if arm != {"type": "null"}]
+    rest = {k: v for k, v in node.items() if k != "anyOf" and not (k == "default" and v is None)}
+    return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Pydantic's errors as lines that say what was expected, without dumps and links."""
+    names = list(model.model_fields)
+    lines = [f"- {_explain_one(dict(detail), names)}" for detail in error.errors(include_url=False)]
+    return "Invalid arguments, nothing was started:\n" + "\n".join(lines)
+
+
+def _explain_one(detail: dict[str, Any], names: list[str]) -> str:
+    where = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("function-"))
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{where}: unknown argument{hint} Known: {', '.join(names)}"
+    if not where:
+        return message
+    value = detail["input"]
+    got = f" (got {str(value)[:80]!r})" if detail["type"] != "missing" and not isinstance(value, dict | list) else ""
+    return f"{where}: {message}{got}"
+
+
+class ModelTool(Tool):
+    """A tool whose arguments are one pydantic model."""
+
+    model: type[BaseModel]
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any], convert_result: bool = False) -> Any:
+        """Validate, call, and turn expected errors into text for the model."""
+        try:
+            request = self.model.model_validate(self.fn_metadata.pre_parse_json(arguments))
+        except ValidationError as error:
+            raise ToolError(explain(error, self.model)) from None
+        given: dict[str, Any] = {"request": request}
+        if self.context_kwarg is not None:
+            given[self.context_kwarg] = context
+        try:
+            result = await self.fn_metadata.call_fn(self.fn, self.is_async, given)
+        except RunError as error:
+            raise ToolError(str(error)) from None
+        except OSError as error:
+            raise ToolError(f"The file system refused: {error}. Nothing was started.") from error
+        except Exception as error:
+            raise UnexpectedToolError(f"Error executing tool {self.name}") from error
+        return self.fn_metadata.convert_result(result) if convert_result else result
+
+
+def model_tool(
+    function: Callable[..., Any],
+    model: type[BaseModel],
+    *,
+    name: str,
+    title: str,
+    description: str,
+    annotations: ToolAnnotations,
+) -> ModelTool:
+    """Make a tool of `function(request[, ctx])`.
+
+    Raises:
+        TypeError: the model would ignore arguments that it does not know.
+    """
+    if model.model_config.get("extra") != "forbid":
+        raise TypeError(f"{model.__name__} must forbid extra fields, or typing errors would be ignored")
+    base = Tool.from_function(function, name=name, title=title, description=description, annotations=annotations)
+    parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
+    metadata = base.fn_metadata.model_copy(update={"arg_model": parsing})
+    schema = portable(model.model_json_schema())
+    schema.pop("description", None)
+    return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})

@@ -1,0 +1,63 @@
+"""Serve stdio so that a `server/discover` probe does not decide the protocol era.
+
+mcp 2.3.0 takes the probe as the choice of 2026-07-28 and then refuses `initialize` (-32022); clients are known
+to probe first and initialize then (anthropics/claude-code#96183). Here a probe is answered on the side.
+"""
+
+import sys
+from typing import Any
+
+import anyio
+from mcp.server.mcpserver import MCPServer
+from mcp.server.runner import serve_dual_era_loop
+from mcp.server.stdio import stdio_server
+from mcp.shared._context_streams import create_context_streams
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCRequest
+
+
+def serve(app: MCPServer) -> None:
+    """Serve until stdin closes. Runs go on."""
+    # A print that is still buffered when the server ends would otherwise reach the wire.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    anyio.run(_serve, app)
+
+
+async def _serve(app: MCPServer) -> None:
+    server = app._lowlevel_server  # mcp 2.3.0 has no public accessor
+    async with stdio_server() as (read, write), server.lifespan(server) as state:
+        to_loop, loop_read = create_context_streams[Any](0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_pump, read, write, to_loop, server, state)
+            await serve_dual_era_loop(
+                server,
+                loop_read,
+                write,
+                lifespan_state=state,
+                init_options=server.create_initialization_options(),
+            )
+            group.cancel_scope.cancel()
+
+
+async def _pump(read: Any, write: Any, to_loop: Any, server: Any, state: Any) -> None:
+    """Hand messages on; answer probes until the first other request."""
+    undecided = True
+    async with to_loop:
+        async for item in read:
+            if undecided and isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCRequest):
+                if item.message.method == "server/discover":
+                    await _answer_probe(item, write, server, state)
+                    continue
+                undecided = False
+            await to_loop.send(item)
+
+
+async def _answer_probe(message: SessionMessage, write: Any, server: Any, state: Any) -> None:
+    probe_in, probe_read = create_context_streams[Any](1)
+    probe_write, probe_out = create_context_streams[Any](1)
+    await probe_in.send(message)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: serve_dual_era_loop(server, probe_read, probe_write, lifespan_state=state))
+        await write.send(await probe_out.receive())
+        await probe_in.aclose()
+        group.cancel_scope.cancel()

@@ -1,0 +1,46 @@
+"""Trainers that are nnU-Net's own with fewer iterations, so that real trainings fit into a test.
+
+nnU-Net finds them through the environment variable nnUNet_extTrainer.
+"""
+
+from typing import Any
+
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class _Short(nnUNetTrainer):
+    epochs, iterations, val_iterations = 2, 4, 2
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.num_epochs = self.epochs
+        self.num_iterations_per_epoch = self.iterations
+        self.num_val_iterations_per_epoch = self.val_iterations
+
+
+class ShortTrainer(_Short):
+    """2 epochs of 4 iterations."""
+
+
+class LongTrainer(_Short):
+    """As many epochs as a test needs time to interrupt."""
+
+    epochs = 500
+
+
+class LearningTrainer(_Short):
+    """Enough iterations to learn something: 3 epochs of 20."""
+
+    epochs, iterations, val_iterations = 3, 20, 4
+
+
+class NanTrainer(_Short):
+    """A training that goes wrong in its second epoch."""
+
+    epochs = 50
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = super().train_step(batch)
+        if self.current_epoch > 0:
+            result["loss"] = result["loss"] * float("nan")
+        return result

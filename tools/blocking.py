@@ -1,0 +1,48 @@
+"""`from nnunet_mcp import nnunet_training`: the same engine, for a Python script that wants to wait."""
+
+import time
+from typing import Any
+
+from ..runs.cancel import request_cancel
+from ..runs.layout import RunDir, StateDir
+from ..runs.look import verdict
+from ..runs.result import compose_result
+from ..runs.settings import Settings
+from ..runs.store import find_run
+from ..schemas.runs import ACTIVE, RunRecord
+from ..schemas.training import TrainingRequest
+from .training import nnunet_training as start
+
+POLL_S = 1.0
+
+
+def nnunet_training(**parameters: Any) -> dict[str, Any]:
+    """Train and wait for the result.
+
+    Args:
+        parameters: the fields of `TrainingRequest`, e.g. dataset_id=50, configuration="3d_fullres", fold="0".
+
+    Returns:
+        status, model_path, dataset_id, configuration, fold, metrics{dice, iou, validation_loss} and more, as
+        `nnunet_results` answers. A training that fails gives status "error" (or "cancelled", "interrupted") and
+        the failure; it does not raise.
+
+    Raises:
+        pydantic.ValidationError: a parameter is wrong.
+        nnunet_mcp.runs.errors.RunError: the training could not start.
+        KeyboardInterrupt: after the run was asked to stop.
+    """
+    request = TrainingRequest.model_validate(parameters)
+    settings = Settings()
+    run, record = find_run(StateDir(settings.state_dir), start(request, settings).run_id)
+    try:
+        _wait(run, record)
+    except KeyboardInterrupt:
+        request_cancel(run, record, grace_s=settings.grace_s)
+        raise
+    return compose_result(run, record).model_dump(mode="json")
+
+
+def _wait(run: RunDir, record: RunRecord) -> None:
+    while verdict(run, record).status in ACTIVE:
+        time.sleep(POLL_S)

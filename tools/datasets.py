@@ -1,0 +1,165 @@
+"""Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
+from ..runs.errors import NotFound, Refused, RunError
+from ..runs.files import read_json, write_text
+from ..runs.preprocessed import planned, preprocessed_cases
+from ..runs.settings import Settings
+from ..runs.summary import fold_outcome
+from ..schemas.answers import DatasetLine, DatasetsAnswer, TrainedModel
+from ..schemas.requests import DatasetsRequest
+from ..schemas.runs import Folders
+from .cases import file_problems, list_cases
+from .description import Description, read_description
+
+SCAN_FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
+
+
+def nnunet_datasets(request: DatasetsRequest, settings: Settings) -> DatasetsAnswer:
+    """List datasets, or describe one.
+
+    Raises:
+        NotFound: the id does not exist.
+    """
+    folders = settings.folders
+    if request.dataset_id is None:
+        names = all_dataset_names(folders)
+    else:
+        names = [find_dataset(folders, request.dataset_id).name]
+    lines = tuple(_line(DatasetFiles(folders, name)) for name in names)
+    return DatasetsAnswer(datasets=lines, raw_folder=folders.raw, next_step=_next_step(lines))
+
+
+def _next_step(lines: tuple[DatasetLine, ...]) -> str:
+    if not lines:
+        return "No datasets yet: import one with nnunet_prepare_dataset(source, dataset_id, name)."
+    if broken := next((line for line in lines if line.problems), None):
+        return f"Solve the problems of dataset {broken.dataset_id}, then train with nnunet_training."
+    return f"Train with nnunet_training(dataset_id={lines[0].dataset_id}, …)."
+
+
+def _line(files: DatasetFiles) -> DatasetLine:
+    try:
+        description = read_description(files.raw)
+        problems = tuple(file_problems(files.raw, description))
+    except RunError as error:
+        description, problems = None, (str(error),)
+    return DatasetLine(
+        dataset_id=int(files.name[7:10]),
+        name=files.name,
+        cases=_count_cases(files, description),
+        channels=tuple(description.channels) if description else (),
+        labels=tuple(description.labels) if description else (),
+        preprocessed=tuple(_preprocessed(files)),
+        trained=tuple(_trained(files)),
+        problems=problems,
+    )
+
+
+def _count_cases(files: DatasetFiles, description: Description | None) -> int:
+    if description is None:
+        return 0
+    listed = description.content.get("dataset")
+    if isinstance(listed, dict):
+        return len(listed)
+    found = list_cases(files.raw, description.file_ending)
+    return len(found.images) or len(found.unnumbered)
+
+
+def _preprocessed(files: DatasetFiles) -> list[str]:
+    """Plans and configuration of everything that has preprocessed cases, as "nnUNetPlans 2d"."""
+    found = []
+    for path in sorted(files.preprocessed.glob("*.json")):
+        plans = read_json(path)
+        if not isinstance(plans, dict) or "plans_name" not in plans:
+            continue
+        for configuration in plans.get("configurations", {}):
+            identifier = (planned(plans, configuration) or {}).get("data_identifier")
+            if identifier and preprocessed_cases(files.preprocessed / identifier):
+                found.append(f"{path.stem} {configuration}")
+    return found
+
+
+def _trained(files: DatasetFiles) -> list[TrainedModel]:
+    models = []
+    for path in sorted(files.results.glob("*__*__*")):
+        trainer, plans, configuration = path.name.split("__", 2)
+        folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).finished()]
+        if folds:
+            names = tuple("full" if f.name == "fold_all" else f.name.removeprefix("fold_") for f in folds)
+            dice = {name: _dice(fold) for name, fold in zip(names, folds, strict=True)}
+            models.append(
+                TrainedModel(trainer=trainer, plans=plans, configuration=configuration, folds=names, dice=dice)
+            )
+    return models
+
+
+def _dice(fold: Path) -> float | None:
+    outcome = fold_outcome(FoldFiles(fold))
+    return outcome.metrics.dice if outcome and outcome.metrics else None
+
+
+def ready_to_train(settings: Settings, dataset_id: int) -> tuple[DatasetFiles, list[str]]:
+    """The dataset in a form that nnU-Net v2 reads, and notes on what that took.
+
+    A folder in the older style that the documentation shows (modality, labels {"0": …}, no file_ending) gets a
+    valid twin in the state folder: a corrected dataset.json beside links to the images. The source stays as it is.
+
+    Raises:
+        NotFound, Refused: no such dataset, or its files would fail; the message names the cases.
+    """
+    files = find_dataset(settings.folders, dataset_id)
+    if not files.raw.is_dir():
+        return files, ["The raw data are not there; the preprocessed data are used."]
+    description = read_description(files.raw)
+    if problems := file_problems(files.raw, description):
+        raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(problems))
+    if not description.changes:
+        return files, []
+    twin = replace(files, folders=_twin_folders(settings))
+    _make_twin(files.raw, twin.raw, description)
+    return twin, [
+        f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
+    ]
+
+
+def _twin_folders(settings: Settings) -> Folders:
+    return settings.folders.model_copy(update={"raw": str(settings.state_dir / "raw")})
+
+
+def _make_twin(source: Path, twin: Path, description: Description) -> None:
+    twin.mkdir(parents=True, exist_ok=True)
+    for name in SCAN_FOLDERS:
+        link = twin / name
+        if (source / name).is_dir() and not link.is_symlink():
+            link.symlink_to(source / name, target_is_directory=True)
+    text = json.dumps(description.content, indent=2, ensure_ascii=False)
+    target = twin / "dataset.json"
+    if not target.is_file() or target.read_text(encoding="utf-8") != text:
+        write_text(target, text)
+
+
+def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
+    """A path that an agent named, with links resolved, if it lies where tools may read.
+
+    Raises:
+        Refused: it lies elsewhere, or is not a usable path.
+        NotFound: it does not exist.
+    """
+    if "\0" in given or not given.strip():
+        raise Refused(f"{what} {given!r} is not a path.")
+    path = Path(os.path.realpath(Path(given).expanduser()))  # realpath, so that links cannot lead elsewhere
+    roots = [Path(os.path.realpath(root)) for root in settings.allowed_roots]
+    if not any(path.is_relative_to(root) for root in roots):
+        listed = ", ".join(map(str, roots))
+        raise Refused(
+            f"{what} {given!r} lies outside the allowed folders ({listed}). Add its folder to NNUNET_MCP_ALLOWED_DIRS."
+        )
+    if not path.exists():
+        raise NotFound(f"{what} {given!r} does not exist.")
+    return path

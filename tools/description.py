@@ -1,0 +1,136 @@
+"""dataset.json: read the styles people have and write the one nnU-Net v2 reads.
+
+Sources: nnunetv2 2.8.1, documentation/dataset_format.md and experiment_planning/verify_dataset_integrity.py;
+the user's documentation ("modality", labels {"0": "background"}).
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..runs.datasets import CASE_ENDINGS
+from ..runs.errors import NotFound, Refused
+
+Labels = dict[str, int | list[int]]
+
+
+@dataclass
+class Description:
+    """A dataset.json in nnU-Net v2's terms, and how it differs from the file it was read from."""
+
+    content: dict[str, Any]
+    changes: list[str] = field(default_factory=list)
+
+    @property
+    def channels(self) -> list[str]:
+        names: dict[str, str] = self.content["channel_names"]
+        return [str(names[key]) for key in sorted(names, key=int)]
+
+    @property
+    def labels(self) -> Labels:
+        found: Labels = self.content["labels"]
+        return found
+
+    @property
+    def file_ending(self) -> str:
+        return str(self.content["file_ending"])
+
+
+def read_description(folder: Path) -> Description:
+    """Read folder/dataset.json and bring it into nnU-Net v2's form; the file stays as it is.
+
+    Raises:
+        NotFound: there is no dataset.json.
+        Refused: it is not JSON, or something essential is missing; the message names the key.
+    """
+    path = folder / "dataset.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} is not valid JSON ({error}). Correct it, then try again.") from None
+    if not isinstance(raw, dict):
+        raise Refused(f"{path} must hold a JSON object with channel_names, labels and file_ending.")
+    description = Description(dict(raw))
+    _channels(description, path)
+    _labels(description, path)
+    _file_ending(description, folder)
+    _count(description, folder)
+    return description
+
+
+def _channels(description: Description, path: Path) -> None:
+    content = description.content
+    if "channel_names" not in content and "modality" in content:
+        content["channel_names"] = content.pop("modality")
+        description.changes.append("modality is now called channel_names")
+    names = content.get("channel_names")
+    if not isinstance(names, dict) or not names or not all(str(key).isdigit() for key in names):
+        raise Refused(f'{path} needs channel_names like {{"0": "MRI"}}; it has {names!r}.')
+    content["channel_names"] = {str(key): str(value) for key, value in names.items()}
+
+
+def _labels(description: Description, path: Path) -> None:
+    labels = description.content.get("labels")
+    if not isinstance(labels, dict) or not labels:
+        raise Refused(f'{path} needs labels like {{"background": 0, "tumour": 1}}; it has {labels!r}.')
+    if all(str(key).isdigit() for key in labels) and all(isinstance(v, str) for v in labels.values()):
+        labels = {name: int(value) for value, name in labels.items()}
+        description.changes.append("labels are now name: value")
+    converted = {str(name): _label_value(value, name, path) for name, value in labels.items()}
+    zero = next((name for name, value in converted.items() if value == 0), None)
+    if zero is None:
+        converted = {"background": 0, **converted}
+        description.changes.append("background: 0 was added to the labels")
+    elif zero != "background":
+        converted = {("background" if name == zero else name): value for name, value in converted.items()}
+        description.changes.append(f"label 0 ({zero}) is now called background")
+    _refuse_bad_values(converted, path)
+    description.content["labels"] = converted
+
+
+def _label_value(value: Any, name: object, path: Path) -> int | list[int]:
+    try:
+        if isinstance(value, list | tuple):
+            return [int(part) for part in value]
+        return int(value)
+    except (TypeError, ValueError):
+        raise Refused(f"{path}: label {name!r} has the value {value!r}; it must be a whole number.") from None
+
+
+def _refuse_bad_values(labels: Labels, path: Path) -> None:
+    flat = sorted({v for value in labels.values() for v in (value if isinstance(value, list) else [value])})
+    if flat != list(range(len(flat))):
+        raise Refused(
+            f"{path}: label values must be 0, 1, 2, … without gaps; they are {flat}. Renumber them here and in the "
+            "label files."
+        )
+    if len(flat) < 2:
+        raise Refused(f"{path} declares only the background. Add at least one label to segment.")
+
+
+def _file_ending(description: Description, folder: Path) -> None:
+    content = description.content
+    if not content.get("file_ending"):
+        content["file_ending"] = _found_ending(folder)
+        description.changes.append(f"file_ending {content['file_ending']} was added")
+
+
+def _found_ending(folder: Path) -> str:
+    images = sorted((folder / "imagesTr").glob("[!.]*")) if (folder / "imagesTr").is_dir() else []
+    for ending in CASE_ENDINGS:
+        if any(path.name.endswith(ending) for path in images):
+            return ending
+    raise Refused(f"{folder / 'imagesTr'} has no images ({', '.join(CASE_ENDINGS)}). Put the training images there.")
+
+
+def _count(description: Description, folder: Path) -> None:
+    labels = folder / "labelsTr"
+    found = len(list(labels.glob(f"[!.]*{description.file_ending}"))) if labels.is_dir() else 0
+    if "dataset" in description.content:
+        return
+    if description.content.get("numTraining") != found:
+        description.changes.append(f"numTraining is {found}, as counted in labelsTr")
+        description.content["numTraining"] = found

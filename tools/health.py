@@ -1,0 +1,102 @@
+"""Is a training well? Judged from its own numbers only."""
+
+import statistics
+import time
+from collections.abc import Sequence
+
+from ..schemas.answers import Health
+from ..schemas.runs import Epoch, Progress
+
+# Epochs looked back on; nnU-Net's pseudo Dice of one epoch is noisy.
+WINDOW = 20
+PLATEAU_WINDOW = 100
+PLATEAU_GAIN = 0.001
+SLOW_FACTOR = 2.0
+DIVERGING_RISE = 0.2
+OVERFITTING_GAP = 0.1
+# No movement for this many epoch times, and at least this long, is a stall.
+STALL_EPOCHS = 5.0
+STALL_AT_LEAST_S = 120.0
+
+
+def judge(epochs: Sequence[Epoch], progress: Progress | None, *, now: float | None = None) -> Health:
+    """A verdict and the evidence for it in one sentence."""
+    now = time.time() if now is None else now
+    silence = now - progress.heartbeat if progress is not None else 0.0
+    usual = _usual_seconds(epochs)
+    if silence > max(STALL_AT_LEAST_S, STALL_EPOCHS * (usual or 0.0)):
+        return Health(verdict="stalled", detail=f"No sign of life for {silence:.0f} s.")
+    if not epochs:
+        return Health(verdict="starting", detail="No epoch has ended yet.")
+    for check in (_nan, _diverging, _overfitting, _slow, _plateau):
+        if (found := check(epochs)) is not None:
+            return found
+    return Health(verdict="ok", detail=_trend(epochs))
+
+
+def _usual_seconds(epochs: Sequence[Epoch]) -> float | None:
+    times = [epoch.seconds for epoch in epochs[-WINDOW:] if epoch.seconds is not None]
+    return statistics.median(times) if times else None
+
+
+def _trend(epochs: Sequence[Epoch]) -> str:
+    first, last = epochs[max(0, len(epochs) - WINDOW)], epochs[-1]
+    if first.train_loss is None or last.train_loss is None or first is last:
+        return "Too few epochs for a trend."
+    return (
+        f"train_loss {first.train_loss:.3f} -> {last.train_loss:.3f} over the last {last.epoch - first.epoch} epochs."
+    )
+
+
+def _nan(epochs: Sequence[Epoch]) -> Health | None:
+    if epochs[-1].train_loss is not None:
+        return None
+    return Health(verdict="nan", detail=f"train_loss is not a number in epoch {epochs[-1].epoch}.")
+
+
+def _losses(epochs: Sequence[Epoch], name: str) -> list[float]:
+    return [value for epoch in epochs if (value := getattr(epoch, name)) is not None]
+
+
+def _diverging(epochs: Sequence[Epoch]) -> Health | None:
+    losses = _losses(epochs, "train_loss")
+    if len(losses) < WINDOW:
+        return None
+    recent, best = statistics.fmean(losses[-5:]), min(losses)
+    if recent - best <= DIVERGING_RISE:
+        return None
+    return Health(verdict="diverging", detail=f"train_loss is {recent:.3f} on average, up from {best:.3f}.")
+
+
+def _overfitting(epochs: Sequence[Epoch]) -> Health | None:
+    train, val = _losses(epochs, "train_loss"), _losses(epochs, "val_loss")
+    if min(len(train), len(val)) < 2 * WINDOW:
+        return None
+    old, new = statistics.fmean(val[-2 * WINDOW : -WINDOW]), statistics.fmean(val[-WINDOW:])
+    falling = statistics.fmean(train[-WINDOW:]) < statistics.fmean(train[-2 * WINDOW : -WINDOW])
+    if not (falling and new > old + 0.01 and new - statistics.fmean(train[-WINDOW:]) > OVERFITTING_GAP):
+        return None
+    return Health(verdict="overfitting", detail=f"val_loss rose {old:.3f} -> {new:.3f} while train_loss fell.")
+
+
+def _slow(epochs: Sequence[Epoch]) -> Health | None:
+    times = [epoch.seconds for epoch in epochs if epoch.seconds is not None]
+    if len(times) < WINDOW:
+        return None
+    usual, recent = statistics.median(times), statistics.fmean(times[-3:])
+    if recent <= SLOW_FACTOR * usual:
+        return None
+    return Health(verdict="slow", detail=f"Epochs take {recent:.0f} s now; {usual:.0f} s was usual.")
+
+
+def _plateau(epochs: Sequence[Epoch]) -> Health | None:
+    scores = _losses(epochs, "ema_pseudo_dice")
+    if len(scores) < PLATEAU_WINDOW:
+        return None
+    gain = max(scores) - max(scores[:-PLATEAU_WINDOW], default=0.0)
+    if gain >= PLATEAU_GAIN:
+        return None
+    return Health(
+        verdict="plateau",
+        detail=f"The moving pseudo Dice gained {gain:.4f} in the last {PLATEAU_WINDOW} epochs.",
+    )

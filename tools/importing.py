@@ -1,0 +1,176 @@
+"""nnunet_prepare_dataset: a valid nnU-Net v2 dataset made from what people have; the source is only read."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..runs.datasets import dataset_folders
+from ..runs.errors import NotFound, Refused, Unavailable
+from ..runs.settings import Settings
+from ..schemas.answers import Prepared
+from ..schemas.requests import PrepareRequest
+from .cases import CHANNEL, file_problems
+from .datasets import allowed_path
+from .description import Description, read_description
+
+Tell = Callable[[int, int], None]
+SPARE_BYTES = 100 * 1024**2
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One file to bring over: as it is, or one channel of a 4D image."""
+
+    source: Path
+    target: str
+    channel: int | None = None
+
+
+def nnunet_prepare_dataset(
+    request: PrepareRequest, settings: Settings, tell: Tell = lambda done, total: None
+) -> Prepared:
+    """Import a dataset under DatasetXXX_<name> in nnUNet_raw, whole or not at all.
+
+    Raises:
+        NotFound, Refused: the source is missing, outside the allowed folders or broken, or the id is taken.
+        Unavailable: there is not enough space.
+    """
+    source = allowed_path(settings, request.source, what="source")
+    if not source.is_dir():
+        raise NotFound(f"source {request.source!r} is not a folder. Name the folder that holds dataset.json.")
+    settings.create_folders()
+    target = _free_target(settings, request)
+    description = read_description(source)
+    copies = list(_copies(source, description))
+    _refuse_without_space(copies, target)
+    partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
+    try:
+        partial.chmod(0o755)
+        _fill(partial, copies, description, tell)
+        partial.rename(target)
+    except OSError as error:
+        raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return _answer(request, target, description)
+
+
+def _free_target(settings: Settings, request: PrepareRequest) -> Path:
+    taken = dataset_folders(settings.folders, request.dataset_id)
+    if taken:
+        raise Refused(
+            f"Dataset id {request.dataset_id:03d} is taken by {', '.join(taken)}. Train it with "
+            f"nnunet_training(dataset_id={request.dataset_id}), or choose another id."
+        )
+    return settings.folder("raw") / f"Dataset{request.dataset_id:03d}_{request.name}"
+
+
+def _copies(source: Path, description: Description) -> Iterator[Copy]:
+    ending = description.file_ending
+    for folder in ("imagesTr", "imagesTs"):
+        for path in _files(source / folder, ending):
+            yield from _image_copies(path, folder, description)
+    for path in _files(source / "labelsTr", ending):
+        yield Copy(path, f"labelsTr/{path.name}")
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    # MSD archives carry macOS resource forks (._case.nii.gz) that are no images.
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != "." and p.is_file())
+
+
+def _image_copies(path: Path, folder: str, description: Description) -> Iterator[Copy]:
+    ending = description.file_ending
+    name = path.name.removesuffix(ending)
+    if CHANNEL.fullmatch(name):
+        yield Copy(path, f"{folder}/{path.name}")
+    elif len(description.channels) == 1:
+        yield Copy(path, f"{folder}/{name}_0000{ending}")
+    else:
+        for channel in range(len(description.channels)):
+            yield Copy(path, f"{folder}/{name}_{channel:04d}{ending}", channel)
+
+
+def _refuse_without_space(copies: list[Copy], target: Path) -> None:
+    needed = sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise Unavailable(
+            f"The import needs {needed / 1e9:.1f} GB in {target.parent}; {free / 1e9:.1f} GB are free. Free some space."
+        )
+
+
+def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> None:
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir()
+    for done, copy in enumerate(copies):
+        tell(done, len(copies))
+        target = folder / copy.target
+        target.parent.mkdir(exist_ok=True)
+        _bring(copy, target)
+    tell(len(copies), len(copies))
+    kept = {k: v for k, v in description.content.items() if k not in ("training", "test", "tensorImageSize")}
+    (folder / "dataset.json").write_text(json.dumps(kept, indent=2, ensure_ascii=False), encoding="utf-8")
+    if problems := file_problems(folder, description):
+        raise Refused("The source is not a complete dataset:\n- " + "\n- ".join(problems))
+
+
+def _bring(copy: Copy, target: Path) -> None:
+    if copy.channel is None and not _is_4d(copy.source):
+        shutil.copyfile(os.path.realpath(copy.source), target)
+        return
+    _split(copy, target)
+
+
+def _is_4d(path: Path) -> bool:
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return False
+    shape = tuple(_open(path).shape)
+    return len(shape) > 3 and any(size > 1 for size in shape[3:])
+
+
+def _open(path: Path) -> Any:
+    import nibabel
+
+    try:
+        return nibabel.load(path)
+    except Exception as error:  # nibabel raises many kinds, all of them mean the same here
+        raise Refused(f"{path.name} cannot be read ({error}). Export it again.") from error
+
+
+def _split(copy: Copy, target: Path) -> None:
+    """Write one channel of a 4D NIfTI image with the geometry of the whole."""
+    import nibabel
+
+    image = _open(copy.source)
+    channels = image.shape[3] if len(image.shape) == 4 else 1
+    if copy.channel is None or copy.channel >= channels:
+        raise Refused(
+            f"{copy.source.name} has {channels} channels; dataset.json declares another number. Correct modality "
+            "(channel_names), or the image."
+        )
+    # dataobj is read lazily: one channel at a time in memory.
+    part = nibabel.Nifti1Image(image.dataobj[..., copy.channel], image.affine, image.header)
+    nibabel.save(part, target)
+
+
+def _answer(request: PrepareRequest, target: Path, description: Description) -> Prepared:
+    images = {p.name.rsplit("_", 1)[0] for p in (target / "imagesTs").glob("*")}
+    return Prepared(
+        dataset_id=request.dataset_id,
+        dataset_name=target.name,
+        path=str(target),
+        cases=int(description.content.get("numTraining", 0)),
+        test_cases=len(images),
+        channels=tuple(description.channels),
+        labels=description.labels,
+        changes=tuple(description.changes),
+        next_step=f"Train it: nnunet_training(dataset_id={request.dataset_id}, configuration=…, fold=…).",
+    )

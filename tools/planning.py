@@ -1,0 +1,291 @@
+"""Which stages a training needs, decided from the files that are there, before anything starts.
+
+Whatever a look of seconds can show to be hopeless is refused here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..runs.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles, FoldFiles
+from ..runs.errors import NotFound, Refused
+from ..runs.files import read_json, read_model
+from ..runs.preprocessed import (
+    CASCADE,
+    LOWRES,
+    DatasetNote,
+    data_folder,
+    data_needed_by,
+    note_file,
+    planned,
+    preprocessed_cases,
+    raw_cases,
+    raw_identity,
+    readiness,
+)
+from ..schemas.runs import StageSpec
+from ..schemas.training import TrainingRequest
+from .trainers import check_trainer, planner_for
+
+FOLDS = ("0", "1", "2", "3", "4")
+FLAT_IMAGES = (".png", ".bmp")
+NO_LOWRES = (
+    "nnU-Net plans 3d_lowres and 3d_cascade_fullres only where the median image is much larger than a 3d_fullres "
+    "patch. Use configuration='3d_fullres'."
+)
+
+
+@dataclass
+class Plan:
+    """The stages of a run, the fold folders it will write, and what the person should know."""
+
+    trainer: str
+    plans_identifier: str
+    planner: str | None
+    stages: list[StageSpec] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+
+
+class Planner:
+    """Turns one request into a plan.
+
+    Raises:
+        NotFound, Refused: the request cannot work; the message says the ways on.
+    """
+
+    def __init__(self, request: TrainingRequest, files: DatasetFiles) -> None:
+        self.request = request
+        self.files = files
+        self.trainer = request.trainer or DEFAULT_TRAINER
+        self.plans_identifier = request.plans_identifier or DEFAULT_PLANS
+        check_trainer(self.trainer)
+        self.plan = Plan(self.trainer, self.plans_identifier, planner_for(files, self.plans_identifier))
+
+    def make(self) -> Plan:
+        """Decide the stages in order."""
+        self._refuse_impossible()
+        self._plan_preprocessing()
+        ready = tuple(spec.name for spec in self.plan.stages)
+        if self.request.configuration == CASCADE:
+            ready = self._plan_lowres(ready)
+        models = [self._plan_fold(fold, ready) for fold in self._folds()]
+        self.plan.stages += models
+        if self.request.fold == "all":
+            self._plan_cross_validation(tuple(spec.name for spec in models))
+        self._add_notes()
+        return self.plan
+
+    def _folds(self) -> tuple[str, ...]:
+        return {"all": FOLDS, "full": ("all",)}.get(self.request.fold, (self.request.fold,))
+
+    def _refuse_impossible(self) -> None:
+        cases = raw_cases(self.files) if self.files.raw.is_dir() else []
+        splits = read_json(self.files.splits_file)
+        own_splits = splits if isinstance(splits, list) else read_json(self.files.raw / "splits_final.json")
+        if isinstance(own_splits, list):
+            self._refuse_folds_beyond(len(own_splits))
+        elif cases and len(cases) < len(FOLDS) and self.request.fold != "full":
+            raise Refused(
+                f"{self.files.name} has {len(cases)} training cases; a 5-fold cross-validation needs at least 5. Use "
+                "fold='full' (one model on every case), add cases, or put a splits_final.json into the raw dataset "
+                "folder."
+            )
+        description = read_json(self.files.raw / "dataset.json") or {}
+        if str(description.get("file_ending")) in FLAT_IMAGES and self.request.configuration != "2d":
+            raise Refused(
+                f"{self.files.name} has 2D images ({description['file_ending']}), so nnU-Net plans no "
+                f"{self.request.configuration} for it. Use configuration='2d'."
+            )
+
+    def _refuse_folds_beyond(self, count: int) -> None:
+        wanted = [fold for fold in self._folds() if fold != "all" and int(fold) >= count]
+        if wanted:
+            raise Refused(
+                f"{self.files.splits_file} has {count} folds, so there is no fold {wanted[0]}. Use fold '0'-"
+                f"'{count - 1}' or fold='full'. (nnU-Net would silently train on a random split.)"
+            )
+
+    def _plan_preprocessing(self) -> None:
+        reason = self._why_preprocess()
+        if self.request.no_preprocessing:
+            self._require_preprocessed()
+        elif not (reason and self._goes_on_with_old_data()):
+            self.plan.stages.append(
+                StageSpec(
+                    name="preprocess",
+                    kind="preprocess",
+                    configuration=self.request.configuration,
+                    reused=reason is None,
+                    detail=reason or "already preprocessed from unchanged raw data",
+                )
+            )
+
+    def _goes_on_with_old_data(self) -> bool:
+        """A resume or a validation uses the data that the training began with, if they are there."""
+        old = self.request.continue_training or self.request.validation_only
+        return old and all(self._has_data(c) for c in data_needed_by(self.request.configuration))
+
+    def _has_data(self, configuration: str) -> bool:
+        plans = self.files.plans(self.plans_identifier)
+        if plans is None or planned(plans, configuration) is None:
+            return False
+        return bool(preprocessed_cases(data_folder(self.files, plans, configuration)))
+
+    def _why_preprocess(self) -> str | None:
+        """What is lacking, or None where everything is there and unchanged."""
+        plans = self.files.plans(self.plans_identifier)
+        if plans is not None and planned(plans, self.request.configuration) is None and self._raw_unchanged():
+            known = ", ".join(plans.get("configurations", {}))
+            hint = NO_LOWRES if self.request.configuration in (LOWRES, CASCADE) else "Choose one of these."
+            raise Refused(
+                f"The plans {self.plans_identifier} of {self.files.name} have no {self.request.configuration}; they "
+                f"have {known}. {hint}"
+            )
+        for configuration in data_needed_by(self.request.configuration):
+            state = readiness(self.files, self.plans_identifier, configuration)
+            if not state.ready:
+                return state.reason
+        note = read_model(note_file(self.files.preprocessed), DatasetNote)
+        if self.request.verify_dataset_integrity and (note is None or not note.verified) and self.files.raw.is_dir():
+            return "the dataset is not verified yet"
+        return None
+
+    def _raw_unchanged(self) -> bool:
+        note = read_model(note_file(self.files.preprocessed), DatasetNote)
+        return note is None or not self.files.raw.is_dir() or note.raw_identity == raw_identity(self.files)
+
+    def _require_preprocessed(self) -> None:
+        for configuration in data_needed_by(self.request.configuration):
+            if not self._has_data(configuration):
+                state = readiness(self.files, self.plans_identifier, configuration)
+                raise Refused(
+                    f"no_preprocessing was asked for, but {state.reason}. Leave no_preprocessing out, and it will be "
+                    "preprocessed first."
+                )
+
+    def _plan_lowres(self, needs: tuple[str, ...]) -> tuple[str, ...]:
+        """The cascade reads a 3d_lowres prediction of every case, so all five lowres folds come first."""
+        stages = [spec for fold in FOLDS if (spec := self._lowres_stage(fold, needs)) is not None]
+        self.plan.stages += stages
+        if stages:
+            self.plan.notes.append(
+                "The cascade needs 3d_lowres predictions of every case: "
+                + ", ".join(f"{spec.name} ({spec.detail})" for spec in stages)
+                + " come first."
+            )
+        return (*needs, *(spec.name for spec in stages))
+
+    def _lowres_stage(self, fold: str, needs: tuple[str, ...]) -> StageSpec | None:
+        path = self.files.fold(self.trainer, self.plans_identifier, LOWRES, fold)
+        files = FoldFiles(path)
+        if files.finished() and not self._lacking_predictions(fold):
+            return None
+        self.plan.targets.append(self._target(path))
+        trained = files.final.is_file()
+        return StageSpec(
+            name=f"lowres_fold_{fold}",
+            kind="validate" if trained else "train",
+            configuration=LOWRES,
+            fold=fold,
+            needs=needs,
+            resume=not trained and bool(files.checkpoints()),
+            detail="predict for the cascade" if trained else "train",
+        )
+
+    def _lacking_predictions(self, fold: str) -> bool:
+        splits = read_json(self.files.splits_file)
+        if not isinstance(splits, list) or int(fold) >= len(splits):
+            return True
+        model = self.files.model(self.trainer, self.plans_identifier, LOWRES)
+        folder = model / "predicted_next_stage" / CASCADE
+        there = {path.stem for path in folder.glob("*.b2nd")}
+        return not set(splits[int(fold)]["val"]) <= there
+
+    def _plan_fold(self, fold: str, needs: tuple[str, ...]) -> StageSpec:
+        path = self.files.fold(self.trainer, self.plans_identifier, self.request.configuration, fold)
+        files = FoldFiles(path)
+        reused = self.request.fold == "all" and self._reusable(files)
+        if not reused:
+            self._check_fold(files)
+            self.plan.targets.append(self._target(path))
+        verb = "validate" if self.request.validation_only else "train"
+        return StageSpec(
+            name=f"{verb}_{'full' if fold == 'all' else f'fold_{fold}'}",
+            kind="validate" if self.request.validation_only else "train",
+            configuration=self.request.configuration,
+            fold=fold,
+            needs=needs,
+            reused=reused,
+            resume=self.request.continue_training and bool(files.checkpoints()),
+            detail="already trained" if reused else "",
+        )
+
+    def _reusable(self, files: FoldFiles) -> bool:
+        return files.finished() and not self.request.overwrite and not self.request.validation_only
+
+    def _check_fold(self, files: FoldFiles) -> None:
+        if self.request.validation_only:
+            _require_trained(files, best=self.request.val_best)
+        elif self.request.continue_training:
+            self._check_resume(files)
+        elif not self.request.overwrite:
+            _refuse_overwriting(files)
+
+    def _check_resume(self, files: FoldFiles) -> None:
+        if files.finished():
+            raise Refused(
+                f"{files.path} is trained and validated: there is nothing to continue. Use validation_only=true to "
+                "validate again, or overwrite=true to train again."
+            )
+        if not files.checkpoints() and self.request.fold != "all":
+            raise NotFound(
+                f"There is no checkpoint in {files.path} to continue from. Leave continue_training out to start from "
+                "scratch."
+            )
+
+    def _plan_cross_validation(self, needs: tuple[str, ...]) -> None:
+        self.plan.stages.append(
+            StageSpec(
+                name="cross_validation",
+                kind="cross_validation",
+                configuration=self.request.configuration,
+                needs=needs,
+            )
+        )
+
+    def _target(self, path: Path) -> str:
+        return "/".join(path.parts[-3:])
+
+    def _add_notes(self) -> None:
+        self.plan.notes += list(_notes(self.request))
+
+
+def _require_trained(files: FoldFiles, *, best: bool) -> None:
+    if not files.final.is_file():
+        way = "continue_training=true finishes it" if files.checkpoints() else "train it first"
+        raise Refused(f"There is no finished training in {files.path} to validate: {way}.")
+    if best and not files.best.is_file():
+        raise NotFound(f"{files.best} does not exist, so val_best has nothing to validate. Leave val_best out.")
+
+
+def _refuse_overwriting(files: FoldFiles) -> None:
+    if files.final.is_file():
+        raise Refused(
+            f"{files.path} has a finished model. Three ways on: validation_only=true validates it again, "
+            "overwrite=true trains again (the old model is kept until the new one is ready), or choose another fold."
+        )
+    if files.checkpoints():
+        raise Refused(
+            f"{files.path} has an unfinished training. continue_training=true goes on with it; overwrite=true starts "
+            "again from scratch."
+        )
+
+
+def _notes(request: TrainingRequest) -> Iterator[str]:
+    if request.use_compressed:
+        yield "use_compressed: nnU-Net 2.6 and later always train from compressed data, so it changes nothing."
+    if request.fold == "full":
+        yield "fold full: its metrics will be measured on training data and are optimistic."
+    if request.disable_checkpointing:
+        yield "disable_checkpointing: nothing is saved, so this training can be neither resumed nor predicted with."

@@ -1,0 +1,29 @@
+"""nnunet_results: what nnU-Net measured."""
+
+from ..runs.layout import StateDir
+from ..runs.result import compose_result
+from ..runs.settings import Settings
+from ..runs.store import find_run
+from ..schemas.requests import ResultsRequest
+from ..schemas.results import Result
+
+
+def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
+    """The run's result; before the end its metrics are null and `complete` is false.
+
+    Raises:
+        NotFound: no such run.
+    """
+    run, record = find_run(StateDir(settings.state_dir), request.run_id)
+    result = compose_result(run, record)
+    return result.model_copy(update={"next_step": _next_step(result)})
+
+
+def _next_step(result: Result) -> str:
+    if result.complete:
+        return f"The model is in {result.model_path}."
+    if result.status in ("queued", "running"):
+        return f"Not finished: nnunet_progress(run_id='{result.run_id}', wait_s=25)."
+    if result.status == "error":
+        return f"It failed: do what failure.remedy says; nnunet_logs(run_id='{result.run_id}') shows more."
+    return "Resume it: nnunet_training with the same arguments and continue_training=true."

@@ -1,0 +1,96 @@
+"""nnunet_runs and nnunet_cancel: what was started here, and how to stop it."""
+
+from datetime import datetime, timezone
+
+from ..runs.cancel import request_cancel
+from ..runs.layout import RunDir, StateDir
+from ..runs.look import verdict
+from ..runs.result import stage_outcome
+from ..runs.settings import Settings
+from ..runs.store import find_run, newest_runs
+from ..schemas.answers import CancelAnswer, RunLine, RunsAnswer
+from ..schemas.requests import CancelRequest, RunsRequest
+from ..schemas.runs import ACTIVE, RunRecord, Status
+from .progress import present_stage
+
+
+def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
+    """List runs, newest first; only as many directories are read as are shown."""
+    state = StateDir(settings.state_dir)
+    lines: list[RunLine] = []
+    total = 0
+    for run in newest_runs(state):
+        if request.dataset_id is not None and not run.run_id.startswith(f"d{request.dataset_id:03d}-"):
+            continue
+        total += 1
+        if len(lines) < request.limit and (line := _line(run, request.status)) is not None:
+            lines.append(line)
+    return RunsAnswer(runs=tuple(lines), shown=len(lines), total=total, next_step=_next_step(lines))
+
+
+def _next_step(lines: list[RunLine]) -> str:
+    if not lines:
+        return "No runs. Start one with nnunet_training."
+    return f"Look at one with nnunet_progress or nnunet_results, e.g. run_id='{lines[0].run_id}'."
+
+
+def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
+    record = run.record()
+    if record is None:
+        return None
+    judged = verdict(run, record)
+    if wanted is not None and judged.status != wanted:
+        return None
+    spec = present_stage(record, judged)
+    return RunLine(
+        run_id=record.run_id,
+        status=judged.status,
+        dataset=record.dataset_name,
+        configuration=str(record.request["configuration"]),
+        fold=str(record.request["fold"]),
+        started=datetime.fromtimestamp(record.created_at, timezone.utc).isoformat(timespec="seconds"),
+        stage=spec.name if spec and judged.status != "success" else None,
+        epoch=_epoch(run, spec.name) if spec else None,
+        dice=_dice(run, record) if judged.status == "success" else None,
+        detail=judged.reason,
+    )
+
+
+def _epoch(run: RunDir, stage: str) -> str | None:
+    last, progress = run.stage(stage).last_epoch(), run.stage(stage).progress()
+    if last is None:
+        return None
+    return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)
+
+
+def _dice(run: RunDir, record: RunRecord) -> float | None:
+    outcome = stage_outcome(run, record, record.stages[-1])
+    return round(outcome.metrics.dice, 4) if outcome and outcome.metrics and outcome.metrics.dice is not None else None
+
+
+def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
+    """Stop a run; calling it twice is fine.
+
+    Raises:
+        NotFound: no such run.
+    """
+    run, record = find_run(StateDir(settings.state_dir), request.run_id)
+    grace = 0.0 if request.force else settings.grace_s
+    status = request_cancel(run, record, grace_s=grace)
+    active = status in ACTIVE
+    again = f"nnunet_progress(run_id='{record.run_id}', wait_s=25)"
+    return CancelAnswer(
+        run_id=record.run_id,
+        status=status,
+        detail=_cancel_detail(status, grace),
+        retry_after_s=5 if active else 0,
+        next_step=f"See it end with {again}." if active else "Nothing of the run is left running.",
+    )
+
+
+def _cancel_detail(status: Status, grace: float) -> str:
+    if status not in ACTIVE:
+        return f"The run is {status}."
+    if grace == 0:
+        return "The run is being ended."
+    return f"Asked to stop: it may finish its epoch and save within {grace:.0f} s, then it is ended."

@@ -1,0 +1,125 @@
+"""nnunet_training: check, plan, record, start, and answer at once."""
+
+import importlib.metadata
+import platform
+import sys
+import time
+
+from ..runs.datasets import DatasetFiles
+from ..runs.engine import start_supervisor
+from ..runs.errors import Unavailable
+from ..runs.layout import RunDir, StateDir
+from ..runs.liveness import host_name
+from ..runs.look import verdict
+from ..runs.settings import Settings
+from ..runs.slots import gpu_count
+from ..runs.store import new_run_id, record_run
+from ..schemas.answers import StageLine, TrainingStarted
+from ..schemas.runs import RunRecord
+from ..schemas.training import Device, TrainingRequest
+from .datasets import allowed_path, ready_to_train
+from .planning import Plan, Planner
+
+FIRST_LOOK_S = 5
+VERSIONED = ("nnunet-mcp", "nnunetv2", "torch", "numpy")
+
+
+def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingStarted:
+    """Start a training in the background.
+
+    Raises:
+        RunError: it cannot start; the message says what to do. Nothing was changed.
+    """
+    run, record, new = prepare_run(request, settings)
+    if new:
+        start_supervisor(run, settings)
+    return _answer(run, record, new)
+
+
+def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
+    """Check everything, then record the run; returns whether it is new."""
+    settings.create_folders()
+    request = _resolve_weights(request, settings)
+    device = choose_device(request, settings)
+    files, notes = ready_to_train(settings, request.dataset_id)
+    plan = Planner(request, files).make()
+    record = _record(request, files, plan, device, notes)
+    run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
+    return run, (record if new else run.record() or record), new
+
+
+def _resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingRequest:
+    if request.pretrained_weights is None:
+        return request
+    path = allowed_path(settings, request.pretrained_weights, what="pretrained_weights")
+    return request.model_copy(update={"pretrained_weights": str(path)})
+
+
+def choose_device(request: TrainingRequest, settings: Settings) -> Device:
+    """The device asked for, or the best one here.
+
+    Raises:
+        Unavailable: the machine has no such device, or not as many GPUs.
+    """
+    gpus = settings.gpus if settings.gpus is not None else gpu_count()
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    device: Device = request.device or ("cuda" if gpus else "mps" if apple else "cpu")
+    wanted = request.num_gpus or 1
+    if device == "cuda" and gpus < wanted:
+        raise Unavailable(
+            f"device='cuda' with num_gpus={wanted} needs {wanted} NVIDIA GPU(s); nvidia-smi lists {gpus} here. Use "
+            f"{'device=' + repr('cpu') if gpus == 0 else f'num_gpus={gpus}'}."
+        )
+    if device == "mps" and not apple:
+        raise Unavailable("device='mps' needs an Apple silicon Mac. Use device='cpu'.")
+    if device != "cuda" and wanted > 1:
+        raise Unavailable(f"num_gpus={wanted} needs NVIDIA GPUs; this machine would train on {device}. Use num_gpus=1.")
+    return device
+
+
+def _record(request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, notes: list[str]) -> RunRecord:
+    return RunRecord(
+        run_id=new_run_id(request.dataset_id, request.configuration, request.fold),
+        created_at=time.time(),
+        request=request.model_dump(mode="json"),
+        dataset_name=files.name,
+        trainer=plan.trainer,
+        plans_identifier=plan.plans_identifier,
+        planner=plan.planner,
+        device=device,
+        num_gpus=request.num_gpus or 1,
+        folders=files.folders,
+        stages=tuple(plan.stages),
+        host=host_name(),
+        versions=_versions(),
+        notes=(*notes, *plan.notes),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in VERSIONED:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _answer(run: RunDir, record: RunRecord, new: bool) -> TrainingStarted:
+    judged = verdict(run, record)
+    again = () if new else ("This request was made a moment ago; this is the run that it started.",)
+    return TrainingStarted(
+        run_id=record.run_id,
+        status=judged.status,
+        dataset_id=int(record.request["dataset_id"]),
+        dataset_name=record.dataset_name,
+        configuration=str(record.request["configuration"]),
+        fold=str(record.request["fold"]),
+        stages=tuple(
+            StageLine(name=spec.name, status=judged.stages[spec.name], detail=spec.detail) for spec in record.stages
+        ),
+        notes=(*record.notes, *again),
+        retry_after_s=FIRST_LOOK_S,
+        next_step=f"It runs in the background. Follow it with nnunet_progress(run_id='{record.run_id}', wait_s=25).",
+    )

@@ -1,0 +1,284 @@
+"""Our hooks on nnU-Net's trainer: every epoch into epochs.jsonl, a heartbeat, safe checkpoints, a good stop.
+
+The logger is nnU-Net's own extension point (training/logging/nnunet_logger.py); the rest wraps methods of
+the trainer object, so that any trainer class works and its name stays what it is in checkpoints.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..runs.files import append_line
+from ..runs.summary import finite
+from ..schemas.runs import Epoch
+from .progress import StopRequested
+from .stage import Job, StageFailure
+
+# Drawing progress.png takes about 0.7 s on a CPU, more than many a short epoch.
+PLOT_EVERY_S = 60.0
+
+
+def install(run_training: Any, job: Job) -> None:
+    """Make `run_training` prepare the trainer and the checkpoint our way. Called in every DDP rank, too."""
+    original = run_training.get_trainer_from_args
+
+    def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
+        trainer = original(*args, **kwargs)
+        TrainerHooks(trainer, job).attach()
+        return trainer
+
+    run_training.get_trainer_from_args = get_trainer_from_args
+    run_training.maybe_load_checkpoint = lambda trainer, resume, validate, weights=None: load_checkpoint(
+        trainer, job, resume=resume, validate=validate, weights=weights
+    )
+
+
+def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, weights: str | None) -> None:
+    """Load the newest readable checkpoint for a resume, the final one for a validation, or the weights."""
+    if weights is not None:
+        from .weights import load_weights
+
+        load_weights(trainer, Path(weights))
+    elif validate:
+        trainer.load_checkpoint(str(job.fold.final))
+    elif resume:
+        _load_newest(trainer, job)
+
+
+def _load_newest(trainer: Any, job: Job) -> None:
+    damaged = []
+    for checkpoint in job.fold.checkpoints():
+        try:
+            trainer.load_checkpoint(str(checkpoint))
+        except (RuntimeError, EOFError, OSError, KeyError) as error:
+            damaged.append(f"{checkpoint.name} could not be read ({type(error).__name__})")
+            continue
+        if damaged:
+            note = f"{'; '.join(damaged)}: went on from {checkpoint.name}."
+            (job.stage.path / "fallback.txt").write_text(note, encoding="utf-8")
+        return
+    raise StageFailure(
+        "there is no readable checkpoint to continue from",
+        "; ".join(damaged) or f"no checkpoint in {job.fold.path}",
+        "Start again with overwrite=true.",
+    )
+
+
+class TrainerHooks:
+    """What is added to one trainer object."""
+
+    def __init__(self, trainer: Any, job: Job) -> None:
+        self.trainer = trainer
+        self.job = job
+        self.report = job.reporter
+        self.first = trainer.local_rank == 0
+        self.nan_epochs = 0
+        self.saved_at = self.drawn_at = time.monotonic()
+        self.iteration = 0
+        self.validation_cases = 0
+
+    def attach(self) -> None:
+        """Wrap the trainer's methods; only rank 0 speaks and saves."""
+        self._wrap("on_epoch_end", self._on_epoch_end)
+        if not self.first:
+            return
+        self.trainer.logger.loggers.append(EpochLogger(self.trainer, self.job))
+        self._wrap("on_epoch_start", self._on_epoch_start)
+        self._wrap("train_step", self._step("training"))
+        self._wrap("validation_step", self._step("estimating pseudo Dice"))
+        self._wrap("save_checkpoint", self._save)
+        self._wrap("on_train_end", self._on_train_end)
+        self._wrap("perform_actual_validation", self._on_validation)
+        self._wrap("load_checkpoint", self._on_load)
+        plot = self.trainer.logger.plot_progress_png
+        self.trainer.logger.plot_progress_png = lambda folder: self._plot(plot, folder)
+
+    def _wrap(self, name: str, around: Callable[..., Any]) -> None:
+        method = getattr(self.trainer, name)
+        setattr(self.trainer, name, lambda *args, **kwargs: around(method, *args, **kwargs))
+
+    def _on_epoch_start(self, method: Callable[[], None]) -> None:
+        self.iteration = 0
+        self._tick("training")
+        method()
+
+    def _step(self, phase: str) -> Callable[..., Any]:
+        def step(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            self.iteration += 1
+            self._tick(phase)
+            return result
+
+        return step
+
+    def _tick(self, phase: str) -> None:
+        trainer = self.trainer
+        self.report.tick(
+            phase=phase,
+            epoch=trainer.current_epoch,
+            epochs=trainer.num_epochs,
+            iteration=self.iteration,
+            iterations=trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch,
+        )
+
+    def _on_epoch_end(self, method: Callable[[], None]) -> None:
+        method()
+        # Every rank sees the same gathered loss and the same file, so all ranks leave together.
+        loss = self.trainer.logger.get_value("train_losses", step=-1)
+        self.nan_epochs = self.nan_epochs + 1 if finite(float(loss)) is None else 0
+        from .train import NAN_EPOCHS, nan_failure
+
+        if self.nan_epochs >= NAN_EPOCHS:
+            raise nan_failure(self.trainer.current_epoch - NAN_EPOCHS)
+        done = self.trainer.current_epoch >= self.trainer.num_epochs
+        stop = self.report.stop_requested() and not done
+        if stop or (not done and self._checkpoint_due()):
+            self._save_latest()
+        if stop:
+            _end_data_loaders(self.trainer)
+            raise StopRequested
+
+    def _checkpoint_due(self) -> bool:
+        return time.monotonic() - self.saved_at > self.job.settings.checkpoint_every_s
+
+    def _save_latest(self) -> None:
+        # on_epoch_end has counted the epoch already and save_checkpoint counts it again, so undo one of the
+        # two, as nnU-Net does in on_train_end.
+        self.trainer.current_epoch -= 1
+        self.trainer.save_checkpoint(str(self.job.fold.latest))
+        self.trainer.current_epoch += 1
+
+    def _save(self, method: Callable[[str], None], filename: str) -> None:
+        save_whole(method, filename)
+        self.saved_at = time.monotonic()
+
+    def _plot(self, plot: Callable[[str], None], folder: str) -> None:
+        last = self.trainer.current_epoch + 1 >= self.trainer.num_epochs
+        if last or time.monotonic() - self.drawn_at > PLOT_EVERY_S:
+            plot(folder)
+            self.drawn_at = time.monotonic()
+
+    def _on_train_end(self, method: Callable[[], None]) -> None:
+        self.report.say("saving the model")
+        method()
+
+    def _on_load(self, method: Callable[[Any], None], checkpoint: Any) -> None:
+        method(checkpoint)
+        if self.job.spec.resume and not self.job.stage.epochs_file.exists():
+            _write_history(self.trainer, self.job)
+
+    def _on_validation(self, method: Callable[..., None], save_probabilities: bool = False) -> None:
+        cases = list(self.trainer.do_split()[1])
+        _remove_stale_predictions(self.job, cases)
+        self.report.say("validating", done=0, total=len(cases))
+        with _counted_predictions(self):
+            method(save_probabilities)
+        self.report.say("validated", done=len(cases), total=len(cases))
+
+
+class EpochLogger:
+    """Receives what nnU-Net logs; the last value of an epoch makes the line in epochs.jsonl."""
+
+    def __init__(self, trainer: Any, job: Job) -> None:
+        self.trainer = trainer
+        self.job = job
+
+    def update_config(self, config: dict[str, Any]) -> None:
+        """Part of nnU-Net's logger interface; the run directory has the configuration already."""
+
+    def log(self, key: str, value: Any, step: int) -> None:
+        """Called for every value of every epoch."""
+        if key == "epoch_end_timestamps":
+            values = self.trainer.logger.local_logger.my_fantastic_logging
+            append_line(self.job.stage.epochs_file, epoch_line(values, step))
+
+    def log_summary(self, key: str, value: Any) -> None:
+        """Part of nnU-Net's logger interface; the final metrics are read from summary.json."""
+
+
+def epoch_line(values: dict[str, list[Any]], epoch: int, *, restored: bool = False) -> Epoch:
+    """One epoch of nnU-Net's log as a line; what is not a number becomes null."""
+
+    def number(key: str) -> float | None:
+        return finite(float(values[key][epoch]))
+
+    return Epoch(
+        epoch=epoch,
+        train_loss=number("train_losses"),
+        val_loss=number("val_losses"),
+        learning_rate=number("lrs"),
+        pseudo_dice=number("mean_fg_dice"),
+        ema_pseudo_dice=number("ema_fg_dice"),
+        pseudo_dice_per_class=tuple(finite(float(v)) for v in values["dice_per_class_or_region"][epoch]),
+        seconds=finite(float(values["epoch_end_timestamps"][epoch] - values["epoch_start_timestamps"][epoch])),
+        restored=restored,
+    )
+
+
+def _write_history(trainer: Any, job: Job) -> None:
+    """Begin epochs.jsonl with the epochs that the checkpoint remembers."""
+    values = trainer.logger.local_logger.my_fantastic_logging
+    for epoch in range(min(trainer.current_epoch, *(len(v) for v in values.values()))):
+        append_line(job.stage.epochs_file, epoch_line(values, epoch, restored=True))
+
+
+def save_whole(method: Callable[[str], None], filename: str) -> None:
+    """Save beside and rename: a kill or a full disk leaves the checkpoint before it intact."""
+    temporary = f"{filename}.saving"
+    try:
+        method(temporary)
+        if Path(temporary).exists():  # nothing is written with disable_checkpointing
+            with Path(temporary).open("rb") as stream:
+                os.fsync(stream.fileno())
+            Path(temporary).replace(filename)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _end_data_loaders(trainer: Any) -> None:
+    for loader in (trainer.dataloader_train, trainer.dataloader_val):
+        if hasattr(loader, "_finish"):
+            loader._finish()
+
+
+def _remove_stale_predictions(job: Job, cases: list[str]) -> None:
+    """nnU-Net measures every file in the folder, also those of an earlier split."""
+    from ..runs.summary import case_name
+
+    for path in (job.fold.path / "validation").glob("*"):
+        if path.is_file() and path.name != "summary.json" and case_name(path.name) not in cases:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _counted_predictions(hooks: TrainerHooks) -> Any:
+    """Count the cases and the patches that the validation predicts."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    whole, patch = (
+        nnUNetPredictor.predict_sliding_window_return_logits,
+        nnUNetPredictor._internal_maybe_mirror_and_predict,
+    )
+
+    def predict_case(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = whole(self, *args, **kwargs)
+        hooks.validation_cases += 1
+        hooks.report.tick(done=hooks.validation_cases)
+        hooks.report.stop_here()
+        return result
+
+    def predict_patch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        hooks.report.tick()
+        return patch(self, *args, **kwargs)
+
+    nnUNetPredictor.predict_sliding_window_return_logits = predict_case
+    nnUNetPredictor._internal_maybe_mirror_and_predict = predict_patch
+    try:
+        yield
+    finally:
+        nnUNetPredictor.predict_sliding_window_return_logits = whole
+        nnUNetPredictor._internal_maybe_mirror_and_predict = patch

@@ -1,0 +1,253 @@
+"""The preprocess stage: verify, fingerprint, plan, and preprocess only what the configuration needs.
+
+What is there already and made from unchanged raw data is reused.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..runs.datasets import DatasetFiles
+from ..runs.files import read_model, write_model, write_text
+from ..runs.layout import StateDir
+from ..runs.locks import lock_name, waiting_for
+from ..runs.preprocessed import (
+    DataNote,
+    DatasetNote,
+    data_folder,
+    data_needed_by,
+    note_file,
+    planned,
+    planned_by_hand,
+    preprocessed_cases,
+    raw_cases,
+    raw_identity,
+    readiness,
+)
+from ..schemas.runs import Outcome
+from .progress import Reporter
+from .stage import Job, StageFailure
+from .watch import end_when_a_pool_process_is_killed
+
+FOLDS = 5
+
+
+def carry_out(job: Job) -> Outcome:
+    """Make the dataset ready for the configuration; one run of a dataset at a time."""
+    end_when_a_pool_process_is_killed(job.stage)
+    locks = StateDir(job.settings.state_dir).locks_dir
+    with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
+        notes = Preprocessing(job).carry_out()
+    return Outcome(ok=True, notes=tuple(notes))
+
+
+def _say(reporter: Reporter) -> Callable[[dict[str, Any]], None]:
+    def say(holder: dict[str, Any]) -> None:
+        reporter.tick(phase="waiting", waits_for=f"run {holder.get('run_id', '?')} uses the preprocessed data")
+        reporter.stop_here()
+
+    return say
+
+
+class Preprocessing:
+    """One dataset being made ready."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.files: DatasetFiles = job.files
+        self.plans_name = job.record.plans_identifier
+        self.identity = raw_identity(self.files)
+        self.notes: list[str] = []
+
+    def carry_out(self) -> list[str]:
+        """Every step that is needed, in nnU-Net's order."""
+        self.files.preprocessed.mkdir(parents=True, exist_ok=True)
+        known = read_model(note_file(self.files.preprocessed), DatasetNote)
+        unchanged = known.raw_identity == self.identity if known else planned_by_hand(self.files, self.plans_name)
+        verified = unchanged and known is not None and known.verified
+        if self.job.asked("verify_dataset_integrity") and not verified:
+            verified = self._verify()
+        self._fingerprint(unchanged)
+        self._plan(unchanged)
+        own_splits = self._splits(known.own_splits if known else "")
+        note = DatasetNote(raw_identity=self.identity, verified=verified, own_splits=own_splits)
+        write_model(note_file(self.files.preprocessed), note)
+        for configuration in data_needed_by(self.job.spec.configuration):
+            self._preprocess(configuration)
+        return self.notes
+
+    def _begin(self, phase: str, **fields: Any) -> None:
+        self.job.reporter.stop_here()
+        self.job.reporter.say(phase, **fields)
+
+    def _verify(self) -> bool:
+        self._begin("verifying the dataset", total=len(raw_cases(self.files)))
+        from nnunetv2.configuration import default_num_processes
+        from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+        verify_dataset_integrity(str(self.files.raw), default_num_processes)
+        return True
+
+    def _fingerprint(self, unchanged: bool) -> None:
+        if unchanged and self.files.fingerprint_file.is_file():
+            self.notes.append("The dataset fingerprint was reused.")
+            return
+        self._begin("extracting the fingerprint")
+        from nnunetv2.configuration import default_num_processes
+        from nnunetv2.experiment_planning.dataset_fingerprint import fingerprint_extractor
+
+        fingerprint_extractor.tqdm = _counter(self.job.reporter)
+        extractor = fingerprint_extractor.DatasetFingerprintExtractor(self.files.name, default_num_processes)
+        extractor.run(overwrite_existing=True)
+
+    def _plan(self, unchanged: bool) -> None:
+        plans_file = self.files.plans_file(self.plans_name)
+        planner = self.job.record.planner
+        if plans_file.is_file() and (unchanged or planner is None):
+            self.notes.append(f"The plans {self.plans_name} were reused.")
+        elif planner is None:
+            raise StageFailure(
+                f"there are no plans {self.plans_name}",
+                str(plans_file),
+                "Use a preset's identifier or plans that exist; nnunet_datasets lists them.",
+            )
+        else:
+            self._begin("planning the experiment")
+            self._keep_old_plans()
+            _make_plans(self.files.name, planner, self.plans_name)
+        self._check_configuration()
+
+    def _keep_old_plans(self) -> None:
+        """Plans may have been edited by hand; planning again replaces them."""
+        plans_file = self.files.plans_file(self.plans_name)
+        if plans_file.is_file():
+            kept = plans_file.with_suffix(f".json.before-{self.job.record.run_id}")
+            shutil.copy2(plans_file, kept)
+            self.notes.append(f"The raw data have changed: planned again; the old plans are kept as {kept.name}.")
+
+    def _check_configuration(self) -> None:
+        plans = self.files.plans(self.plans_name) or {}
+        wanted = self.job.spec.configuration
+        if planned(plans, wanted) is None:
+            known = ", ".join(plans.get("configurations", {}))
+            raise StageFailure(
+                f"the plans have no configuration {wanted}",
+                f"{self.plans_name} has {known}",
+                "nnU-Net plans 3d_lowres and 3d_cascade_fullres only where the median image is much larger than "
+                "a 3d_fullres patch. Use 3d_fullres here."
+                if wanted.startswith("3d")
+                else "Choose one of these.",
+            )
+
+    def _splits(self, known: str) -> str:
+        """Make nnU-Net's split here, once and whole: folds that start together would each write it.
+
+        Returns the digest of a split that we made; a user's own is never replaced.
+        """
+        cases = raw_cases(self.files)
+        path = self.files.splits_file
+        users_own = path.is_file() and _digest(path.read_text(encoding="utf-8")) != known
+        if len(cases) < FOLDS or users_own:
+            return ""
+        from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+        text = json.dumps(generate_crossval_split(cases, seed=12345, n_splits=FOLDS), indent=4)
+        write_text(path, text)
+        return _digest(text)
+
+    def _preprocess(self, configuration: str) -> None:
+        plans = self.files.plans(self.plans_name) or {}
+        folder = data_folder(self.files, plans, configuration)
+        if readiness(self.files, self.plans_name, configuration).ready:
+            self.notes.append(f"The preprocessed data of {configuration} were reused.")
+            return
+        self._begin(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
+        locks = StateDir(self.job.settings.state_dir).locks_dir
+        with waiting_for(data_lock(locks, self.files, folder.name), _say(self.job.reporter), holder=self.job.holder):
+            note_file(folder).unlink(missing_ok=True)
+            self.job.reporter.say(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
+            _run_preprocessor(self.job, self.files.name, self.plans_name, configuration)
+            _renew_ground_truth(self.files)
+            self._check_complete(folder, configuration)
+            write_model(note_file(folder), DataNote(raw_identity=self.identity))
+
+    def _check_complete(self, folder: Path, configuration: str) -> None:
+        missing = sorted(set(raw_cases(self.files)) - set(preprocessed_cases(folder)))
+        if missing:
+            raise StageFailure(
+                f"{len(missing)} cases of {configuration} were not preprocessed",
+                f"missing in {folder.name}: {', '.join(missing[:5])}",
+                "Look for the first error in the log of this stage, then start the request again.",
+            )
+
+
+def data_lock(locks: Path, files: DatasetFiles, data_identifier: str) -> Path:
+    """The lock on a folder of preprocessed cases: shared by trainings, exclusive for preprocessing.
+
+    nnU-Net removes the folder before it preprocesses (default_preprocessor.py:370), and presets share it.
+    """
+    return locks / lock_name("data", files.name, data_identifier)
+
+
+def _make_plans(dataset_name: str, planner: str, plans_name: str) -> None:
+    import nnunetv2
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    root = f"{nnunetv2.__path__[0]}/experiment_planning"
+    found = recursive_find_python_class(root, planner, current_module="nnunetv2.experiment_planning")
+    if found is None:
+        raise StageFailure(f"nnU-Net has no planner {planner}", root, "Choose another plans_identifier.")
+    found(dataset_name, plans_name=plans_name).plan_experiment()
+
+
+def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuration: str) -> None:
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+    from nnunetv2.preprocessing.preprocessors import default_preprocessor
+
+    default_preprocessor.tqdm = _counter(job.reporter)
+    # nnU-Net's function takes an id and looks the name up, which fails where two folders share the id.
+    api.convert_id_to_dataset_name = lambda _: dataset_name
+    api.preprocess_dataset(job.record.request["dataset_id"], plans_name, (configuration,), (default_num_processes,))
+
+
+def _renew_ground_truth(files: DatasetFiles) -> None:
+    """Replace labels that differ: nnU-Net copies only newer ones, so a restored older file would be missed."""
+    for label in (files.raw / "labelsTr").iterdir():
+        copy = files.ground_truth / label.name
+        if copy.exists() and _size_and_time(copy) != _size_and_time(label):
+            shutil.copy2(label, copy)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, int(stat.st_mtime)
+
+
+def _counter(reporter: Reporter) -> type:
+    """A stand-in for tqdm that reports how many cases are done."""
+
+    class Counter:
+        def __init__(self, iterable: Any = None, total: int | None = None, **_: Any) -> None:
+            self.iterable, self.done, self.total = iterable, 0, total
+
+        def __enter__(self) -> "Counter":
+            reporter.tick(done=0, total=self.total)
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            reporter.tick(done=self.done, total=self.total)
+
+        def update(self, number: int = 1) -> None:
+            self.done += number
+            reporter.tick(done=self.done, total=self.total)
+            reporter.stop_here()
+
+    return Counter
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,44 @@
+"""How many processes and threads fit this machine. nnU-Net's own defaults suit eight cores and more.
+
+The user's own nnUNet_* variables win. Must run before nnU-Net is imported: it reads them at import.
+"""
+
+import os
+
+import psutil
+
+from ..schemas.runs import StageKind
+
+GIB = 1024**3
+# Measured on Hippocampus: a preprocessing process peaks at 0.4-0.8 GB, plus its share of large cases.
+GIB_PER_PROCESS = 2.0
+NNUNET_DEFAULT_PROCESSES = 8
+NNUNET_DEFAULT_AUGMENTERS = 12
+
+
+def usable_cores() -> int:
+    """Cores this process may use: fewer than the machine has under taskset, Slurm or cgroup cpusets."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str]) -> dict[str, str]:
+    """The variables to set for a stage, without those that the user has set."""
+    cores = usable_cores()
+    memory = psutil.virtual_memory().available / GIB
+    processes = max(1, min(NNUNET_DEFAULT_PROCESSES, cores, int(memory / GIB_PER_PROCESS)))
+    chosen = {"nnUNet_def_n_proc": str(processes)}
+    if kind == "train":
+        chosen["nnUNet_n_proc_DA"] = str(augmenters(cores, device))
+    return {name: value for name, value in chosen.items() if name not in environment}
+
+
+def augmenters(cores: int, device: str) -> int:
+    """Data-augmentation processes for a training.
+
+    On a CPU the training itself uses every core, so one process that prepares the next batch is enough.
+    """
+    if device == "cpu":
+        return 1
+    return max(1, min(NNUNET_DEFAULT_AUGMENTERS, cores - 1))

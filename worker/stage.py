@@ -1,0 +1,91 @@
+"""The edge of a stage's process: read what is to be done, do it, write down how it ended."""
+
+import importlib
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runs.datasets import DatasetFiles, FoldFiles
+from ..runs.files import write_model
+from ..runs.layout import RunDir, StageDir
+from ..runs.settings import Settings
+from ..schemas.runs import Failure, Outcome, RunRecord, StageSpec
+from .progress import Reporter, StopRequested
+from .resources import fit_to_machine
+
+STEPS = {
+    "preprocess": "preprocess",
+    "train": "train",
+    "validate": "train",
+    "cross_validation": "cross_validation",
+}
+
+
+class StageFailure(Exception):
+    """A failure that the worker understands: what, what shows it, what to do."""
+
+    def __init__(self, cause: str, evidence: str, remedy: str) -> None:
+        super().__init__(f"{cause} ({evidence}). {remedy}")
+        self.failure = Failure(cause=cause, evidence=evidence, remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one run, as its worker sees it."""
+
+    run: RunDir
+    stage: StageDir
+    record: RunRecord
+    spec: StageSpec
+    reporter: Reporter
+    settings: Settings
+
+    @classmethod
+    def of(cls, run_path: str, stage_name: str) -> "Job":
+        """Read the stage that a process was started for."""
+        run = RunDir(Path(run_path))
+        record = run.record()
+        if record is None:
+            raise FileNotFoundError(run.run_file)
+        spec = next(spec for spec in record.stages if spec.name == stage_name)
+        stage = run.stage(stage_name)
+        return cls(run, stage, record, spec, Reporter(stage, run.cancel_file), Settings())
+
+    @property
+    def files(self) -> DatasetFiles:
+        return DatasetFiles(self.record.folders, self.record.dataset_name)
+
+    @property
+    def fold(self) -> FoldFiles:
+        return FoldFiles(self.files.fold_of(self.record, self.spec))
+
+    @property
+    def holder(self) -> dict[str, str]:
+        """How locks that this stage holds name it."""
+        return {"run_id": self.record.run_id, "stage": self.spec.name}
+
+    def asked(self, parameter: str) -> bool:
+        """A yes/no parameter of the request."""
+        return bool(self.record.request.get(parameter))
+
+
+def carry_out(run_path: str, stage_name: str) -> int:
+    """Do the stage; returns the process's exit code."""
+    job = Job.of(run_path, stage_name)
+    os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ)))
+    job.reporter.say("starting")
+    try:
+        step = importlib.import_module(f".{STEPS[job.spec.kind]}", __package__)
+        outcome: Outcome = step.carry_out(job)
+    except StageFailure as failure:
+        traceback.print_exc()
+        outcome = Outcome(ok=False, failure=failure.failure)
+    except StopRequested:
+        print(f"Stopped on request at {time.strftime('%H:%M:%S')}.")
+        outcome = Outcome(ok=False, stopped=True)
+    sys.stdout.flush()
+    write_model(job.stage.outcome_file, outcome)
+    return 0 if outcome.ok else 1

@@ -1,0 +1,198 @@
+"""The training and validation stages: nnU-Net's own trainer, with our hooks on it.
+
+nnU-Net's `run_training` does everything; the functions it calls for the trainer, the checkpoint and DDP
+are replaced by ones that add progress, atomic checkpoints and a resume that finds the newest checkpoint.
+"""
+
+import os
+import shutil
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..runs.files import read_json, write_model
+from ..runs.layout import StateDir
+from ..runs.locks import Lock, lock_name, waiting_for
+from ..runs.preprocessed import data_folder, data_needed_by, planned
+from ..runs.summary import Summary
+from ..schemas.runs import Epoch, Outcome
+from .preprocess import data_lock
+from .resources import usable_cores
+from .stage import Job, StageFailure
+from .watch import end_when_a_pool_process_is_killed
+
+# A loss that is not a number for this many epochs in a row does not come back: the weights are gone.
+NAN_EPOCHS = 3
+
+
+def carry_out(job: Job) -> Outcome:
+    """Train (or only validate) one fold and read what nnU-Net measured."""
+    end_when_a_pool_process_is_killed(job.stage)
+    lock = _own_fold(job)
+    set_aside = _set_old_fold_aside(job)
+    started = time.time()
+    with _hold_data(job):
+        _run_nnunet(job)
+    outcome = _outcome(job, started)
+    write_model(job.fold.outcome_file, outcome)
+    if set_aside is not None:
+        shutil.rmtree(set_aside, ignore_errors=True)
+    _link_documented_folder(job)
+    lock.release()
+    return outcome
+
+
+def _own_fold(job: Job) -> Lock:
+    """Nobody else writes this fold folder while the returned lock is held."""
+    lock = Lock(StateDir(job.settings.state_dir).locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
+    if not lock.try_acquire(job.holder):
+        other = lock.holder().get("run_id", "another run")
+        raise StageFailure(
+            f"run {other} writes the same fold folder",
+            str(job.fold.path),
+            "Wait for it, or cancel one of the two.",
+        )
+    return lock
+
+
+def _hold_data(job: Job) -> ExitStack:
+    """Keep the preprocessed data from being replaced while they are read."""
+    plans = job.files.plans(job.record.plans_identifier) or {}
+    configurations = [c for c in data_needed_by(job.spec.configuration) if planned(plans, c)]
+    folders = sorted({data_folder(job.files, plans, c).name for c in configurations})
+
+    def say(holder: dict[str, Any]) -> None:
+        job.reporter.tick(phase="waiting", waits_for=f"run {holder.get('run_id', '?')} preprocesses the data")
+        job.reporter.stop_here()
+
+    locks = StateDir(job.settings.state_dir).locks_dir
+    stack = ExitStack()
+    for folder in folders:
+        lock = data_lock(locks, job.files, folder)
+        stack.enter_context(waiting_for(lock, say, holder=job.holder, shared=True))
+    return stack
+
+
+def _set_old_fold_aside(job: Job) -> Path | None:
+    """With overwrite, keep the old fold folder under another name until the new training has succeeded."""
+    if not job.asked("overwrite") or not job.fold.path.exists():
+        return None
+    aside = job.fold.path.with_name(f"{job.fold.path.name}.before-{job.record.run_id}")
+    job.fold.path.rename(aside)
+    return aside
+
+
+def _run_nnunet(job: Job) -> None:
+    import torch
+    from nnunetv2.run import run_training
+
+    from .ddp import run_ddp
+    from .hooks import install
+
+    _set_threads(job.record.device)
+    install(run_training, job)
+    run_training.run_ddp = run_ddp
+    job.reporter.say("loading")
+    run_training.run_training(
+        dataset_name_or_id=job.record.dataset_name,
+        configuration=job.spec.configuration,
+        fold=str(job.spec.fold),
+        trainer_class_name=job.record.trainer,
+        plans_identifier=job.record.plans_identifier,
+        pretrained_weights=job.record.request.get("pretrained_weights"),
+        num_gpus=job.record.num_gpus,
+        export_validation_probabilities=job.asked("npz"),
+        continue_training=job.spec.resume,
+        only_run_validation=job.spec.kind == "validate",
+        disable_checkpointing=job.asked("disable_checkpointing"),
+        val_with_best=job.asked("val_best"),
+        device=torch.device(job.record.device),
+    )
+
+
+def _set_threads(device: str) -> None:
+    """As nnUNetv2_train does (run_training.py:247), but with the cores this process may really use."""
+    import torch
+
+    torch.set_num_threads(usable_cores() if device == "cpu" else 1)
+    if "OMP_NUM_THREADS" not in os.environ and device != "cpu":
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _outcome(job: Job, started: float) -> Outcome:
+    summary_file = job.fold.summary
+    if not summary_file.is_file() or summary_file.stat().st_mtime < started - 2:
+        raise StageFailure(
+            "nnU-Net ended without a validation result", str(summary_file), "Read the log with nnunet_logs."
+        )
+    epochs = job.stage.epochs()
+    earlier = job.fold.outcome() if job.spec.kind == "validate" else None
+    loss = epochs[-1].val_loss if epochs else (earlier.metrics.validation_loss if earlier and earlier.metrics else None)
+    _refuse_nan(epochs)
+    summary = Summary(summary_file, _labels(job))
+    return Outcome(
+        ok=True,
+        model_path=str(job.fold.path),
+        metrics=summary.metrics(loss),
+        per_class=summary.per_class(),
+        cases=summary.cases(),
+        epochs_trained=len(epochs) or (earlier.epochs_trained if earlier else None),
+        checkpoint=_checkpoint(job),
+        notes=tuple(_notes(job, epochs)),
+    )
+
+
+def _refuse_nan(epochs: list[Epoch]) -> None:
+    """nnU-Net exits with 0 and a Dice of 0 when the loss was not a number from some epoch on."""
+    if epochs and epochs[-1].train_loss is None:
+        since = next(e.epoch for e in epochs if all(later.train_loss is None for later in epochs[e.epoch :]))
+        raise nan_failure(since)
+
+
+def nan_failure(since: int) -> StageFailure:
+    """The failure of a training whose loss is not a number any more."""
+    return StageFailure(
+        "the training loss is not a number (NaN)",
+        f"train_loss is NaN since epoch {since}",
+        "Check the images for NaN, infinite or constant values and the channel names (they decide the "
+        "normalisation); a trainer with a lower learning rate can help.",
+    )
+
+
+def _labels(job: Job) -> dict[str, Any]:
+    content = read_json(job.files.preprocessed / "dataset.json") or {}
+    return dict(content.get("labels", {}))
+
+
+def _checkpoint(job: Job) -> str:
+    if job.asked("val_best"):
+        return "checkpoint_best.pth"
+    return "none (weights in memory)" if job.asked("disable_checkpointing") else "checkpoint_final.pth"
+
+
+def _notes(job: Job, epochs: list[Epoch]) -> list[str]:
+    notes = [f"Validated with {_checkpoint(job)}."] if job.asked("val_best") else []
+    if job.spec.fold == "all":
+        notes.append("fold full: trained on every case, so these metrics are measured on training data (optimistic).")
+    if job.asked("disable_checkpointing"):
+        notes.append("disable_checkpointing: no checkpoint was written; nothing can be resumed or predicted with.")
+    if restored := sum(epoch.restored for epoch in epochs):
+        notes.append(f"Resumed after epoch {restored - 1}.")
+    if (job.stage.path / "fallback.txt").is_file():
+        notes.append((job.stage.path / "fallback.txt").read_text(encoding="utf-8").strip())
+    return notes
+
+
+def _link_documented_folder(job: Job) -> None:
+    """Let nnUNetv2_<configuration> lead to the model trained last, the path that the documentation names."""
+    model = job.fold.path.parent
+    link = model.with_name(f"nnUNetv2_{job.spec.configuration}")
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = link.with_name(f".{link.name}.{job.record.run_id}")
+    try:
+        temporary.symlink_to(model.name)
+        temporary.replace(link)
+    except OSError as error:
+        print(f"{link} could not be made: {error}")

@@ -1,0 +1,48 @@
+"""Notice at once when a pool process was killed.
+
+nnU-Net waits for ever for the result of a killed process in verification, metrics and the last step of
+the validation (nnunetv2 2.8.1, verify_dataset_integrity.py:209, nnUNetTrainer.py:1391).
+"""
+
+import multiprocessing.pool
+import os
+import signal
+import sys
+from typing import Any
+
+from ..runs.files import write_model
+from ..runs.layout import StageDir
+from ..schemas.runs import Failure, Outcome
+
+# A pool ends its own processes with SIGTERM.
+OWN_SIGNALS = (0, -signal.SIGTERM)
+
+
+def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
+    """From now on a killed pool process ends this stage with its cause written down."""
+    pool: Any = multiprocessing.pool.Pool
+    original = pool._join_exited_workers
+
+    def join_exited_workers(workers: list[Any]) -> Any:
+        codes = [w.exitcode for w in workers if w.exitcode is not None and w.exitcode < 0]
+        if killed := [code for code in codes if code not in OWN_SIGNALS]:
+            _end(stage, -killed[0])
+        return original(workers)
+
+    pool._join_exited_workers = staticmethod(join_exited_workers)
+
+
+def _end(stage: StageDir, number: int) -> None:
+    progress = stage.progress()
+    phase = progress.phase if progress else "work"
+    failure = Failure(
+        cause=f"a helper process was killed by signal {number} during {phase}",
+        evidence="the kernel kills processes with signal 9 when memory runs out"
+        if number == signal.SIGKILL
+        else f"signal {number}",
+        remedy="Free memory, or set nnUNet_def_n_proc=1 for the server; then start the request again.",
+    )
+    print(f"{failure.cause}; {failure.evidence}", flush=True)
+    sys.stdout.flush()
+    write_model(stage.outcome_file, Outcome(ok=False, failure=failure))
+    os._exit(1)

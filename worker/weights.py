@@ -1,0 +1,101 @@
+"""Transfer learning from a checkpoint that nobody has to trust.
+
+A checkpoint is a pickle, and unpickling runs code. The file is read with `weights_only=True`, reduced to
+tensors, and handed to nnU-Net as a new file of plain tensors.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .stage import StageFailure
+
+# nnU-Net does not transfer these: they map to the labels (load_pretrained_weights.py:27).
+NOT_TRANSFERRED = ".seg_layers."
+SHOWN_LAYERS = 5
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The network's tensors by name, on the CPU, without running anything from the file.
+
+    Raises:
+        StageFailure: the file is not a checkpoint of nnU-Net, or holds more than data.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_harmless()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise StageFailure(
+            "the pretrained weights cannot be read safely",
+            f"{path.name}: {str(error).splitlines()[0][:200]}",
+            "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code on "
+            "loading are refused.",
+        ) from error
+    weights = content.get("network_weights") if isinstance(content, dict) else None
+    if not isinstance(weights, dict):
+        raise StageFailure(
+            "the file is not an nnU-Net checkpoint",
+            f"{path.name} has no network_weights",
+            "Use a checkpoint_*.pth.",
+        )
+    return {name.removeprefix("module."): t for name, t in weights.items() if isinstance(t, torch.Tensor)}
+
+
+def _harmless() -> list[Any]:
+    """The numpy types in nnU-Net's own checkpoints (its logged numbers)."""
+    import numpy
+    from numpy._core import multiarray
+
+    dtypes = [getattr(numpy.dtypes, name) for name in numpy.dtypes.__all__]
+    return [numpy.dtype, numpy.ndarray, multiarray.scalar, multiarray._reconstruct, *dtypes]
+
+
+def load_weights(trainer: Any, path: Path) -> None:
+    """Start the trainer's network from the file's weights; the segmentation layers stay random.
+
+    Raises:
+        StageFailure: the architectures differ; the message names the layers.
+    """
+    import torch
+    from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+    if not trainer.was_initialized:
+        trainer.initialize()
+    tensors = read_tensors(path)
+    refuse_other_architecture(_plain(trainer.network).state_dict(), tensors)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "weights.pth"
+        torch.save({"network_weights": tensors}, plain)
+        load_pretrained_weights(trainer.network, str(plain), verbose=False)
+
+
+def _plain(network: Any) -> Any:
+    """The network inside DDP and torch.compile wrappers."""
+    inner = getattr(network, "module", network)
+    return getattr(inner, "_orig_mod", inner)
+
+
+def refuse_other_architecture(own: dict[str, Any], given: dict[str, Any]) -> None:
+    """Compare names and shapes of all layers that would be transferred.
+
+    Raises:
+        StageFailure: they differ.
+    """
+    wanted = {name: tuple(t.shape) for name, t in own.items() if NOT_TRANSFERRED not in name}
+    offered = {name: tuple(t.shape) for name, t in given.items()}
+    wrong = [
+        f"{name}: {shape} here, {offered.get(name, 'missing')} there"
+        for name, shape in wanted.items()
+        if offered.get(name) != shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN_LAYERS} more" if len(wrong) > SHOWN_LAYERS else ""
+        raise StageFailure(
+            f"the pretrained weights are of another architecture ({len(wrong)} of {len(wanted)} layers differ)",
+            "; ".join(wrong[:SHOWN_LAYERS]) + more,
+            "Use a checkpoint of the same configuration, or a plans_identifier with the same architecture.",
+        )
