@@ -139,6 +139,12 @@ SIGNATURES = (
         "Install nnunet-mcp with its dependencies there, or set NNUNET_MCP_WORKER_PYTHON to a Python that has it.",
     ),
     Signature(
+        "trainer signature",
+        r"self\.my_init_kwargs\[k\] = locals\(\)\[k\][\s\S]{0,200}KeyError: '(?P<name>\w+)'",
+        "the trainer class does not name nnU-Net's arguments ({name})",
+        "Give its __init__ the arguments plans, configuration, fold, dataset_json and device by name.",
+    ),
+    Signature(
         "compile failed",
         r"BackendCompilerFailed|Cannot find a working triton installation|Triton Error",
         "torch.compile failed",

@@ -26,6 +26,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o644)  # mkstemp hides the file from the group's other members
             stream.write(text)
             stream.flush()
             if durable:

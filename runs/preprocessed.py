@@ -20,7 +20,7 @@ FULLRES = "3d_fullres"
 
 
 class DatasetNote(BaseModel):
-    """nnunet_mcp.json in the preprocessed dataset folder."""
+    """What the fingerprint, the plans and the split were made from."""
 
     raw_identity: str
     verified: bool = False
@@ -28,7 +28,7 @@ class DatasetNote(BaseModel):
 
 
 class DataNote(BaseModel):
-    """nnunet_mcp.json in a folder of preprocessed cases."""
+    """What a folder of preprocessed cases was made from."""
 
     raw_identity: str
 
@@ -41,9 +41,14 @@ class Readiness:
     reason: str
 
 
-def note_file(folder: Path) -> Path:
-    """Our note in a folder of nnU-Net's."""
-    return folder / "nnunet_mcp.json"
+def dataset_note_file(files: DatasetFiles) -> Path:
+    """Our note on the fingerprint, plans and split of a dataset."""
+    return files.preprocessed / "nnunet_mcp.json"
+
+
+def data_note_file(folder: Path) -> Path:
+    """Our note on a folder of preprocessed cases. Beside it: nnU-Net refuses a folder with other files."""
+    return folder.parent / f"nnunet_mcp_{folder.name}.json"
 
 
 def raw_identity(files: DatasetFiles) -> str:
@@ -133,7 +138,7 @@ def _compare(files: DatasetFiles, folder: Path, cases: list[str]) -> Readiness:
     labelled = {path.name.split(".")[0] for path in files.ground_truth.glob("*")}
     if not {case.split(".")[0] for case in wanted} <= labelled:
         return Readiness(False, "preprocessing was interrupted before the labels were copied")
-    note = read_model(note_file(folder), DataNote)
+    note = read_model(data_note_file(folder), DataNote)
     if note is not None:
         unchanged = note.raw_identity == raw_identity(files)
         return Readiness(unchanged, "unchanged" if unchanged else "the raw data have changed since")

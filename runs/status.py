@@ -50,9 +50,12 @@ def derive_status(evidence: Evidence) -> Verdict:
     failure = next((f for name, s in stages.items() if s != "success" and (f := _failure(name, evidence))), None)
     if values and all(value == "success" for value in values):
         return Verdict("success", stages)
-    if _attended(evidence) or "running" in values:
-        waiting = "running" not in values
-        return Verdict("queued" if waiting else "running", stages, _waits_for(evidence) if waiting else "", failure)
+    if "running" in values:
+        return Verdict("running", stages, failure=failure)
+    if _attended(evidence):
+        reason = _waits_for(evidence)
+        begun = any(stage.state is not None for stage in evidence.stages.values())
+        return Verdict("queued" if reason or not begun else "running", stages, reason or "starting", failure)
     stages = {name: _at_rest(status, evidence) for name, status in stages.items()}
     if "error" in values:
         return Verdict("error", stages, failure.cause if failure else "", failure)
@@ -108,8 +111,8 @@ def _failure(name: str, evidence: Evidence) -> Failure | None:
 
 
 def _waits_for(evidence: Evidence) -> str:
-    reasons = [stage.state.waits_for for stage in evidence.stages.values() if stage.state is not None]
-    return next((reason for reason in reasons if reason), "starting")
+    states = [stage.state for stage in evidence.stages.values() if stage.state is not None]
+    return next((state.waits_for for state in states if state.status == "queued" and state.waits_for), "")
 
 
 def _why_interrupted(evidence: Evidence) -> str:

@@ -69,7 +69,8 @@ class RunRecord(Record):
     dataset_name: str
     trainer: str
     plans_identifier: str
-    planner: str | None = None
+    planner: str | None = Field(default=None, description="Makes the plans; null where existing plans are used.")
+    source_plans: str | None = Field(default=None, description="Plans to move from another model (transfer learning).")
     device: Literal["cuda", "cpu", "mps"]
     num_gpus: int = 1
     folders: Folders

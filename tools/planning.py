@@ -16,7 +16,7 @@ from ..runs.preprocessed import (
     DatasetNote,
     data_folder,
     data_needed_by,
-    note_file,
+    dataset_note_file,
     planned,
     preprocessed_cases,
     raw_cases,
@@ -26,6 +26,7 @@ from ..runs.preprocessed import (
 from ..schemas.runs import StageSpec
 from ..schemas.training import TrainingRequest
 from .trainers import check_trainer, planner_for
+from .transfer import plan_transfer
 
 FOLDS = ("0", "1", "2", "3", "4")
 FLAT_IMAGES = (".png", ".bmp")
@@ -42,6 +43,7 @@ class Plan:
     trainer: str
     plans_identifier: str
     planner: str | None
+    source_plans: str | None = None
     stages: list[StageSpec] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
@@ -58,9 +60,14 @@ class Planner:
         self.request = request
         self.files = files
         self.trainer = request.trainer or DEFAULT_TRAINER
-        self.plans_identifier = request.plans_identifier or DEFAULT_PLANS
         check_trainer(self.trainer)
-        self.plan = Plan(self.trainer, self.plans_identifier, planner_for(files, self.plans_identifier))
+        transfer = plan_transfer(request, files)
+        self.plans_identifier = transfer.plans_identifier if transfer else request.plans_identifier or DEFAULT_PLANS
+        planner = None if transfer else planner_for(files, self.plans_identifier)
+        self.plan = Plan(self.trainer, self.plans_identifier, planner)
+        if transfer is not None:
+            self.plan.source_plans = transfer.source
+            self.plan.notes.append(transfer.note)
 
     def make(self) -> Plan:
         """Decide the stages in order."""
@@ -146,13 +153,13 @@ class Planner:
             state = readiness(self.files, self.plans_identifier, configuration)
             if not state.ready:
                 return state.reason
-        note = read_model(note_file(self.files.preprocessed), DatasetNote)
+        note = read_model(dataset_note_file(self.files), DatasetNote)
         if self.request.verify_dataset_integrity and (note is None or not note.verified) and self.files.raw.is_dir():
             return "the dataset is not verified yet"
         return None
 
     def _raw_unchanged(self) -> bool:
-        note = read_model(note_file(self.files.preprocessed), DatasetNote)
+        note = read_model(dataset_note_file(self.files), DatasetNote)
         return note is None or not self.files.raw.is_dir() or note.raw_identity == raw_identity(self.files)
 
     def _require_preprocessed(self) -> None:

@@ -86,6 +86,7 @@ def _record(request: TrainingRequest, files: DatasetFiles, plan: Plan, device: D
         trainer=plan.trainer,
         plans_identifier=plan.plans_identifier,
         planner=plan.planner,
+        source_plans=plan.source_plans,
         device=device,
         num_gpus=request.num_gpus or 1,
         folders=files.folders,

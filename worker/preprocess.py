@@ -19,7 +19,8 @@ from ..runs.preprocessed import (
     DatasetNote,
     data_folder,
     data_needed_by,
-    note_file,
+    data_note_file,
+    dataset_note_file,
     planned,
     planned_by_hand,
     preprocessed_cases,
@@ -30,7 +31,9 @@ from ..runs.preprocessed import (
 from ..schemas.runs import Outcome
 from .progress import Reporter
 from .stage import Job, StageFailure
+from .transfer import move_plans
 from .watch import end_when_a_pool_process_is_killed
+from .weights import read_tensors
 
 FOLDS = 5
 
@@ -38,6 +41,8 @@ FOLDS = 5
 def carry_out(job: Job) -> Outcome:
     """Make the dataset ready for the configuration; one run of a dataset at a time."""
     end_when_a_pool_process_is_killed(job.stage)
+    if (weights := job.record.request.get("pretrained_weights")) is not None:
+        read_tensors(Path(weights))  # refuse a bad file before the long work
     locks = StateDir(job.settings.state_dir).locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
@@ -65,7 +70,7 @@ class Preprocessing:
     def carry_out(self) -> list[str]:
         """Every step that is needed, in nnU-Net's order."""
         self.files.preprocessed.mkdir(parents=True, exist_ok=True)
-        known = read_model(note_file(self.files.preprocessed), DatasetNote)
+        known = read_model(dataset_note_file(self.files), DatasetNote)
         unchanged = known.raw_identity == self.identity if known else planned_by_hand(self.files, self.plans_name)
         verified = unchanged and known is not None and known.verified
         if self.job.asked("verify_dataset_integrity") and not verified:
@@ -74,7 +79,7 @@ class Preprocessing:
         self._plan(unchanged)
         own_splits = self._splits(known.own_splits if known else "")
         note = DatasetNote(raw_identity=self.identity, verified=verified, own_splits=own_splits)
-        write_model(note_file(self.files.preprocessed), note)
+        write_model(dataset_note_file(self.files), note)
         for configuration in data_needed_by(self.job.spec.configuration):
             self._preprocess(configuration)
         return self.notes
@@ -106,8 +111,11 @@ class Preprocessing:
     def _plan(self, unchanged: bool) -> None:
         plans_file = self.files.plans_file(self.plans_name)
         planner = self.job.record.planner
-        if plans_file.is_file() and (unchanged or planner is None):
+        if plans_file.is_file() and (unchanged or (planner is None and self.job.record.source_plans is None)):
             self.notes.append(f"The plans {self.plans_name} were reused.")
+        elif self.job.record.source_plans is not None:
+            self._begin("moving the plans of the pretrained model")
+            move_plans(Path(self.job.record.source_plans), self.files, self.plans_name)
         elif planner is None:
             raise StageFailure(
                 f"there are no plans {self.plans_name}",
@@ -167,12 +175,12 @@ class Preprocessing:
         self._begin(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
         locks = StateDir(self.job.settings.state_dir).locks_dir
         with waiting_for(data_lock(locks, self.files, folder.name), _say(self.job.reporter), holder=self.job.holder):
-            note_file(folder).unlink(missing_ok=True)
+            data_note_file(folder).unlink(missing_ok=True)
             self.job.reporter.say(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
             _run_preprocessor(self.job, self.files.name, self.plans_name, configuration)
             _renew_ground_truth(self.files)
             self._check_complete(folder, configuration)
-            write_model(note_file(folder), DataNote(raw_identity=self.identity))
+            write_model(data_note_file(folder), DataNote(raw_identity=self.identity))
 
     def _check_complete(self, folder: Path, configuration: str) -> None:
         missing = sorted(set(raw_cases(self.files)) - set(preprocessed_cases(folder)))

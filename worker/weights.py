@@ -15,8 +15,8 @@ NOT_TRANSFERRED = ".seg_layers."
 SHOWN_LAYERS = 5
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
-    """The network's tensors by name, on the CPU, without running anything from the file.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """An nnU-Net checkpoint, on the CPU, without running anything from the file.
 
     Raises:
         StageFailure: the file is not a checkpoint of nnU-Net, or holds more than data.
@@ -32,16 +32,25 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise StageFailure(
             "the pretrained weights cannot be read safely",
             f"{path.name}: {str(error).splitlines()[0][:200]}",
-            "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code on "
-            "loading are refused.",
+            "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when "
+            "they are loaded are refused.",
         ) from error
-    weights = content.get("network_weights") if isinstance(content, dict) else None
-    if not isinstance(weights, dict):
+    if not isinstance(content, dict) or not isinstance(content.get("network_weights"), dict):
         raise StageFailure(
-            "the file is not an nnU-Net checkpoint",
-            f"{path.name} has no network_weights",
-            "Use a checkpoint_*.pth.",
+            "the file is not an nnU-Net checkpoint", f"{path.name} has no network_weights", "Use a checkpoint_*.pth."
         )
+    return content
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The network's tensors by name.
+
+    Raises:
+        StageFailure: as `read_checkpoint`.
+    """
+    import torch
+
+    weights = read_checkpoint(path)["network_weights"]
     return {name.removeprefix("module."): t for name, t in weights.items() if isinstance(t, torch.Tensor)}
 
 
