@@ -45,6 +45,21 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
     return out
 
 
+def lean(node: Any) -> Any:
+    """An output schema in half the characters: no titles of field names, no class docstrings, short null arms."""
+    if isinstance(node, list):
+        return [lean(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    arms = node.get("anyOf", [])
+    if len(arms) == 2 and arms[1] == {"type": "null"} and arms[0].keys() == {"type"}:
+        rest = {key: value for key, value in node.items() if key != "anyOf"}
+        node = {"type": [arms[0]["type"], "null"], **rest}
+    # "title" and "description" can also be names of properties: then they are no strings.
+    dropped = {"title", "description"} if "properties" in node else {"title"}
+    return {key: lean(value) for key, value in node.items() if not (key in dropped and isinstance(value, str))}
+
+
 def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     reference = node.get("$ref", "")
     if not reference.startswith("#/$defs/"):
@@ -127,7 +142,9 @@ def model_tool(
         raise TypeError(f"{model.__name__} must forbid extra fields, or typing errors would be ignored")
     base = Tool.from_function(function, name=name, title=title, description=description, annotations=annotations)
     parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
-    metadata = base.fn_metadata.model_copy(update={"arg_model": parsing})
+    metadata = base.fn_metadata.model_copy(
+        update={"arg_model": parsing, "output_schema": lean(base.fn_metadata.output_schema)}
+    )
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})

@@ -26,6 +26,22 @@ class ShortTrainer(_Short):
     """2 epochs of 4 iterations."""
 
 
+class OneStepTrainer(_Short):
+    """One epoch of one iteration."""
+
+    epochs, iterations, val_iterations = 1, 1, 1
+
+
+class OtherTrainer(_Short):
+    """The same, for a model folder of its own."""
+
+
+class MiddleTrainer(_Short):
+    """30 epochs: long enough to cancel, short enough to finish."""
+
+    epochs = 30
+
+
 class LongTrainer(_Short):
     """As many epochs as a test needs time to interrupt."""
 

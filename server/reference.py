@@ -1,0 +1,66 @@
+"""The tables of the README, generated from the code: `python -m nnunet_mcp.server.reference README.md`."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from ..runs.settings import Settings
+from ..schemas.training import TrainingRequest
+from .catalogue import CATALOGUE
+
+
+def parameter_table() -> str:
+    """Every parameter of nnunet_training with its default."""
+    schema = TrainingRequest.model_json_schema()["properties"]
+    lines = ["| parameter | default | meaning |", "|---|---|---|"]
+    for name, field in TrainingRequest.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default!r}`".replace("'", '"')
+        lines.append(f"| `{name}` | {default} | {_cell(schema[name].get('description', ''))} |")
+    return "\n".join(lines)
+
+
+def tool_table() -> str:
+    """Every tool."""
+    lines = ["| tool | what it does |", "|---|---|"]
+    return "\n".join(lines + [f"| `{entry.name}` | {_cell(entry.description)} |" for entry in CATALOGUE])
+
+
+def settings_table() -> str:
+    """Every environment variable."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        lines.append(f"| `{variable(name, field)}` | {default} | {_cell(field.description or '')} |")
+    return "\n".join(lines)
+
+
+def variable(name: str, field: FieldInfo) -> str:
+    """The environment variable of a setting."""
+    return str(field.validation_alias or f"NNUNET_MCP_{name.upper()}")
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "parameters": parameter_table,
+    "tools": tool_table,
+    "settings": settings_table,
+}
+
+
+def renew(text: str) -> str:
+    """The document with every generated section as the code has it now."""
+    for name, make in SECTIONS.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        text = pattern.sub(lambda match, make=make: f"{match[1]}{make()}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(renew(document.read_text(encoding="utf-8")), encoding="utf-8")

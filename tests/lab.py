@@ -1,0 +1,190 @@
+"""A place to train for real: its own nnU-Net folders, the real server over stdio, a real MCP client."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.types import CallToolResult
+
+from nnunet_mcp.runs.processes import STAGE_VARIABLE
+from nnunet_mcp.runs.settings import Settings
+
+TRAINERS = Path(__file__).parent / "trainers"
+ACTIVE = ("queued", "running")
+Answer = dict[str, Any]
+
+
+class ToolRefused(Exception):
+    """The tool answered with an error."""
+
+
+@dataclass
+class Lab:
+    """One workspace and how to talk to servers on it."""
+
+    folder: Path
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {
+            "nnUNet_raw": str(self.folder / "raw"),
+            "nnUNet_preprocessed": str(self.folder / "preprocessed"),
+            "nnUNet_results": str(self.folder / "results"),
+            "nnUNet_extTrainer": str(TRAINERS),
+            "NNUNET_MCP_ALLOWED_DIRS": str(self.folder.parent),
+        }
+        return {**os.environ, **own, **self.extra}
+
+    @property
+    def settings(self) -> Settings:
+        folders = {name: self.folder / name for name in ("raw", "preprocessed", "results")}
+        return Settings.model_validate(folders)
+
+    def run_dir(self, run_id: str) -> Path:
+        return self.settings.state_dir / "runs" / run_id
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """A client of a fresh server process."""
+        import sys
+
+        command = StdioServerParameters(command=sys.executable, args=["-m", "nnunet_mcp"], env=self.environment)
+        async with Client(stdio_client(command)) as client:
+            yield client
+
+    def call(self, tool: str, **arguments: Any) -> Answer:
+        """One tool call on a server of its own."""
+
+        async def once() -> CallToolResult:
+            async with self.client() as client:
+                return await client.call_tool(tool, arguments)
+
+        return structured(anyio.run(once))
+
+    def train(self, *, timeout_s: float = 240, **arguments: Any) -> Answer:
+        """Start a training on one server and follow it on another; returns its result."""
+        started = self.call("nnunet_training", **arguments)
+        return self.finish(started["run_id"], timeout_s=timeout_s)
+
+    def finish(self, run_id: str, *, timeout_s: float = 240) -> Answer:
+        """Wait for a run's end and return its result."""
+
+        async def follow() -> Answer:
+            with anyio.fail_after(timeout_s):
+                async with self.client() as client:
+                    while (await call(client, "nnunet_progress", run_id=run_id, wait_s=20))["status"] in ACTIVE:
+                        pass
+                    return await call(client, "nnunet_results", run_id=run_id)
+
+        return anyio.run(follow)
+
+    def wait_for(self, run_id: str, condition: Callable[[Answer], bool], *, timeout_s: float = 120) -> Answer:
+        """Poll the progress until the condition holds."""
+
+        async def follow() -> Answer:
+            with anyio.fail_after(timeout_s):
+                async with self.client() as client:
+                    while True:
+                        progress = await call(client, "nnunet_progress", run_id=run_id, wait_s=2)
+                        if condition(progress) or progress["status"] not in ACTIVE:
+                            return progress
+
+        return anyio.run(follow)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every live process of any stage in this workspace."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                mark = process.environ().get(STAGE_VARIABLE, "")
+            except (psutil.Error, OSError):
+                continue
+            if mark.startswith(str(self.folder)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        return found
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> Answer:
+    """Call a tool and return its structured answer.
+
+    Raises:
+        ToolRefused: with the text that a model would read.
+    """
+    return structured(await client.call_tool(tool, arguments))
+
+
+def structured(result: CallToolResult) -> Answer:
+    """The structured answer of a tool call.
+
+    Raises:
+        ToolRefused: the tool answered with an error.
+    """
+    if result.is_error or result.structured_content is None:
+        raise ToolRefused(" ".join(getattr(block, "text", "") for block in result.content))
+    return dict(result.structured_content)
+
+
+def until(condition: Callable[[], bool], *, timeout_s: float = 30) -> bool:
+    """Whether the condition came true within the time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def msd_subset(source: Path, target: Path, cases: int) -> Path:
+    """The first cases of a Medical Segmentation Decathlon task, in the same layout."""
+    description = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    chosen = description["training"][:cases]
+    for folder in ("imagesTr", "labelsTr"):
+        (target / folder).mkdir(parents=True)
+        for entry in chosen:
+            name = Path(entry["image"]).name
+            shutil.copyfile(source / folder / name, target / folder / name)
+    kept = {**description, "numTraining": cases, "training": chosen}
+    (target / "dataset.json").write_text(json.dumps(kept), encoding="utf-8")
+    return target
+
+
+def make_tiny_plans(preprocessed: Path, name: str = "tinyPlans") -> None:
+    """Plans with a very small network on the data that nnUNetPlans has preprocessed."""
+    plans = json.loads((preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
+    plans["plans_name"] = name
+    for configuration, patch, batch in (("3d_fullres", [16, 24, 16], 2), ("2d", [32, 32], 4)):
+        if configuration in plans["configurations"]:
+            _shrink(plans["configurations"][configuration], patch, batch)
+    wanted = ("2d", "3d_fullres")
+    plans["configurations"] = {k: v for k, v in plans["configurations"].items() if k in wanted}
+    (preprocessed / f"{name}.json").write_text(json.dumps(plans), encoding="utf-8")
+
+
+def _shrink(configuration: dict[str, Any], patch: list[int], batch: int) -> None:
+    axes = len(patch)
+    configuration.update(patch_size=patch, batch_size=batch)
+    configuration["architecture"]["arch_kwargs"].update(
+        n_stages=3,
+        features_per_stage=[4, 8, 16],
+        kernel_sizes=[[3] * axes] * 3,
+        strides=[[1] * axes, [2] * axes, [2] * axes],
+        n_conv_per_stage=[1, 1, 1],
+        n_conv_per_stage_decoder=[1, 1],
+    )
+
+
+def kill_group(pid: int) -> None:
+    """What MCP clients do to a server that does not go."""
+    os.killpg(os.getpgid(pid), signal.SIGKILL)

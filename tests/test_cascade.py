@@ -1,0 +1,60 @@
+"""The documentation's cascade: 3d_lowres fold 0, then 3d_cascade_fullres fold 0."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab, ToolRefused
+from tests.phantom import write_phantom
+
+pytestmark = pytest.mark.heavy
+PLANS = "smallMemoryPlans"
+REQUEST: dict[str, Any] = {
+    "dataset_id": 60,
+    "fold": "0",
+    "device": "cpu",
+    "trainer": "ShortTrainer",
+    "plans_identifier": PLANS,
+}
+# nnU-Net's planner drops 3d_lowres unless the images are large against the patch: a small memory target does it.
+MAKE_PLANS = f"""
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+if __name__ == "__main__":
+    ExperimentPlanner("Dataset060_Large", gpu_memory_target_in_gb=0.05, plans_name={PLANS!r}).plan_experiment()
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    folder = tmp_path_factory.mktemp("cascade")
+    lab = Lab(folder / "work")
+    write_phantom(lab.folder / "raw" / "Dataset060_Large", cases=5, shape=(64, 64, 64))
+    first = lab.train(dataset_id=60, configuration="3d_fullres", fold="full", device="cpu", trainer="OneStepTrainer")
+    assert first["status"] == "success", first
+    script = folder / "plan.py"
+    script.write_text(MAKE_PLANS, encoding="utf-8")
+    subprocess.run([sys.executable, str(script)], check=True, env=lab.environment, stdout=subprocess.DEVNULL)
+    return lab
+
+
+def test_small_images_have_no_lowres_and_the_error_says_what_to_use(lab: Lab) -> None:
+    with pytest.raises(ToolRefused, match=r"no 3d_lowres.*3d_fullres"):
+        lab.call("nnunet_training", **{**REQUEST, "plans_identifier": "nnUNetPlans"}, configuration="3d_lowres")
+
+
+def test_the_cascade_trains_what_it_still_needs_of_lowres_first(lab: Lab) -> None:
+    lowres = lab.train(**REQUEST, configuration="3d_lowres")
+    assert lowres["status"] == "success", lowres
+
+    started = lab.call("nnunet_training", **REQUEST, configuration="3d_cascade_fullres")
+    result = lab.finish(started["run_id"], timeout_s=500)
+
+    names = [stage["name"] for stage in started["stages"]]
+    assert names == ["preprocess", *(f"lowres_fold_{fold}" for fold in range(1, 5)), "train_fold_0"]
+    assert "lowres_fold_1" in " ".join(started["notes"])
+    assert result["status"] == "success", result
+    assert Path(result["model_path"]).parent.name == f"ShortTrainer__{PLANS}__3d_cascade_fullres"
+    assert [fold["fold"] for fold in result["folds"]] == ["0"]

@@ -1,0 +1,193 @@
+"""The documentation's scenarios, for real: nnU-Net on Hippocampus MRI through an MCP client over stdio."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab, ToolRefused, make_tiny_plans, msd_subset, until
+
+pytestmark = pytest.mark.heavy
+TINY = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path) -> Lab:
+    """Ten real cases, imported and preprocessed for 3d_fullres with small plans."""
+    folder = tmp_path_factory.mktemp("scenarios")
+    source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=10)
+    lab = Lab(folder / "work")
+    lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="full", trainer="ShortTrainer", device="cpu")
+    assert result["status"] == "success", result
+    assert "optimistic" in " ".join(result["notes"])
+    make_tiny_plans(lab.folder / "preprocessed" / "Dataset004_Hippocampus")
+    return lab
+
+
+def model_folder(lab: Lab, configuration: str = "3d_fullres", trainer: str = "ShortTrainer") -> Path:
+    return lab.folder / "results" / "Dataset004_Hippocampus" / f"{trainer}__tinyPlans__{configuration}"
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_all_folds_give_the_cross_validation_that_nnunet_accumulates(lab: Lab, tmp_path: Path) -> None:
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="all", **TINY)
+
+    assert result["status"] == "success", result
+    assert [fold["fold"] for fold in result["folds"]] == ["0", "1", "2", "3", "4"]
+    assert all(fold["cases"] == 2 for fold in result["folds"])
+    command = [str(Path(sys.executable).with_name("nnUNetv2_accumulate_crossval_results")), "4", "-c", "3d_fullres"]
+    options = ["-p", "tinyPlans", "-tr", "ShortTrainer", "-o", str(tmp_path / "cv")]
+    subprocess.run([*command, *options], check=True, env=lab.environment, stdout=subprocess.DEVNULL)
+    theirs = summary(tmp_path / "cv")["foreground_mean"]
+    assert result["metrics"]["dice"] == pytest.approx(theirs["Dice"], abs=1e-12)
+    assert result["metrics"]["iou"] == pytest.approx(theirs["IoU"], abs=1e-12)
+    losses = [fold["validation_loss"] for fold in result["folds"]]
+    assert result["metrics"]["validation_loss"] == pytest.approx(sum(losses) / 5)
+    assert "±" in result["dice_mean_sd"]
+
+
+def test_finished_folds_are_reused_when_all_are_asked_for_again(lab: Lab) -> None:
+    before = (model_folder(lab) / "fold_3" / "checkpoint_final.pth").stat().st_mtime
+
+    started = lab.call("nnunet_training", dataset_id=4, configuration="3d_fullres", fold="all", **TINY)
+    result = lab.finish(started["run_id"])
+
+    reused = [stage["name"] for stage in started["stages"] if stage["status"] == "success"]
+    assert reused == ["preprocess", *(f"train_fold_{fold}" for fold in range(5))]
+    assert result["complete"] and all(fold["reused"] for fold in result["folds"])
+    assert (model_folder(lab) / "fold_3" / "checkpoint_final.pth").stat().st_mtime == before
+
+
+def test_a_finished_model_is_refused_with_three_ways_on_and_overwritten_only_when_asked(lab: Lab) -> None:
+    with pytest.raises(ToolRefused, match=r"validation_only=true.*overwrite=true.*another fold"):
+        lab.call("nnunet_training", dataset_id=4, configuration="3d_fullres", fold="0", **TINY)
+
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", overwrite=True, **TINY)
+
+    assert result["status"] == "success"
+    assert not list(model_folder(lab).glob("fold_0.before-*"))
+
+
+def test_a_validation_alone_gives_the_same_numbers_and_says_which_checkpoint_it_used(lab: Lab) -> None:
+    fold = model_folder(lab) / "fold_1"
+    before = summary(fold / "validation")["foreground_mean"]
+
+    again = lab.train(dataset_id=4, configuration="3d_fullres", fold="1", validation_only=True, npz=True, **TINY)
+    best = lab.train(dataset_id=4, configuration="3d_fullres", fold="1", validation_only=True, val_best=True, **TINY)
+
+    assert again["metrics"]["dice"] == pytest.approx(before["Dice"], abs=1e-9)
+    assert again["metrics"]["validation_loss"] is not None
+    assert len(list((fold / "validation").glob("*.npz"))) == 2
+    assert "checkpoint_best.pth" in " ".join(best["notes"])
+
+
+def test_a_cancelled_training_is_resumed_with_a_continuous_history(lab: Lab) -> None:
+    request = {"dataset_id": 4, "configuration": "3d_fullres", "fold": "2", **TINY, "trainer": "MiddleTrainer"}
+    first = lab.call("nnunet_training", **request)["run_id"]
+    lab.wait_for(first, lambda progress: (progress["epoch"] or 0) >= 3)
+    lab.call("nnunet_cancel", run_id=first)
+    assert lab.wait_for(first, lambda _: False)["status"] == "cancelled"
+    assert until(lambda: not lab.processes())
+
+    with pytest.raises(ToolRefused, match="continue_training=true"):
+        lab.call("nnunet_training", **request)
+    second = lab.call("nnunet_training", **request, continue_training=True)
+    result = lab.finish(second["run_id"])
+
+    assert result["status"] == "success", result
+    assert [stage["name"] for stage in second["stages"]] == ["preprocess", "train_fold_2"]
+    assert second["stages"][0]["status"] == "success"
+    lines = (lab.run_dir(second["run_id"]) / "stages" / "train_fold_2" / "epochs.jsonl").read_text().splitlines()
+    epochs = [json.loads(line) for line in lines]
+    assert [epoch["epoch"] for epoch in epochs] == list(range(len(epochs)))
+    assert sum(epoch["restored"] for epoch in epochs) >= 3
+    assert "Resumed" in " ".join(result["notes"])
+
+
+def test_continuing_without_a_checkpoint_says_so_at_once(lab: Lab) -> None:
+    with pytest.raises(ToolRefused, match="no checkpoint"):
+        lab.call("nnunet_training", dataset_id=4, configuration="2d", fold="0", continue_training=True)
+
+
+def test_without_checkpointing_nothing_is_saved_and_the_notes_say_so(lab: Lab) -> None:
+    request = {**TINY, "trainer": "OtherTrainer"}
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", disable_checkpointing=True, **request)
+
+    assert result["status"] == "success", result
+    assert not list(Path(result["model_path"]).glob("*.pth"))
+    assert "disable_checkpointing" in " ".join(result["notes"])
+
+
+def test_a_loss_that_is_not_a_number_ends_in_an_error_not_in_success(lab: Lab) -> None:
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **{**TINY, "trainer": "NanTrainer"})
+
+    assert result["status"] == "error"
+    assert "NaN" in result["failure"]["cause"]
+    assert result["metrics"] == {"dice": None, "iou": None, "validation_loss": None}
+
+
+def test_weights_of_the_same_architecture_are_transferred(lab: Lab) -> None:
+    weights = model_folder(lab) / "fold_1" / "checkpoint_final.pth"
+
+    result = lab.train(
+        dataset_id=4,
+        configuration="3d_fullres",
+        fold="3",
+        pretrained_weights=str(weights),
+        **{**TINY, "trainer": "OtherTrainer"},
+    )
+
+    assert result["status"] == "success", result
+    log = lab.run_dir(result["run_id"]) / "stages" / "train_fold_3" / "log.txt"
+    assert "Loading pretrained weights" in log.read_text(encoding="utf-8")
+
+
+def test_weights_of_another_architecture_bring_their_plans(lab: Lab) -> None:
+    weights = model_folder(lab) / "fold_1" / "checkpoint_final.pth"
+
+    request = {"trainer": "ShortTrainer", "device": "cpu", "pretrained_weights": str(weights)}
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **request)
+
+    assert result["status"] == "success", result
+    assert "__tinyPlans_from_Dataset004_Hippocampus__" in result["model_path"]
+    assert "planned with the architecture of" in " ".join(result["notes"])
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_nothing(lab: Lab, tmp_path: Path) -> None:
+    evidence = tmp_path / "executed"
+    script = (
+        "import sys, torch\n"
+        "class Evil:\n"
+        "    def __reduce__(self):\n"
+        f"        return (open, ({str(evidence)!r}, 'w'))\n"
+        "torch.save({'network_weights': {}, 'evil': Evil()}, sys.argv[1])\n"
+    )
+    weights = lab.folder.parent / "evil.pth"
+    subprocess.run([sys.executable, "-c", script, str(weights)], check=True)
+    request = {**TINY, "trainer": "OtherTrainer"}
+
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="4", pretrained_weights=str(weights), **request)
+
+    assert result["status"] == "error"
+    assert "safely" in result["failure"]["cause"]
+    assert not evidence.exists()
+
+
+def test_skipping_preprocessing_needs_preprocessed_data(lab: Lab) -> None:
+    with pytest.raises(ToolRefused, match="no_preprocessing"):
+        lab.call("nnunet_training", dataset_id=4, configuration="2d", fold="0", no_preprocessing=True)
+
+    request = {**TINY, "trainer": "OtherTrainer"}
+    started = lab.call("nnunet_training", dataset_id=4, fold="1", no_preprocessing=True, use_compressed=True, **request)
+
+    assert [stage["name"] for stage in started["stages"]] == ["train_fold_1"]
+    assert "use_compressed" in " ".join(started["notes"])
+    assert lab.finish(started["run_id"])["status"] == "success"
