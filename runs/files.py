@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,25 +76,27 @@ def read_lines(path: Path, model: type[Model]) -> Iterator[Model]:
     except (FileNotFoundError, NotADirectoryError):
         return
     with stream:
-        for line in stream:
-            try:
-                yield model.model_validate_json(line)
-            except ValidationError:
-                continue
+        yield from _valid(stream, model)
 
 
-def read_last_line(path: Path, model: type[Model], *, window: int = 65536) -> Model | None:
-    """The last whole line of a JSONL file, read from the end: constant time on any length."""
+def read_last_lines(path: Path, model: type[Model], count: int, *, line_bytes: int = 1024) -> list[Model]:
+    """The last whole lines of a JSONL file, oldest first, read from the end: constant time on any length."""
     try:
         with path.open("rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, stream.tell() - window))
+            size = stream.seek(0, os.SEEK_END)
+            start = max(0, size - count * line_bytes)
+            stream.seek(start)
             lines = stream.read().splitlines()
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    for line in reversed(lines):
+        return []
+    if start > 0 and len(lines) > 1:
+        lines = lines[1:]  # cut in the middle
+    return list(_valid(lines[-count:], model))
+
+
+def _valid(lines: Iterable[bytes], model: type[Model]) -> Iterator[Model]:
+    for line in lines:
         try:
-            return model.model_validate_json(line)
+            yield model.model_validate_json(line)
         except ValidationError:
             continue
-    return None

@@ -30,7 +30,7 @@ from ..schemas.runs import (
     RunRecord,
     StageState,
 )
-from .files import read_last_line, read_lines, read_model
+from .files import read_last_lines, read_lines, read_model
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ class StageDir:
     def outcome(self) -> Outcome | None:
         return read_model(self.outcome_file, Outcome)
 
-    def last_epoch(self) -> Epoch | None:
-        return read_last_line(self.epochs_file, Epoch)
+    def recent_epochs(self, count: int) -> list[Epoch]:
+        """The last epochs in order, in a time that does not depend on the length of the history."""
+        by_number = {line.epoch: line for line in read_last_lines(self.epochs_file, Epoch, count)}
+        return [by_number[number] for number in sorted(by_number)]
 
     def epochs(self) -> list[Epoch]:
         """The whole history in order; of an epoch trained twice the last line counts."""

@@ -10,6 +10,8 @@ from ..schemas.runs import Epoch, Progress
 # Epochs looked back on; nnU-Net's pseudo Dice of one epoch is noisy.
 WINDOW = 20
 PLATEAU_WINDOW = 100
+# What `judge` looks at; more makes no difference.
+LOOKED_AT = 2 * PLATEAU_WINDOW
 PLATEAU_GAIN = 0.001
 SLOW_FACTOR = 2.0
 DIVERGING_RISE = 0.2
@@ -91,9 +93,9 @@ def _slow(epochs: Sequence[Epoch]) -> Health | None:
 
 def _plateau(epochs: Sequence[Epoch]) -> Health | None:
     scores = _losses(epochs, "ema_pseudo_dice")
-    if len(scores) < PLATEAU_WINDOW:
+    if len(scores) <= PLATEAU_WINDOW:
         return None
-    gain = max(scores) - max(scores[:-PLATEAU_WINDOW], default=0.0)
+    gain = max(scores[-PLATEAU_WINDOW:]) - max(scores[:-PLATEAU_WINDOW])
     if gain >= PLATEAU_GAIN:
         return None
     return Health(

@@ -15,7 +15,7 @@ from ..runs.store import find_run
 from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
 from ..schemas.runs import ACTIVE, Epoch, Progress, RunRecord, StageSpec, Status
-from .health import judge
+from .health import LOOKED_AT, judge
 
 Say = Callable[[float, str], Awaitable[None]]
 POLL_S = 0.5
@@ -35,13 +35,17 @@ class View:
     judged: Verdict
     spec: StageSpec | None
     progress: Progress | None
-    epochs: list[Epoch]
+    epochs: list[Epoch]  # the recent ones
+
+    @property
+    def epochs_done(self) -> int:
+        return self.epochs[-1].epoch + 1 if self.epochs else 0
 
     @property
     def signature(self) -> tuple[object, ...]:
         """What is worth telling when it changes."""
         stage = self.spec.name if self.spec else None
-        return (self.judged.status, stage, len(self.epochs), self.progress.phase if self.progress else None)
+        return (self.judged.status, stage, self.epochs_done, self.progress.phase if self.progress else None)
 
 
 def look(settings: Settings, run_id: str) -> View:
@@ -54,7 +58,9 @@ def look(settings: Settings, run_id: str) -> View:
     judged = verdict(run, record)
     spec = present_stage(record, judged)
     stage = run.stage(spec.name) if spec else None
-    return View(run, record, judged, spec, stage.progress() if stage else None, stage.epochs() if stage else [])
+    return View(
+        run, record, judged, spec, stage.progress() if stage else None, stage.recent_epochs(LOOKED_AT) if stage else []
+    )
 
 
 def present_stage(record: RunRecord, judged: Verdict) -> StageSpec | None:
@@ -98,7 +104,7 @@ def answer(view: View) -> ProgressAnswer:
         percent=percent(view),
         elapsed_s=_elapsed(view),
         eta_s=_eta(view, epoch_s),
-        epoch=len(view.epochs) if view.epochs else (0 if _trains(view) else None),
+        epoch=view.epochs_done if view.epochs or _trains(view) else None,
         epochs=view.progress.epochs if view.progress else None,
         epoch_s=round(epoch_s, 2) if epoch_s is not None else None,
         train_loss=_rounded(last.train_loss if last else None),
@@ -167,7 +173,7 @@ def _fraction(view: View, spec: StageSpec, status: Status) -> float:
     if progress.phase.startswith("validat"):
         return 1.0 - VALIDATION_SHARE * (1.0 - part)
     epochs = progress.epochs or 0
-    return (1.0 - VALIDATION_SHARE) * len(view.epochs) / epochs if epochs else 0.0
+    return (1.0 - VALIDATION_SHARE) * view.epochs_done / epochs if epochs else 0.0
 
 
 def percent(view: View) -> float:
@@ -182,7 +188,7 @@ def _eta(view: View, epoch_s: float | None) -> int | None:
     """Training time left in all stages at this stage's speed, without the final validations."""
     if view.judged.status != "running" or epoch_s is None or view.progress is None or not view.progress.epochs:
         return None
-    left = view.progress.epochs - len(view.epochs)
+    left = view.progress.epochs - view.epochs_done
     waiting = [s for s in view.record.stages if s.kind == "train" and view.judged.stages[s.name] == "queued"]
     return max(0, round(epoch_s * (left + view.progress.epochs * len(waiting))))
 
@@ -200,7 +206,7 @@ def headline(view: View) -> str:
         return f"queued: {view.judged.reason}"
     stage = view.spec.name if view.spec else "done"
     total = view.progress.epochs if view.progress else None
-    epoch = f", epoch {len(view.epochs)}/{total}" if total else ""
+    epoch = f", epoch {view.epochs_done}/{total}" if total else ""
     return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
 
 

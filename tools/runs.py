@@ -57,9 +57,10 @@ def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
 
 
 def _epoch(run: RunDir, stage: str) -> str | None:
-    last, progress = run.stage(stage).last_epoch(), run.stage(stage).progress()
-    if last is None:
+    recent, progress = run.stage(stage).recent_epochs(1), run.stage(stage).progress()
+    if not recent:
         return None
+    last = recent[-1]
     return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)
 
 

@@ -30,10 +30,12 @@ from ..runs.preprocessed import (
 )
 from ..schemas.runs import Outcome
 from .progress import Reporter
+from .resources import usable_cores
 from .stage import Job, StageFailure
 from .transfer import move_plans
 from .watch import end_when_a_pool_process_is_killed
 from .weights import read_tensors
+from .whole_files import refuse_damaged
 
 FOLDS = 5
 
@@ -89,7 +91,10 @@ class Preprocessing:
         self.job.reporter.say(phase, **fields)
 
     def _verify(self) -> bool:
-        self._begin("verifying the dataset", total=len(raw_cases(self.files)))
+        files = [path for name in ("imagesTr", "labelsTr") for path in sorted((self.files.raw / name).glob("[!.]*"))]
+        self._begin("reading the files", done=0, total=len(files))
+        refuse_damaged(files, threads=usable_cores(), tell=lambda done: self.job.reporter.tick(done=done))
+        self._begin("verifying the dataset")
         from nnunetv2.configuration import default_num_processes
         from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 

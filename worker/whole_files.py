@@ -1,0 +1,64 @@
+"""Find truncated images. ITK, which nnU-Net reads NIfTI with, fills what is missing with zeros and says nothing."""
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .stage import StageFailure
+
+BLOCK = 1 << 20
+
+
+def refuse_damaged(files: Iterable[Path], *, threads: int, tell: Callable[[int], None]) -> None:
+    """Read every compressed file to its end, and compare every NIfTI file's size with its header.
+
+    `tell` gets the number of files done.
+
+    Raises:
+        StageFailure: a file is damaged; the message names it.
+    """
+    with ThreadPoolExecutor(threads) as pool:  # zlib works outside the interpreter's lock
+        for done, (path, problem) in enumerate(pool.map(_examine, files), 1):
+            tell(done)
+            if problem:
+                raise StageFailure(
+                    f"the file {path.name} cannot be read whole",
+                    f"{path.parent.name}/{path.name}: {problem}",
+                    "Export or copy this file again; it is damaged or not of the format its name says.",
+                )
+
+
+def _examine(path: Path) -> tuple[Path, str]:
+    try:
+        size = _decompressed_size(path) if path.suffix == ".gz" else path.stat().st_size
+        expected = _expected_size(path)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        return path, f"{type(error).__name__}: {error}"
+    return path, f"{size} bytes of data, {expected} expected" if size < expected else ""
+
+
+def _decompressed_size(path: Path) -> int:
+    size = 0
+    with gzip.open(path) as stream:
+        while block := stream.read(BLOCK):
+            size += len(block)
+    return size
+
+
+def _expected_size(path: Path) -> int:
+    """Bytes that a NIfTI header promises; 0 for other formats, whose readers notice by themselves."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return 0
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        image = nibabel.load(path)
+    except ImageFileError as error:
+        raise ValueError(str(error)) from error
+    voxels = 1
+    for length in image.shape:
+        voxels *= int(length)
+    return int(image.dataobj.offset) + voxels * int(image.get_data_dtype().itemsize)
