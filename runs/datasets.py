@@ -97,6 +97,11 @@ class FoldFiles:
         """Our own note in the fold folder, so that later runs can reuse the fold with all its numbers."""
         return self.path / "nnunet_mcp.json"
 
+    @property
+    def owner_file(self) -> Path:
+        """Names the run that last wrote this folder; a folder without it was made by hand."""
+        return self.path / "nnunet_mcp_run.txt"
+
     def finished(self) -> bool:
         """Trained and validated: nnU-Net writes summary.json last."""
         return self.final.is_file() and self.summary.is_file()

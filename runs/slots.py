@@ -152,6 +152,21 @@ def foreign_gpu_processes(index: int) -> str:
     return ", ".join(f"pid {pid}" for pid in listing.split())
 
 
+def gpu_names() -> list[str]:
+    """Model and memory of every GPU."""
+    return [" ".join(line.split()) for line in _nvidia_smi("--query-gpu=name,memory.total").splitlines()]
+
+
+def slot_holder(state: StateDir, kind: SlotKind, index: int) -> str | None:
+    """Who holds a slot, or None where it is free."""
+    lock = Lock(_slot_path(state, kind, index))
+    if lock.try_acquire():
+        lock.release()
+        foreign = foreign_gpu_processes(index) if kind == "gpu" else ""
+        return f"other processes ({foreign})" if foreign else None
+    return _who(lock)
+
+
 def _nvidia_smi(*arguments: str) -> str:
     program = shutil.which("nvidia-smi")
     if program is None:

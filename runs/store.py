@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ..schemas.runs import ACTIVE, RunRecord
 from .errors import NotFound, Refused
+from .external import is_external
 from .files import read_model, write_model
 from .layout import RunDir, StateDir
 from .locks import held, lock_name
@@ -107,7 +108,13 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
 
     Raises:
         NotFound: no such run; the message names the newest ones.
+        Refused: it is a training that was started by hand.
     """
+    if is_external(run_id):
+        raise Refused(
+            f"{run_id} was started by hand with nnUNetv2_train: it can be seen in nnunet_runs, but not followed, "
+            "cancelled or resumed from here. Stop it in its own terminal."
+        )
     run = state.run(run_id)
     record = run.record() if Path(run_id).name == run_id and not run_id.startswith(".") else None
     if record is None:

@@ -90,6 +90,7 @@ class RunLine(Record):
 
     run_id: str
     status: Status
+    external: bool = Field(default=False, description="Started by hand with nnUNetv2_train; read-only here.")
     dataset: str
     configuration: str
     fold: str
@@ -161,4 +162,28 @@ class Prepared(Record):
     channels: tuple[str, ...]
     labels: dict[str, int | list[int]]
     changes: tuple[str, ...] = Field(description="What differs from the source.")
+    next_step: str
+
+
+class Slot(Record):
+    """A place for one stage at a time."""
+
+    kind: Literal["gpu", "cpu", "preprocess"]
+    index: int
+    holder: str | None = Field(description="Who uses it; null: free.")
+
+
+class SystemAnswer(Record):
+    """The machine."""
+
+    gpus: tuple[str, ...]
+    cpu_cores: int
+    memory_gb: float
+    memory_free_gb: float
+    slots: tuple[Slot, ...]
+    folders: dict[str, str]
+    state_folder: str
+    disk_free_gb: dict[str, float]
+    versions: dict[str, str]
+    problems: tuple[str, ...]
     next_step: str

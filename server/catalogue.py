@@ -17,6 +17,7 @@ from ..schemas.answers import (
     Prepared,
     ProgressAnswer,
     RunsAnswer,
+    SystemAnswer,
     TrainingStarted,
 )
 from ..schemas.requests import (
@@ -27,10 +28,11 @@ from ..schemas.requests import (
     ProgressRequest,
     ResultsRequest,
     RunsRequest,
+    SystemRequest,
 )
 from ..schemas.results import Result
 from ..schemas.training import TrainingRequest
-from ..tools import datasets, importing, logs, progress, results, runs, training
+from ..tools import datasets, importing, logs, progress, results, runs, system, training
 from .model_tool import model_tool
 
 Kind = Literal["reads", "starts", "stops"]
@@ -118,6 +120,13 @@ CATALOGUE = (
         "Import a folder (Medical Segmentation Decathlon task, nnU-Net v1 or v2, or dataset.json with modality and "
         "numbered labels) as a valid nnU-Net v2 dataset. The source is only read. Then train with nnunet_training.",
     ),
+    Entry(
+        "nnunet_system",
+        "This machine",
+        SystemRequest,
+        "reads",
+        "GPUs, cores, memory, disk, folders, versions, which slots are used by whom, and problems with their fixes.",
+    ),
 )
 
 
@@ -166,6 +175,9 @@ def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
 
     async def nnunet_prepare_dataset(request: Any, ctx: Context[Any]) -> Prepared:
         return await _prepare(request, settings, ctx)
+
+    def nnunet_system(request: Any) -> SystemAnswer:
+        return system.nnunet_system(request, settings)
 
     found = locals()
     return {entry.name: found[entry.name] for entry in CATALOGUE}

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.runs.processes import STAGE_VARIABLE
+from nnunet_mcp.schemas.training import TrainingRequest
+from nnunet_mcp.tools.training import prepare_run
 from tests.lab import Lab, ToolRefused, make_tiny_plans, msd_subset, until
 
 pytestmark = pytest.mark.heavy
-TINY = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
+TINY: dict[str, Any] = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +156,7 @@ def test_weights_of_the_same_architecture_are_transferred(lab: Lab) -> None:
 def test_weights_of_another_architecture_bring_their_plans(lab: Lab) -> None:
     weights = model_folder(lab) / "fold_1" / "checkpoint_final.pth"
 
-    request = {"trainer": "ShortTrainer", "device": "cpu", "pretrained_weights": str(weights)}
+    request: dict[str, Any] = {"trainer": "ShortTrainer", "device": "cpu", "pretrained_weights": str(weights)}
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **request)
 
     assert result["status"] == "success", result
@@ -191,3 +194,28 @@ def test_skipping_preprocessing_needs_preprocessed_data(lab: Lab) -> None:
     assert [stage["name"] for stage in started["stages"]] == ["train_fold_1"]
     assert "use_compressed" in " ".join(started["notes"])
     assert lab.finish(started["run_id"])["status"] == "success"
+
+
+def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(lab: Lab) -> None:
+    """No GPU here: two CPU processes play the GPUs; the rest is what runs on GPUs."""
+    request = TrainingRequest(
+        dataset_id=4, fold="2", device="cuda", num_gpus=2, plans_identifier="tinyPlans", trainer="OtherTrainer"
+    )
+    settings = lab.settings.model_copy(update={"gpus": 2})
+    run, record, _ = prepare_run(request, settings)
+    stage = run.stage("train_fold_2")
+    script = Path(__file__).with_name("ddp_on_cpu.py")
+    environment = {**lab.environment, STAGE_VARIABLE: str(stage.path), "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    subprocess.run([sys.executable, str(script), str(run.path), stage.name], check=True, env=environment, timeout=200)
+
+    outcome = stage.outcome()
+    assert record.num_gpus == 2
+    assert outcome is not None and outcome.ok
+    assert [epoch.epoch for epoch in stage.epochs()] == [0, 1]
+    assert all(epoch.train_loss is not None for epoch in stage.epochs())
+
+
+def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:
+    with pytest.raises(ToolRefused, match=r"num_gpus=3.*nvidia-smi lists"):
+        lab.call("nnunet_training", dataset_id=4, fold="2", device="cuda", num_gpus=3)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..runs.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles, FoldFiles
 from ..runs.errors import NotFound, Refused
+from ..runs.external import trained_by_hand_now
 from ..runs.files import read_json, read_model
 from ..runs.preprocessed import (
     CASCADE,
@@ -232,6 +233,11 @@ class Planner:
         return files.finished() and not self.request.overwrite and not self.request.validation_only
 
     def _check_fold(self, files: FoldFiles) -> None:
+        if trained_by_hand_now(files.path):
+            raise Refused(
+                f"{files.path} is being trained by an nnUNetv2_train that was started by hand. Wait for it, stop it in "
+                "its terminal, or choose another fold."
+            )
         if self.request.validation_only:
             _require_trained(files, best=self.request.val_best)
         elif self.request.continue_training:

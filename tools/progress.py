@@ -120,8 +120,8 @@ def answer(view: View) -> ProgressAnswer:
 
 def _health(view: View) -> Health:
     if view.judged.status != "running":
-        reason = view.judged.reason or f"the run is at rest: {view.judged.status}"
-        return Health(verdict="starting" if view.judged.status == "queued" else "ok", detail=_short(reason))
+        found = judge(view.epochs, None)
+        return Health(verdict=found.verdict, detail=_short(view.judged.reason or found.detail))
     found = judge(view.epochs, view.progress)
     if view.spec is not None and view.spec.kind != "train" and found.verdict == "starting":
         return Health(verdict="ok", detail=f"{view.spec.name} is working.")

@@ -3,6 +3,7 @@
 from datetime import datetime, timezone
 
 from ..runs.cancel import request_cancel
+from ..runs.external import ExternalTraining, external_trainings
 from ..runs.layout import RunDir, StateDir
 from ..runs.look import verdict
 from ..runs.result import stage_outcome
@@ -15,17 +16,49 @@ from .progress import present_stage
 
 
 def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
-    """List runs, newest first; only as many directories are read as are shown."""
+    """List runs, newest first; only as many directories are read as are shown.
+
+    Trainings that somebody started by hand come last, marked as external.
+    """
     state = StateDir(settings.state_dir)
     lines: list[RunLine] = []
     total = 0
+    external = [_external_line(found) for found in external_trainings(settings.folder("results"))]
     for run in newest_runs(state):
         if request.dataset_id is not None and not run.run_id.startswith(f"d{request.dataset_id:03d}-"):
             continue
         total += 1
         if len(lines) < request.limit and (line := _line(run, request.status)) is not None:
             lines.append(line)
+    for line in external:
+        asked_for = request.dataset_id is None or line.dataset.startswith(f"Dataset{request.dataset_id:03d}")
+        if asked_for and request.status in (None, line.status):
+            total += 1
+            lines += [line] if len(lines) < request.limit else []
     return RunsAnswer(runs=tuple(lines), shown=len(lines), total=total, next_step=_next_step(lines))
+
+
+def _external_line(found: ExternalTraining) -> RunLine:
+    model = found.path.parent
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in found.losses.items())
+    fold = found.path.name.removeprefix("fold_")
+    return RunLine(
+        run_id=found.run_id,
+        status=found.status,
+        external=True,
+        dataset=model.parent.name,
+        configuration=model.name.split("__", 2)[2],
+        fold="full" if fold == "all" else fold,
+        started=_iso(found.started),
+        stage=None,
+        epoch=None if found.epoch is None else str(found.epoch),
+        dice=None,
+        detail=f"started by hand; {found.path}" + (f"; {losses}" if losses else ""),
+    )
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
 
 
 def _next_step(lines: list[RunLine]) -> str:
@@ -48,7 +81,7 @@ def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
         dataset=record.dataset_name,
         configuration=str(record.request["configuration"]),
         fold=str(record.request["fold"]),
-        started=datetime.fromtimestamp(record.created_at, timezone.utc).isoformat(timespec="seconds"),
+        started=_iso(record.created_at),
         stage=spec.name if spec and judged.status != "success" else None,
         epoch=_epoch(run, spec.name) if spec else None,
         dice=_dice(run, record) if judged.status == "success" else None,

@@ -6,6 +6,7 @@ import sys
 import time
 
 from ..runs.datasets import DatasetFiles
+from ..runs.disk import refuse_without_room
 from ..runs.engine import start_supervisor
 from ..runs.errors import Unavailable
 from ..runs.layout import RunDir, StateDir
@@ -43,6 +44,12 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     device = choose_device(request, settings)
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files).make()
+    todo = [spec for spec in plan.stages if not spec.reused]
+    refuse_without_room(
+        files,
+        preprocesses=any(spec.kind == "preprocess" for spec in todo),
+        folds=sum(spec.kind == "train" for spec in todo),
+    )
     record = _record(request, files, plan, device, notes)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
@@ -92,12 +99,13 @@ def _record(request: TrainingRequest, files: DatasetFiles, plan: Plan, device: D
         folders=files.folders,
         stages=tuple(plan.stages),
         host=host_name(),
-        versions=_versions(),
+        versions=versions(),
         notes=(*notes, *plan.notes),
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Installed versions of what decides a result, without importing it."""
     found = {"python": platform.python_version()}
     for package in VERSIONED:
         try:

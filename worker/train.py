@@ -31,6 +31,8 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     lock = _own_fold(job)
     set_aside = _set_old_fold_aside(job)
+    job.fold.path.mkdir(parents=True, exist_ok=True)
+    job.fold.owner_file.write_text(job.record.run_id, encoding="utf-8")
     started = time.time()
     with _hold_data(job):
         _run_nnunet(job)

@@ -1,0 +1,39 @@
+"""Is there room? Estimated before hours are spent, from the sizes of the raw files."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .datasets import DatasetFiles
+from .errors import Unavailable
+
+# Preprocessed data are float32, compressed; raw images mostly int16, compressed (Hippocampus: 2.6 times the raw size).
+PREPROCESSED_PER_RAW_BYTE = 4.0
+# Three checkpoints of a usual six-stage network are about 0.75 GB; small networks need far less.
+FOLD_BYTES = 100 * 1024**2
+
+
+def raw_bytes(files: DatasetFiles) -> int:
+    """Size of the training images and labels."""
+    folders = (files.raw / "imagesTr", files.raw / "labelsTr")
+    return sum(entry.stat().st_size for folder in folders if folder.is_dir() for entry in os.scandir(folder))
+
+
+def refuse_without_room(files: DatasetFiles, *, preprocesses: bool, folds: int) -> None:
+    """Compare what a run will write with what is free.
+
+    Raises:
+        Unavailable: too little is free, or a folder cannot be written; the message names the folder.
+    """
+    needed: dict[Path, float] = {Path(files.folders.results): folds * FOLD_BYTES}
+    if preprocesses:
+        needed[Path(files.folders.preprocessed)] = PREPROCESSED_PER_RAW_BYTE * raw_bytes(files)
+    for folder, size in needed.items():
+        if not os.access(folder, os.W_OK):
+            raise Unavailable(f"{folder} cannot be written. Make it writable, or choose another folder for it.")
+        free = shutil.disk_usage(folder).free
+        if free < size:
+            raise Unavailable(
+                f"This run will write about {size / 1e9:.2f} GB to {folder}; {free / 1e9:.2f} GB are free. Free some "
+                "space, or move the folder to a larger disk."
+            )
