@@ -21,6 +21,8 @@ def parse_dataset_id(value: object) -> object:
     >>> parse_dataset_id("Dataset050_Prostate")
     50
     """
+    if isinstance(value, bool):  # pydantic would read true as 1
+        raise ValueError("a dataset ID is a number, 1-999")
     match = DATASET_NAME.fullmatch(value.strip()) if isinstance(value, str) else None
     return int(match[1]) if match else value
 

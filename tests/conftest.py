@@ -1,0 +1,50 @@
+"""Fixtures for all tests. Helpers that are no fixtures: tests/lab.py (real servers), tests/tiny.py (small data)."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nnunet_mcp.runs.settings import Settings
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+OURS = ("NNUNET_MCP_", "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_from_the_users_environment() -> Iterator[None]:
+    """The folders and settings of whoever runs the tests stay out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(OURS)]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of an empty workspace, in the environment too, so that child processes have the same."""
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    monkeypatch.setenv("NNUNET_MCP_GPUS", "0")
+    found = Settings()
+    found.create_folders()
+    return found
+
+
+@pytest.fixture(scope="session")
+def hippocampus() -> Path:
+    """Hippocampus MRI of the Medical Segmentation Decathlon, as downloaded."""
+    return _data("hippocampus/Task04_Hippocampus")
+
+
+@pytest.fixture(scope="session")
+def nuclei() -> Path:
+    """Fluorescence microscopy in PNG files, an nnU-Net v2 dataset."""
+    return _data("Dataset502_NucleiFluo")
+
+
+def _data(name: str) -> Path:
+    if not (DATA / name / "dataset.json").is_file():
+        pytest.skip(f"{name} is not there; the README says where these data come from")
+    return DATA / name
