@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,9 @@ import numpy
 from mcp import Client
 from mcp.types import CallToolResult
 
+from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.schemas.runs import RunRecord, StageKind, StageSpec
 from nnunet_mcp.server.app import create_server
 from tests.lab import Answer, structured
 
@@ -90,3 +93,26 @@ def ask(settings: Settings, tool: str, **arguments: Any) -> Answer:
             return await client.call_tool(tool, arguments)
 
     return structured(anyio.run(once))
+
+
+def record_of(settings: Settings, *stages: StageSpec, run_id: str = "d001-2d-f0-tttt", **fields: Any) -> RunRecord:
+    """A run of the given stages, as nnunet_training would record it."""
+    known: dict[str, Any] = {
+        "run_id": run_id,
+        "created_at": time.time(),
+        "request": {"dataset_id": 1, "configuration": "2d", "fold": "0"},
+        "dataset_name": "Dataset001_Tiny",
+        "trainer": "nnUNetTrainer",
+        "plans_identifier": "nnUNetPlans",
+        "device": "cpu",
+        "folders": settings.folders,
+        "stages": stages or (stage("train_fold_0"),),
+        "host": host_name(),
+    }
+    return RunRecord(**{**known, **fields})
+
+
+def stage(name: str, *needs: str, **fields: Any) -> StageSpec:
+    """A stage of a 2d training; its kind follows from its name."""
+    kinds: dict[str, StageKind] = {"preprocess": "preprocess", "cross_validation": "cross_validation"}
+    return StageSpec(name=name, kind=kinds.get(name, "train"), configuration="2d", fold=name[-1], needs=needs, **fields)

@@ -1,0 +1,369 @@
+"""The storm: one random event after the other, and after each the invariants."""
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import psutil
+
+from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.liveness import liveness
+from nnunet_mcp.runs.processes import processes_of
+from nnunet_mcp.schemas.runs import RunRecord, StageState
+from tests.lab import Answer, Lab, call, structured
+from tests.phantom import write_phantom
+
+from . import stand_in_worker
+
+DATASETS = (71, 72, 73)
+FOLDS = ("0", "1", "2", "all")
+VOCABULARY = {"queued", "running", "success", "error", "cancelled", "interrupted"}
+AT_REST = {"success", "error", "cancelled", "interrupted"}
+SETTLE_S = 40.0
+DISK_BYTES = 640 * 1024**2
+
+
+@dataclass
+class Counts:
+    """What happened and what went wrong."""
+
+    events: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        kinds = Counter(text.split(":")[0] for text in self.broken)
+        wrong = ", ".join(
+            f"{name} {kinds.get(name, 0)}" for name in ("lost", "misreported", "orphans", "torn", "stuck")
+        )
+        return f"{sum(self.events.values())} events {dict(self.events)}; {self.runs} runs {dict(self.ended)}; {wrong}"
+
+
+class Storm:
+    """A workspace, a seed, and everything that can go wrong there."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.random = random.Random(seed)
+        worker = Path(stand_in_worker.__file__)
+        extra = {"NNUNET_MCP_WORKER_PYTHON": str(worker), "NNUNET_MCP_GRACE_S": "5", "NNUNET_MCP_REPEAT_WINDOW_S": "0"}
+        self.lab = Lab(folder / "work", extra)
+        self.state = StateDir(self.lab.settings.state_dir)
+        self.counts = Counts()
+        self.known: set[str] = set()
+        (folder / "work" / "results").mkdir(parents=True)
+        self.disk = _small_disk(folder / "work" / "results")
+        for number in DATASETS:
+            write_phantom(folder / "work" / "raw" / f"Dataset{number:03d}_Chaos", cases=5, shape=(4, 4, 4))
+
+    def rage(self, events: int) -> Counts:
+        """Make events happen, then let everything come to rest and look at it once more."""
+        deeds = self._deeds()
+        try:
+            for number in range(1, events + 1):
+                name = self.random.choices(list(deeds), weights=[weight for weight, _ in deeds.values()])[0]
+                self.counts.events[name] += 1
+                deeds[name][1]()
+                time.sleep(self.random.uniform(0.0, 0.3))
+                self._check()
+                if number % 100 == 0:
+                    print(f"{number}: {self.counts}", flush=True)
+                    for text in self.counts.broken[-3:]:
+                        print(f"  {text}", flush=True)
+            self._come_to_rest()
+        finally:
+            self._clean_up()
+        return self.counts
+
+    def _deeds(self) -> dict[str, tuple[int, Callable[[], None]]]:
+        return {
+            "start": (6, self._start),
+            "race": (2, self._race),
+            "resume": (3, self._resume),
+            "cancel": (2, self._cancel),
+            "kill server": (2, self._kill_server),
+            "kill supervisor": (2, lambda: self._kill(self._supervisors())),
+            "kill worker": (3, lambda: self._kill(self._workers())),
+            "kill loader": (1, lambda: self._kill(self._loaders())),
+            "kill session": (2, self._kill_session),
+            "fill disk": (1, self._fill_disk),
+        }
+
+    # What can happen
+
+    def _request(self) -> dict[str, object]:
+        dataset, fold = self.random.choice(DATASETS), self.random.choice(FOLDS)
+        return {"dataset_id": dataset, "configuration": "3d_fullres", "fold": fold, "device": "cpu"}
+
+    def _start(self, **more: object) -> None:
+        """A request that may well be refused: what is refused must leave nothing."""
+        overwrite = not more and self.random.random() < 0.7
+        request = {**self._request(), **more, **({"overwrite": True} if overwrite else {})}
+
+        async def once() -> Answer | None:
+            async with self.lab.client() as client:
+                return _accepted(await client.call_tool("nnunet_training", request))
+
+        if (answer := anyio.run(once)) is not None:
+            self.known.add(str(answer["run_id"]))
+
+    def _resume(self) -> None:
+        self._start(continue_training=True)
+
+    def _race(self) -> None:
+        """The same fold asked for by several servers at once: one wins, the others name it."""
+        request = {**self._request(), "overwrite": True}
+        won: list[str] = []
+
+        async def one() -> None:
+            async with self.lab.client() as client:
+                if (answer := _accepted(await client.call_tool("nnunet_training", request))) is not None:
+                    won.append(str(answer["run_id"]))
+
+        async def all_at_once() -> None:
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(one)
+
+        anyio.run(all_at_once)
+        self.known.update(won)
+        if len(set(won)) > 1 and self._overlap(set(won)):
+            self.counts.broken.append(f"misreported: {len(set(won))} runs won the same fold: {won}")
+
+    def _overlap(self, run_ids: set[str]) -> bool:
+        """Whether runs were alive on one fold at the same time: the first may just have ended."""
+        spans = []
+        for run_id in run_ids:
+            states = [s for _, _, s in self._states(self.state.run(run_id)) if s.started_at is not None]
+            if states:
+                end = max(s.ended_at or time.time() for s in states)
+                spans.append((min(s.started_at or 0.0 for s in states), end))
+        spans.sort()
+        return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
+
+    def _cancel(self) -> None:
+        if not self.known:
+            return
+        run_id, force = self.random.choice(sorted(self.known)), self.random.random() < 0.5
+        self.lab.call("nnunet_cancel", run_id=run_id, force=force)
+
+    def _kill_server(self) -> None:
+        """Start a run on a server and kill the server's group at a random moment of the call."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nnunet_mcp"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.lab.environment,
+            start_new_session=True,
+        )
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        start = {"name": "nnunet_training", "arguments": {**self._request(), "overwrite": True}}
+        messages: list[dict[str, object]] = [
+            {"id": 1, "method": "initialize", "params": hello},
+            {"method": "notifications/initialized"},
+            {"id": 2, "method": "tools/call", "params": start},
+        ]
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            for message in messages:
+                process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+                process.stdin.flush()
+        time.sleep(self.random.uniform(0.4, 1.2))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def _kill(self, candidates: list[psutil.Process]) -> None:
+        if not candidates:
+            return
+        victim = self.random.choice(candidates)
+        how = self.random.choice(("KILL", "TERM", "STOP+KILL"))
+        with contextlib.suppress(psutil.Error):
+            if how == "STOP+KILL":
+                victim.suspend()
+                time.sleep(0.2)
+            victim.send_signal(signal.SIGTERM if how == "TERM" else signal.SIGKILL)
+
+    def _kill_session(self) -> None:
+        """Supervisor, worker and loader of one run, all at once, as a power cut would."""
+        supervisors = self._supervisors()
+        if not supervisors:
+            return
+        victim = self.random.choice(supervisors)
+        run = Path(victim.cmdline()[-1])
+        stages = list((run / "stages").iterdir())
+        for process in [victim, *(p for stage in stages for p in processes_of(stage))]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def _fill_disk(self) -> None:
+        """A full disk for a moment, where there is a small one of our own."""
+        if not self.disk:
+            return
+        filler = self.lab.folder / "results" / "filler"
+        with contextlib.suppress(OSError), filler.open("wb") as stream:
+            while True:
+                stream.write(b"x" * 1024**2)
+        time.sleep(self.random.uniform(0.2, 1.0))
+        filler.unlink()
+
+    def _supervisors(self) -> list[psutil.Process]:
+        return _running("nnunet_mcp.runs.supervisor", str(self.lab.folder))
+
+    def _workers(self) -> list[psutil.Process]:
+        return _running("nnunet_mcp.worker", str(self.lab.folder))
+
+    def _loaders(self) -> list[psutil.Process]:
+        return [p for p in self.lab.processes() if p not in self._workers()]
+
+    # What must be true
+
+    def _runs(self) -> Iterator[tuple[RunDir, RunRecord | None]]:
+        for run_id in self.state.run_ids():
+            yield self.state.run(run_id), self.state.run(run_id).record()
+
+    def _check(self) -> None:
+        """Nothing lost, nothing torn, no status against the evidence of the process table."""
+        found = {run.run_id for run, _ in self._runs()}
+        for lost in sorted(self.known - found):
+            self.counts.broken.append(f"lost: {lost}")
+        self.known = found
+        self.counts.runs = len(found)
+        for path in self.lab.folder.rglob("*.json"):
+            _check_json(path, self.counts)
+        for path in (self.lab.folder / "results").rglob("checkpoint_*.pth"):
+            _check_checkpoint(path, self.counts)
+        for line in self.lab.call("nnunet_runs", limit=200)["runs"]:
+            self._check_status(line)
+
+    def _check_status(self, line: Answer) -> None:
+        status, run = str(line["status"]), self.state.run(str(line["run_id"]))
+        if status not in VOCABULARY:
+            self.counts.broken.append(f"misreported: {run.run_id} is {status!r}")
+        if status in AT_REST and self._alive(run):
+            now = self._status_now(run.run_id)  # it may have ended since the list was made, never begun
+            if now in AT_REST and self._alive(run):
+                self.counts.broken.append(f"misreported: {run.run_id} is {now} and alive")
+        if status == "success" and not all(self._proved(run)):
+            self.counts.broken.append(f"misreported: {run.run_id} is success without results")
+
+    def _status_now(self, run_id: str) -> str:
+        return str(self.lab.call("nnunet_progress", run_id=run_id)["status"])
+
+    def _states(self, run: RunDir) -> Iterator[tuple[RunDir, str, StageState]]:
+        record = run.record()
+        for spec in record.stages if record is not None else ():
+            if not spec.reused and (state := run.stage(spec.name).state()) is not None:
+                yield run, spec.name, state
+
+    def _alive(self, run: RunDir) -> bool:
+        """Whether the supervisor or a worker of the run lives, by the process table alone."""
+        engine = run.engine()
+        marks = [state.process for _, _, state in self._states(run) if state.process is not None]
+        return any(liveness(mark) == "alive" for mark in [*marks, *([engine.supervisor] if engine else [])])
+
+    def _proved(self, run: RunDir) -> Iterator[bool]:
+        record = run.record()
+        for spec in record.stages if record is not None else ():
+            outcome = run.stage(spec.name).outcome()
+            yield spec.reused or (outcome is not None and outcome.ok)
+
+    def _come_to_rest(self) -> None:
+        """Nothing is stuck; after a cancel nothing of a run is left; what was trained can be resumed."""
+        deadline = time.monotonic() + SETTLE_S + 2 * len(self.known)
+        while self._supervisors() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.counts.broken += [f"stuck: {process.cmdline()[-1]}" for process in self._supervisors()]
+        for run_id in sorted(self.known):
+            self.counts.ended[str(self.lab.call("nnunet_cancel", run_id=run_id)["status"])] += 1
+        self.counts.broken += [f"orphans: {process.pid} {process.cmdline()}" for process in self.lab.processes()]
+        self._check()
+        for dataset in DATASETS:
+            self._resume_fold(dataset)
+
+    def _resume_fold(self, dataset: int) -> None:
+        request = {"dataset_id": dataset, "configuration": "3d_fullres", "fold": "0", "device": "cpu"}
+
+        async def again() -> str:
+            async with self.lab.client() as client:
+                for extra in ({"continue_training": True}, {"overwrite": True}):
+                    answer = _accepted(await client.call_tool("nnunet_training", {**request, **extra}))
+                    if answer is not None:
+                        break
+                else:
+                    return "refused"
+                status = "queued"
+                with anyio.fail_after(60):
+                    while status in ("queued", "running"):
+                        status = (await call(client, "nnunet_progress", run_id=answer["run_id"], wait_s=5))["status"]
+                return status
+
+        if (status := anyio.run(again)) != "success":
+            self.counts.broken.append(f"stuck: dataset {dataset} could not be finished: {status}")
+
+    def _clean_up(self) -> None:
+        for process in [*self._supervisors(), *self.lab.processes()]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if self.disk:
+            subprocess.run(["umount", "-l", str(self.lab.folder / "results")], check=False)
+
+
+def _accepted(result: object) -> Answer | None:
+    from mcp.types import CallToolResult
+
+    assert isinstance(result, CallToolResult)
+    return None if result.is_error else structured(result)
+
+
+def _running(module: str, folder: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if module in command and any(part.startswith(folder) for part in command):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _check_json(path: Path, counts: Counts) -> None:
+    if path.name.startswith("."):
+        return
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        counts.broken.append(f"torn: {path}")
+
+
+def _check_checkpoint(path: Path, counts: Counts) -> None:
+    try:
+        stand_in_worker.load(path)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        counts.broken.append(f"torn: {path}")
+
+
+def _small_disk(folder: Path) -> bool:
+    """Mount a small tmpfs, so that it can be filled; False where that is not allowed."""
+    program = shutil.which("mount")
+    if program is None or os.geteuid() != 0:
+        return False
+    command = [program, "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

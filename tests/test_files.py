@@ -1,0 +1,155 @@
+"""Nobody ever sees half of a file, and a kill or a full disk loses no more than the last line."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from nnunet_mcp.runs.files import append_line, read_json, read_last_lines, read_lines, read_model, write_model
+from nnunet_mcp.runs.layout import StageDir
+
+
+class Note(BaseModel):
+    number: int
+    text: str = ""
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one_and_never_half(tmp_path: Path) -> None:
+    path = tmp_path / "note.json"
+    write_model(path, Note(number=0))
+    ended = threading.Event()
+    writer = threading.Thread(target=_rewrite, args=(path, ended))
+    writer.start()
+
+    found = []
+    while not ended.is_set():
+        found.append(read_model(path, Note))
+    writer.join()
+
+    assert len(found) > 100
+    assert all(note is not None and note.text == "x" * note.number for note in found)
+
+
+def _rewrite(path: Path, ended: threading.Event) -> None:
+    for number in range(300):
+        write_model(path, Note(number=number, text="x" * number), durable=False)
+    ended.set()
+
+
+def test_writing_leaves_no_other_file_and_lets_the_group_read(tmp_path: Path) -> None:
+    write_model(tmp_path / "note.json", Note(number=1))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["note.json"]
+    assert (tmp_path / "note.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_when_writing_fails_the_old_file_stays_and_nothing_else_is_left(tmp_path: Path) -> None:
+    class Unwritable(Note):
+        text: str = "\ud800"  # a lone surrogate cannot be encoded, so the write fails half-way
+
+    path = tmp_path / "note.json"
+    write_model(path, Note(number=1))
+    with pytest.raises((UnicodeEncodeError, ValueError)):
+        write_model(path, Unwritable(number=2))
+
+    assert read_model(path, Note) == Note(number=1)
+    assert [found.name for found in tmp_path.iterdir()] == ["note.json"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_raises_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "note.json"
+    write_model(path, Note(number=1))
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(PermissionError):
+            write_model(path, Note(number=2))
+    finally:
+        tmp_path.chmod(0o755)
+
+    assert read_model(path, Note) == Note(number=1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_raises_when_a_line_is_appended() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        append_line(Path("/dev/full"), Note(number=1))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"number": 1', b"[]", b"\xff\xfe", b'{"number": "one"}'])
+def test_what_is_not_valid_reads_as_not_there(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "note.json").write_bytes(content)
+
+    assert read_model(tmp_path / "note.json", Note) is None
+    assert read_model(tmp_path / "missing" / "note.json", Note) is None
+
+
+def test_fields_of_a_newer_version_do_not_disturb(tmp_path: Path) -> None:
+    (tmp_path / "note.json").write_text('{"number": 1, "colour": "blue"}', encoding="utf-8")
+
+    assert read_model(tmp_path / "note.json", Note) == Note(number=1)
+
+
+def test_the_nan_that_nnunet_writes_reads_as_null(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"Dice": NaN, "IoU": -Infinity}', encoding="utf-8")
+
+    assert read_json(tmp_path / "summary.json") == {"Dice": None, "IoU": None}
+
+
+def test_a_half_written_last_line_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    append_line(path, Note(number=1))
+    path.write_bytes(path.read_bytes() + b'{"number": 2, "te')
+
+    assert list(read_lines(path, Note)) == [Note(number=1)]
+    assert read_last_lines(path, Note, 5) == [Note(number=1)]
+
+
+def test_a_torn_line_does_not_swallow_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"number": 1}\n{"number": 2, "te')
+
+    append_line(path, Note(number=3))
+
+    assert list(read_lines(path, Note)) == [Note(number=1), Note(number=3)]
+
+
+@given(notes=st.lists(st.text(max_size=30), max_size=12), cut=st.integers(0, 40), count=st.integers(1, 15))
+def test_wherever_a_kill_cuts_only_the_cut_line_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, notes: list[str], cut: int, count: int
+) -> None:
+    path = tmp_path_factory.mktemp("torn") / "lines.jsonl"
+    written = [Note(number=number, text=text) for number, text in enumerate(notes)]
+    for note in written:
+        append_line(path, note)
+    path.touch()
+    kept = path.read_bytes()[: max(0, path.stat().st_size - cut)]
+    path.write_bytes(kept)
+    append_line(path, Note(number=99))
+
+    whole = [note for note in written if note.model_dump_json().encode() in kept]
+    assert list(read_lines(path, Note)) == [*whole, Note(number=99)]
+    assert read_last_lines(path, Note, count)[-1] == Note(number=99)
+
+
+def test_the_last_lines_of_a_long_file_are_whole_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text("".join(f'{{"number": {n}, "text": "{"x" * 60}"}}\n' for n in range(5000)), encoding="utf-8")
+
+    found = read_last_lines(path, Note, 40, line_bytes=100)
+
+    assert [note.number for note in found] == list(range(4960, 5000))
+
+
+def test_of_an_epoch_that_was_trained_twice_the_last_line_counts(tmp_path: Path) -> None:
+    stage = StageDir(tmp_path)
+    line = '{{"epoch": {}, "train_loss": {}, "val_loss": null, "learning_rate": null, "pseudo_dice": null, '
+    line += '"ema_pseudo_dice": null, "seconds": null}}\n'
+    text = "".join(line.format(epoch, loss) for epoch, loss in [(0, 0.5), (1, 0.4), (2, 0.3), (1, -0.1), (2, -0.2)])
+    stage.epochs_file.write_text(text, encoding="utf-8")
+
+    assert [(epoch.epoch, epoch.train_loss) for epoch in stage.epochs()] == [(0, 0.5), (1, -0.1), (2, -0.2)]
