@@ -4,7 +4,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,17 +42,19 @@ def state(tmp_path: Path) -> StateDir:
 
 
 @pytest.fixture
-def running() -> Iterator[list["subprocess.Popen[str]"]]:
-    children: list[subprocess.Popen[str]] = []
-    yield children
-    for child in children:
-        child.kill()
-        child.communicate()
+def afterwards() -> Iterator[ExitStack]:
+    """Locks, queues and processes are given back here, whatever the test has done with them."""
+    with ExitStack() as stack:
+        yield stack
 
 
-def start(script: str, path: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", script, str(path)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def start(afterwards: ExitStack, script: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    """A process that waits after its first line."""
+    command = [sys.executable, "-c", script, *arguments]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
+    afterwards.enter_context(child)
+    afterwards.callback(child.kill)
+    return child
 
 
 def said(child: "subprocess.Popen[str]") -> str:
@@ -57,42 +62,61 @@ def said(child: "subprocess.Popen[str]") -> str:
     return child.stdout.readline().strip()
 
 
-def queue(state: StateDir, run_id: str, *, age: float, count: int = 1) -> SlotQueue:
-    return SlotQueue(state, "cpu", count, run_id, created_at=age, stage="train_fold_0")
+def free(path: Path) -> bool:
+    """Whether nobody holds the lock."""
+    lock = Lock(path)
+    taken = lock.try_acquire()
+    lock.release()
+    return taken
 
 
-def granted(answer: Grant | str) -> Grant:
-    assert isinstance(answer, Grant), answer
-    return answer
+@dataclass
+class Line:
+    """People in line for CPU slots."""
+
+    state: StateDir
+    afterwards: ExitStack
+
+    def join(self, run_id: str, *, age: float, count: int = 1) -> SlotQueue:
+        queue = SlotQueue(self.state, "cpu", count, run_id, created_at=age, stage="train_fold_0")
+        self.afterwards.callback(queue.withdraw)
+        return queue
+
+    def take(self, queue: SlotQueue, wanted: int = 1) -> Grant:
+        grant = queue.try_acquire(wanted)
+        assert isinstance(grant, Grant), grant
+        self.afterwards.callback(grant.release)
+        return grant
 
 
-def test_a_lock_of_a_killed_process_is_free_again(tmp_path: Path, running: list["subprocess.Popen[str]"]) -> None:
+@pytest.fixture
+def line(state: StateDir, afterwards: ExitStack) -> Line:
+    return Line(state, afterwards)
+
+
+def test_a_lock_of_a_killed_process_is_free_again(tmp_path: Path, afterwards: ExitStack) -> None:
     path = tmp_path / "some.lock"
-    running.append(start(HOLD, path))
-    assert said(running[0]) == "held"
-    assert not Lock(path).try_acquire()
+    holder = start(afterwards, HOLD, str(path))
+    assert said(holder) == "held"
+    assert not free(path)
     assert Lock(path).holder() == {"run_id": "d009", "stage": "train_fold_0"}
 
-    running[0].kill()
+    holder.kill()
 
-    assert until(lambda: Lock(path).try_acquire(), timeout_s=10)
+    assert until(lambda: free(path), timeout_s=10)
 
 
-def test_a_child_that_inherits_a_lock_goes_on_holding_it(
-    tmp_path: Path, running: list["subprocess.Popen[str]"]
-) -> None:
+def test_a_child_that_inherits_a_lock_goes_on_holding_it(tmp_path: Path, afterwards: ExitStack) -> None:
     lock = Lock(tmp_path / "some.lock")
     assert lock.try_acquire()
-    command = [sys.executable, "-c", "print('up', flush=True); input()"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    running.append(subprocess.Popen(command, text=True, pass_fds=[lock.fileno()], **pipes))
-    assert said(running[0]) == "up"
+    child = start(afterwards, "print('up', flush=True); input()", pass_fds=[lock.fileno()])
+    assert said(child) == "up"
 
     lock.release()
 
-    assert not Lock(lock.path).try_acquire()
-    running[0].kill()
-    assert until(lambda: Lock(lock.path).try_acquire(), timeout_s=10)
+    assert not free(lock.path)
+    child.kill()
+    assert until(lambda: free(lock.path), timeout_s=10)
 
 
 def test_waiting_for_a_lock_in_vain_ends_with_a_timeout(tmp_path: Path) -> None:
@@ -121,86 +145,85 @@ def test_a_long_wait_says_who_holds_the_lock_and_goes_on_when_it_is_free(tmp_pat
 
 def test_readers_share_a_lock_and_keep_writers_out(tmp_path: Path) -> None:
     path = tmp_path / "some.lock"
-    one, two, writer = Lock(path), Lock(path), Lock(path)
+    one, two = Lock(path), Lock(path)
 
     assert one.try_acquire(shared=True) and two.try_acquire(shared=True)
-    assert not writer.try_acquire()
     one.release()
+    assert not free(path)
     two.release()
-    assert writer.try_acquire()
+    assert free(path)
 
 
 def test_long_names_become_file_names() -> None:
     assert lock_name("Dataset001", "a/b", "..") == "Dataset001__a_b__...lock"
 
 
-def test_the_second_in_line_is_told_who_holds_the_slot(state: StateDir) -> None:
-    granted(queue(state, "d001", age=1).try_acquire(1))
+def test_the_second_in_line_is_told_who_holds_the_slot(line: Line) -> None:
+    line.take(line.join("d001", age=1))
 
-    assert queue(state, "d002", age=2).try_acquire(1) == (
+    assert line.join("d002", age=2).try_acquire(1) == (
         "waits for a slot: cpu slot 0 is held by run d001 (train_fold_0)"
     )
-    assert slot_holder(state, "cpu", 0) == "run d001 (train_fold_0)"
+    assert slot_holder(line.state, "cpu", 0) == "run d001 (train_fold_0)"
 
 
-def test_a_released_slot_goes_to_the_oldest_in_line(state: StateDir) -> None:
-    grant = granted(queue(state, "d001", age=1).try_acquire(1))
-    younger, older = queue(state, "d003", age=3), queue(state, "d002", age=2)
+def test_a_released_slot_goes_to_the_oldest_in_line(line: Line) -> None:
+    grant = line.take(line.join("d001", age=1))
+    younger, older = line.join("d003", age=3), line.join("d002", age=2)
     younger.try_acquire(1)
     older.try_acquire(1)
 
     grant.release()
 
     assert younger.try_acquire(1) == "waits behind d002 for a cpu slot"
-    granted(older.try_acquire(1)).release()
-    granted(younger.try_acquire(1))
-    assert not list((state.locks_dir / "queue-cpu").iterdir())
+    line.take(older).release()
+    line.take(younger)
+    assert not list((line.state.locks_dir / "queue-cpu").iterdir())
 
 
-def test_who_withdraws_lets_the_next_one_pass(state: StateDir) -> None:
-    grant = granted(queue(state, "d001", age=1).try_acquire(1))
-    older, younger = queue(state, "d002", age=2), queue(state, "d003", age=3)
+def test_who_withdraws_lets_the_next_one_pass(line: Line) -> None:
+    grant = line.take(line.join("d001", age=1))
+    older, younger = line.join("d002", age=2), line.join("d003", age=3)
     older.try_acquire(1)
     younger.try_acquire(1)
     grant.release()
 
     older.withdraw()
 
-    granted(younger.try_acquire(1))
+    line.take(younger)
 
 
-def test_a_ticket_of_a_killed_waiter_is_removed(state: StateDir, running: list["subprocess.Popen[str]"]) -> None:
-    grant = granted(queue(state, "d001", age=1).try_acquire(1))
-    running.append(start(WAIT, state.path))
-    assert "held by run d001" in said(running[0])
+def test_a_ticket_of_a_killed_waiter_is_removed(line: Line, afterwards: ExitStack) -> None:
+    grant = line.take(line.join("d001", age=1))
+    dying = start(afterwards, WAIT, str(line.state.path))
+    assert "held by run d001" in said(dying)
     grant.release()
-    waiting = queue(state, "d010", age=2)
+    waiting = line.join("d010", age=2)
     assert waiting.try_acquire(1) == "waits behind d009 for a cpu slot"
 
-    running[0].kill()
-    running[0].wait()
+    dying.kill()
+    dying.wait()
 
-    granted(waiting.try_acquire(1))
+    line.take(waiting)
 
 
-def test_several_slots_are_taken_together_or_not_at_all(state: StateDir) -> None:
-    one = granted(queue(state, "d001", age=1, count=3).try_acquire(1))
-    waiting = queue(state, "d002", age=2, count=3)
+def test_several_slots_are_taken_together_or_not_at_all(line: Line) -> None:
+    one = line.take(line.join("d001", age=1, count=3))
+    waiting = line.join("d002", age=2, count=3)
 
     assert waiting.try_acquire(3) == "waits for a slot: cpu slot 0 is held by run d001 (train_fold_0)"
-    assert slot_holder(state, "cpu", 1) is None
+    assert slot_holder(line.state, "cpu", 1) is None
     one.release()
-    assert granted(waiting.try_acquire(3)).devices == ["0", "1", "2"]
+    assert line.take(waiting, 3).devices == ["0", "1", "2"]
 
 
-def test_of_many_who_ask_at_once_only_one_has_the_slot_at_a_time(state: StateDir) -> None:
+def test_of_many_who_ask_at_once_one_has_the_slot_at_a_time(line: Line) -> None:
     inside: list[str] = []
     most: list[int] = []
 
     def work(run_id: str, age: float) -> None:
-        own = queue(state, run_id, age=age)
-        grants: list[Grant] = []
-        assert until(lambda: _took(own, grants), timeout_s=20)
+        queue, grants = line.join(run_id, age=age), list[Grant]()
+        assert until(lambda: _took(queue, grants), timeout_s=20)
         inside.append(run_id)
         most.append(len(inside))
         inside.remove(run_id)
@@ -215,8 +238,8 @@ def test_of_many_who_ask_at_once_only_one_has_the_slot_at_a_time(state: StateDir
     assert most == [1] * 8
 
 
-def _took(own: SlotQueue, grants: list[Grant]) -> bool:
-    answer = own.try_acquire(1)
+def _took(queue: SlotQueue, grants: list[Grant]) -> bool:
+    answer = queue.try_acquire(1)
     if isinstance(answer, Grant):
         grants.append(answer)
     return bool(grants)

@@ -14,7 +14,7 @@ from tests.lab import until
 
 WAIT = "import time\nprint('up', flush=True)\ntime.sleep(600)"
 # The child leaves its parent, its session and its group, as a daemon does.
-DAEMON = f"""
+DAEMON = """
 import os, sys, time
 if os.fork() == 0:
     os.setsid()
