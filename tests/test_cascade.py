@@ -1,5 +1,6 @@
 """The documentation's cascade: 3d_lowres fold 0, then 3d_cascade_fullres fold 0."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -45,16 +46,21 @@ def test_small_images_have_no_lowres_and_the_error_says_what_to_use(lab: Lab) ->
         lab.call("nnunet_training", **{**REQUEST, "plans_identifier": "nnUNetPlans"}, configuration="3d_lowres")
 
 
-def test_the_cascade_trains_what_it_still_needs_of_lowres_first(lab: Lab) -> None:
-    lowres = lab.train(**REQUEST, configuration="3d_lowres")
-    assert lowres["status"] == "success", lowres
+def test_the_documented_example_trains_what_the_cascade_still_needs_of_lowres(lab: Lab) -> None:
+    example = Path(__file__).parents[1] / "examples" / "train_cascade.py"
+    options = ["--dataset", "60", "--device", "cpu", "--trainer", "OneStepTrainer", "--plans", PLANS]
 
-    started = lab.call("nnunet_training", **REQUEST, configuration="3d_cascade_fullres")
-    result = lab.finish(started["run_id"], timeout_s=500)
+    done = subprocess.run(
+        [sys.executable, str(example), *options], env=lab.environment, capture_output=True, text=True, check=False
+    )
 
-    names = [stage["name"] for stage in started["stages"]]
+    assert done.returncode == 0, done.stdout + done.stderr
+    lowres, cascade = (run for run in reversed(lab.call("nnunet_runs", dataset_id=60)["runs"][:2]))
+    assert (lowres["configuration"], cascade["configuration"]) == ("3d_lowres", "3d_cascade_fullres")
+    record = json.loads((lab.run_dir(cascade["run_id"]) / "run.json").read_text(encoding="utf-8"))
+    names = [stage["name"] for stage in record["stages"]]
     assert names == ["preprocess", *(f"lowres_fold_{fold}" for fold in range(1, 5)), "train_fold_0"]
-    assert "lowres_fold_1" in " ".join(started["notes"])
-    assert result["status"] == "success", result
-    assert Path(result["model_path"]).parent.name == f"ShortTrainer__{PLANS}__3d_cascade_fullres"
+    assert "lowres_fold_1" in " ".join(record["notes"])
+    result = lab.call("nnunet_results", run_id=cascade["run_id"])
+    assert Path(result["model_path"]).parent.name == f"OneStepTrainer__{PLANS}__3d_cascade_fullres"
     assert [fold["fold"] for fold in result["folds"]] == ["0"]

@@ -11,7 +11,7 @@ import pytest
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training import prepare_run
-from tests.lab import Lab, ToolRefused, make_tiny_plans, msd_subset, until
+from tests.lab import TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until
 
 pytestmark = pytest.mark.heavy
 TINY: dict[str, Any] = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
@@ -24,9 +24,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path) -> Lab:
     source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=10)
     lab = Lab(folder / "work")
     lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
-    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="full", trainer="ShortTrainer", device="cpu")
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", trainer="OneStepTrainer", device="cpu")
     assert result["status"] == "success", result
-    assert "optimistic" in " ".join(result["notes"])
     make_tiny_plans(lab.folder / "preprocessed" / "Dataset004_Hippocampus")
     return lab
 
@@ -55,6 +54,15 @@ def test_all_folds_give_the_cross_validation_that_nnunet_accumulates(lab: Lab, t
     losses = [fold["validation_loss"] for fold in result["folds"]]
     assert result["metrics"]["validation_loss"] == pytest.approx(sum(losses) / 5)
     assert "±" in result["dice_mean_sd"]
+
+
+def test_a_model_on_every_case_says_that_its_metrics_are_optimistic(lab: Lab) -> None:
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="full", **TINY)
+
+    assert result["status"] == "success", result
+    assert Path(result["model_path"]).name == "fold_all"
+    assert result["folds"][0]["cases"] == 10
+    assert "optimistic" in " ".join(result["notes"])
 
 
 def test_finished_folds_are_reused_when_all_are_asked_for_again(lab: Lab) -> None:
@@ -196,8 +204,11 @@ def test_skipping_preprocessing_needs_preprocessed_data(lab: Lab) -> None:
     assert lab.finish(started["run_id"])["status"] == "success"
 
 
-def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(lab: Lab) -> None:
+def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No GPU here: two CPU processes play the GPUs; the rest is what runs on GPUs."""
+    monkeypatch.setenv("nnUNet_extTrainer", str(TRAINERS))
     request = TrainingRequest(
         dataset_id=4, fold="2", device="cuda", num_gpus=2, plans_identifier="tinyPlans", trainer="OtherTrainer"
     )
@@ -214,6 +225,49 @@ def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(lab: L
     assert outcome is not None and outcome.ok
     assert [epoch.epoch for epoch in stage.epochs()] == [0, 1]
     assert all(epoch.train_loss is not None for epoch in stage.epochs())
+
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+COMMON = ["--dataset", "Dataset004_Hippocampus", "--device", "cpu", "--plans", "tinyPlans", "--trainer", "ThirdTrainer"]
+
+
+def run_example(lab: Lab, name: str, *more: str) -> list[dict[str, Any]]:
+    """Run a file of examples/ and read what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *COMMON, *more],
+        env=lab.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(done.stdout)]
+
+
+def test_the_documentations_examples_run_as_written(lab: Lab) -> None:
+    documented = ("status", "model_path", "dataset_id", "configuration", "fold", "metrics")
+    weights = str(model_folder(lab) / "fold_1" / "checkpoint_final.pth")
+
+    first = run_example(lab, "train_one_fold.py")[0]
+    every = run_example(lab, "train_all_folds.py")[0]
+    flat = run_example(lab, "train_2d_on_cpu.py")[0]
+    (Path(first["model_path"]) / "checkpoint_final.pth").rename(Path(first["model_path"]) / "checkpoint_latest.pth")
+    resumed = run_example(lab, "continue_training.py")[0]
+    (Path(first["model_path"])).rename(lab.folder / "put_away")
+    transferred = run_example(lab, "transfer_weights.py", "--pretrained_weights", weights)[0]
+
+    for result, configuration, fold in (
+        (first, "3d_fullres", "0"),
+        (every, "3d_fullres", "all"),
+        (flat, "2d", "0"),
+        (resumed, "3d_fullres", "0"),
+        (transferred, "3d_fullres", "0"),
+    ):
+        assert [name for name in documented if name in result] == list(documented)
+        assert (result["status"], result["dataset_id"]) == ("success", 4)
+        assert (result["configuration"], result["fold"]) == (configuration, fold)
+        assert 0 <= result["metrics"]["iou"] <= result["metrics"]["dice"] <= 1
 
 
 def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:

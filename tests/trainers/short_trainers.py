@@ -36,6 +36,12 @@ class OtherTrainer(_Short):
     """The same, for a model folder of its own."""
 
 
+class ThirdTrainer(_Short):
+    """And another one, with a single short epoch."""
+
+    epochs, iterations, val_iterations = 1, 2, 1
+
+
 class MiddleTrainer(_Short):
     """30 epochs: long enough to cancel, short enough to finish."""
 
