@@ -31,7 +31,7 @@ class Child:
     state: StageState
     stalled: bool = False
     _cpu_checked: float = field(default_factory=time.time)
-    _cpu_seconds: float = 0.0
+    _cpu_seconds: float | None = None
 
     def stop_if_stalled(self, timeout_s: float) -> None:
         """End the stage when for `timeout_s` it neither reported, printed nor computed anything.
@@ -42,10 +42,9 @@ class Child:
         if now - self._last_sign() < timeout_s or now - self._cpu_checked < timeout_s:
             return
         used = cpu_seconds(self.stage.path)
-        share = (used - self._cpu_seconds) / (now - self._cpu_checked)
-        first_look = self._cpu_seconds == 0.0
+        before, since = self._cpu_seconds, now - self._cpu_checked
         self._cpu_checked, self._cpu_seconds = now, used
-        if not first_look and share < IDLE_CPU_SHARE:
+        if before is not None and (used - before) / since < IDLE_CPU_SHARE:
             self.stalled = True
             kill_all(self.stage.path)
 

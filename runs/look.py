@@ -2,9 +2,10 @@
 
 import time
 
-from ..schemas.runs import EngineRecord, Liveness, RunRecord
+from ..schemas.runs import EngineRecord, Liveness, RunRecord, StageState
 from .layout import RunDir
 from .liveness import liveness, touched_within
+from .processes import processes_of
 from .status import Evidence, StageEvidence, Verdict, derive_status
 
 # The supervisor touches its heartbeat every 15 s; a shared file system may show that late.
@@ -15,11 +16,12 @@ HEARTBEAT_FRESH_S = 120.0
 def gather(run: RunDir, record: RunRecord) -> Evidence:
     """Read everything that `derive_status` needs."""
     engine = run.engine()
-    stages = {spec.name: _stage_evidence(run, spec.name) for spec in record.stages if not spec.reused}
+    supervisor = _supervisor_liveness(engine)
+    stages = {spec.name: _stage_evidence(run, spec.name, supervisor) for spec in record.stages if not spec.reused}
     return Evidence(
         record=record,
         age_s=time.time() - record.created_at,
-        supervisor=_supervisor_liveness(engine),
+        supervisor=supervisor,
         heartbeat_fresh=touched_within(run.heartbeat_file, HEARTBEAT_FRESH_S),
         cancel_requested=run.cancel_file.exists(),
         stages=stages,
@@ -35,9 +37,13 @@ def _supervisor_liveness(engine: EngineRecord | None) -> Liveness | None:
     return None if engine is None else liveness(engine.supervisor)
 
 
-def _stage_evidence(run: RunDir, name: str) -> StageEvidence:
+def _stage_evidence(run: RunDir, name: str, supervisor: Liveness | None) -> StageEvidence:
     stage = run.stage(name)
     state = stage.state()
+    if supervisor == "dead" and stage.log_file.exists() and (state is None or state.status == "queued"):
+        # The supervisor was killed after it had started the process and before it wrote that down.
+        found: Liveness = "alive" if processes_of(stage.path) else "dead"
+        return StageEvidence(StageState(status="running"), stage.outcome(), found)
     if state is None:
         return StageEvidence()
     if state.status != "running" or state.process is None:

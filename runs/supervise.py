@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..schemas.runs import CancelRecord, EngineRecord, Outcome, RunRecord, StageSpec, StageState, Status
+from ..schemas.runs import CancelRecord, EngineRecord, Failure, Outcome, RunRecord, StageSpec, StageState, Status
 from .child import Child, start_child
 from .diagnosis import diagnose
 from .errors import NotFound
@@ -93,9 +93,23 @@ class Supervision:
         if isinstance(grant, str):
             self._say_waiting(spec, grant)
             return
-        child = start_child(self.run, self.record, spec, grant, self.settings)
+        try:
+            child = start_child(self.run, self.record, spec, grant, self.settings)
+        except OSError as error:
+            grant.release()
+            self._could_not_start(spec, error)
+            return
         self.children[spec.name] = child
         self._write(spec.name, child.state)
+
+    def _could_not_start(self, spec: StageSpec, error: OSError) -> None:
+        failure = Failure(
+            cause=f"the stage's process could not be started: {error.strerror or error}",
+            evidence=str(error),
+            remedy="nnunet_system names what is wrong with this machine; correct it, then start the request again.",
+        )
+        self.ended[spec.name] = "error"
+        self._write(spec.name, StageState(status="error", ended_at=time.time(), failure=failure))
 
     def _acquire(self, spec: StageSpec) -> Grant | str:
         kind = slot_kind(spec.kind, self.record.device)

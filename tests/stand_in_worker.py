@@ -1,0 +1,60 @@
+"""Plays the worker of one stage: stand_in_worker.py -m nnunet_mcp.worker <run folder> <stage>.
+
+The environment variable STAND_IN names the part of each stage, e.g. {"train_fold_0": "hangs"}; others succeed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RUN = Path(sys.argv[-2])
+STAGE = RUN / "stages" / sys.argv[-1]
+METRICS = {"dice": 0.8, "iou": 0.7, "validation_loss": -0.5}
+FAILURE = {"cause": "the label 7 is not declared", "evidence": "case_001", "remedy": "declare it"}
+
+
+def end(**outcome: object) -> None:
+    """Write the outcome as the worker does, and exit as it does."""
+    temporary = STAGE / ".outcome.json.new"
+    temporary.write_text(json.dumps(outcome), encoding="utf-8")
+    temporary.replace(STAGE / "outcome.json")
+    sys.exit(0 if outcome["ok"] else 1)
+
+
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.02)
+
+
+def play(part: str) -> None:
+    """Do what the part says."""
+    print(f"{STAGE.name} {part}", flush=True)
+    if part == "hangs":
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        subprocess.Popen(command, start_new_session=True)
+        (STAGE / "hanging").touch()
+        time.sleep(600)
+    elif part == "crashes":
+        raise RuntimeError("something nobody has seen before")
+    elif part == "runs out of gpu memory":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    elif part == "fails":
+        end(ok=False, failure=FAILURE)
+    elif part == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif part == "says nothing":
+        sys.exit(0)
+    elif part == "stops when asked":
+        wait_for(RUN / "cancel.json")
+        end(ok=False, stopped=True)
+    elif part == "waits for go":
+        wait_for(RUN / "go")
+    end(ok=True, metrics=METRICS, model_path=str(STAGE))
+
+
+if __name__ == "__main__":
+    play(json.loads(os.environ["STAND_IN"]).get(STAGE.name, "succeeds"))

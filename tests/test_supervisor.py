@@ -1,0 +1,314 @@
+"""The real supervisor with a stand-in for nnU-Net: whatever a stage does, the run ends with the truth."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nnunet_mcp.runs.cancel import request_cancel
+from nnunet_mcp.runs.engine import start_supervisor, wait_until_started
+from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.liveness import liveness
+from nnunet_mcp.runs.locks import Lock
+from nnunet_mcp.runs.look import verdict
+from nnunet_mcp.runs.processes import kill_all, processes_of
+from nnunet_mcp.runs.result import compose_result
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import new_run_id, record_run
+from nnunet_mcp.schemas.results import Result
+from nnunet_mcp.schemas.runs import ACTIVE, RunRecord, StageSpec, Status
+from tests.lab import until
+from tests.tiny import record_of, stage
+
+FOLDS = stage("train_fold_0"), stage("train_fold_1")
+
+
+@dataclass
+class Stage:
+    """Where runs are played; every process is gone when the curtain falls."""
+
+    settings: Settings
+    patch: pytest.MonkeyPatch
+    runs: list["Play"] = field(default_factory=list)
+
+    def play(self, *stages: StageSpec, **parts: str) -> "Play":
+        self.patch.setenv("STAND_IN", json.dumps(parts))
+        record = record_of(self.settings, *stages, run_id=new_run_id(1, "2d", "0"))
+        run, _ = record_run(StateDir(self.settings.state_dir), record, [], repeat_window_s=0)
+        self.runs.append(Play(run, record))
+        start_supervisor(run, self.settings)
+        return self.runs[-1]
+
+
+@dataclass
+class Play:
+    """One run."""
+
+    run: RunDir
+    record: RunRecord
+
+    @property
+    def status(self) -> Status:
+        return verdict(self.run, self.record).status
+
+    @property
+    def supervisor(self) -> psutil.Process:
+        wait_until_started(self.run)
+        engine = self.run.engine()
+        assert engine is not None
+        return psutil.Process(engine.supervisor.pid)
+
+    @property
+    def supervisor_lives(self) -> bool:
+        engine = self.run.engine()
+        return engine is not None and liveness(engine.supervisor) == "alive"
+
+    def begun(self) -> bool:
+        state = self.run.stage(self.record.stages[0].name).state()
+        return state is not None and state.status == "running"
+
+    def file(self, name: str, stage: str = "train_fold_0") -> Path:
+        return self.run.stage(stage).path / name
+
+    def finish(self) -> Result:
+        assert until(lambda: self.status not in ACTIVE, timeout_s=20), verdict(self.run, self.record)
+        return compose_result(self.run, self.record)
+
+    def processes(self) -> list[psutil.Process]:
+        return [found for spec in self.record.stages for found in processes_of(self.run.stage(spec.name).path)]
+
+    def cancel(self, *, grace_s: float) -> Status:
+        return request_cancel(self.run, self.record, grace_s=grace_s)
+
+
+@pytest.fixture
+def theatre(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    program = tmp_path / "worker python"
+    script = Path(__file__).with_name("stand_in_worker.py")
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(program))
+    found = Stage(settings, monkeypatch)
+    yield found
+    for play in found.runs:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            play.supervisor.kill()
+        for spec in play.record.stages:
+            kill_all(play.run.stage(spec.name).path)
+
+
+def test_a_run_whose_stages_succeed_has_their_result(theatre: Stage) -> None:
+    play = theatre.play(stage("preprocess"), stage("train_fold_0", "preprocess"))
+
+    result = play.finish()
+
+    assert (result.status, result.complete, result.metrics.dice) == ("success", True, 0.8)
+    assert until(play.run.result_file.exists)
+    assert Result.model_validate_json(play.run.result_file.read_bytes()) == result
+    assert play.file("log.txt").read_text(encoding="utf-8") == "train_fold_0 succeeds\n"
+
+
+def test_stages_that_need_the_same_slot_run_one_after_the_other(theatre: Stage) -> None:
+    play = theatre.play(*FOLDS)
+    play.finish()
+
+    first, second = (play.run.stage(spec.name).state() for spec in FOLDS)
+
+    assert first and second and first.ended_at and second.started_at
+    assert second.started_at >= first.ended_at
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "cause"),
+    [
+        ("fails", "error", "the label 7 is not declared"),
+        ("crashes", "error", "unknown: the process ended with exit code 1"),
+        ("runs out of gpu memory", "error", "the GPU ran out of memory"),
+        ("says nothing", "error", "unknown: the process ended with exit code 0 and left no result"),
+        ("is killed", "interrupted", "killed by signal 9"),
+    ],
+)
+def test_how_a_stage_dies_decides_the_status_and_the_cause(
+    theatre: Stage, part: str, status: Status, cause: str
+) -> None:
+    play = theatre.play(*FOLDS, train_fold_0=part)
+
+    result = play.finish()
+
+    assert result.status == status
+    assert result.failure is not None and cause in result.failure.cause
+    assert result.metrics.dice is None and not play.run.result_file.exists()
+    assert not play.file("log.txt", "train_fold_1").exists(), "the next stage must not start"
+
+
+def test_an_unknown_death_is_explained_by_its_last_words(theatre: Stage) -> None:
+    result = theatre.play(train_fold_0="crashes").finish()
+
+    assert result.failure is not None
+    assert "RuntimeError: something nobody has seen before" in result.failure.evidence
+    assert "nnunet_logs" in result.failure.remedy
+
+
+def test_a_worker_that_cannot_be_started_is_an_error_that_says_so(theatre: Stage) -> None:
+    theatre.patch.setenv("NNUNET_MCP_WORKER_PYTHON", "/nowhere/python")
+
+    result = theatre.play().finish()
+
+    assert result.status == "error"
+    assert result.failure is not None and "/nowhere/python" in result.failure.evidence
+
+
+def test_a_forced_cancel_leaves_no_process(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="hangs")
+    assert until(play.file("hanging").exists)
+    assert len(play.processes()) == 2
+
+    assert play.cancel(grace_s=0) in ("running", "cancelled")
+
+    assert play.finish().status == "cancelled"
+    assert play.processes() == []
+    assert play.cancel(grace_s=0) == "cancelled", "asking again is fine"
+
+
+def test_a_patient_cancel_lets_the_stage_end_by_itself(theatre: Stage) -> None:
+    play = theatre.play(*FOLDS, train_fold_0="stops when asked")
+    assert until(play.begun)
+
+    assert play.cancel(grace_s=60) in ("running", "cancelled")
+
+    assert play.finish().status == "cancelled"
+    state = play.run.stage("train_fold_0").state()
+    assert state is not None and (state.exit_code, state.signal) == (1, None)
+
+
+def test_a_stage_that_does_not_listen_is_ended_when_the_grace_is_over(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="hangs")
+    assert until(play.file("hanging").exists)
+
+    play.cancel(grace_s=0.3)
+
+    assert play.finish().status == "cancelled"
+    state = play.run.stage("train_fold_0").state()
+    assert state is not None and state.signal == "SIGTERM"
+    assert play.processes() == []
+
+
+def test_force_after_a_patient_cancel_does_not_wait(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="hangs")
+    assert until(play.file("hanging").exists)
+    play.cancel(grace_s=600)
+
+    play.cancel(grace_s=0)
+
+    assert play.finish().status == "cancelled"
+
+
+def test_a_run_that_waits_says_for_whom_and_can_be_cancelled(theatre: Stage) -> None:
+    lock = Lock(theatre.settings.state_dir / "locks" / "slot-cpu-0.lock")
+    assert lock.try_acquire({"run_id": "d009", "stage": "train_fold_3"})
+    play = theatre.play()
+
+    assert until(lambda: "held by run d009 (train_fold_3)" in verdict(play.run, play.record).reason)
+    assert play.status == "queued"
+    play.cancel(grace_s=60)
+    lock.release()
+
+    assert play.finish().status == "cancelled"
+    assert not play.file("log.txt").exists()
+
+
+def test_a_stage_outlives_its_supervisor_and_its_success_counts(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="waits for go")
+    assert until(play.begun)
+    play.supervisor.kill()
+    assert until(lambda: not play.supervisor_lives)
+    assert play.status == "running"
+
+    (play.run.path / "go").touch()
+
+    result = play.finish()
+    assert (result.status, result.metrics.dice) == ("success", 0.8)
+
+
+def test_a_stage_that_its_supervisor_could_not_write_down_any_more_is_found(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="waits for go")
+    assert until(play.begun)
+    play.supervisor.kill()
+    assert until(lambda: not play.supervisor_lives)
+    play.file("state.json").unlink()
+    assert play.status == "running"
+
+    (play.run.path / "go").touch()
+
+    assert play.finish().status == "success"
+
+
+def test_what_was_not_begun_without_a_supervisor_is_interrupted(theatre: Stage) -> None:
+    play = theatre.play(*FOLDS, train_fold_0="waits for go")
+    assert until(play.begun)
+    play.supervisor.kill()
+
+    (play.run.path / "go").touch()
+
+    assert play.finish().status == "interrupted"
+    assert verdict(play.run, play.record).stages == {"train_fold_0": "success", "train_fold_1": "interrupted"}
+
+
+def test_a_run_without_its_supervisor_can_still_be_cancelled(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="hangs")
+    assert until(play.file("hanging").exists)
+    play.supervisor.kill()
+    assert until(lambda: not play.supervisor_lives)
+
+    assert play.cancel(grace_s=600) == "cancelled"
+    assert play.processes() == []
+
+
+def test_a_stage_that_does_nothing_any_more_is_ended_with_its_cause(theatre: Stage) -> None:
+    theatre.patch.setenv("NNUNET_MCP_STALL_TIMEOUT_S", "0.6")
+
+    play = theatre.play(train_fold_0="hangs")
+    result = play.finish()
+
+    assert result.status == "error"
+    assert result.failure is not None and "did nothing" in result.failure.cause
+    assert play.processes() == []
+
+
+def test_the_supervisor_is_nobodys_child_and_needs_no_terminal(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="hangs")
+    assert until(play.file("hanging").exists)
+    supervisor = play.supervisor
+
+    assert supervisor.pid not in {child.pid for child in psutil.Process().children(recursive=True)}
+    assert os.getsid(supervisor.pid) != os.getsid(0)
+    assert supervisor.terminal() is None
+    assert not any("torch" in region.path for region in supervisor.memory_maps()), "it must stay small"
+
+
+def test_a_supervisor_that_is_asked_to_end_leaves_the_stage_alone(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="waits for go")
+    assert until(play.begun)
+
+    play.supervisor.send_signal(signal.SIGTERM)
+    (play.run.path / "go").touch()
+
+    assert play.finish().status == "success"
+
+
+def test_two_runs_share_the_machine_in_the_order_they_came(theatre: Stage) -> None:
+    first = theatre.play(train_fold_0="waits for go")
+    assert until(first.begun)
+    second = theatre.play()
+    assert until(lambda: f"held by run {first.run.run_id}" in verdict(second.run, second.record).reason)
+
+    (first.run.path / "go").touch()
+
+    assert first.finish().status == second.finish().status == "success"
