@@ -14,6 +14,10 @@ StageKind = Literal["preprocess", "train", "validate", "cross_validation"]
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 RESUMABLE: frozenset[Status] = frozenset({"cancelled", "interrupted"})
 
+# The phases that alternate within every epoch.
+TRAINING = "training"
+ESTIMATING = "estimating pseudo Dice"
+
 
 class Record(BaseModel):
     """Base of everything on disk: readers accept fields that a newer version added."""

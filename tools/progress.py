@@ -14,7 +14,7 @@ from ..runs.status import Verdict
 from ..runs.store import find_run
 from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
-from ..schemas.runs import ACTIVE, Epoch, Progress, RunRecord, StageSpec, Status
+from ..schemas.runs import ACTIVE, ESTIMATING, TRAINING, Epoch, Progress, RunRecord, StageSpec, Status
 from .health import LOOKED_AT, judge
 
 Say = Callable[[float, str], Awaitable[None]]
@@ -45,7 +45,9 @@ class View:
     def signature(self) -> tuple[object, ...]:
         """What is worth telling when it changes."""
         stage = self.spec.name if self.spec else None
-        return (self.judged.status, stage, self.epochs_done, self.progress.phase if self.progress else None)
+        phase = self.progress.phase if self.progress else None
+        within_an_epoch = phase in (TRAINING, ESTIMATING)
+        return (self.judged.status, stage, self.epochs_done, None if within_an_epoch else phase)
 
 
 def look(settings: Settings, run_id: str) -> View:

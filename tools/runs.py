@@ -1,6 +1,6 @@
 """nnunet_runs and nnunet_cancel: what was started here, and how to stop it."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from ..runs.cancel import request_cancel
 from ..runs.external import ExternalTraining, external_trainings
@@ -58,7 +58,7 @@ def _external_line(found: ExternalTraining) -> RunLine:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _next_step(lines: list[RunLine]) -> str:

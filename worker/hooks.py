@@ -13,7 +13,7 @@ from typing import Any
 
 from ..runs.files import append_line
 from ..runs.summary import finite
-from ..schemas.runs import Epoch
+from ..schemas.runs import ESTIMATING, TRAINING, Epoch
 from .progress import StopRequested
 from .stage import Job, StageFailure
 
@@ -87,8 +87,8 @@ class TrainerHooks:
             return
         self.trainer.logger.loggers.append(EpochLogger(self.trainer, self.job))
         self._wrap("on_epoch_start", self._on_epoch_start)
-        self._wrap("train_step", self._step("training"))
-        self._wrap("validation_step", self._step("estimating pseudo Dice"))
+        self._wrap("train_step", self._step(TRAINING))
+        self._wrap("validation_step", self._step(ESTIMATING))
         self._wrap("save_checkpoint", self._save)
         self._wrap("on_train_end", self._on_train_end)
         self._wrap("perform_actual_validation", self._on_validation)
@@ -102,7 +102,7 @@ class TrainerHooks:
 
     def _on_epoch_start(self, method: Callable[[], None]) -> None:
         self.iteration = 0
-        self._tick("training")
+        self._tick(TRAINING)
         method()
 
     def _step(self, phase: str) -> Callable[..., Any]:
@@ -173,10 +173,10 @@ class TrainerHooks:
     def _on_validation(self, method: Callable[..., None], save_probabilities: bool = False) -> None:
         cases = list(self.trainer.do_split()[1])
         _remove_stale_predictions(self.job, cases)
-        self.report.say("validating", done=0, total=len(cases))
+        self.report.say("validating", done=0, total=len(cases), epochs=self.trainer.num_epochs)
         with _counted_predictions(self):
             method(save_probabilities)
-        self.report.say("validated", done=len(cases), total=len(cases))
+        self.report.say("validated", done=len(cases), total=len(cases), epochs=self.trainer.num_epochs)
 
 
 class EpochLogger:
