@@ -27,6 +27,13 @@ class Signature:
 
 SIGNATURES = (
     Signature(
+        "shared memory",
+        r"unable to (?:open|allocate) shared memory|unable to write to file </torch_|Bus error|"
+        r"No space left on device: '/dev/shm",
+        "shared memory (/dev/shm) is too small",
+        "Start the container with a larger --shm-size or --ipc=host, or set nnUNet_n_proc_DA=1.",
+    ),
+    Signature(
         "disk full",
         r"\[Errno 28\]|No space left on device|Disk quota exceeded",
         "the disk is full",
@@ -40,30 +47,46 @@ SIGNATURES = (
     ),
     Signature(
         "cuda out of memory",
-        r"CUDA out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
+        r"(?:CUDA|MPS backend) out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
         "the GPU ran out of memory",
         "Free the GPU of other processes, use a smaller preset (nnUNetPlans or nnUNetResEncUNetMPlans), or "
         "configuration='2d'; then continue_training=true.",
     ),
     Signature(
         "unexpected labels",
-        r"Unexpected labels found in file (?P<file>\S+)\s+Expected: (?P<expected>.+?)\s+Found: (?P<found>[^\n]+)",
+        r"Unexpected labels found in file (?P<file>[^\n]+?)\.?\s*\nExpected: (?P<expected>[^\n]+)\s*\n"
+        r"Found: (?P<found>[^\n]+)",
         "the label file {file} has values {found}; dataset.json declares {expected}",
         "Correct the label file, or declare the missing values in dataset.json (consecutive, from 0).",
     ),
     Signature(
         "shape mismatch",
-        r"Error: Shape mismatch between segmentation and corresponding images\.[\s\S]*?"
-        r"Shape images: (?P<image>[^\n]+)[\s\S]*?Shape seg: (?P<label>[^\n]+)[\s\S]*?"
+        r"Error: Shape mismatch between segmentation and corresponding images\.\s*\n"
+        r"Shape images: (?P<image>[^\n]+?)\.?\s*\nShape seg: (?P<label>[^\n]+?)\.?\s*\n[\s\S]*?"
         r"Seg file: (?P<file>[^\n]+)",
-        "image and label of {file} have different shapes ({image} and {label})",
+        "image and label of {file} have different shapes: {image} and {label}",
         "Resample or re-export the label so that it has its image's grid.",
     ),
     Signature(
-        "shape mismatch (text)",
-        r"Error: (?P<what>Shape|Spacing) mismatch between segmentation and corresponding images\.(?P<rest>[^\n]*)",
-        "the {what} of an image and its label differ:{rest}",
-        "Resample or re-export the label so that it has its image's grid.",
+        "spacing mismatch",
+        r"Error: Spacing mismatch between segmentation and corresponding images\.\s*\n"
+        r"Spacing images: (?P<image>[^\n]+?)\.?\s*\nSpacing seg: (?P<label>[^\n]+?)\.?\s*\n[\s\S]*?"
+        r"Seg file: (?P<file>[^\n]+)",
+        "image and label of {file} have different spacings: {image} and {label}",
+        "Correct the spacing in the header that is wrong, or resample the label to its image's grid.",
+    ),
+    Signature(
+        "channels",
+        r"Error: Unexpected number of modalities\.\s*\nExpected: (?P<expected>\d+)\.\s*\nGot: (?P<found>\d+)\.\s*\n"
+        r"Images: (?P<files>[^\n]+)",
+        "dataset.json declares {expected} channels; {found} were found in {files}",
+        "Add the missing channel files, or correct channel_names in dataset.json.",
+    ),
+    Signature(
+        "nan in a label",
+        r"Segmentation contains NaN pixel values[^\n]*\nSegmentation:\s*\n(?P<file>[^\n]+)",
+        "the label file {file} contains values that are not numbers",
+        "Export the label again with whole numbers.",
     ),
     Signature(
         "labels not consecutive",
@@ -79,12 +102,24 @@ SIGNATURES = (
     ),
     Signature(
         "unreadable image",
-        r"""(?:ImageFileReader_Execute|Unable to determine ImageIO reader for)[\s\S]{0,400}?"(?P<file>[^"\n]+)\"""",
+        r'Unable to determine ImageIO reader for "(?P<file>[^"\n]+)"',
         "the image {file} cannot be read",
-        "Export the file again; it is truncated or not of the format its name says.",
+        "Export the file again; it is empty, truncated or not of the format its name says.",
     ),
     Signature(
-        "nifti unreadable",
+        "missing file",
+        r'sitk::ERROR: The file "(?P<file>[^"\n]+)" does not exist',
+        "the file {file} does not exist",
+        "Add the missing image or label file, or remove its case.",
+    ),
+    Signature(
+        "not orthonormal",
+        r"ITK only supports orthonormal direction cosines",
+        "the axes of an image are not at right angles, which nnU-Net's reader does not accept",
+        "Resample the image to a grid without shear, or correct the orientation (sform, qform) in its header.",
+    ),
+    Signature(
+        "itk error",
         r"(?:ITK ERROR|sitk::ERROR)[^\n]*",
         "an image cannot be read",
         "Export the file that the evidence names again; it is truncated or of another format.",
@@ -157,16 +192,16 @@ SIGNATURES = (
         "Look for the first error in the log; training folds on single GPUs (num_gpus=1) avoids it.",
     ),
     Signature(
+        "versions",
+        r"No module named 'distutils'|module 'numpy' has no attribute 'isdtype'|Error while creating the NDArray",
+        "installed packages do not fit together",
+        "Install the versions that nnunet-mcp was tested with (constraints.txt).",
+    ),
+    Signature(
         "too few cases",
         r"Cannot have number of splits n_splits=5 greater than the number of samples[^\n]*",
         "there are fewer than five training cases, so there are no five folds",
         "Use fold='full' (one model on every case), or put a splits_final.json into the raw dataset folder.",
-    ),
-    Signature(
-        "shared memory",
-        r"unable to (?:open|write to) shared memory|Bus error|No space left on device: '/dev/shm",
-        "shared memory (/dev/shm) is too small",
-        "Start the container with a larger --shm-size or --ipc=host, or set nnUNet_n_proc_DA=1.",
     ),
     Signature(
         "host memory",
@@ -186,13 +221,18 @@ SIGNATURES = (
         "a preprocessing process was killed, nearly always because memory ran out",
         "Set nnUNet_def_n_proc=1 for the server, or free memory; then start again.",
     ),
-    Signature(
-        "workers gone",
-        r"background workers are no longer alive|Segmentation export worker died|Background workers died",
-        "a helper process was killed, nearly always because memory (or /dev/shm) ran out",
-        "Lower nnUNet_n_proc_DA and nnUNet_def_n_proc, or free memory; then continue_training=true.",
-    ),
 )
+
+# Printed by a helper thread whenever the main process ends for any reason, so it is believed last.
+CONSEQUENCE = Signature(
+    "workers gone",
+    r"background workers are no longer alive|Segmentation export worker died|Background workers died",
+    "a helper process was killed, nearly always because memory (or /dev/shm) ran out",
+    "Lower nnUNet_n_proc_DA and nnUNet_def_n_proc, or free memory; then continue_training=true.",
+)
+# What the other processes say when one of them has gone.
+ECHOES = re.compile(f"{CONSEQUENCE.pattern}|^(?:BrokenPipe|ConnectionReset|EOF)Error|^KeyboardInterrupt")
+EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b(?:: [^\n]*)?$", re.MULTILINE)
 
 
 def diagnose(log: Path, *, code: int, stalled_s: float | None = None) -> Failure:
@@ -203,7 +243,10 @@ def diagnose(log: Path, *, code: int, stalled_s: float | None = None) -> Failure
     for signature in SIGNATURES:
         if match := re.search(signature.pattern, text):
             return _from_match(signature, match)
-    return _killed(code, text) if code < 0 else _unknown(code, text)
+    own = [match for match in EXCEPTION.finditer(text) if not ECHOES.search(match[0])]
+    if not own and (match := re.search(CONSEQUENCE.pattern, text)):
+        return _from_match(CONSEQUENCE, match)
+    return _killed(code, text) if code < 0 else _unknown(code, text[: own[-1].end()] if own else text)
 
 
 def read_end(path: Path, size: int) -> str:

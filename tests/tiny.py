@@ -19,7 +19,6 @@ from nnunet_mcp.server.app import create_server
 from tests.lab import Answer, structured
 
 Style = Literal["v2", "documented", "msd"]
-AFFINE = numpy.diag([1.5, 1.0, 2.0, 1.0])
 
 
 def make_dataset(raw: Path, name: str, *, cases: int = 5, channels: int = 1, style: Style = "v2") -> Path:
@@ -56,9 +55,9 @@ def image(fill: float = 1.0) -> "numpy.typing.NDArray[numpy.float32]":
     return found
 
 
-def save(path: Path, array: "numpy.typing.NDArray[numpy.generic]") -> None:
+def save(path: Path, array: "numpy.typing.NDArray[numpy.generic]", *, spacing: float = 2.0) -> None:
     """Write a NIfTI file with unequal spacings."""
-    nibabel.save(nibabel.Nifti1Image(array, AFFINE), path)
+    nibabel.save(nibabel.Nifti1Image(array, numpy.diag([1.5, 1.0, spacing, 1.0])), path)
 
 
 def _description(cases: int, channels: int, style: Style) -> dict[str, Any]:

