@@ -35,7 +35,8 @@ SIGNATURES = (
     ),
     Signature(
         "disk full",
-        r"\[Errno 28\]|No space left on device|Disk quota exceeded",
+        r"\[Errno 28\]|No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing|"
+        r"inline_container\.cc[^\n]*unexpected pos",
         "the disk is full",
         "Free space in the nnU-Net folders (nnunet_system shows them), then continue_training=true.",
     ),
@@ -235,11 +236,27 @@ ECHOES = re.compile(f"{CONSEQUENCE.pattern}|^(?:BrokenPipe|ConnectionReset|EOF)E
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b(?:: [^\n]*)?$", re.MULTILINE)
 
 
+# The worker's exit code where the disk has no room even for the reason.
+DISK_EXIT_CODE = 74
+
+
+def disk_failure(evidence: str) -> Failure:
+    """The failure of a stage that could not write."""
+    return Failure(
+        cause="a disk is full or read-only",
+        evidence=evidence,
+        remedy="Free space (nnunet_system shows the folders) or make the folder writable; then start the request "
+        "again with continue_training=true, or without it if no epoch was trained.",
+    )
+
+
 def diagnose(log: Path, *, code: int, stalled_s: float | None = None) -> Failure:
     """Name the cause of a stage's death from its exit code and the end of its log."""
     text = read_end(log, LOG_WINDOW)
     if stalled_s is not None:
         return _stalled(text, stalled_s)
+    if code == DISK_EXIT_CODE:
+        return disk_failure("the stage could not even write down why it ended")
     for signature in SIGNATURES:
         if match := re.search(signature.pattern, text):
             return _from_match(signature, match)

@@ -34,8 +34,8 @@ EXAMPLES = {
     ),
     "unexpected labels": (
         "Error: Unexpected labels found in file /raw/Dataset 1/labelsTr/case 7.nii.gz.\n"
-        "Expected: [0, 1, 2]\nFound: [0 1 2 7]\n",
-        "/raw/Dataset 1/labelsTr/case 7.nii.gz has values [0 1 2 7]; dataset.json declares [0, 1, 2]",
+        "Expected: [0, 1, 2]\nFound: [0. 1. 2. 7.]\n",
+        "/raw/Dataset 1/labelsTr/case 7.nii.gz has values [0. 1. 2. 7.]; dataset.json declares [0, 1, 2]",
     ),
     "shape mismatch": (
         "Error: Shape mismatch between segmentation and corresponding images. \nShape images: (40, 48, 39). \n"
@@ -256,7 +256,7 @@ def test_what_nnunet_itself_prints_about_broken_cases_is_recognised(tmp_path: Pa
     printed = dict(part.split("\n", 1) for part in done.stdout.split("# ")[1:])
     causes = {name: diagnosed(tmp_path, text).cause for name, text in printed.items()}
 
-    assert f"the label file {files[3]} has values [0 7]" in causes["unexpected labels"]
+    assert f"the label file {files[3]} has values [0. 7.]" in causes["unexpected labels"]
     assert f"image and label of {files[1]} have different shapes" in causes["shape mismatch"]
     assert f"image and label of {files[2]} have different spacings" in causes["spacing mismatch"]
     assert f"declares 2 channels; 1 were found in ['{files[0]}']" in causes["channels"]
