@@ -18,13 +18,13 @@ def request_cancel(run: RunDir, record: RunRecord, *, grace_s: float) -> Status:
     """
     status = verdict(run, record).status
     if status not in ("queued", "running"):
-        _sweep(run, record)
+        sweep(run, record)
         return status
     earlier = run.cancel()
     if earlier is None or grace_s < earlier.grace_s:
         write_model(run.cancel_file, CancelRecord(requested_at=time.time(), grace_s=grace_s))
     if not _supervised(run):
-        _sweep(run, record)
+        sweep(run, record)
     return verdict(run, record).status
 
 
@@ -33,8 +33,6 @@ def _supervised(run: RunDir) -> bool:
     return engine is None or liveness(engine.supervisor) != "dead"
 
 
-def _sweep(run: RunDir, record: RunRecord) -> None:
+def sweep(run: RunDir, record: RunRecord) -> None:
     """End whatever still carries the run's mark, for example data loaders that lost their parent."""
-    for spec in record.stages:
-        if not spec.reused:
-            kill_all(run.stage(spec.name).path, term_wait_s=2.0)
+    kill_all(*(run.stage(spec.name).path for spec in record.stages if not spec.reused), term_wait_s=2.0)

@@ -12,47 +12,48 @@ import psutil
 STAGE_VARIABLE = "NNUNET_MCP_STAGE_DIR"
 
 
-def processes_of(stage_path: Path) -> list[psutil.Process]:
-    """All live processes that carry the stage's mark in their environment."""
-    return [process for process in psutil.process_iter() if _carries(process, str(stage_path))]
+def processes_of(*stage_paths: Path) -> list[psutil.Process]:
+    """All live processes that carry the mark of one of the stages in their environment."""
+    marks = {str(path) for path in stage_paths}
+    return [process for process in psutil.process_iter() if _carries(process, marks)]
 
 
-def _carries(process: psutil.Process, mark: str) -> bool:
+def _carries(process: psutil.Process, marks: set[str]) -> bool:
     try:
         if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.environ().get(STAGE_VARIABLE) == mark
+        return process.environ().get(STAGE_VARIABLE) in marks
     except (psutil.Error, OSError, ValueError):
         return False
 
 
-def send_signal(stage_path: Path, number: signal.Signals) -> int:
-    """Signal every process of the stage; returns how many there were."""
-    found = processes_of(stage_path)
+def send_signal(number: signal.Signals, *stage_paths: Path) -> int:
+    """Signal every process of the stages; returns how many there were."""
+    found = processes_of(*stage_paths)
     for process in found:
         with contextlib.suppress(psutil.Error):
             process.send_signal(number)
     return len(found)
 
 
-def kill_all(stage_path: Path, *, term_wait_s: float = 0.0, kill_wait_s: float = 10.0) -> bool:
-    """End every process of the stage: SIGTERM, a wait, SIGKILL until none is left.
+def kill_all(*stage_paths: Path, term_wait_s: float = 0.0, kill_wait_s: float = 10.0) -> bool:
+    """End every process of the stages: SIGTERM, a wait, SIGKILL until none is left.
 
     Returns whether none is left; a process in uninterruptible sleep can outlast `kill_wait_s`.
     """
-    if term_wait_s > 0 and send_signal(stage_path, signal.SIGTERM):
-        _wait_gone(stage_path, term_wait_s)
+    if term_wait_s > 0 and send_signal(signal.SIGTERM, *stage_paths):
+        _wait_gone(stage_paths, term_wait_s)
     deadline = time.monotonic() + kill_wait_s
-    while send_signal(stage_path, signal.SIGKILL):
+    while send_signal(signal.SIGKILL, *stage_paths):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
 
 
-def _wait_gone(stage_path: Path, seconds: float) -> None:
+def _wait_gone(stage_paths: tuple[Path, ...], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while processes_of(stage_path) and time.monotonic() < deadline:
+    while processes_of(*stage_paths) and time.monotonic() < deadline:
         time.sleep(0.1)
 
 

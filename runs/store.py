@@ -9,11 +9,11 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from ..schemas.runs import ACTIVE, RunRecord
+from .cancel import sweep
 from .errors import NotFound, Refused
 from .external import is_external
 from .files import read_model, write_model
@@ -43,7 +43,8 @@ def record_run(
 ) -> tuple[RunDir, bool]:
     """Write run.json for good, unless an active run has one of the fold folders.
 
-    Returns the run and whether it is new: an identical request within `repeat_window_s` gets the run
+    What an interrupted run before it left running on these folders is ended first. Returns the run and whether
+    it is new: an identical request within `repeat_window_s` gets the run
     that it started, because clients call again when an answer was late.
 
     Raises:
@@ -51,11 +52,14 @@ def record_run(
     """
     wanted = sorted(set(targets))
     with held(state.locks_dir / "start.lock"):
-        for target in wanted:
-            if (other := _active_holder(state, target)) is not None:
-                if _is_repeat(other[1], record, repeat_window_s):
-                    return other[0], False
-                raise Refused(_already_active(other[0].run_id, target))
+        earlier = {target: found for target in wanted if (found := _last_on(state, target)) is not None}
+        for target, (run, other) in earlier.items():
+            if verdict(run, other).status in ACTIVE:
+                if _is_repeat(other, record, repeat_window_s):
+                    return run, False
+                raise Refused(_already_active(run.run_id, target))
+        for run, other in {run.run_id: (run, other) for run, other in earlier.values()}.values():
+            sweep(run, other)
         for target in wanted:
             write_model(_claim_path(state, target), Claim(run_id=record.run_id))
         return _publish(state, record), True
@@ -72,13 +76,13 @@ def _is_repeat(other: RunRecord, record: RunRecord, window_s: float) -> bool:
     return other.request == record.request and record.created_at - other.created_at < window_s
 
 
-def _active_holder(state: StateDir, target: str) -> tuple[RunDir, RunRecord] | None:
+def _last_on(state: StateDir, target: str) -> tuple[RunDir, RunRecord] | None:
     claim = read_model(_claim_path(state, target), Claim)
     if claim is None:
         return None
     run = state.run(claim.run_id)
     record = run.record()
-    return (run, record) if record is not None and verdict(run, record).status in ACTIVE else None
+    return (run, record) if record is not None else None
 
 
 def _claim_path(state: StateDir, target: str) -> Path:
@@ -138,11 +142,16 @@ def _recorded_at(run: RunDir) -> float:
         return 0.0
 
 
-def age_s(record: RunRecord) -> float:
-    """Seconds since the run was recorded."""
-    return max(0.0, time.time() - record.created_at)
-
-
-def request_of(record: RunRecord) -> dict[str, Any]:
-    """The request as it was made."""
-    return dict(record.request)
+def forget(state: StateDir, *, older_than_s: float) -> list[str]:
+    """Remove the records of runs that are at rest and were recorded longer ago; models are never touched."""
+    gone = []
+    for run in newest_runs(state):
+        record = run.record()
+        if record is None or time.time() - record.created_at < older_than_s:
+            continue
+        if verdict(run, record).status not in ACTIVE:
+            hidden = run.path.with_name(f".forgotten-{run.run_id}")
+            run.path.rename(hidden)
+            shutil.rmtree(hidden)
+            gone.append(run.run_id)
+    return gone

@@ -1,4 +1,4 @@
-"""The command `nnunet-mcp`: serves MCP over stdio, or runs the demonstration."""
+"""The command `nnunet-mcp`: serves MCP over stdio, runs the demonstration, forgets old runs."""
 
 import argparse
 import sys
@@ -11,6 +11,8 @@ def main() -> None:
     command = arguments.command or "serve"
     if command == "serve":
         _serve()
+    elif command == "forget":
+        _forget(arguments.days)
     else:
         from .demo import run_demo
 
@@ -31,7 +33,18 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("demo-workspace"),
         help="folder to work in (default: demo-workspace)",
     )
+    forget = commands.add_parser("forget", help="remove the records of old runs; models are never touched")
+    forget.add_argument("--days", type=float, default=90.0, help="runs recorded longer ago than this (default: 90)")
     return parser
+
+
+def _forget(days: float) -> None:
+    from ..runs.layout import StateDir
+    from ..runs.settings import Settings
+    from ..runs.store import forget
+
+    for run_id in forget(StateDir(Settings().state_dir), older_than_s=days * 86400):
+        print(f"forgot {run_id}")
 
 
 def _serve() -> None:

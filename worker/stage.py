@@ -1,20 +1,23 @@
 """The edge of a stage's process: read what is to be done, do it, write down how it ended."""
 
+import errno
 import importlib
 import os
-import sys
 import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles, FoldFiles
+from ..runs.diagnosis import DISK_EXIT_CODE, disk_failure
 from ..runs.files import write_model
 from ..runs.layout import RunDir, StageDir
 from ..runs.settings import Settings
 from ..schemas.runs import Failure, Outcome, RunRecord, StageSpec
 from .progress import Reporter, StopRequested
 from .resources import fit_to_machine
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 STEPS = {
     "preprocess": "preprocess",
@@ -83,9 +86,16 @@ def carry_out(run_path: str, stage_name: str) -> int:
     except StageFailure as failure:
         traceback.print_exc()
         outcome = Outcome(ok=False, failure=failure.failure)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        traceback.print_exc()
+        outcome = Outcome(ok=False, failure=disk_failure(f"{error.strerror}: {error.filename or 'a file of the run'}"))
     except StopRequested:
         print(f"Stopped on request at {time.strftime('%H:%M:%S')}.")
         outcome = Outcome(ok=False, stopped=True)
-    sys.stdout.flush()
-    write_model(job.stage.outcome_file, outcome)
+    try:
+        write_model(job.stage.outcome_file, outcome)
+    except OSError:
+        return DISK_EXIT_CODE
     return 0 if outcome.ok else 1

@@ -42,6 +42,7 @@ def _train(run: Path, stage: Path, record: dict[str, Any], spec: dict[str, Any],
     fold = Path(record["folders"]["results"]) / record["dataset_name"] / model / f"fold_{spec['fold']}"
     fold.mkdir(parents=True, exist_ok=True)
     (fold / "nnunet_mcp_run.txt").write_text(record["run_id"], encoding="utf-8")
+    (stage / "device.txt").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""), encoding="utf-8")
     first = _resume(fold, stage) if spec["resume"] else 0
     for epoch in range(first, EPOCHS):
         _say(stage, phase="training", epoch=epoch, epochs=EPOCHS)
