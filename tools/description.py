@@ -67,8 +67,10 @@ def _channels(description: Description, path: Path) -> None:
         content["channel_names"] = content.pop("modality")
         description.changes.append("modality is now called channel_names")
     names = content.get("channel_names")
-    if not isinstance(names, dict) or not names or not all(str(key).isdigit() for key in names):
+    if not isinstance(names, dict) or not names or not all(str(key).isdecimal() for key in names):
         raise Refused(f'{path} needs channel_names like {{"0": "MRI"}}; it has {names!r}.')
+    if sorted(map(int, names)) != list(range(len(names))):
+        raise Refused(f"{path}: the keys of channel_names must be 0, 1, 2, … without gaps; they are {list(names)}.")
     content["channel_names"] = {str(key): str(value) for key, value in names.items()}
 
 
@@ -76,7 +78,9 @@ def _labels(description: Description, path: Path) -> None:
     labels = description.content.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise Refused(f'{path} needs labels like {{"background": 0, "tumour": 1}}; it has {labels!r}.')
-    if all(str(key).isdigit() for key in labels) and all(isinstance(v, str) for v in labels.values()):
+    if all(str(key).isdecimal() for key in labels) and all(isinstance(v, str) for v in labels.values()):
+        if len(set(labels.values())) < len(labels):
+            raise Refused(f"{path}: two labels have the same name; they are {labels}. Name each label once.")
         labels = {name: int(value) for value, name in labels.items()}
         description.changes.append("labels are now name: value")
     converted = {str(name): _label_value(value, name, path) for name, value in labels.items()}
@@ -94,10 +98,17 @@ def _labels(description: Description, path: Path) -> None:
 def _label_value(value: Any, name: object, path: Path) -> int | list[int]:
     try:
         if isinstance(value, list | tuple):
-            return [int(part) for part in value]
-        return int(value)
-    except (TypeError, ValueError):
+            return [_whole(part) for part in value]
+        return _whole(value)
+    except (TypeError, ValueError, OverflowError):
         raise Refused(f"{path}: label {name!r} has the value {value!r}; it must be a whole number.") from None
+
+
+def _whole(value: Any) -> int:
+    number = int(value)
+    if number != float(value):
+        raise ValueError(f"{value} is not whole")
+    return number
 
 
 def _refuse_bad_values(labels: Labels, path: Path) -> None:
@@ -107,6 +118,9 @@ def _refuse_bad_values(labels: Labels, path: Path) -> None:
             f"{path}: label values must be 0, 1, 2, … without gaps; they are {flat}. Renumber them here and in the "
             "label files."
         )
+    plain = [value for value in labels.values() if isinstance(value, int)]
+    if len(set(plain)) < len(plain):
+        raise Refused(f"{path}: two labels have the same value; they are {labels}. Give each label its own.")
     if len(flat) < 2:
         raise Refused(f"{path} declares only the background. Add at least one label to segment.")
 

@@ -24,11 +24,12 @@ SPARE_BYTES = 100 * 1024**2
 
 @dataclass(frozen=True)
 class Copy:
-    """One file to bring over: as it is, or one channel of a 4D image."""
+    """One file to bring over: as it is, or one of the `channels` of a 4D image."""
 
     source: Path
     target: str
     channel: int | None = None
+    channels: int = 1
 
 
 def nnunet_prepare_dataset(
@@ -45,8 +46,10 @@ def nnunet_prepare_dataset(
         raise NotFound(f"source {request.source!r} is not a folder. Name the folder that holds dataset.json.")
     settings.create_folders()
     target = _free_target(settings, request)
+    _refuse_links_elsewhere([source / "dataset.json"], settings)
     description = read_description(source)
     copies = list(_copies(source, description))
+    _refuse_links_elsewhere([copy.source for copy in copies], settings)
     _refuse_without_space(copies, target)
     partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
     try:
@@ -68,6 +71,13 @@ def _free_target(settings: Settings, request: PrepareRequest) -> Path:
             f"nnunet_training(dataset_id={request.dataset_id}), or choose another id."
         )
     return settings.folder("raw") / f"Dataset{request.dataset_id:03d}_{request.name}"
+
+
+def _refuse_links_elsewhere(paths: list[Path], settings: Settings) -> None:
+    """A file of the source may be a link, but not one that leads out of the folders that tools may read."""
+    for path in paths:
+        if path.exists():
+            allowed_path(settings, str(path), what="the source's file")
 
 
 def _copies(source: Path, description: Description) -> Iterator[Copy]:
@@ -95,7 +105,7 @@ def _image_copies(path: Path, folder: str, description: Description) -> Iterator
         yield Copy(path, f"{folder}/{name}_0000{ending}")
     else:
         for channel in range(len(description.channels)):
-            yield Copy(path, f"{folder}/{name}_{channel:04d}{ending}", channel)
+            yield Copy(path, f"{folder}/{name}_{channel:04d}{ending}", channel, len(description.channels))
 
 
 def _refuse_without_space(copies: list[Copy], target: Path) -> None:
@@ -151,9 +161,9 @@ def _split(copy: Copy, target: Path) -> None:
 
     image = _open(copy.source)
     channels = image.shape[3] if len(image.shape) == 4 else 1
-    if copy.channel is None or copy.channel >= channels:
+    if copy.channel is None or copy.channels != channels:
         raise Refused(
-            f"{copy.source.name} has {channels} channels; dataset.json declares another number. Correct modality "
+            f"{copy.source.name} has {channels} channels; dataset.json declares {copy.channels}. Correct modality "
             "(channel_names), or the image."
         )
     # dataobj is read lazily: one channel at a time in memory.

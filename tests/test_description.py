@@ -1,0 +1,216 @@
+"""dataset.json in every style that people have becomes the one that nnU-Net v2 reads; the file stays as it is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.runs.errors import NotFound, Refused
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.schemas.requests import DatasetsRequest
+from nnunet_mcp.tools.datasets import nnunet_datasets, ready_to_train
+from nnunet_mcp.tools.description import read_description
+from tests.tiny import digest, make_dataset
+
+
+@pytest.fixture
+def raw(settings: Settings) -> Path:
+    """A valid dataset with five cases."""
+    return make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+
+
+def change(folder: Path, **fields: Any) -> None:
+    """Set keys of dataset.json; None removes one."""
+    path = folder / "dataset.json"
+    content = {**json.loads(path.read_text(encoding="utf-8")), **fields}
+    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}), encoding="utf-8")
+
+
+def test_a_valid_dataset_json_is_taken_as_it_is(raw: Path) -> None:
+    description = read_description(raw)
+
+    assert description.changes == []
+    assert description.content == json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
+
+
+def test_the_documented_style_is_understood(settings: Settings) -> None:
+    folder = make_dataset(settings.folder("raw"), "Dataset050", channels=2, style="documented")
+    before = digest(folder)
+
+    description = read_description(folder)
+
+    assert description.channels == ["MRI0", "MRI1"]
+    assert description.labels == {"background": 0, "block": 1}
+    assert description.file_ending == ".nii.gz"
+    assert description.content["numTraining"] == 5
+    assert len(description.changes) == 3
+    assert digest(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "labels", "said"),
+    [
+        ({"tumour": 1}, {"background": 0, "tumour": 1}, "background: 0 was added"),
+        ({"Clear Label": 0, "tumour": 1}, {"background": 0, "tumour": 1}, "now called background"),
+        ({"background": "0", "tumour": "1"}, {"background": 0, "tumour": 1}, None),
+        ({"0": "background", "1": "tumour"}, {"background": 0, "tumour": 1}, "name: value"),
+        ({"1": "tumour", "0": "air"}, {"background": 0, "tumour": 1}, "now called background"),
+        ({"0": 0, "1": 1}, {"background": 0, "1": 1}, "now called background"),
+        ({"background": 0, "all": [1, 2], "core": 2}, {"background": 0, "all": [1, 2], "core": 2}, None),
+        ({"background": 0, "a": 1, "ignore": 2}, {"background": 0, "a": 1, "ignore": 2}, None),
+    ],
+)
+def test_labels_are_read_as_name_and_value(
+    raw: Path, given: dict[str, Any], labels: dict[str, Any], said: str | None
+) -> None:
+    change(raw, labels=given)
+
+    description = read_description(raw)
+
+    assert description.labels == labels
+    assert (said or "") in " ".join(description.changes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"labels": {"background": 0, "a": 1, "b": 3}}, r"without gaps; they are \[0, 1, 3\]"),
+        ({"labels": {"background": 0, "a": -1}}, "without gaps"),
+        ({"labels": {"background": 0, "a": "one"}}, "'a' has the value 'one'"),
+        ({"labels": {"background": 0, "a": {}}}, "must be a whole number"),
+        ({"labels": {"background": 0, "a": float("inf")}}, "must be a whole number"),
+        ({"labels": {"background": 0}}, "only the background"),
+        ({"labels": {}}, "needs labels"),
+        ({"labels": ["background", "a"]}, "needs labels"),
+        ({"labels": {"background": 0, "a": 1.5}}, "must be a whole number"),
+        ({"labels": {"background": 0, "a": 1, "b": 1}}, "two labels have the same value"),
+        ({"labels": {"0": "background", "1": "a", "2": "a"}}, "two labels have the same name"),
+        ({"channel_names": None}, "needs channel_names"),
+        ({"channel_names": {}}, "needs channel_names"),
+        ({"channel_names": {"MRI": 0}}, "needs channel_names"),
+        ({"channel_names": {"²": "MRI"}}, "needs channel_names"),
+        ({"channel_names": ["MRI"]}, "needs channel_names"),
+        ({"channel_names": {"0": "T1", "2": "T2"}}, r"without gaps; they are \['0', '2'\]"),
+    ],
+)
+def test_what_nnunet_could_not_use_is_refused_with_the_key(raw: Path, fields: dict[str, Any], message: str) -> None:
+    change(raw, **fields)
+
+    with pytest.raises(Refused, match=message) as caught:
+        read_description(raw)
+    assert str(raw / "dataset.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "not json", '{"labels": }', "\ufeff{"])
+def test_what_is_not_json_is_refused(raw: Path, text: str) -> None:
+    (raw / "dataset.json").write_text(text, encoding="utf-8")
+
+    with pytest.raises(Refused, match="not valid JSON"):
+        read_description(raw)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '"text"', "5"])
+def test_json_that_is_no_object_is_refused(raw: Path, text: str) -> None:
+    (raw / "dataset.json").write_text(text, encoding="utf-8")
+
+    with pytest.raises(Refused, match="must hold a JSON object"):
+        read_description(raw)
+
+
+def test_bytes_that_are_no_text_are_refused(raw: Path) -> None:
+    (raw / "dataset.json").write_bytes(b'{"name": "\xff\xfe"}')
+
+    with pytest.raises(Refused, match="not valid JSON"):
+        read_description(raw)
+
+
+def test_a_missing_dataset_json_is_said_to_be_missing(raw: Path) -> None:
+    (raw / "dataset.json").unlink()
+
+    with pytest.raises(NotFound, match=r"dataset\.json does not exist"):
+        read_description(raw)
+
+
+def test_the_file_ending_is_taken_from_the_images(raw: Path) -> None:
+    change(raw, file_ending=None)
+
+    assert read_description(raw).file_ending == ".nii.gz"
+
+
+def test_without_any_image_the_file_ending_cannot_be_found(raw: Path) -> None:
+    change(raw, file_ending=None)
+    for path in (raw / "imagesTr").iterdir():
+        path.unlink()
+
+    with pytest.raises(Refused, match="has no images"):
+        read_description(raw)
+
+
+def test_the_number_of_cases_is_counted_and_not_believed(raw: Path) -> None:
+    change(raw, numTraining=99)
+    (raw / "labelsTr" / "._case_000.nii.gz").write_bytes(b"macOS")
+
+    description = read_description(raw)
+
+    assert description.content["numTraining"] == 5
+    assert description.changes == ["numTraining is 5, as counted in labelsTr"]
+
+
+def test_a_dataset_in_the_older_style_trains_from_a_corrected_twin(settings: Settings) -> None:
+    source = make_dataset(settings.folder("raw"), "Dataset050", style="documented")
+    before = digest(source)
+
+    files, notes = ready_to_train(settings, 50)
+
+    assert "older style" in notes[0] and "source is unchanged" in notes[0]
+    assert digest(source) == before
+    assert read_description(files.raw).changes == []
+    assert (files.raw / "imagesTr").samefile(source / "imagesTr")
+    assert ready_to_train(settings, 50)[0] == files, "a second time is fine"
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        pytest.param("labelsTr/case_002*", "no label file in labelsTr for: case_002", id="a label is missing"),
+        pytest.param("imagesTr/case_002*", "no image in imagesTr for the labels: case_002", id="an image is missing"),
+        pytest.param("imagesTr/case_002_0001*", r"for example case_002 has \[0\]", id="a channel is missing"),
+        pytest.param("imagesTr/*", r"imagesTr has no \.nii\.gz files", id="all images are missing"),
+    ],
+)
+def test_a_dataset_with_missing_files_is_refused_with_the_cases(settings: Settings, removed: str, message: str) -> None:
+    folder = make_dataset(settings.folder("raw"), "Dataset002_Two", channels=2)
+    for path in folder.glob(removed):
+        path.unlink()
+
+    with pytest.raises(Refused, match=message):
+        ready_to_train(settings, 2)
+    line = nnunet_datasets(DatasetsRequest(dataset_id=2), settings).datasets[0]
+    assert any(re.search(message, problem) for problem in line.problems)
+
+
+def test_a_broken_dataset_does_not_hide_the_others(settings: Settings, raw: Path) -> None:
+    broken = make_dataset(settings.folder("raw"), "Dataset002_Broken")
+    (broken / "dataset.json").write_text("{", encoding="utf-8")
+    (settings.folder("raw") / "Dataset003_Empty").mkdir()
+
+    lines = {line.name: line for line in nnunet_datasets(DatasetsRequest(), settings).datasets}
+
+    assert lines["Dataset001_Tiny"].problems == () and lines["Dataset001_Tiny"].cases == 5
+    assert "not valid JSON" in lines["Dataset002_Broken"].problems[0]
+    assert "does not exist" in lines["Dataset003_Empty"].problems[0]
+
+
+def test_two_folders_with_one_id_are_refused(settings: Settings, raw: Path) -> None:
+    make_dataset(settings.folder("raw"), "Dataset001_Other")
+
+    with pytest.raises(Refused, match="ambiguous: Dataset001_Other, Dataset001_Tiny"):
+        ready_to_train(settings, 1)
+
+
+def test_a_longer_number_is_another_dataset(settings: Settings, raw: Path) -> None:
+    make_dataset(settings.folder("raw"), "Dataset0011_Other")
+
+    assert ready_to_train(settings, 1)[0].name == "Dataset001_Tiny"
