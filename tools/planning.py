@@ -225,7 +225,7 @@ class Planner:
             fold=fold,
             needs=needs,
             reused=reused,
-            resume=self.request.continue_training and bool(files.checkpoints()),
+            resume=not reused and self.request.continue_training and bool(files.checkpoints()),
             detail="already trained" if reused else "",
         )
 
