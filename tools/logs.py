@@ -22,11 +22,12 @@ LINE_CHARACTERS = 300
 TAIL_BYTES = 256 * 1024
 SUMMARY_FIRST = 5
 MAX_ERRORS = 8
-ERROR = re.compile(r"\b(?:Error|Exception|FAILED|Killed|out of memory)\b|Traceback|Errno", re.IGNORECASE)
+ERROR = re.compile(r"\b(?:\w*Error|\w*Exception|FAILED|Killed|out of memory)\b|Traceback|Errno", re.IGNORECASE)
 # nnU-Net prints these in every healthy run.
 BENIGN = re.compile(
     r"Unable to plot network architecture|perform_everything_on_device=True is only supported|"
-    r"invalid value encountered in scalar divide|Failed to load image Python extension"
+    r"invalid value encountered in scalar divide|Failed to load image Python extension|"
+    r"If you didn't see any error messages"
 )
 SECRET = re.compile(r"((?:api[_-]?key|token|password|secret)\w*\s*[=:]\s*)\S+", re.IGNORECASE)
 
@@ -79,8 +80,8 @@ def _select(path: Path, request: LogsRequest) -> list[tuple[int, str]]:
         return window(path, request.start or 1, request.lines)
     if request.mode == "grep":
         return grep(path, request.pattern, request.lines)
-    first = window(path, 1, min(SUMMARY_FIRST, request.lines))
-    rest = tail(path, max(1, request.lines - len(first)))
+    first = window(path, 1, min(SUMMARY_FIRST, request.lines // 2))
+    rest = tail(path, request.lines - len(first))
     return first + [(number, text) for number, text in rest if number > len(first)]
 
 
@@ -107,8 +108,8 @@ def tail(path: Path, lines: int) -> list[tuple[int, str]]:
         start = max(0, size - TAIL_BYTES)
         stream.seek(start)
         text = stream.read()
-    found = text.splitlines()
-    if start > 0:
+    found = text.removesuffix(b"\n").split(b"\n") if text else []
+    if start > 0 and len(found) > 1:
         found = found[1:]  # the first is cut
     kept = found[-lines:]
     first = count_lines(path) - len(kept) + 1

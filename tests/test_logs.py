@@ -1,0 +1,180 @@
+"""A log of any size is shown in bounded parts, without what nobody should see."""
+
+from pathlib import Path
+
+import pytest
+
+from nnunet_mcp.runs.errors import NotFound, Refused
+from nnunet_mcp.runs.layout import StageDir, StateDir
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.answers import LogsAnswer
+from nnunet_mcp.schemas.requests import LogsRequest
+from nnunet_mcp.tools.logs import LINE_CHARACTERS, TAIL_BYTES, count_lines, grep, nnunet_logs, tail, window
+from tests.tiny import record_of, stage
+
+RUN = "d001-2d-f0-tttt"
+
+
+@pytest.fixture
+def log(settings: Settings) -> Path:
+    """The log of the second of two stages, with a hundred lines."""
+    record = record_of(settings, stage("preprocess"), stage("train_fold_0", "preprocess"), run_id=RUN)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    path = StageDir(run.stage("train_fold_0").path).log_file
+    path.write_text("".join(f"line {number}\n" for number in range(1, 101)), encoding="utf-8")
+    return path
+
+
+def read(settings: Settings, **arguments: object) -> LogsAnswer:
+    return nnunet_logs(LogsRequest.model_validate({"run_id": RUN, **arguments}), settings)
+
+
+def numbers(found: list[tuple[int, str]]) -> list[int]:
+    assert all(text == f"line {number}" for number, text in found)
+    return [number for number, _ in found]
+
+
+def test_the_tail_is_the_last_lines_with_their_numbers(log: Path) -> None:
+    assert numbers(tail(log, 3)) == [98, 99, 100]
+    assert numbers(tail(log, 1000)) == list(range(1, 101))
+
+
+def test_a_window_is_the_lines_from_a_number(log: Path) -> None:
+    assert numbers(window(log, 5, 3)) == [5, 6, 7]
+    assert numbers(window(log, 99, 50)) == [99, 100]
+    assert window(log, 101, 5) == []
+
+
+def test_grep_is_the_last_lines_that_match(log: Path) -> None:
+    assert numbers(grep(log, r"line \d0$", 3)) == [70, 80, 90]
+    assert numbers(grep(log, "LINE 1", 1)) == [100]
+    assert grep(log, "nothing like it", 5) == []
+
+
+@pytest.mark.parametrize(("pattern", "message"), [(None, "needs pattern"), ("(", "not a regular expression")])
+def test_a_pattern_that_is_none_is_refused(settings: Settings, log: Path, pattern: str | None, message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        read(settings, mode="grep", pattern=pattern)
+
+
+def test_an_unfinished_last_line_counts(log: Path) -> None:
+    log.write_text("line 1\nline 2", encoding="utf-8")
+
+    assert count_lines(log) == 2
+    assert numbers(tail(log, 5)) == numbers(window(log, 1, 5)) == [1, 2]
+
+
+def test_a_summary_is_the_beginning_the_end_and_the_distinct_errors(settings: Settings, log: Path) -> None:
+    text = log.read_text(encoding="utf-8").replace("line 50\n", "ValueError: no\n").replace("line 60\n", "Killed\n")
+    log.write_text(text.replace("line 70\n", "ValueError: no\n"), encoding="utf-8")
+
+    answer = read(settings, lines=10)
+
+    assert answer.lines == (*(f"line {n}" for n in range(1, 6)), *(f"line {n}" for n in range(96, 101)))
+    assert (answer.first_line, answer.last_line, answer.total_lines) == (1, 100, 100)
+    assert [(error.line, error.text, error.times) for error in answer.errors] == [
+        (50, "ValueError: no", 2),
+        (60, "Killed", 1),
+    ]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 5, 6, 7, 400])
+def test_a_summary_has_at_most_as_many_lines_as_asked_for(settings: Settings, log: Path, lines: int) -> None:
+    answer = read(settings, lines=lines)
+
+    assert len(answer.lines) <= lines
+    assert len(set(answer.lines)) == len(answer.lines)
+    assert answer.lines[-1] == "line 100"
+
+
+def test_what_nnunet_prints_in_every_healthy_run_is_no_error(settings: Settings, log: Path) -> None:
+    log.write_text(
+        "Unable to plot network architecture: Error no module named hiddenlayer\n"
+        "RuntimeWarning: invalid value encountered in scalar divide\n"
+        "If you didn't see any error messages then your dataset is most likely OK!\n",
+        encoding="utf-8",
+    )
+
+    assert read(settings).errors == ()
+
+
+@pytest.mark.parametrize("mode", ["tail", "window", "summary"])
+def test_of_a_progress_bar_the_last_state_is_shown(settings: Settings, log: Path, mode: str) -> None:
+    log.write_bytes(b"before\n\r  0%|   | 0/3\r 33%|#  | 1/3\r100%|###| 3/3\nafter\n")
+
+    answer = read(settings, mode=mode)
+
+    assert answer.lines == ("before", "100%|###| 3/3", "after")
+    assert answer.total_lines == 3
+
+
+def test_lines_with_windows_endings_and_odd_bytes_are_readable(settings: Settings, log: Path) -> None:
+    log.write_bytes(b"one\r\ntw\xff\x00o\r\n")
+
+    assert read(settings, mode="tail").lines == ("one", "tw�\x00o")
+
+
+def test_long_lines_are_cut(settings: Settings, log: Path) -> None:
+    log.write_text("x" * 100_000 + "\n", encoding="utf-8")
+
+    answer = read(settings, mode="tail")
+
+    assert len(answer.lines[0]) == LINE_CHARACTERS and answer.lines[0].endswith("…")
+
+
+def test_a_single_line_longer_than_what_is_read_is_still_shown(settings: Settings, log: Path) -> None:
+    log.write_text("x" * (TAIL_BYTES + 100) + "\n", encoding="utf-8")
+
+    answer = read(settings, mode="tail")
+
+    assert answer.total_lines == 1 and len(answer.lines) == 1
+
+
+def test_the_home_folder_and_secrets_are_masked(settings: Settings, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    log.write_text(
+        "file /home/somebody/data\nWANDB_API_KEY=abc123\napi-key: abc123\npassword = abc123\ntoken:abc123 rest\n"
+        "HF_TOKEN=abc123 Error\n",
+        encoding="utf-8",
+    )
+
+    answer = read(settings)
+
+    assert answer.lines[0] == "file ~/data"
+    assert "abc123" not in answer.model_dump_json()
+    assert answer.lines[4].endswith("*** rest")
+
+
+def test_an_empty_log_is_empty(settings: Settings, log: Path) -> None:
+    log.write_bytes(b"")
+
+    for mode in ("summary", "tail", "window"):
+        answer = read(settings, mode=mode)
+        assert (answer.lines, answer.first_line, answer.last_line, answer.total_lines) == ((), 0, 0, 0)
+    assert read(settings, mode="grep", pattern="x").lines == ()
+
+
+def test_a_huge_log_is_numbered_right(settings: Settings, log: Path) -> None:
+    log.write_text("".join(f"line {number}\n" for number in range(1, 200_001)), encoding="utf-8")
+
+    assert numbers(tail(log, 2)) == [199_999, 200_000]
+    answer = read(settings, mode="window", start=150_000, lines=2)
+    assert answer.lines == ("line 150000", "line 150001")
+    assert "start=150002" in answer.next_step
+    assert len(answer.model_dump_json()) < 1000
+
+
+def test_the_stage_that_has_a_log_is_shown_and_others_can_be_named(settings: Settings, log: Path) -> None:
+    assert read(settings).stage == "train_fold_0"
+    with pytest.raises(NotFound, match="preprocess has not started"):
+        read(settings, stage="preprocess")
+    with pytest.raises(NotFound, match=r"no stage 'predict'. Its stages: preprocess, train_fold_0"):
+        read(settings, stage="predict")
+
+
+def test_an_error_in_a_huge_log_has_its_true_line_number(settings: Settings, log: Path) -> None:
+    text = "".join(f"line {number}\n" for number in range(1, 100_001)) + "ValueError: no\nlast\n"
+    log.write_text(text, encoding="utf-8")
+
+    assert [(error.line, error.text) for error in read(settings).errors] == [(100_001, "ValueError: no")]
