@@ -52,7 +52,9 @@ class LogsRequest(Request):
     )
     lines: int = Field(default=40, ge=1, le=400, description="At most this many lines (1-400).")
     pattern: str | None = Field(
-        default=None, max_length=200, description="Regular expression for mode=grep (case is ignored)."
+        default=None,
+        max_length=200,
+        description="Regular expression for mode=grep (case is ignored). Omitted in the other modes.",
     )
     start: int | None = Field(default=None, ge=1, description="First line (from 1) for mode=window. Omitted: 1.")
 

@@ -86,8 +86,8 @@ def _explain_one(detail: dict[str, Any], names: list[str]) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{where}: unknown argument{hint} Known: {', '.join(names)}"
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        return f"{where}: unknown argument{hint} Known: {', '.join(names) or 'none'}."
     if not where:
         return message
     value = detail["input"]

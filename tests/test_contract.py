@@ -118,7 +118,7 @@ def test_all_tools_together_take_a_small_part_of_a_models_attention(tools: dict[
     assert sum(map(len, texts)) < 14_000
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "nnunet_system"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_tool_refuses_an_argument_that_it_does_not_know(settings: Settings, name: str) -> None:
     with pytest.raises(ToolRefused, match="nonsense: unknown argument"):
         ask(settings, name, run_id="d001-2d-f0-tttt", dataset_id=1, nonsense=1)
@@ -134,7 +134,7 @@ def test_a_run_that_does_not_exist_is_refused_by_every_tool(settings: Settings, 
 def test_an_empty_workspace_says_what_to_do_first(settings: Settings) -> None:
     assert "nnunet_prepare_dataset" in ask(settings, "nnunet_datasets")["next_step"]
     assert "nnunet_training" in ask(settings, "nnunet_runs")["next_step"]
-    with pytest.raises(ToolRefused, match="no dataset 050.*nnunet_prepare_dataset"):
+    with pytest.raises(ToolRefused, match=r"no dataset 050.*nnunet_prepare_dataset"):
         ask(settings, "nnunet_training", dataset_id=50)
 
 
