@@ -55,12 +55,13 @@ def trained_by_hand_now(fold: Path) -> bool:
 
 def external_trainings(results: Path) -> Iterator[ExternalTraining]:
     """Fold folders without our note that have a training log, and whether somebody trains them now."""
-    commands = list(_foreign_commands())
+    commands: list[list[str]] | None = None
     for fold in sorted(results.glob("Dataset*/*__*__*/fold_*")):
         if fold.parent.is_symlink() or fold.suffix or FoldFiles(fold).owner_file.exists():
             continue
         logs = sorted(fold.glob("training_log_*.txt"), key=lambda path: path.stat().st_mtime)
         if logs:
+            commands = list(_foreign_commands()) if commands is None else commands
             yield _read(fold, logs[-1], running=any(_means(command, fold) for command in commands))
 
 

@@ -17,6 +17,7 @@
             log.txt             stdout and stderr of the worker
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,4 +151,4 @@ class StateDir:
     def run_ids(self) -> Iterator[str]:
         """Every run that has been recorded, in no order."""
         if self.runs_dir.is_dir():
-            yield from (entry.name for entry in self.runs_dir.iterdir() if not entry.name.startswith("."))
+            yield from (name for name in os.listdir(self.runs_dir) if not name.startswith("."))  # noqa: PTH208

@@ -33,7 +33,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     folder = tmp_path_factory.mktemp("cascade")
     lab = Lab(folder / "work")
     write_phantom(lab.folder / "raw" / "Dataset060_Large", cases=5, shape=(64, 64, 64))
-    first = lab.train(dataset_id=60, configuration="3d_fullres", fold="full", device="cpu", trainer="OneStepTrainer")
+    first = lab.train(dataset_id=60, configuration="3d_fullres", fold="0", device="cpu", trainer="OneStepTrainer")
     assert first["status"] == "success", first
     script = folder / "plan.py"
     script.write_text(MAKE_PLANS, encoding="utf-8")

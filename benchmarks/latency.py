@@ -1,0 +1,103 @@
+"""How long nnunet_progress, nnunet_runs and nnunet_logs take on a full disk of runs, through an MCP client in memory.
+
+    python benchmarks/latency.py
+
+1,000 runs with one of 10,000 epochs for nnunet_progress; 10,000 runs for nnunet_runs; a 1 GiB log for nnunet_logs.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+from mcp import Client
+
+from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.liveness import host_name
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.schemas.runs import Epoch, Outcome, RunRecord, StageSpec, StageState
+from nnunet_mcp.server.app import create_server
+
+GIB = 1024**3
+
+
+def write_runs(settings: Settings, first: int, last: int) -> None:
+    """Finished runs, as files."""
+    state = StateDir(settings.state_dir)
+    specs = (
+        StageSpec(name="preprocess", kind="preprocess", configuration="2d"),
+        StageSpec(name="train_fold_0", kind="train", configuration="2d", fold="0", needs=("preprocess",)),
+    )
+    for number in range(first, last):
+        record = RunRecord(
+            run_id=f"d004-2d-f0-{number:05d}",
+            created_at=time.time(),
+            request={"dataset_id": 4, "configuration": "2d", "fold": "0"},
+            dataset_name="Dataset004_Bench",
+            trainer="nnUNetTrainer",
+            plans_identifier="nnUNetPlans",
+            device="cpu",
+            folders=settings.folders,
+            stages=specs,
+            host=host_name(),
+        )
+        run = state.run(record.run_id)
+        for spec in specs:
+            run.stage(spec.name).path.mkdir(parents=True)
+            write_model(run.stage(spec.name).state_file, StageState(status="success"), durable=False)
+            write_model(run.stage(spec.name).outcome_file, Outcome(ok=True), durable=False)
+        write_model(run.run_file, record, durable=False)
+
+
+def write_epochs(settings: Settings, run_id: str, count: int) -> None:
+    """A long history."""
+    path = StateDir(settings.state_dir).run(run_id).stage("train_fold_0").epochs_file
+    values: dict[str, Any] = dict.fromkeys(
+        ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"), 0.123456
+    )
+    lines = [Epoch(epoch=n, seconds=100.0, pseudo_dice_per_class=(0.1, 0.2), **values) for n in range(count)]
+    path.write_text("".join(line.model_dump_json() + "\n" for line in lines), encoding="utf-8")
+
+
+async def measure(client: Client, tool: str, arguments: dict[str, Any], times: int) -> str:
+    """Median and 99th percentile in milliseconds."""
+    found = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        result = await client.call_tool(tool, arguments)
+        found.append(1000 * (time.perf_counter() - begun))
+        assert not result.is_error, result.content
+    return f"median {statistics.median(found):.1f} ms, p99 {sorted(found)[int(0.99 * len(found))]:.1f} ms"
+
+
+async def main(folder: Path) -> None:
+    """Make the runs and measure."""
+    names = ("raw", "preprocessed", "results")
+    settings = Settings.model_validate({name: folder / name for name in names})
+    settings.create_folders()
+    write_runs(settings, 0, 1000)
+    run_id = "d004-2d-f0-00500"
+    write_epochs(settings, run_id, 10_000)
+    async with Client(create_server(settings)) as client:
+        asked = {"run_id": run_id}
+        print("nnunet_progress, 1,000 runs, 10,000 epochs:", await measure(client, "nnunet_progress", asked, 200))
+        write_runs(settings, 1000, 10_000)
+        print("nnunet_runs, 10,000 runs:", await measure(client, "nnunet_runs", {}, 30))
+        log = StateDir(settings.state_dir).run(run_id).stage("train_fold_0").log_file
+        line = b"2026-01-01 00:00:00.000000: train_loss -0.8123\n" * 20000
+        with log.open("wb") as stream:
+            while stream.tell() < GIB:
+                stream.write(line)
+        before = psutil.Process().memory_info().rss
+        tail = {**asked, "mode": "tail"}
+        print("nnunet_logs tail, 1 GiB log:", await measure(client, "nnunet_logs", tail, 10))
+        print(f"memory grown by {(psutil.Process().memory_info().rss - before) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as workspace:
+        anyio.run(main, Path(workspace))
