@@ -6,6 +6,7 @@ nothing of the stage is left. Who waits longest goes first: a waiting stage hold
 named so that tickets sort by age.
 """
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Literal
 
 from ..schemas.runs import StageKind
 from .layout import StateDir
-from .locks import Lock
+from .locks import Lock, lock_name
 
 SlotKind = Literal["gpu", "cpu", "preprocess"]
 
@@ -41,7 +42,7 @@ class SlotQueue:
 
     state: StateDir
     kind: SlotKind
-    count: int
+    names: list[str]
     run_id: str
     created_at: float
     stage: str
@@ -66,15 +67,15 @@ class SlotQueue:
     def _free_slots(self, wanted: int) -> list[Lock] | str:
         taken: list[Lock] = []
         reasons: list[str] = []
-        for index in range(self.count):
+        for name in self.names:
             if len(taken) == wanted:
                 break
-            lock = Lock(_slot_path(self.state, self.kind, index))
+            lock = Lock(_slot_path(self.state, self.kind, name))
             if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
-                reasons.append(f"{self.kind} slot {index} is held by {_who(lock)}")
-            elif self.kind == "gpu" and (foreign := foreign_gpu_processes(index)):
+                reasons.append(f"{self.kind} slot {name} is held by {_who(lock)}")
+            elif self.kind == "gpu" and (foreign := foreign_gpu_processes(name)):
                 lock.release()
-                reasons.append(f"GPU {index} is used by other processes ({foreign})")
+                reasons.append(f"GPU {name} is used by other processes ({foreign})")
             else:
                 taken.append(lock)
         if len(taken) == wanted:
@@ -120,19 +121,26 @@ def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
     return "preprocess" if stage_kind == "preprocess" else None
 
 
-def slot_count(kind: SlotKind, gpus: int | None) -> int:
-    """How many slots of a kind this host has; `gpus` overrides what nvidia-smi lists."""
+def slot_names(kind: SlotKind, gpus: int | None) -> list[str]:
+    """The slots of a kind on this host. GPUs go by the names that CUDA_VISIBLE_DEVICES takes.
+
+    `gpus` replaces what nvidia-smi lists; GPUs that CUDA_VISIBLE_DEVICES hides from the server have no slot.
+    """
     if kind != "gpu":
-        return 1
-    return gpu_count() if gpus is None else gpus
+        return ["0"]
+    if gpus is not None:
+        return [str(index) for index in range(gpus)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    listed = [str(index) for index in range(_gpu_count())]
+    return listed if visible is None else [name.strip() for name in visible.split(",") if name.strip() and listed]
 
 
-def _slot_path(state: StateDir, kind: str, index: int) -> Path:
-    return state.locks_dir / f"slot-{kind}-{index}.lock"
+def _slot_path(state: StateDir, kind: SlotKind, name: str) -> Path:
+    return state.locks_dir / lock_name(f"slot-{kind}-{name}")
 
 
 def _device(lock: Lock) -> str:
-    return lock.path.stem.rsplit("-", 1)[1]
+    return lock.path.stem.split("-", 2)[2]
 
 
 def _who(lock: Lock) -> str:
@@ -140,15 +148,15 @@ def _who(lock: Lock) -> str:
     return f"run {holder['run_id']} ({holder.get('stage', '?')})" if "run_id" in holder else "another process"
 
 
-def gpu_count() -> int:
+def _gpu_count() -> int:
     """How many GPUs nvidia-smi lists; 0 without a driver."""
     listing = _nvidia_smi("--query-gpu=index")
     return len(listing.split()) if listing else 0
 
 
-def foreign_gpu_processes(index: int) -> str:
+def foreign_gpu_processes(name: str) -> str:
     """Compute processes on a GPU that no run of ours holds, as "pid 1, pid 2"; empty if none."""
-    listing = _nvidia_smi("--query-compute-apps=pid", f"--id={index}")
+    listing = _nvidia_smi("--query-compute-apps=pid", f"--id={name}")
     return ", ".join(f"pid {pid}" for pid in listing.split())
 
 
@@ -157,12 +165,12 @@ def gpu_names() -> list[str]:
     return [" ".join(line.split()) for line in _nvidia_smi("--query-gpu=name,memory.total").splitlines()]
 
 
-def slot_holder(state: StateDir, kind: SlotKind, index: int) -> str | None:
+def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
     """Who holds a slot, or None where it is free."""
-    lock = Lock(_slot_path(state, kind, index))
+    lock = Lock(_slot_path(state, kind, name))
     if lock.try_acquire():
         lock.release()
-        foreign = foreign_gpu_processes(index) if kind == "gpu" else ""
+        foreign = foreign_gpu_processes(name) if kind == "gpu" else ""
         return f"other processes ({foreign})" if foreign else None
     return _who(lock)
 

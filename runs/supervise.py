@@ -18,9 +18,9 @@ from .look import HEARTBEAT_S
 from .processes import kill_all
 from .result import compose_result
 from .settings import Settings
-from .slots import Grant, SlotQueue, slot_count, slot_kind
+from .slots import Grant, SlotQueue, slot_kind, slot_names
 
-POLL_S = 0.5
+POLL_S = 0.2
 TERM_WAIT_S = 10.0
 
 
@@ -52,12 +52,10 @@ class Supervision:
 
     def carry_out(self) -> None:
         """Work until every stage has ended or cannot start any more."""
-        # Blocked, so that a stage's end wakes the wait below instead of being lost between two waits.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         write_model(self.run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
         self.ended.update({spec.name: "success" for spec in self.record.stages if spec.reused})
         while self._step():
-            signal.sigtimedwait({signal.SIGCHLD}, POLL_S)
+            time.sleep(POLL_S)
         self._finish()
 
     def _step(self) -> bool:
@@ -119,7 +117,7 @@ class Supervision:
             self.queues[spec.name] = SlotQueue(
                 state=StateDir(self.settings.state_dir),
                 kind=kind,
-                count=slot_count(kind, self.settings.gpus),
+                names=slot_names(kind, self.settings.gpus),
                 run_id=self.record.run_id,
                 created_at=self.record.created_at,
                 stage=spec.name,
@@ -179,7 +177,7 @@ class Supervision:
                 return
             except OSError as error:
                 print(f"cannot write the state of {stage}: {error}", flush=True)
-                time.sleep(POLL_S * 4)
+                time.sleep(10 * POLL_S)
 
     def _finish(self) -> None:
         for queue in self.queues.values():

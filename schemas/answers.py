@@ -169,7 +169,7 @@ class Slot(Record):
     """A place for one stage at a time."""
 
     kind: Literal["gpu", "cpu", "preprocess"]
-    index: int
+    name: str
     holder: str | None = Field(description="Who uses it; null: free.")
 
 

@@ -33,9 +33,10 @@ def wait_for(path: Path) -> None:
 def play(part: str) -> None:
     """Do what the part says."""
     print(f"{STAGE.name} {part}", flush=True)
-    if part == "hangs":
+    if part in ("hangs", "leaves a helper behind"):
         command = [sys.executable, "-c", "import time; time.sleep(600)"]
         subprocess.Popen(command, start_new_session=True)
+    if part == "hangs":
         (STAGE / "hanging").touch()
         time.sleep(600)
     elif part == "crashes":

@@ -13,7 +13,7 @@ import pytest
 
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock, held, lock_name, waiting_for
-from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
+from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder, slot_names
 from tests.lab import until
 
 HOLD = """
@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.slots import SlotQueue
-queue = SlotQueue(StateDir(Path(sys.argv[1])), "cpu", 1, "d009", 1.0, "train_fold_0")
+queue = SlotQueue(StateDir(Path(sys.argv[1])), "cpu", ["0"], "d009", 1.0, "train_fold_0")
 print(queue.try_acquire(1), flush=True)
 input()
 """
@@ -78,7 +78,9 @@ class Line:
     afterwards: ExitStack
 
     def join(self, run_id: str, *, age: float, count: int = 1) -> SlotQueue:
-        queue = SlotQueue(self.state, "cpu", count, run_id, created_at=age, stage="train_fold_0")
+        queue = SlotQueue(
+            self.state, "cpu", [str(n) for n in range(count)], run_id, created_at=age, stage="train_fold_0"
+        )
         self.afterwards.callback(queue.withdraw)
         return queue
 
@@ -164,7 +166,7 @@ def test_the_second_in_line_is_told_who_holds_the_slot(line: Line) -> None:
     assert line.join("d002", age=2).try_acquire(1) == (
         "waits for a slot: cpu slot 0 is held by run d001 (train_fold_0)"
     )
-    assert slot_holder(line.state, "cpu", 0) == "run d001 (train_fold_0)"
+    assert slot_holder(line.state, "cpu", "0") == "run d001 (train_fold_0)"
 
 
 def test_a_released_slot_goes_to_the_oldest_in_line(line: Line) -> None:
@@ -212,7 +214,7 @@ def test_several_slots_are_taken_together_or_not_at_all(line: Line) -> None:
     waiting = line.join("d002", age=2, count=3)
 
     assert waiting.try_acquire(3) == "waits for a slot: cpu slot 0 is held by run d001 (train_fold_0)"
-    assert slot_holder(line.state, "cpu", 1) is None
+    assert slot_holder(line.state, "cpu", "1") is None
     one.release()
     assert line.take(waiting, 3).devices == ["0", "1", "2"]
 
@@ -243,3 +245,18 @@ def _took(queue: SlotQueue, grants: list[Grant]) -> bool:
     if isinstance(answer, Grant):
         grants.append(answer)
     return bool(grants)
+
+
+def test_only_gpus_that_cuda_visible_devices_shows_have_slots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stand-in nvidia-smi, because this is about reading what it lists."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nprintf '0\\n1\\n2\\n3\\n'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert slot_names("gpu", None) == ["0", "1", "2", "3"]
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+
+    assert slot_names("gpu", None) == ["2", "3"]
+    assert slot_names("gpu", 1) == ["0"]

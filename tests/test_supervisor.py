@@ -165,6 +165,13 @@ def test_a_worker_that_cannot_be_started_is_an_error_that_says_so(theatre: Stage
     assert result.failure is not None and "/nowhere/python" in result.failure.evidence
 
 
+def test_helpers_that_a_stage_leaves_behind_are_ended_with_it(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="leaves a helper behind")
+
+    assert play.finish().status == "success"
+    assert until(lambda: not play.processes())
+
+
 def test_a_forced_cancel_leaves_no_process(theatre: Stage) -> None:
     play = theatre.play(train_fold_0="hangs")
     assert until(play.file("hanging").exists)

@@ -11,7 +11,7 @@ import psutil
 from ..runs.errors import RunError
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
-from ..runs.slots import SlotKind, gpu_names, slot_count, slot_holder
+from ..runs.slots import SlotKind, gpu_names, slot_holder, slot_names
 from ..schemas.answers import Slot, SystemAnswer
 from ..schemas.requests import SystemRequest
 from .trainers import nnunet_folder
@@ -45,8 +45,8 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
 def _slots(settings: Settings) -> Iterator[Slot]:
     state = StateDir(settings.state_dir)
     for kind in SLOT_KINDS:
-        for index in range(slot_count(kind, settings.gpus)):
-            yield Slot(kind=kind, index=index, holder=slot_holder(state, kind, index))
+        for name in slot_names(kind, settings.gpus):
+            yield Slot(kind=kind, name=name, holder=slot_holder(state, kind, name))
 
 
 def _free_gb(folder: Path) -> float:

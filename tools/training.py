@@ -13,7 +13,7 @@ from ..runs.layout import RunDir, StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
 from ..runs.settings import Settings
-from ..runs.slots import gpu_count
+from ..runs.slots import slot_names
 from ..runs.store import new_run_id, record_run
 from ..schemas.answers import StageLine, TrainingStarted
 from ..schemas.runs import RunRecord
@@ -68,7 +68,7 @@ def choose_device(request: TrainingRequest, settings: Settings) -> Device:
     Raises:
         Unavailable: the machine has no such device, or not as many GPUs.
     """
-    gpus = settings.gpus if settings.gpus is not None else gpu_count()
+    gpus = len(slot_names("gpu", settings.gpus))
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     device: Device = request.device or ("cuda" if gpus else "mps" if apple else "cpu")
     wanted = request.num_gpus or 1
