@@ -14,13 +14,15 @@ from ..runs.status import Verdict
 from ..runs.store import find_run
 from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
-from ..schemas.runs import ACTIVE, ESTIMATING, TRAINING, Epoch, Progress, RunRecord, StageSpec, Status
+from ..schemas.runs import ACTIVE, ESTIMATING, TRAINING, Epoch, Failure, Progress, RunRecord, StageSpec, Status
 from .health import LOOKED_AT, judge
 
 Say = Callable[[float, str], Awaitable[None]]
 POLL_S = 0.5
 SAY_EVERY_S = 5.0
-DETAIL_CHARACTERS = 220
+# Together they keep the whole answer under 1,200 characters.
+DETAIL_CHARACTERS = 160
+REMEDY_CHARACTERS = 240
 # Rough shares of a run's time, for the percentage only; the ETA is measured.
 WEIGHTS = {"preprocess": 0.1, "train": 1.0, "validate": 0.2, "cross_validation": 0.05}
 VALIDATION_SHARE = 0.05
@@ -114,16 +116,26 @@ def answer(view: View) -> ProgressAnswer:
         pseudo_dice=_rounded(last.pseudo_dice if last else None),
         learning_rate=_rounded(last.learning_rate if last else None, 6),
         health=_health(view),
-        failure=failure.model_copy(update={"evidence": _short(failure.evidence)}) if failure else None,
+        failure=_brief(failure) if failure else None,
         retry_after_s=_retry_after(view, epoch_s),
         next_step=_next_step(view),
+    )
+
+
+def _brief(failure: Failure) -> Failure:
+    """The failure within the answer's budget; nnunet_results has all of it."""
+    return Failure(
+        cause=_short(failure.cause),
+        evidence=_short(failure.evidence),
+        remedy=_short(failure.remedy, REMEDY_CHARACTERS),
     )
 
 
 def _health(view: View) -> Health:
     if view.judged.status != "running":
         found = judge(view.epochs, None)
-        return Health(verdict=found.verdict, detail=_short(view.judged.reason or found.detail))
+        reason = "see failure" if view.judged.failure else view.judged.reason
+        return Health(verdict=found.verdict, detail=_short(reason or found.detail))
     found = judge(view.epochs, view.progress)
     if view.spec is not None and view.spec.kind != "train" and found.verdict == "starting":
         return Health(verdict="ok", detail=f"{view.spec.name} is working.")
@@ -147,8 +159,8 @@ def _rounded(value: float | None, digits: int = 4) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= DETAIL_CHARACTERS else f"{text[: DETAIL_CHARACTERS - 1]}…"
+def _short(text: str, characters: int = DETAIL_CHARACTERS) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 def _elapsed(view: View) -> int:

@@ -1,0 +1,63 @@
+"""Answers stay small: an agent pays for every character."""
+
+import json
+import time
+
+import pytest
+
+from nnunet_mcp.runs.files import append_line, write_model
+from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.liveness import host_name
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.schemas.runs import Epoch, Failure, Progress, RunRecord, StageSpec, StageState, Status
+from nnunet_mcp.tools.progress import answer, look
+
+LONG = "a very long text with a path /data/nnUNet_raw/Dataset004_Hippocampus/labelsTr/case_0001.nii.gz " * 20
+
+
+def run_at(settings: Settings, status: Status) -> RunDir:
+    """A run whose training stands at epoch 998 of 1000, with the longest texts there can be."""
+    spec = StageSpec(name="train_fold_0", kind="train", configuration="3d_cascade_fullres", fold="0")
+    record = RunRecord(
+        run_id="d004-3d_cascade_fullres-full-k7m3",
+        created_at=time.time() - 1e6,
+        request={"dataset_id": 4, "configuration": "3d_cascade_fullres", "fold": "0"},
+        dataset_name="Dataset004_Hippocampus",
+        trainer="nnUNetTrainer",
+        plans_identifier="nnUNetPlans",
+        device="cpu",
+        folders=settings.folders,
+        stages=(spec,),
+        host=host_name(),
+    )
+    run = StateDir(settings.state_dir).run(record.run_id)
+    stage = run.stage(spec.name)
+    stage.path.mkdir(parents=True)
+    failure = Failure(cause=LONG, evidence=LONG, remedy=LONG) if status == "error" else None
+    write_model(run.run_file, record)
+    write_model(stage.state_file, StageState(status=status, failure=failure, waits_for=LONG))
+    write_model(stage.progress_file, Progress(phase="estimating pseudo Dice", heartbeat=time.time(), epochs=1000))
+    number = -0.123456789012345
+    append_line(
+        stage.epochs_file,
+        Epoch(
+            epoch=998,
+            train_loss=number,
+            val_loss=number,
+            learning_rate=1.23456789e-05,
+            pseudo_dice=number,
+            ema_pseudo_dice=number,
+            seconds=12345.6789,
+        ),
+    )
+    return run
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "success", "error", "cancelled", "interrupted"])
+def test_a_progress_answer_has_at_most_1200_characters(settings: Settings, status: Status) -> None:
+    run = run_at(settings, status)
+
+    text = answer(look(settings, run.run_id)).model_dump_json()
+
+    assert len(text) <= 1200, text
+    assert json.loads(text)["epoch"] == 999
