@@ -1,5 +1,6 @@
 """A log of any size is shown in bounded parts, without what nobody should see."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,14 @@ def test_an_error_in_a_huge_log_has_its_true_line_number(settings: Settings, log
     log.write_text(text, encoding="utf-8")
 
     assert [(error.line, error.text) for error in read(settings).errors] == [(100_001, "ValueError: no")]
+
+
+def test_a_pattern_that_would_take_years_is_refused_in_seconds(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("a" * 200 + "!\n", encoding="utf-8")
+    begun = time.monotonic()
+
+    with pytest.raises(Refused, match="simpler pattern"):
+        grep(path, r"^(a|aa)+$", 5)
+
+    assert time.monotonic() - begun < 20

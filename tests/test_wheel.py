@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parents[1]
-LIGHT = ("anyio", "mcp", "nibabel", "numpy", "psutil", "pydantic", "pydantic-settings", "rich")
+LIGHT = ("anyio", "mcp", "nibabel", "numpy", "psutil", "pydantic", "pydantic-settings", "regex", "rich")
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,12 @@ Lines are counted and searched by reading the file once in blocks; the newest li
 
 import os
 import re
+import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+
+import regex
 
 from ..runs.errors import NotFound, Refused
 from ..runs.layout import StateDir
@@ -22,6 +26,7 @@ LINE_CHARACTERS = 300
 TAIL_BYTES = 256 * 1024
 SUMMARY_FIRST = 5
 MAX_ERRORS = 8
+GREP_S = 5.0
 ERROR = re.compile(r"\b(?:\w*Error|\w*Exception|FAILED|Killed|out of memory)\b|Traceback|Errno", re.IGNORECASE)
 # nnU-Net prints these in every healthy run.
 BENIGN = re.compile(
@@ -132,21 +137,33 @@ def grep(path: Path, pattern: str | None, lines: int) -> list[tuple[int, str]]:
     """The last lines that match.
 
     Raises:
-        Refused: no pattern, or not a regular expression.
+        Refused: no pattern, not a regular expression, or one that takes too long.
     """
     if not pattern:
         raise Refused("mode='grep' needs pattern, for example pattern='error|warning'.")
     try:
-        wanted = re.compile(pattern, re.IGNORECASE)
-    except re.error as error:
+        wanted = regex.compile(pattern, regex.IGNORECASE)
+    except regex.error as error:
         raise Refused(f"pattern {pattern!r} is not a regular expression: {error}.") from None
-    found: list[tuple[int, str]] = []
+    found: deque[tuple[int, str]] = deque(maxlen=lines)
+    deadline = time.monotonic() + GREP_S
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             text = _decode(line)
-            if wanted.search(text[:LINE_CHARACTERS]):
-                found = [*found[-(lines - 1) :], (number, text)] if lines > 1 else [(number, text)]
-    return found
+            if _matches(wanted, text[:LINE_CHARACTERS], deadline):
+                found.append((number, text))
+    return list(found)
+
+
+def _matches(wanted: "regex.Pattern[str]", text: str, deadline: float) -> bool:
+    """Whether the line matches; some patterns would take years on a short line, so the time is limited."""
+    try:
+        return wanted.search(text, timeout=max(0.001, deadline - time.monotonic())) is not None
+    except TimeoutError:
+        raise Refused(
+            f"Searching for {wanted.pattern!r} took longer than {GREP_S:.0f} s. Use a simpler pattern, without nested "
+            "repetitions like (a+)+, or mode='tail'."
+        ) from None
 
 
 def _decode(line: bytes) -> str:
