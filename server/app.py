@@ -20,12 +20,12 @@ Every answer has next_step: do that next.
 """
 
 
-def create_server(settings: Settings) -> MCPServer:
-    """The server with all its tools."""
+def create_server(settings: Settings, *, read_only: bool = False) -> MCPServer:
+    """The server with all its tools, or only those that read."""
     return MCPServer(
         "nnunet-mcp",
         title="nnU-Net training",
         version=__version__,
         instructions=INSTRUCTIONS,
-        tools=build_tools(settings),
+        tools=build_tools(settings, read_only=read_only),
     )

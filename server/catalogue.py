@@ -130,8 +130,8 @@ CATALOGUE = (
 )
 
 
-def build_tools(settings: Settings) -> list[Tool]:
-    """The tools of the catalogue, bound to the settings."""
+def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
+    """The tools of the catalogue, bound to the settings; `read_only` leaves out those that change something."""
     functions = _functions(settings)
     return [
         model_tool(
@@ -143,6 +143,7 @@ def build_tools(settings: Settings) -> list[Tool]:
             annotations=HINTS[entry.kind],
         )
         for entry in CATALOGUE
+        if entry.kind == "reads" or not read_only
     ]
 
 

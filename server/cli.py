@@ -10,7 +10,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     command = arguments.command or "serve"
     if command == "serve":
-        _serve()
+        _serve(read_only=arguments.read_only)
     elif command == "forget":
         _forget(arguments.days)
     else:
@@ -26,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nnunet-mcp {__version__}")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("serve", help="serve MCP over stdio (the default)")
+    parser.add_argument("--read-only", action="store_true", help="serve only the tools that change nothing")
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
     demo.add_argument(
         "--folder",
@@ -47,11 +48,11 @@ def _forget(days: float) -> None:
         print(f"forgot {run_id}")
 
 
-def _serve() -> None:
+def _serve(*, read_only: bool) -> None:
     from ..runs.settings import Settings
     from .app import create_server
     from .stdio import serve
 
     settings = Settings()
     settings.create_folders()
-    serve(create_server(settings))
+    serve(create_server(settings, read_only=read_only))

@@ -2,14 +2,18 @@
 
 import json
 import time
+from typing import Any
 
+import anyio
 import pytest
+from mcp import Client
 
 from nnunet_mcp.runs.files import append_line, write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import Epoch, Failure, Progress, RunRecord, StageSpec, StageState, Status
+from nnunet_mcp.server.app import create_server
 from nnunet_mcp.tools.progress import answer, look
 
 LONG = "a very long text with a path /data/nnUNet_raw/Dataset004_Hippocampus/labelsTr/case_0001.nii.gz " * 20
@@ -51,6 +55,29 @@ def run_at(settings: Settings, status: Status) -> RunDir:
         ),
     )
     return run
+
+
+def listed(settings: Settings, *, read_only: bool = False) -> list[dict[str, Any]]:
+    """tools/list as a client gets it."""
+
+    async def ask() -> list[dict[str, Any]]:
+        async with Client(create_server(settings, read_only=read_only)) as client:
+            tools = (await client.list_tools()).tools
+            return [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
+
+    return anyio.run(ask)
+
+
+def test_the_tool_list_has_at_most_24000_characters(settings: Settings) -> None:
+    assert len(json.dumps(listed(settings))) <= 24_000
+
+
+def test_a_read_only_server_has_no_tool_that_changes_something(settings: Settings) -> None:
+    every, safe = listed(settings), listed(settings, read_only=True)
+
+    assert 0 < len(safe) < len(every)
+    assert all(tool["annotations"]["readOnlyHint"] for tool in safe)
+    assert all(not tool["annotations"]["readOnlyHint"] for tool in every if tool not in safe)
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "success", "error", "cancelled", "interrupted"])
