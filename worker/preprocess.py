@@ -43,8 +43,8 @@ FOLDS = 5
 def carry_out(job: Job) -> Outcome:
     """Make the dataset ready for the configuration; one run of a dataset at a time."""
     end_when_a_pool_process_is_killed(job.stage)
-    if (weights := job.record.request.get("pretrained_weights")) is not None:
-        read_tensors(Path(weights))  # refuse a bad file before the long work
+    if job.weights is not None:
+        read_tensors(job.weights)  # refuse a bad file before the long work
     locks = StateDir(job.settings.state_dir).locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()

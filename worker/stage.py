@@ -71,8 +71,18 @@ class Job:
         return {"run_id": self.record.run_id, "stage": self.spec.name}
 
     def asked(self, parameter: str) -> bool:
-        """A yes/no parameter of the request."""
-        return bool(self.record.request.get(parameter))
+        """A yes/no parameter of the request; it is not meant for the 3d_lowres models that a cascade needs first."""
+        return self._is_what_was_asked_for and bool(self.record.request.get(parameter))
+
+    @property
+    def weights(self) -> Path | None:
+        """The checkpoint to start this stage's model from."""
+        given = self.record.request.get("pretrained_weights") if self._is_what_was_asked_for else None
+        return Path(given) if given else None
+
+    @property
+    def _is_what_was_asked_for(self) -> bool:
+        return bool(self.spec.configuration == self.record.request["configuration"])
 
 
 def carry_out(run_path: str, stage_name: str) -> int:

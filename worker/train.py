@@ -102,7 +102,7 @@ def _run_nnunet(job: Job) -> None:
         fold=str(job.spec.fold),
         trainer_class_name=job.record.trainer,
         plans_identifier=job.record.plans_identifier,
-        pretrained_weights=job.record.request.get("pretrained_weights"),
+        pretrained_weights=str(job.weights) if job.weights else None,
         num_gpus=job.record.num_gpus,
         export_validation_probabilities=job.asked("npz"),
         continue_training=job.spec.resume,
