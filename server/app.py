@@ -6,6 +6,7 @@ from nnunet_mcp import __version__
 
 from ..runs.settings import Settings
 from .catalogue import build_tools
+from .tasks import TasksExtension
 
 INSTRUCTIONS = """\
 Trains nnU-Net v2 medical image segmentation models. A training is a run in the background: it takes minutes to
@@ -22,10 +23,13 @@ Every answer has next_step: do that next.
 
 def create_server(settings: Settings, *, read_only: bool = False) -> MCPServer:
     """The server with all its tools, or only those that read."""
+    tasks = TasksExtension(settings)
     return MCPServer(
         "nnunet-mcp",
         title="nnU-Net training",
         version=__version__,
         instructions=INSTRUCTIONS,
         tools=build_tools(settings, read_only=read_only),
+        extensions=[] if read_only else [tasks],
+        middleware=[] if read_only else [tasks.listen_middleware],
     )

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -55,13 +56,15 @@ class Lab:
     def run_dir(self, run_id: str) -> Path:
         return self.settings.state_dir / "runs" / run_id
 
+    @property
+    def command(self) -> StdioServerParameters:
+        """How to start a server on this workspace."""
+        return StdioServerParameters(command=sys.executable, args=["-m", "nnunet_mcp"], env=self.environment)
+
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """A client of a fresh server process."""
-        import sys
-
-        command = StdioServerParameters(command=sys.executable, args=["-m", "nnunet_mcp"], env=self.environment)
-        async with Client(stdio_client(command)) as client:
+        async with Client(stdio_client(self.command)) as client:
             yield client
 
     def call(self, tool: str, **arguments: Any) -> Answer:

@@ -34,7 +34,7 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
     run, record, new = prepare_run(request, settings)
     if new:
         start_supervisor(run, settings)
-    return _answer(run, record, new)
+    return describe_run(run, record, repeated=not new)
 
 
 def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
@@ -115,9 +115,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _answer(run: RunDir, record: RunRecord, new: bool) -> TrainingStarted:
+def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> TrainingStarted:
+    """The answer about a run that was started."""
     judged = verdict(run, record)
-    again = () if new else ("This request was made a moment ago; this is the run that it started.",)
+    again = ("This request was made a moment ago; this is the run that it started.",) if repeated else ()
     return TrainingStarted(
         run_id=record.run_id,
         status=judged.status,

@@ -1,0 +1,212 @@
+"""A training as a task of the Tasks extension (SEP-2663), on real servers over stdio; the stages are played."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import mcp.types as types
+import pytest
+from mcp import Client
+from mcp.client import ClaimContext, ClientExtension, NotificationBinding, ResultClaim
+from mcp.client.stdio import stdio_client
+from mcp.shared.exceptions import MCPError
+
+from nnunet_mcp.server.tasks import EXTENSION, TaskParams
+from tests.chaos import stand_in_worker
+from tests.lab import Lab, call
+from tests.phantom import write_phantom
+
+REQUEST: dict[str, Any] = {"dataset_id": 71, "configuration": "3d_fullres", "fold": "0", "device": "cpu"}
+
+
+class Task(types.Result):
+    """A task as the client sees it."""
+
+    result_type: Literal["task", "complete"] = "task"
+    task_id: str = ""
+    status: str = ""
+    status_message: str | None = None
+    poll_interval_ms: int | None = None
+    result: dict[str, Any] | None = None
+
+
+class Created(Task):
+    """The handle that a call was answered with."""
+
+    result_type: Literal["task"] = "task"
+
+
+class GetTask(types.Request[TaskParams, Literal["tasks/get"]]):
+    """tasks/get."""
+
+    method: Literal["tasks/get"] = "tasks/get"
+    params: TaskParams
+    name_param = "taskId"
+
+
+class CancelTask(types.Request[TaskParams, Literal["tasks/cancel"]]):
+    """tasks/cancel."""
+
+    method: Literal["tasks/cancel"] = "tasks/cancel"
+    params: TaskParams
+    name_param = "taskId"
+
+
+class Listen(types.Request[dict[str, Any], Literal["subscriptions/listen"]]):
+    """subscriptions/listen."""
+
+    method: Literal["subscriptions/listen"] = "subscriptions/listen"
+    params: dict[str, Any]
+
+
+class Pushed(types.NotificationParams):
+    """notifications/tasks."""
+
+    task_id: str
+    status: str
+
+
+class TasksClient(ClientExtension):
+    """Follows a task to its end, so that `call_tool` returns the tool's result."""
+
+    identifier = EXTENSION
+
+    def __init__(self, on_push: Callable[[Any], Awaitable[None]] | None = None) -> None:
+        self.on_push = on_push
+        self.seen: list[Task] = []
+
+    def claims(self) -> Sequence[ResultClaim[Any]]:
+        return [ResultClaim(result_type="task", model=Created, resolve=self._resolve)]
+
+    def notifications(self) -> Sequence[NotificationBinding[Any]]:
+        if self.on_push is None:
+            return ()
+        return [NotificationBinding(method="notifications/tasks", params_type=Pushed, handler=self.on_push)]
+
+    async def _resolve(self, created: Created, ctx: ClaimContext) -> types.CallToolResult:
+        return await self.follow(ctx.session, created.task_id)
+
+    async def follow(self, session: Any, task_id: str) -> types.CallToolResult:
+        while True:
+            task = await session.send_request(GetTask(params=TaskParams(task_id=task_id)), Task)
+            self.seen.append(task)
+            if task.status == "completed":
+                return types.CallToolResult.model_validate(task.result)
+            if task.status == "cancelled":
+                return types.CallToolResult(content=[], is_error=True)
+            await anyio.sleep(0.2)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    extra = {"NNUNET_MCP_WORKER_PYTHON": stand_in_worker.__file__, "STAND_IN_PACE_S": "0.3"}
+    lab = Lab(tmp_path / "work", extra)
+    write_phantom(lab.folder / "raw" / "Dataset071_Played", cases=5, shape=(4, 4, 4))
+    return lab
+
+
+def client_of(lab: Lab, extension: TasksClient | None = None) -> Client:
+    """A client of the modern era, with or without the extension."""
+    return Client(stdio_client(lab.command), extensions=[extension] if extension else [])
+
+
+def run(test: Callable[[], Awaitable[Any]]) -> Any:
+    async def bounded() -> Any:
+        with anyio.fail_after(60):
+            return await test()
+
+    return anyio.run(bounded)
+
+
+def test_a_call_becomes_a_task_whose_result_is_the_runs_result(lab: Lab) -> None:
+    extension = TasksClient()
+
+    async def once() -> types.CallToolResult:
+        async with client_of(lab, extension) as client:
+            return await client.call_tool("nnunet_training", REQUEST)
+
+    result = run(once)
+
+    content = result.structured_content
+    assert not result.is_error and content["status"] == "success"
+    assert content["metrics"] == {"dice": 0.5, "iou": 0.4, "validation_loss": 0.1}
+    assert {task.status for task in extension.seen} == {"working", "completed"}
+    assert any("train_fold_0, epoch" in (task.status_message or "") for task in extension.seen)
+
+
+def test_a_task_outlives_its_server_and_is_the_run(lab: Lab) -> None:
+    extension = TasksClient()
+
+    async def twice() -> tuple[str, types.CallToolResult, str]:
+        async with client_of(lab, extension) as client:
+            created: Any = await client.session.call_tool("nnunet_training", REQUEST, allow_claimed=True)
+        async with client_of(lab, extension) as client:
+            result = await extension.follow(client.session, created.task_id)
+            progress = await call(client, "nnunet_progress", run_id=created.task_id)
+            return created.task_id, result, str(progress["status"])
+
+    task_id, result, status = run(twice)
+
+    assert result.structured_content["run_id"] == task_id
+    assert status == "success"
+
+
+def test_a_cancelled_task_ends_its_run(lab: Lab) -> None:
+    extension = TasksClient()
+
+    async def cancel() -> Any:
+        async with client_of(lab, extension) as client:
+            created: Any = await client.session.call_tool("nnunet_training", REQUEST, allow_claimed=True)
+            await client.session.send_request(CancelTask(params=TaskParams(task_id=created.task_id)), types.Result)
+            await extension.follow(client.session, created.task_id)
+            return (await call(client, "nnunet_progress", run_id=created.task_id))["status"]
+
+    assert run(cancel) == "cancelled"
+    assert extension.seen[-1].status == "cancelled"
+
+
+def test_a_listening_client_is_told_of_every_change(lab: Lab) -> None:
+    pushed: list[str] = []
+
+    async def note(params: Pushed) -> None:
+        pushed.append(params.status)
+
+    async def listen() -> None:
+        async with client_of(lab, TasksClient(on_push=note)) as client:
+            created: Any = await client.session.call_tool("nnunet_training", REQUEST, allow_claimed=True)
+            request = Listen(params={"notifications": {"taskIds": [created.task_id, "no-such-run"]}})
+            await client.session.send_request(request, types.Result)
+
+    run(listen)
+
+    assert pushed[0] == "working" and pushed[-1] == "completed"
+
+
+def test_without_the_extension_the_plain_tool_answers_and_tasks_are_refused(lab: Lab) -> None:
+    async def plain() -> tuple[Any, int]:
+        async with client_of(lab) as client:
+            started = await call(client, "nnunet_training", **REQUEST)
+            with pytest.raises(MCPError) as refused:
+                await client.session.send_request(GetTask(params=TaskParams(task_id=started["run_id"])), Task)
+            await call(client, "nnunet_cancel", run_id=started["run_id"], force=True)
+            return started, refused.value.error.code
+
+    started, code = run(plain)
+
+    assert started["status"] in ("queued", "running")
+    assert code == -32021
+
+
+def test_what_the_tool_refuses_is_refused_as_a_task_too_and_unknown_tasks_are_invalid(lab: Lab) -> None:
+    async def wrong() -> tuple[types.CallToolResult, int]:
+        async with client_of(lab, TasksClient()) as client:
+            refused = await client.call_tool("nnunet_training", {**REQUEST, "datset": 1})
+            with pytest.raises(MCPError) as unknown:
+                await client.session.send_request(GetTask(params=TaskParams(task_id="../../etc")), Task)
+            return refused, unknown.value.error.code
+
+    refused, code = run(wrong)
+
+    assert refused.is_error and "did you mean 'dataset_id'" in str(refused.content)
+    assert code == types.INVALID_PARAMS
