@@ -11,7 +11,7 @@ import psutil
 from ..schemas.runs import ProcessMark, RunRecord, StageSpec, StageState
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
-from .processes import STAGE_VARIABLE, cpu_seconds, kill_all
+from .processes import STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
 from .settings import Settings
 from .slots import Grant
 
@@ -31,7 +31,7 @@ class Child:
     state: StageState
     stalled: bool = False
     _cpu_checked: float = field(default_factory=time.time)
-    _cpu_seconds: float | None = None
+    _cpu_seconds: dict[int, float] | None = None
 
     def stop_if_stalled(self, timeout_s: float) -> None:
         """End the stage when for `timeout_s` it neither reported, printed nor computed anything.
@@ -44,7 +44,7 @@ class Child:
         used = cpu_seconds(self.stage.path)
         before, since = self._cpu_seconds, now - self._cpu_checked
         self._cpu_checked, self._cpu_seconds = now, used
-        if before is not None and (used - before) / since < IDLE_CPU_SHARE:
+        if before is not None and cpu_used_since(before, used) / since < IDLE_CPU_SHARE:
             self.stalled = True
             kill_all(self.stage.path)
 

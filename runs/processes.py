@@ -57,11 +57,16 @@ def _wait_gone(stage_paths: tuple[Path, ...], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def cpu_seconds(stage_path: Path) -> float:
-    """CPU time used so far by the stage's live processes."""
-    total = 0.0
+def cpu_seconds(stage_path: Path) -> dict[int, float]:
+    """CPU time used so far by each live process of the stage, by pid."""
+    used = {}
     for process in processes_of(stage_path):
         with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
-            total += times.user + times.system
-    return total
+            used[process.pid] = times.user + times.system
+    return used
+
+
+def cpu_used_since(before: dict[int, float], now: dict[int, float]) -> float:
+    """CPU time between two looks; a process that ended in between does not count against the others."""
+    return sum(max(0.0, seconds - before.get(pid, 0.0)) for pid, seconds in now.items())

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nnunet_mcp.runs.processes import STAGE_VARIABLE, cpu_seconds, kill_all, processes_of
+from nnunet_mcp.runs.processes import STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all, processes_of
 from tests.lab import until
 
 WAIT = "import time\nprint('up', flush=True)\ntime.sleep(600)"
@@ -112,13 +112,18 @@ def test_a_caller_that_carries_the_mark_itself_survives(tmp_path: Path, monkeypa
 
 def test_where_nothing_runs_there_is_nothing_to_end(tmp_path: Path) -> None:
     assert kill_all(tmp_path, term_wait_s=60)
-    assert cpu_seconds(tmp_path) == 0.0
+    assert cpu_seconds(tmp_path) == {}
 
 
 def test_computing_shows_in_the_cpu_time(tmp_path: Path) -> None:
     child, _ = start(tmp_path, "print('up', flush=True)\nwhile True: pass")
     try:
-        assert until(lambda: cpu_seconds(tmp_path) > 0.1)
+        assert until(lambda: sum(cpu_seconds(tmp_path).values()) > 0.1)
     finally:
         kill_all(tmp_path)
         child.wait()
+
+
+def test_a_busy_stage_is_not_idle_because_one_of_its_processes_ended() -> None:
+    assert cpu_used_since({1: 100.0, 2: 5.0}, {2: 9.0, 3: 1.0}) == 5.0
+    assert cpu_used_since({1: 3.0}, {1: 3.0}) == 0.0
