@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..schemas.runs import Folders
@@ -53,11 +53,17 @@ class Settings(BaseSettings):
     checkpoint_every_s: float = Field(
         default=600, ge=0, description="Seconds of training after which checkpoint_latest is saved again."
     )
+    http_token: SecretStr | None = Field(
+        default=None, description="Bearer token for serve --http. Default: a new one, shown once at the start."
+    )
+    http_hosts: str = Field(
+        default="", description="More host names under which serve --http may be reached, separated by commas."
+    )
     repeat_window_s: float = Field(
         default=60, ge=0, description="An identical request within this time returns the run it started."
     )
 
-    @field_validator("raw", "preprocessed", "results", "home", "worker_python", "gpus", mode="before")
+    @field_validator("raw", "preprocessed", "results", "home", "worker_python", "gpus", "http_token", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value

@@ -1,5 +1,7 @@
 """The MCP server: assembled here, nothing else."""
 
+from mcp.server.auth.provider import TokenVerifier
+from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 
 from nnunet_mcp import __version__
@@ -21,8 +23,14 @@ Every answer has next_step: do that next.
 """
 
 
-def create_server(settings: Settings, *, read_only: bool = False) -> MCPServer:
-    """The server with all its tools, or only those that read."""
+def create_server(
+    settings: Settings,
+    *,
+    read_only: bool = False,
+    token_verifier: TokenVerifier | None = None,
+    auth: AuthSettings | None = None,
+) -> MCPServer:
+    """The server with all its tools, or only those that read; with a token verifier for HTTP."""
     tasks = TasksExtension(settings)
     return MCPServer(
         "nnunet-mcp",
@@ -32,4 +40,6 @@ def create_server(settings: Settings, *, read_only: bool = False) -> MCPServer:
         tools=build_tools(settings, read_only=read_only),
         extensions=[] if read_only else [tasks],
         middleware=[] if read_only else [tasks.listen_middleware],
+        token_verifier=token_verifier,
+        auth=auth,
     )

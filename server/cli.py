@@ -1,4 +1,4 @@
-"""The command `nnunet-mcp`: serves MCP over stdio, runs the demonstration, forgets old runs."""
+"""The command `nnunet-mcp`: serves MCP over stdio or HTTP, runs the demonstration, forgets old runs."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     command = arguments.command or "serve"
     if command == "serve":
-        _serve(read_only=arguments.read_only)
+        _serve(arguments)
     elif command == "forget":
         _forget(arguments.days)
     else:
@@ -25,7 +25,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nnunet-mcp", description="nnU-Net training over MCP")
     parser.add_argument("--version", action="version", version=f"nnunet-mcp {__version__}")
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("serve", help="serve MCP over stdio (the default)")
+    serve = commands.add_parser("serve", help="serve MCP over stdio (the default) or HTTP")
+    serve.add_argument(
+        "--http", action="store_true", help="serve streamable HTTP instead of stdio; needs a bearer token"
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to bind with --http (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8765, help="port to bind with --http (default: 8765)")
     parser.add_argument("--read-only", action="store_true", help="serve only the tools that change nothing")
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
     demo.add_argument(
@@ -48,11 +53,16 @@ def _forget(days: float) -> None:
         print(f"forgot {run_id}")
 
 
-def _serve(*, read_only: bool) -> None:
+def _serve(arguments: argparse.Namespace) -> None:
     from ..runs.settings import Settings
     from .app import create_server
     from .stdio import serve
 
     settings = Settings()
     settings.create_folders()
-    serve(create_server(settings, read_only=read_only))
+    if getattr(arguments, "http", False):
+        from .http import serve_http
+
+        serve_http(settings, host=arguments.host, port=arguments.port, read_only=arguments.read_only)
+    else:
+        serve(create_server(settings, read_only=arguments.read_only))
