@@ -8,6 +8,8 @@ from nnunet_mcp import __version__
 
 from ..runs.settings import Settings
 from .catalogue import build_tools
+from .prompts import add_prompts
+from .resources import add_resources
 from .tasks import TasksExtension
 
 INSTRUCTIONS = """\
@@ -32,7 +34,7 @@ def create_server(
 ) -> MCPServer:
     """The server with all its tools, or only those that read; with a token verifier for HTTP."""
     tasks = TasksExtension(settings)
-    return MCPServer(
+    app = MCPServer(
         "nnunet-mcp",
         title="nnU-Net training",
         version=__version__,
@@ -43,3 +45,6 @@ def create_server(
         token_verifier=token_verifier,
         auth=auth,
     )
+    add_resources(app, settings)
+    add_prompts(app, settings)
+    return app

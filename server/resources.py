@@ -1,0 +1,57 @@
+"""Runs, logs, datasets and the parameter schema as resources, for clients that attach rather than call."""
+
+import json
+from collections.abc import Callable
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError
+
+from ..runs.errors import RunError
+from ..runs.settings import Settings
+from ..schemas.requests import DatasetsRequest, LogsRequest, ResultsRequest
+from ..schemas.training import TrainingRequest
+from ..tools import datasets, logs, progress, results
+from .model_tool import portable
+
+JSON = "application/json"
+LOG_LINES = 200
+
+
+def add_resources(app: MCPServer, settings: Settings) -> None:
+    """Register them all; each is read anew every time."""
+
+    @app.resource("nnunet://schema/training", title="Parameters of nnunet_training", mime_type=JSON)
+    def schema() -> str:
+        """The JSON schema of a training request."""
+        return json.dumps(portable(TrainingRequest.model_json_schema()))
+
+    @app.resource("nnunet://runs/{run_id}", title="A run", mime_type=JSON)
+    def run(run_id: str) -> str:
+        """Progress and result of a run."""
+        return _read(lambda: _run(settings, run_id))
+
+    @app.resource("nnunet://runs/{run_id}/log/{stage}", title="A stage's log", mime_type="text/plain")
+    def log(run_id: str, stage: str) -> str:
+        """The last lines of a stage's log."""
+        request = LogsRequest(run_id=run_id, stage=stage, mode="tail", lines=LOG_LINES)
+        return _read(lambda: "\n".join(logs.nnunet_logs(request, settings).lines))
+
+    @app.resource("nnunet://datasets/{dataset_id}", title="A dataset", mime_type=JSON)
+    def dataset(dataset_id: str) -> str:
+        """A dataset: cases, channels, labels, what is preprocessed and trained, problems."""
+        request = DatasetsRequest.model_validate({"dataset_id": dataset_id})
+        return _read(lambda: datasets.nnunet_datasets(request, settings).datasets[0].model_dump_json())
+
+
+def _read(read: Callable[[], str]) -> str:
+    """What is wrong with the address, in words that a person can act on."""
+    try:
+        return read()
+    except RunError as error:
+        raise ResourceError(str(error)) from None
+
+
+def _run(settings: Settings, run_id: str) -> str:
+    now = progress.answer(progress.look(settings, run_id)).model_dump(mode="json")
+    result = results.nnunet_results(ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
+    return json.dumps({"progress": now, "result": result})
