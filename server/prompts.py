@@ -13,6 +13,29 @@ from ..tools.trainers import PLANNERS, known_trainers
 
 MAX_VALUES = 100
 
+TRAIN_DATASET = """\
+Import {source} with nnunet_prepare_dataset as dataset {dataset_id} (choose a short name). Look at it with
+nnunet_datasets and tell me about problems before anything starts. Then start nnunet_training with configuration
+3d_fullres (2d for 2D or strongly anisotropic images) and fold 0, follow it with nnunet_progress(wait_s=25), and report
+the Dice and IoU of nnunet_results per class. If you mention the pseudo Dice, say what it is: an estimate, not the Dice.
+"""
+
+DIAGNOSE_RUN = """\
+Look at run {run_id}: nnunet_progress for its status, health and failure, then nnunet_logs in summary mode for the stage
+that failed. Tell me the cause, the line that shows it, and the remedy. Start or cancel nothing before I agree.
+"""
+
+CHOOSE_CONFIGURATION = """\
+Look at dataset {dataset_id} with nnunet_datasets and at this machine with nnunet_system. Recommend one of 2d,
+3d_fullres, 3d_lowres and 3d_cascade_fullres with your reasons from the data, and a trainer that fits the time I have
+(nnUNetTrainer has 1000 epochs; nnUNetTrainer_100epochs and others are shorter).
+"""
+
+RESUME_RUN = """\
+Check run {run_id} with nnunet_progress. If it is cancelled or interrupted, call nnunet_training with the same arguments
+and continue_training=true, and tell me how many epochs were kept. If it still runs, say so and do nothing.
+"""
+
 
 def add_prompts(app: MCPServer, settings: Settings) -> None:
     """Register the prompts and what completes their arguments."""
@@ -20,40 +43,22 @@ def add_prompts(app: MCPServer, settings: Settings) -> None:
     @app.prompt(title="Train a new dataset")
     def train_dataset(source: str, dataset_id: str) -> str:
         """From a folder of images to a trained model and its result."""
-        return (
-            f"Import {source} with nnunet_prepare_dataset as dataset {dataset_id} (choose a short name). Look at it "
-            "with nnunet_datasets and tell me about problems before anything starts. Then start nnunet_training with "
-            "configuration 3d_fullres (2d for 2D or strongly anisotropic images) and fold 0, follow it with "
-            "nnunet_progress(wait_s=25), and report the Dice and IoU of nnunet_results per class. Say what the pseudo "
-            "Dice is, if you mention it: an estimate, not the Dice."
-        )
+        return TRAIN_DATASET.format(source=source, dataset_id=dataset_id)
 
     @app.prompt(title="Diagnose a run")
     def diagnose_run(run_id: str) -> str:
         """What is wrong with a run, and what to do."""
-        return (
-            f"Look at run {run_id}: nnunet_progress for its status, health and failure, then nnunet_logs in summary "
-            "mode for the stage that failed. Tell me the cause, the line that shows it, and the remedy. Do not start or "
-            "cancel anything before I agree."
-        )
+        return DIAGNOSE_RUN.format(run_id=run_id)
 
     @app.prompt(title="Choose a configuration")
     def choose_configuration(dataset_id: str) -> str:
         """Which nnU-Net configuration suits a dataset."""
-        return (
-            f"Look at dataset {dataset_id} with nnunet_datasets and at this machine with nnunet_system. Recommend one of "
-            "2d, 3d_fullres, 3d_lowres and 3d_cascade_fullres with your reasons from the data, and a trainer that fits the "
-            "time I have (nnUNetTrainer has 1000 epochs; nnUNetTrainer_100epochs and others are shorter)."
-        )
+        return CHOOSE_CONFIGURATION.format(dataset_id=dataset_id)
 
     @app.prompt(title="Resume after an interruption")
     def resume_run(run_id: str) -> str:
         """Go on with a run that was cancelled or interrupted."""
-        return (
-            f"Check run {run_id} with nnunet_progress. If it is cancelled or interrupted, call nnunet_training with the "
-            "same arguments and continue_training=true, and tell me how many epochs were kept. If it is still running, say "
-            "so and do nothing."
-        )
+        return RESUME_RUN.format(run_id=run_id)
 
     @app.completion()  # type: ignore[no-untyped-call, untyped-decorator]
     async def complete(
