@@ -5,6 +5,7 @@ without opening an image.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from .files import read_json, read_model
 
 CASCADE = "3d_cascade_fullres"
 LOWRES = "3d_lowres"
+RECIPE_KEYS = (
+    "spacing",
+    "preprocessor_name",
+    "normalization",
+    "use_mask_for_norm",
+    "resampling_fn_data",
+    "resampling_fn_seg",
+)
 FULLRES = "3d_fullres"
 
 
@@ -24,6 +33,7 @@ class DatasetNote(BaseModel):
 
     raw_identity: str
     verified: bool = False
+    plans: dict[str, str] = {}  # plans identifier -> identity of the raw data that it was planned from
     own_splits: str = ""  # hash of a splits_final.json that we made, so that a user's own is never replaced
 
 
@@ -31,6 +41,7 @@ class DataNote(BaseModel):
     """What a folder of preprocessed cases was made from."""
 
     raw_identity: str
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,17 @@ def data_folder(files: DatasetFiles, plans: dict[str, Any], configuration: str) 
     return files.preprocessed / str(found["data_identifier"])
 
 
+def recipe(plans: dict[str, Any], configuration: str) -> str:
+    """A digest of everything in the plans that changes preprocessed data (patch and batch size do not).
+
+    Presets share a folder of data because their recipes are the same; plans edited by hand may differ.
+    """
+    found = planned(plans, configuration) or {}
+    wanted = {key: value for key, value in found.items() if key.startswith(RECIPE_KEYS)}
+    common = {key: plans.get(key) for key in ("transpose_forward", "foreground_intensity_properties_per_channel")}
+    return hashlib.sha256(json.dumps([wanted, common], sort_keys=True).encode()).hexdigest()
+
+
 def preprocessed_cases(folder: Path) -> list[str]:
     """Cases that are there completely: nnU-Net writes the .pkl of a case last."""
     return sorted(path.stem for path in folder.glob("*.pkl"))
@@ -115,7 +137,7 @@ def readiness(files: DatasetFiles, plans_identifier: str, configuration: str) ->
         return Readiness(False, f"{configuration} is not preprocessed")
     if not files.raw.is_dir():
         return Readiness(True, f"{len(cases)} cases are preprocessed; the raw data are not there to compare")
-    return _compare(files, folder, cases)
+    return _compare(files, folder, cases, recipe(plans, configuration))
 
 
 def planned_by_hand(files: DatasetFiles, plans_identifier: str) -> bool:
@@ -131,7 +153,7 @@ def planned_by_hand(files: DatasetFiles, plans_identifier: str) -> bool:
     return max(path.stat().st_mtime for path in raw) <= min(path.stat().st_mtime for path in made)
 
 
-def _compare(files: DatasetFiles, folder: Path, cases: list[str]) -> Readiness:
+def _compare(files: DatasetFiles, folder: Path, cases: list[str], wanted_recipe: str) -> Readiness:
     wanted = raw_cases(files)
     if missing := sorted(set(wanted) - set(cases)):
         return Readiness(False, f"{len(missing)} cases are not preprocessed, for example {missing[0]}")
@@ -140,9 +162,11 @@ def _compare(files: DatasetFiles, folder: Path, cases: list[str]) -> Readiness:
         return Readiness(False, "preprocessing was interrupted before the labels were copied")
     note = read_model(data_note_file(folder), DataNote)
     if note is not None:
+        if note.recipe not in ("", wanted_recipe):
+            return Readiness(False, "the plans preprocess differently since")
         unchanged = note.raw_identity == raw_identity(files)
         return Readiness(unchanged, "unchanged" if unchanged else "the raw data have changed since")
-    newest = max(path.stat().st_mtime for path in (files.raw / "labelsTr").glob("*"))
+    newest = max((path.stat().st_mtime for path in (files.raw / "labelsTr").glob("*")), default=0.0)
     older = newest <= max(path.stat().st_mtime for path in folder.glob("*.pkl"))
     return Readiness(older, "preprocessed by hand" if older else "the raw data are newer")
 

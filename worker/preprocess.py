@@ -27,6 +27,7 @@ from ..runs.preprocessed import (
     raw_cases,
     raw_identity,
     readiness,
+    recipe,
 )
 from ..schemas.runs import Outcome
 from .progress import Reporter
@@ -78,9 +79,15 @@ class Preprocessing:
         if self.job.asked("verify_dataset_integrity") and not verified:
             verified = self._verify()
         self._fingerprint(unchanged)
-        self._plan(unchanged)
-        own_splits = self._splits(known.own_splits if known else "")
-        note = DatasetNote(raw_identity=self.identity, verified=verified, own_splits=own_splits)
+        plans = known.plans if known else {}
+        current = planned_by_hand(self.files, self.plans_name)
+        self._plan(plans[self.plans_name] == self.identity if self.plans_name in plans else current)
+        note = DatasetNote(
+            raw_identity=self.identity,
+            verified=verified,
+            plans={**plans, self.plans_name: self.identity},
+            own_splits=self._splits(known.own_splits if known else ""),
+        )
         write_model(dataset_note_file(self.files), note)
         for configuration in data_needed_by(self.job.spec.configuration):
             self._preprocess(configuration)
@@ -113,10 +120,10 @@ class Preprocessing:
         extractor = fingerprint_extractor.DatasetFingerprintExtractor(self.files.name, default_num_processes)
         extractor.run(overwrite_existing=True)
 
-    def _plan(self, unchanged: bool) -> None:
+    def _plan(self, current: bool) -> None:
         plans_file = self.files.plans_file(self.plans_name)
         planner = self.job.record.planner
-        if plans_file.is_file() and (unchanged or (planner is None and self.job.record.source_plans is None)):
+        if plans_file.is_file() and (current or (planner is None and self.job.record.source_plans is None)):
             self.notes.append(f"The plans {self.plans_name} were reused.")
         elif self.job.record.source_plans is not None:
             self._begin("moving the plans of the pretrained model")
@@ -185,7 +192,8 @@ class Preprocessing:
             _run_preprocessor(self.job, self.files.name, self.plans_name, configuration)
             _renew_ground_truth(self.files)
             self._check_complete(folder, configuration)
-            write_model(data_note_file(folder), DataNote(raw_identity=self.identity))
+            note = DataNote(raw_identity=self.identity, recipe=recipe(plans, configuration))
+            write_model(data_note_file(folder), note)
 
     def _check_complete(self, folder: Path, configuration: str) -> None:
         missing = sorted(set(raw_cases(self.files)) - set(preprocessed_cases(folder)))
