@@ -24,7 +24,7 @@ def main() -> int:
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     spec = next(spec for spec in record["stages"] if spec["name"] == name)
     stage = run / "stages" / name
-    pace = float(os.environ.get("STAND_IN_PACE_S", random.Random(os.getpid()).uniform(0.02, 0.15)))
+    pace = float(os.environ.get("STAND_IN_PACE_S", random.Random(os.getpid()).uniform(0.05, 0.4)))
     loader = subprocess.Popen([sys.executable, "-c", "import time\nwhile True: time.sleep(0.1)"])
     try:
         if spec["kind"] == "train":

@@ -20,8 +20,12 @@ import psutil
 
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.liveness import liveness
+from nnunet_mcp.runs.look import verdict
 from nnunet_mcp.runs.processes import processes_of
+from nnunet_mcp.schemas.answers import RunLine
+from nnunet_mcp.schemas.requests import CancelRequest, RunsRequest
 from nnunet_mcp.schemas.runs import RunRecord, StageState
+from nnunet_mcp.tools.runs import nnunet_cancel, nnunet_runs
 from tests.lab import Answer, Lab, call, structured
 from tests.phantom import write_phantom
 
@@ -74,8 +78,8 @@ class Storm:
         try:
             for number in range(1, events + 1):
                 name = self.random.choices(list(deeds), weights=[weight for weight, _ in deeds.values()])[0]
-                self.counts.events[name] += 1
                 deeds[name][1]()
+                self.counts.events[name] += 1
                 time.sleep(self.random.uniform(0.0, 0.3))
                 self._check()
                 if number % 100 == 0:
@@ -94,9 +98,9 @@ class Storm:
             "resume": (3, self._resume),
             "cancel": (2, self._cancel),
             "kill server": (2, self._kill_server),
-            "kill supervisor": (2, lambda: self._kill(self._supervisors())),
-            "kill worker": (3, lambda: self._kill(self._workers())),
-            "kill loader": (1, lambda: self._kill(self._loaders())),
+            "kill supervisor": (2, lambda: self._kill(self._supervisors)),
+            "kill worker": (3, lambda: self._kill(self._workers)),
+            "kill loader": (1, lambda: self._kill(self._loaders)),
             "kill session": (2, self._kill_session),
             "fill disk": (1, self._fill_disk),
         }
@@ -154,10 +158,10 @@ class Storm:
         return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
 
     def _cancel(self) -> None:
-        if not self.known:
-            return
-        run_id, force = self.random.choice(sorted(self.known)), self.random.random() < 0.5
-        self.lab.call("nnunet_cancel", run_id=run_id, force=force)
+        self._victim(self._supervisors)
+        active = [line.run_id for line in self._lines() if line.status in ("queued", "running")]
+        run_id = self.random.choice(active or sorted(self.known))
+        self.lab.call("nnunet_cancel", run_id=run_id, force=self.random.random() < 0.5)
 
     def _kill_server(self) -> None:
         """Start a run on a server and kill the server's group at a random moment of the call."""
@@ -185,10 +189,18 @@ class Storm:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
-    def _kill(self, candidates: list[psutil.Process]) -> None:
-        if not candidates:
-            return
-        victim = self.random.choice(candidates)
+    def _victim(self, candidates: Callable[[], list[psutil.Process]]) -> psutil.Process:
+        """A live process of the kind; runs are started until there is one, so that every kill kills."""
+        deadline = time.monotonic() + SETTLE_S
+        while not (found := candidates()):
+            if not self._supervisors():
+                self._start()
+            time.sleep(0.02)
+            assert time.monotonic() < deadline, "nothing lives that could be killed"
+        return self.random.choice(found)
+
+    def _kill(self, candidates: Callable[[], list[psutil.Process]]) -> None:
+        victim = self._victim(candidates)
         how = self.random.choice(("KILL", "TERM", "STOP+KILL"))
         with contextlib.suppress(psutil.Error):
             if how == "STOP+KILL":
@@ -198,14 +210,10 @@ class Storm:
 
     def _kill_session(self) -> None:
         """Supervisor, worker and loader of one run, all at once, as a power cut would."""
-        supervisors = self._supervisors()
-        if not supervisors:
-            return
-        victim = self.random.choice(supervisors)
-        run = Path(victim.cmdline()[-1])
-        stages = list((run / "stages").iterdir())
-        for process in [victim, *(p for stage in stages for p in processes_of(stage))]:
-            with contextlib.suppress(psutil.Error):
+        victim = self._victim(self._supervisors)
+        with contextlib.suppress(psutil.Error):
+            stages = list((Path(victim.cmdline()[-1]) / "stages").iterdir())
+            for process in [victim, *processes_of(*stages)]:
                 process.kill()
 
     def _fill_disk(self) -> None:
@@ -245,11 +253,15 @@ class Storm:
             _check_json(path, self.counts)
         for path in (self.lab.folder / "results").rglob("checkpoint_*.pth"):
             _check_checkpoint(path, self.counts)
-        for line in self.lab.call("nnunet_runs", limit=200)["runs"]:
+        for line in self._lines():
             self._check_status(line)
 
-    def _check_status(self, line: Answer) -> None:
-        status, run = str(line["status"]), self.state.run(str(line["run_id"]))
+    def _lines(self) -> tuple[RunLine, ...]:
+        """What any server would say of the newest runs now: status is derived, so no server has to be asked."""
+        return nnunet_runs(RunsRequest(limit=60), self.lab.settings).runs
+
+    def _check_status(self, line: RunLine) -> None:
+        status, run = line.status, self.state.run(line.run_id)
         if status not in VOCABULARY:
             self.counts.broken.append(f"misreported: {run.run_id} is {status!r}")
         if status in AT_REST and self._alive(run):
@@ -260,7 +272,10 @@ class Storm:
             self.counts.broken.append(f"misreported: {run.run_id} is success without results")
 
     def _status_now(self, run_id: str) -> str:
-        return str(self.lab.call("nnunet_progress", run_id=run_id)["status"])
+        run = self.state.run(run_id)
+        record = run.record()
+        assert record is not None
+        return verdict(run, record).status
 
     def _states(self, run: RunDir) -> Iterator[tuple[RunDir, str, StageState]]:
         record = run.record()
@@ -287,7 +302,8 @@ class Storm:
             time.sleep(0.2)
         self.counts.broken += [f"stuck: {process.cmdline()[-1]}" for process in self._supervisors()]
         for run_id in sorted(self.known):
-            self.counts.ended[str(self.lab.call("nnunet_cancel", run_id=run_id)["status"])] += 1
+            answer = nnunet_cancel(CancelRequest(run_id=run_id), self.lab.settings)
+            self.counts.ended[answer.status] += 1
         self.counts.broken += [f"orphans: {process.pid} {process.cmdline()}" for process in self.lab.processes()]
         self._check()
         for dataset in DATASETS:
