@@ -4,6 +4,7 @@ mcp 2.3.0 takes the probe as the choice of 2026-07-28 and then refuses `initiali
 to probe first and initialize then (anthropics/claude-code#96183). Here a probe is answered on the side.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -21,6 +22,7 @@ def serve(app: MCPServer) -> None:
     # A print that is still buffered when the server ends would otherwise reach the wire.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     anyio.run(_serve, app)
+    os.dup2(2, 1)  # and so would what is printed while the interpreter ends
 
 
 async def _serve(app: MCPServer) -> None:

@@ -31,12 +31,11 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     lock = _own_fold(job)
     set_aside = _set_old_fold_aside(job)
-    job.fold.path.mkdir(parents=True, exist_ok=True)
-    job.fold.owner_file.write_text(job.record.run_id, encoding="utf-8")
+    seen_before = _take_over(job)
     started = time.time()
     with _hold_data(job):
         _run_nnunet(job)
-    outcome = _outcome(job, started)
+    outcome = _outcome(job, started, seen_before)
     write_model(job.fold.outcome_file, outcome)
     if set_aside is not None:
         shutil.rmtree(set_aside, ignore_errors=True)
@@ -56,6 +55,17 @@ def _own_fold(job: Job) -> Lock:
             "Wait for it, or cancel one of the two.",
         )
     return lock
+
+
+def _take_over(job: Job) -> int:
+    """Put our name on the fold folder; returns how many epochs the run before this one trained in it."""
+    earlier = 0
+    if job.spec.resume and job.fold.owner_file.is_file():
+        run = StateDir(job.settings.state_dir).run(job.fold.owner_file.read_text(encoding="utf-8").strip())
+        earlier = max((epoch.epoch + 1 for epoch in run.stage(job.stage.name).recent_epochs(1)), default=0)
+    job.fold.path.mkdir(parents=True, exist_ok=True)
+    job.fold.owner_file.write_text(job.record.run_id, encoding="utf-8")
+    return earlier
 
 
 def _hold_data(job: Job) -> ExitStack:
@@ -122,7 +132,7 @@ def _set_threads(device: str) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def _outcome(job: Job, started: float) -> Outcome:
+def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
     summary_file = job.fold.summary
     if not summary_file.is_file() or summary_file.stat().st_mtime < started - 2:
         raise StageFailure(
@@ -141,7 +151,7 @@ def _outcome(job: Job, started: float) -> Outcome:
         cases=summary.cases(),
         epochs_trained=len(epochs) or (earlier.epochs_trained if earlier else None),
         checkpoint=_checkpoint(job),
-        notes=tuple(_notes(job, epochs)),
+        notes=tuple(_notes(job, epochs, seen_before)),
     )
 
 
@@ -173,14 +183,15 @@ def _checkpoint(job: Job) -> str:
     return "none (weights in memory)" if job.asked("disable_checkpointing") else "checkpoint_final.pth"
 
 
-def _notes(job: Job, epochs: list[Epoch]) -> list[str]:
+def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
     notes = [f"Validated with {_checkpoint(job)}."] if job.asked("val_best") else []
     if job.spec.fold == "all":
         notes.append("fold full: trained on every case, so these metrics are measured on training data (optimistic).")
     if job.asked("disable_checkpointing"):
         notes.append("disable_checkpointing: no checkpoint was written; nothing can be resumed or predicted with.")
     if restored := sum(epoch.restored for epoch in epochs):
-        notes.append(f"Resumed after epoch {restored - 1}.")
+        lost = max(0, seen_before - restored)
+        notes.append(f"Resumed after epoch {restored - 1}; {lost} epochs behind the checkpoint were trained again.")
     if (job.stage.path / "fallback.txt").is_file():
         notes.append((job.stage.path / "fallback.txt").read_text(encoding="utf-8").strip())
     return notes
