@@ -264,9 +264,9 @@ class Storm:
         status, run = line.status, self.state.run(line.run_id)
         if status not in VOCABULARY:
             self.counts.broken.append(f"misreported: {run.run_id} is {status!r}")
-        if status in AT_REST and self._alive(run):
+        if status in AT_REST and self._alive(run, status):
             now = self._status_now(run.run_id)  # it may have ended since the list was made, never begun
-            if now in AT_REST and self._alive(run):
+            if now in AT_REST and self._alive(run, now):
                 self.counts.broken.append(f"misreported: {run.run_id} is {now} and alive")
         if status == "success" and not all(self._proved(run)):
             self.counts.broken.append(f"misreported: {run.run_id} is success without results")
@@ -283,11 +283,15 @@ class Storm:
             if not spec.reused and (state := run.stage(spec.name).state()) is not None:
                 yield run, spec.name, state
 
-    def _alive(self, run: RunDir) -> bool:
-        """Whether the supervisor or a worker of the run lives, by the process table alone."""
+    def _alive(self, run: RunDir, status: str) -> bool:
+        """Whether the run lives, by the process table alone.
+
+        Once every stage has proved its success, the supervisor may still be writing the result down.
+        """
         engine = run.engine()
         marks = [state.process for _, _, state in self._states(run) if state.process is not None]
-        return any(liveness(mark) == "alive" for mark in [*marks, *([engine.supervisor] if engine else [])])
+        marks += [engine.supervisor] if engine is not None and status != "success" else []
+        return any(liveness(mark) == "alive" for mark in marks)
 
     def _proved(self, run: RunDir) -> Iterator[bool]:
         record = run.record()
