@@ -66,8 +66,8 @@ def derive_status(evidence: Evidence) -> Verdict:
 
 def _attended(evidence: Evidence) -> bool:
     """Whether somebody still looks after the run."""
-    if evidence.supervisor is None:
-        return evidence.age_s < START_ALLOWANCE_S and not evidence.cancel_requested
+    if evidence.supervisor is None:  # it may still come, also after a cancel, which it then carries out
+        return evidence.age_s < START_ALLOWANCE_S
     if evidence.supervisor == "unknown":
         return evidence.heartbeat_fresh
     return evidence.supervisor == "alive"

@@ -39,7 +39,18 @@ done, fresh, asked = seen("success"), {"heartbeat_fresh": True}, {"cancel_reques
 TABLE = [
     Row("recorded a moment ago", "queued", supervisor=None),
     Row("recorded long ago, never started", "interrupted", supervisor=None, known={"age_s": START_ALLOWANCE_S + 1}),
-    Row("cancelled before its supervisor started", "cancelled", supervisor=None, known=asked),
+    Row(
+        "cancelled before its supervisor started, which then carries the cancel out",
+        "queued",
+        supervisor=None,
+        known=asked,
+    ),
+    Row(
+        "cancelled, and its supervisor never started",
+        "cancelled",
+        supervisor=None,
+        known={**asked, "age_s": START_ALLOWANCE_S + 1},
+    ),
     Row("the supervisor has just started", "queued", supervisor="alive"),
     Row(
         "a stage waits for a slot",
