@@ -76,9 +76,9 @@ class LogsAnswer(Record):
     run_id: str
     stage: str
     lines: tuple[str, ...]
-    first_line: int
+    first_line: int = Field(description="Number of the first line shown; negative: counted from the end.")
     last_line: int
-    total_lines: int
+    total_lines: int | None = Field(description="Null for a log too large to be counted.")
     errors: tuple[LogError, ...] = ()
     size_bytes: int
     path: str

@@ -56,7 +56,9 @@ class LogsRequest(Request):
         max_length=200,
         description="Regular expression for mode=grep (case is ignored). Omitted in the other modes.",
     )
-    start: int | None = Field(default=None, ge=1, description="First line (from 1) for mode=window. Omitted: 1.")
+    start: int | None = Field(
+        default=None, description="First line for mode=window, from 1; negative counts from the end. Omitted: 1."
+    )
 
 
 class ResultsRequest(Request):

@@ -11,7 +11,17 @@ from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.answers import LogsAnswer
 from nnunet_mcp.schemas.requests import LogsRequest
-from nnunet_mcp.tools.logs import LINE_CHARACTERS, TAIL_BYTES, count_lines, grep, nnunet_logs, tail, window
+from nnunet_mcp.tools.logs import (
+    BLOCK_BYTES,
+    COUNTED_BYTES,
+    LINE_BYTES,
+    LINE_CHARACTERS,
+    Log,
+    grep,
+    nnunet_logs,
+    tail,
+    window,
+)
 from tests.tiny import record_of, stage
 
 RUN = "d001-2d-f0-tttt"
@@ -37,20 +47,26 @@ def numbers(found: list[tuple[int, str]]) -> list[int]:
 
 
 def test_the_tail_is_the_last_lines_with_their_numbers(log: Path) -> None:
-    assert numbers(tail(log, 3)) == [98, 99, 100]
-    assert numbers(tail(log, 1000)) == list(range(1, 101))
+    assert numbers(tail(Log(log), 3)) == [98, 99, 100]
+    assert numbers(tail(Log(log), 1000)) == list(range(1, 101))
 
 
 def test_a_window_is_the_lines_from_a_number(log: Path) -> None:
-    assert numbers(window(log, 5, 3)) == [5, 6, 7]
-    assert numbers(window(log, 99, 50)) == [99, 100]
-    assert window(log, 101, 5) == []
+    assert numbers(window(Log(log), 5, 3)) == [5, 6, 7]
+    assert numbers(window(Log(log), 99, 50)) == [99, 100]
+    assert window(Log(log), 101, 5) == []
+
+
+def test_a_negative_start_counts_from_the_end(log: Path) -> None:
+    assert numbers(window(Log(log), -1, 5)) == [100]
+    assert numbers(window(Log(log), -10, 3)) == [91, 92, 93]
+    assert numbers(window(Log(log), -500, 2)) == [1, 2]
 
 
 def test_grep_is_the_last_lines_that_match(log: Path) -> None:
-    assert numbers(grep(log, r"line \d0$", 3)) == [70, 80, 90]
-    assert numbers(grep(log, "LINE 1", 1)) == [100]
-    assert grep(log, "nothing like it", 5) == []
+    assert numbers(grep(Log(log), r"line \d0$", 3).lines) == [70, 80, 90]
+    assert numbers(grep(Log(log), "LINE 1", 1).lines) == [100]
+    assert grep(Log(log), "nothing like it", 5).lines == []
 
 
 @pytest.mark.parametrize(("pattern", "message"), [(None, "needs pattern"), ("(", "not a regular expression")])
@@ -62,8 +78,8 @@ def test_a_pattern_that_is_none_is_refused(settings: Settings, log: Path, patter
 def test_an_unfinished_last_line_counts(log: Path) -> None:
     log.write_text("line 1\nline 2", encoding="utf-8")
 
-    assert count_lines(log) == 2
-    assert numbers(tail(log, 5)) == numbers(window(log, 1, 5)) == [1, 2]
+    assert Log(log).total == 2
+    assert numbers(tail(Log(log), 5)) == numbers(window(Log(log), 1, 5)) == [1, 2]
 
 
 def test_a_summary_is_the_beginning_the_end_and_the_distinct_errors(settings: Settings, log: Path) -> None:
@@ -125,7 +141,7 @@ def test_long_lines_are_cut(settings: Settings, log: Path) -> None:
 
 
 def test_a_single_line_longer_than_what_is_read_is_still_shown(settings: Settings, log: Path) -> None:
-    log.write_text("x" * (TAIL_BYTES + 100) + "\n", encoding="utf-8")
+    log.write_text("x" * (4 * BLOCK_BYTES) + "\n", encoding="utf-8")
 
     answer = read(settings, mode="tail")
 
@@ -159,7 +175,7 @@ def test_an_empty_log_is_empty(settings: Settings, log: Path) -> None:
 def test_a_huge_log_is_numbered_right(settings: Settings, log: Path) -> None:
     log.write_text("".join(f"line {number}\n" for number in range(1, 200_001)), encoding="utf-8")
 
-    assert numbers(tail(log, 2)) == [199_999, 200_000]
+    assert numbers(tail(Log(log), 2)) == [199_999, 200_000]
     answer = read(settings, mode="window", start=150_000, lines=2)
     assert answer.lines == ("line 150000", "line 150001")
     assert "start=150002" in answer.next_step
@@ -187,6 +203,49 @@ def test_a_pattern_that_would_take_years_is_refused_in_seconds(settings: Setting
     begun = time.monotonic()
 
     with pytest.raises(Refused, match="simpler pattern"):
-        grep(path, r"^(a|aa)+$", 5)
+        grep(Log(path), r"^(a|aa)+$", 5)
 
     assert time.monotonic() - begun < 20
+
+
+@pytest.fixture
+def enormous(log: Path) -> Path:
+    """Too large to be counted: its lines are numbered from the end."""
+    text = "".join(f"line {number:07d}\n" for number in range(COUNTED_BYTES // 12))
+    log.write_text(text, encoding="utf-8")
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write("ValueError: no\n" + "".join(f"end {number}\n" for number in range(1000, 0, -1)))
+    return log
+
+
+def test_a_log_too_large_to_be_counted_is_numbered_from_its_end(settings: Settings, enormous: Path) -> None:
+    answer = read(settings, mode="tail", lines=3)
+    assert (answer.lines, answer.first_line, answer.last_line) == (("end 3", "end 2", "end 1"), -3, -1)
+    assert answer.total_lines is None and "-1 is the last" in answer.next_step
+
+    answer = read(settings, mode="window", start=-500, lines=2)
+    assert answer.lines == ("end 500", "end 499") and "start=-498" in answer.next_step
+    answer = read(settings, mode="window", start=2, lines=1)
+    assert answer.lines == ("line 0000001",) and "start=3" in answer.next_step
+    answer = read(settings, mode="grep", pattern="end 7$|0000042", lines=40)
+    assert (answer.lines, answer.first_line) == (("line 0000042", "end 7"), -(COUNTED_BYTES // 12 - 42 + 1001))
+    answer = read(settings)
+    assert [(error.line, error.text) for error in answer.errors] == [(-1001, "ValueError: no")]
+    assert answer.lines[:5] == tuple(f"line {number:07d}" for number in range(5)) and answer.lines[-1] == "end 1"
+
+
+def test_what_is_not_found_in_time_is_said(settings: Settings, enormous: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.logs.SEARCH_S", 0.05)
+
+    answer = read(settings, mode="grep", pattern="^end 7$|0000042")
+    assert answer.lines == ("end 7",) and "older lines may match" in answer.next_step
+    with pytest.raises(Refused, match="too deep"):
+        read(settings, mode="window", start=COUNTED_BYTES // 12)
+
+
+def test_of_a_line_without_an_end_the_newest_part_is_kept(settings: Settings, log: Path) -> None:
+    log.write_bytes(b"first\n" + b"x" * (3 * BLOCK_BYTES) + b"\rnewest" + b"\nlast")
+
+    for mode in ("tail", "window"):
+        assert read(settings, mode=mode).lines == ("first", "newest", "last")
+    assert all(len(text) <= LINE_BYTES for _, text in Log(log).backwards())

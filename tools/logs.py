@@ -1,13 +1,15 @@
-"""nnunet_logs: a bounded part of a stage's log, whatever its size.
+"""nnunet_logs: a bounded part of a stage's log, in the same time and memory whatever its size.
 
-Lines are counted and searched by reading the file once in blocks; the newest lines are read from the end.
+Logs are read from the end. One too large to be counted at once has no line numbers from its beginning: its lines are
+numbered from the end, -1 being the last, and `total_lines` is null.
 """
 
-import os
 import re
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import regex
@@ -23,10 +25,15 @@ from ..schemas.runs import RunRecord
 from .progress import present_stage
 
 LINE_CHARACTERS = 300
-TAIL_BYTES = 256 * 1024
+COUNTED_BYTES = 16 * 1024 * 1024
+BLOCK_BYTES = 256 * 1024
+# Of a longer line, such as a progress bar without an end, only the newest part is kept.
+LINE_BYTES = 64 * 1024
+ERROR_BYTES = 256 * 1024
 SUMMARY_FIRST = 5
 MAX_ERRORS = 8
-GREP_S = 5.0
+SEARCH_S = 5.0
+MATCH_S = 1.0
 ERROR = re.compile(r"\b(?:\w*Error|\w*Exception|FAILED|Killed|out of memory)\b|Traceback|Errno", re.IGNORECASE)
 # nnU-Net prints these in every healthy run.
 BENIGN = re.compile(
@@ -42,7 +49,7 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
 
     Raises:
         NotFound: no such run or stage, or the stage has no log yet.
-        Refused: the pattern is missing or not a regular expression.
+        Refused: the pattern is missing or not a regular expression, or `start` lies too deep in a huge log.
     """
     run, record = find_run(StateDir(settings.state_dir), request.run_id)
     stage = request.stage or _default_stage(record, settings)
@@ -52,20 +59,19 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
     path = run.stage(stage).log_file
     if not path.is_file():
         raise NotFound(f"Stage {stage} has not started, so it has no log yet. nnunet_progress says what it waits for.")
-    numbered = _select(path, request)
-    total = count_lines(path)
-    lines = [f"{_clean(text)}" for _, text in numbered]
+    log = Log(path)
+    found = _select(log, request)
     return LogsAnswer(
         run_id=record.run_id,
         stage=stage,
-        lines=tuple(lines),
-        first_line=numbered[0][0] if numbered else 0,
-        last_line=numbered[-1][0] if numbered else 0,
-        total_lines=total,
-        errors=tuple(_errors(path, total)) if request.mode == "summary" else (),
-        size_bytes=path.stat().st_size,
+        lines=tuple(_clean(text) for _, text in found.lines),
+        first_line=found.lines[0][0] if found.lines else 0,
+        last_line=found.lines[-1][0] if found.lines else 0,
+        total_lines=log.total,
+        errors=tuple(_errors(log)) if request.mode == "summary" else (),
+        size_bytes=log.size,
         path=str(path),
-        next_step=_next_step(request, numbered, total),
+        next_step=_next_step(request, found, log.total),
     )
 
 
@@ -78,63 +84,117 @@ def _default_stage(record: RunRecord, settings: Settings) -> str:
     return started[-1] if started else record.stages[0].name
 
 
-def _select(path: Path, request: LogsRequest) -> list[tuple[int, str]]:
-    if request.mode == "tail":
-        return tail(path, request.lines)
-    if request.mode == "window":
-        return window(path, request.start or 1, request.lines)
-    if request.mode == "grep":
-        return grep(path, request.pattern, request.lines)
-    first = window(path, 1, min(SUMMARY_FIRST, request.lines // 2))
-    rest = tail(path, request.lines - len(first))
-    return first + [(number, text) for number, text in rest if number > len(first)]
+Numbered = tuple[int, str]
 
 
-def blocks(path: Path) -> Iterator[bytes]:
-    """The file in pieces of 1 MiB."""
+@dataclass(frozen=True)
+class Found:
+    """Lines with their numbers; `partly` when the time was over before the whole log was searched."""
+
+    lines: list[Numbered]
+    partly: bool = False
+
+
+class Log:
+    """A log as it is now; what is written to it later is not seen."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self.total = count_lines(path, self.size) if self.size <= COUNTED_BYTES else None
+
+    def backwards(self, within: int | None = None) -> Iterator[Numbered]:
+        """The lines from the last to the first, those of the last `within` bytes if given."""
+        end = 0 if self.total is None else self.total + 1
+        for distance, line in enumerate(_lines_backwards(self.path, self.size, within), 1):
+            yield end - distance, _decode(line)
+
+    def forwards(self) -> Iterator[Numbered]:
+        """The lines from the first to the last."""
+        number, begun = 1, b""
+        with self.path.open("rb") as stream:
+            while stream.tell() < self.size and (piece := stream.readline(LINE_BYTES)):
+                begun = (begun + piece)[-LINE_BYTES:]
+                if piece.endswith(b"\n") or stream.tell() >= self.size:
+                    yield number, _decode(begun)
+                    number, begun = number + 1, b""
+
+
+def count_lines(path: Path, size: int) -> int:
+    """Number of lines in the first `size` bytes, a last unfinished one included."""
+    count, last, left = 0, b"\n", size
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            yield block
-
-
-def count_lines(path: Path) -> int:
-    """Number of lines, a last unfinished one included."""
-    count, last = 0, b"\n"
-    for block in blocks(path):
-        count += block.count(b"\n")
-        last = block[-1:]
+        while block := stream.read(min(BLOCK_BYTES, left)):
+            count += block.count(b"\n")
+            last, left = block[-1:], left - len(block)
     return count + (last != b"\n")
 
 
-def tail(path: Path, lines: int) -> list[tuple[int, str]]:
-    """The last lines with their numbers, read from the end."""
+def _lines_backwards(path: Path, size: int, within: int | None) -> Iterator[bytes]:
+    """The lines from the last to the first; of each at most the last LINE_BYTES."""
+    position, rest = size, b""
+    first = 0 if within is None else max(0, size - within)
     with path.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        start = max(0, size - TAIL_BYTES)
-        stream.seek(start)
-        text = stream.read()
-    found = text.removesuffix(b"\n").split(b"\n") if text else []
-    if start > 0 and len(found) > 1:
-        found = found[1:]  # the first is cut
-    kept = found[-lines:]
-    first = count_lines(path) - len(kept) + 1
-    return [(first + index, _decode(line)) for index, line in enumerate(kept)]
+        while position > first:
+            length = min(BLOCK_BYTES, position - first)
+            position -= length
+            stream.seek(position)
+            block = stream.read(length)
+            if position + length == size:
+                block = block.removesuffix(b"\n")
+            begun, *lines = (block + rest).split(b"\n")
+            yield from (line[-LINE_BYTES:] for line in reversed(lines))
+            rest = begun[-LINE_BYTES:]
+    if size and first == 0:
+        yield rest
 
 
-def window(path: Path, start: int, lines: int) -> list[tuple[int, str]]:
-    """Lines from number `start`."""
-    found = []
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if number >= start + lines:
-                break
-            if number >= start:
-                found.append((number, _decode(line)))
-    return found
+def _select(log: Log, request: LogsRequest) -> Found:
+    if request.mode == "tail":
+        return Found(tail(log, request.lines))
+    if request.mode == "window":
+        return Found(window(log, request.start or 1, request.lines))
+    if request.mode == "grep":
+        return grep(log, request.pattern, request.lines)
+    first = window(log, 1, min(SUMMARY_FIRST, request.lines // 2))
+    rest = tail(log, request.lines - len(first))
+    return Found(first + [line for line in rest if log.total is None or line[0] > len(first)])
 
 
-def grep(path: Path, pattern: str | None, lines: int) -> list[tuple[int, str]]:
-    """The last lines that match.
+def tail(log: Log, lines: int) -> list[Numbered]:
+    """The last lines with their numbers."""
+    return list(islice(log.backwards(), lines))[::-1]
+
+
+def window(log: Log, start: int, lines: int) -> list[Numbered]:
+    """Lines from number `start`; a negative one counts from the end.
+
+    Raises:
+        Refused: the log is so large that they are not reached in time.
+    """
+    if start < 0 and log.total is not None:
+        start = max(1, log.total + start + 1)
+    try:
+        if start < 0:
+            return list(islice(_in_time(log.backwards()), max(0, -start - lines), -start))[::-1]
+        return list(islice(_in_time(log.forwards()), start - 1, start - 1 + lines))
+    except TimeoutError:
+        raise Refused(
+            f"Line {start} lies too deep in a log of {log.size / 2**30:.1f} GiB. Count from its other end (start=1 is "
+            "the first line, start=-1 the last), or use mode='tail'."
+        ) from None
+
+
+def _in_time(lines: Iterator[Numbered]) -> Iterator[Numbered]:
+    deadline = time.monotonic() + SEARCH_S
+    for line in lines:
+        yield line
+        if time.monotonic() > deadline:
+            raise TimeoutError
+
+
+def grep(log: Log, pattern: str | None, lines: int) -> Found:
+    """The last lines that match, found from the end.
 
     Raises:
         Refused: no pattern, not a regular expression, or one that takes too long.
@@ -145,24 +205,23 @@ def grep(path: Path, pattern: str | None, lines: int) -> list[tuple[int, str]]:
         wanted = regex.compile(pattern, regex.IGNORECASE)
     except regex.error as error:
         raise Refused(f"pattern {pattern!r} is not a regular expression: {error}.") from None
-    found: deque[tuple[int, str]] = deque(maxlen=lines)
-    deadline = time.monotonic() + GREP_S
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            text = _decode(line)
-            if _matches(wanted, text[:LINE_CHARACTERS], deadline):
-                found.append((number, text))
-    return list(found)
+    found: deque[Numbered] = deque()
+    try:
+        matching = (line for line in _in_time(log.backwards()) if _matches(wanted, line[1][:LINE_CHARACTERS]))
+        found.extendleft(islice(matching, lines))
+    except TimeoutError:
+        return Found(list(found), partly=True)
+    return Found(list(found))
 
 
-def _matches(wanted: "regex.Pattern[str]", text: str, deadline: float) -> bool:
+def _matches(wanted: "regex.Pattern[str]", text: str) -> bool:
     """Whether the line matches; some patterns would take years on a short line, so the time is limited."""
     try:
-        return wanted.search(text, timeout=max(0.001, deadline - time.monotonic())) is not None
+        return wanted.search(text, timeout=MATCH_S) is not None
     except TimeoutError:
         raise Refused(
-            f"Searching for {wanted.pattern!r} took longer than {GREP_S:.0f} s. Use a simpler pattern, without nested "
-            "repetitions like (a+)+, or mode='tail'."
+            f"Searching one line for {wanted.pattern!r} took longer than {MATCH_S:.0f} s. Use a simpler pattern, "
+            "without nested repetitions like (a+)+, or mode='tail'."
         ) from None
 
 
@@ -177,10 +236,10 @@ def _clean(text: str) -> str:
     return text if len(text) <= LINE_CHARACTERS else f"{text[: LINE_CHARACTERS - 1]}…"
 
 
-def _errors(path: Path, total: int) -> Iterator[LogError]:
+def _errors(log: Log) -> Iterator[LogError]:
     """Distinct errors near the end, with the line of the first and how often they came."""
     seen: dict[str, tuple[int, int]] = {}
-    for number, text in tail(path, total):
+    for number, text in reversed(list(log.backwards(within=ERROR_BYTES))):
         if ERROR.search(text) and not BENIGN.search(text):
             key = _clean(text.strip())[:160]
             line, times = seen.get(key, (number, 0))
@@ -189,10 +248,15 @@ def _errors(path: Path, total: int) -> Iterator[LogError]:
         yield LogError(line=line, text=text, times=times)
 
 
-def _next_step(request: LogsRequest, numbered: list[tuple[int, str]], total: int) -> str:
-    shown = f"{len(numbered)} of {total} lines"
+def _next_step(request: LogsRequest, found: Found, total: int | None) -> str:
+    shown = f"Showing {len(found.lines)} of {'very many' if total is None else total} lines"
+    if total is None:
+        shown += ", numbered from the end (-1 is the last)" if request.mode != "window" else ""
+    if found.partly:
+        return f"{shown}. Only the newest part was searched within {SEARCH_S:.0f} s; older lines may match as well."
     if request.mode == "summary":
-        return f"Showing {shown}. mode='grep' with a pattern or mode='window' with start shows others."
-    if request.mode == "window" and numbered and numbered[-1][0] < total:
-        return f"Showing {shown}. Go on with start={numbered[-1][0] + 1}."
-    return f"Showing {shown}."
+        return f"{shown}. mode='grep' with a pattern or mode='window' with start shows others."
+    last = found.lines[-1][0] if found.lines else 0
+    if request.mode == "window" and found.lines and last not in (-1, total):
+        return f"{shown}. Go on with start={last + 1}."
+    return f"{shown}."
