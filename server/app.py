@@ -9,7 +9,9 @@ from nnunet_mcp import __version__
 from ..runs.settings import Settings
 from .catalogue import build_tools
 from .prompts import add_prompts
+from .resource_updates import ResourceUpdates
 from .resources import add_resources
+from .run_tasks import RunTasks
 from .tasks import TasksExtension
 
 INSTRUCTIONS = """\
@@ -33,7 +35,8 @@ def create_server(
     auth: AuthSettings | None = None,
 ) -> MCPServer:
     """The server with all its tools, or only those that read; with a token verifier for HTTP."""
-    tasks = TasksExtension(settings)
+    tasks = TasksExtension(RunTasks(settings))
+    updates = ResourceUpdates(settings)
     app = MCPServer(
         "nnunet-mcp",
         title="nnU-Net training",
@@ -41,7 +44,8 @@ def create_server(
         instructions=INSTRUCTIONS,
         tools=build_tools(settings, read_only=read_only),
         extensions=[] if read_only else [tasks],
-        middleware=[] if read_only else [tasks.listen_middleware],
+        middleware=[updates.middleware] if read_only else [tasks.listen_middleware, updates.middleware],
+        subscriptions=updates.bus,
         token_verifier=token_verifier,
         auth=auth,
     )

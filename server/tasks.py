@@ -1,12 +1,10 @@
-"""The Tasks extension (SEP-2663, `io.modelcontextprotocol/tasks`): a training as a task. The task is the run.
+"""The Tasks extension (SEP-2663, `io.modelcontextprotocol/tasks`): the protocol, whatever the tasks are.
 
-There is no second store: the task's id is the run's id, its status is derived from the run's, and so it
-survives every restart. A client that did not declare the extension gets the plain tool.
+What a task is, where it is kept and how it ends is the source's business (`run_tasks.py`: a task is a run).
 """
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import anyio
 import mcp.types as types
@@ -17,21 +15,34 @@ from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import Field, ValidationError
-
-from ..runs.errors import RunError
-from ..runs.settings import Settings
-from ..schemas.requests import CancelRequest, ResultsRequest
-from ..schemas.runs import ACTIVE
-from ..schemas.training import TrainingRequest
-from ..tools import progress, results, runs, training
+from pydantic import Field
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
-TASK_TOOL = "nnunet_training"
 TERMINAL = ("completed", "failed", "cancelled")
 LISTEN_POLL_S = 1.0
 Context = ServerRequestContext[Any, Any]
+Task = dict[str, Any]
+
+
+class UnknownTask(Exception):
+    """No such task."""
+
+
+class TaskSource(Protocol):
+    """Where tasks come from. Each method that takes a task's id raises UnknownTask for one that does not exist."""
+
+    async def start(self, params: types.CallToolRequestParams) -> str | None:
+        """Start what the call asks for and return the task's id; None leaves the call to the plain tool."""
+
+    async def describe(self, task_id: str, *, detailed: bool) -> Task:
+        """The task as SEP-2663 has it; `detailed` with its result, error or questions."""
+
+    async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
+        """Take answers to the task's questions."""
+
+    async def cancel(self, task_id: str) -> None:
+        """Ask the task to end; one that has ended stays as it is."""
 
 
 class TaskParams(types.RequestParams):
@@ -41,7 +52,7 @@ class TaskParams(types.RequestParams):
 
 
 class UpdateParams(types.RequestParams):
-    """Parameters of tasks/update; a training never asks for input."""
+    """Parameters of tasks/update."""
 
     task_id: str
     input_responses: dict[str, Any] = Field(default_factory=dict)
@@ -62,12 +73,12 @@ class ListenAcknowledged(types.Notification[Any, Any]):
 
 
 class TasksExtension(Extension):
-    """Serves tasks/get, tasks/update, tasks/cancel, and makes a task of a call of nnunet_training."""
+    """Serves tasks/get, tasks/update, tasks/cancel, and makes tasks of the calls that the source takes."""
 
     identifier = EXTENSION
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, source: TaskSource) -> None:
+        self._source = source
 
     def methods(self) -> Sequence[MethodBinding]:
         return [
@@ -79,15 +90,11 @@ class TasksExtension(Extension):
     async def intercept_tool_call(
         self, params: types.CallToolRequestParams, ctx: Context, call_next: CallNext
     ) -> HandlerResult:
-        """Start the run and answer with the task; what the plain tool would refuse, it refuses."""
-        if params.name != TASK_TOOL or not _declared(ctx):
+        """Answer with the task if the client declared the extension and the source starts one."""
+        task_id = await self._source.start(params) if _declared(ctx) else None
+        if task_id is None:
             return await call_next(ctx)
-        try:
-            request = TrainingRequest.model_validate(params.arguments or {})
-            started = await anyio.to_thread.run_sync(training.nnunet_training, request, self._settings)
-        except (ValidationError, RunError):
-            return await call_next(ctx)  # the plain tool says what is wrong, in its own words
-        return {"resultType": "task", **await self._task(started.run_id, detailed=False)}
+        return {"resultType": "task", **await self._task(task_id, detailed=False)}
 
     async def listen_middleware(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Serve `subscriptions/listen` that names tasks; everything else passes through."""
@@ -103,19 +110,18 @@ class TasksExtension(Extension):
         await self._push(ctx, known, meta)
         return {"resultType": "complete", "_meta": meta}
 
-    async def _push(self, ctx: Context, run_ids: list[str], meta: dict[str, Any]) -> None:
+    async def _push(self, ctx: Context, task_ids: list[str], meta: dict[str, Any]) -> None:
         """Send each task whenever its message changes, until all have ended."""
-        live, said = set(run_ids), dict[str, str]()
+        live, said = set(task_ids), dict[str, str]()
         while live:
-            for run_id in sorted(live):
-                task = await self._task(run_id, detailed=True)
-                message = f"{task['status']} {task['statusMessage']}"
-                if said.get(run_id) != message:
-                    said[run_id] = message
-                    note = TaskNotification(params={**task, "_meta": meta})
-                    await _send(ctx, note)
+            for task_id in sorted(live):
+                task = await self._task(task_id, detailed=True)
+                message = f"{task['status']} {task.get('statusMessage')}"
+                if said.get(task_id) != message:
+                    said[task_id] = message
+                    await _send(ctx, TaskNotification(params={**task, "_meta": meta}))
                 if task["status"] in TERMINAL:
-                    live.discard(run_id)
+                    live.discard(task_id)
             await anyio.sleep(LISTEN_POLL_S)
 
     async def _get(self, ctx: Context, params: TaskParams) -> HandlerResult:
@@ -125,28 +131,26 @@ class TasksExtension(Extension):
     async def _update(self, ctx: Context, params: UpdateParams) -> HandlerResult:
         _check(ctx, params.task_id)
         await self._task(params.task_id, detailed=False)
+        await self._source.respond(params.task_id, params.input_responses)
         return {"resultType": "complete"}
 
     async def _cancel(self, ctx: Context, params: TaskParams) -> HandlerResult:
         _check(ctx, params.task_id)
-        request = CancelRequest.model_construct(run_id=params.task_id)
-        await self._of_run(lambda: runs.nnunet_cancel(request, self._settings))
+        await self._task(params.task_id, detailed=False)
+        await self._source.cancel(params.task_id)
         return {"resultType": "complete"}
 
-    async def _exists(self, run_id: str) -> bool:
+    async def _exists(self, task_id: str) -> bool:
         try:
-            await self._task(run_id, detailed=False)
+            await self._task(task_id, detailed=False)
         except MCPError:
             return False
         return True
 
-    async def _task(self, run_id: str, *, detailed: bool) -> dict[str, Any]:
-        return dict(await self._of_run(lambda: describe(run_id, self._settings, detailed=detailed)))
-
-    async def _of_run(self, act: Callable[[], Any]) -> Any:
+    async def _task(self, task_id: str, *, detailed: bool) -> Task:
         try:
-            return await anyio.to_thread.run_sync(act)
-        except RunError as error:
+            return await self._source.describe(task_id, detailed=detailed)
+        except UnknownTask as error:
             raise MCPError(types.INVALID_PARAMS, f"Unknown task: {error}") from None
 
 
@@ -171,44 +175,3 @@ def _check(ctx: Context, task_id: str) -> None:
     headers = getattr(ctx.request, "headers", None)
     if headers is not None and decode_header_value(headers.get(MCP_NAME_HEADER)) != task_id:
         raise MCPError(types.HEADER_MISMATCH, "the mcp-name header is not the 'taskId' of the request")
-
-
-def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, Any]:
-    """A run as a task of SEP-2663.
-
-    Raises:
-        RunError: no such run.
-    """
-    view = progress.look(settings, run_id)
-    now = progress.answer(view)
-    status = "working" if view.judged.status in ACTIVE else "completed"
-    task = {
-        "taskId": run_id,
-        "status": "cancelled" if view.judged.status == "cancelled" else status,
-        "statusMessage": _message(view, now.eta_s),
-        "createdAt": _iso(view.record.created_at),
-        "lastUpdatedAt": _iso(view.progress.heartbeat if view.progress else view.record.created_at),
-        "ttlMs": None,  # runs are kept until somebody forgets them
-        "pollIntervalMs": 1000 * max(1, now.retry_after_s),
-    }
-    return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
-
-
-def _message(view: progress.View, eta_s: int | None) -> str:
-    left = f", about {eta_s} s of training left" if eta_s is not None else ""
-    return progress.headline(view) + left
-
-
-def tool_result(view: progress.View, settings: Settings) -> dict[str, Any]:
-    """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
-    found = results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
-    started = training.describe_run(view.run, view.record).model_dump(mode="json")
-    content = {**started, **found.model_dump(mode="json"), "retry_after_s": 0}
-    text = types.TextContent(type="text", text=found.model_dump_json())
-    failed = view.judged.status != "success"
-    result = types.CallToolResult(content=[text], structured_content=content, is_error=failed)
-    return result.model_dump(mode="json", by_alias=True, exclude_none=True) | {"structuredContent": content}
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -106,6 +106,12 @@ class Lab:
 
         return anyio.run(follow)
 
+    def stop(self) -> None:
+        """End every run, so that a failed test leaves nothing running."""
+        for run in self.call("nnunet_runs", limit=200)["runs"]:
+            if run["status"] in ACTIVE:
+                self.call("nnunet_cancel", run_id=run["run_id"], force=True)
+
     def processes(self) -> list[psutil.Process]:
         """Every live process of any stage in this workspace."""
         found = []

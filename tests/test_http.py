@@ -18,7 +18,9 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import HEADER_MISMATCH, INVALID_PARAMS
 
+from nnunet_mcp.server.tasks import EXTENSION
 from tests.lab import Lab, call, until
 
 TOKEN = "a-token-of-the-test"
@@ -123,3 +125,30 @@ def test_a_token_is_made_and_shown_once_where_none_is_set(tmp_path: Path) -> Non
     token = line.rsplit(" ", 1)[1].strip()
     assert "Bearer token" in line and len(token) >= 40
     assert token not in rest
+
+
+def test_a_task_is_told_only_where_the_header_names_the_same_one(served: Served) -> None:
+    def get(name: str) -> tuple[int, int]:
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION: {}}},
+        }
+        message = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tasks/get",
+            "params": {"taskId": "d001-2d-f0-none", "_meta": meta},
+        }
+        headers = {
+            "Authorization": f"Bearer {TOKEN}",
+            "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tasks/get",
+            "Mcp-Name": name,
+        }
+        answer = httpx2.post(f"{served.url}/mcp", json=message, headers=headers)
+        return answer.status_code, answer.json()["error"]["code"]
+
+    assert get("another") == (400, HEADER_MISMATCH)
+    assert get("d001-2d-f0-none")[1] == INVALID_PARAMS

@@ -11,6 +11,7 @@ from mcp import Client
 from mcp.client import ClaimContext, ClientExtension, NotificationBinding, ResultClaim
 from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import ResourceUpdated
 
 from nnunet_mcp.server.tasks import EXTENSION, TaskParams
 from tests.chaos import stand_in_worker
@@ -210,3 +211,24 @@ def test_what_the_tool_refuses_is_refused_as_a_task_too_and_unknown_tasks_are_in
 
     assert refused.is_error and "did you mean 'dataset_id'" in str(refused.content)
     assert code == types.INVALID_PARAMS
+
+
+def test_who_listens_to_a_runs_resources_is_told_until_it_ends(lab: Lab) -> None:
+    async def listen() -> tuple[list[str], str]:
+        heard: list[str] = []
+        async with client_of(lab) as client:
+            run_id = (await call(client, "nnunet_training", **REQUEST))["run_id"]
+            uris = [f"nnunet://runs/{run_id}", f"nnunet://runs/{run_id}/log/train_fold_0", "nnunet://runs/none"]
+            async with client.listen(resource_subscriptions=uris) as subscription:
+                async for event in subscription:
+                    assert isinstance(event, ResourceUpdated)
+                    heard.append(event.uri.removeprefix(f"nnunet://runs/{run_id}"))
+                    now = await call(client, "nnunet_progress", run_id=run_id)
+                    if now["status"] == "success" and heard[-1] == "":
+                        return heard, str(now["status"])
+        raise AssertionError("the stream ended before the run")
+
+    heard, status = run(listen)
+
+    assert status == "success"
+    assert heard.count("") >= 2 and "/log/train_fold_0" in heard

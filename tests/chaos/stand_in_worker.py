@@ -48,6 +48,7 @@ def _train(run: Path, stage: Path, record: dict[str, Any], spec: dict[str, Any],
         _say(stage, phase="training", epoch=epoch, epochs=EPOCHS)
         time.sleep(pace)
         _append(stage, epoch)
+        print(f"epoch {epoch}", flush=True)
         save(fold / "checkpoint_latest.pth", epoch + 1)
         if (run / "cancel.json").exists():
             _replace(stage / "outcome.json", {"ok": False, "stopped": True})

@@ -1,0 +1,96 @@
+"""A training as a task. The task is the run: its id is the run's, and its status is derived from the run's.
+
+There is no second store, so tasks survive every restart. A client that did not declare the extension gets the plain
+tool.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import mcp.types as types
+from anyio.to_thread import run_sync
+from pydantic import ValidationError
+
+from ..runs.errors import RunError
+from ..runs.settings import Settings
+from ..schemas.requests import CancelRequest, ResultsRequest
+from ..schemas.runs import ACTIVE
+from ..schemas.training import TrainingRequest
+from ..tools import progress, results, runs, training
+from .tasks import Task, UnknownTask
+
+TASK_TOOL = "nnunet_training"
+
+
+class RunTasks:
+    """The runs of the state folder, as tasks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def start(self, params: types.CallToolRequestParams) -> str | None:
+        """Start the run; what the plain tool would refuse is left to it, which says why in its own words."""
+        if params.name != TASK_TOOL:
+            return None
+        try:
+            request = TrainingRequest.model_validate(params.arguments or {})
+            started = await run_sync(training.nnunet_training, request, self._settings)
+        except (ValidationError, RunError):
+            return None
+        return started.run_id
+
+    async def describe(self, task_id: str, *, detailed: bool) -> Task:
+        """The run as a task, with nnunet_results' answer once it has ended."""
+        try:
+            return await run_sync(lambda: describe(task_id, self._settings, detailed=detailed))
+        except RunError as error:
+            raise UnknownTask(str(error)) from None
+
+    async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
+        """A training never asks anything."""
+
+    async def cancel(self, task_id: str) -> None:
+        """Ask the run to end after its epoch."""
+        request = CancelRequest.model_construct(run_id=task_id)
+        await run_sync(runs.nnunet_cancel, request, self._settings)
+
+
+def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, Any]:
+    """A run as a task of SEP-2663.
+
+    Raises:
+        RunError: no such run.
+    """
+    view = progress.look(settings, run_id)
+    now = progress.answer(view)
+    status = "working" if view.judged.status in ACTIVE else "completed"
+    task = {
+        "taskId": run_id,
+        "status": "cancelled" if view.judged.status == "cancelled" else status,
+        "statusMessage": _message(view, now.eta_s),
+        "createdAt": _iso(view.record.created_at),
+        "lastUpdatedAt": _iso(view.progress.heartbeat if view.progress else view.record.created_at),
+        "ttlMs": None,  # runs are kept until somebody forgets them
+        "pollIntervalMs": 1000 * max(1, now.retry_after_s),
+    }
+    return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
+
+
+def _message(view: progress.View, eta_s: int | None) -> str:
+    left = f", about {eta_s} s of training left" if eta_s is not None else ""
+    return progress.headline(view) + left
+
+
+def tool_result(view: progress.View, settings: Settings) -> dict[str, Any]:
+    """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
+    found = results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
+    started = training.describe_run(view.run, view.record).model_dump(mode="json")
+    content = {**started, **found.model_dump(mode="json"), "retry_after_s": 0}
+    text = types.TextContent(type="text", text=found.model_dump_json())
+    failed = view.judged.status != "success"
+    result = types.CallToolResult(content=[text], structured_content=content, is_error=failed)
+    return result.model_dump(mode="json", by_alias=True, exclude_none=True) | {"structuredContent": content}
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
