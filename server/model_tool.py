@@ -45,15 +45,29 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
     return out
 
 
-def lean(node: Any) -> Any:
-    """An output schema in two thirds of the characters: without titles of field names and class docstrings."""
-    if isinstance(node, list):
-        return [lean(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    # "title" and "description" can also be names of properties: then they are no strings.
-    dropped = {"title", "description"} if "properties" in node else {"title"}
-    return {key: lean(value) for key, value in node.items() if not (key in dropped and isinstance(value, str))}
+def compact(schema: dict[str, Any]) -> dict[str, Any]:
+    """An output schema in half of the characters: an answer's own fields, and of what they hold only the type.
+
+    Every client pays for it in every chat; what an object holds is seen in the answer itself.
+    """
+    defs = schema.get("$defs", {})
+    properties = {name: _outline(field, defs) for name, field in schema["properties"].items()}
+    return {"type": "object", "properties": properties, "required": schema.get("required", [])}
+
+
+def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    # Said beside a reference it is the field's own description, behind it that of the class.
+    said = {"description": field["description"]} if "description" in field else {}
+    node = _inlined(field, defs)
+    arms = [_outline(arm, defs) for arm in node.get("anyOf", [])]
+    if arms:
+        kept = next(arm for arm in arms if arm["type"] != "null")
+        nullable = {"enum": [*kept["enum"], None]} if "enum" in kept else {}
+        return {**kept, "type": [arm["type"] for arm in arms], **nullable, **said}
+    kept = {key: node[key] for key in ("type", "enum") if key in node}
+    if "items" in node:
+        kept["items"] = {"type": _inlined(node["items"], defs)["type"]}
+    return {**kept, **said}
 
 
 def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
@@ -138,9 +152,9 @@ def model_tool(
         raise TypeError(f"{model.__name__} must forbid extra fields, or typing errors would be ignored")
     base = Tool.from_function(function, name=name, title=title, description=description, annotations=annotations)
     parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
-    metadata = base.fn_metadata.model_copy(
-        update={"arg_model": parsing, "output_schema": lean(base.fn_metadata.output_schema)}
-    )
+    promised = base.fn_metadata.output_schema
+    update = {"arg_model": parsing, "output_schema": compact(promised) if promised else None}
+    metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})
