@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .pictures import Theme
 from .runs import Status
 from .training import DatasetId
 
@@ -105,6 +106,38 @@ class PrepareRequest(Request):
         max_length=80,
         description="Name of the new dataset: letters, digits, _ . -; it becomes DatasetXXX_<name>.",
     )
+
+
+class PlotRequest(Request):
+    """Draw a picture."""
+
+    kind: Literal["curves", "folds", "overlay", "dataset"] = Field(
+        default="curves",
+        description="curves: losses, pseudo Dice, learning rate. folds: Dice of each validation case per class and "
+        "fold. overlay: a case's slices with truth and prediction. dataset: a few cases with their labels.",
+    )
+    run_id: RunId | None = Field(default=None, description="The run; for kind=dataset use dataset_id instead.")
+    with_run_ids: tuple[RunId, ...] = Field(
+        default=(), max_length=5, description="kind=curves: up to 5 more runs drawn over it. Omitted: none."
+    )
+    dataset_id: DatasetId | None = Field(default=None, description="kind=dataset: the dataset. Omitted: the run's.")
+    case: str | None = Field(
+        default=None,
+        max_length=200,
+        description="kind=overlay: worst, median or best by Dice, or a validation case's name. Omitted: worst.",
+    )
+    theme: Theme = Field(default="light", description="Background: light or dark.")
+
+    @model_validator(mode="after")
+    def _has_what_it_shows(self) -> "PlotRequest":
+        if self.run_id is None and (self.kind != "dataset" or self.dataset_id is None):
+            wanted = "dataset_id" if self.kind == "dataset" else "run_id"
+            raise ValueError(f"kind={self.kind!r} needs {wanted}: nnunet_runs lists runs, nnunet_datasets datasets.")
+        if self.with_run_ids and self.kind != "curves":
+            raise ValueError(f"with_run_ids is for kind='curves'; kind={self.kind!r} shows one run.")
+        if self.case and self.kind != "overlay":
+            raise ValueError(f"case is for kind='overlay'; kind={self.kind!r} shows no single case.")
+        return self
 
 
 class SystemRequest(Request):

@@ -1,12 +1,13 @@
 """Every tool: its name, what it is for, its hints. The order here is the order clients see."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import ToolAnnotations
+from mcp.types import ImageContent, TextContent, ToolAnnotations
 from pydantic import BaseModel
 
 from ..runs.settings import Settings
@@ -24,6 +25,7 @@ from ..schemas.requests import (
     CancelRequest,
     DatasetsRequest,
     LogsRequest,
+    PlotRequest,
     PrepareRequest,
     ProgressRequest,
     ResultsRequest,
@@ -32,7 +34,7 @@ from ..schemas.requests import (
 )
 from ..schemas.results import Result
 from ..schemas.training import TrainingRequest
-from ..tools import datasets, importing, logs, progress, results, runs, system, training
+from ..tools import datasets, importing, logs, plots, progress, results, runs, system, training
 from .model_tool import model_tool
 
 Kind = Literal["reads", "starts", "stops"]
@@ -89,6 +91,13 @@ CATALOGUE = (
         "reads",
         "Model path, Dice, IoU and validation loss of a run, per class and fold, worst cases and notes: nnU-Net's own "
         "numbers. Null until the run has succeeded.",
+    ),
+    Entry(
+        "nnunet_plot",
+        "Picture of a run or dataset",
+        PlotRequest,
+        "reads",
+        "A PNG picture: learning curves, Dice per fold, a case's prediction over the truth, or a dataset's labels.",
     ),
     Entry(
         "nnunet_runs",
@@ -164,6 +173,11 @@ def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
 
     def nnunet_results(request: Any) -> Result:
         return results.nnunet_results(request, settings)
+
+    def nnunet_plot(request: Any) -> list[TextContent | ImageContent]:
+        plot = plots.nnunet_plot(request, settings)
+        picture = ImageContent(type="image", data=base64.b64encode(plot.png).decode(), mime_type="image/png")
+        return [TextContent(type="text", text=plot.text), picture]
 
     def nnunet_runs(request: Any) -> RunsAnswer:
         return runs.nnunet_runs(request, settings)

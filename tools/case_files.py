@@ -1,0 +1,80 @@
+"""A case's files: its image, its labels, and the names of what the labels mean."""
+
+from pathlib import Path
+from typing import Any
+
+from ..runs.datasets import CASE_ENDINGS, DatasetFiles
+from ..runs.errors import NotFound
+from ..runs.settings import Settings, absolute
+from .cases import list_cases
+from .datasets import allowed_path
+from .description import Description
+
+
+def case_names(files: DatasetFiles, description: Description) -> list[str]:
+    """The training cases that have an image and labels, sorted."""
+    listed = description.content.get("dataset")
+    if isinstance(listed, dict):
+        return sorted(map(str, listed))
+    found = list_cases(files.raw, description.file_ending)
+    return sorted((set(found.images) | set(found.unnumbered)) & found.labels)
+
+
+def image_of(files: DatasetFiles, description: Description, case: str) -> Path:
+    """The first channel's image.
+
+    Raises:
+        NotFound: the raw images are not there.
+    """
+    listed = _listed(description, case).get("images", [])
+    names = [f"{case}_0000", case]
+    inside = [files.raw / "imagesTr" / f"{name}{description.file_ending}" for name in names]
+    return _first([*(files.raw / str(path) for path in listed[:1]), *inside], files, f"image of case {case}")
+
+
+def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
+    """The labels that the case was trained on.
+
+    Raises:
+        NotFound: they are not there.
+    """
+    name = f"{case}{description.file_ending}"
+    listed = _listed(description, case).get("label")
+    own = [files.raw / str(listed)] if listed else []
+    return _first([*own, files.raw / "labelsTr" / name, files.ground_truth / name], files, f"labels of case {case}")
+
+
+def _listed(description: Description, case: str) -> dict[str, Any]:
+    cases = description.content.get("dataset")
+    found = cases.get(case) if isinstance(cases, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _first(candidates: list[Path], files: DatasetFiles, what: str) -> Path:
+    for path in candidates:
+        if path.is_file() and path.name.endswith(CASE_ENDINGS):
+            return path
+    raise NotFound(f"The {what} is not in {files.raw}. It is needed for this picture: put {candidates[-1].name} back.")
+
+
+def label_names(description: Description) -> tuple[dict[int, str], int | None]:
+    """The name of each label value, and the value that nnU-Net ignores. A region names all values it holds."""
+    names: dict[int, list[str]] = {}
+    for name, value in description.labels.items():
+        for part in value if isinstance(value, list) else [value]:
+            names.setdefault(part, []).append(name)
+    ignored = description.labels.get("ignore")
+    found = {value: ", ".join(given) for value, given in names.items() if value != 0}
+    return found, ignored if isinstance(ignored, int) else None
+
+
+def readable(path: Path, settings: Settings) -> Path:
+    """The path, if it lies where tools may read. A link inside the nnU-Net folders is its owner's own choice.
+
+    Raises:
+        Refused: dataset.json names a file elsewhere.
+    """
+    plain = absolute(path)
+    if any(plain.is_relative_to(folder) for folder in settings.allowed_roots):
+        return plain
+    return allowed_path(settings, str(path), what="file")

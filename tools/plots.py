@@ -1,0 +1,69 @@
+"""nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from ..runs.errors import Refused, Unavailable
+from ..runs.settings import Settings
+from ..schemas.pictures import Picture, PictureJob
+from ..schemas.requests import PlotRequest
+from .plot_cases import dataset, folds, overlay
+from .plot_curves import curves
+
+DRAWER = "nnunet_mcp.worker.pictures"
+DRAW_S = 120
+REFUSED = 3
+EXCERPT = 400
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture as PNG, and one line that says what it shows."""
+
+    text: str
+    png: bytes
+
+
+def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
+    """Draw curves, folds, a case or a dataset.
+
+    Raises:
+        NotFound: the run, the case or its files do not exist, or there is nothing to show yet.
+        Refused: the files make no picture.
+        Unavailable: drawing failed or took too long.
+    """
+    gather = {"curves": curves, "folds": folds, "overlay": overlay, "dataset": dataset}[request.kind]
+    picture, text = gather(request, settings)
+    return Plot(text, render(picture, settings))
+
+
+def render(picture: Picture, settings: Settings) -> bytes:
+    """The picture as PNG, drawn by the Python that also trains.
+
+    Raises:
+        Refused: it shows nothing; in the drawer's words.
+        Unavailable: the drawer failed.
+    """
+    command = [settings.worker_python or sys.executable, "-m", DRAWER]
+    job = PictureJob(picture=picture).model_dump_json().encode()
+    try:
+        done = subprocess.run(
+            command,
+            input=job,
+            capture_output=True,
+            timeout=DRAW_S,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"Drawing took longer than {DRAW_S} s and was stopped. Try again when the machine is idle."
+        ) from None
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode == REFUSED:
+        raise Refused(said.splitlines()[-1])
+    if done.returncode != 0 or not done.stdout:
+        raise Unavailable(f"Drawing failed (exit code {done.returncode}): {said[-EXCERPT:]}")
+    return done.stdout

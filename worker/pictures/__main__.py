@@ -1,0 +1,40 @@
+"""`python -m nnunet_mcp.worker.pictures`: a PictureJob as JSON on stdin, a PNG on stdout, reasons on stderr."""
+
+import os
+import sys
+
+from ...schemas.pictures import CasesPicture, CurvesPicture, FoldsPicture, PictureJob
+
+REFUSED = 3
+
+
+def main() -> int:
+    """Draw one picture; exit code 3 and one line on stderr when what it should show makes none."""
+    # Image libraries print; only the picture may reach stdout.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    job = PictureJob.model_validate_json(sys.stdin.buffer.read())
+    from .style import NothingToShow
+
+    try:
+        out.write(draw(job.picture))
+    except NothingToShow as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    out.close()
+    return 0
+
+
+def draw(picture: CurvesPicture | FoldsPicture | CasesPicture) -> bytes:
+    """The picture as PNG."""
+    from . import cases, curves, folds
+
+    if isinstance(picture, CurvesPicture):
+        return curves.draw(picture)
+    if isinstance(picture, FoldsPicture):
+        return folds.draw(picture)
+    return cases.draw(picture)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
