@@ -101,7 +101,8 @@ def _our_checks(name: str, file: ClientFile, entry: Entry, *, start: bool) -> It
     yield from found
     if any(check.level != "ok" for check in found) or entry.key != file.key:
         return
-    startable = start and not file.project and entry.command is not None
+    # What the client would put in for ${…} is not known here.
+    startable = start and not file.project and entry.command is not None and "${" not in str(entry.content)
     yield start_up_check(name, entry) if startable else Check(name=name, level="ok", detail=f"has {entry.name!r}")
 
 

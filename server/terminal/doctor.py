@@ -96,7 +96,9 @@ def _probe(python: str) -> dict[str, Any] | Check:
             stdin=subprocess.DEVNULL,
         )
         found = json.loads(done.stdout.strip().splitlines()[-1])
-        return found if isinstance(found, dict) and "errors" in found else Check(name=name, level="problem", detail="")
+        if not isinstance(found, dict) or "errors" not in found:
+            raise ValueError("no answer of the probe")
+        return found
     except subprocess.TimeoutExpired:
         detail = f"Loading PyTorch and nnU-Net takes longer than {PROBE_S:.0f} s with {python}."
         return Check(name=name, level="warning", detail=detail, fix="Install them on a local disk.")

@@ -15,7 +15,20 @@ from ...schemas.answers import Check
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 PATHS = (*FOLDERS, "NNUNET_MCP_DATA", "NNUNET_MCP_HOME")
-OF_NNUNET = (*FOLDERS, "nnUNet_extTrainer", "nnUNet_n_proc_DA", "nnUNet_def_n_proc", "nnUNet_compile")
+# Everything that nnunetv2 2.8.1 reads, and what its first version read.
+MORE = (
+    "extTrainer",
+    "n_proc_DA",
+    "def_n_proc",
+    "compile",
+    "npp",
+    "nps",
+    "wandb_enabled",
+    "wandb_mode",
+    "wandb_project",
+)
+OF_NNUNET = (*FOLDERS, *(f"nnUNet_{name}" for name in MORE))
+OF_VERSION_1 = {"nnUNet_raw_data_base": "nnUNet_raw", "RESULTS_FOLDER": "nnUNet_results"}
 WINDOWS = re.compile(r"^[A-Za-z]:[\\/]|\\")
 BRACED = re.compile(r"\$\{[^}]*\}")
 
@@ -148,10 +161,10 @@ def _unexpanded(value: str, expands: bool) -> bool:
 
 
 def _misspelt(report: Report, environment: dict[str, str]) -> Iterator[Check]:
-    known = [*OF_NNUNET, *(f"NNUNET_MCP_{name.upper()}" for name in Settings.model_fields if name not in FOLDERS)]
+    known = [*OF_NNUNET, *(f"NNUNET_MCP_{name.upper()}" for name in Settings.model_fields)]
+    by_lower = {word.lower(): word for word in known}
     for name in environment:
-        if "nnunet" in name.lower() and name not in known:
-            near = difflib.get_close_matches(name.lower(), {word.lower(): word for word in known}, n=1, cutoff=0.7)
-            right = next((word for word in known if near and word.lower() == near[0]), None)
-            if right is not None:
-                yield report.problem(f"nobody reads {name}.", f"Did you mean {right}?")
+        near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)
+        meant = OF_VERSION_1.get(name) or (by_lower[near[0]] if near else None)
+        if name not in known and meant is not None:
+            yield report.problem(f"nobody reads {name}.", f"Write {meant} instead.")

@@ -16,6 +16,7 @@ from .entry import Entry, Report
 
 SLOW_S = 10.0
 LIMIT_S = 60.0
+END_S = 3.0
 # What clients hand on of their own environment.
 HANDED_ON = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 HELLO = {
@@ -92,7 +93,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
     try:
-        process.wait(timeout=5)
+        process.wait(timeout=END_S)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

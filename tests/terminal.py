@@ -1,0 +1,57 @@
+"""The command `nnunet-mcp` as people and scripts run it."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+COMMAND = [sys.executable, "-m", "nnunet_mcp"]
+Done = subprocess.CompletedProcess[str]
+
+
+def terminal(*words: str, **more: Any) -> Done:
+    """Run a subcommand without a terminal."""
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=300, check=False, **more)
+
+
+def as_json(*words: str) -> Any:
+    """What a subcommand prints with --json; nothing else may be on its standard output."""
+    return json.loads(terminal(*words, "--json").stdout)
+
+
+def interrupted(*words: str, after: Callable[[str], bool]) -> Done:
+    """Run a subcommand and press Ctrl-C as soon as it has printed a line that fits."""
+    process = subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    seen = ""
+    while (line := process.stdout.readline()) and not after(line):
+        seen += line
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    return subprocess.CompletedProcess(words, process.returncode, seen + line + output, errors)
+
+
+def on_a_terminal(*words: str) -> tuple[int, str]:
+    """Run a subcommand on a pseudo-terminal; returns its exit code and all that it wrote there."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"}
+    with subprocess.Popen([*COMMAND, *words], stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
+        written = b""
+        while block := _read(master):
+            written += block
+    os.close(master)
+    return process.returncode, written.decode()
+
+
+def _read(master: int) -> bytes:
+    try:
+        return os.read(master, 65536)
+    except OSError:  # Linux says that the other side is closed
+        return b""
