@@ -5,12 +5,20 @@ import signal
 import sys
 from pathlib import Path
 
-from .terminal.commands import COMMANDS, fill, perform
-from .terminal.flags import Parser
+CTRL_C = 130
 
 
 def main() -> None:
     """Parse the arguments and do what they say; without any, serve stdio."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(CTRL_C)
+
+
+def _main() -> None:
+    from .terminal.commands import COMMANDS, perform  # here, so that Ctrl-C while it loads is no traceback
+
     parser = _parser(next((word for word in sys.argv[1:] if word in COMMANDS), None))
     arguments, rest = parser.parse_known_args()
     command = arguments.command or "serve"
@@ -34,6 +42,8 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     from nnunet_mcp import __version__
 
     from .terminal.codes import epilog
+    from .terminal.commands import COMMANDS, fill
+    from .terminal.flags import Parser
 
     parser = Parser(prog="nnunet-mcp", description="nnU-Net training over MCP and at the terminal", epilog=epilog())
     parser.add_argument("--version", action="version", version=f"nnunet-mcp {__version__}")

@@ -5,9 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic.fields import FieldInfo
-
-from ..runs.settings import Settings
+from ..runs.settings import Settings, variable
 from ..schemas.training import TrainingRequest
 from .catalogue import CATALOGUE
 from .terminal.codes import MEANING
@@ -55,11 +53,6 @@ def code_table() -> str:
     """Every exit code of the subcommands."""
     lines = ["| exit code | meaning |", "|---|---|"]
     return "\n".join(lines + [f"| {code.value} | {_cell(text)} |" for code, text in MEANING.items()])
-
-
-def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting."""
-    return str(field.validation_alias or f"NNUNET_MCP_{name.upper()}")
 
 
 def _cell(text: str) -> str:

@@ -37,8 +37,11 @@ def interrupted(*words: str, after: Callable[[str], bool]) -> Done:
     return subprocess.CompletedProcess(words, process.returncode, seen + line + output, errors)
 
 
-def on_a_terminal(*words: str) -> tuple[int, str]:
-    """Run a subcommand on a pseudo-terminal; returns its exit code and all that it wrote there."""
+def on_a_terminal(*words: str, send: signal.Signals | None = None, at: str = "") -> tuple[int, str]:
+    """Run a subcommand on a pseudo-terminal; returns its exit code and all that it wrote there.
+
+    `send`: a signal to send it as soon as it has written `at`.
+    """
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"}
     with subprocess.Popen([*COMMAND, *words], stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
@@ -46,6 +49,9 @@ def on_a_terminal(*words: str) -> tuple[int, str]:
         written = b""
         while block := _read(master):
             written += block
+            if send is not None and at.encode() in written:
+                process.send_signal(send)
+                send = None
     os.close(master)
     return process.returncode, written.decode()
 

@@ -108,7 +108,7 @@ def test_a_mistake_in_an_entry_is_named_with_its_fix(
         ("nnUNet_results", None, "warning", "nnUNet_results not set"),
         ("nnUNet_raw_data_base", "/data", "problem", "nobody reads nnUNet_raw_data_base"),
         ("RESULTS_FOLDER", "/data", "problem", "nobody reads RESULTS_FOLDER"),
-        ("NNUNET_RAW", "/data", "problem", "nobody reads NNUNET_RAW"),
+        ("NNUNET_EXTTRAINER", "/data", "problem", "nobody reads NNUNET_EXTTRAINER"),
         ("NNUNET_MCP_WORKER_PYTON", "python", "problem", "nobody reads NNUNET_MCP_WORKER_PYTON"),
     ],
 )
@@ -118,6 +118,12 @@ def test_a_mistake_in_the_environment_is_named_with_its_fix(
     [found] = checked(tmp_path, {"mcpServers": {"nnunet": good(settings, **{variable: value})}})
 
     assert (found.level, words in found.detail, bool(found.fix)) == (level, True, True), found
+
+
+def test_our_settings_may_be_written_in_any_case(settings: Settings, tmp_path: Path) -> None:
+    entry = good(settings, nnUNet_raw=None, NNUNET_RAW=str(settings.folder("raw")))
+
+    assert [check.level for check in checked(tmp_path, {"mcpServers": {"nnunet": entry}})] == ["ok"]
 
 
 def test_variables_that_the_client_expands_are_no_mistake(settings: Settings, tmp_path: Path) -> None:

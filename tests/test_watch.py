@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.terminal import as_json, interrupted, on_a_terminal, terminal
 from tests.tiny import make_dataset
 
 TRAIN = ("train", "7", "--configuration", "2d", "--fold", "0", "--device", "cpu")
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 STAGES = ("preprocess", "train_fold_0")
 
 
@@ -63,7 +65,7 @@ def test_on_a_terminal_each_stage_has_a_bar(stand_in: Settings) -> None:
     code, written = on_a_terminal(*TRAIN, "--watch")
 
     assert code == Code.DONE, written
-    assert "━" in written and "100%" in written and "\x1b[?25h" in written  # the cursor is back
+    assert "━" in written and "100%" in written and SHOW_CURSOR in written
     for text in (*STAGES, "whole run", "epoch", "pseudo Dice", "left", "IoU"):
         assert text in written
     assert " Dice 0.1" not in written.replace("pseudo Dice 0.1", "")
@@ -86,6 +88,20 @@ def test_ctrl_c_ends_the_watching_and_never_the_run(stand_in: Settings, monkeypa
     assert terminal("cancel", run_id, "--force").returncode == Code.DONE
     assert terminal("progress", run_id, "--watch").returncode == Code.STOPPED
     assert terminal("results", run_id).returncode == Code.STOPPED
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a termination"])
+def test_a_watch_that_is_ended_gives_the_terminal_its_cursor_back(
+    stand_in: Settings, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setenv("STAND_IN_PACE_S", "30")
+
+    ended, written = on_a_terminal(*TRAIN, "--watch", send=number, at="whole run")
+
+    assert ended == Code.CTRL_C and "Traceback" not in written
+    assert HIDE_CURSOR in written and written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
+    [run_id] = StateDir(stand_in.state_dir).run_ids()
+    assert look(stand_in, run_id).judged.status in ACTIVE
 
 
 def test_json_of_a_watched_training_is_its_result_alone(stand_in: Settings) -> None:

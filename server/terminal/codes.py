@@ -29,7 +29,7 @@ MEANING = {
     Code.NOT_YET: "results: the run has not ended yet",
     Code.UNAVAILABLE: "the machine cannot do it now: no GPU, no space, no access",
     Code.BUG: "a bug in nnunet-mcp",
-    Code.CTRL_C: "Ctrl-C; a run goes on",
+    Code.CTRL_C: "Ctrl-C or a termination; a run goes on",
 }
 
 OF_STATUS: dict[Status, Code] = {"error": Code.FAILED, "cancelled": Code.STOPPED, "interrupted": Code.STOPPED}

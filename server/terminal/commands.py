@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ...runs.errors import RunError
-from ...runs.settings import Settings
+from ...runs.settings import Settings, variable
 from ...schemas import requests
 from ...schemas.answers import DoctorAnswer, ProgressAnswer, TrainingStarted
 from ...schemas.results import Result
@@ -22,7 +22,6 @@ from .flags import add_flags, given
 from .phrases import spoken
 
 Run = Callable[[Any, Settings], BaseModel]
-PARSED = ("command", "read_only", "json", "watch")
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,8 @@ def _prepare(request: requests.PrepareRequest, settings: Settings) -> BaseModel:
 def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
     from .doctor import examine
 
+    if not request.quick and sys.stderr.isatty():
+        print("Loading PyTorch and nnU-Net takes some seconds; --quick leaves it out.", file=sys.stderr)
     return examine(request, settings)
 
 
@@ -142,8 +143,8 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
 
 def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
     """Do what the command line says; whatever is wrong is one message on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="replace")
     name, command = arguments.command, COMMANDS[arguments.command]
     try:
         return _perform(command, arguments, rest)
@@ -213,6 +214,8 @@ def _say(code: Code, text: str) -> Code:
 
 def _explained(error: ValidationError, command: Command) -> str:
     if error.title == Settings.__name__:
-        wrong = [f"NNUNET_MCP_{detail['loc'][0]}".upper() + f": {detail['msg']}" for detail in error.errors()]
+        fields = Settings.model_fields
+        places = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
+        wrong = [f"{variable(name, fields[name]) if name in fields else name}: {message}" for name, message in places]
         return "Invalid settings in the environment:\n- " + "\n- ".join(wrong)
     return spoken(explain(error, command.model))

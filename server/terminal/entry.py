@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...runs.settings import Settings
+from ...runs.settings import Settings, variable
 from ...schemas.answers import Check
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -28,6 +28,8 @@ MORE = (
     "wandb_project",
 )
 OF_NNUNET = (*FOLDERS, *(f"nnUNet_{name}" for name in MORE))
+# Our settings are read whatever their case; nnU-Net's own variables are not.
+SETTINGS = {found.lower(): found for found in (variable(*item) for item in Settings.model_fields.items())}
 OF_VERSION_1 = {"nnUNet_raw_data_base": "nnUNet_raw", "RESULTS_FOLDER": "nnUNet_results"}
 WINDOWS = re.compile(r"^[A-Za-z]:[\\/]|\\")
 BRACED = re.compile(r"\$\{[^}]*\}")
@@ -54,7 +56,8 @@ class Entry:
     @property
     def environment(self) -> dict[str, str]:
         found = self.content.get("env")
-        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+        items = found.items() if isinstance(found, dict) else ()
+        return {SETTINGS.get(str(name).lower(), str(name)): str(value) for name, value in items}
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def _unexpanded(value: str, expands: bool) -> bool:
 
 
 def _misspelt(report: Report, environment: dict[str, str]) -> Iterator[Check]:
-    known = [*OF_NNUNET, *(f"NNUNET_MCP_{name.upper()}" for name in Settings.model_fields)]
+    known = [*OF_NNUNET, *SETTINGS.values()]
     by_lower = {word.lower(): word for word in known}
     for name in environment:
         near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)

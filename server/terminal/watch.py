@@ -1,5 +1,6 @@
 """Following a run: a bar for each stage on a terminal, a line for each change elsewhere."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -27,6 +28,8 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
         NotFound: no such run.
         SystemExit: Ctrl-C ended the watching. The run goes on.
     """
+    # A termination ends the watching in order too, so that the terminal gets its cursor back.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return answer(anyio.run(_follow, run_id, settings, quiet))
     except KeyboardInterrupt:
