@@ -23,17 +23,30 @@ def as_json(*words: str) -> Any:
     return json.loads(terminal(*words, "--json").stdout)
 
 
+def hear_ctrl_c() -> None:
+    """Undo that a test run in the background has Ctrl-C ignored, and its children with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def interrupted(*words: str, after: Callable[[str], bool]) -> Done:
     """Run a subcommand and press Ctrl-C as soon as it has printed a line that fits."""
     process = subprocess.Popen(
-        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*COMMAND, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     assert process.stdout is not None
     seen = ""
     while (line := process.stdout.readline()) and not after(line):
         seen += line
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    try:
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(words, process.returncode, seen + line + output, errors)
 
 
@@ -44,7 +57,9 @@ def on_a_terminal(*words: str, send: signal.Signals | None = None, at: str = "")
     """
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"}
-    with subprocess.Popen([*COMMAND, *words], stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+    with subprocess.Popen(
+        [*COMMAND, *words], stdin=slave, stdout=slave, stderr=slave, env=environment, preexec_fn=hear_ctrl_c
+    ) as process:
         os.close(slave)
         written = b""
         while block := _read(master):

@@ -28,8 +28,10 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
         NotFound: no such run.
         SystemExit: Ctrl-C ended the watching. The run goes on.
     """
-    # A termination ends the watching in order too, so that the terminal gets its cursor back.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A termination ends the watching in order too, so that the terminal gets its cursor back. In the
+    # background shells have Ctrl-C ignored: there a termination stays what it is.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return answer(anyio.run(_follow, run_id, settings, quiet))
     except KeyboardInterrupt:
