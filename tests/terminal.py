@@ -1,5 +1,6 @@
 """The command `nnunet-mcp` as people and scripts run it."""
 
+import io
 import json
 import os
 import pty
@@ -7,7 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
+
+import pytest
+
+from nnunet_mcp.server.cli import main
 
 COMMAND = [sys.executable, "-m", "nnunet_mcp"]
 Done = subprocess.CompletedProcess[str]
@@ -16,6 +22,27 @@ Done = subprocess.CompletedProcess[str]
 def terminal(*words: str, **more: Any) -> Done:
     """Run a subcommand without a terminal."""
     return subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=300, check=False, **more)
+
+
+def typed(*words: str) -> Done:
+    """What a subcommand says, without a process of its own: for long tables of cases."""
+    before = signal.getsignal(signal.SIGPIPE)
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+    code = 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+        patch.setattr(sys, "argv", ["nnunet-mcp", *words])
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            signal.signal(signal.SIGPIPE, before)
+    told = []
+    for stream in streams:
+        stream.seek(0)
+        told.append(stream.read())
+        stream.close()
+    return subprocess.CompletedProcess(words, code, *told)
 
 
 def as_json(*words: str) -> Any:

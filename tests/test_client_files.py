@@ -11,6 +11,7 @@ import pytest
 
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.answers import Check
+from nnunet_mcp.server.terminal import start_up
 from nnunet_mcp.server.terminal.clients import client_checks, client_files
 from nnunet_mcp.server.terminal.entry import FOLDERS, Entry
 from nnunet_mcp.server.terminal.start_up import start_up_check
@@ -126,6 +127,24 @@ def test_our_settings_may_be_written_in_any_case(settings: Settings, tmp_path: P
     assert [check.level for check in checked(tmp_path, {"mcpServers": {"nnunet": entry}})] == ["ok"]
 
 
+def test_a_client_with_other_folders_than_this_shell_is_named(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / ".claude.json").write_text(json.dumps({"mcpServers": {"nnunet": good(settings)}}), encoding="utf-8")
+    here = settings.folder("results")
+
+    [other] = client_checks(tmp_path, tmp_path, start=False, results=tmp_path)
+    [same] = client_checks(tmp_path, tmp_path, start=False, results=here)
+
+    assert other.level == "warning" and f"export nnUNet_results={here}" in other.fix
+    assert same.level == "ok"
+
+
+def test_comments_are_no_mistake_in_vs_code(settings: Settings, tmp_path: Path) -> None:
+    text = f'{{\n  // the tools\n  "servers": {{"nnunet": {json.dumps(good(settings))},}},\n}}'
+
+    assert [check.level for check in checked(tmp_path, text, "project/.vscode/mcp.json")] == ["ok"]
+    assert [check.level for check in checked(tmp_path, text, ".cursor/mcp.json")] == ["problem"]
+
+
 def test_variables_that_the_client_expands_are_no_mistake(settings: Settings, tmp_path: Path) -> None:
     braced = {"mcpServers": {"nnunet": good(settings, nnUNet_raw="${HOME}/raw")}}
 
@@ -194,7 +213,10 @@ def test_nothing_in_a_projects_own_file_is_started(settings: Settings, tmp_path:
         ('read line; sleep 0.3; echo "{\\"jsonrpc\\": \\"2.0\\"}"; cat > /dev/null', "to answer"),
     ],
 )
-def test_a_server_that_starts_badly_is_named(tmp_path: Path, script: str, words: str) -> None:
+def test_a_server_that_starts_badly_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
+) -> None:
+    monkeypatch.setattr(start_up, "END_S", 0.2)
     entry = Entry("nnunet", "mcpServers", {"command": _program(tmp_path / "nnunet-mcp", script)})
 
     found = start_up_check("file", entry, slow_s=0.2, limit_s=1.0)

@@ -6,17 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from nnunet_mcp.runs.files import write_model
 from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.schemas.requests import PrepareRequest, Request
+from nnunet_mcp.schemas.requests import PrepareRequest, Request, RunsRequest
 from nnunet_mcp.schemas.runs import CancelRecord, CaseMetrics, ClassMetrics, Metrics, Outcome, Status
 from nnunet_mcp.server.catalogue import CATALOGUE
 from nnunet_mcp.server.terminal.codes import MEANING, Code
 from nnunet_mcp.server.terminal.commands import COMMANDS
+from nnunet_mcp.server.terminal.flags import Parser, add_flags, given
 from nnunet_mcp.server.terminal.phrases import NAMES, flag, spoken
-from tests.terminal import as_json, on_a_terminal, terminal
+from tests.terminal import as_json, on_a_terminal, terminal, typed
 from tests.test_answers import run_at
 from tests.tiny import ask, make_dataset
 
@@ -39,7 +41,7 @@ def finished(settings: Settings) -> RunDir:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_field_of_a_request_has_its_flag_and_its_description_in_the_help(name: str) -> None:
-    done = terminal(name, "--help")
+    done = typed(name, "--help")
 
     assert done.returncode == 0
     told = " ".join(done.stdout.split())
@@ -47,6 +49,21 @@ def test_every_field_of_a_request_has_its_flag_and_its_description_in_the_help(n
         assert flag(field) in told
         assert info.description and " ".join(spoken(info.description).split()) in told
     assert all(text in told for text in MEANING.values())
+
+
+def test_a_field_that_is_added_to_a_request_is_a_flag_by_itself() -> None:
+    class Later(RunsRequest):
+        patience_s: float = Field(default=3.0, description="Seconds.")
+        no_colour: bool = Field(default=False, description="Plain.")
+
+    parser = Parser(prog="later")
+    add_flags(parser, Later, words=())
+    arguments, rest = parser.parse_known_args(["--patience-s", "4.5", "--no-colour", "--dataset-id", "Dataset007_Tiny"])
+    request = Later.model_validate(given(arguments, rest, Later, words=()))
+
+    assert (request.patience_s, request.no_colour, request.dataset_id, request.limit) == (4.5, True, 7, 20)
+    assert parser.parse_args(["--colour"]).no_colour is False
+    assert "Seconds. Default: 3.0." in parser.format_help()
 
 
 def test_every_tool_has_a_command_with_its_request() -> None:
@@ -85,7 +102,7 @@ def test_the_exit_code_says_how_the_run_ended(settings: Settings, status: Status
     if status == "cancelled":
         write_model(run.cancel_file, CancelRecord(requested_at=0.0, grace_s=0.0))
 
-    assert [terminal(word, run.run_id).returncode for word in ("progress", "results")] == [code, code]
+    assert [typed(word, run.run_id).returncode for word in ("progress", "results")] == [code, code]
     watched = terminal("progress", run.run_id, "--watch", "--json")
     assert (watched.returncode, json.loads(watched.stdout)["status"]) == (code, status)
 
@@ -122,17 +139,24 @@ def test_what_is_wrong_is_said_on_standard_error_with_its_code(
 ) -> None:
     make_dataset(settings.folder("raw"), "Dataset007_Tiny")
 
-    done = terminal(*words)
+    done = typed(*words)
 
     assert (done.returncode, done.stdout) == (code, "")
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
 
+def test_a_refused_process_ends_with_the_code_and_prints_no_traceback(settings: Settings) -> None:
+    done = terminal("train", "5000", "--json")
+
+    assert (done.returncode, done.stdout) == (Code.REFUSED, "")
+    assert "less than or equal to 999" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_settings_that_are_no_settings_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNUNET_MCP_GPUS", "many")
 
-    done = terminal("runs")
+    done = typed("runs")
 
     assert done.returncode == Code.REFUSED and "NNUNET_MCP_GPUS: " in done.stderr
 

@@ -20,7 +20,8 @@ from .start_up import start_up_check
 KEYS = ("mcpServers", "servers", "mcp_servers")
 OURS = re.compile(r"nnunet[-_]mcp", re.IGNORECASE)
 PLACE = re.compile(r"line (\d+),? column (\d+)")
-COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
+# VS Code takes comments and a comma before a closing bracket.
+COMMENT = re.compile(r"^\s*//.*$|,(?=\s*[}\]])", re.MULTILINE)
 ADD = (
     "Add it, in Claude Code for example with: claude mcp add nnunet --env nnUNet_raw=… --env nnUNet_preprocessed=… "
     "--env nnUNet_results=… -- {command}"
@@ -56,12 +57,15 @@ def client_files(home: Path, here: Path) -> list[ClientFile]:
     ]
 
 
-def client_checks(home: Path, here: Path, *, start: bool) -> Iterator[Check]:
-    """What each client that is here knows of nnunet-mcp; `start` starts it as the client would."""
+def client_checks(home: Path, here: Path, *, start: bool, results: Path | None = None) -> Iterator[Check]:
+    """What each client that is here knows of nnunet-mcp; `start` starts it as the client would.
+
+    `results`: nnUNet_results of this shell, to say where a client uses another.
+    """
     known = False
     for file in client_files(home, here):
         if file.path.is_file():
-            for check, is_ours in _file_checks(file, start=start):
+            for check, is_ours in _file_checks(file, start=start, results=results):
                 known = known or is_ours
                 yield check
     if not known:
@@ -73,7 +77,7 @@ def _own_command() -> str:
     return str(Path(sys.executable).with_name("nnunet-mcp"))
 
 
-def _file_checks(file: ClientFile, *, start: bool) -> Iterator[tuple[Check, bool]]:
+def _file_checks(file: ClientFile, *, start: bool, results: Path | None) -> Iterator[tuple[Check, bool]]:
     """The checks of one file, and whether each is about an entry of ours."""
     name = f"{file.client} ({file.path})"
     try:
@@ -87,23 +91,35 @@ def _file_checks(file: ClientFile, *, start: bool) -> Iterator[tuple[Check, bool
         return
     found = list(_ours(content, file))
     for entry in found:
-        for check in _our_checks(name, file, entry, start=start):
+        for check in _our_checks(name, file, entry, start=start, results=results):
             yield check, True
     if not found:
         yield Check(name=name, level="ok", detail="nnunet-mcp is not in it"), False
 
 
-def _our_checks(name: str, file: ClientFile, entry: Entry, *, start: bool) -> Iterator[Check]:
+def _our_checks(name: str, file: ClientFile, entry: Entry, *, start: bool, results: Path | None) -> Iterator[Check]:
     if entry.key != file.key:
         detail = f"{entry.name!r} stands under {entry.key!r}: {file.client} reads {file.key!r}."
         yield Check(name=name, level="problem", detail=detail, fix=f"Move it under {file.key!r}.")
-    found = list(entry_checks(name, entry, expands=file.variables))
+    found = [*entry_checks(name, entry, expands=file.variables), *_elsewhere(name, entry, results)]
     yield from found
     if any(check.level != "ok" for check in found) or entry.key != file.key:
         return
     # What the client would put in for ${…} is not known here.
     startable = start and not file.project and entry.command is not None and "${" not in str(entry.content)
     yield start_up_check(name, entry) if startable else Check(name=name, level="ok", detail=f"has {entry.name!r}")
+
+
+def _elsewhere(name: str, entry: Entry, results: Path | None) -> Iterator[Check]:
+    theirs = entry.environment.get("nnUNet_results")
+    if (
+        results is not None
+        and theirs is not None
+        and Path(theirs).is_dir()
+        and not (results.exists() and results.samefile(theirs))
+    ):
+        detail = f"{entry.name!r} uses nnUNet_results={theirs}; here it is {results}, so the runs are not the same."
+        yield Check(name=name, level="warning", detail=detail, fix=f"export nnUNet_results={theirs} to see them here.")
 
 
 def _read(file: ClientFile) -> dict[str, Any]:

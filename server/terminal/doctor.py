@@ -49,7 +49,7 @@ def _checks(request: DoctorRequest, settings: Settings) -> Iterator[Check]:
     yield from _slots(settings)
     yield _servers()
     yield from _leftovers(settings)
-    yield from client_checks(Path.home(), Path.cwd(), start=not request.quick)
+    yield from client_checks(Path.home(), Path.cwd(), start=not request.quick, results=settings.folder("results"))
 
 
 def version_checks(found: dict[str, Any]) -> Iterator[Check]:

@@ -74,8 +74,8 @@ def duration(seconds: float) -> str:
 
 def _table(screen: Console, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
+    for number, head in enumerate(heads):
+        table.add_column(head, overflow="fold", no_wrap=number < 2)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     screen.print(table)
@@ -177,9 +177,9 @@ def _results(screen: Console, answer: Result) -> None:
 
 
 def _runs(screen: Console, answer: RunsAnswer) -> None:
-    heads = ("run", "status", "dataset", "configuration", "fold", "started", "stage", "epoch", "Dice", "")
+    heads = ("run", "status", "dataset", "configuration", "fold", "started (UTC)", "stage", "epoch", "Dice", "")
     rows: list[tuple[Any, ...]] = [
-        (r.run_id, r.status, r.dataset, r.configuration, r.fold, r.started, r.stage, r.epoch, r.dice, r.detail)
+        (r.run_id, r.status, r.dataset, r.configuration, r.fold, _minute(r.started), r.stage, r.epoch, r.dice, r.detail)
         for r in answer.runs
     ]
     if rows:
@@ -187,6 +187,10 @@ def _runs(screen: Console, answer: RunsAnswer) -> None:
     if answer.shown < answer.total:
         line(screen, f"Showing {answer.shown} of {answer.total}; --limit shows more.", "dim")
     _next(screen, "" if rows else answer.next_step)
+
+
+def _minute(iso: str) -> str:
+    return iso[:16].replace("T", " ")
 
 
 def _cancel(screen: Console, answer: CancelAnswer) -> None:
