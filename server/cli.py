@@ -1,7 +1,6 @@
 """The command `nnunet-mcp`: serves MCP over stdio or HTTP, and is the same tools for people at a terminal."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -23,7 +22,6 @@ def _main() -> None:
     arguments, rest = parser.parse_known_args()
     command = arguments.command or "serve"
     if command in COMMANDS:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command, as it does others
         sys.exit(perform(arguments, rest))
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -26,7 +26,6 @@ def terminal(*words: str, **more: Any) -> Done:
 
 def typed(*words: str) -> Done:
     """What a subcommand says, without a process of its own: for long tables of cases."""
-    before = signal.getsignal(signal.SIGPIPE)
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
     code = 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(streams[0]), redirect_stderr(streams[1]):
@@ -35,8 +34,6 @@ def typed(*words: str) -> Done:
             main()
         except SystemExit as end:
             code = int(end.code or 0)
-        finally:
-            signal.signal(signal.SIGPIPE, before)
     told = []
     for stream in streams:
         stream.seek(0)

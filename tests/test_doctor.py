@@ -81,6 +81,21 @@ def test_a_problem_is_told_with_its_fix_and_the_exit_code_says_so(
     assert "→ Write the whole path into nnUNet_raw" in done.stdout
 
 
+def test_a_clients_server_that_ends_at_once_is_a_problem_and_not_the_end_of_the_doctor(
+    settings: Settings, worker: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "nnunet-mcp"
+    program.write_text("#!/bin/sh\nexec 0<&-; exit 3\n", encoding="utf-8")
+    program.chmod(0o755)
+    folders = {f"nnUNet_{which}": str(settings.folder(which)) for which in ("raw", "preprocessed", "results")}
+    content = {"mcpServers": {"nnunet": {"command": str(program), "env": folders}}}
+    (tmp_path / "home" / ".claude.json").write_text(json.dumps(content), encoding="utf-8")
+
+    done = terminal("doctor")
+
+    assert done.returncode == Code.FAILED and "'nnunet': it ends at once, with exit code 3" in done.stdout
+
+
 def test_a_torchvision_that_does_not_match_is_a_problem(settings: Settings, worker: Path) -> None:
     error = "RuntimeError: operator torchvision::nms does not exist"
     worker.write_text(json.dumps({**HEALTHY, "torchvision": "0.20.0", "errors": {"trainers": error}}), encoding="utf-8")

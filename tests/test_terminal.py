@@ -214,12 +214,15 @@ def test_a_log_cannot_steer_the_terminal(settings: Settings) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(settings: Settings) -> None:
-    finished(settings)
-    command = f"{sys.executable} -m nnunet_mcp runs | true"
+    run = finished(settings)
+    run.stage("train_fold_0").log_file.write_text("a line of the log\n" * 400, encoding="utf-8")
+    command = (
+        f"{sys.executable} -m nnunet_mcp logs {run.run_id} --lines 400 --mode tail | true; echo ${{PIPESTATUS[0]}}"
+    )
 
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
 
-    assert done.stderr == ""
+    assert (done.stdout, done.stderr) == (f"{Code.NOBODY_READS}\n", "")
 
 
 def test_texts_of_the_tools_are_told_as_commands() -> None:

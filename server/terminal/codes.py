@@ -18,6 +18,7 @@ class Code(IntEnum):
     UNAVAILABLE = 6
     BUG = 70
     CTRL_C = 130
+    NOBODY_READS = 141
 
 
 MEANING = {
@@ -30,6 +31,7 @@ MEANING = {
     Code.UNAVAILABLE: "the machine cannot do it now: no GPU, no space, no access",
     Code.BUG: "a bug in nnunet-mcp",
     Code.CTRL_C: "Ctrl-C or a termination; a run goes on",
+    Code.NOBODY_READS: "nobody reads the output any more (| head)",
 }
 
 OF_STATUS: dict[Status, Code] = {"error": Code.FAILED, "cancelled": Code.STOPPED, "interrupted": Code.STOPPED}

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,11 +148,16 @@ def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
         stream.reconfigure(errors="replace")
     name, command = arguments.command, COMMANDS[arguments.command]
     try:
-        return _perform(command, arguments, rest)
+        code = _perform(command, arguments, rest)
+        sys.stdout.flush()
+        return code
     except ValidationError as error:
         return _say(Code.REFUSED, _explained(error, command))
     except ValueError as error:
         return _say(Code.REFUSED, str(error))
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Code.NOBODY_READS
     except (RunError, OSError) as error:
         text = str(error) if isinstance(error, RunError) else f"The file system refused: {error}."
         return _say(of_error(error), spoken(text))

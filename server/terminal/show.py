@@ -41,11 +41,18 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 PIPE_WIDTH = 10_000
 
 
+class Screen(Console):
+    """A console that leaves it to the command what a reader that went away means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output, as a terminal only where it is one."""
     terminal = sys.stdout.isatty()
     width = None if terminal else PIPE_WIDTH
-    return Console(force_terminal=terminal, width=width, markup=False, highlight=False, emoji=False)
+    return Screen(force_terminal=terminal, width=width, markup=False, highlight=False, emoji=False)
 
 
 def line(screen: Console, text: str, style: str | None = None) -> None:
