@@ -166,7 +166,7 @@ def test_what_nobody_expected_is_one_sentence_too(settings: Settings) -> None:
         "import sys\n"
         "from nnunet_mcp.server import cli\n"
         "from nnunet_mcp.tools import runs\n"
-        "def broken(*_): raise KeyError('x')\n"
+        "def broken(*_): raise ValueError('x')\n"
         "runs.nnunet_runs = broken\n"
         "sys.argv = ['nnunet-mcp', 'runs']\n"
         "cli.main()\n"
@@ -174,7 +174,7 @@ def test_what_nobody_expected_is_one_sentence_too(settings: Settings) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (Code.BUG, "")
-    assert done.stderr == "This is a bug in nnunet-mcp: KeyError: 'x'\n"
+    assert done.stderr == "This is a bug in nnunet-mcp: ValueError: x\n"
 
 
 def test_the_words_of_prepare_may_have_options_between_them(settings: Settings, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ...runs.errors import RunError
+from ...runs.errors import Refused, RunError
 from ...runs.settings import Settings, variable
 from ...schemas import requests
 from ...schemas.answers import DoctorAnswer, ProgressAnswer, TrainingStarted
@@ -151,10 +151,6 @@ def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
         code = _perform(command, arguments, rest)
         sys.stdout.flush()
         return code
-    except ValidationError as error:
-        return _say(Code.REFUSED, _explained(error, command))
-    except ValueError as error:
-        return _say(Code.REFUSED, str(error))
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return Code.NOBODY_READS
@@ -170,14 +166,30 @@ def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 def _perform(command: Command, arguments: argparse.Namespace, rest: list[str]) -> int:
     if arguments.read_only and arguments.command in CHANGING:
-        raise ValueError(f"--read-only and {arguments.command} exclude each other. Leave --read-only out.")
-    request = command.model.model_validate(given(arguments, rest, command.model, command.words))
-    settings = Settings()
+        raise Refused(f"--read-only and {arguments.command} exclude each other. Leave --read-only out.")
+    request, settings = _request(command, given(arguments, rest, command.model, command.words)), _settings()
     if getattr(arguments, "watch", False):
         return _watched(command, request, settings, as_json=arguments.json)
     answer = command.run(request, settings)
     _print(answer, as_json=arguments.json)
     return _code(answer)
+
+
+def _request(command: Command, fields: dict[str, Any]) -> BaseModel:
+    try:
+        return command.model.model_validate(fields)
+    except ValidationError as error:
+        raise Refused(explain(error, command.model)) from None
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        fields = Settings.model_fields
+        places = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
+        wrong = [f"{variable(name, fields[name]) if name in fields else name}: {message}" for name, message in places]
+        raise Refused("Invalid settings in the environment:\n- " + "\n- ".join(wrong)) from None
 
 
 def _watched(command: Command, request: Any, settings: Settings, *, as_json: bool) -> int:
@@ -216,12 +228,3 @@ def _code(answer: BaseModel) -> Code:
 def _say(code: Code, text: str) -> Code:
     print(text, file=sys.stderr)
     return code
-
-
-def _explained(error: ValidationError, command: Command) -> str:
-    if error.title == Settings.__name__:
-        fields = Settings.model_fields
-        places = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
-        wrong = [f"{variable(name, fields[name]) if name in fields else name}: {message}" for name, message in places]
-        return "Invalid settings in the environment:\n- " + "\n- ".join(wrong)
-    return spoken(explain(error, command.model))

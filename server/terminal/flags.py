@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ...runs.errors import Refused
 from .codes import Code
 from .phrases import flag, spoken
 
@@ -64,7 +65,7 @@ def given(
     """The fields that were given, as the model takes them.
 
     Raises:
-        ValueError: something on the command line is no option, or is there twice.
+        Refused: something on the command line is no option, or is there twice.
     """
     _refuse_unknown_options(rest, model)
     found = {name: getattr(arguments, name) for name in model.model_fields if hasattr(arguments, name)}
@@ -72,10 +73,10 @@ def given(
     for name in words:
         if hasattr(arguments, _word(name)) or (left and name not in found):
             if name in found:
-                raise ValueError(f"{flag(name)} is given twice. Leave one out.")
+                raise Refused(f"{flag(name)} is given twice. Leave one out.")
             found[name] = getattr(arguments, _word(name)) if hasattr(arguments, _word(name)) else left.pop(0)
     if left:
-        raise ValueError(f"{left[0]!r} is one word too many. A value with spaces needs quotes.")
+        raise Refused(f"{left[0]!r} is one word too many. A value with spaces needs quotes.")
     return found
 
 
@@ -85,7 +86,7 @@ def _refuse_unknown_options(rest: list[str], model: type[BaseModel]) -> None:
         if word.startswith("-"):
             option = word.split("=")[0]
             hint = _did_you_mean(option, known)
-            raise ValueError(f"{option}: unknown option{hint} Known: {', '.join(known) or 'none'}.")
+            raise Refused(f"{option}: unknown option{hint} Known: {', '.join(known) or 'none'}.")
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
