@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..schemas.runs import Folders
@@ -100,3 +101,8 @@ class Settings(BaseSettings):
 def absolute(path: Path) -> Path:
     """Expand ~ and make absolute without following links."""
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
+
+
+def variable(name: str, field: FieldInfo) -> str:
+    """The environment variable of a setting."""
+    return str(field.validation_alias or f"NNUNET_MCP_{name.upper()}")

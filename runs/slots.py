@@ -168,7 +168,7 @@ def gpu_names() -> list[str]:
 def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
     """Who holds a slot, or None where it is free."""
     lock = Lock(_slot_path(state, kind, name))
-    if lock.try_acquire():
+    if not lock.path.exists() or lock.try_acquire():  # looking makes no file
         lock.release()
         foreign = foreign_gpu_processes(name) if kind == "gpu" else ""
         return f"other processes ({foreign})" if foreign else None

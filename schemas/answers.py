@@ -187,3 +187,21 @@ class SystemAnswer(Record):
     versions: dict[str, str]
     problems: tuple[str, ...]
     next_step: str
+
+
+class Check(Record):
+    """One thing that was looked at."""
+
+    name: str
+    level: Literal["ok", "warning", "problem"]
+    detail: str
+    fix: str = Field(default="", description="What to do, in one sentence; empty where all is well.")
+
+
+class DoctorAnswer(Record):
+    """Everything that `nnunet-mcp doctor` looked at."""
+
+    checks: tuple[Check, ...]
+    problems: int
+    warnings: int
+    next_step: str

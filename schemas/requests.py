@@ -142,3 +142,12 @@ class PlotRequest(Request):
 
 class SystemRequest(Request):
     """Ask about the machine."""
+
+
+class DoctorRequest(Request):
+    """Look at everything that a training needs."""
+
+    quick: bool = Field(
+        default=False,
+        description="Leave out what takes seconds: loading PyTorch, and starting the servers that clients would start.",
+    )

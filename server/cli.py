@@ -1,14 +1,30 @@
-"""The command `nnunet-mcp`: serves MCP over stdio or HTTP, runs the demonstration, forgets old runs."""
+"""The command `nnunet-mcp`: serves MCP over stdio or HTTP, and is the same tools for people at a terminal."""
 
 import argparse
 import sys
 from pathlib import Path
 
+CTRL_C = 130
+
 
 def main() -> None:
     """Parse the arguments and do what they say; without any, serve stdio."""
-    arguments = _parser().parse_args()
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(CTRL_C)
+
+
+def _main() -> None:
+    from .terminal.commands import COMMANDS, perform  # here, so that Ctrl-C while it loads is no traceback
+
+    parser = _parser(next((word for word in sys.argv[1:] if word in COMMANDS), None))
+    arguments, rest = parser.parse_known_args()
     command = arguments.command or "serve"
+    if command in COMMANDS:
+        sys.exit(perform(arguments, rest))
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if command == "serve":
         _serve(arguments)
     elif command == "forget":
@@ -19,12 +35,17 @@ def main() -> None:
         sys.exit(run_demo(arguments.folder))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser; of the tools' subcommands only the chosen one gets its flags."""
     from nnunet_mcp import __version__
 
-    parser = argparse.ArgumentParser(prog="nnunet-mcp", description="nnU-Net training over MCP")
+    from .terminal.codes import epilog
+    from .terminal.commands import COMMANDS, fill
+    from .terminal.flags import Parser
+
+    parser = Parser(prog="nnunet-mcp", description="nnU-Net training over MCP and at the terminal", epilog=epilog())
     parser.add_argument("--version", action="version", version=f"nnunet-mcp {__version__}")
-    commands = parser.add_subparsers(dest="command")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve MCP over stdio (the default) or HTTP")
     serve.add_argument(
         "--http", action="store_true", help="serve streamable HTTP instead of stdio; needs a bearer token"
@@ -32,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to bind with --http (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8765, help="port to bind with --http (default: 8765)")
     parser.add_argument("--read-only", action="store_true", help="serve only the tools that change nothing")
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help, description=f"{command.help}.".capitalize())
+        if name == chosen:
+            fill(subparser, name)
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
     demo.add_argument(
         "--folder",

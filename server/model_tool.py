@@ -1,7 +1,6 @@
 """One pydantic model per tool: a flat, portable input schema and errors that a model can act on."""
 
 import copy
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from ..runs.errors import RunError
+from .explain import explain
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
 DROPPED = ("title", "$defs", "discriminator")
@@ -86,27 +86,6 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     left = [arm for arm in arms if arm != {"type": "null"}]
     rest = {k: v for k, v in node.items() if k != "anyOf" and not (k == "default" and v is None)}
     return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Pydantic's errors as lines that say what was expected, without dumps and links."""
-    names = list(model.model_fields)
-    lines = [f"- {_explain_one(dict(detail), names)}" for detail in error.errors(include_url=False)]
-    return "Invalid arguments, nothing was started:\n" + "\n".join(lines)
-
-
-def _explain_one(detail: dict[str, Any], names: list[str]) -> str:
-    where = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("function-"))
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        return f"{where}: unknown argument{hint} Known: {', '.join(names) or 'none'}."
-    if not where:
-        return message
-    value = detail["input"]
-    got = f" (got {str(value)[:80]!r})" if detail["type"] != "missing" and not isinstance(value, dict | list) else ""
-    return f"{where}: {message}{got}"
 
 
 class ModelTool(Tool):

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic.fields import FieldInfo
-
-from ..runs.settings import Settings
+from ..runs.settings import Settings, variable
 from ..schemas.training import TrainingRequest
 from .catalogue import CATALOGUE
+from .terminal.codes import MEANING
+from .terminal.commands import COMMANDS, usage
+from .terminal.phrases import flag
 
 
 def parameter_table() -> str:
@@ -37,9 +38,21 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
-def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting."""
-    return str(field.validation_alias or f"NNUNET_MCP_{name.upper()}")
+def command_table() -> str:
+    """Every subcommand of the terminal with its flags."""
+    lines = ["| command | what it does | options |", "|---|---|---|"]
+    for name, command in COMMANDS.items():
+        options = [flag(field) for field in command.model.model_fields if field not in command.words]
+        options += ["--watch"] * bool(command.watch) + ["--json"]
+        told = ", ".join(f"`{option}`" for option in options)
+        lines.append(f"| `{usage(name)}` | {_cell(command.help)} | {told} |")
+    return "\n".join(lines)
+
+
+def code_table() -> str:
+    """Every exit code of the subcommands."""
+    lines = ["| exit code | meaning |", "|---|---|"]
+    return "\n".join(lines + [f"| {code.value} | {_cell(text)} |" for code, text in MEANING.items()])
 
 
 def _cell(text: str) -> str:
@@ -50,6 +63,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "parameters": parameter_table,
     "tools": tool_table,
     "settings": settings_table,
+    "commands": command_table,
+    "exit codes": code_table,
 }
 
 

@@ -5,10 +5,10 @@ import re
 import shlex
 from pathlib import Path
 
-from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.settings import Settings, variable
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.server.catalogue import CATALOGUE
-from nnunet_mcp.server.reference import renew, variable
+from nnunet_mcp.server.reference import renew
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -84,15 +84,20 @@ async def nnunet_progress(request: ProgressRequest, settings: Settings, say: Say
         NotFound: no such run.
     """
     view = await anyio.to_thread.run_sync(look, settings, request.run_id)
-    deadline = time.monotonic() + request.wait_s
+    return answer(await wait_for_news(view, settings, request.wait_s, say))
+
+
+async def wait_for_news(view: View, settings: Settings, wait_s: float, say: Say | None = None) -> View:
+    """The run as soon as something has changed since `view`, or after wait_s."""
+    deadline = time.monotonic() + wait_s
     seen, said = view.signature, 0.0
     while view.judged.status in ACTIVE and view.signature == seen and time.monotonic() < deadline:
         if say is not None and time.monotonic() - said >= SAY_EVERY_S:
             said = time.monotonic()
             await say(percent(view), headline(view))
         await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
-        view = await anyio.to_thread.run_sync(look, settings, request.run_id)
-    return answer(view)
+        view = await anyio.to_thread.run_sync(look, settings, view.record.run_id)
+    return view
 
 
 def answer(view: View) -> ProgressAnswer:
@@ -174,7 +179,7 @@ def _epoch_seconds(epochs: list[Epoch]) -> float | None:
     return sum(times) / len(times) if times else None
 
 
-def _fraction(view: View, spec: StageSpec, status: Status) -> float:
+def fraction(view: View, spec: StageSpec, status: Status) -> float:
     """How much of a stage is done, 0-1."""
     if status == "success":
         return 1.0
@@ -194,7 +199,7 @@ def percent(view: View) -> float:
     """How much of the run is done, 0-100, by rough shares of its stages."""
     stages = [spec for spec in view.record.stages if not spec.reused]
     whole = sum(WEIGHTS[spec.kind] for spec in stages)
-    done = sum(WEIGHTS[s.kind] * _fraction(view, s, view.judged.stages[s.name]) for s in stages)
+    done = sum(WEIGHTS[s.kind] * fraction(view, s, view.judged.stages[s.name]) for s in stages)
     return round(100 * done / whole, 1) if whole else 100.0
 
 

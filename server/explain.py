@@ -1,0 +1,27 @@
+"""Pydantic's errors as sentences that a model or a person can act on."""
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Pydantic's errors as lines that say what was expected, without dumps and links."""
+    names = list(model.model_fields)
+    lines = [f"- {_explain_one(dict(detail), names)}" for detail in error.errors(include_url=False)]
+    return "Invalid arguments, nothing was started:\n" + "\n".join(lines)
+
+
+def _explain_one(detail: dict[str, Any], names: list[str]) -> str:
+    where = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("function-"))
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        return f"{where}: unknown argument{hint} Known: {', '.join(names) or 'none'}."
+    if not where:
+        return message
+    value = detail["input"]
+    got = f" (got {str(value)[:80]!r})" if detail["type"] != "missing" and not isinstance(value, dict | list) else ""
+    return f"{where}: {message}{got}"

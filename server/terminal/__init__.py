@@ -1,0 +1,1 @@
+"""The tools for people: subcommands with the tools' own requests and functions."""

@@ -1,0 +1,230 @@
+"""The subcommands: which request, which function, how it is shown, and what the exit code is."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ...runs.errors import Refused, RunError
+from ...runs.settings import Settings, variable
+from ...schemas import requests
+from ...schemas.answers import DoctorAnswer, ProgressAnswer, TrainingStarted
+from ...schemas.results import Result
+from ...schemas.runs import ACTIVE
+from ...schemas.training import TrainingRequest
+from ..explain import explain
+from .codes import Code, epilog, of_error, of_status
+from .flags import add_flags, given
+from .phrases import spoken
+
+Run = Callable[[Any, Settings], BaseModel]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand."""
+
+    help: str
+    model: type[BaseModel]
+    run: Run
+    words: tuple[str, ...] = ()
+    watch: str = ""  # what --watch does, where there is one
+
+
+# The functions are imported when they are called: `nnunet-mcp` alone serves, and starts no slower.
+def _train(request: TrainingRequest, settings: Settings) -> BaseModel:
+    from ...tools.training import nnunet_training
+
+    return nnunet_training(request, settings)
+
+
+def _runs(request: requests.RunsRequest, settings: Settings) -> BaseModel:
+    from ...tools.runs import nnunet_runs
+
+    return nnunet_runs(request, settings)
+
+
+def _progress(request: requests.ProgressRequest, settings: Settings) -> BaseModel:
+    import anyio
+
+    from ...tools.progress import nnunet_progress
+
+    return anyio.run(nnunet_progress, request, settings)
+
+
+def _logs(request: requests.LogsRequest, settings: Settings) -> BaseModel:
+    from ...tools.logs import nnunet_logs
+
+    return nnunet_logs(request, settings)
+
+
+def _results(request: requests.ResultsRequest, settings: Settings) -> BaseModel:
+    from ...tools.results import nnunet_results
+
+    return nnunet_results(request, settings)
+
+
+def _cancel(request: requests.CancelRequest, settings: Settings) -> BaseModel:
+    from ...tools.runs import nnunet_cancel
+
+    return nnunet_cancel(request, settings)
+
+
+def _datasets(request: requests.DatasetsRequest, settings: Settings) -> BaseModel:
+    from ...tools.datasets import nnunet_datasets
+
+    return nnunet_datasets(request, settings)
+
+
+def _prepare(request: requests.PrepareRequest, settings: Settings) -> BaseModel:
+    from ...tools.importing import nnunet_prepare_dataset
+
+    return nnunet_prepare_dataset(request, settings)
+
+
+def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
+    from .doctor import examine
+
+    if not request.quick and sys.stderr.isatty():
+        print("Loading PyTorch and nnU-Net takes some seconds; --quick leaves it out.", file=sys.stderr)
+    return examine(request, settings)
+
+
+COMMANDS = {
+    "train": Command(
+        "start a training in the background",
+        TrainingRequest,
+        _train,
+        ("dataset_id",),
+        "follow the run to its end, then show its result; Ctrl-C ends the watching, never the run",
+    ),
+    "runs": Command("list runs, newest first", requests.RunsRequest, _runs),
+    "progress": Command(
+        "show how a run is doing",
+        requests.ProgressRequest,
+        _progress,
+        ("run_id",),
+        "follow the run to its end; Ctrl-C ends the watching, never the run",
+    ),
+    "logs": Command("show a part of a stage's log", requests.LogsRequest, _logs, ("run_id",)),
+    "results": Command("show what nnU-Net measured", requests.ResultsRequest, _results, ("run_id",)),
+    "cancel": Command("stop a run and all its processes", requests.CancelRequest, _cancel, ("run_id",)),
+    "datasets": Command("list datasets, or look at one", requests.DatasetsRequest, _datasets, ("dataset_id",)),
+    "prepare": Command(
+        "import a folder as a dataset", requests.PrepareRequest, _prepare, ("source", "dataset_id", "name")
+    ),
+    "doctor": Command("check folders, versions, GPU, disk and client configuration", requests.DoctorRequest, _doctor),
+}
+CHANGING = ("train", "cancel", "prepare")
+
+
+def usage(name: str) -> str:
+    """How the command is called, e.g. `nnunet-mcp logs RUN_ID`."""
+    command = COMMANDS[name]
+    words = [word.removeprefix("dataset_").upper() for word in command.words]
+    required = [command.model.model_fields[word].is_required() for word in command.words]
+    shown = [word if needed else f"[{word}]" for word, needed in zip(words, required, strict=True)]
+    return " ".join(["nnunet-mcp", name, *shown])
+
+
+def fill(parser: argparse.ArgumentParser, name: str) -> None:
+    """Give a subcommand's parser its flags."""
+    command = COMMANDS[name]
+    parser.usage, parser.epilog = f"{usage(name)} [options]", epilog()
+    add_flags(parser, command.model, command.words)
+    if command.watch:
+        parser.add_argument("--watch", action="store_true", help=command.watch)
+    parser.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+
+
+def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
+    """Do what the command line says; whatever is wrong is one message on standard error."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="replace")
+    name, command = arguments.command, COMMANDS[arguments.command]
+    try:
+        code = _perform(command, arguments, rest)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Code.NOBODY_READS
+    except (RunError, OSError) as error:
+        text = str(error) if isinstance(error, RunError) else f"The file system refused: {error}."
+        return _say(of_error(error), spoken(text))
+    except KeyboardInterrupt:
+        started = " `nnunet-mcp runs` shows whether the run was started." if name == "train" else ""
+        return _say(Code.CTRL_C, f"Interrupted.{started}")
+    except Exception as error:
+        return _say(Code.BUG, f"This is a bug in nnunet-mcp: {type(error).__name__}: {error}")
+
+
+def _perform(command: Command, arguments: argparse.Namespace, rest: list[str]) -> int:
+    if arguments.read_only and arguments.command in CHANGING:
+        raise Refused(f"--read-only and {arguments.command} exclude each other. Leave --read-only out.")
+    request, settings = _request(command, given(arguments, rest, command.model, command.words)), _settings()
+    if getattr(arguments, "watch", False):
+        return _watched(command, request, settings, as_json=arguments.json)
+    answer = command.run(request, settings)
+    _print(answer, as_json=arguments.json)
+    return _code(answer)
+
+
+def _request(command: Command, fields: dict[str, Any]) -> BaseModel:
+    try:
+        return command.model.model_validate(fields)
+    except ValidationError as error:
+        raise Refused(explain(error, command.model)) from None
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        fields = Settings.model_fields
+        places = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
+        wrong = [f"{variable(name, fields[name]) if name in fields else name}: {message}" for name, message in places]
+        raise Refused("Invalid settings in the environment:\n- " + "\n- ".join(wrong)) from None
+
+
+def _watched(command: Command, request: Any, settings: Settings, *, as_json: bool) -> int:
+    from .watch import watch
+
+    if isinstance(request, TrainingRequest):
+        started = command.run(request, settings)
+        assert isinstance(started, TrainingStarted)
+        if not as_json:
+            print(f"run {started.run_id}", flush=True)
+        ended = watch(started.run_id, settings, quiet=as_json)
+        _print(_results(requests.ResultsRequest(run_id=started.run_id), settings), as_json=as_json)
+        return _code(ended)
+    ended = watch(request.run_id, settings, quiet=as_json)
+    _print(ended if as_json else _results(requests.ResultsRequest(run_id=ended.run_id), settings), as_json=as_json)
+    return _code(ended)
+
+
+def _print(answer: BaseModel, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(json.loads(answer.model_dump_json()), indent=2))
+    else:
+        from .show import show
+
+        show(answer)
+
+
+def _code(answer: BaseModel) -> Code:
+    if isinstance(answer, DoctorAnswer):
+        return Code.FAILED if answer.problems else Code.DONE
+    if isinstance(answer, Result) and answer.status in ACTIVE:
+        return Code.NOT_YET
+    return of_status(answer.status) if isinstance(answer, ProgressAnswer | Result) else Code.DONE
+
+
+def _say(code: Code, text: str) -> Code:
+    print(text, file=sys.stderr)
+    return code

@@ -1,0 +1,184 @@
+"""`nnunet-mcp doctor`: everything that a training needs, looked at, with the fix for what is wrong."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ...runs.external import external_trainings
+from ...runs.layout import StateDir
+from ...runs.look import verdict
+from ...runs.settings import Settings
+from ...runs.slots import gpu_names
+from ...schemas.answers import Check, DoctorAnswer
+from ...schemas.requests import DoctorRequest
+from ...schemas.runs import ACTIVE
+from ...tools.checks import machine_checks, state_check
+from ...tools.system import slots
+from ...tools.training import versions
+from .clients import client_checks
+
+# The versions of constraints.txt; a test keeps them the same.
+TESTED = {"nnunetv2": "2.8.1", "torch": "2.14.1", "torchvision": "0.29.1"}
+PROBE = "nnunet_mcp.worker.probe"
+PROBE_S = 120.0
+MATCHED = "Install a matching pair, e.g. pip install torch=={torch} torchvision=={torchvision}.".format(**TESTED)
+
+
+def examine(request: DoctorRequest, settings: Settings) -> DoctorAnswer:
+    """Look at everything; nothing is changed."""
+    checks = tuple(_checks(request, settings))
+    problems = sum(check.level == "problem" for check in checks)
+    warnings = sum(check.level == "warning" for check in checks)
+    step = f"{problems} problem(s), {warnings} warning(s)." + (" Solve the problems first." if problems else "")
+    return DoctorAnswer(checks=checks, problems=problems, warnings=warnings, next_step=step)
+
+
+def _checks(request: DoctorRequest, settings: Settings) -> Iterator[Check]:
+    yield from machine_checks(settings)
+    yield state_check(settings)
+    if request.quick:
+        yield from version_checks(versions())
+    else:
+        yield from _probed(settings)
+    yield from _slots(settings)
+    yield _servers()
+    yield from _leftovers(settings)
+    yield from client_checks(Path.home(), Path.cwd(), start=not request.quick, results=settings.folder("results"))
+
+
+def version_checks(found: dict[str, Any]) -> Iterator[Check]:
+    """The installed versions beside those that were tested."""
+    if "python" in found:
+        yield Check(name="python", level="ok", detail=str(found["python"]))
+    for package, tested in TESTED.items():
+        version = found.get(package)
+        if version is None:
+            continue
+        detail = f"{version}, tested with {tested}"
+        if str(version).split("+")[0] == tested:
+            yield Check(name=package, level="ok", detail=str(version))
+        else:
+            fix = f"If trainings fail, install {package}=={tested}."
+            yield Check(name=package, level="warning", detail=detail, fix=fix)
+
+
+def _probed(settings: Settings) -> Iterator[Check]:
+    """What a training's own process finds: loading PyTorch here would make every command slow."""
+    found = _probe(settings.worker_python or sys.executable)
+    if isinstance(found, Check):
+        yield found
+        return
+    yield from version_checks(found)
+    errors: dict[str, str] = found["errors"]
+    for name, error in errors.items():
+        fix = MATCHED if "torchvision" in error or name == "torchvision" else f"Install {name} again, then try again."
+        yield Check(name=name, level="problem", detail=f"{name} cannot be loaded: {error}", fix=fix)
+    if not errors:
+        yield Check(name="trainers", level="ok", detail="nnU-Net finds its trainers")
+    yield device_check(gpu_names(), found.get("cuda", 0), bool(found.get("mps")))
+
+
+def _probe(python: str) -> dict[str, Any] | Check:
+    name, fix = "nnU-Net's Python", f"Run {python} -m {PROBE} and solve what it says."
+    try:
+        done = subprocess.run(
+            [python, "-m", PROBE],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        if not isinstance(found, dict) or "errors" not in found:
+            raise ValueError("no answer of the probe")
+        return found
+    except subprocess.TimeoutExpired:
+        detail = f"Loading PyTorch and nnU-Net takes longer than {PROBE_S:.0f} s with {python}."
+        return Check(name=name, level="warning", detail=detail, fix="Install them on a local disk.")
+    except OSError as error:
+        return Check(name=name, level="problem", detail=f"{python} cannot be started: {error}.", fix=fix)
+    except (IndexError, ValueError):
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        detail = f"{python} cannot look at PyTorch and nnU-Net: {last[:200]}"
+        return Check(name=name, level="problem", detail=detail, fix=fix)
+
+
+def device_check(gpus: list[str], cuda: int, mps: bool) -> Check:
+    """What a training would run on by itself."""
+    if gpus and not cuda:
+        fix = "Install a PyTorch for CUDA that fits the driver (pytorch.org), or train with --device cpu."
+        detail = f"nvidia-smi lists {', '.join(gpus)}, but this PyTorch can use no GPU."
+        return Check(name="device", level="problem", detail=detail, fix=fix)
+    if gpus:
+        return Check(name="device", level="ok", detail=f"cuda: {', '.join(gpus)}")
+    if mps:
+        return Check(name="device", level="ok", detail="mps")
+    fix = "Use a machine with a GPU for real trainings; small ones and tries work here."
+    return Check(
+        name="device", level="warning", detail="No GPU: trainings run on the CPU, and take very long.", fix=fix
+    )
+
+
+def _slots(settings: Settings) -> Iterator[Check]:
+    """Who holds the places to train, and whether a run that has ended still does."""
+    state = StateDir(settings.state_dir)
+    for slot in slots(settings) if state.path.is_dir() else ():
+        if slot.holder is None:
+            continue
+        name = f"{slot.kind} slot {slot.name}"
+        held = re.match(r"run (\S+)", slot.holder)
+        run = state.run(held[1]) if held else None
+        record = run.record() if run else None
+        if run is None or record is None or verdict(run, record).status in ACTIVE:
+            yield Check(name=name, level="ok", detail=f"used by {slot.holder}")
+            continue
+        detail = f"Held by {slot.holder}, which has ended: a process of it is left over."
+        fix = f"Run nnunet-mcp cancel {run.run_id} --force: it ends what is left."
+        yield Check(name=name, level="problem", detail=detail, fix=fix)
+
+
+def _servers() -> Check:
+    own = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
+    found = [pid for pid, command in _commands() if pid not in own and _serves(command)]
+    listed = ", ".join(f"pid {pid}" for pid in found)
+    return Check(
+        name="servers", level="ok", detail=f"{listed}; all servers share the runs" if found else "no other runs now"
+    )
+
+
+def _commands() -> Iterator[tuple[int, list[str]]]:
+    for process in psutil.process_iter():
+        try:
+            yield process.pid, process.cmdline()
+        except (psutil.Error, OSError):
+            continue
+
+
+def _serves(command: list[str]) -> bool:
+    """`nnunet-mcp [serve …]` or `python -m nnunet_mcp [serve …]`, no other subcommand."""
+    for index, word in enumerate(command[:3]):
+        if Path(word).name == "nnunet-mcp" or (word == "nnunet_mcp" and command[index - 1] == "-m"):
+            rest = [part for part in command[index + 1 :] if not part.startswith("-")]
+            return not rest or rest[0] == "serve"
+    return False
+
+
+def _leftovers(settings: Settings) -> Iterator[Check]:
+    """Trainings that were started by hand and are not finished, and imports that were cut off."""
+    for found in external_trainings(settings.folder("results")):
+        if found.status == "running":
+            yield Check(name="by hand", level="ok", detail=f"nnUNetv2_train is training {found.path} now")
+        elif found.status == "interrupted":
+            fix = "Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with --overwrite."
+            detail = f"A training by hand in {found.path} was not finished."
+            yield Check(name="by hand", level="warning", detail=detail, fix=fix)
+    for path in sorted(settings.folder("raw").glob(".importing-*")):
+        fix = "Remove the folder if no import is running."
+        yield Check(name="import", level="warning", detail=f"{path} is left of an import.", fix=fix)

@@ -1,0 +1,116 @@
+"""Flags from a request model: every field is one, so that a new field is a new flag."""
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ...runs.errors import Refused
+from .codes import Code
+from .phrases import flag, spoken
+
+OMITTED = re.compile(r"Omitted: [^.]*\.?$")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the whole usage."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if choice:
+            known = [word.strip("' ") for word in choice[2].split(",")]
+            message = f"There is no command {choice[1]!r}{_did_you_mean(choice[1], known)} Known: {', '.join(known)}."
+        self.exit(Code.REFUSED, f"{message}\n{self.prog} --help shows how.\n")
+
+
+class Switch(argparse.Action):
+    """A boolean: --flag or --no-flag."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, option_string == self.option_strings[0])
+
+
+def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel], words: Sequence[str]) -> None:
+    """A flag for every field; the fields named in `words` may be given without it, in that order.
+
+    Values stay text and nothing is checked here: the model does it, in the words that agents read too.
+    """
+    schema = model.model_json_schema()
+    for name, field in model.model_fields.items():
+        details = schema["properties"][name]
+        if name in words:
+            shown = name.removeprefix("dataset_").upper()
+            parser.add_argument(_word(name), nargs="?", metavar=shown, default=argparse.SUPPRESS, help=_help(field))
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+        options["help"] = f"the same as {shown}" if name in words else _help(field)
+        if details.get("type") == "boolean":
+            parser.add_argument(flag(name), _opposite(name), action=Switch, **options)
+        else:
+            parser.add_argument(flag(name), metavar=_metavar(name, details, schema), **options)
+
+
+def given(
+    arguments: argparse.Namespace, rest: list[str], model: type[BaseModel], words: Sequence[str]
+) -> dict[str, Any]:
+    """The fields that were given, as the model takes them.
+
+    Raises:
+        Refused: something on the command line is no option, or is there twice.
+    """
+    _refuse_unknown_options(rest, model)
+    found = {name: getattr(arguments, name) for name in model.model_fields if hasattr(arguments, name)}
+    left = list(rest)  # argparse leaves words over where options stand between them
+    for name in words:
+        if hasattr(arguments, _word(name)) or (left and name not in found):
+            if name in found:
+                raise Refused(f"{flag(name)} is given twice. Leave one out.")
+            found[name] = getattr(arguments, _word(name)) if hasattr(arguments, _word(name)) else left.pop(0)
+    if left:
+        raise Refused(f"{left[0]!r} is one word too many. A value with spaces needs quotes.")
+    return found
+
+
+def _refuse_unknown_options(rest: list[str], model: type[BaseModel]) -> None:
+    known = [*(flag(name) for name in model.model_fields), "--watch", "--json"]
+    for word in rest:
+        if word.startswith("-"):
+            option = word.split("=")[0]
+            hint = _did_you_mean(option, known)
+            raise Refused(f"{option}: unknown option{hint} Known: {', '.join(known) or 'none'}.")
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def _word(name: str) -> str:
+    return f"{name} as a word"
+
+
+def _opposite(name: str) -> str:
+    return flag(name.removeprefix("no_") if name.startswith("no_") else f"no_{name}")
+
+
+def _metavar(name: str, details: dict[str, Any], schema: dict[str, Any]) -> str:
+    arms = [details, *details.get("anyOf", [])]
+    choices = next((arm["enum"] for arm in arms if "enum" in arm), None)
+    return "{" + ",".join(map(str, choices)) + "}" if choices else name.upper()
+
+
+def _help(field: FieldInfo) -> str:
+    text = spoken(field.description or "").replace("%", "%%")
+    if field.is_required() or field.default is None or OMITTED.search(text):
+        return text
+    default = ("on" if field.default else "off") if isinstance(field.default, bool) else field.default
+    return f"{text} Default: {default}."

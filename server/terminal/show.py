@@ -1,0 +1,261 @@
+"""The tools' answers for people: tables, cards and plain lines. Without a terminal: no colours, no wrapping."""
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...schemas.answers import (
+    CancelAnswer,
+    Check,
+    DatasetsAnswer,
+    DoctorAnswer,
+    LogsAnswer,
+    Prepared,
+    ProgressAnswer,
+    RunsAnswer,
+    TrainingStarted,
+)
+from ...schemas.results import Result
+from ...schemas.runs import Failure
+from .phrases import spoken
+
+STYLES = {
+    "success": "green",
+    "ok": "green",
+    "running": "cyan",
+    "queued": "yellow",
+    "warning": "yellow",
+    "cancelled": "yellow",
+    "interrupted": "yellow",
+    "error": "red",
+    "problem": "red",
+}
+# What a log or a file name must not do to the terminal.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+PIPE_WIDTH = 10_000
+
+
+class Screen(Console):
+    """A console that leaves it to the command what a reader that went away means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def console() -> Console:
+    """Standard output, as a terminal only where it is one."""
+    terminal = sys.stdout.isatty()
+    width = None if terminal else PIPE_WIDTH
+    return Screen(force_terminal=terminal, width=width, markup=False, highlight=False, emoji=False)
+
+
+def line(screen: Console, text: str, style: str | None = None) -> None:
+    """One line as it is, without the control characters that a file may have brought in."""
+    screen.print(Text(CONTROL.sub("�", text), style=style or ""), soft_wrap=True)
+
+
+def show(answer: BaseModel) -> None:
+    """Print an answer for people."""
+    SHOWN[type(answer)](console(), answer)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(5025)
+    '1 h 24 min'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    told = [f"{number} {unit}" for number, unit in parts if number][:2]
+    return " ".join(told) or "0 s"
+
+
+def _table(screen: Console, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, head in enumerate(heads):
+        table.add_column(head, overflow="fold", no_wrap=number < 2)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    screen.print(table)
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, float):
+        return Text(f"{value:.4f}", justify="right")
+    text = "" if value is None else CONTROL.sub("�", str(value))
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def _card(screen: Console, pairs: Iterable[tuple[str, object]]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        if value not in (None, "", ()):
+            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else _cell(value))
+    screen.print(table)
+
+
+def _notes(screen: Console, notes: Iterable[str]) -> None:
+    for note in notes:
+        line(screen, f"note: {spoken(note)}", "dim")
+
+
+def _next(screen: Console, text: str) -> None:
+    if text:
+        line(screen, spoken(text), "dim")
+
+
+def _failure(screen: Console, failure: Failure | None) -> None:
+    if failure:
+        texts = [("cause", failure.cause), ("evidence", failure.evidence), ("remedy", failure.remedy)]
+        _card(screen, [(name, spoken(text)) for name, text in texts])
+
+
+def _training(screen: Console, answer: TrainingStarted) -> None:
+    what = f"{answer.dataset_name}, {answer.configuration}, fold {answer.fold}"
+    _card(screen, [("run", answer.run_id), ("status", answer.status), ("training", what)])
+    _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
+    _notes(screen, answer.notes)
+    _next(screen, answer.next_step)
+
+
+def _progress(screen: Console, answer: ProgressAnswer) -> None:
+    epoch = f"{answer.epoch}/{answer.epochs}" if answer.epochs else answer.epoch
+    _card(
+        screen,
+        [
+            ("run", answer.run_id),
+            ("status", answer.status),
+            ("done", f"{answer.percent} %, {duration(answer.elapsed_s)} so far"),
+            ("stage", ": ".join(part for part in (answer.stage, answer.phase) if part)),
+            ("epoch", epoch),
+            ("train_loss", answer.train_loss),
+            ("val_loss", answer.val_loss),
+            ("pseudo Dice", answer.pseudo_dice),
+            ("time left", None if answer.eta_s is None else f"about {duration(answer.eta_s)} of training"),
+            ("health", f"{answer.health.verdict}: {answer.health.detail}"),
+        ],
+    )
+    _failure(screen, answer.failure)
+    _next(screen, answer.next_step)
+
+
+def _logs(screen: Console, answer: LogsAnswer) -> None:
+    for text in answer.lines:
+        line(screen, text)
+
+
+def _results(screen: Console, answer: Result) -> None:
+    what = f"{answer.dataset_name}, {answer.configuration}, fold {answer.fold}"
+    metrics = answer.metrics
+    _card(
+        screen,
+        [
+            ("run", answer.run_id),
+            ("status", answer.status),
+            ("training", what),
+            ("Dice", metrics.dice),
+            ("IoU", metrics.iou),
+            ("validation loss", metrics.validation_loss),
+            ("Dice of the folds", answer.dice_mean_sd),
+            ("model", answer.model_path),
+        ],
+    )
+    if answer.per_class:
+        _table(screen, ("class", "Dice", "IoU"), [(c.label, c.dice, c.iou) for c in answer.per_class])
+    if len(answer.folds) > 1:
+        rows = [(f.fold, f.dice, f.iou, f.validation_loss, f.cases) for f in answer.folds]
+        _table(screen, ("fold", "Dice", "IoU", "validation loss", "cases"), rows)
+    if answer.worst_cases:
+        _table(screen, ("worst cases", "Dice"), [(c.case, c.dice) for c in answer.worst_cases])
+    _failure(screen, answer.failure)
+    _notes(screen, answer.notes)
+    _next(screen, "" if answer.complete else answer.next_step)
+
+
+def _runs(screen: Console, answer: RunsAnswer) -> None:
+    heads = ("run", "status", "dataset", "configuration", "fold", "started (UTC)", "stage", "epoch", "Dice", "")
+    rows: list[tuple[Any, ...]] = [
+        (r.run_id, r.status, r.dataset, r.configuration, r.fold, _minute(r.started), r.stage, r.epoch, r.dice, r.detail)
+        for r in answer.runs
+    ]
+    if rows:
+        _table(screen, heads, rows)
+    if answer.shown < answer.total:
+        line(screen, f"Showing {answer.shown} of {answer.total}; --limit shows more.", "dim")
+    _next(screen, "" if rows else answer.next_step)
+
+
+def _minute(iso: str) -> str:
+    return iso[:16].replace("T", " ")
+
+
+def _cancel(screen: Console, answer: CancelAnswer) -> None:
+    _card(screen, [("run", answer.run_id), ("status", answer.status)])
+    line(screen, answer.detail)
+    _next(screen, answer.next_step)
+
+
+def _datasets(screen: Console, answer: DatasetsAnswer) -> None:
+    rows = [
+        (
+            f"{d.dataset_id:03d}",
+            d.name,
+            d.cases,
+            ", ".join(d.channels),
+            ", ".join(d.labels),
+            ", ".join(d.preprocessed),
+            "; ".join(f"{m.configuration} {m.trainer} folds {','.join(m.folds)}" for m in d.trained),
+        )
+        for d in answer.datasets
+    ]
+    if rows:
+        _table(screen, ("id", "name", "cases", "channels", "labels", "preprocessed", "trained"), rows)
+    for dataset in answer.datasets:
+        for problem in dataset.problems:
+            line(screen, f"{dataset.dataset_id:03d}: {spoken(problem)}", "red")
+    _next(screen, answer.next_step)
+
+
+def _prepared(screen: Console, answer: Prepared) -> None:
+    cases = f"{answer.cases}, and {answer.test_cases} to test" if answer.test_cases else answer.cases
+    pairs = [("dataset", answer.dataset_name), ("cases", cases), ("channels", ", ".join(answer.channels))]
+    _card(screen, [*pairs, ("labels", ", ".join(answer.labels)), ("folder", answer.path)])
+    for change in answer.changes:
+        line(screen, f"changed: {change}", "dim")
+    _next(screen, answer.next_step)
+
+
+def _doctor(screen: Console, answer: DoctorAnswer) -> None:
+    for check in answer.checks:
+        _check(screen, check)
+    line(screen, answer.next_step, "bold")
+
+
+def _check(screen: Console, check: Check) -> None:
+    line(screen, f"{check.level:8} {check.name}: {spoken(check.detail)}", STYLES[check.level])
+    if check.fix:
+        line(screen, f"{'':8} → {spoken(check.fix)}")
+
+
+SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {
+    TrainingStarted: _training,
+    ProgressAnswer: _progress,
+    LogsAnswer: _logs,
+    Result: _results,
+    RunsAnswer: _runs,
+    CancelAnswer: _cancel,
+    DatasetsAnswer: _datasets,
+    Prepared: _prepared,
+    DoctorAnswer: _doctor,
+}

@@ -1,0 +1,103 @@
+"""What a training needs of this machine, each thing checked with its fix. nnunet_system and the doctor share it."""
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..runs.errors import RunError
+from ..runs.locks import Lock
+from ..runs.settings import Settings
+from ..schemas.answers import Check
+from .trainers import nnunet_folder
+
+GB = 1e9
+FOLDERS = ("raw", "preprocessed", "results")
+LOW_DISK_GB = 2.0
+TIGHT_DISK_GB = 20.0
+SMALL_SHM_GB = 0.5
+
+
+def machine_checks(settings: Settings) -> Iterator[Check]:
+    """Everything that would make runs fail, in a moment and without changing anything."""
+    yield from (folder_check(settings, which) for which in FOLDERS)
+    yield package_check(settings)
+    if (shm := Path("/dev/shm")).is_dir():
+        yield shm_check(shm)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def free_gb(folder: Path) -> float:
+    """Free disk space where the folder is or would be made."""
+    return round(shutil.disk_usage(existing(folder)).free / GB, 2)
+
+
+def folder_check(settings: Settings, which: str) -> Check:
+    """One of the three nnU-Net folders: set, there, writable, with room."""
+    folder, name = settings.folder(which), f"nnUNet_{which}"
+    given = getattr(settings, which)
+    if given is not None and "$" in str(given):
+        fix = f"Write the whole path into {name}: nobody expands $ there."
+        return Check(name=name, level="problem", detail=f"{name} ({given}) holds an unexpanded variable.", fix=fix)
+    if not existing(folder).is_dir() or not os.access(existing(folder), os.W_OK):
+        detail, fix = f"{name} ({folder}) cannot be written.", f"Make it writable, or set {name}."
+        return Check(name=name, level="problem", detail=detail, fix=fix)
+    if free_gb(folder) < TIGHT_DISK_GB:
+        level = "problem" if free_gb(folder) < LOW_DISK_GB else "warning"
+        detail = f"Only {free_gb(folder)} GB are free in {name} ({folder})."
+        return Check.model_validate({"name": name, "level": level, "detail": detail, "fix": "Free some space."})
+    if not folder.is_dir():
+        fix = f"Correct {name} if that is a slip; otherwise it is made with the first run."
+        return Check(name=name, level="warning", detail=f"{folder} does not exist yet.", fix=fix)
+    default = "" if given is not None else f", the default; {name} is not set"
+    return Check(name=name, level="ok", detail=f"{folder} ({free_gb(folder):.0f} GB free{default})")
+
+
+def package_check(settings: Settings) -> Check:
+    """nnU-Net and PyTorch are installed, or there is a Python that may have them; nothing is imported."""
+    name = "nnU-Net"
+    if settings.worker_python is not None:
+        if shutil.which(settings.worker_python) is None:
+            detail = f"NNUNET_MCP_WORKER_PYTHON ({settings.worker_python}) is no program."
+            return Check(name=name, level="problem", detail=detail, fix="Name the Python with nnU-Net.")
+        return Check(name=name, level="ok", detail=f"runs with {settings.worker_python}")
+    try:
+        nnunet_folder()
+        importlib.metadata.version("torch")
+    except (RunError, importlib.metadata.PackageNotFoundError) as error:
+        detail = f"nnU-Net or PyTorch is missing here ({error})."
+        return Check(name=name, level="problem", detail=detail, fix="Install nnunet-mcp with its dependencies.")
+    return Check(name=name, level="ok", detail="nnU-Net and PyTorch are installed")
+
+
+def shm_check(folder: Path) -> Check:
+    """Data loaders hand batches over through /dev/shm."""
+    size = shutil.disk_usage(folder).total
+    if size < SMALL_SHM_GB * GB:
+        detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
+        return Check(name="shared memory", level="problem", detail=detail, fix=fix)
+    return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
+
+
+def state_check(settings: Settings) -> Check:
+    """The state folder can be written, and a lock that one process holds is refused to another."""
+    name, folder = "state folder", settings.state_dir
+    try:
+        with tempfile.TemporaryDirectory(prefix=".nnunet-mcp-doctor-", dir=existing(folder)) as scratch:
+            first, second = (Lock(Path(scratch) / "lock") for _ in range(2))
+            works = first.try_acquire() and not second.try_acquire()
+            first.release()
+            second.release()
+    except OSError as error:
+        fix = "Make it writable, or set NNUNET_MCP_HOME to a folder on a local disk."
+        return Check(name=name, level="problem", detail=f"{folder} cannot hold locks ({error}).", fix=fix)
+    if not works:
+        fix = "Set NNUNET_MCP_HOME to a folder on a local disk."
+        return Check(name=name, level="problem", detail=f"Locks (flock) do not work in {folder}.", fix=fix)
+    return Check(name=name, level="ok", detail=f"{folder}, locks work")
