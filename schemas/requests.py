@@ -116,7 +116,7 @@ class PlotRequest(Request):
         description="curves: losses, pseudo Dice, learning rate. folds: Dice of each validation case per class and "
         "fold. overlay: a case's slices with truth and prediction. dataset: a few cases with their labels.",
     )
-    run_id: RunId | None = Field(default=None, description="The run; for kind=dataset use dataset_id instead.")
+    run_id: RunId | None = Field(default=None, description="The run. Omitted: only for kind=dataset, with dataset_id.")
     with_run_ids: tuple[RunId, ...] = Field(
         default=(), max_length=5, description="kind=curves: up to 5 more runs drawn over it. Omitted: none."
     )
