@@ -70,7 +70,9 @@ def png(figure: Figure) -> bytes:
     for colours, scale in ((256, 1.0), (64, 1.0), (32, 1.0), (32, 0.8), (16, 0.6)):
         smaller = drawn.resize((int(drawn.width * scale), int(drawn.height * scale))) if scale < 1 else drawn
         written = io.BytesIO()
-        smaller.quantize(colours, method=Image.Quantize.FASTOCTREE).save(written, format="png", optimize=True)
+        smaller.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+            written, format="png", optimize=True
+        )
         if written.tell() <= MAX_BYTES:
             break
     return written.getvalue()
