@@ -205,3 +205,43 @@ class DoctorAnswer(Record):
     problems: int
     warnings: int
     next_step: str
+
+
+class ComparedModel(Record):
+    """One trained model: a configuration, its trainer and plans, and what its folds measured."""
+
+    name: str
+    folds: tuple[str, ...]
+    complete: bool = Field(description="All folds of the cross-validation are there.")
+    rank: int | None = Field(description="By Dice among complete cross-validations over the same cases; else null.")
+    cases: int
+    dice: float | None = Field(description="nnU-Net's foreground_mean over all cases of these folds.")
+    iou: float | None
+    dice_mean_sd: str | None = Field(description="Mean ± sample standard deviation of the folds' Dice.")
+    per_class: dict[str, tuple[float | None, float | None]] = Field(description="Dice and IoU of each class.")
+    epochs: int | None = Field(description="Per fold.")
+    train_hours: float | None = Field(description="All folds together; null where a fold's is not known.")
+    parameters: int | None
+    model_path: str
+
+
+class ModelDifference(Record):
+    """Dice of `model` minus Dice of `against`, paired over the cases that both have validated."""
+
+    model: str
+    against: str
+    cases: int
+    difference: float
+    low: float = Field(description="95 % bootstrap interval.")
+    high: float
+    clear: bool = Field(description="The interval does not hold zero.")
+
+
+class CompareAnswer(Record):
+    """Models side by side."""
+
+    models: tuple[ComparedModel, ...]
+    differences: tuple[ModelDifference, ...] = Field(description="Each model against the best of them.")
+    table: str
+    notes: tuple[str, ...] = ()
+    next_step: str

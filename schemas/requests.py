@@ -140,6 +140,24 @@ class PlotRequest(Request):
         return self
 
 
+class CompareRequest(Request):
+    """Compare trained models."""
+
+    run_ids: tuple[RunId, ...] = Field(
+        default=(), max_length=20, description="Runs whose models to compare. Omitted: all models of dataset_id."
+    )
+    dataset_id: DatasetId | None = Field(
+        default=None, description="Compare every trained model of this dataset. Omitted: the models of run_ids."
+    )
+    table: Literal["markdown", "csv", "latex"] = Field(default="markdown", description="Format of the table.")
+
+    @model_validator(mode="after")
+    def _has_something(self) -> "CompareRequest":
+        if bool(self.run_ids) == (self.dataset_id is not None):
+            raise ValueError("Give either run_ids or dataset_id: nnunet_runs lists runs, nnunet_datasets datasets.")
+        return self
+
+
 class SystemRequest(Request):
     """Ask about the machine."""
 

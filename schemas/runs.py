@@ -178,5 +178,7 @@ class Outcome(Record):
     per_class: tuple[ClassMetrics, ...] = ()
     cases: tuple[CaseMetrics, ...] = ()
     epochs_trained: int | None = None
+    train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
+    parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None
     notes: tuple[str, ...] = ()

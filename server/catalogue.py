@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ..runs.settings import Settings
 from ..schemas.answers import (
     CancelAnswer,
+    CompareAnswer,
     DatasetsAnswer,
     LogsAnswer,
     Prepared,
@@ -23,6 +24,7 @@ from ..schemas.answers import (
 )
 from ..schemas.requests import (
     CancelRequest,
+    CompareRequest,
     DatasetsRequest,
     LogsRequest,
     PlotRequest,
@@ -34,7 +36,7 @@ from ..schemas.requests import (
 )
 from ..schemas.results import Result
 from ..schemas.training import TrainingRequest
-from ..tools import datasets, importing, logs, plots, progress, results, runs, system, training
+from ..tools import compare, datasets, importing, logs, plots, progress, results, runs, system, training
 from .model_tool import model_tool
 
 Kind = Literal["reads", "starts", "stops"]
@@ -98,6 +100,14 @@ CATALOGUE = (
         PlotRequest,
         "reads",
         "A PNG picture: learning curves, Dice per fold, a case's prediction over the truth, or a dataset's labels.",
+    ),
+    Entry(
+        "nnunet_compare",
+        "Compare models",
+        CompareRequest,
+        "reads",
+        "Runs or a dataset's trained models in one table: Dice and IoU per class, mean ± sd over folds, paired "
+        "differences with intervals, epochs, hours, parameters. Incomplete cross-validations are not ranked.",
     ),
     Entry(
         "nnunet_runs",
@@ -178,6 +188,9 @@ def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
         plot = plots.nnunet_plot(request, settings)
         picture = ImageContent(type="image", data=base64.b64encode(plot.png).decode(), mime_type="image/png")
         return [TextContent(type="text", text=plot.text), picture]
+
+    def nnunet_compare(request: Any) -> CompareAnswer:
+        return compare.nnunet_compare(request, settings)
 
     def nnunet_runs(request: Any) -> RunsAnswer:
         return runs.nnunet_runs(request, settings)
