@@ -165,6 +165,12 @@ def gpu_names() -> list[str]:
     return [" ".join(line.split()) for line in _nvidia_smi("--query-gpu=name,memory.total").splitlines()]
 
 
+def gpu_memory_gb() -> float | None:
+    """Memory of the smallest GPU in GB; null without one."""
+    listed = [line for line in _nvidia_smi("--query-gpu=memory.total").split() if line.isdigit()]
+    return round(min(map(int, listed)) * 1024**2 / 1e9, 1) if listed else None
+
+
 def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
     """Who holds a slot, or None where it is free."""
     lock = Lock(_slot_path(state, kind, name))

@@ -245,3 +245,55 @@ class CompareAnswer(Record):
     table: str
     notes: tuple[str, ...] = ()
     next_step: str
+
+
+class Hours(Record):
+    """How long it will take, with a range, and what that rests on."""
+
+    expected: float
+    low: float
+    high: float
+    basis: str
+
+
+class Room(Record):
+    """What a run writes to a folder, and what is free there."""
+
+    folder: str
+    needed_gb: float
+    free_gb: float
+
+
+class NetworkCost(Record):
+    """The planned network against this device."""
+
+    patch_size: tuple[int, ...]
+    batch_size: int
+    parameters: int
+    gpu_memory_gb: float = Field(description="nnU-Net's planner's estimate for a GPU.")
+    device_memory_gb: float | None
+    fits: bool | None = Field(description="Null on a CPU, where nnU-Net has no estimate.")
+
+
+class Recommendation(Record):
+    """A configuration, and why, from the dataset's own figures."""
+
+    configuration: str
+    reasons: tuple[str, ...]
+
+
+class PreflightAnswer(Record):
+    """What would happen if this request were started now."""
+
+    possible: bool
+    problems: tuple[str, ...] = Field(description="Every reason found why it would be refused or fail.")
+    dataset_name: str | None
+    device: str | None
+    stages: tuple[StageLine, ...] = Field(description="queued: would run. success: would be reused.")
+    disk: tuple[Room, ...]
+    network: NetworkCost | None = Field(description="Null until there are plans.")
+    hours: Hours | None = Field(description="Null where nothing was measured here.")
+    queue: tuple[str, ...] = Field(description="Who is in front, for each slot that it needs.")
+    recommended: Recommendation | None
+    notes: tuple[str, ...] = ()
+    next_step: str

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .pictures import Theme
 from .runs import Status
-from .training import DatasetId
+from .training import DatasetId, TrainingRequest
 
 RunId = Annotated[
     str,
@@ -149,7 +149,9 @@ class CompareRequest(Request):
     dataset_id: DatasetId | None = Field(
         default=None, description="Compare every trained model of this dataset. Omitted: the models of run_ids."
     )
-    table: Literal["markdown", "csv", "latex"] = Field(default="markdown", description="Format of the table.")
+    table: Literal["markdown", "csv", "latex"] = Field(
+        default="markdown", description="Format of the table in the answer."
+    )
 
     @model_validator(mode="after")
     def _has_something(self) -> "CompareRequest":
@@ -169,3 +171,17 @@ class DoctorRequest(Request):
         default=False,
         description="Leave out what takes seconds: loading PyTorch, and starting the servers that clients would start.",
     )
+
+
+class PreflightRequest(TrainingRequest):
+    """Look at a training before it starts."""
+
+    measure: bool = Field(
+        default=False,
+        description="Also run the planned network for up to 30 s on a made-up batch, to know the hours without an "
+        "earlier run. Needs plans.",
+    )
+
+    def training(self) -> TrainingRequest:
+        """The request that would be started."""
+        return TrainingRequest.model_validate(self.model_dump(exclude={"measure"}))

@@ -16,6 +16,7 @@ from ..schemas.answers import (
     CompareAnswer,
     DatasetsAnswer,
     LogsAnswer,
+    PreflightAnswer,
     Prepared,
     ProgressAnswer,
     RunsAnswer,
@@ -28,6 +29,7 @@ from ..schemas.requests import (
     DatasetsRequest,
     LogsRequest,
     PlotRequest,
+    PreflightRequest,
     PrepareRequest,
     ProgressRequest,
     ResultsRequest,
@@ -36,7 +38,7 @@ from ..schemas.requests import (
 )
 from ..schemas.results import Result
 from ..schemas.training import TrainingRequest
-from ..tools import compare, datasets, importing, logs, plots, progress, results, runs, system, training
+from ..tools import compare, datasets, importing, logs, plots, preflight, progress, results, runs, system, training
 from .model_tool import model_tool
 
 Kind = Literal["reads", "starts", "stops"]
@@ -70,6 +72,14 @@ CATALOGUE = (
         "Runs take minutes to days and outlive the chat. fold: '0'-'4' = one fold; 'all' (default) = five models, "
         "one per fold, then the cross-validation; 'full' = one model on every case (optimistic metrics). Datasets: "
         "nnunet_datasets. Then follow with nnunet_progress and read the result with nnunet_results.",
+    ),
+    Entry(
+        "nnunet_preflight",
+        "Look before training",
+        PreflightRequest,
+        "reads",
+        "What nnunet_training would do with the same arguments, without starting it: stages, every problem, disk, "
+        "memory, hours from this machine's own measurements, queue, recommended configuration.",
     ),
     Entry(
         "nnunet_progress",
@@ -171,6 +181,9 @@ def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
 
     def nnunet_training(request: Any) -> TrainingStarted:
         return training.nnunet_training(request, settings)
+
+    def nnunet_preflight(request: Any) -> PreflightAnswer:
+        return preflight.nnunet_preflight(request, settings)
 
     async def nnunet_progress(request: Any, ctx: Context[Any]) -> ProgressAnswer:
         async def say(percent: float, text: str) -> None:

@@ -12,6 +12,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from ..runs.errors import RunError
+from ..schemas.training import TrainingRequest
 from .explain import explain
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
@@ -88,6 +89,13 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
 
 
+def _refer(schema: dict[str, Any]) -> None:
+    """What nnunet_training describes at length is not described again."""
+    for name in TrainingRequest.model_fields:
+        field = schema["properties"][name]
+        field["description"] = "As in nnunet_training." + ("" if "default" in field else " Omitted: as there.")
+
+
 class ModelTool(Tool):
     """A tool whose arguments are one pydantic model."""
 
@@ -136,4 +144,6 @@ def model_tool(
     metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
+    if issubclass(model, TrainingRequest) and model is not TrainingRequest:
+        _refer(schema)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})

@@ -116,14 +116,6 @@ def test_every_tool_has_a_title_all_hints_and_an_output_schema(tools: dict[str, 
         assert "next_step" in tool.output_schema["properties"]
 
 
-def test_all_tools_together_take_a_small_part_of_a_models_attention(tools: dict[str, Tool]) -> None:
-    texts = [
-        tool.model_dump_json(by_alias=True, exclude_none=True, exclude={"output_schema"}) for tool in tools.values()
-    ]
-
-    assert sum(map(len, texts)) < 14_000
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_tool_refuses_an_argument_that_it_does_not_know(settings: Settings, name: str) -> None:
     with pytest.raises(ToolRefused, match="nonsense: unknown argument"):
