@@ -182,3 +182,42 @@ class Outcome(Record):
     parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None
     notes: tuple[str, ...] = ()
+
+
+class Machine(Record):
+    """The computer of a run."""
+
+    host: str
+    system: str
+    processor: str
+    cores: int
+    memory_gb: float
+    gpus: tuple[str, ...]
+    device: str
+
+
+class StageTimes(Record):
+    """When a stage ran, in seconds since the epoch (UTC), and how often it was started."""
+
+    name: str
+    status: Status
+    started_at: float | None
+    ended_at: float | None
+    attempts: int
+
+
+class Provenance(Record):
+    """provenance.json: written once, at the end, by the supervisor."""
+
+    run_id: str
+    request: dict[str, Any]
+    dataset_name: str
+    trainer: str
+    plans_identifier: str
+    versions: dict[str, str]
+    sha256: dict[str, str] = Field(description="Of the plans, dataset.json, fingerprint and split that were used.")
+    raw_identity: str | None = Field(description="Digest of the raw files' names, sizes and times.")
+    seeds: str
+    machine: Machine
+    created_at: float
+    stages: tuple[StageTimes, ...]

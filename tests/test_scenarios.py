@@ -1,8 +1,10 @@
 """The documentation's scenarios, for real: nnU-Net on Hippocampus MRI through an MCP client over stdio."""
 
+import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,12 @@ def test_a_model_on_every_case_says_that_its_metrics_are_optimistic(lab: Lab) ->
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="full", **TINY)
 
     assert result["status"] == "success", result
+    provenance = json.loads((lab.run_dir(result["run_id"]) / "provenance.json").read_text(encoding="utf-8"))
+    plans = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "tinyPlans.json"
+    assert provenance["sha256"]["tinyPlans.json"] == hashlib.sha256(plans.read_bytes()).hexdigest()
+    assert provenance["request"]["fold"] == "full" and provenance["machine"]["device"] == "cpu"
+    assert {"nnunetv2", "torch", "python"} <= set(provenance["versions"])
+    assert [stage["status"] for stage in provenance["stages"]] == ["success"]
     assert Path(result["model_path"]).name == "fold_all"
     assert result["folds"][0]["cases"] == 10
     assert "optimistic" in " ".join(result["notes"])
@@ -276,3 +284,23 @@ def test_the_documentations_examples_run_as_written(lab: Lab) -> None:
 def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:
     with pytest.raises(ToolRefused, match=r"num_gpus=3.*nvidia-smi lists"):
         lab.call("nnunet_training", dataset_id=4, fold="2", device="cuda", num_gpus=3)
+
+
+def test_the_hours_foretold_come_true_and_the_network_is_as_nnunet_builds_it(lab: Lab) -> None:
+    request: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", **TINY, "trainer": "MiddleTrainer"}
+    made_up = lab.call("nnunet_preflight", **request, fold="0", measure=True)
+    assert "made-up batch" in made_up["hours"]["basis"] and made_up["hours"]["low"] <= made_up["hours"]["expected"]
+    assert lab.train(**request, fold="0")["status"] == "success"
+
+    answer = lab.call("nnunet_preflight", **request, fold="1")
+    begun = time.time()
+    result = lab.train(**request, fold="1")
+    hours = (time.time() - begun) / 3600
+
+    assert result["status"] == "success"
+    # The machine may be busy with other things in one of the two runs.
+    assert 0.2 < answer["hours"]["expected"] / hours < 5
+    compared = lab.call("nnunet_compare", run_ids=[result["run_id"]])["models"][0]
+    assert compared["parameters"] == answer["network"]["parameters"] and compared["rank"] is None
+    assert 0 <= answer["network"]["gpu_memory_gb"] < 9, "nnU-Net plans for 8 GB, and small images need less"
+    assert not lab.call("nnunet_preflight", **request, fold="1")["possible"], "the fold has a finished model now"
