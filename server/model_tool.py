@@ -128,6 +128,7 @@ def model_tool(
     title: str,
     description: str,
     annotations: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
 ) -> ModelTool:
     """Make a tool of `function(request[, ctx])`.
 
@@ -136,7 +137,9 @@ def model_tool(
     """
     if model.model_config.get("extra") != "forbid":
         raise TypeError(f"{model.__name__} must forbid extra fields, or typing errors would be ignored")
-    base = Tool.from_function(function, name=name, title=title, description=description, annotations=annotations)
+    base = Tool.from_function(
+        function, name=name, title=title, description=description, annotations=annotations, meta=meta
+    )
     parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
     metadata = base.fn_metadata.model_copy(
         update={"arg_model": parsing, "output_schema": lean(base.fn_metadata.output_schema)}
