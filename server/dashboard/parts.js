@@ -35,7 +35,7 @@ function heading({ facts, progress }, action) {
   return make(
     "header",
     {},
-    make("div", {}, make("h1", {}, facts.dataset, " ", status(progress.status)), make("p", {}, words.join(" · ")), make("p", { class: "quiet id" }, facts.run_id)),
+    make("div", {}, make("h2", { class: "name" }, facts.dataset, " ", status(progress.status)), make("p", {}, words.join(" · ")), make("p", { class: "quiet id" }, facts.run_id)),
     action,
   );
 }
@@ -51,7 +51,7 @@ function confirmation({ run_id }, { stop, keep }) {
   return make(
     "section",
     { class: "confirm", role: "alertdialog", "aria-labelledby": "sure", "aria-describedby": "meaning", onkeydown: (event) => event.key === "Escape" && keep() },
-    make("h2", { id: "sure" }, "Stop this run?"),
+    make("h3", { id: "sure" }, "Stop this run?"),
     make("p", { id: "meaning" }, `${run_id} finishes its epoch and saves a checkpoint first, so that it can be resumed.`),
     make("p", {}, label),
     make(
@@ -140,7 +140,7 @@ function curvesPart({ curves }, stage, width) {
   return make(
     "section",
     { class: "curves", "aria-label": "Curves" },
-    make("h2", {}, `Curves of ${stage.replaceAll("_", " ")} `, shown.every > 1 && make("span", { class: "quiet" }, `every ${shown.every}th epoch`)),
+    make("h3", {}, `Curves of ${stage.replaceAll("_", " ")} `, shown.every > 1 && make("span", { class: "quiet" }, `every ${shown.every}th epoch`)),
     chart({ title: "Loss", x: shown.epoch, curves: losses, width }),
     chart({ title: "Pseudo Dice (estimate on patches)", x: shown.epoch, curves: scores, width, floor: 0, ceiling: 1 }),
   );
@@ -159,8 +159,12 @@ function scoresPart({ scores }) {
     { "aria-label": "Result of the validation" },
     table("Validation", heads, rows, foot),
     scores.dice_mean_sd && make("p", {}, `Dice of the folds, mean ± standard deviation: ${scores.dice_mean_sd}`),
-    classes.length > 0 && table("Classes", ["Class", "Dice", "IoU"], [...classes.map((c) => [c.label, number(c.dice), number(c.iou)]), ...more]),
-    worst.length > 0 && table("Cases with the lowest Dice", ["Case", "Dice"], worst.map((c) => [c.case, number(c.dice)])),
+    make(
+      "div",
+      { class: "pair" },
+      classes.length > 0 && table("Classes", ["Class", "Dice", "IoU"], [...classes.map((c) => [c.label, number(c.dice), number(c.iou)]), ...more]),
+      worst.length > 0 && table("Cases with the lowest Dice", ["Case", "Dice"], worst.map((c) => [c.case, number(c.dice)])),
+    ),
     scores.model_path && make("p", { class: "quiet id" }, `Model: ${scores.model_path}`),
   );
 }

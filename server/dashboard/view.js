@@ -92,7 +92,7 @@ function tellModel(text) {
 function draw() {
   put("error", [state.error], errorPart);
   if (!mayAsk) return put("run", [state.text], () => make("pre", {}, state.text || "This host does not let pages ask the server."));
-  if (!state.data) return;
+  if (!state.data) return state.error && put("run", [], () => null);
   const { data, runId, confirming, stopping } = state;
   put("runs", [data.runs, data.total, runId], () => runList(data, runId, select));
   const width = Math.max(260, Math.floor(document.getElementById("run").clientWidth));
