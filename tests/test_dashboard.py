@@ -21,7 +21,7 @@ from tests.lab import ToolRefused
 from tests.test_contract import DISCOVER, INITIALIZE, Wire, wire
 from tests.tiny import ask, record_of, stage
 
-__all__ = ["wire"]
+__all__ = ["wire"]  # a fixture, used by its name
 MIME = "text/html;profile=mcp-app"
 HOSTILE = "Dataset001_<img src=x onerror=alert(1)>"
 FOLDS = tuple(stage(f"train_fold_{fold}") for fold in range(5))
@@ -156,7 +156,7 @@ def test_the_page_sets_text_only_as_text_and_asks_in_the_page(settings: Settings
 
 
 @pytest.mark.parametrize("modern", [False, True])
-def test_the_page_and_its_tools_are_served_in_both_protocol_eras(wire: Wire, modern: bool) -> None:  # noqa: F811
+def test_the_page_and_its_tools_are_served_in_both_protocol_eras(wire: Wire, modern: bool) -> None:
     wire.request("server/discover", DISCOVER) if modern else wire.request("initialize", INITIALIZE)
     base = DISCOVER if modern else {}
 

@@ -107,8 +107,6 @@ def test_a_read_only_server_has_no_cancel_button(lab: Lab) -> None:
     with dashboard(lab, "--read-only") as page:
         page.wait(f"{STATUS} === '○ queued'")
         assert page.run("document.querySelector('[data-key=cancel]')") is None
-    with dashboard(lab) as page:
-        page.wait("document.querySelector('[data-key=cancel]')")
 
 
 def test_an_error_is_a_message_with_a_way_on(lab: Lab) -> None:

@@ -48,7 +48,8 @@ function connectTo(handlers) {
     request,
     async callTool(name, args) {
       const result = await request("tools/call", { name, arguments: args });
-      if (result.isError) throw new Error(result.content?.map((part) => part.text ?? "").join(" ") || `${name} failed.`);
+      const words = result.content?.map((part) => part.text ?? "").join(" ");
+      if (result.isError) throw new Error(words || `${name} failed.`);
       return result.structuredContent;
     },
     async start(appInfo) {

@@ -1,19 +1,19 @@
-// Curves as SVG: a gap where a number is missing, a dash per curve so that colour is not needed.
+// Curves as SVG: a gap where a number is missing, dashes so that colour is not needed.
 const HEIGHT = 168;
 const EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
-const DASHES = ["", "6 4", "2 3"];
 
 // curves: [{ name, tone, dash, thin, values }]; x: epochs.
 function chart({ title, x, curves, width, floor, ceiling }) {
-  const numbers = curves.flatMap((curve) => curve.values).filter((value) => value !== null);
-  if (!numbers.length) return make("p", { class: "quiet" }, `No ${title} yet.`);
-  const ticks = niceTicks(Math.min(floor ?? Infinity, ...numbers), Math.max(...numbers), ceiling);
+  const known = curves.flatMap((curve) => curve.values).filter((value) => value !== null);
+  if (!known.length) return make("p", { class: "quiet" }, `No ${title} yet.`);
+  const ticks = niceTicks(Math.min(floor ?? Infinity, ...known), Math.max(...known), ceiling);
   const across = scale(x[0], Math.max(x[0] + 1, x.at(-1)), EDGE.left, width - EDGE.right);
   const up = scale(ticks[0], ticks.at(-1), HEIGHT - EDGE.bottom, EDGE.top);
   const names = curves.map((curve) => curve.name).join(" and ");
+  const words = `${title}, from ${at(0, x, curves)}, to ${latest(x, curves)}.`;
   const svg = makeSvg(
     "svg",
-    { role: "img", "aria-label": `${title}. ${spoken(x, curves)}`, viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT },
+    { role: "img", "aria-label": words, viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT },
     grid(ticks, up, width),
     epochs(x, across),
     curves.map((curve) => line(curve, x, across, up)),
@@ -21,7 +21,8 @@ function chart({ title, x, curves, width, floor, ceiling }) {
   );
   const readout = make("p", { class: "readout", "aria-hidden": "true" }, latest(x, curves));
   follow(svg, readout, { x, curves, across, width });
-  return make("figure", {}, make("figcaption", {}, title), legend(curves), svg, readout, numbersTable(title, names, x, curves));
+  const numbers = numbersTable(title, names, x, curves);
+  return make("figure", {}, make("figcaption", {}, title), legend(curves), svg, readout, numbers);
 }
 
 function scale(from, to, start, end) {
@@ -56,13 +57,11 @@ function epochs(x, across) {
   const inner = niceTicks(x[0], x.at(-1)).filter((tick) => Number.isInteger(tick) && tick > x[0] && tick < x.at(-1));
   const last = across(x.at(-1));
   const shown = [x[0], ...inner.filter((tick) => across(tick) - EDGE.left > 28 && last - across(tick) > 34), x.at(-1)];
-  return [...new Set(shown)].map((tick) =>
-    makeSvg(
-      "text",
-      { class: "tick", "aria-hidden": "true", x: across(tick), y: HEIGHT - 7, "text-anchor": tick === x.at(-1) && x.length > 1 ? "end" : "middle" },
-      tick === x.at(-1) ? `epoch ${tick}` : String(tick),
-    ),
-  );
+  return [...new Set(shown)].map((tick) => {
+    const ends = tick === x.at(-1);
+    const place = { x: across(tick), y: HEIGHT - 7, "text-anchor": ends && x.length > 1 ? "end" : "middle" };
+    return makeSvg("text", { class: "tick", "aria-hidden": "true", ...place }, ends ? `epoch ${tick}` : String(tick));
+  });
 }
 
 function line(curve, x, across, up) {
@@ -73,19 +72,18 @@ function line(curve, x, across, up) {
     // A point alone between gaps is a line of no length: its round cap is a dot.
     path += `${begins ? "M" : "L"}${across(x[i]).toFixed(1)} ${up(value).toFixed(1)}${begins ? "h0" : ""}`;
   });
-  const dash = DASHES[curve.dash] || null;
-  return makeSvg("path", { class: `curve ${curve.tone}${curve.thin ? " thin" : ""}`, d: path, "stroke-dasharray": dash });
+  return stroke(curve, path);
+}
+
+function stroke({ tone, thin, dash }, path) {
+  const look = { class: `curve ${tone}${thin ? " thin" : ""}`, "stroke-dasharray": dash ? "6 4" : null };
+  return makeSvg("path", { ...look, d: path });
 }
 
 function legend(curves) {
-  return make(
-    "ul",
-    { class: "legend", "aria-hidden": "true" },
-    curves.map((curve) => {
-      const sample = makeSvg("path", { class: `curve ${curve.tone}${curve.thin ? " thin" : ""}`, d: "M1 5H21", "stroke-dasharray": DASHES[curve.dash] || null });
-      return make("li", {}, makeSvg("svg", { width: 22, height: 10 }, sample), curve.name);
-    }),
-  );
+  const sample = (curve) => makeSvg("svg", { width: 22, height: 10 }, stroke(curve, "M1 5H21"));
+  const items = curves.map((curve) => make("li", {}, sample(curve), curve.name));
+  return make("ul", { class: "legend", "aria-hidden": "true" }, items);
 }
 
 function at(i, x, curves) {
@@ -94,10 +92,6 @@ function at(i, x, curves) {
 
 function latest(x, curves) {
   return at(x.length - 1, x, curves);
-}
-
-function spoken(x, curves) {
-  return `From ${at(0, x, curves)}, to ${latest(x, curves)}.`;
 }
 
 // The epoch under the pointer, in numbers. Without a pointer the table below says the same.
@@ -122,8 +116,9 @@ function follow(svg, readout, { x, curves, across, width }) {
 function numbersTable(title, names, x, curves) {
   const rows = x.map((epoch, i) => [String(epoch), ...curves.map((curve) => number(curve.values[i], 4))]);
   const heads = ["Epoch", ...curves.map((curve) => curve.name)];
-  const scrolled = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title} in numbers`, "data-key": `numbers-of-${title}` });
-  const fold = make("details", { "data-key": `numbers-${title}` }, make("summary", {}, `${names} in numbers`), scrolled);
-  fold.addEventListener("toggle", () => fold.open && scrolled.replaceChildren(table(title, heads, rows)));
-  return fold;
+  const about = { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title} in numbers` };
+  const scrolled = make("div", { ...about, "data-key": `table ${title}` });
+  const summary = make("summary", { "data-key": `summary ${title}` }, `${names} in numbers`);
+  const fill = ({ target }) => target.open && scrolled.replaceChildren(table(title, heads, rows));
+  return make("details", { "data-key": `details ${title}`, ontoggle: fill }, summary, scrolled);
 }

@@ -19,18 +19,23 @@ function filled(element, properties, children) {
   return element;
 }
 
-// Put new children in; the focus, what is unfolded and how far lists are scrolled stay.
+// Put new children in; the focus, what is unfolded or ticked and how far lists are scrolled stay.
 function refill(parent, ...children) {
-  const focused = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  const open = keyed(parent).filter((element) => element.open).map((element) => element.dataset.key);
-  const scrolled = new Map(keyed(parent).map((element) => [element.dataset.key, element.scrollTop]));
+  const before = new Map(keyed(parent).map((element) => [element.dataset.key, stateOf(element)]));
   parent.replaceChildren(...children.flat().filter(Boolean));
   for (const element of keyed(parent)) {
-    const key = element.dataset.key;
-    if (open.includes(key)) element.open = true;
-    if (scrolled.get(key)) element.scrollTop = scrolled.get(key);
-    if (key === focused) element.focus({ preventScroll: true });
+    const known = before.get(element.dataset.key);
+    if (!known) continue;
+    if (known.open) element.open = true;
+    if (known.checked) element.checked = true;
+    if (known.scrolled) element.scrollTop = known.scrolled;
+    if (known.focused) element.focus({ preventScroll: true });
   }
+}
+
+function stateOf(element) {
+  const { open, checked, scrollTop: scrolled } = element;
+  return { open, checked, scrolled, focused: element === document.activeElement };
 }
 
 function keyed(parent) {

@@ -2,7 +2,7 @@
 const UNKNOWN = "–";
 const ACTIVE = ["queued", "running"];
 const SIGNS = { queued: "○", running: "►", success: "✓", error: "✕", cancelled: "■", interrupted: "◐" };
-const BAD_HEALTH = ["stalled", "overfitting", "diverging", "nan"];
+const HEALTH_TONES = { ok: "good", starting: "good", stalled: "bad", overfitting: "bad", diverging: "bad", nan: "bad" };
 const PSEUDO_DICE = "pseudo Dice";
 
 function number(value, digits = 3) {
@@ -30,6 +30,10 @@ function moment(iso) {
 
 function foldName(fold) {
   return { all: "all folds", full: "every case" }[fold] ?? `fold ${fold}`;
+}
+
+function words(name) {
+  return name.replaceAll("_", " ");
 }
 
 function status(word) {

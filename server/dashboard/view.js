@@ -2,7 +2,11 @@
 const DATA = "nnunet_dashboard_data";
 const AFTER_ERROR_S = 15;
 const WHILE_STOPPING_S = 2;
-const state = { runId: null, stage: null, data: null, text: "", error: "", confirming: false, stopping: null, updated: null };
+const NOT_ALLOWED = "This host lets no page ask the server.";
+const FIRST_RESULT_WITHIN_MS = 1000;
+const state = {
+  runId: null, stage: null, data: null, text: "", error: "", confirming: false, stopping: null, updated: null,
+};
 const drawn = new Map();
 let timer = 0;
 let asked = 0;
@@ -43,7 +47,7 @@ function take(data) {
   const now = data.run?.progress;
   Object.assign(state, { data, error: "", updated: new Date(), runId: data.run?.facts.run_id ?? null });
   if (!now || !ACTIVE.includes(now.status)) Object.assign(state, { confirming: false, stopping: null });
-  say(now ? `${data.run.facts.dataset}: ${now.status}${now.stage ? `, ${now.stage.replaceAll("_", " ")}` : ""}` : "No runs");
+  say(now ? `${data.run.facts.dataset}: ${now.status}${now.stage ? `, ${words(now.stage)}` : ""}` : "No runs");
 }
 
 // Spoken by screen readers, once per change.
@@ -91,7 +95,7 @@ function tellModel(text) {
 
 function draw() {
   put("error", [state.error], errorPart);
-  if (!mayAsk) return put("run", [state.text], () => make("pre", {}, state.text || "This host does not let pages ask the server."));
+  if (!mayAsk) return put("run", [state.text], () => make("pre", {}, state.text || NOT_ALLOWED));
   if (!state.data) return state.error && put("run", [], () => null);
   const { data, runId, confirming, stopping } = state;
   put("runs", [data.runs, data.total, runId], () => runList(data, runId, select));
@@ -136,14 +140,17 @@ function shownStage({ curves, progress }) {
 function errorPart() {
   if (!state.error) return null;
   const retry = make("button", { type: "button", "data-key": "retry", onclick: load }, "Try again");
-  const newest = state.runId && !state.data && make("button", { type: "button", onclick: () => select(null) }, "Show the newest run");
-  return make("div", { class: "failure", role: "alert" }, make("p", {}, state.error), make("p", { class: "buttons" }, retry, newest));
+  const another = { type: "button", "data-key": "newest", onclick: () => select(null) };
+  const newest = state.runId && !state.data && make("button", another, "Show the newest run");
+  const buttons = make("p", { class: "buttons" }, retry, newest);
+  return make("div", { class: "failure", role: "alert" }, make("p", {}, state.error), buttons);
 }
 
 function footer() {
   const every = state.data.retry_after_s;
   const when = `Updated ${state.updated.toLocaleTimeString()}` + (every ? `, again in ${duration(every)}. ` : ". ");
-  return [make("span", { class: "quiet" }, when), make("button", { type: "button", "data-key": "refresh", onclick: load }, "Refresh")];
+  const refresh = make("button", { type: "button", "data-key": "refresh", onclick: load }, "Refresh");
+  return [make("span", { class: "quiet" }, when), refresh];
 }
 
 // The host's theme and colours; without them the system's theme.
@@ -155,11 +162,11 @@ function dress({ theme, styles }) {
   }
 }
 
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : load()));
-new ResizeObserver(draw).observe(document.getElementById("run"));
-
 const { hostCapabilities, hostContext } = await host.start({ name: "nnunet-dashboard", version: "1" });
 mayAsk = Boolean(hostCapabilities?.serverTools);
 tellsModel = Boolean(hostCapabilities?.updateModelContext);
 dress(hostContext ?? {});
-if (asked === 0) load();
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : load()));
+new ResizeObserver(draw).observe(document.getElementById("run"));
+// The host sends the tool's result next; a host that does not still gets a page.
+setTimeout(() => asked === 0 && load(), FIRST_RESULT_WITHIN_MS);
