@@ -72,8 +72,15 @@ def test_a_thinned_history_is_short_and_ends_with_the_last_epoch(count: int) -> 
     every, shown = thinned(epochs, POINTS_OF_A_STAGE)
 
     assert len(shown) <= POINTS_OF_A_STAGE and shown[-1] is epochs[-1]
-    assert [found.epoch for found in shown[:-1]] == list(range(0, count, every))[: len(shown) - 1]
-    assert count > POINTS_OF_A_STAGE - 2 or shown == epochs
+    assert [found.epoch + 1 for found in shown[:-1]] == list(range(every, count, every))
+    assert count > POINTS_OF_A_STAGE or shown == epochs
+
+
+def test_the_usual_thousand_epochs_show_every_fifth_and_every_tenth_of_five_folds() -> None:
+    epochs = [epoch(number) for number in range(1000)]
+
+    assert thinned(epochs, POINTS_OF_A_STAGE)[0] == 5
+    assert thinned(epochs, POINTS_OF_A_RUN // 5)[0] == 10
 
 
 def test_a_missing_number_is_null_and_a_gap(settings: Settings) -> None:

@@ -92,7 +92,7 @@ def test_a_hostile_name_is_text_and_a_missing_number_a_gap(lab: Lab) -> None:
     with dashboard(lab) as page:
         page.wait("document.querySelector('.name')")
 
-        assert HOSTILE in page.text(".name") and HOSTILE in page.text("#runs")
+        assert HOSTILE in page.text(".name") and "<img src=x onerror=alert(1)>" in page.text("#runs")
         assert page.run("document.querySelectorAll('img').length") == 0
         assert page.run("document.querySelector('.curves .curve.one[d*=L]').getAttribute('d').match(/M/g).length") == 2
         page.run("document.querySelector('details').open = true")

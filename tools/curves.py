@@ -1,5 +1,6 @@
 """Long histories as short curves: real epochs, never averages, and the last one always."""
 
+import math
 from collections.abc import Sequence
 
 from ..runs.layout import RunDir
@@ -9,6 +10,7 @@ from ..schemas.runs import Epoch, RunRecord
 # Together they keep the page's data under 30 kB, whatever the number of stages.
 POINTS_OF_A_STAGE = 200
 POINTS_OF_A_RUN = 500
+STEPS = tuple(digit * 10**power for power in range(9) for digit in (1, 2, 5))
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
 
@@ -37,13 +39,9 @@ def _curves(run: RunDir, stage: str, epochs: Sequence[Epoch], limit: int) -> Cur
 
 def thinned(epochs: Sequence[Epoch], limit: int) -> tuple[int, list[Epoch]]:
     """At most `limit` epochs and their distance; chosen by number, so that a growing curve keeps its points."""
-    every = next(step for step in _steps() if epochs[-1].epoch // step + 2 <= max(2, limit))
-    shown = [epoch for epoch in epochs if epoch.epoch % every == 0]
-    return every, shown if shown and shown[-1] is epochs[-1] else [*shown, epochs[-1]]
-
-
-def _steps() -> Sequence[int]:
-    return [digit * 10**power for power in range(9) for digit in (1, 2, 5)]
+    finished = epochs[-1].epoch + 1
+    every = next(step for step in STEPS if math.ceil(finished / step) <= limit)
+    return every, [epoch for epoch in epochs[:-1] if (epoch.epoch + 1) % every == 0] + [epochs[-1]]
 
 
 def _short(value: float | None) -> float | None:

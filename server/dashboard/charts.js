@@ -32,7 +32,7 @@ function scale(from, to, start, end) {
 // About four round numbers that enclose the data.
 function niceTicks(low, high, ceiling = Infinity) {
   const span = high - low || Math.abs(high) || 1;
-  const raw = span / 3;
+  const raw = span / 4;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.999) * power;
   const first = Math.floor(low / step + 1e-9);

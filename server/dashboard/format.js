@@ -28,6 +28,11 @@ function moment(iso) {
   return time.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 }
 
+// "004 Hippocampus": in a list the number tells more than the word Dataset.
+function briefly(dataset) {
+  return dataset.replace(/^Dataset(\d+)_/, "$1 ");
+}
+
 function foldName(fold) {
   return { all: "all folds", full: "every case" }[fold] ?? `fold ${fold}`;
 }

@@ -9,17 +9,18 @@ function runList({ runs, total }, selected, select) {
 }
 
 function runButton(run, current, select) {
-  const now = run.dice !== null ? `Dice ${number(run.dice)}` : run.epoch && `epoch ${run.epoch}`;
-  const facts = [run.configuration, foldName(run.fold), now, run.external && "started by hand"].filter(Boolean);
-  const about = { type: "button", "data-key": `run ${run.run_id}`, title: run.run_id };
+  const score = run.dice !== null && `Dice ${number(run.dice)}`;
+  const facts = [run.configuration, foldName(run.fold), score, run.external && "started by hand"].filter(Boolean);
+  const right = ACTIVE.includes(run.status) && run.epoch ? `epoch ${run.epoch}` : moment(run.started);
+  const about = { type: "button", "data-key": `run ${run.run_id}`, title: `${run.dataset}, ${run.run_id}` };
   // A training that was started by hand has no records here to look at.
   const act = run.external ? { "aria-disabled": "true" } : { onclick: () => select(run.run_id) };
   return make(
     "button",
     { ...about, ...act, "aria-current": current && "true" },
-    make("strong", {}, run.dataset),
+    make("strong", {}, briefly(run.dataset)),
     make("span", { class: "quiet" }, facts.join(" · ")),
-    make("span", { class: "last" }, status(run.status), make("span", { class: "quiet" }, moment(run.started))),
+    make("span", { class: "last" }, status(run.status), make("span", { class: "quiet" }, right)),
   );
 }
 
@@ -51,11 +52,11 @@ function confirmation({ run_id }, { stop, keep }) {
   const doStop = { type: "button", class: "danger", "data-key": "stop", onclick: () => stop(force.checked) };
   const doKeep = { type: "button", "data-key": "keep", onclick: keep };
   const about = { class: "confirm", role: "alertdialog", "aria-labelledby": "sure", "aria-describedby": "meaning" };
-  const meaning = `${run_id} finishes its epoch and saves a checkpoint first, so that it can be resumed.`;
+  const meaning = "A training finishes its epoch and saves a checkpoint first, so that it can be resumed.";
   return make(
     "section",
     { ...about, onkeydown: (event) => event.key === "Escape" && keep() },
-    make("h3", { id: "sure" }, "Stop this run?"),
+    make("h3", { id: "sure" }, `Stop ${run_id}?`),
     make("p", { id: "meaning" }, meaning),
     make("p", {}, label),
     make("p", { class: "buttons" }, make("button", doStop, "Stop the run"), make("button", doKeep, "Keep it running")),
@@ -115,8 +116,8 @@ function healthPart({ progress }) {
   if (progress.failure || progress.status === "success") return null;
   // At rest the detail says why the run has ended, not how its numbers are.
   if (!ACTIVE.includes(progress.status)) return make("p", { class: "health warn" }, detail);
-  const tone = HEALTH_TONES[verdict] ?? "warn";
-  return make("p", { class: `health ${tone}` }, make("strong", {}, `Health: ${verdict}`), ` – ${detail}`);
+  const title = progress.status === "queued" ? "Waiting" : `Health: ${verdict}`;
+  return make("p", { class: `health ${HEALTH_TONES[verdict] ?? "warn"}` }, make("strong", {}, title), ` – ${detail}`);
 }
 
 function failurePart({ progress: { failure } }) {
@@ -164,7 +165,7 @@ function scoresPart({ scores }) {
     "section",
     { "aria-label": "Result of the validation" },
     table("Validation", heads, rows, foot),
-    scores.dice_mean_sd && make("p", {}, `Dice of the folds, mean ± standard deviation: ${scores.dice_mean_sd}`),
+    scores.dice_mean_sd && make("p", { class: "below" }, `Dice of the folds, mean ± standard deviation: ${scores.dice_mean_sd}`),
     make(
       "div",
       { class: "pair" },
