@@ -50,7 +50,7 @@ class Page:
         """The value of a JavaScript expression in the page."""
         return self.tell("run", script=script)
 
-    def wait(self, script: str, *, timeout_s: float = 20) -> None:
+    def wait(self, script: str, *, timeout_s: float = 30) -> None:
         """Wait until the expression is true in the page."""
         self.tell("wait", script=script, timeout=timeout_s * 1000)
 

@@ -34,7 +34,8 @@ def main(folder: Path) -> None:
 
 def _photograph(lab: Lab, run_id: str, path: Path) -> None:
     with dashboard(lab, run_id=run_id) as page:
-        page.wait(f"{NOW}.includes('train fold 1') && / epoch (9|1[0-4])\\d/.test({NOW})", timeout_s=300)
+        second = f"{NOW}.includes('train fold 1') && / epoch (9|1[0-4])\\d/.test({NOW})"
+        page.wait(f"{second} && document.querySelector('.health.good') !== null", timeout_s=600)
         page.picture(path)
 
 
