@@ -3,11 +3,11 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import ImageContent, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import BaseModel
 
 from ..runs.settings import Settings
@@ -23,6 +23,7 @@ from ..schemas.answers import (
     SystemAnswer,
     TrainingStarted,
 )
+from ..schemas.dashboard import DashboardAnswer, DashboardData, DashboardRequest
 from ..schemas.requests import (
     CancelRequest,
     CompareRequest,
@@ -38,7 +39,21 @@ from ..schemas.requests import (
 )
 from ..schemas.results import Result
 from ..schemas.training import TrainingRequest
-from ..tools import compare, datasets, importing, logs, plots, preflight, progress, results, runs, system, training
+from ..tools import (
+    compare,
+    dashboard,
+    datasets,
+    importing,
+    logs,
+    plots,
+    preflight,
+    progress,
+    results,
+    runs,
+    system,
+    training,
+)
+from .dashboard import PAGE_URI
 from .model_tool import model_tool
 
 Kind = Literal["reads", "starts", "stops"]
@@ -60,6 +75,7 @@ class Entry:
     model: type[BaseModel]
     kind: Kind
     description: str
+    ui: dict[str, Any] | None = None
 
 
 CATALOGUE = (
@@ -156,12 +172,28 @@ CATALOGUE = (
         "reads",
         "GPUs, cores, memory, disk, folders, versions, which slots are used by whom, and problems with their fixes.",
     ),
+    Entry(
+        "nnunet_dashboard",
+        "Dashboard",
+        DashboardRequest,
+        "reads",
+        "Show the person a live page in the chat: runs, stages, curves, folds, health; text where there are no pages.",
+        {"resourceUri": PAGE_URI},
+    ),
+    Entry(
+        "nnunet_dashboard_data",
+        "Data of the dashboard",
+        DashboardRequest,
+        "reads",
+        "Only for the dashboard's own page. Use nnunet_progress instead.",
+        {"resourceUri": PAGE_URI, "visibility": ["app"]},
+    ),
 )
 
 
 def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
     """The tools of the catalogue, bound to the settings; `read_only` leaves out those that change something."""
-    functions = _functions(settings)
+    functions = _functions(settings, read_only=read_only)
     return [
         model_tool(
             functions[entry.name],
@@ -170,13 +202,14 @@ def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
             title=entry.title,
             description=entry.description,
             annotations=HINTS[entry.kind],
+            meta={"ui": entry.ui} if entry.ui else None,
         )
         for entry in CATALOGUE
         if entry.kind == "reads" or not read_only
     ]
 
 
-def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
+def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[..., Any]]:
     """What each tool calls. Plain functions run in a worker thread, so that they may read files."""
 
     def nnunet_training(request: Any) -> TrainingStarted:
@@ -220,8 +253,22 @@ def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
     def nnunet_system(request: Any) -> SystemAnswer:
         return system.nnunet_system(request, settings)
 
+    def nnunet_dashboard(request: Any) -> Annotated[CallToolResult, DashboardAnswer]:
+        answer = dashboard.nnunet_dashboard(request, settings)
+        return _with_text(answer, f"{answer.text}\n{answer.next_step}")
+
+    def nnunet_dashboard_data(request: Any) -> Annotated[CallToolResult, DashboardData]:
+        data = dashboard.nnunet_dashboard_data(request, settings, can_cancel=not read_only)
+        return _with_text(data, data.next_step)
+
     found = locals()
     return {entry.name: found[entry.name] for entry in CATALOGUE}
+
+
+def _with_text(answer: BaseModel, text: str) -> CallToolResult:
+    """An answer whose text is not its JSON again: for people, or because nobody reads it."""
+    content = TextContent(type="text", text=text)
+    return CallToolResult(content=[content], structured_content=answer.model_dump(mode="json"))
 
 
 async def _prepare(request: PrepareRequest, settings: Settings, ctx: Context[Any]) -> Prepared:

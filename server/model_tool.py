@@ -129,6 +129,7 @@ def model_tool(
     title: str,
     description: str,
     annotations: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
 ) -> ModelTool:
     """Make a tool of `function(request[, ctx])`.
 
@@ -137,7 +138,9 @@ def model_tool(
     """
     if model.model_config.get("extra") != "forbid":
         raise TypeError(f"{model.__name__} must forbid extra fields, or typing errors would be ignored")
-    base = Tool.from_function(function, name=name, title=title, description=description, annotations=annotations)
+    base = Tool.from_function(
+        function, name=name, title=title, description=description, annotations=annotations, meta=meta
+    )
     parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
     promised = base.fn_metadata.output_schema
     update = {"arg_model": parsing, "output_schema": compact(promised) if promised else None}

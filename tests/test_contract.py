@@ -122,7 +122,9 @@ def test_every_tool_refuses_an_argument_that_it_does_not_know(settings: Settings
         ask(settings, name, run_id="d001-2d-f0-tttt", dataset_id=1, nonsense=1)
 
 
-@pytest.mark.parametrize("name", ["nnunet_progress", "nnunet_logs", "nnunet_results", "nnunet_cancel"])
+@pytest.mark.parametrize(
+    "name", ["nnunet_progress", "nnunet_logs", "nnunet_results", "nnunet_cancel", "nnunet_dashboard"]
+)
 @pytest.mark.parametrize("run_id", ["d001-2d-f0-none", "../runs", "-x", "a/b", "", "x" * 200, "a\n"])
 def test_a_run_that_does_not_exist_is_refused_by_every_tool(settings: Settings, name: str, run_id: str) -> None:
     with pytest.raises(ToolRefused, match=r"run_id: String should|There is no run .*There are no runs yet"):
