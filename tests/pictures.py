@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from nnunet_mcp.schemas.requests import PlotRequest
+from nnunet_mcp.tools.plots import nnunet_plot
 from tests.browser import dashboard, missing
 from tests.lab import Lab, make_tiny_plans
 from tests.phantom import write_phantom
@@ -16,7 +18,7 @@ NOW = "(document.querySelector('[aria-label=Progress]')?.innerText ?? '')"
 
 
 def main(folder: Path) -> None:
-    """Train all folds of a phantom and photograph the dashboard while the second fold trains."""
+    """Train all folds of a phantom; while the second fold trains, photograph the dashboard and draw the rest."""
     if (reason := missing()) is not None:
         sys.exit(reason)
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,6 +30,9 @@ def main(folder: Path) -> None:
         training = {**REQUEST, "fold": "all", "trainer": "PictureTrainer", "plans_identifier": "tinyPlans"}
         run_id = lab.call("nnunet_training", **training)["run_id"]
         _photograph(lab, run_id, folder / "dashboard.png")
+        for kind in ("curves", "overlay"):
+            drawn = nnunet_plot(PlotRequest.model_validate({"run_id": run_id, "kind": kind}), lab.settings)
+            (folder / f"{kind}.png").write_bytes(drawn.png)
         lab.call("nnunet_cancel", run_id=run_id, force=True)
         lab.finish(run_id)
 

@@ -286,6 +286,17 @@ def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:
         lab.call("nnunet_training", dataset_id=4, fold="2", device="cuda", num_gpus=3)
 
 
+def test_a_residual_encoder_preset_is_planned_by_its_own_planner_and_trains(lab: Lab) -> None:
+    preset: dict[str, Any] = {"plans_identifier": "nnUNetResEncUNetMPlans", "trainer": "OneStepTrainer", "device": "cpu"}
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **preset)
+
+    assert result["status"] == "success", result
+    plans = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "nnUNetResEncUNetMPlans.json"
+    network = json.loads(plans.read_text(encoding="utf-8"))["configurations"]["3d_fullres"]["architecture"]
+    assert network["network_class_name"].endswith("ResidualEncoderUNet")
+    assert "nnUNetResEncUNetMPlans" in result["model_path"]
+
+
 def test_the_hours_foretold_come_true_and_the_network_is_as_nnunet_builds_it(lab: Lab) -> None:
     request: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", **TINY, "trainer": "MiddleTrainer"}
     made_up = lab.call("nnunet_preflight", **request, fold="0", measure=True)
