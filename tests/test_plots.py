@@ -237,6 +237,22 @@ def test_a_dataset_is_shown_before_anything_is_trained(settings: Settings, phant
     assert "4 of 5 cases (case_000, case_001, case_003, case_004)" in drawn.text
 
 
+def test_a_noisy_picture_is_small_and_keeps_the_colours_of_its_labels(settings: Settings, phantom: Path) -> None:
+    random = numpy.random.default_rng(0)
+    for number in range(5):
+        noise = SimpleITK.GetImageFromArray(random.integers(0, 30_000, (24, 300, 300)).astype("int16"))
+        SimpleITK.WriteImage(noise, str(phantom / f"imagesTr/case_{number:03d}_0000.nii.gz"))
+        labels = numpy.zeros((24, 300, 300), "uint8")
+        labels[12, 10:290, 10:290], labels[12, 100:104, 100:104] = 1, 2
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), str(phantom / f"labelsTr/case_{number:03d}.nii.gz"))
+
+    drawn = picture(plot(settings, kind="dataset", dataset_id=81))
+
+    legend = numpy.asarray(drawn, dtype=int)[-30:]
+    for colour in ((0, 114, 178), (230, 159, 0)):
+        assert abs(legend - numpy.array(colour)).sum(axis=2).min() < 25
+
+
 def test_a_dataset_of_colour_pictures_with_one_case_is_shown(settings: Settings) -> None:
     folder = settings.folder("raw") / "Dataset082_Cells"
     for name in ("imagesTr", "labelsTr"):

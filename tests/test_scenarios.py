@@ -287,8 +287,8 @@ def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:
 
 
 def test_a_residual_encoder_preset_is_planned_by_its_own_planner_and_trains(lab: Lab) -> None:
-    preset: dict[str, Any] = {"plans_identifier": "nnUNetResEncUNetMPlans", "trainer": "OneStepTrainer", "device": "cpu"}
-    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **preset)
+    preset: dict[str, Any] = {"plans_identifier": "nnUNetResEncUNetMPlans", "trainer": "OneStepTrainer"}
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", device="cpu", **preset)
 
     assert result["status"] == "success", result
     plans = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "nnUNetResEncUNetMPlans.json"
