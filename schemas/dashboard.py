@@ -6,7 +6,6 @@ from pydantic import Field, WithJsonSchema
 
 from .answers import ProgressAnswer, RunLine
 from .requests import Request, RunId
-from .results import FoldResult
 from .runs import ClassMetrics, Metrics, Record, Status
 
 _OBJECT: dict[str, Any] = {"type": "object"}
@@ -64,6 +63,17 @@ class Curves(Record):
     ema_pseudo_dice: tuple[float | None, ...]
 
 
+class FoldScore(Record):
+    """A fold; what is not measured yet is null."""
+
+    fold: str
+    dice: float | None
+    iou: float | None
+    validation_loss: float | None
+    cases: int
+    reused: bool
+
+
 class CaseScore(Record):
     """A validation case."""
 
@@ -76,7 +86,7 @@ class Scores(Record):
 
     metrics: Metrics
     dice_mean_sd: str | None
-    folds: tuple[FoldResult, ...]
+    folds: tuple[FoldScore, ...]
     classes: tuple[ClassMetrics, ...]
     classes_left_out: int
     worst_cases: tuple[CaseScore, ...]

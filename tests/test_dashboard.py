@@ -13,7 +13,7 @@ from mcp.types import CallToolResult
 from nnunet_mcp.runs.files import write_model, write_text
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.schemas.runs import Epoch, RunRecord, StageSpec
+from nnunet_mcp.schemas.runs import CaseMetrics, ClassMetrics, Epoch, Metrics, Outcome, RunRecord, StageSpec, StageState
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.server.dashboard import PAGE_URI, page_html
 from nnunet_mcp.tools.curves import POINTS_OF_A_RUN, POINTS_OF_A_STAGE, sparkline, thinned
@@ -63,6 +63,32 @@ def test_ten_thousand_epochs_and_a_thousand_runs_stay_small(settings: Settings, 
     assert len(lengths) == len([spec for spec in stages if spec.kind == "train"])
     assert max(lengths) <= POINTS_OF_A_STAGE and sum(lengths) <= POINTS_OF_A_RUN
     assert all(curves["epoch"][-1] == 10_000 for curves in data["run"]["curves"])
+
+
+def test_a_result_with_a_hundred_classes_and_endless_names_stays_small(settings: Settings) -> None:
+    stages = (*FOLDS, *(stage(f"train_lowres_fold_{fold}") for fold in range(5)))
+    for number in range(20):
+        write_run(settings, record_of(settings, run_id=f"d001-2d-f0-{number:04d}", dataset_name="x" * 200))
+    record = record_of(settings, *stages, dataset_name="x" * 200, notes=("n" * 900,) * 6)
+    write_run(settings, record, [epoch(number) for number in range(10_000)])
+    third = 1 / 3
+    outcome = Outcome(
+        ok=True,
+        model_path="/data/" + "p" * 400,
+        metrics=Metrics(dice=third, iou=third, validation_loss=-third),
+        per_class=tuple(ClassMetrics(label="l" * 90, dice=third, iou=third) for _ in range(104)),
+        cases=tuple(CaseMetrics(case="c" * 90, dice=third) for _ in range(50)),
+    )
+    for spec in stages:
+        folder = StateDir(settings.state_dir).run(record.run_id).stage(spec.name)
+        write_model(folder.state_file, StageState(status="success", started_at=1.0, ended_at=1e6), durable=False)
+        write_model(folder.outcome_file, outcome, durable=False)
+
+    data = ask(settings, "nnunet_dashboard_data", run_id=record.run_id)
+
+    assert len(json.dumps(data)) <= 30_000
+    assert (len(data["run"]["scores"]["classes"]), data["run"]["scores"]["classes_left_out"]) == (20, 84)
+    assert data["run"]["scores"]["metrics"]["dice"] == 0.3333
 
 
 @pytest.mark.parametrize("count", [1, 2, 199, 200, 201, 1000, 1001, 9_999])

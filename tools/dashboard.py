@@ -1,6 +1,7 @@
 """nnunet_dashboard: a run at a glance, in words for the chat and in numbers for the page."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from ..runs.layout import RunDir
 from ..runs.settings import Settings
@@ -11,25 +12,27 @@ from ..schemas.dashboard import (
     DashboardAnswer,
     DashboardData,
     DashboardRequest,
+    FoldScore,
     RunFacts,
     Scores,
     Selected,
     StageFacts,
 )
 from ..schemas.requests import ResultsRequest, RunsRequest
-from ..schemas.runs import ACTIVE, ClassMetrics, RunRecord, StageSpec
+from ..schemas.runs import ACTIVE, ClassMetrics, Metrics, Record, RunRecord, StageSpec
 from . import progress
 from .curves import curves_of, sparkline
 from .results import nnunet_results
 from .runs import nnunet_runs
 
 # Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.
-RUNS_SHOWN = 12
+RUNS_SHOWN = 10
 RUNS_NAMED = 3
-CLASSES_SHOWN = 24
-NOTES_SHOWN = 4
+CLASSES_SHOWN = 20
+NOTES_SHOWN = 3
 NAME_CHARACTERS = 60
-NOTE_CHARACTERS = 240
+LABEL_CHARACTERS = 40
+NOTE_CHARACTERS = 180
 TEXT_CHARACTERS = 1100
 # How often the page looks for new runs while another run than the shown one is at work.
 OTHERS_EVERY_S = 15
@@ -133,17 +136,23 @@ def _seconds(run: RunDir, stage: str) -> int | None:
 
 def _scores(settings: Settings, run_id: str) -> Scores:
     result = nnunet_results(ResultsRequest(run_id=run_id), settings)
-    classes = [ClassMetrics(label=short(c.label, NAME_CHARACTERS), dice=c.dice, iou=c.iou) for c in result.per_class]
     return Scores(
-        metrics=result.metrics,
+        metrics=Metrics.model_validate(_rounded(result.metrics)),
         dice_mean_sd=result.dice_mean_sd,
-        folds=result.folds,
-        classes=tuple(classes[:CLASSES_SHOWN]),
-        classes_left_out=max(0, len(classes) - CLASSES_SHOWN),
-        worst_cases=tuple(CaseScore(case=short(c.case, NAME_CHARACTERS), dice=c.dice) for c in result.worst_cases),
-        model_path=result.model_path,
+        folds=tuple(FoldScore.model_validate(_rounded(fold)) for fold in result.folds),
+        classes=tuple(ClassMetrics.model_validate(_rounded(c)) for c in result.per_class[:CLASSES_SHOWN]),
+        classes_left_out=max(0, len(result.per_class) - CLASSES_SHOWN),
+        worst_cases=tuple(CaseScore.model_validate(_rounded(case)) for case in result.worst_cases),
+        model_path=short(result.model_path, NOTE_CHARACTERS) if result.model_path else None,
         notes=tuple(short(note, NOTE_CHARACTERS) for note in result.notes[:NOTES_SHOWN]),
     )
+
+
+def _rounded(found: Record) -> dict[str, Any]:
+    """The fields with four decimals and names of a bounded length."""
+    numbers = {name: round(value, 4) for name, value in found if isinstance(value, float)}
+    names = {name: short(value, LABEL_CHARACTERS) for name, value in found if isinstance(value, str)}
+    return {**dict(found), **numbers, **names}
 
 
 def _words(run: Selected, runs: tuple[RunLine, ...]) -> list[str]:
