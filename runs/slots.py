@@ -116,7 +116,7 @@ class SlotQueue:
 
 def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
     """Which slots a stage takes; None for one that needs no more than a moment."""
-    if stage_kind in ("train", "validate"):
+    if stage_kind in ("train", "validate", "predict"):
         return "gpu" if device == "cuda" else "cpu"
     return "preprocess" if stage_kind == "preprocess" else None
 

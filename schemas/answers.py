@@ -247,6 +247,22 @@ class CompareAnswer(Record):
     next_step: str
 
 
+class PredictionStarted(Record):
+    """The answer of nnunet_predict: the run goes on by itself."""
+
+    run_id: str
+    status: Status
+    dataset_id: int
+    dataset_name: str
+    model_path: str
+    folds: tuple[str, ...]
+    cases: int
+    output: str
+    notes: tuple[str, ...] = ()
+    retry_after_s: int
+    next_step: str
+
+
 class Hours(Record):
     """How long it will take, with a range, and what that rests on."""
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .pictures import Theme
 from .runs import Status
-from .training import DatasetId, TrainingRequest
+from .training import DatasetId, Device, TrainingRequest
 
 RunId = Annotated[
     str,
@@ -173,12 +173,38 @@ class DoctorRequest(Request):
     )
 
 
+class PredictRequest(Request):
+    """Segment images with a trained model."""
+
+    run_id: RunId = Field(description="The finished training whose model to use; all its folds are ensembled.")
+    images: str = Field(
+        default="imagesTs",
+        max_length=4096,
+        description="Folder of images named CASE_0000.ending, or imagesTs or imagesTr of the run's dataset.",
+    )
+    output: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Folder for the predictions; it is made. Omitted: predictions/<images> in the model's folder.",
+    )
+    labels: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Folder with the true labels, or labelsTr, to score at once. Omitted: no scores.",
+    )
+    device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
+    npz: bool = Field(default=False, description="Save the softmax probabilities as .npz as well.")
+    overwrite: bool = Field(
+        default=False, description="Predict cases again that are in the output folder. Default: they are kept."
+    )
+
+
 class PreflightRequest(TrainingRequest):
     """Look at a training before it starts."""
 
     measure: bool = Field(
         default=False,
-        description="Also run the planned network for up to 30 s on a made-up batch, to know the hours without an "
+        description="Also run the planned network for up to 30 s on an invented batch, to know the hours without an "
         "earlier run. Needs plans.",
     )
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
 Liveness = Literal["alive", "dead", "unknown"]
-StageKind = Literal["preprocess", "train", "validate", "cross_validation"]
+StageKind = Literal["preprocess", "train", "validate", "cross_validation", "predict"]
 
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 RESUMABLE: frozenset[Status] = frozenset({"cancelled", "interrupted"})
@@ -181,6 +181,7 @@ class Outcome(Record):
     train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
     parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None
+    predictions: str | None = Field(default=None, description="Folder that a prediction wrote.")
     notes: tuple[str, ...] = ()
 
 

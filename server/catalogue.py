@@ -16,6 +16,7 @@ from ..schemas.answers import (
     CompareAnswer,
     DatasetsAnswer,
     LogsAnswer,
+    PredictionStarted,
     PreflightAnswer,
     Prepared,
     ProgressAnswer,
@@ -30,6 +31,7 @@ from ..schemas.requests import (
     DatasetsRequest,
     LogsRequest,
     PlotRequest,
+    PredictRequest,
     PreflightRequest,
     PrepareRequest,
     ProgressRequest,
@@ -46,6 +48,7 @@ from ..tools import (
     importing,
     logs,
     plots,
+    predicting,
     preflight,
     progress,
     results,
@@ -134,6 +137,14 @@ CATALOGUE = (
         "reads",
         "Runs or a dataset's trained models in one table: Dice and IoU per class, mean ± sd over folds, paired "
         "differences with intervals, epochs, hours, parameters. Incomplete cross-validations are not ranked.",
+    ),
+    Entry(
+        "nnunet_predict",
+        "Segment images",
+        PredictRequest,
+        "starts",
+        "Segment a folder of images with a trained run's model, in the background: its folds ensembled, cases that are "
+        "already predicted skipped, scored at once where labels are given. Follow with nnunet_progress.",
     ),
     Entry(
         "nnunet_runs",
@@ -237,6 +248,9 @@ def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[...
 
     def nnunet_compare(request: Any) -> CompareAnswer:
         return compare.nnunet_compare(request, settings)
+
+    def nnunet_predict(request: Any) -> PredictionStarted:
+        return predicting.nnunet_predict(request, settings)
 
     def nnunet_runs(request: Any) -> RunsAnswer:
         return runs.nnunet_runs(request, settings)

@@ -47,28 +47,25 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
 
 
 def compact(schema: dict[str, Any]) -> dict[str, Any]:
-    """An output schema in half of the characters: an answer's own fields, and of what they hold only the type.
+    """An output schema in a third of the characters: an answer's own fields, and of what they hold only the type.
 
     Every client pays for it in every chat; what an object holds is seen in the answer itself.
     """
     defs = schema.get("$defs", {})
-    properties = {name: _outline(field, defs) for name, field in schema["properties"].items()}
-    return {"type": "object", "properties": properties, "required": schema.get("required", [])}
+    return {"type": "object", "properties": {name: _outline(f, defs) for name, f in schema["properties"].items()}}
 
 
 def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
-    # Said beside a reference it is the field's own description, behind it that of the class.
-    said = {"description": field["description"]} if "description" in field else {}
     node = _inlined(field, defs)
     arms = [_outline(arm, defs) for arm in node.get("anyOf", [])]
     if arms:
         kept = next(arm for arm in arms if arm["type"] != "null")
         nullable = {"enum": [*kept["enum"], None]} if "enum" in kept else {}
-        return {**kept, "type": [arm["type"] for arm in arms], **nullable, **said}
+        return {**kept, "type": [arm["type"] for arm in arms], **nullable}
     kept = {key: node[key] for key in ("type", "enum") if key in node}
     if "items" in node:
         kept["items"] = {"type": _inlined(node["items"], defs)["type"]}
-    return {**kept, **said}
+    return kept
 
 
 def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
@@ -92,8 +89,7 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
 def _refer(schema: dict[str, Any]) -> None:
     """What nnunet_training describes at length is not described again."""
     for name in TrainingRequest.model_fields:
-        field = schema["properties"][name]
-        field["description"] = "As in nnunet_training." + ("" if "default" in field else " Omitted: as there.")
+        del schema["properties"][name]["description"]
 
 
 class ModelTool(Tool):

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy
 import pytest
 
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
@@ -284,6 +287,42 @@ def test_the_documentations_examples_run_as_written(lab: Lab) -> None:
 def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:
     with pytest.raises(ToolRefused, match=r"num_gpus=3.*nvidia-smi lists"):
         lab.call("nnunet_training", dataset_id=4, fold="2", device="cuda", num_gpus=3)
+
+
+def test_predictions_are_nnunets_own_scored_at_once_and_kept_when_asked_again(lab: Lab, tmp_path: Path) -> None:
+    model = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **{**TINY, "trainer": "ThirdTrainer"})
+    raw = lab.folder / "raw" / "Dataset004_Hippocampus"
+    images = lab.folder.parent / "new_images"
+    images.mkdir()
+    for path in sorted((raw / "imagesTr").iterdir())[:3]:
+        shutil.copy(path, images / path.name)
+    output = lab.folder.parent / "predicted"
+    request = {"run_id": model["run_id"], "images": str(images), "output": str(output), "labels": "labelsTr"}
+
+    started = lab.call("nnunet_predict", **request)
+    result = lab.finish(started["run_id"])
+
+    assert result["status"] == "success" and result["predictions"] == str(output), result
+    assert started["cases"] == 3 and 0 <= result["metrics"]["dice"] <= 1
+    command = [
+        str(Path(sys.executable).with_name("nnUNetv2_predict")),
+        "-i",
+        str(images),
+        "-o",
+        str(tmp_path / "theirs"),
+    ]
+    which = ["-d", "4", "-c", "3d_fullres", "-f", "0", "-p", "tinyPlans", "-tr", "ThirdTrainer", "-device", "cpu"]
+    subprocess.run([*command, *which], check=True, env=lab.environment, stdout=subprocess.DEVNULL)
+    for path in sorted((tmp_path / "theirs").glob("*.nii.gz")):
+        ours = nibabel.load(output / path.name)
+        assert (numpy.asarray(ours.dataobj) == numpy.asarray(nibabel.load(path).dataobj)).all()
+
+    first, cut = sorted(output.glob("*.nii.gz"))[:2]
+    before = first.stat().st_mtime_ns
+    cut.write_bytes(cut.read_bytes()[:50])
+    again = lab.finish(lab.call("nnunet_predict", **{**request, "labels": None})["run_id"])
+    assert again["status"] == "success" and "2 of them were there already" in " ".join(again["notes"])
+    assert nibabel.load(cut).get_fdata().size > 0 and first.stat().st_mtime_ns == before
 
 
 def test_a_residual_encoder_preset_is_planned_by_its_own_planner_and_trains(lab: Lab) -> None:

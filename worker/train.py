@@ -103,7 +103,7 @@ def _run_nnunet(job: Job) -> None:
     from .ddp import run_ddp
     from .hooks import install
 
-    _set_threads(job.record.device)
+    set_threads(job.record.device)
     install(run_training, job)
     run_training.run_ddp = run_ddp
     job.reporter.say("loading")
@@ -124,7 +124,7 @@ def _run_nnunet(job: Job) -> None:
     )
 
 
-def _set_threads(device: str) -> None:
+def set_threads(device: str) -> None:
     """As nnUNetv2_train does (run_training.py:247), but with the cores this process may really use."""
     import torch
 
