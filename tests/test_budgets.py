@@ -19,7 +19,7 @@ NUMBERS = Metrics(dice=0.123456789012345, iou=0.123456789012345, validation_loss
 
 def outcome(cases: list[str]) -> Outcome:
     """A fold that measured forty structures in these cases."""
-    dice = dict.fromkeys(LABELS, 0.123456789012345)
+    dice: dict[str, float | None] = dict.fromkeys(LABELS, 0.123456789012345)
     return Outcome(
         ok=True,
         model_path="/data/nnUNet_results/Dataset098_Large/nnUNetTrainer__nnUNetPlans__2d/fold_0",

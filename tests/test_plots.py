@@ -266,6 +266,25 @@ def test_a_dataset_of_colour_pictures_with_one_case_is_shown(settings: Settings)
     picture(plot(settings, kind="dataset", dataset_id=82))
 
 
+def test_four_channels_and_very_thick_slices_are_shown(settings: Settings) -> None:
+    folder = settings.folder("raw") / "Dataset083_Thick"
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    labels = numpy.zeros((8, 60, 60), "uint8")
+    labels[2:6, 20:40, 20:40] = 1
+    for name, array in [*((f"imagesTr/a_{n:04d}", labels * 50.0) for n in range(4)), ("labelsTr/a", labels)]:
+        image = SimpleITK.GetImageFromArray(array)
+        image.SetSpacing((0.7, 0.7, 7.0))
+        SimpleITK.WriteImage(image, str(folder / f"{name}.nii.gz"))
+    channels = {str(number): name for number, name in enumerate(("T1", "T1c", "T2", "FLAIR"))}
+    description = {"channel_names": channels, "labels": {"background": 0, "tumour": 1}, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps({**description, "numTraining": 1}), "utf-8")
+
+    drawn = picture(plot(settings, kind="dataset", dataset_id=83))
+
+    assert drawn.height < 1.5 * drawn.width
+
+
 def test_a_file_elsewhere_that_dataset_json_names_is_not_read(
     settings: Settings, phantom: Path, tmp_path: Path
 ) -> None:
