@@ -64,7 +64,10 @@ def _ask(job: EstimateJob, python: str) -> Estimate:
             command, input=text, capture_output=True, text=True, timeout=ESTIMATE_S, check=False, env=dict(os.environ)
         )
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"Building the network took longer than {ESTIMATE_S} s; the machine is busy.") from None
+        raise Unavailable(
+            f"Building and measuring the network took longer than {ESTIMATE_S} s: it is large, or the machine is busy. "
+            "Ask without measure."
+        ) from None
     if done.returncode != 0:
         raise Unavailable(f"nnU-Net could not build the network: {done.stderr.strip()[-400:]}")
     return Estimate.model_validate_json(done.stdout.strip().splitlines()[-1])
