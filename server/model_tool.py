@@ -57,12 +57,9 @@ def compact(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     node = _inlined(field, defs)
-    arms = [_outline(arm, defs) for arm in node.get("anyOf", [])]
-    if arms:
-        kept = next(arm for arm in arms if arm["type"] != "null")
-        nullable = {"enum": [*kept["enum"], None]} if "enum" in kept else {}
-        return {**kept, "type": [arm["type"] for arm in arms], **nullable}
-    kept = {key: node[key] for key in ("type", "enum") if key in node}
+    if "anyOf" in node:
+        return {"anyOf": [_outline(arm, defs) for arm in node["anyOf"]]}
+    kept: dict[str, Any] = {key: node[key] for key in ("type", "enum") if key in node}
     if "items" in node:
         kept["items"] = {"type": _inlined(node["items"], defs)["type"]}
     return kept
