@@ -290,7 +290,7 @@ def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:
 
 
 def test_predictions_are_nnunets_own_scored_at_once_and_kept_when_asked_again(lab: Lab, tmp_path: Path) -> None:
-    model = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **{**TINY, "trainer": "ThirdTrainer"})
+    model = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **{**TINY, "trainer": "PredictedTrainer"})
     raw = lab.folder / "raw" / "Dataset004_Hippocampus"
     images = lab.folder.parent / "new_images"
     images.mkdir()
@@ -311,7 +311,7 @@ def test_predictions_are_nnunets_own_scored_at_once_and_kept_when_asked_again(la
         "-o",
         str(tmp_path / "theirs"),
     ]
-    which = ["-d", "4", "-c", "3d_fullres", "-f", "0", "-p", "tinyPlans", "-tr", "ThirdTrainer", "-device", "cpu"]
+    which = ["-d", "4", "-c", "3d_fullres", "-f", "0", "-p", "tinyPlans", "-tr", "PredictedTrainer", "-device", "cpu"]
     subprocess.run([*command, *which], check=True, env=lab.environment, stdout=subprocess.DEVNULL)
     for path in sorted((tmp_path / "theirs").glob("*.nii.gz")):
         ours = nibabel.load(output / path.name)
@@ -337,7 +337,7 @@ def test_a_residual_encoder_preset_is_planned_by_its_own_planner_and_trains(lab:
 
 
 def test_the_hours_foretold_come_true_and_the_network_is_as_nnunet_builds_it(lab: Lab) -> None:
-    request: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", **TINY, "trainer": "MiddleTrainer"}
+    request: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", **TINY, "trainer": "ForetoldTrainer"}
     made_up = lab.call("nnunet_preflight", **request, fold="0", measure=True)
     assert "made-up batch" in made_up["hours"]["basis"] and made_up["hours"]["low"] <= made_up["hours"]["expected"]
     assert lab.train(**request, fold="0")["status"] == "success"

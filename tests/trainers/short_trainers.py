@@ -42,6 +42,16 @@ class ThirdTrainer(_Short):
     epochs, iterations, val_iterations = 1, 2, 1
 
 
+class PredictedTrainer(_Short):
+    """For a model that only its own test trains."""
+
+
+class ForetoldTrainer(_Short):
+    """For a training that only its own test has done before."""
+
+    epochs = 30
+
+
 class MiddleTrainer(_Short):
     """30 epochs: long enough to cancel, short enough to finish."""
 
