@@ -42,14 +42,10 @@ from ..schemas.requests import (
 from ..schemas.results import Result
 from ..schemas.training import TrainingRequest
 from ..tools import (
-    compare,
     dashboard,
     datasets,
     importing,
     logs,
-    plots,
-    predicting,
-    preflight,
     progress,
     results,
     runs,
@@ -221,13 +217,18 @@ def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
 
 
 def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[..., Any]]:
-    """What each tool calls. Plain functions run in a worker thread, so that they may read files."""
+    """What each tool calls. Plain functions run in a worker thread, so that they may read files.
+
+    Those that are seldom called are imported then: a client waits for the server's start in every chat.
+    """
 
     def nnunet_training(request: Any) -> TrainingStarted:
         return training.nnunet_training(request, settings)
 
     def nnunet_preflight(request: Any) -> PreflightAnswer:
-        return preflight.nnunet_preflight(request, settings)
+        from ..tools.preflight import nnunet_preflight
+
+        return nnunet_preflight(request, settings)
 
     async def nnunet_progress(request: Any, ctx: Context[Any]) -> ProgressAnswer:
         async def say(percent: float, text: str) -> None:
@@ -242,15 +243,21 @@ def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[...
         return results.nnunet_results(request, settings)
 
     def nnunet_plot(request: Any) -> list[TextContent | ImageContent]:
-        plot = plots.nnunet_plot(request, settings)
+        from ..tools.plots import nnunet_plot
+
+        plot = nnunet_plot(request, settings)
         picture = ImageContent(type="image", data=base64.b64encode(plot.png).decode(), mime_type="image/png")
         return [TextContent(type="text", text=plot.text), picture]
 
     def nnunet_compare(request: Any) -> CompareAnswer:
-        return compare.nnunet_compare(request, settings)
+        from ..tools.compare import nnunet_compare
+
+        return nnunet_compare(request, settings)
 
     def nnunet_predict(request: Any) -> PredictionStarted:
-        return predicting.nnunet_predict(request, settings)
+        from ..tools.predicting import nnunet_predict
+
+        return nnunet_predict(request, settings)
 
     def nnunet_runs(request: Any) -> RunsAnswer:
         return runs.nnunet_runs(request, settings)
