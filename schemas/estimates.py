@@ -28,4 +28,3 @@ class Estimate(Record):
     validation_iterations: int
     train_s: tuple[float, ...] = Field(default=(), description="Seconds of each measured training iteration.")
     validation_s: tuple[float, ...] = ()
-    measured_memory_gb: float | None = Field(default=None, description="Highest memory while measuring.")

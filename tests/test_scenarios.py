@@ -16,6 +16,7 @@ import pytest
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training import prepare_run
+from nnunet_mcp.worker.train import parameters_of
 from tests.lab import TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until
 
 pytestmark = pytest.mark.heavy
@@ -334,6 +335,16 @@ def test_a_residual_encoder_preset_is_planned_by_its_own_planner_and_trains(lab:
     network = json.loads(plans.read_text(encoding="utf-8"))["configurations"]["3d_fullres"]["architecture"]
     assert network["network_class_name"].endswith("ResidualEncoderUNet")
     assert "nnUNetResEncUNetMPlans" in result["model_path"]
+
+
+def test_a_checkpoint_that_holds_more_than_data_leaves_its_parameters_uncounted(tmp_path: Path) -> None:
+    import torch
+
+    strange = tmp_path / "checkpoint_final.pth"
+    torch.save({"network_weights": {}, "of_my_own": Lab(tmp_path)}, strange)
+
+    assert parameters_of(strange) is None
+    assert parameters_of(tmp_path / "none.pth") is None
 
 
 def test_the_hours_foretold_come_true_and_the_network_is_as_nnunet_builds_it(lab: Lab) -> None:

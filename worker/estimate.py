@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from ..schemas.estimates import Estimate, EstimateJob
+from .resources import set_threads
+from .weights import bare
 
 # nnunetv2 2.8.1, default_experiment_planner.py:54-59 and residual_encoder_unet_planners.py:27-28: the planner's
 # feature map size that fills 8 GB, with the batch size that belongs to it.
 REFERENCES = {"PlainConvUNet": (85_000_000, 560_000_000), "ResidualEncoderUNet": (135_000_000, 680_000_000)}
 REFERENCE_GB = 8
 REFERENCE_BATCH = (12, 2)
-GIB = 1024**3
 
 
 def estimate(job: EstimateJob) -> Estimate:
     """Build the trainer as a training would, without data, and ask it."""
     trainer = _trainer(job)
     trainer.initialize()
-    planned, network = trainer.configuration_manager, _plain(trainer.network)
+    planned, network = trainer.configuration_manager, bare(trainer.network)
     patch, batch = tuple(planned.patch_size), int(planned.batch_size)
     measured = _measure(trainer, job.measure_s) if job.measure_s else {}
     return Estimate(
@@ -48,10 +49,6 @@ def _trainer(job: EstimateJob) -> Any:
     return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
 
 
-def _plain(network: Any) -> Any:
-    return getattr(network, "_orig_mod", network)
-
-
 def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
     flat = len(patch) == 2
     by_name = REFERENCES.get(type(network).__name__, REFERENCES["PlainConvUNet"])
@@ -63,10 +60,7 @@ def _measure(trainer: Any, seconds: float) -> dict[str, Any]:
     """Time iterations on a made-up batch; the first one warms up and does not count."""
     import torch
 
-    if trainer.device.type == "cpu":
-        from .resources import usable_cores
-
-        torch.set_num_threads(usable_cores())
+    set_threads(trainer.device.type)
     batch = _made_up_batch(trainer)
     trainer.network.train()
     trainer.train_step(batch)
@@ -74,7 +68,7 @@ def _measure(trainer: Any, seconds: float) -> dict[str, Any]:
     trainer.network.eval()
     with torch.no_grad():
         validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
-    return {"train_s": train, "validation_s": validation, "measured_memory_gb": _memory_gb(trainer.device)}
+    return {"train_s": train, "validation_s": validation}
 
 
 def _made_up_batch(trainer: Any) -> dict[str, Any]:
@@ -104,17 +98,6 @@ def _time(step: Callable[[], Any], seconds: float, device: Any) -> tuple[float, 
         if sum(found) > 2 * seconds:
             break
     return tuple(found)
-
-
-def _memory_gb(device: Any) -> float:
-    import resource
-
-    import torch
-
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_reserved() / GIB, 2)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB, 2)
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from ..runs.files import read_json, write_model
 from ..runs.predictions import PredictionNote, cases_to_predict, note_file
 from ..runs.summary import Summary
-from ..schemas.runs import Metrics, Outcome
+from ..schemas.runs import Outcome
+from .resources import set_threads
 from .stage import Job
-from .train import set_threads
 from .watch import end_when_a_pool_process_is_killed
 from .whole_files import readable_whole
 
@@ -28,7 +28,7 @@ def carry_out(job: Job) -> Outcome:
     return Outcome(
         ok=True,
         model_path=str(work.model),
-        metrics=metrics.metrics(None) if metrics else Metrics(dice=None, iou=None, validation_loss=None),
+        metrics=metrics.metrics(None) if metrics else None,
         per_class=metrics.per_class() if metrics else (),
         cases=metrics.cases() if metrics else (),
         predictions=str(work.output),

@@ -23,6 +23,15 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def set_threads(device: str) -> None:
+    """As nnUNetv2_train does (run_training.py:247), but with the cores this process may really use."""
+    import torch
+
+    torch.set_num_threads(usable_cores() if device == "cpu" else 1)
+    if "OMP_NUM_THREADS" not in os.environ and device != "cpu":
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+
 def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str]) -> dict[str, str]:
     """The variables to set for a stage, without those that the user has set."""
     cores = usable_cores()

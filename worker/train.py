@@ -4,10 +4,9 @@ nnU-Net's `run_training` does everything; the functions it calls for the trainer
 are replaced by ones that add progress, atomic checkpoints and a resume that finds the newest checkpoint.
 """
 
-import os
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..runs.preprocessed import data_folder, data_needed_by, planned
 from ..runs.summary import Summary
 from ..schemas.runs import Epoch, Outcome
 from .preprocess import data_lock
-from .resources import usable_cores
+from .resources import set_threads
 from .stage import Job, StageFailure
 from .watch import end_when_a_pool_process_is_killed
 from .weights import count_parameters
@@ -124,15 +123,6 @@ def _run_nnunet(job: Job) -> None:
     )
 
 
-def set_threads(device: str) -> None:
-    """As nnUNetv2_train does (run_training.py:247), but with the cores this process may really use."""
-    import torch
-
-    torch.set_num_threads(usable_cores() if device == "cpu" else 1)
-    if "OMP_NUM_THREADS" not in os.environ and device != "cpu":
-        os.environ["OMP_NUM_THREADS"] = "1"
-
-
 def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
     summary_file = job.fold.summary
     if not summary_file.is_file() or summary_file.stat().st_mtime < started - 2:
@@ -152,10 +142,22 @@ def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
         cases=summary.cases(),
         epochs_trained=len(epochs) or (earlier.epochs_trained if earlier else None),
         train_hours=_hours(epochs) if epochs else (earlier.train_hours if earlier else None),
-        parameters=count_parameters(job.fold.final) if job.fold.final.is_file() else None,
+        parameters=parameters_of(job.fold.final),
         checkpoint=_checkpoint(job),
         notes=tuple(_notes(job, epochs, seen_before)),
     )
+
+
+def parameters_of(checkpoint: Path) -> int | None:
+    """How many weights the network has; null where the checkpoint cannot be read safely.
+
+    A trainer of one's own may keep anything in its checkpoints, and that is no reason for a training to fail.
+    """
+    if not checkpoint.is_file():
+        return None
+    with suppress(StageFailure):
+        return count_parameters(checkpoint)
+    return None
 
 
 def _hours(epochs: list[Epoch]) -> float | None:

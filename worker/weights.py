@@ -85,15 +85,15 @@ def load_weights(trainer: Any, path: Path) -> None:
     if not trainer.was_initialized:
         trainer.initialize()
     tensors = read_tensors(path)
-    refuse_other_architecture(_plain(trainer.network).state_dict(), tensors)
+    refuse_other_architecture(bare(trainer.network).state_dict(), tensors)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "weights.pth"
         torch.save({"network_weights": tensors}, plain)
         load_pretrained_weights(trainer.network, str(plain), verbose=False)
 
 
-def _plain(network: Any) -> Any:
-    """The network inside DDP and torch.compile wrappers."""
+def bare(network: Any) -> Any:
+    """The network without DDP and torch.compile around it."""
     inner = getattr(network, "module", network)
     return getattr(inner, "_orig_mod", inner)
 
