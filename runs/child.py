@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 
@@ -74,7 +73,7 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
 
 def worker_command(run: RunDir, spec: StageSpec, settings: Settings) -> list[str]:
     """The command line of a stage's worker."""
-    return [settings.worker_python or sys.executable, "-m", WORKER, str(run.path), spec.name]
+    return [settings.nnunet_python, "-m", WORKER, str(run.path), spec.name]
 
 
 def worker_environment(stage: StageDir, record: RunRecord, grant: Grant) -> dict[str, str]:

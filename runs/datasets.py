@@ -16,6 +16,8 @@ from .files import read_json, read_model
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"
+# Of an image's name without its ending: CASE_0000.
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
 
 

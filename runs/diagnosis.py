@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..schemas.runs import Failure
+from .texts import short
 
 LOG_WINDOW = 256 * 1024
 EVIDENCE_CHARACTERS = 400
@@ -278,10 +279,10 @@ def read_end(path: Path, size: int) -> str:
 
 
 def _from_match(signature: Signature, match: "re.Match[str]") -> Failure:
-    values = {name: _short(value.strip()) for name, value in match.groupdict(default="").items()}
+    values = {name: _brief(value.strip()) for name, value in match.groupdict(default="").items()}
     return Failure(
         cause=signature.cause.format(**values),
-        evidence=_short(" ".join(match[0].split())),
+        evidence=_brief(" ".join(match[0].split())),
         remedy=signature.remedy.format(**values),
     )
 
@@ -315,8 +316,8 @@ def _unknown(code: int, text: str) -> Failure:
 def last_words(text: str) -> str:
     """The last lines that say something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return _short(" | ".join(lines[-3:])) or "the log is empty"
+    return _brief(" | ".join(lines[-3:])) or "the log is empty"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= EVIDENCE_CHARACTERS else f"{text[: EVIDENCE_CHARACTERS - 1]}…"
+def _brief(text: str) -> str:
+    return short(text, EVIDENCE_CHARACTERS)

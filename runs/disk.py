@@ -27,13 +27,13 @@ def room_needed(files: DatasetFiles, *, preprocesses: bool, folds: int) -> dict[
     return needed
 
 
-def refuse_without_room(files: DatasetFiles, *, preprocesses: bool, folds: int) -> None:
-    """Compare what a run will write with what is free.
+def refuse_without_room(needed: dict[Path, float]) -> None:
+    """Compare what a run will write, in bytes by folder, with what is free.
 
     Raises:
         Unavailable: too little is free, or a folder cannot be written; the message names the folder.
     """
-    for folder, size in room_needed(files, preprocesses=preprocesses, folds=folds).items():
+    for folder, size in needed.items():
         if not os.access(folder, os.W_OK):
             raise Unavailable(f"{folder} cannot be written. Make it writable, or choose another folder for it.")
         free = shutil.disk_usage(folder).free

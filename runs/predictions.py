@@ -1,16 +1,15 @@
 """What a prediction needs to know of its two folders: the cases to segment, and who wrote the output."""
 
-import re
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from .datasets import CHANNEL
 from .errors import Refused
 from .files import read_model
+from .texts import SHOWN, some
 
 NOTE = "nnunet_mcp_prediction.json"
-IMAGE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-SHOWN = 5
 
 
 class PredictionNote(BaseModel):
@@ -33,7 +32,7 @@ def cases_to_predict(folder: Path, ending: str, channels: int) -> list[str]:
     """
     found: dict[str, set[int]] = {}
     for path in folder.iterdir():
-        match = IMAGE.fullmatch(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
+        match = CHANNEL.fullmatch(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
         if match and not path.name.startswith("."):
             found.setdefault(match["case"], set()).add(int(match["channel"]))
     if not found:
@@ -44,8 +43,7 @@ def cases_to_predict(folder: Path, ending: str, channels: int) -> list[str]:
     if lacking:
         wanted = ", ".join(f"_{number:04d}{ending}" for number in range(channels))
         raise Refused(
-            f"The model was trained with {channels} channel(s), so each case needs {wanted}. Not so: "
-            f"{', '.join(lacking[:SHOWN])}{f' and {len(lacking) - SHOWN} more' if len(lacking) > SHOWN else ''}."
+            f"The model was trained with {channels} channel(s), so each case needs {wanted}. Not so: {some(lacking)}."
         )
     return sorted(found)
 

@@ -39,7 +39,7 @@ def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
         seeds=SEEDS,
         machine=machine(record),
         created_at=record.created_at,
-        stages=tuple(_times(run, name) for name in (spec.name for spec in record.stages if not spec.reused)),
+        stages=tuple(_times(run, spec.name) for spec in record.stages if not spec.reused),
     )
 
 

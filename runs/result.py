@@ -18,7 +18,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
     judged = verdict(run, record)
     wanted = str(record.request.get("fold", ""))
-    folds = [_fold_result(run, record, spec) for spec in _model_stages(record)]
+    folds = [_fold_result(run, record, spec) for spec in model_stages(record)]
     summary = stage_outcome(run, record, record.stages[-1])
     complete = judged.status == "success"
     outcome = summary if summary is not None and complete else None
@@ -33,7 +33,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
         metrics=outcome.metrics if outcome and outcome.metrics else Metrics(dice=None, iou=None, validation_loss=None),
         per_class=outcome.per_class if outcome else (),
         folds=tuple(folds),
-        dice_mean_sd=_mean_sd(folds) if complete and len(folds) > 1 else None,
+        dice_mean_sd=mean_sd(fold.dice for fold in folds) if complete else None,
         worst_cases=worst(outcome.cases) if outcome else (),
         complete=complete,
         predictions=outcome.predictions if outcome else None,
@@ -42,7 +42,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
     )
 
 
-def _model_stages(record: RunRecord) -> list[StageSpec]:
+def model_stages(record: RunRecord) -> list[StageSpec]:
     """The stages that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
     wanted = record.request["configuration"]
     return [s for s in record.stages if s.kind in ("train", "validate") and s.configuration == wanted]
@@ -70,11 +70,13 @@ def _fold_result(run: RunDir, record: RunRecord, spec: StageSpec) -> FoldResult:
     )
 
 
-def _mean_sd(folds: list[FoldResult]) -> str | None:
-    values = [fold.dice for fold in folds if fold.dice is not None]
-    if len(values) != len(folds):
+def mean_sd(values: Iterable[float | None]) -> str | None:
+    """Mean ± sample standard deviation; null where one is not known or there is only one."""
+    given = list(values)
+    known = [value for value in given if value is not None]
+    if len(known) < 2 or len(known) != len(given):
         return None
-    return f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
+    return f"{statistics.fmean(known):.4f} ± {statistics.stdev(known):.4f}"
 
 
 def worst(cases: Iterable[CaseMetrics]) -> tuple[CaseMetrics, ...]:

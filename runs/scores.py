@@ -1,13 +1,11 @@
 """Dice and IoU of every validation case of a model, read from its folds' summaries, and what can be said about them."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from .datasets import FoldFiles
 from .files import read_json
+from .models import Model
 from .result import nan_mean
 from .summary import case_name, finite, label_names
 
@@ -45,12 +43,12 @@ class Scores:
         return nan_mean(values.get(case) for values in self.dice.values())
 
 
-def read_scores(model: Path, folds: Iterable[str]) -> Scores:
-    """The scores of a model's finished folds ("0"-"4", or "all" for the model of every case)."""
+def read_scores(model: Model) -> Scores:
+    """The scores of those of the model's folds that are finished."""
     scores = Scores()
-    names = label_names((read_json(model / "dataset.json") or {}).get("labels", {}))
-    for fold in folds:
-        files = FoldFiles(model / f"fold_{fold}")
+    names = label_names((read_json(model.folder / "dataset.json") or {}).get("labels", {}))
+    for fold in model.folds:
+        files = model.fold(fold)
         content = read_json(files.summary) if files.finished() else None
         if isinstance(content, dict):
             entries = content.get("metric_per_case", [])
@@ -93,13 +91,3 @@ def paired_difference(first: Scores, second: Scores) -> Difference | None:
     means = numpy.array([random.choice(values, len(values)).mean() for _ in range(RESAMPLES)])
     low, high = numpy.percentile(means, INTERVAL)
     return Difference(len(values), float(values.mean()), float(low), float(high))
-
-
-def mean_and_sd(values: Iterable[float | None]) -> tuple[float, float] | None:
-    """Mean and sample standard deviation; null when one of them is not known or there is only one."""
-    numbers = list(values)
-    known = [value for value in numbers if value is not None and math.isfinite(value)]
-    if len(known) < 2 or len(known) != len(numbers):
-        return None
-    mean = math.fsum(known) / len(known)
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (len(known) - 1))

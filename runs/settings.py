@@ -1,6 +1,7 @@
 """Settings: every environment variable the project reads, with its default."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @property
+    def nnunet_python(self) -> str:
+        """The Python that runs nnU-Net."""
+        return self.worker_python or sys.executable
 
     def folder(self, which: str) -> Path:
         """The absolute path of "raw", "preprocessed" or "results"."""

@@ -71,6 +71,4 @@ def _speed(run: RunDir, spec: StageSpec) -> Speed | None:
 
 def _duration(run: RunDir, spec: StageSpec) -> float | None:
     state = run.stage(spec.name).state()
-    if state is None or state.status != "success" or state.started_at is None or state.ended_at is None:
-        return None
-    return state.ended_at - state.started_at
+    return state.seconds if state is not None and state.status == "success" else None

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from .runs import Record
 
+# The drawer's exit code when what it should show makes no picture; then stderr says why in one line.
+REFUSED = 3
 Theme = Literal["light", "dark"]
 Numbers = tuple[float | None, ...]
 
@@ -46,7 +48,6 @@ class CasePicture(Record):
     """One case's files."""
 
     name: str
-    caption: str = ""
     image: str
     truth: str
     prediction: str | None = None

@@ -111,6 +111,13 @@ class StageState(Record):
     failure: Failure | None = None
     waits_for: str | None = None
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; null until it has ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return self.ended_at - self.started_at
+
 
 class Progress(Record):
     """progress.json of a stage, written by the worker at most once a second."""

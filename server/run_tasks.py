@@ -4,8 +4,9 @@ There is no second store, so tasks survive every restart. A client that did not 
 tool.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import mcp.types as types
 from anyio.to_thread import run_sync
@@ -20,6 +21,7 @@ from ..tools import progress, results, runs, training
 from .tasks import Task, UnknownTask
 
 TASK_TOOL = "nnunet_training"
+T = TypeVar("T")
 
 
 class RunTasks:
@@ -41,18 +43,23 @@ class RunTasks:
 
     async def describe(self, task_id: str, *, detailed: bool) -> Task:
         """The run as a task, with nnunet_results' answer once it has ended."""
-        try:
-            return await run_sync(lambda: describe(task_id, self._settings, detailed=detailed))
-        except RunError as error:
-            raise UnknownTask(str(error)) from None
+        return await _of_run(lambda: describe(task_id, self._settings, detailed=detailed))
 
     async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
         """A training never asks anything."""
+        await self.describe(task_id, detailed=False)
 
     async def cancel(self, task_id: str) -> None:
         """Ask the run to end after its epoch."""
         request = CancelRequest.model_construct(run_id=task_id)
-        await run_sync(runs.nnunet_cancel, request, self._settings)
+        await _of_run(lambda: runs.nnunet_cancel(request, self._settings))
+
+
+async def _of_run(act: Callable[[], T]) -> T:
+    try:
+        return await run_sync(act)
+    except RunError as error:
+        raise UnknownTask(str(error)) from None
 
 
 def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, Any]:

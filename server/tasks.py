@@ -3,8 +3,8 @@
 What a task is, where it is kept and how it ends is the source's business (`run_tasks.py`: a task is a run).
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import mcp.types as types
@@ -23,6 +23,7 @@ TERMINAL = ("completed", "failed", "cancelled")
 LISTEN_POLL_S = 1.0
 Context = ServerRequestContext[Any, Any]
 Task = dict[str, Any]
+T = TypeVar("T")
 
 
 class UnknownTask(Exception):
@@ -130,14 +131,12 @@ class TasksExtension(Extension):
 
     async def _update(self, ctx: Context, params: UpdateParams) -> HandlerResult:
         _check(ctx, params.task_id)
-        await self._task(params.task_id, detailed=False)
-        await self._source.respond(params.task_id, params.input_responses)
+        await _known(self._source.respond(params.task_id, params.input_responses))
         return {"resultType": "complete"}
 
     async def _cancel(self, ctx: Context, params: TaskParams) -> HandlerResult:
         _check(ctx, params.task_id)
-        await self._task(params.task_id, detailed=False)
-        await self._source.cancel(params.task_id)
+        await _known(self._source.cancel(params.task_id))
         return {"resultType": "complete"}
 
     async def _exists(self, task_id: str) -> bool:
@@ -148,10 +147,19 @@ class TasksExtension(Extension):
         return True
 
     async def _task(self, task_id: str, *, detailed: bool) -> Task:
-        try:
-            return await self._source.describe(task_id, detailed=detailed)
-        except UnknownTask as error:
-            raise MCPError(types.INVALID_PARAMS, f"Unknown task: {error}") from None
+        return await _known(self._source.describe(task_id, detailed=detailed))
+
+
+async def _known(asked: Awaitable[T]) -> T:
+    """The source's answer.
+
+    Raises:
+        MCPError: there is no such task.
+    """
+    try:
+        return await asked
+    except UnknownTask as error:
+        raise MCPError(types.INVALID_PARAMS, f"Unknown task: {error}") from None
 
 
 async def _send(ctx: Context, notification: Any) -> None:

@@ -1,7 +1,6 @@
 """The protocol's own conformance suite, on this server and, with its `tasks-*` scenarios, on its Tasks extension."""
 
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Lab, until
+from tests.lab import Lab, free_port, until
 from tests.test_inspector import MODULES, NODE
 
 pytestmark = pytest.mark.heavy
@@ -71,9 +70,7 @@ def tasks_server(lab: Lab) -> Iterator[str]:
 
 
 def _serve(what: str, lab: Lab) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "tests.conformance_app", what, str(port)]
     process = subprocess.Popen(command, env=lab.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}/mcp"

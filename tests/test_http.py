@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -21,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import HEADER_MISMATCH, INVALID_PARAMS
 
 from nnunet_mcp.server.tasks import EXTENSION
-from tests.lab import Lab, call, until
+from tests.lab import Lab, call, free_port, until
 
 TOKEN = "a-token-of-the-test"
 
@@ -54,9 +53,7 @@ class Served:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "nnunet_mcp", "serve", "--http", "--port", str(port)],
         env={**Lab(tmp_path).environment, "NNUNET_MCP_HTTP_TOKEN": TOKEN},

@@ -1,14 +1,12 @@
 """Which training cases a dataset folder has, and what is wrong with its files, without opening an image."""
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..runs.datasets import CHANNEL
+from ..runs.texts import some
 from .description import Description
-
-CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-SHOWN = 5
 
 
 @dataclass
@@ -50,15 +48,15 @@ def file_problems(folder: Path, description: Description) -> list[str]:
     problems = []
     if files.unnumbered:
         problems.append(
-            f"images without a channel number (CASE_0000{ending}): {_some(files.unnumbered)}. Import the folder with "
+            f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder with "
             "nnunet_prepare_dataset under a free id, or rename them."
         )
     wanted = set(range(len(description.channels)))
     problems += _channel_problems(files, wanted)
     if missing := sorted(set(files.images) - files.labels):
-        problems.append(f"no label file in labelsTr for: {_some(missing)}. Add CASE{ending}, or remove the images.")
+        problems.append(f"no label file in labelsTr for: {some(missing)}. Add CASE{ending}, or remove the images.")
     if extra := sorted(files.labels - set(files.images) - set(files.unnumbered)):
-        problems.append(f"no image in imagesTr for the labels: {_some(extra)}. Add the images, or remove the labels.")
+        problems.append(f"no image in imagesTr for the labels: {some(extra)}. Add the images, or remove the labels.")
     return problems
 
 
@@ -71,8 +69,3 @@ def _channel_problems(files: CaseFiles, wanted: set[int]) -> list[str]:
         f"dataset.json declares the channels {sorted(wanted)}; {len(wrong)} cases have others, for example {case} has "
         f"{sorted(channels)}. Add the missing images, or correct channel_names."
     ]
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -1,32 +1,24 @@
 """nnunet_compare: trained models side by side, paired over the same cases, without ranking what is not complete."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from ..runs.datasets import DatasetFiles, FoldFiles, find_dataset
+from ..runs.datasets import DatasetFiles, find_dataset
 from ..runs.errors import NotFound, Refused
 from ..runs.files import read_json
 from ..runs.layout import StateDir
-from ..runs.scores import Scores, mean_and_sd, paired_difference, read_scores
+from ..runs.models import Model, model_of
+from ..runs.result import mean_sd
+from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..runs.summary import fold_outcome
 from ..schemas.answers import CompareAnswer, ComparedModel, ModelDifference
 from ..schemas.requests import CompareRequest
 from ..schemas.runs import Outcome
+from .planning import FOLDS
 from .tables import write_table
-
-FOLDS = ("0", "1", "2", "3", "4")
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model folder of a dataset, and the folds of it that are compared."""
-
-    files: DatasetFiles
-    folder: Path
-    folds: tuple[str, ...]
 
 
 def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer:
@@ -37,7 +29,7 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
         Refused: the runs belong to different datasets.
     """
     models = _of_dataset(request, settings) if request.dataset_id is not None else _of_runs(request, settings)
-    measured = [(model, scores) for model in models if (scores := read_scores(model.folder, model.folds)).folds]
+    measured = [(model, scores) for model in models if (scores := read_scores(model)).folds]
     if not measured:
         raise NotFound("None of these models has a validated fold yet. nnunet_runs shows which runs are how far.")
     if len({model.files.name for model, _ in measured}) > 1:
@@ -48,26 +40,22 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
 
 def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
     files = find_dataset(settings.folders, int(request.dataset_id or 0))
-    return [Model(files, folder, _finished(folder)) for folder in sorted(files.results.glob("*__*__*"))]
+    return [_finished(Model(files, folder, (*FOLDS, "all"))) for folder in sorted(files.results.glob("*__*__*"))]
 
 
 def _of_runs(request: CompareRequest, settings: Settings) -> list[Model]:
     found: dict[Path, Model] = {}
     for run_id in request.run_ids:
-        record = find_run(StateDir(settings.state_dir), run_id)[1]
-        files = DatasetFiles(record.folders, record.dataset_name)
-        configuration = str(record.request.get("configuration"))
-        folder = files.model(record.trainer, record.plans_identifier, configuration)
-        specs = [spec for spec in record.stages if spec.fold is not None and spec.configuration == configuration]
-        before = found[folder].folds if folder in found else ()
-        found[folder] = Model(files, folder, tuple(sorted({*before, *(str(spec.fold) for spec in specs)})))
+        model = model_of(find_run(StateDir(settings.state_dir), run_id)[1])
+        before = found[model.folder].folds if model.folder in found else ()
+        found[model.folder] = replace(model, folds=tuple(sorted({*before, *model.folds})))
     return list(found.values())
 
 
-def _finished(folder: Path) -> tuple[str, ...]:
-    """The folds of the cross-validation that are finished, or the model of every case where there is only that."""
-    folds = tuple(fold for fold in FOLDS if FoldFiles(folder / f"fold_{fold}").finished())
-    return folds or (("all",) if FoldFiles(folder / "fold_all").finished() else ())
+def _finished(model: Model) -> Model:
+    """With the folds of the cross-validation that are finished, or the model of every case where there is only that."""
+    done = tuple(fold for fold in model.folds if model.fold(fold).finished())
+    return replace(model, folds=tuple(fold for fold in done if fold != "all") or done)
 
 
 def _compare(measured: list[tuple[Model, Scores]], request: CompareRequest) -> CompareAnswer:
@@ -85,8 +73,7 @@ def _compare(measured: list[tuple[Model, Scores]], request: CompareRequest) -> C
 
 
 def _describe(model: Model, scores: Scores) -> ComparedModel:
-    outcomes = [fold_outcome(FoldFiles(model.folder / f"fold_{fold}")) for fold in scores.folds]
-    spread = mean_and_sd(scores.mean(cases=cases) for cases in scores.folds.values())
+    outcomes = [fold_outcome(model.fold(fold)) for fold in scores.folds]
     iou = scores.per_label("iou")
     return ComparedModel(
         name=model.folder.name,
@@ -96,7 +83,7 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
         cases=len(scores.cases),
         dice=scores.mean(),
         iou=scores.mean("iou"),
-        dice_mean_sd=f"{spread[0]:.4f} ± {spread[1]:.4f}" if spread else None,
+        dice_mean_sd=mean_sd(scores.mean(cases=cases) for cases in scores.folds.values()),
         per_class={name: (dice, iou[name]) for name, dice in scores.per_label().items()},
         epochs=next((o.epochs_trained for o in outcomes if o is not None), None),
         train_hours=_hours(outcomes),

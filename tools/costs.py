@@ -1,10 +1,7 @@
 """What a training costs: nnU-Net's own estimate for the network, and hours from this machine's own measurements."""
 
-import os
 import statistics
 import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,7 +45,7 @@ def estimate_network(
         device=device if measure_s else "cpu",
         measure_s=measure_s,
     )
-    python = settings.worker_python or sys.executable
+    python = settings.nnunet_python
     return _ask(job, python) if measure_s else _remembered(job, python, plans.stat().st_mtime_ns)
 
 
@@ -60,9 +57,7 @@ def _remembered(job: EstimateJob, python: str, changed_ns: int) -> Estimate:
 def _ask(job: EstimateJob, python: str) -> Estimate:
     command, text = [python, "-m", ESTIMATOR], job.model_dump_json()
     try:
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=ESTIMATE_S, check=False, env=dict(os.environ)
-        )
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=ESTIMATE_S, check=False)
     except subprocess.TimeoutExpired:
         raise Unavailable(
             f"Building and measuring the network took longer than {ESTIMATE_S} s: it is large, or the machine is busy. "
@@ -98,11 +93,8 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     lanes = _lanes(record, settings, len(trained))
     sums = (sum(getattr(times, name) for times in found) / HOUR / lanes for name in ("expected", "low", "high"))
     expected, low, high = (round(value, 3) for value in sums)
-    return Hours(expected=expected, low=low, high=high, basis="; ".join(_bases(found))), unknown
-
-
-def _bases(found: list[Times]) -> Iterator[str]:
-    yield from dict.fromkeys(times.basis for times in found)
+    basis = "; ".join(dict.fromkeys(times.basis for times in found))
+    return Hours(expected=expected, low=low, high=high, basis=basis), unknown
 
 
 def _lanes(record: RunRecord, settings: Settings, trainings: int) -> int:

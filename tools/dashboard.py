@@ -1,10 +1,10 @@
 """nnunet_dashboard: a run at a glance, in words for the chat and in numbers for the page."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from ..runs.layout import RunDir
 from ..runs.settings import Settings
+from ..runs.texts import short
 from ..schemas.answers import RunLine
 from ..schemas.dashboard import (
     CaseScore,
@@ -23,7 +23,7 @@ from ..schemas.runs import ACTIVE, ClassMetrics, Metrics, Record, RunRecord, Sta
 from . import progress
 from .curves import curves_of, sparkline
 from .results import nnunet_results
-from .runs import nnunet_runs
+from .runs import iso, nnunet_runs
 
 # Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.
 RUNS_SHOWN = 10
@@ -76,11 +76,6 @@ def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, can_
     )
 
 
-def short(text: str, characters: int) -> str:
-    """The text, cut where it is too long."""
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"
-
-
 def _default(lines: tuple[RunLine, ...]) -> str | None:
     """The newest run that is at work, else the newest."""
     own = [line for line in lines if not line.external]
@@ -113,7 +108,7 @@ def _facts(record: RunRecord) -> RunFacts:
         fold=str(record.request["fold"]),
         trainer=short(record.trainer, NAME_CHARACTERS),
         device=record.device,
-        started=datetime.fromtimestamp(record.created_at, UTC).isoformat(timespec="seconds"),
+        started=iso(record.created_at),
     )
 
 
@@ -129,9 +124,7 @@ def _stage(view: progress.View, spec: StageSpec) -> StageFacts:
 
 def _seconds(run: RunDir, stage: str) -> int | None:
     state = run.stage(stage).state()
-    if state is None or state.started_at is None or state.ended_at is None:
-        return None
-    return round(state.ended_at - state.started_at)
+    return round(state.seconds) if state is not None and state.seconds is not None else None
 
 
 def _scores(settings: Settings, run_id: str) -> Scores:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runs.datasets import dataset_folders
+from ..runs.datasets import CHANNEL, dataset_folders
 from ..runs.errors import NotFound, Refused, Unavailable
 from ..runs.settings import Settings
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
-from .cases import CHANNEL, file_problems
+from .cases import file_problems
 from .datasets import allowed_path
 from .description import Description, read_description
 

@@ -19,6 +19,7 @@ from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.settings import Settings
 from ..runs.store import find_run
+from ..runs.texts import short
 from ..schemas.answers import LogError, LogsAnswer
 from ..schemas.requests import LogsRequest
 from ..schemas.runs import RunRecord
@@ -232,8 +233,7 @@ def _decode(line: bytes) -> str:
 
 
 def _clean(text: str) -> str:
-    text = SECRET.sub(r"\1***", text.replace(str(Path.home()), "~"))
-    return text if len(text) <= LINE_CHARACTERS else f"{text[: LINE_CHARACTERS - 1]}…"
+    return short(SECRET.sub(r"\1***", text.replace(str(Path.home()), "~")), LINE_CHARACTERS)
 
 
 def _errors(log: Log) -> Iterator[LogError]:

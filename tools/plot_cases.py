@@ -6,15 +6,15 @@ from pathlib import Path
 from ..runs.datasets import DatasetFiles, find_dataset
 from ..runs.errors import NotFound
 from ..runs.layout import RunDir, StateDir
-from ..runs.result import stage_outcome
+from ..runs.result import model_stages, stage_outcome
 from ..runs.settings import Settings
 from ..runs.store import find_run
+from ..runs.summary import finite
 from ..schemas.pictures import CasePicture, CasesPicture, FoldsPicture, Picture
 from ..schemas.requests import PlotRequest
 from ..schemas.runs import CaseMetrics, RunRecord, StageSpec
 from .case_files import case_names, image_of, label_names, readable, truth_of
-from .description import read_description
-from .plot_curves import finite
+from .description import Description, read_description
 
 DATASET_CASES = 4
 
@@ -33,12 +33,10 @@ class Validated:
 
 
 def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
-    wanted = record.request.get("configuration")
     found = []
-    for spec in record.stages:
-        if spec.kind in ("train", "validate") and spec.configuration == wanted:
-            outcome = stage_outcome(run, record, spec)
-            found += [Validated(spec, case) for case in outcome.cases] if outcome else []
+    for spec in model_stages(record):
+        outcome = stage_outcome(run, record, spec)
+        found += [Validated(spec, case) for case in outcome.cases] if outcome else []
     if not found:
         raise NotFound(
             f"Run {record.run_id} has no validated fold yet. nnunet_progress says how far it is; kind='curves' shows "
@@ -54,21 +52,21 @@ def folds(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         NotFound: the run, the case or its files do not exist (yet).
     """
     run, record = run_of(request, settings)
-    cases = _validated(run, record)
-    labels = tuple(dict.fromkeys(name for one in cases for name in one.case.per_class))
+    by_fold = _by_fold(_validated(run, record))
+    labels = tuple(dict.fromkeys(name for cases in by_fold.values() for case in cases for name in case.per_class))
     folds = {
-        str(fold): tuple(tuple(finite(case.per_class.get(label)) for case in of_fold) for label in labels)
-        for fold, of_fold in _by_fold(cases).items()
+        fold: tuple(tuple(finite(case.per_class.get(label)) for case in cases) for label in labels)
+        for fold, cases in by_fold.items()
     }
     picture = FoldsPicture(title=f"{record.run_id}: Dice per class", theme=request.theme, labels=labels, folds=folds)
-    counted = ", ".join(f"fold {fold}: {len(of_fold)} cases" for fold, of_fold in _by_fold(cases).items())
+    counted = ", ".join(f"fold {fold}: {len(cases)} cases" for fold, cases in by_fold.items())
     return picture, f"Dice of each validation case per class and fold ({counted}), from nnU-Net's own validation."
 
 
-def _by_fold(cases: list[Validated]) -> dict[str | None, list[CaseMetrics]]:
-    found: dict[str | None, list[CaseMetrics]] = {}
+def _by_fold(cases: list[Validated]) -> dict[str, list[CaseMetrics]]:
+    found: dict[str, list[CaseMetrics]] = {}
     for one in cases:
-        found.setdefault(one.spec.fold, []).append(one.case)
+        found.setdefault(str(one.spec.fold), []).append(one.case)
     return found
 
 
@@ -91,7 +89,7 @@ def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         )
     dice = "no Dice" if chosen.case.dice is None else f"Dice {chosen.case.dice:.3f}"
     text = f"Case {chosen.case.case}, {dice}{rank}, predicted by fold {chosen.spec.fold} of {record.run_id}"
-    case = _case_picture(files, chosen.case.case, settings, prediction)
+    case = _case_picture(files, description, chosen.case.case, settings, prediction)
     per_class = ", ".join(f"{name} {value:.3f}" for name, value in chosen.case.per_class.items() if value is not None)
     names, ignored = label_names(description)
     title = f"{record.dataset_name}, {chosen.case.case}: {dice}{rank}"
@@ -133,7 +131,7 @@ def dataset(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     if not cases:
         raise NotFound(f"{files.name} has no case with image and labels. nnunet_datasets says what is missing.")
     shown = _spread(cases)
-    pictures = tuple(_case_picture(files, case, settings) for case in shown)
+    pictures = tuple(_case_picture(files, description, case, settings) for case in shown)
     names, ignored = label_names(description)
     title = f"{files.name}: {len(shown)} of {len(cases)} cases"
     text = f"{title} ({', '.join(shown)}), each at the slice with most labelled voxels. Check that the labels fit."
@@ -147,8 +145,9 @@ def _spread(cases: list[str]) -> list[str]:
     return [cases[place] for place in places]
 
 
-def _case_picture(files: DatasetFiles, case: str, settings: Settings, prediction: Path | None = None) -> CasePicture:
-    description = read_description(files.raw)
+def _case_picture(
+    files: DatasetFiles, description: Description, case: str, settings: Settings, prediction: Path | None = None
+) -> CasePicture:
     return CasePicture(
         name=case,
         image=str(readable(image_of(files, description, case), settings)),

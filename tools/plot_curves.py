@@ -1,12 +1,12 @@
 """Learning curves of runs, for a picture."""
 
-import math
 from itertools import pairwise
 
 from ..runs.errors import NotFound
 from ..runs.layout import RunDir, StateDir
 from ..runs.settings import Settings
 from ..runs.store import find_run
+from ..runs.summary import finite
 from ..schemas.pictures import Curve, CurvesPicture, Picture
 from ..schemas.requests import PlotRequest
 from ..schemas.runs import Epoch, RunRecord
@@ -57,10 +57,6 @@ def _curve(label: str, epochs: list[Epoch]) -> Curve:
         learning_rate=tuple(finite(epoch.learning_rate) for epoch in epochs),
         resumed_at=resumed,
     )
-
-
-def finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _curves_text(curves: tuple[Curve, ...]) -> str:

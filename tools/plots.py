@@ -2,19 +2,17 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 
 from ..runs.errors import Refused, Unavailable
 from ..runs.settings import Settings
-from ..schemas.pictures import Picture, PictureJob
+from ..schemas.pictures import REFUSED, Picture, PictureJob
 from ..schemas.requests import PlotRequest
 from .plot_cases import dataset, folds, overlay
 from .plot_curves import curves
 
 DRAWER = "nnunet_mcp.worker.pictures"
 DRAW_S = 120
-REFUSED = 3
 EXCERPT = 400
 
 
@@ -46,7 +44,7 @@ def render(picture: Picture, settings: Settings) -> bytes:
         Refused: it shows nothing; in the drawer's words.
         Unavailable: the drawer failed.
     """
-    command = [settings.worker_python or sys.executable, "-m", DRAWER]
+    command = [settings.nnunet_python, "-m", DRAWER]
     job = PictureJob(picture=picture).model_dump_json().encode()
     try:
         done = subprocess.run(

@@ -2,16 +2,16 @@
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..runs.datasets import DatasetFiles, FoldFiles
+from ..runs.datasets import DatasetFiles
 from ..runs.engine import start_supervisor
 from ..runs.errors import NotFound, Refused
 from ..runs.files import read_json
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
+from ..runs.models import Model, model_of
 from ..runs.predictions import PredictionNote, cases_to_predict, refuse_foreign
 from ..runs.preprocessed import CASCADE
 from ..runs.settings import Settings
@@ -19,21 +19,10 @@ from ..runs.store import find_run, new_run_id, record_run
 from ..schemas.answers import PredictionStarted
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord, StageSpec
-from ..schemas.training import TrainingRequest
 from .datasets import allowed_path
-from .training import choose_device, versions
+from .training import FIRST_LOOK_S, choose_device, follow, versions
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
-FIRST_LOOK_S = 5
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained model: its folder and its finished folds, as nnU-Net names them."""
-
-    files: DatasetFiles
-    folder: Path
-    folds: tuple[str, ...]
 
 
 def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionStarted:
@@ -48,7 +37,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     labels = _folder(request.labels, model.files, settings, what="labels") if request.labels else None
     output = _output(request, model, images, settings)
     cases = _check(model, images, output)
-    device = choose_device(TrainingRequest(dataset_id=trained.request["dataset_id"], device=request.device), settings)
+    device = choose_device(request.device, settings)
     record = RunRecord(
         run_id=new_run_id(int(trained.request["dataset_id"]), str(trained.request["configuration"]), "predict"),
         created_at=time.time(),
@@ -76,7 +65,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         cases=len(cases),
         output=str(output),
         retry_after_s=FIRST_LOOK_S,
-        next_step=f"It runs in the background. Follow it with nnunet_progress(run_id='{run.run_id}', wait_s=25).",
+        next_step=follow(run.run_id),
     )
 
 
@@ -98,22 +87,20 @@ def _request(
 
 
 def _model(trained: RunRecord, settings: Settings) -> Model:
-    files, configuration = DatasetFiles(trained.folders, trained.dataset_name), str(trained.request["configuration"])
-    if configuration == CASCADE:
+    if trained.request["configuration"] == CASCADE:
         raise Refused(
             "A cascade predicts in two steps, which nnunet_predict does not do. Use nnUNetv2_predict with 3d_lowres, "
             "then with 3d_cascade_fullres and -prev_stage_predictions."
         )
-    folder = files.model(trained.trainer, trained.plans_identifier, configuration)
-    specs = [spec for spec in trained.stages if spec.fold is not None and spec.configuration == configuration]
-    folds = tuple(str(spec.fold) for spec in specs if FoldFiles(files.fold_of(trained, spec)).final.is_file())
-    if not specs or len(folds) < len(specs):
+    model = model_of(trained)
+    there = [fold for fold in model.folds if model.fold(fold).final.is_file()]
+    if not model.folds or len(there) < len(model.folds):
         state = verdict(StateDir(settings.state_dir).run(trained.run_id), trained).status
         raise Refused(
-            f"Run {trained.run_id} is {state} and has {len(folds)} of {len(specs)} trained folds. Predict when all are "
-            "there, or name a run of a single fold."
+            f"Run {trained.run_id} is {state} and has {len(there)} of {len(model.folds)} trained folds. Predict when "
+            "all are there, or name a run of a single fold."
         )
-    return Model(files, folder, folds)
+    return model
 
 
 def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -> Path:

@@ -3,31 +3,31 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles
-from ..runs.disk import refuse_without_room, room_needed
+from ..runs.disk import refuse_without_room
 from ..runs.errors import RunError
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.preprocessed import planned
 from ..runs.settings import Settings
-from ..runs.slots import SlotKind, gpu_memory_gb, slot_holder, slot_names
+from ..runs.slots import gpu_memory_gb, slot_holder, slot_kind, slot_names
 from ..runs.store import active_on, newest_runs
 from ..schemas.answers import NetworkCost, PreflightAnswer, Room, StageLine
 from ..schemas.estimates import Estimate
 from ..schemas.requests import PreflightRequest
 from ..schemas.runs import RunRecord
 from ..schemas.training import Device, TrainingRequest
-from .checks import free_gb
+from .checks import GB, free_gb
 from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
-from .training import choose_device, make_record, resolve_weights, what_it_writes
+from .training import choose_device, make_record, resolve_weights, room_for
 
 T = TypeVar("T")
-GB = 1e9
 MEASURE_S = 30.0
 RUNS_LOOKED_AT = 200
 
@@ -42,6 +42,7 @@ class Look:
     device: Device | None = None
     files: DatasetFiles | None = None
     plan: Plan | None = None
+    room: dict[Path, float] = field(default_factory=dict)
 
     def attempt(self, act: Callable[[], T]) -> T | None:
         """The result, or None and one problem more."""
@@ -82,7 +83,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
 
 def _look(request: TrainingRequest, settings: Settings) -> Look:
     look = Look(request)
-    look.device = look.attempt(lambda: choose_device(request, settings))
+    look.device = look.attempt(lambda: choose_device(request.device, settings, num_gpus=request.num_gpus))
     look.request = look.attempt(lambda: resolve_weights(request, settings)) or request
     ready = look.attempt(lambda: ready_to_train(settings, request.dataset_id, make_twin=False))
     if ready is None:
@@ -91,9 +92,9 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     look.files = files
     plan = look.attempt(lambda: Planner(look.request, files).make())
     if plan is not None:
-        look.plan, look.notes = plan, [*notes, *plan.notes]
+        look.plan, look.notes, look.room = plan, [*notes, *plan.notes], room_for(files, plan)
         if all(os.path.isdir(folder) for folder in (files.folders.results, files.folders.preprocessed)):  # noqa: PTH112
-            look.attempt(lambda: refuse_without_room(files, **what_it_writes(plan)))
+            look.attempt(lambda: refuse_without_room(look.room))
         look.problems += active_on(StateDir(settings.state_dir), plan.targets)
     return look
 
@@ -110,12 +111,8 @@ def _stages(look: Look) -> list[StageLine]:
 
 
 def _disk(look: Look) -> list[Room]:
-    if look.files is None or look.plan is None:
-        return []
-    needed = room_needed(look.files, **what_it_writes(look.plan))
-    return [
-        Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in needed.items() if size
-    ]
+    sizes = {folder: size for folder, size in look.room.items() if size}
+    return [Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in sizes.items()]
 
 
 def _network(look: Look, settings: Settings, measure_s: float | None) -> Estimate | None:
@@ -146,12 +143,12 @@ def _cost(network: Estimate | None, device: Device | None) -> NetworkCost | None
 
 def _queue(look: Look, settings: Settings) -> list[str]:
     todo = [spec for spec in look.plan.stages if not spec.reused] if look.plan else []
-    kinds: list[SlotKind] = ["preprocess"] if any(spec.kind == "preprocess" for spec in todo) else []
-    kinds += ["gpu" if look.device == "cuda" else "cpu"] if todo else []
+    kinds = dict.fromkeys(slot_kind(spec.kind, str(look.device)) for spec in todo)
     state = StateDir(settings.state_dir)
     held = [
         f"{kind} slot {name} is held by {holder}"
         for kind in kinds
+        if kind is not None
         for name in slot_names(kind, settings.gpus)
         if (holder := slot_holder(state, kind, name))
     ]

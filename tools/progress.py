@@ -11,6 +11,7 @@ from ..runs.look import verdict
 from ..runs.settings import Settings
 from ..runs.status import Verdict
 from ..runs.store import find_run
+from ..runs.texts import short
 from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
 from ..schemas.runs import ACTIVE, ESTIMATING, TRAINING, Epoch, Failure, Progress, RunRecord, StageSpec, Status
@@ -129,9 +130,9 @@ def answer(view: View) -> ProgressAnswer:
 def _brief(failure: Failure) -> Failure:
     """The failure within the answer's budget; nnunet_results has all of it."""
     return Failure(
-        cause=_short(failure.cause),
-        evidence=_short(failure.evidence),
-        remedy=_short(failure.remedy, REMEDY_CHARACTERS),
+        cause=short(failure.cause, DETAIL_CHARACTERS),
+        evidence=short(failure.evidence, DETAIL_CHARACTERS),
+        remedy=short(failure.remedy, REMEDY_CHARACTERS),
     )
 
 
@@ -139,7 +140,7 @@ def _health(view: View) -> Health:
     if view.judged.status != "running":
         found = judge(view.epochs, None)
         reason = "see failure" if view.judged.failure else view.judged.reason
-        return Health(verdict=found.verdict, detail=_short(reason or found.detail))
+        return Health(verdict=found.verdict, detail=short(reason or found.detail, DETAIL_CHARACTERS))
     found = judge(view.epochs, view.progress)
     if view.spec is not None and view.spec.kind != "train" and found.verdict == "starting":
         return Health(verdict="ok", detail=f"{view.spec.name} is working.")
@@ -161,10 +162,6 @@ def _trains(view: View) -> bool:
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def _short(text: str, characters: int = DETAIL_CHARACTERS) -> str:
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 def _elapsed(view: View) -> int:

@@ -15,7 +15,7 @@ ANISOTROPIC = 3.0
 FEW_CASES = 200
 # GPU memory in GB and hours per fold on an A100 (Isensee et al., nnU-Net Revisited, arXiv 2404.09556, table 2), the
 # default plans being 7.7 GB and 9 h.
-PRESETS = {"nnUNetResEncUNetMPlans": (9, 12), "nnUNetResEncUNetLPlans": (23, 35), "nnUNetResEncUNetXLPlans": (37, 66)}
+LARGE_PRESETS = {"nnUNetResEncUNetLPlans": (23, 35), "nnUNetResEncUNetXLPlans": (37, 66)}
 
 
 def recommend(files: DatasetFiles) -> Recommendation | None:
@@ -53,11 +53,11 @@ def _times(values: list[float]) -> str:
 
 def preset_notes(request: TrainingRequest, files: DatasetFiles | None) -> Iterator[str]:
     """What a larger preset costs, where nothing is known to be gained by it."""
-    if files is None or request.plans_identifier not in PRESETS:
+    if files is None or request.plans_identifier not in LARGE_PRESETS:
         return
     cases = len(raw_cases(files)) if files.raw.is_dir() else 0
-    memory, hours = PRESETS[request.plans_identifier]
-    if cases < FEW_CASES and request.plans_identifier != "nnUNetResEncUNetMPlans":
+    memory, hours = LARGE_PRESETS[request.plans_identifier]
+    if cases < FEW_CASES:
         yield (
             f"{request.plans_identifier} needs about {memory} GB of GPU memory and {hours / 9:.0f} times the hours of "
             f"the default plans (7.7 GB; arXiv 2404.09556, table 2). With {cases} cases no gain is known: on BTCV "

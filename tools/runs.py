@@ -49,7 +49,7 @@ def _external_line(found: ExternalTraining) -> RunLine:
         dataset=model.parent.name,
         configuration=model.name.split("__", 2)[2],
         fold="full" if fold == "all" else fold,
-        started=_iso(found.started),
+        started=iso(found.started),
         stage=None,
         epoch=None if found.epoch is None else str(found.epoch),
         dice=None,
@@ -57,7 +57,8 @@ def _external_line(found: ExternalTraining) -> RunLine:
     )
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as people write a time: UTC, ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
@@ -81,7 +82,7 @@ def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
         dataset=record.dataset_name,
         configuration=str(record.request["configuration"]),
         fold=str(record.request["fold"]),
-        started=_iso(record.created_at),
+        started=iso(record.created_at),
         stage=spec.name if spec and judged.status != "success" else None,
         epoch=_epoch(run, spec.name) if spec else None,
         dice=_dice(run, record) if judged.status == "success" else None,

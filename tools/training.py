@@ -4,10 +4,10 @@ import importlib.metadata
 import platform
 import sys
 import time
-from typing import TypedDict
+from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
-from ..runs.disk import refuse_without_room
+from ..runs.disk import refuse_without_room, room_needed
 from ..runs.engine import start_supervisor
 from ..runs.errors import Unavailable
 from ..runs.layout import RunDir, StateDir
@@ -23,15 +23,6 @@ from .datasets import allowed_path, ready_to_train
 from .planning import Plan, Planner
 
 FIRST_LOOK_S = 5
-
-
-class WhatItWrites(TypedDict):
-    """Whether a run preprocesses, and how many folds it trains."""
-
-    preprocesses: bool
-    folds: int
-
-
 VERSIONED = ("nnunet-mcp", "nnunetv2", "torch", "numpy")
 
 
@@ -51,22 +42,23 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     """Check everything, then record the run; returns whether it is new."""
     settings.create_folders()
     request = resolve_weights(request, settings)
-    device = choose_device(request, settings)
+    device = choose_device(request.device, settings, num_gpus=request.num_gpus)
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files).make()
-    refuse_without_room(files, **what_it_writes(plan))
+    refuse_without_room(room_for(files, plan))
     record = make_record(request, files, plan, device, notes)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
 
-def what_it_writes(plan: Plan) -> WhatItWrites:
-    """What of a plan takes room on the disk."""
+def room_for(files: DatasetFiles, plan: Plan) -> dict[Path, float]:
+    """Bytes that a plan will write, by folder."""
     todo = [spec for spec in plan.stages if not spec.reused]
-    return {
-        "preprocesses": any(spec.kind == "preprocess" for spec in todo),
-        "folds": sum(spec.kind == "train" for spec in todo),
-    }
+    return room_needed(
+        files,
+        preprocesses=any(spec.kind == "preprocess" for spec in todo),
+        folds=sum(spec.kind == "train" for spec in todo),
+    )
 
 
 def resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingRequest:
@@ -81,7 +73,7 @@ def resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingReq
     return request.model_copy(update={"pretrained_weights": str(path)})
 
 
-def choose_device(request: TrainingRequest, settings: Settings) -> Device:
+def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | None = None) -> Device:
     """The device asked for, or the best one here.
 
     Raises:
@@ -89,8 +81,8 @@ def choose_device(request: TrainingRequest, settings: Settings) -> Device:
     """
     gpus = len(slot_names("gpu", settings.gpus))
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    device: Device = request.device or ("cuda" if gpus else "mps" if apple else "cpu")
-    wanted = request.num_gpus or 1
+    device: Device = asked or ("cuda" if gpus else "mps" if apple else "cpu")
+    wanted = num_gpus or 1
     if device == "cuda" and gpus < wanted:
         raise Unavailable(
             f"device='cuda' with num_gpus={wanted} needs {wanted} NVIDIA GPU(s); nvidia-smi lists {gpus} here. Use "
@@ -153,5 +145,10 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
         ),
         notes=(*record.notes, *again),
         retry_after_s=FIRST_LOOK_S,
-        next_step=f"It runs in the background. Follow it with nnunet_progress(run_id='{record.run_id}', wait_s=25).",
+        next_step=follow(record.run_id),
     )
+
+
+def follow(run_id: str) -> str:
+    """What to do once a run is started."""
+    return f"It runs in the background. Follow it with nnunet_progress(run_id='{run_id}', wait_s=25)."

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def version_checks(found: dict[str, Any]) -> Iterator[Check]:
 
 def _probed(settings: Settings) -> Iterator[Check]:
     """What a training's own process finds: loading PyTorch here would make every command slow."""
-    found = _probe(settings.worker_python or sys.executable)
+    found = _probe(settings.nnunet_python)
     if isinstance(found, Check):
         yield found
         return

@@ -3,13 +3,11 @@
 import os
 import sys
 
-from ...schemas.pictures import CasesPicture, CurvesPicture, FoldsPicture, PictureJob
-
-REFUSED = 3
+from ...schemas.pictures import REFUSED, CasesPicture, CurvesPicture, FoldsPicture, PictureJob
 
 
 def main() -> int:
-    """Draw one picture; exit code 3 and one line on stderr when what it should show makes none."""
+    """Draw one picture; exit code REFUSED and one line on stderr when what it should show makes none."""
     # Image libraries print; only the picture may reach stdout.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy
 from matplotlib.patches import Patch
 
+from ...runs.texts import short
 from ...schemas.pictures import FoldsPicture
 from .style import INK, NothingToShow, colour, dress, legend, new_figure, png, title
 
@@ -72,9 +73,10 @@ def _box(axes: Any, position: float, number: int, values: Any, random: Any, ink:
 
 def _finish(axes: Any, picture: FoldsPicture, boxes: list[Box]) -> None:
     dress(axes, picture.theme)
-    per_class = len(boxes) // len(picture.labels)
-    middles = [numpy.mean([box[0] for box in boxes[n * per_class : (n + 1) * per_class]]) for n in _each(picture)]
-    axes.set_yticks(middles, [_short(name) for name in picture.labels])
+    classes = len(picture.labels)
+    per_class = len(boxes) // classes
+    middles = [numpy.mean([box[0] for box in boxes[n * per_class : (n + 1) * per_class]]) for n in range(classes)]
+    axes.set_yticks(middles, [short(name, NAME_CHARACTERS) for name in picture.labels])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_ylim(max(box[0] for box in boxes) + 0.8, -0.8)
@@ -84,11 +86,3 @@ def _finish(axes: Any, picture: FoldsPicture, boxes: list[Box]) -> None:
     if per_class > 1:
         patches = [Patch(color=colour(number), label=f"fold {fold}") for number, fold in enumerate(picture.folds)]
         legend(axes.figure, picture.theme, patches, loc="outside lower center", ncols=5)
-
-
-def _each(picture: FoldsPicture) -> range:
-    return range(len(picture.labels))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
