@@ -12,8 +12,9 @@ from ..runs.store import find_run
 from ..schemas.pictures import CasePicture, CasesPicture, FoldsPicture, Picture
 from ..schemas.requests import PlotRequest
 from ..schemas.runs import CaseMetrics, RunRecord, StageSpec
-from .case_files import case_names, image_of, label_names, readable, truth_of
+from .case_files import case_names, image_of, label_names, truth_of
 from .description import read_description
+from .paths import readable
 from .plot_curves import finite
 
 DATASET_CASES = 4

@@ -18,7 +18,9 @@ from ..runs.store import new_run_id, record_run
 from ..schemas.answers import StageLine, TrainingStarted
 from ..schemas.runs import RunRecord
 from ..schemas.training import Device, TrainingRequest
-from .datasets import allowed_path, ready_to_train
+from .dataset_details import refuse_known_damage
+from .datasets import ready_to_train
+from .paths import allowed_path
 from .planning import Plan, Planner
 
 FIRST_LOOK_S = 5
@@ -45,6 +47,8 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files).make()
     todo = [spec for spec in plan.stages if not spec.reused]
+    if request.verify_dataset_integrity and any(spec.kind == "preprocess" for spec in todo):
+        refuse_known_damage(settings, request.dataset_id)
     refuse_without_room(
         files,
         preprocesses=any(spec.kind == "preprocess" for spec in todo),

@@ -1,0 +1,63 @@
+"""What nnU-Net has measured and planned for a dataset, read from its files."""
+
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+from ..runs.datasets import DatasetFiles
+from ..runs.files import read_json
+from ..runs.preprocessed import planned, preprocessed_cases
+from ..schemas.answers import Fingerprint, PlannedConfiguration
+from .figures import rounded
+from .sentences import clean
+
+MOST_PLANS = 12
+
+
+def plans_of(files: DatasetFiles) -> tuple[PlannedConfiguration, ...]:
+    """Each configuration of each plans file."""
+    return tuple(_configurations(files))[:MOST_PLANS]
+
+
+def _configurations(files: DatasetFiles) -> Iterator[PlannedConfiguration]:
+    for path in sorted(files.preprocessed.glob("*.json")):
+        plans = read_json(path)
+        if not isinstance(plans, dict) or "plans_name" not in plans:
+            continue
+        for name in plans.get("configurations", {}):
+            try:
+                yield _configuration(files, path.stem, plans, name)
+            except (KeyError, TypeError, ValueError, AttributeError):  # edited by hand
+                continue
+
+
+def _configuration(files: DatasetFiles, plans_name: str, plans: dict[str, Any], name: str) -> PlannedConfiguration:
+    found = planned(plans, name) or {}
+    architecture = found.get("architecture") or {}
+    return PlannedConfiguration(
+        plans=clean(plans_name),
+        configuration=clean(name),
+        patch_size=tuple(found["patch_size"]),
+        batch_size=found["batch_size"],
+        spacing=tuple(rounded(part) for part in found["spacing"]),
+        median_shape=tuple(rounded(part) for part in found["median_image_size_in_voxels"]),
+        stages=architecture.get("arch_kwargs", {}).get("n_stages"),
+        network=str(architecture.get("network_class_name", "")).rpartition(".")[2][:60],
+        preprocessed_cases=len(preprocessed_cases(files.preprocessed / str(found["data_identifier"]))),
+    )
+
+
+def fingerprint_of(files: DatasetFiles) -> Fingerprint | None:
+    """nnU-Net's dataset_fingerprint.json in few numbers, or None."""
+    found = read_json(files.fingerprint_file)
+    try:
+        shapes, spacings = found["shapes_after_crop"], found["spacings"]
+        channels = found["foreground_intensity_properties_per_channel"]
+        return Fingerprint(
+            cases=len(shapes),
+            median_shape=tuple(rounded(median(axis)) for axis in zip(*shapes, strict=True)),
+            median_spacing=tuple(rounded(median(axis)) for axis in zip(*spacings, strict=True)),
+            foreground=tuple(f"{rounded(c['mean']):g} ± {rounded(c['std']):g}" for c in channels.values()),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,185 @@
+"""One image file as the reader of nnU-Net would see it.
+
+Sources: nnunetv2 2.8.1, imageio/simpleitk_reader_writer.py, nibabel_reader_writer.py,
+natural_image_reader_writer.py and tif_reader_writer.py.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import psutil
+
+from ...schemas.looks import FileLook, LabelLook, Reader
+from . import nifti
+from .nifti import Damaged
+from .tally import LabelTally, Tally, blocks_of
+
+NIFTI = (".nii", ".nii.gz")
+SHARE_OF_MEMORY = 0.25
+Geometry = dict[str, Any]
+
+
+def look_at_image(path: Path, reader: Reader | None) -> FileLook:
+    """An image of one or more channels."""
+    return _guarded(path, reader, Tally, FileLook)
+
+
+def look_at_label(path: Path, reader: Reader | None) -> LabelLook:
+    """A label image, with its values counted."""
+    found = _guarded(path, reader, LabelTally, LabelLook)
+    assert isinstance(found, LabelLook)
+    return found
+
+
+def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[FileLook]) -> FileLook:
+    try:
+        if not path.is_file():
+            raise Damaged("it is a link to nowhere" if path.is_symlink() else "it is no file")
+        if path.stat().st_size == 0:
+            raise Damaged("it is empty, 0 bytes")
+        return _reading(path, reader)(path, tally)
+    except (Damaged, OSError, EOFError, zlib.error, MemoryError) as error:
+        return look(error=_sentence(error))
+    except Exception as error:  # an image library's own; it must not hide the other cases
+        return look(error=f"{type(error).__name__}: {_sentence(error)}"[:200])
+
+
+def _sentence(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].removeprefix("ITK ERROR: ")[:160]
+
+
+def _reading(path: Path, reader: Reader | None) -> Callable[[Path, type[Tally]], FileLook]:
+    if reader in ("simpleitk", "nibabel") and path.name.endswith(NIFTI):
+        return _itk_nifti if reader == "simpleitk" else _nibabel_nifti
+    if reader == "simpleitk":
+        return _itk
+    return _natural if reader == "natural" else _tiff if reader == "tiff" else _either_tiff
+
+
+def _itk_nifti(path: Path, tally: type[Tally]) -> FileLook:
+    header = nifti.header_of(path)
+    geometry, components = _itk_header(path)
+    if components > 1:
+        raise Damaged(f"its voxels have {components} values each")
+    zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
+    odd = "" if all(numpy.isfinite(zoom) and zoom > 0 for zoom in zooms) else f"its header's spacing is {zooms}"
+    return _streamed(path, header, tally, {**geometry, "note": odd})
+
+
+def _nibabel_nifti(path: Path, tally: type[Tally]) -> FileLook:
+    header = nifti.header_of(path)
+    lengths = [int(length) for length in header.get_data_shape()]
+    if len(lengths) != 3:
+        raise Damaged(f"it has {len(lengths)} dimensions; nnU-Net's reader for .nii takes 3")
+    affine = header.get_best_affine()
+    geometry = {
+        "shape": tuple(lengths[::-1]),
+        "spacing": tuple(float(zoom) for zoom in header.get_zooms()[::-1]),
+        "origin": tuple(affine[:3, 3].tolist()),
+        "direction": tuple(affine[:3, :3].ravel().tolist()),
+    }
+    return _streamed(path, header, tally, geometry)
+
+
+def _streamed(path: Path, header: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
+    if not numpy.isfinite([*geometry["spacing"], *geometry["origin"], *geometry["direction"]]).all():
+        raise Damaged("its header's spacing, origin or direction are not numbers")
+    counting = tally(math.prod(int(length) for length in header.get_data_shape()))
+    nifti.add_voxels(path, header, counting)
+    slope, intercept = header.get_slope_inter()
+    scaling = {"slope": 1.0 if slope is None else float(slope), "intercept": float(intercept or 0.0)}
+    return counting.look(dtype=header.get_data_dtype().name, **geometry, **counting.fields(**scaling))
+
+
+def _itk_header(path: Path) -> tuple[Geometry, int]:
+    """Shape, spacing, origin and direction as SimpleITK reports them, and the values per voxel."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size, spacing = reader.GetSize()[::-1], [abs(part) for part in reader.GetSpacing()[::-1]]
+    found: Geometry = {"origin": reader.GetOrigin(), "direction": reader.GetDirection()}
+    if len(size) == 2:
+        found |= {"shape": (1, *size), "spacing": (999 * max(spacing), *spacing)}
+    elif len(size) == 3:
+        found |= {"shape": size, "spacing": tuple(spacing)}
+    elif len(size) == 4:
+        found |= {"shape": size[1:], "spacing": tuple(spacing[1:]), "channels": size[0]}
+    else:
+        raise Damaged(f"it has {len(size)} dimensions")
+    _refuse_too_large(math.prod(size) * 4.0 if not path.name.endswith(NIFTI) else 0)
+    return found, int(reader.GetNumberOfComponents())
+
+
+def _itk(path: Path, tally: type[Tally]) -> FileLook:
+    import SimpleITK
+
+    geometry, components = _itk_header(path)
+    if components > 1:
+        raise Damaged(f"its voxels have {components} values each")
+    image = SimpleITK.ReadImage(str(path))
+    return _whole(SimpleITK.GetArrayViewFromImage(image), tally, geometry)
+
+
+def _natural(path: Path, tally: type[Tally]) -> FileLook:
+    from skimage import io
+
+    pixels = io.imread(str(path))
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (3, 4)):
+        raise Damaged(f"it has the shape {pixels.shape}; nnU-Net's reader takes grey, RGB or RGBA images")
+    channels = pixels.shape[-1] if pixels.ndim == 3 else 1
+    geometry = {"shape": (1, *pixels.shape[:2]), "spacing": (999.0, 1.0, 1.0), "channels": channels}
+    return _whole(numpy.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels, tally, geometry)
+
+
+def _tiff(path: Path, tally: type[Tally]) -> FileLook:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        _refuse_too_large(float(file.series[0].nbytes))
+        voxels = file.asarray()
+    if voxels.ndim != 3:
+        raise Damaged(f"it has {voxels.ndim} dimensions; nnU-Net's reader for 3D TIFF takes 3")
+    return _whole(voxels, tally, {"shape": voxels.shape, "spacing": _spacing_beside(path, tally)})
+
+
+def _either_tiff(path: Path, tally: type[Tally]) -> FileLook:
+    """nnU-Net tries its 2D reader on the first .tif file, then the 3D one."""
+    try:
+        return _natural(path, tally)
+    except Damaged:
+        return _tiff(path, tally)
+
+
+def _spacing_beside(path: Path, tally: type[Tally]) -> tuple[float, ...]:
+    """A 3D TIFF's spacing is in a JSON file beside it, named after the case."""
+    stem = path.name[: path.name.rindex(".")]
+    beside = path.with_name(f"{stem if tally is LabelTally else stem[:-5]}.json")
+    if not beside.is_file():
+        return (1.0, 1.0, 1.0)
+    spacing = json.loads(beside.read_text(encoding="utf-8"))["spacing"]
+    if len(spacing) != 3:
+        raise Damaged(f"{beside.name} must have a spacing of three numbers")
+    return tuple(float(part) for part in spacing)
+
+
+def _whole(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
+    if array.dtype.kind == "b":
+        array = array.astype(numpy.uint8)
+    counting = tally(array.size)
+    for block in blocks_of(array):
+        counting.add(block)
+    return counting.look(dtype=array.dtype.name, **geometry, **counting.fields())
+
+
+def _refuse_too_large(size: float) -> None:
+    room = psutil.virtual_memory().available * SHARE_OF_MEMORY
+    if size > room:
+        raise Damaged(f"it takes {size / 1e9:.0f} GB of memory; there is room for {room / 1e9:.0f} GB")
