@@ -61,13 +61,7 @@ class _Crashed(Exception):
 
 def _lines(job: LookJob, python: str | None, deadline: float) -> Iterator[Line]:
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            [python or sys.executable, "-m", LOOKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"},
-        )
+        process = _start(python or sys.executable, said)
         try:
             assert process.stdin is not None and process.stdout is not None
             threading.Thread(target=_hand_over, args=(process.stdin, job), daemon=True).start()
@@ -81,6 +75,16 @@ def _lines(job: LookJob, python: str | None, deadline: float) -> Iterator[Line]:
             process.wait()
             for pipe in filter(None, (process.stdout, process.stdin)):
                 _close(pipe)
+
+
+def _start(python: str, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+    command = [python, "-m", LOOKER]
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, env=environment)
+    except OSError as error:
+        raise LookEnded(f"{python} cannot be started: {error.strerror}") from None
 
 
 def _exit_code(process: subprocess.Popen[bytes]) -> int:

@@ -6,6 +6,7 @@ natural_image_reader_writer.py and tif_reader_writer.py.
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from .tally import LabelTally, Tally, blocks_of
 
 NIFTI = (".nii", ".nii.gz")
 SHARE_OF_MEMORY = 0.25
+EXCERPT = 160
 Geometry = dict[str, Any]
 
 
@@ -44,14 +46,14 @@ def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[F
             raise Damaged("it is empty, 0 bytes")
         return _reading(path, reader)(path, tally)
     except (Damaged, OSError, EOFError, zlib.error, MemoryError) as error:
-        return look(error=_sentence(error))
+        return look(error=_sentence(error, path))
     except Exception as error:  # an image library's own; it must not hide the other cases
-        return look(error=f"{type(error).__name__}: {_sentence(error)}"[:200])
+        return look(error=_sentence(error, path))
 
 
-def _sentence(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].removeprefix("ITK ERROR: ")[:160]
+def _sentence(error: BaseException, path: Path) -> str:
+    lines = str(error).replace(f"{path.parent}/", "").strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^(sitk::|ITK )ERROR: ", "", lines[-1])[:EXCERPT]
 
 
 def _reading(path: Path, reader: Reader | None) -> Callable[[Path, type[Tally]], FileLook]:
@@ -64,12 +66,11 @@ def _reading(path: Path, reader: Reader | None) -> Callable[[Path, type[Tally]],
 
 def _itk_nifti(path: Path, tally: type[Tally]) -> FileLook:
     header = nifti.header_of(path)
-    geometry, components = _itk_header(path)
-    if components > 1:
-        raise Damaged(f"its voxels have {components} values each")
     zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
-    odd = "" if all(numpy.isfinite(zoom) and zoom > 0 for zoom in zooms) else f"its header's spacing is {zooms}"
-    return _streamed(path, header, tally, {**geometry, "note": odd})
+    odd = "" if all(math.isfinite(zoom) and zoom > 0 for zoom in zooms) else f"spacing {zooms}"
+    voxels = _streamed(path, header, tally)  # first: of a damaged file ITK says only that it cannot read it
+    geometry, _ = _itk_header(path)
+    return voxels.model_copy(update={**geometry, "note": odd})
 
 
 def _nibabel_nifti(path: Path, tally: type[Tally]) -> FileLook:
@@ -84,17 +85,21 @@ def _nibabel_nifti(path: Path, tally: type[Tally]) -> FileLook:
         "origin": tuple(affine[:3, 3].tolist()),
         "direction": tuple(affine[:3, :3].ravel().tolist()),
     }
-    return _streamed(path, header, tally, geometry)
+    return _streamed(path, header, tally).model_copy(update=_finite(geometry))
 
 
-def _streamed(path: Path, header: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
+def _finite(geometry: Geometry) -> Geometry:
     if not numpy.isfinite([*geometry["spacing"], *geometry["origin"], *geometry["direction"]]).all():
         raise Damaged("its header's spacing, origin or direction are not numbers")
+    return geometry
+
+
+def _streamed(path: Path, header: Any, tally: type[Tally]) -> FileLook:
     counting = tally(math.prod(int(length) for length in header.get_data_shape()))
     nifti.add_voxels(path, header, counting)
     slope, intercept = header.get_slope_inter()
     scaling = {"slope": 1.0 if slope is None else float(slope), "intercept": float(intercept or 0.0)}
-    return counting.look(dtype=header.get_data_dtype().name, **geometry, **counting.fields(**scaling))
+    return counting.look(dtype=header.get_data_dtype().name, **counting.fields(**scaling))
 
 
 def _itk_header(path: Path) -> tuple[Geometry, int]:
@@ -111,11 +116,13 @@ def _itk_header(path: Path) -> tuple[Geometry, int]:
     elif len(size) == 3:
         found |= {"shape": size, "spacing": tuple(spacing)}
     elif len(size) == 4:
+        axes = numpy.reshape(reader.GetDirection(), (4, 4))[:3, :3]
         found |= {"shape": size[1:], "spacing": tuple(spacing[1:]), "channels": size[0]}
+        found |= {"origin": reader.GetOrigin()[:3], "direction": tuple(axes.ravel().tolist())}
     else:
         raise Damaged(f"it has {len(size)} dimensions")
     _refuse_too_large(math.prod(size) * 4.0 if not path.name.endswith(NIFTI) else 0)
-    return found, int(reader.GetNumberOfComponents())
+    return _finite(found), int(reader.GetNumberOfComponents())
 
 
 def _itk(path: Path, tally: type[Tally]) -> FileLook:
