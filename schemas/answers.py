@@ -167,7 +167,6 @@ class ChannelStatistics(Record):
 class LabelStatistics(Record):
     """How much of a label there is."""
 
-    label: str
     share: float = Field(description="Of all voxels of the cases looked at.")
     cases: int = Field(description="In which it occurs.")
 
@@ -184,8 +183,6 @@ class Fingerprint(Record):
 class PlannedConfiguration(Record):
     """A configuration of a plans file."""
 
-    plans: str
-    configuration: str
     patch_size: tuple[int, ...]
     batch_size: int
     spacing: tuple[Number, ...]
@@ -205,9 +202,9 @@ class DatasetDetails(DatasetLine):
     spacings: Spread | None = None
     voxel_types: tuple[str, ...] = ()
     intensities: tuple[ChannelStatistics, ...] = ()
-    label_statistics: tuple[LabelStatistics, ...] = ()
+    label_statistics: dict[str, LabelStatistics] = Field(default_factory=dict)
     fingerprint: Fingerprint | None = None
-    plans: tuple[PlannedConfiguration, ...] = ()
+    plans: dict[str, PlannedConfiguration] = Field(default_factory=dict)
 
 
 class DatasetsAnswer(Record):

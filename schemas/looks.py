@@ -28,6 +28,7 @@ class FileLook(Record):
     """An image file as nnU-Net would read it. Shape and spacing run along z, y, x."""
 
     error: str = ""
+    passing: bool = False  # the error may be gone the next time: no memory, no access
     channels: int = 1
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
@@ -57,7 +58,11 @@ class CaseLook(Record):
     case: str
     images: tuple[FileLook, ...]
     label: LabelLook | None = None
-    crashed: bool = False  # the image library took its process with it; tried again at the next look
+
+    @property
+    def kept(self) -> bool:
+        """Whether the same files would give the same look."""
+        return not any(file.passing for file in (*self.images, self.label) if file is not None)
 
 
 class Line(Record):

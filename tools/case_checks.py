@@ -20,6 +20,11 @@ class Kind(Enum):
     """What can be wrong: the words before the cases, the fix after them, and how bad it is."""
 
     UNREADABLE = "files that cannot be read whole", "Export or copy them again, or remove the case.", "breaks"
+    NOT_NOW = (
+        "files that could not be read now",
+        "Give access or free memory and look again; export anew what crashes the reader.",
+        "odd",
+    )
     CHANNELS = (
         "images with another number of channels than dataset.json declares",
         "Write each channel to a file of its own (nnunet_prepare_dataset splits 4D images), or correct channel_names.",
@@ -118,9 +123,9 @@ def check_case(look: CaseLook, expected: Expected) -> Found:
     """Everything about one case, each once: what follows from something said is not said again."""
     broken = [file.error for file in (*look.images, look.label) if file is not None and file.error]
     if broken:
-        yield Kind.UNREADABLE, _which(look)
+        yield (Kind.UNREADABLE if look.kept else Kind.NOT_NOW), _which(look)
     images = [image for image in look.images if not image.error]
-    if len(images) == len(look.images):
+    if images and len(images) == len(look.images):
         yield from _check_images(images, expected)
     label = look.label if look.label is not None and not look.label.error else None
     if label is not None:
@@ -175,9 +180,9 @@ def _check_values(label: LabelLook, expected: Expected) -> Found:
     if label.channels > 1:
         yield Kind.LABEL_CHANNELS, str(label.channels)
         return
-    strange = sorted(set(label.values) - expected.values)
-    if label.fractional or label.not_numbers or label.infinite or label.uncounted:
-        yield Kind.FRACTIONS, f"{label.fractional + label.not_numbers + label.infinite + label.uncounted} voxels"
+    strange = sorted(set(label.values) - expected.values)  # and more, where there are too many to be counted
+    if label.fractional or label.not_numbers or label.infinite:
+        yield Kind.FRACTIONS, f"{label.fractional + label.not_numbers + label.infinite} voxels"
     elif strange:
         yield Kind.UNDECLARED, ", ".join(map(str, strange[:SHOWN_VALUES])) + ("…" if strange[SHOWN_VALUES:] else "")
     elif not any(count for value, count in label.values.items() if value != 0):

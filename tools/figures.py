@@ -9,7 +9,7 @@ from .description import Description
 from .findings import label_cases
 from .sentences import clean
 
-MOST_LABELS = 60
+MOST_LABELS = 40
 MOST_CHANNELS = 16
 DIGITS = 5
 
@@ -61,17 +61,17 @@ def _channel(name: str, images: list[FileLook]) -> ChannelStatistics:
     )
 
 
-def label_statistics(looks: Sequence[CaseLook], description: Description) -> tuple[LabelStatistics, ...]:
+def label_statistics(looks: Sequence[CaseLook], description: Description) -> dict[str, LabelStatistics]:
     """Share of the voxels and number of cases of each label; a region counts all values it holds."""
     labels = [look.label for look in looks if look.label is not None and not look.label.error]
     voxels = sum(sum(label.values.values()) for label in labels)
     if not voxels:
-        return ()
+        return {}
     counts = label_cases(labels, description)
-    return tuple(
-        LabelStatistics(label=clean(name), share=_share(labels, description.labels[name], voxels), cases=cases)
+    return {
+        clean(name): LabelStatistics(share=_share(labels, description.labels[name], voxels), cases=cases)
         for name, cases in list(counts.items())[:MOST_LABELS]
-    )
+    }
 
 
 def _share(labels: list[LabelLook], value: int | list[int], voxels: int) -> float:

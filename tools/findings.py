@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 
 from ..schemas.looks import CaseLook, LabelLook
@@ -11,7 +12,8 @@ from .description import Description
 from .looks import Looks
 from .sentences import clean, some, told
 
-MOST = 12
+MOST_PROBLEMS = 2800  # characters
+MOST_WARNINGS = 1500
 RARE_CASES = 5
 MANY_CASES = 10
 FACTOR = 5.0
@@ -45,16 +47,18 @@ def findings(looks: Looks, description: Description) -> Findings:
         for weight in ("breaks", "falsifies", "odd")
     )
     return Findings(
-        problems=bounded(breaks + falsifies + useless),
-        warnings=bounded(odd + [text for certain, text in whole if not certain]),
+        problems=bounded(breaks + falsifies + useless, MOST_PROBLEMS),
+        warnings=bounded(odd + [text for certain, text in whole if not certain], MOST_WARNINGS),
         breaks=tuple(breaks),
     )
 
 
-def bounded(sentences: list[str]) -> tuple[str, ...]:
+def bounded(sentences: list[str], characters: int) -> tuple[str, ...]:
     """Not more than a reader can act on."""
-    left = len(sentences) - MOST
-    return (*sentences[:MOST], f"… and {left} more; solve these first.") if left > 0 else tuple(sentences)
+    lengths = accumulate(map(len, sentences))
+    kept = max(1, sum(length <= characters for length in lengths))
+    left = len(sentences) - kept
+    return (*sentences[:kept], f"… and {left} more; solve these first.") if left > 0 else tuple(sentences)
 
 
 def _sentence(kind: Kind, cases: list[tuple[str, str]]) -> str:

@@ -48,11 +48,11 @@ def looks_of(job: LookJob, python: str | None, budget_s: float) -> Generator[Cas
         except _Crashed as error:
             if not begun:
                 raise LookEnded(str(error)) from None
-            suspects = sorted(begun) if len(begun) > 1 else []
-            if not suspects:
-                case = left.pop(begun.pop())
-                reason = FileLook(error=f"the image library crashed ({error})")
-                yield CaseLook(case=case.case, images=tuple(reason for _ in case.images), crashed=True)
+            suspects = sorted(begun) if len(batch) > 1 and len(begun) > 1 else suspects
+            if len(batch) == 1 or len(begun) == 1:
+                case = left.pop(batch[0] if len(batch) == 1 else begun.pop())
+                reason = FileLook(error=f"the image library crashed ({error})", passing=True)
+                yield CaseLook(case=case.case, images=tuple(reason for _ in case.images))
 
 
 class _Crashed(Exception):

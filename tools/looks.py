@@ -115,7 +115,7 @@ def _look_at(
             for look in coming:
                 if look is not None:
                     looks.found[look.case] = look
-                    if not look.crashed:
+                    if look.kept:
                         fresh[look.case] = KeptLook(identity=identities[look.case], look=look)
                 if tell is not None:
                     tell(len(looks.found), looks.wanted)

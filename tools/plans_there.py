@@ -1,6 +1,7 @@
 """What nnU-Net has measured and planned for a dataset, read from its files."""
 
 from collections.abc import Iterator
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -14,29 +15,27 @@ from .sentences import clean
 MOST_PLANS = 12
 
 
-def plans_of(files: DatasetFiles) -> tuple[PlannedConfiguration, ...]:
-    """Each configuration of each plans file."""
-    return tuple(_configurations(files))[:MOST_PLANS]
+def plans_of(files: DatasetFiles) -> dict[str, PlannedConfiguration]:
+    """Each configuration of each plans file, as "nnUNetPlans 2d"."""
+    return dict(islice(_configurations(files), MOST_PLANS))
 
 
-def _configurations(files: DatasetFiles) -> Iterator[PlannedConfiguration]:
+def _configurations(files: DatasetFiles) -> Iterator[tuple[str, PlannedConfiguration]]:
     for path in sorted(files.preprocessed.glob("*.json")):
         plans = read_json(path)
         if not isinstance(plans, dict) or "plans_name" not in plans:
             continue
         for name in plans.get("configurations", {}):
             try:
-                yield _configuration(files, path.stem, plans, name)
+                yield clean(f"{path.stem} {name}"), _configuration(files, plans, name)
             except (KeyError, TypeError, ValueError, AttributeError):  # edited by hand
                 continue
 
 
-def _configuration(files: DatasetFiles, plans_name: str, plans: dict[str, Any], name: str) -> PlannedConfiguration:
+def _configuration(files: DatasetFiles, plans: dict[str, Any], name: str) -> PlannedConfiguration:
     found = planned(plans, name) or {}
     architecture = found.get("architecture") or {}
     return PlannedConfiguration(
-        plans=clean(plans_name),
-        configuration=clean(name),
         patch_size=tuple(found["patch_size"]),
         batch_size=found["batch_size"],
         spacing=tuple(rounded(part) for part in found["spacing"]),

@@ -7,7 +7,6 @@ natural_image_reader_writer.py and tif_reader_writer.py.
 import json
 import math
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import psutil
 
 from ...schemas.looks import FileLook, LabelLook, Reader
 from . import nifti
-from .nifti import Damaged
+from .nifti import Damaged, TooLarge
 from .tally import LabelTally, Tally, blocks_of
 
 NIFTI = (".nii", ".nii.gz")
@@ -42,13 +41,14 @@ def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[F
     try:
         if not path.is_file():
             raise Damaged("it is a link to nowhere" if path.is_symlink() else "it is no file")
-        if path.stat().st_size == 0:
-            raise Damaged("it is empty, 0 bytes")
+        with path.open("rb") as stream:  # a file that may not be read says so here
+            if not stream.read(1):
+                raise Damaged("it is empty, 0 bytes")
         return _reading(path, reader)(path, tally)
-    except (Damaged, OSError, EOFError, zlib.error, MemoryError) as error:
-        return look(error=_sentence(error, path))
+    except (TooLarge, MemoryError) as error:
+        return look(error=_sentence(error, path), passing=True)
     except Exception as error:  # an image library's own; it must not hide the other cases
-        return look(error=_sentence(error, path))
+        return look(error=_sentence(error, path), passing=isinstance(error, OSError) and error.errno is not None)
 
 
 def _sentence(error: BaseException, path: Path) -> str:
@@ -69,8 +69,7 @@ def _itk_nifti(path: Path, tally: type[Tally]) -> FileLook:
     zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
     odd = "" if all(math.isfinite(zoom) and zoom > 0 for zoom in zooms) else f"spacing {zooms}"
     voxels = _streamed(path, header, tally)  # first: of a damaged file ITK says only that it cannot read it
-    geometry, _ = _itk_header(path)
-    return voxels.model_copy(update={**geometry, "note": odd})
+    return voxels.model_copy(update={**_itk_header(path), "note": odd})
 
 
 def _nibabel_nifti(path: Path, tally: type[Tally]) -> FileLook:
@@ -102,13 +101,15 @@ def _streamed(path: Path, header: Any, tally: type[Tally]) -> FileLook:
     return counting.look(dtype=header.get_data_dtype().name, **counting.fields(**scaling))
 
 
-def _itk_header(path: Path) -> tuple[Geometry, int]:
-    """Shape, spacing, origin and direction as SimpleITK reports them, and the values per voxel."""
+def _itk_header(path: Path) -> Geometry:
+    """Shape, spacing, origin and direction as SimpleITK reports them."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
+    if reader.GetNumberOfComponents() > 1:
+        raise Damaged(f"its voxels have {reader.GetNumberOfComponents()} values each")
     size, spacing = reader.GetSize()[::-1], [abs(part) for part in reader.GetSpacing()[::-1]]
     found: Geometry = {"origin": reader.GetOrigin(), "direction": reader.GetDirection()}
     if len(size) == 2:
@@ -122,15 +123,13 @@ def _itk_header(path: Path) -> tuple[Geometry, int]:
     else:
         raise Damaged(f"it has {len(size)} dimensions")
     _refuse_too_large(math.prod(size) * 4.0 if not path.name.endswith(NIFTI) else 0)
-    return _finite(found), int(reader.GetNumberOfComponents())
+    return _finite(found)
 
 
 def _itk(path: Path, tally: type[Tally]) -> FileLook:
     import SimpleITK
 
-    geometry, components = _itk_header(path)
-    if components > 1:
-        raise Damaged(f"its voxels have {components} values each")
+    geometry = _itk_header(path)
     image = SimpleITK.ReadImage(str(path))
     return _whole(SimpleITK.GetArrayViewFromImage(image), tally, geometry)
 
@@ -189,4 +188,4 @@ def _whole(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
 def _refuse_too_large(size: float) -> None:
     room = psutil.virtual_memory().available * SHARE_OF_MEMORY
     if size > room:
-        raise Damaged(f"it takes {size / 1e9:.0f} GB of memory; there is room for {room / 1e9:.0f} GB")
+        raise TooLarge(f"it takes {size / 1e9:.0f} GB of memory; there is room for {room / 1e9:.0f} GB")

@@ -20,6 +20,10 @@ class Damaged(Exception):
     """The file cannot be read; the text says why."""
 
 
+class TooLarge(Exception):
+    """There is no memory for the file now."""
+
+
 def header_of(path: Path) -> Any:
     """nibabel's header.
 

@@ -7,11 +7,11 @@ import numpy
 
 from ...schemas.looks import FileLook, LabelLook
 
-BLOCK = 1 << 21  # voxels
+BLOCK = 1 << 19  # voxels
 SAMPLE = 20_000
 QUANTILES = (0.005, 0.5, 0.995)
 COUNTED = 1 << 16
-DISTINCT = 300
+DISTINCT = 1000
 
 
 class Tally:
