@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 
-.PHONY: setup demo test test-heavy test-all clients chaos docs benchmarks
+.PHONY: setup demo test test-heavy test-all clients chaos docs benchmarks pictures
 
 setup: $(STAMP)
 
@@ -40,3 +40,7 @@ docs: setup
 
 benchmarks: setup
 	PYTHONPATH=. $(BIN)/python benchmarks/start_up.py
+
+# Pictures of the documentation, from a real training on a phantom; needs `make clients` and Chromium.
+pictures: setup
+	$(BIN)/python -m tests.pictures docs/pictures

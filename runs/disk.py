@@ -19,16 +19,21 @@ def raw_bytes(files: DatasetFiles) -> int:
     return sum(entry.stat().st_size for folder in folders if folder.is_dir() for entry in os.scandir(folder))
 
 
+def room_needed(files: DatasetFiles, *, preprocesses: bool, folds: int) -> dict[Path, float]:
+    """Bytes that a run will write, by folder."""
+    needed: dict[Path, float] = {Path(files.folders.results): folds * FOLD_BYTES}
+    if preprocesses:
+        needed[Path(files.folders.preprocessed)] = PREPROCESSED_PER_RAW_BYTE * raw_bytes(files)
+    return needed
+
+
 def refuse_without_room(files: DatasetFiles, *, preprocesses: bool, folds: int) -> None:
     """Compare what a run will write with what is free.
 
     Raises:
         Unavailable: too little is free, or a folder cannot be written; the message names the folder.
     """
-    needed: dict[Path, float] = {Path(files.folders.results): folds * FOLD_BYTES}
-    if preprocesses:
-        needed[Path(files.folders.preprocessed)] = PREPROCESSED_PER_RAW_BYTE * raw_bytes(files)
-    for folder, size in needed.items():
+    for folder, size in room_needed(files, preprocesses=preprocesses, folds=folds).items():
         if not os.access(folder, os.W_OK):
             raise Unavailable(f"{folder} cannot be written. Make it writable, or choose another folder for it.")
         free = shutil.disk_usage(folder).free

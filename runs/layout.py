@@ -9,7 +9,8 @@
         heartbeat               touched by the supervisor
         supervisor.log          the supervisor's own output
         cancel.json             by whoever asks to cancel
-        result.json             by the supervisor, at the end
+        result.json             by the supervisor, at the end of a run that succeeded
+        provenance.json         by the supervisor, its last act
         stages/<stage>/
             state.json          by the supervisor
             progress.json       by the worker, at most once a second
@@ -118,6 +119,10 @@ class RunDir:
     @property
     def result_file(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def provenance_file(self) -> Path:
+        return self.path / "provenance.json"
 
     def stage(self, name: str) -> StageDir:
         return StageDir(self.path / "stages" / name)

@@ -36,6 +36,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
         dice_mean_sd=_mean_sd(folds) if complete and len(folds) > 1 else None,
         worst_cases=worst(outcome.cases) if outcome else (),
         complete=complete,
+        predictions=outcome.predictions if outcome else None,
         failure=judged.failure,
         notes=(*record.notes, *(outcome.notes if outcome else ())),
     )

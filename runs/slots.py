@@ -116,7 +116,7 @@ class SlotQueue:
 
 def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
     """Which slots a stage takes; None for one that needs no more than a moment."""
-    if stage_kind in ("train", "validate"):
+    if stage_kind in ("train", "validate", "predict"):
         return "gpu" if device == "cuda" else "cpu"
     return "preprocess" if stage_kind == "preprocess" else None
 
@@ -163,6 +163,12 @@ def foreign_gpu_processes(name: str) -> str:
 def gpu_names() -> list[str]:
     """Model and memory of every GPU."""
     return [" ".join(line.split()) for line in _nvidia_smi("--query-gpu=name,memory.total").splitlines()]
+
+
+def gpu_memory_gb() -> float | None:
+    """Memory of the smallest GPU in GB; null without one."""
+    listed = [line for line in _nvidia_smi("--query-gpu=memory.total").split() if line.isdigit()]
+    return round(min(map(int, listed)) * 1024**2 / 1e9, 1) if listed else None
 
 
 def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:

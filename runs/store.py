@@ -66,6 +66,12 @@ def record_run(
         return _publish(state, record), True
 
 
+def active_on(state: StateDir, targets: Iterable[str]) -> list[str]:
+    """Why fold folders cannot be written now: the runs that are active on them."""
+    found = [(target, last) for target in targets if (last := _last_on(state, target)) is not None]
+    return [_already_active(run.run_id, target) for target, (run, rec) in found if verdict(run, rec).status in ACTIVE]
+
+
 def _already_active(run_id: str, target: str) -> str:
     return (
         f"Run {run_id} is already active on {target}. Follow it with nnunet_progress(run_id={run_id!r}), or stop "

@@ -16,6 +16,7 @@ from .layout import RunDir, StateDir
 from .liveness import mark_of
 from .look import HEARTBEAT_S
 from .processes import kill_all
+from .provenance import compose_provenance
 from .result import compose_result
 from .settings import Settings
 from .slots import Grant, SlotQueue, slot_kind, slot_names
@@ -184,6 +185,9 @@ class Supervision:
             queue.withdraw()
         if all(self.ended.get(spec.name) == "success" for spec in self.record.stages):
             write_model(self.run.result_file, compose_result(self.run, self.record))
+        # For whoever repeats the run; nothing depends on it.
+        with contextlib.suppress(OSError):
+            write_model(self.run.provenance_file, compose_provenance(self.run, self.record))
 
 
 def _ending_status(code: int, outcome: Outcome | None, *, cancelled: bool, stalled: bool) -> Status:

@@ -269,3 +269,111 @@ class DoctorAnswer(Record):
     problems: int
     warnings: int
     next_step: str
+
+
+class ComparedModel(Record):
+    """One trained model: a configuration, its trainer and plans, and what its folds measured."""
+
+    name: str
+    folds: tuple[str, ...]
+    complete: bool = Field(description="All folds of the cross-validation are there.")
+    rank: int | None = Field(description="By Dice among complete cross-validations over the same cases; else null.")
+    cases: int
+    dice: float | None = Field(description="nnU-Net's foreground_mean over all cases of these folds.")
+    iou: float | None
+    dice_mean_sd: str | None = Field(description="Mean ± sample standard deviation of the folds' Dice.")
+    per_class: dict[str, tuple[float | None, float | None]] = Field(description="Dice and IoU of each class.")
+    epochs: int | None = Field(description="Per fold.")
+    train_hours: float | None = Field(description="All folds together; null where a fold's is not known.")
+    parameters: int | None
+    model_path: str
+
+
+class ModelDifference(Record):
+    """Dice of `model` minus Dice of `against`, paired over the cases that both have validated."""
+
+    model: str
+    against: str
+    cases: int
+    difference: float
+    low: float = Field(description="95 % bootstrap interval.")
+    high: float
+    clear: bool = Field(description="The interval does not hold zero.")
+
+
+class CompareAnswer(Record):
+    """Models side by side."""
+
+    models: tuple[ComparedModel, ...]
+    differences: tuple[ModelDifference, ...] = Field(description="Each model against the best of them.")
+    table: str
+    notes: tuple[str, ...] = ()
+    next_step: str
+
+
+class PredictionStarted(Record):
+    """The answer of nnunet_predict: the run goes on by itself."""
+
+    run_id: str
+    status: Status
+    dataset_id: int
+    dataset_name: str
+    model_path: str
+    folds: tuple[str, ...]
+    cases: int
+    output: str
+    notes: tuple[str, ...] = ()
+    retry_after_s: int
+    next_step: str
+
+
+class Hours(Record):
+    """How long it will take, with a range, and what that rests on."""
+
+    expected: float
+    low: float
+    high: float
+    basis: str
+
+
+class Room(Record):
+    """What a run writes to a folder, and what is free there."""
+
+    folder: str
+    needed_gb: float
+    free_gb: float
+
+
+class NetworkCost(Record):
+    """The planned network against this device."""
+
+    patch_size: tuple[int, ...]
+    batch_size: int
+    parameters: int
+    gpu_memory_gb: float = Field(description="nnU-Net's planner's estimate for a GPU.")
+    device_memory_gb: float | None
+    fits: bool | None = Field(description="Null on a CPU, where nnU-Net has no estimate.")
+
+
+class Recommendation(Record):
+    """A configuration, and why, from the dataset's own figures."""
+
+    configuration: str
+    reasons: tuple[str, ...]
+
+
+class PreflightAnswer(Record):
+    """What would happen if this request were started now."""
+
+    possible: bool
+    problems: tuple[str, ...] = Field(description="Every reason found why it would be refused or fail.")
+    dataset_name: str | None
+    device: str | None
+    stages: tuple[StageLine, ...] = Field(description="queued: would run. success: would be reused.")
+    disk: tuple[Room, ...]
+    network: NetworkCost | None = Field(description="Null until there are plans.")
+    hours: Hours | None = Field(description="Null where nothing was measured here.")
+    queue: tuple[str, ...] = Field(description="Who is in front, for each slot that it needs.")
+    recommended: Recommendation | None
+    notes: tuple[str, ...] = ()
+    next_step: str

@@ -14,7 +14,7 @@ class Curve(Record):
     """The epochs of one training; null where a value is not a finite number."""
 
     label: str
-    epochs: tuple[int, ...]
+    epochs: tuple[int, ...] = Field(description="From 1.")
     train_loss: Numbers
     val_loss: Numbers
     pseudo_dice: Numbers

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .pictures import Theme
 from .runs import Status
-from .training import DatasetId
+from .training import DatasetId, Device, TrainingRequest
 
 RunId = Annotated[
     str,
@@ -116,7 +116,7 @@ class PlotRequest(Request):
         description="curves: losses, pseudo Dice, learning rate. folds: Dice of each validation case per class and "
         "fold. overlay: a case's slices with truth and prediction. dataset: a few cases with their labels.",
     )
-    run_id: RunId | None = Field(default=None, description="The run; for kind=dataset use dataset_id instead.")
+    run_id: RunId | None = Field(default=None, description="The run. Omitted: only for kind=dataset, with dataset_id.")
     with_run_ids: tuple[RunId, ...] = Field(
         default=(), max_length=5, description="kind=curves: up to 5 more runs drawn over it. Omitted: none."
     )
@@ -140,6 +140,26 @@ class PlotRequest(Request):
         return self
 
 
+class CompareRequest(Request):
+    """Compare trained models."""
+
+    run_ids: tuple[RunId, ...] = Field(
+        default=(), max_length=20, description="Runs whose models to compare. Omitted: all models of dataset_id."
+    )
+    dataset_id: DatasetId | None = Field(
+        default=None, description="Compare every trained model of this dataset. Omitted: the models of run_ids."
+    )
+    table: Literal["markdown", "csv", "latex"] = Field(
+        default="markdown", description="Format of the table in the answer."
+    )
+
+    @model_validator(mode="after")
+    def _has_something(self) -> "CompareRequest":
+        if bool(self.run_ids) == (self.dataset_id is not None):
+            raise ValueError("Give either run_ids or dataset_id: nnunet_runs lists runs, nnunet_datasets datasets.")
+        return self
+
+
 class SystemRequest(Request):
     """Ask about the machine."""
 
@@ -151,3 +171,43 @@ class DoctorRequest(Request):
         default=False,
         description="Leave out what takes seconds: loading PyTorch, and starting the servers that clients would start.",
     )
+
+
+class PredictRequest(Request):
+    """Segment images with a trained model."""
+
+    run_id: RunId = Field(description="The finished training whose model to use; all its folds are ensembled.")
+    images: str = Field(
+        default="imagesTs",
+        max_length=4096,
+        description="Folder of images named CASE_0000.ending, or imagesTs or imagesTr of the run's dataset.",
+    )
+    output: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Folder for the predictions; it is made. Omitted: predictions/<images> in the model's folder.",
+    )
+    labels: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Folder with the true labels, or labelsTr, to score at once. Omitted: no scores.",
+    )
+    device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
+    npz: bool = Field(default=False, description="Save the softmax probabilities as .npz as well.")
+    overwrite: bool = Field(
+        default=False, description="Predict cases again that are in the output folder. Default: they are kept."
+    )
+
+
+class PreflightRequest(TrainingRequest):
+    """Look at a training before it starts."""
+
+    measure: bool = Field(
+        default=False,
+        description="Also run the planned network for up to 30 s on an invented batch, to know the hours without an "
+        "earlier run. Needs plans.",
+    )
+
+    def training(self) -> TrainingRequest:
+        """The request that would be started."""
+        return TrainingRequest.model_validate(self.model_dump(exclude={"measure"}))

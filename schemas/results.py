@@ -36,6 +36,7 @@ class Result(Record):
     dice_mean_sd: str | None = Field(description="Mean ± sample standard deviation of the folds' Dice.")
     worst_cases: tuple[CaseMetrics, ...] = Field(description="Validation cases with the lowest Dice.")
     complete: bool = Field(description="False while a stage or fold is missing; then there are no metrics.")
+    predictions: str | None = Field(default=None, description="The folder that a nnunet_predict run wrote.")
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
     next_step: str = ""

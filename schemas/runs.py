@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
 Liveness = Literal["alive", "dead", "unknown"]
-StageKind = Literal["preprocess", "train", "validate", "cross_validation"]
+StageKind = Literal["preprocess", "train", "validate", "cross_validation", "predict"]
 
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 RESUMABLE: frozenset[Status] = frozenset({"cancelled", "interrupted"})
@@ -178,5 +178,47 @@ class Outcome(Record):
     per_class: tuple[ClassMetrics, ...] = ()
     cases: tuple[CaseMetrics, ...] = ()
     epochs_trained: int | None = None
+    train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
+    parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None
+    predictions: str | None = Field(default=None, description="Folder that a prediction wrote.")
     notes: tuple[str, ...] = ()
+
+
+class Machine(Record):
+    """The computer of a run."""
+
+    host: str
+    system: str
+    processor: str
+    cores: int
+    memory_gb: float
+    gpus: tuple[str, ...]
+    device: str
+
+
+class StageTimes(Record):
+    """When a stage ran, in seconds since the epoch (UTC), and how often it was started."""
+
+    name: str
+    status: Status
+    started_at: float | None
+    ended_at: float | None
+    attempts: int
+
+
+class Provenance(Record):
+    """provenance.json: written once, at the end, by the supervisor."""
+
+    run_id: str
+    request: dict[str, Any]
+    dataset_name: str
+    trainer: str
+    plans_identifier: str
+    versions: dict[str, str]
+    sha256: dict[str, str] = Field(description="Of the plans, dataset.json, fingerprint and split that were used.")
+    raw_identity: str | None = Field(description="Digest of the raw files' names, sizes and times.")
+    seeds: str
+    machine: Machine
+    created_at: float
+    stages: tuple[StageTimes, ...]

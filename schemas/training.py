@@ -32,7 +32,7 @@ def parse_fold(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-DatasetId = Annotated[int, BeforeValidator(parse_dataset_id), Field(ge=1, le=999)]
+DatasetId = Annotated[int, Field(ge=1, le=999), BeforeValidator(parse_dataset_id)]
 ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 PlansName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
 

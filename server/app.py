@@ -8,6 +8,7 @@ from nnunet_mcp import __version__
 
 from ..runs.settings import Settings
 from .catalogue import build_tools
+from .dashboard import dashboard_page
 from .prompts import add_prompts
 from .resource_updates import ResourceUpdates
 from .resources import add_resources
@@ -22,6 +23,7 @@ days and goes on when this chat or server ends.
 3. nnunet_progress(run_id, wait_s=25) follows it; wait retry_after_s between calls. nnunet_logs explains failures.
 4. nnunet_results gives nnU-Net's own Dice and IoU when the run has succeeded.
 nnunet_runs finds runs of earlier chats; nnunet_cancel stops one; continue_training=true resumes it.
+nnunet_dashboard shows the person a live page of a run where the host can show pages.
 pseudo_dice is an estimate on patches during training; never report it as the Dice.
 Every answer has next_step: do that next.
 """
@@ -43,7 +45,7 @@ def create_server(
         version=__version__,
         instructions=INSTRUCTIONS,
         tools=build_tools(settings, read_only=read_only),
-        extensions=[] if read_only else [tasks],
+        extensions=[dashboard_page()] if read_only else [dashboard_page(), tasks],
         middleware=[updates.middleware] if read_only else [tasks.listen_middleware, updates.middleware],
         subscriptions=updates.bus,
         token_verifier=token_verifier,

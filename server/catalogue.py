@@ -3,29 +3,36 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import ImageContent, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import BaseModel
 
 from ..runs.settings import Settings
 from ..schemas.answers import (
     CancelAnswer,
+    CompareAnswer,
     DatasetsAnswer,
     LogsAnswer,
+    PredictionStarted,
+    PreflightAnswer,
     Prepared,
     ProgressAnswer,
     RunsAnswer,
     SystemAnswer,
     TrainingStarted,
 )
+from ..schemas.dashboard import DashboardAnswer, DashboardData, DashboardRequest
 from ..schemas.requests import (
     CancelRequest,
+    CompareRequest,
     DatasetsRequest,
     LogsRequest,
     PlotRequest,
+    PredictRequest,
+    PreflightRequest,
     PrepareRequest,
     ProgressRequest,
     ResultsRequest,
@@ -34,7 +41,22 @@ from ..schemas.requests import (
 )
 from ..schemas.results import Result
 from ..schemas.training import TrainingRequest
-from ..tools import datasets, importing, logs, plots, progress, results, runs, system, training
+from ..tools import (
+    compare,
+    dashboard,
+    datasets,
+    importing,
+    logs,
+    plots,
+    predicting,
+    preflight,
+    progress,
+    results,
+    runs,
+    system,
+    training,
+)
+from .dashboard import PAGE_URI
 from .model_tool import model_tool
 
 Kind = Literal["reads", "starts", "stops"]
@@ -56,6 +78,7 @@ class Entry:
     model: type[BaseModel]
     kind: Kind
     description: str
+    ui: dict[str, Any] | None = None
 
 
 CATALOGUE = (
@@ -68,6 +91,14 @@ CATALOGUE = (
         "Runs take minutes to days and outlive the chat. fold: '0'-'4' = one fold; 'all' (default) = five models, "
         "one per fold, then the cross-validation; 'full' = one model on every case (optimistic metrics). Datasets: "
         "nnunet_datasets. Then follow with nnunet_progress and read the result with nnunet_results.",
+    ),
+    Entry(
+        "nnunet_preflight",
+        "Look before training",
+        PreflightRequest,
+        "reads",
+        "What nnunet_training would do with the same arguments, without starting it: stages, every problem, disk, "
+        "memory, hours from this machine's own measurements, queue, recommended configuration.",
     ),
     Entry(
         "nnunet_progress",
@@ -98,6 +129,22 @@ CATALOGUE = (
         PlotRequest,
         "reads",
         "A PNG picture: learning curves, Dice per fold, a case's prediction over the truth, or a dataset's labels.",
+    ),
+    Entry(
+        "nnunet_compare",
+        "Compare models",
+        CompareRequest,
+        "reads",
+        "Runs or a dataset's trained models in one table: Dice and IoU per class, mean ± sd over folds, paired "
+        "differences with intervals, epochs, hours, parameters. Incomplete cross-validations are not ranked.",
+    ),
+    Entry(
+        "nnunet_predict",
+        "Segment images",
+        PredictRequest,
+        "starts",
+        "Segment a folder of images with a trained run's model, in the background: its folds ensembled, cases that are "
+        "already predicted skipped, scored at once where labels are given. Follow with nnunet_progress.",
     ),
     Entry(
         "nnunet_runs",
@@ -138,12 +185,28 @@ CATALOGUE = (
         "reads",
         "GPUs, cores, memory, disk, folders, versions, which slots are used by whom, and problems with their fixes.",
     ),
+    Entry(
+        "nnunet_dashboard",
+        "Dashboard",
+        DashboardRequest,
+        "reads",
+        "Show the person a live page in the chat: runs, stages, curves, folds, health; text where there are no pages.",
+        {"resourceUri": PAGE_URI},
+    ),
+    Entry(
+        "nnunet_dashboard_data",
+        "Data of the dashboard",
+        DashboardRequest,
+        "reads",
+        "Only for the dashboard's own page. Use nnunet_progress instead.",
+        {"resourceUri": PAGE_URI, "visibility": ["app"]},
+    ),
 )
 
 
 def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
     """The tools of the catalogue, bound to the settings; `read_only` leaves out those that change something."""
-    functions = _functions(settings)
+    functions = _functions(settings, read_only=read_only)
     return [
         model_tool(
             functions[entry.name],
@@ -152,17 +215,21 @@ def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
             title=entry.title,
             description=entry.description,
             annotations=HINTS[entry.kind],
+            meta={"ui": entry.ui} if entry.ui else None,
         )
         for entry in CATALOGUE
         if entry.kind == "reads" or not read_only
     ]
 
 
-def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
+def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[..., Any]]:
     """What each tool calls. Plain functions run in a worker thread, so that they may read files."""
 
     def nnunet_training(request: Any) -> TrainingStarted:
         return training.nnunet_training(request, settings)
+
+    def nnunet_preflight(request: Any) -> PreflightAnswer:
+        return preflight.nnunet_preflight(request, settings)
 
     async def nnunet_progress(request: Any, ctx: Context[Any]) -> ProgressAnswer:
         async def say(percent: float, text: str) -> None:
@@ -181,6 +248,12 @@ def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
         picture = ImageContent(type="image", data=base64.b64encode(plot.png).decode(), mime_type="image/png")
         return [TextContent(type="text", text=plot.text), picture]
 
+    def nnunet_compare(request: Any) -> CompareAnswer:
+        return compare.nnunet_compare(request, settings)
+
+    def nnunet_predict(request: Any) -> PredictionStarted:
+        return predicting.nnunet_predict(request, settings)
+
     def nnunet_runs(request: Any) -> RunsAnswer:
         return runs.nnunet_runs(request, settings)
 
@@ -195,6 +268,14 @@ def _functions(settings: Settings) -> dict[str, Callable[..., Any]]:
 
     def nnunet_system(request: Any) -> SystemAnswer:
         return system.nnunet_system(request, settings)
+
+    def nnunet_dashboard(request: Any) -> Annotated[CallToolResult, DashboardAnswer]:
+        answer = dashboard.nnunet_dashboard(request, settings)
+        return _with_text(answer, f"{answer.text}\n{answer.next_step}")
+
+    def nnunet_dashboard_data(request: Any) -> Annotated[CallToolResult, DashboardData]:
+        data = dashboard.nnunet_dashboard_data(request, settings, can_cancel=not read_only)
+        return _with_text(data, data.next_step)
 
     found = locals()
     return {entry.name: found[entry.name] for entry in CATALOGUE}
@@ -213,6 +294,12 @@ async def _look_at_datasets(request: DatasetsRequest, settings: Settings, ctx: C
             anyio.from_thread.run(ctx.report_progress, done, total, f"case {done} of {total}")
 
     return await anyio.to_thread.run_sync(datasets.nnunet_datasets, request, settings, tell)
+
+
+def _with_text(answer: BaseModel, text: str) -> CallToolResult:
+    """An answer whose text is not its JSON again: for people, or because nobody reads it."""
+    content = TextContent(type="text", text=text)
+    return CallToolResult(content=[content], structured_content=answer.model_dump(mode="json"))
 
 
 async def _prepare(request: PrepareRequest, settings: Settings, ctx: Context[Any]) -> Prepared:

@@ -12,6 +12,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from ..runs.errors import RunError
+from ..schemas.training import TrainingRequest
 from .explain import explain
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
@@ -46,28 +47,25 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
 
 
 def compact(schema: dict[str, Any]) -> dict[str, Any]:
-    """An output schema in half of the characters: an answer's own fields, and of what they hold only the type.
+    """An output schema in a third of the characters: an answer's own fields, and of what they hold only the type.
 
     Every client pays for it in every chat; what an object holds is seen in the answer itself.
     """
     defs = schema.get("$defs", {})
-    properties = {name: _outline(field, defs) for name, field in schema["properties"].items()}
-    return {"type": "object", "properties": properties, "required": schema.get("required", [])}
+    return {"type": "object", "properties": {name: _outline(f, defs) for name, f in schema["properties"].items()}}
 
 
 def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
-    # Said beside a reference it is the field's own description, behind it that of the class.
-    said = {"description": field["description"]} if "description" in field else {}
     node = _inlined(field, defs)
     arms = [_outline(arm, defs) for arm in node.get("anyOf", [])]
     if arms:
         kept = next(arm for arm in arms if arm["type"] != "null")
         nullable = {"enum": [*kept["enum"], None]} if "enum" in kept else {}
-        return {**kept, "type": [arm["type"] for arm in arms], **nullable, **said}
+        return {**kept, "type": [arm["type"] for arm in arms], **nullable}
     kept = {key: node[key] for key in ("type", "enum") if key in node}
     if "items" in node:
         kept["items"] = {"type": _inlined(node["items"], defs)["type"]}
-    return {**kept, **said}
+    return kept
 
 
 def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +84,12 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     left = [arm for arm in arms if arm != {"type": "null"}]
     rest = {k: v for k, v in node.items() if k != "anyOf" and not (k == "default" and v is None)}
     return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
+
+
+def _refer(schema: dict[str, Any]) -> None:
+    """What nnunet_training describes at length is not described again."""
+    for name in TrainingRequest.model_fields:
+        del schema["properties"][name]["description"]
 
 
 class ModelTool(Tool):
@@ -121,6 +125,7 @@ def model_tool(
     title: str,
     description: str,
     annotations: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
 ) -> ModelTool:
     """Make a tool of `function(request[, ctx])`.
 
@@ -129,11 +134,15 @@ def model_tool(
     """
     if model.model_config.get("extra") != "forbid":
         raise TypeError(f"{model.__name__} must forbid extra fields, or typing errors would be ignored")
-    base = Tool.from_function(function, name=name, title=title, description=description, annotations=annotations)
+    base = Tool.from_function(
+        function, name=name, title=title, description=description, annotations=annotations, meta=meta
+    )
     parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
     promised = base.fn_metadata.output_schema
     update = {"arg_model": parsing, "output_schema": compact(promised) if promised else None}
     metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
+    if issubclass(model, TrainingRequest) and model is not TrainingRequest:
+        _refer(schema)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})

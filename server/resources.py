@@ -6,8 +6,10 @@ from collections.abc import Callable
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
 
-from ..runs.errors import RunError
+from ..runs.errors import NotFound, RunError
+from ..runs.layout import StateDir
 from ..runs.settings import Settings
+from ..runs.store import find_run
 from ..schemas.requests import DatasetsRequest, LogsRequest, ResultsRequest
 from ..schemas.training import TrainingRequest
 from ..tools import datasets, logs, progress, results
@@ -37,6 +39,11 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
         request = LogsRequest(run_id=run_id, stage=stage, mode="tail", lines=LOG_LINES)
         return _read(lambda: "\n".join(logs.nnunet_logs(request, settings).lines))
 
+    @app.resource("nnunet://runs/{run_id}/provenance", title="What repeats a run", mime_type=JSON)
+    def provenance(run_id: str) -> str:
+        """Request, versions, hashes of plans and split, seeds, machine and times of a run that has ended."""
+        return _read(lambda: _provenance(settings, run_id))
+
     @app.resource("nnunet://datasets/{dataset_id}", title="A dataset", mime_type=JSON)
     def dataset(dataset_id: str) -> str:
         """A dataset: cases, channels, labels, what is preprocessed and trained, problems."""
@@ -56,3 +63,10 @@ def _run(settings: Settings, run_id: str) -> str:
     now = progress.answer(progress.look(settings, run_id)).model_dump(mode="json")
     result = results.nnunet_results(ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
     return json.dumps({"progress": now, "result": result})
+
+
+def _provenance(settings: Settings, run_id: str) -> str:
+    run, _ = find_run(StateDir(settings.state_dir), run_id)
+    if not run.provenance_file.is_file():
+        raise NotFound(f"Run {run_id} has no provenance yet: it is written when the run ends.")
+    return run.provenance_file.read_text(encoding="utf-8")

@@ -76,12 +76,12 @@ class Lab:
 
         return structured(anyio.run(once))
 
-    def train(self, *, timeout_s: float = 240, **arguments: Any) -> Answer:
+    def train(self, *, timeout_s: float = 900, **arguments: Any) -> Answer:
         """Start a training on one server and follow it on another; returns its result."""
         started = self.call("nnunet_training", **arguments)
         return self.finish(started["run_id"], timeout_s=timeout_s)
 
-    def finish(self, run_id: str, *, timeout_s: float = 240) -> Answer:
+    def finish(self, run_id: str, *, timeout_s: float = 900) -> Answer:
         """Wait for a run's end and return its result."""
 
         async def follow() -> Answer:
@@ -93,7 +93,7 @@ class Lab:
 
         return anyio.run(follow)
 
-    def wait_for(self, run_id: str, condition: Callable[[Answer], bool], *, timeout_s: float = 120) -> Answer:
+    def wait_for(self, run_id: str, condition: Callable[[Answer], bool], *, timeout_s: float = 300) -> Answer:
         """Poll the progress until the condition holds."""
 
         async def follow() -> Answer:
@@ -145,7 +145,7 @@ def structured(result: CallToolResult) -> Answer:
     return dict(result.structured_content)
 
 
-def until(condition: Callable[[], bool], *, timeout_s: float = 30) -> bool:
+def until(condition: Callable[[], bool], *, timeout_s: float = 60) -> bool:
     """Whether the condition came true within the time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -301,6 +301,7 @@ def test_a_training_refuses_at_once_what_a_look_has_shown(settings: Settings, ra
     save(label, numpy.full((6, 7, 8), 9, numpy.uint8))
     look(settings)
 
+    assert "case_001 (9)" in str(ask(settings, "nnunet_preflight", **training)["problems"])
     with pytest.raises(ToolRefused, match=r"(?s)cannot be trained.*case_001 \(9\)"):
         ask(settings, "nnunet_training", **training)
 

@@ -1,11 +1,16 @@
 """The documentation's scenarios, for real: nnU-Net on Hippocampus MRI through an MCP client over stdio."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy
 import pytest
 
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
@@ -51,6 +56,9 @@ def test_all_folds_give_the_cross_validation_that_nnunet_accumulates(lab: Lab, t
     theirs = summary(tmp_path / "cv")["foreground_mean"]
     assert result["metrics"]["dice"] == pytest.approx(theirs["Dice"], abs=1e-12)
     assert result["metrics"]["iou"] == pytest.approx(theirs["IoU"], abs=1e-12)
+    compared = lab.call("nnunet_compare", run_ids=[result["run_id"]])["models"][0]
+    assert (compared["dice"], compared["iou"]) == pytest.approx((theirs["Dice"], theirs["IoU"]), abs=1e-12)
+    assert compared["rank"] == 1 and compared["parameters"] > 1000 and compared["train_hours"] > 0
     losses = [fold["validation_loss"] for fold in result["folds"]]
     assert result["metrics"]["validation_loss"] == pytest.approx(sum(losses) / 5)
     assert "±" in result["dice_mean_sd"]
@@ -60,6 +68,12 @@ def test_a_model_on_every_case_says_that_its_metrics_are_optimistic(lab: Lab) ->
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="full", **TINY)
 
     assert result["status"] == "success", result
+    provenance = json.loads((lab.run_dir(result["run_id"]) / "provenance.json").read_text(encoding="utf-8"))
+    plans = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "tinyPlans.json"
+    assert provenance["sha256"]["tinyPlans.json"] == hashlib.sha256(plans.read_bytes()).hexdigest()
+    assert provenance["request"]["fold"] == "full" and provenance["machine"]["device"] == "cpu"
+    assert {"nnunetv2", "torch", "python"} <= set(provenance["versions"])
+    assert [stage["status"] for stage in provenance["stages"]] == ["success"]
     assert Path(result["model_path"]).name == "fold_all"
     assert result["folds"][0]["cases"] == 10
     assert "optimistic" in " ".join(result["notes"])
@@ -273,3 +287,70 @@ def test_the_documentations_examples_run_as_written(lab: Lab) -> None:
 def test_more_gpus_than_the_machine_has_are_refused_at_once(lab: Lab) -> None:
     with pytest.raises(ToolRefused, match=r"num_gpus=3.*nvidia-smi lists"):
         lab.call("nnunet_training", dataset_id=4, fold="2", device="cuda", num_gpus=3)
+
+
+def test_predictions_are_nnunets_own_scored_at_once_and_kept_when_asked_again(lab: Lab, tmp_path: Path) -> None:
+    model = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", **{**TINY, "trainer": "ThirdTrainer"})
+    raw = lab.folder / "raw" / "Dataset004_Hippocampus"
+    images = lab.folder.parent / "new_images"
+    images.mkdir()
+    for path in sorted((raw / "imagesTr").iterdir())[:3]:
+        shutil.copy(path, images / path.name)
+    output = lab.folder.parent / "predicted"
+    request = {"run_id": model["run_id"], "images": str(images), "output": str(output), "labels": "labelsTr"}
+
+    started = lab.call("nnunet_predict", **request)
+    result = lab.finish(started["run_id"])
+
+    assert result["status"] == "success" and result["predictions"] == str(output), result
+    assert started["cases"] == 3 and 0 <= result["metrics"]["dice"] <= 1
+    command = [
+        str(Path(sys.executable).with_name("nnUNetv2_predict")),
+        "-i",
+        str(images),
+        "-o",
+        str(tmp_path / "theirs"),
+    ]
+    which = ["-d", "4", "-c", "3d_fullres", "-f", "0", "-p", "tinyPlans", "-tr", "ThirdTrainer", "-device", "cpu"]
+    subprocess.run([*command, *which], check=True, env=lab.environment, stdout=subprocess.DEVNULL)
+    for path in sorted((tmp_path / "theirs").glob("*.nii.gz")):
+        ours = nibabel.load(output / path.name)
+        assert (numpy.asarray(ours.dataobj) == numpy.asarray(nibabel.load(path).dataobj)).all()
+
+    first, cut = sorted(output.glob("*.nii.gz"))[:2]
+    before = first.stat().st_mtime_ns
+    cut.write_bytes(cut.read_bytes()[:50])
+    again = lab.finish(lab.call("nnunet_predict", **{**request, "labels": None})["run_id"])
+    assert again["status"] == "success" and "2 of them were there already" in " ".join(again["notes"])
+    assert nibabel.load(cut).get_fdata().size > 0 and first.stat().st_mtime_ns == before
+
+
+def test_a_residual_encoder_preset_is_planned_by_its_own_planner_and_trains(lab: Lab) -> None:
+    preset: dict[str, Any] = {"plans_identifier": "nnUNetResEncUNetMPlans", "trainer": "OneStepTrainer"}
+    result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", device="cpu", **preset)
+
+    assert result["status"] == "success", result
+    plans = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "nnUNetResEncUNetMPlans.json"
+    network = json.loads(plans.read_text(encoding="utf-8"))["configurations"]["3d_fullres"]["architecture"]
+    assert network["network_class_name"].endswith("ResidualEncoderUNet")
+    assert "nnUNetResEncUNetMPlans" in result["model_path"]
+
+
+def test_the_hours_foretold_come_true_and_the_network_is_as_nnunet_builds_it(lab: Lab) -> None:
+    request: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", **TINY, "trainer": "MiddleTrainer"}
+    made_up = lab.call("nnunet_preflight", **request, fold="0", measure=True)
+    assert "made-up batch" in made_up["hours"]["basis"] and made_up["hours"]["low"] <= made_up["hours"]["expected"]
+    assert lab.train(**request, fold="0")["status"] == "success"
+
+    answer = lab.call("nnunet_preflight", **request, fold="1")
+    begun = time.time()
+    result = lab.train(**request, fold="1")
+    hours = (time.time() - begun) / 3600
+
+    assert result["status"] == "success"
+    # The machine may be busy with other things in one of the two runs.
+    assert 0.2 < answer["hours"]["expected"] / hours < 5
+    compared = lab.call("nnunet_compare", run_ids=[result["run_id"]])["models"][0]
+    assert compared["parameters"] == answer["network"]["parameters"] and compared["rank"] is None
+    assert 0 <= answer["network"]["gpu_memory_gb"] < 9, "nnU-Net plans for 8 GB, and small images need less"
+    assert not lab.call("nnunet_preflight", **request, fold="1")["possible"], "the fold has a finished model now"

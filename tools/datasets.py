@@ -116,7 +116,7 @@ def _dice(fold: Path) -> float | None:
     return outcome.metrics.dice if outcome and outcome.metrics else None
 
 
-def ready_to_train(settings: Settings, dataset_id: int) -> tuple[DatasetFiles, list[str]]:
+def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = True) -> tuple[DatasetFiles, list[str]]:
     """The dataset in a form that nnU-Net v2 reads, and notes on what that took.
 
     A folder in the older style that the documentation shows (modality, labels {"0": …}, no file_ending) gets a
@@ -133,11 +133,12 @@ def ready_to_train(settings: Settings, dataset_id: int) -> tuple[DatasetFiles, l
         raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(problems))
     if not description.changes:
         return files, []
+    note = f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
+    if not make_twin:
+        return files, [note]
     twin = replace(files, folders=_twin_folders(settings))
     _make_twin(files.raw, twin.raw, description)
-    return twin, [
-        f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
-    ]
+    return twin, [note]
 
 
 def _twin_folders(settings: Settings) -> Folders:

@@ -88,7 +88,7 @@ def _slow(epochs: Sequence[Epoch]) -> Health | None:
     usual, recent = statistics.median(times), statistics.fmean(times[-3:])
     if recent <= SLOW_FACTOR * usual:
         return None
-    return Health(verdict="slow", detail=f"Epochs take {recent:.0f} s now; {usual:.0f} s was usual.")
+    return Health(verdict="slow", detail=f"Epochs take {recent:.1f} s now; {usual:.1f} s was usual.")
 
 
 def _plateau(epochs: Sequence[Epoch]) -> Health | None:

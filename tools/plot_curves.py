@@ -46,10 +46,10 @@ def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:
 
 def _curve(label: str, epochs: list[Epoch]) -> Curve:
     pairs = pairwise(epochs)
-    resumed = tuple(later.epoch for before, later in pairs if before.restored and not later.restored)
+    resumed = tuple(later.epoch + 1 for before, later in pairs if before.restored and not later.restored)
     return Curve(
         label=label,
-        epochs=tuple(epoch.epoch for epoch in epochs),
+        epochs=tuple(epoch.epoch + 1 for epoch in epochs),
         train_loss=tuple(finite(epoch.train_loss) for epoch in epochs),
         val_loss=tuple(finite(epoch.val_loss) for epoch in epochs),
         pseudo_dice=tuple(finite(epoch.pseudo_dice) for epoch in epochs),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import anyio
 
-from ..runs.datasets import DatasetFiles
 from ..runs.layout import RunDir, StateDir
 from ..runs.look import verdict
 from ..runs.settings import Settings
@@ -24,7 +23,7 @@ SAY_EVERY_S = 5.0
 DETAIL_CHARACTERS = 160
 REMEDY_CHARACTERS = 240
 # Rough shares of a run's time, for the percentage only; the ETA is measured.
-WEIGHTS = {"preprocess": 0.1, "train": 1.0, "validate": 0.2, "cross_validation": 0.05}
+WEIGHTS = {"preprocess": 0.1, "train": 1.0, "validate": 0.2, "cross_validation": 0.05, "predict": 1.0}
 VALIDATION_SHARE = 0.05
 
 
@@ -229,15 +228,22 @@ def headline(view: View) -> str:
     return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
 
 
+def resume_hint(record: RunRecord) -> str:
+    """What goes on with a run that was stopped."""
+    if record.stages[0].kind == "predict":
+        return "nnunet_predict with the same arguments goes on; cases that are predicted are kept"
+    return "nnunet_training with the same arguments and continue_training=true resumes it"
+
+
 def _next_step(view: View) -> str:
     run_id = view.record.run_id
-    dataset = DatasetFiles(view.record.folders, view.record.dataset_name).name
-    resume = "nnunet_training with the same arguments and continue_training=true resumes it"
+    saved = " if a checkpoint was saved" if _trains(view) else ""
+    resume = resume_hint(view.record)
     return {
         "queued": f"Wait: nnunet_progress(run_id='{run_id}', wait_s=25).",
         "running": f"Still running: nnunet_progress(run_id='{run_id}', wait_s=25) after retry_after_s.",
         "success": f"Done: nnunet_results(run_id='{run_id}').",
         "error": f"Do what failure.remedy says; nnunet_logs(run_id='{run_id}') shows more.",
-        "cancelled": f"Cancelled; {resume} if a checkpoint of {dataset} was saved.",
-        "interrupted": f"Interrupted; {resume}, or start again if no epoch was trained.",
+        "cancelled": f"Cancelled; {resume}{saved}.",
+        "interrupted": f"Interrupted; {resume}.",
     }[view.judged.status]

@@ -6,6 +6,7 @@ from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..schemas.requests import ResultsRequest
 from ..schemas.results import Result
+from .progress import resume_hint
 
 
 def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
@@ -16,14 +17,16 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     """
     run, record = find_run(StateDir(settings.state_dir), request.run_id)
     result = compose_result(run, record)
-    return result.model_copy(update={"next_step": _next_step(result)})
+    return result.model_copy(update={"next_step": _next_step(result, resume_hint(record))})
 
 
-def _next_step(result: Result) -> str:
+def _next_step(result: Result, resume: str) -> str:
+    if result.predictions:
+        return f"The predictions are in {result.predictions}."
     if result.complete:
         return f"The model is in {result.model_path}."
     if result.status in ("queued", "running"):
         return f"Not finished: nnunet_progress(run_id='{result.run_id}', wait_s=25)."
     if result.status == "error":
         return f"It failed: do what failure.remedy says; nnunet_logs(run_id='{result.run_id}') shows more."
-    return "Resume it: nnunet_training with the same arguments and continue_training=true."
+    return f"It was stopped: {resume}."

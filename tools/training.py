@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 import sys
 import time
+from typing import TypedDict
 
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room
@@ -24,6 +25,15 @@ from .paths import allowed_path
 from .planning import Plan, Planner
 
 FIRST_LOOK_S = 5
+
+
+class WhatItWrites(TypedDict):
+    """Whether a run preprocesses, and how many folds it trains."""
+
+    preprocesses: bool
+    folds: int
+
+
 VERSIONED = ("nnunet-mcp", "nnunetv2", "torch", "numpy")
 
 
@@ -42,24 +52,42 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
 def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
     """Check everything, then record the run; returns whether it is new."""
     settings.create_folders()
-    request = _resolve_weights(request, settings)
+    request = resolve_weights(request, settings)
     device = choose_device(request, settings)
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files).make()
-    todo = [spec for spec in plan.stages if not spec.reused]
-    if request.verify_dataset_integrity and any(spec.kind == "preprocess" for spec in todo):
-        refuse_known_damage(settings, request.dataset_id)
-    refuse_without_room(
-        files,
-        preprocesses=any(spec.kind == "preprocess" for spec in todo),
-        folds=sum(spec.kind == "train" for spec in todo),
-    )
-    record = _record(request, files, plan, device, notes)
+    refuse_what_a_look_has_shown(request, plan, settings)
+    refuse_without_room(files, **what_it_writes(plan))
+    record = make_record(request, files, plan, device, notes)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
 
-def _resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingRequest:
+def refuse_what_a_look_has_shown(request: TrainingRequest, plan: Plan, settings: Settings) -> None:
+    """Refuse data that will be verified and are known to be broken; who wants no check is not checked.
+
+    Raises:
+        Refused: the message names the cases.
+    """
+    if request.verify_dataset_integrity and what_it_writes(plan)["preprocesses"]:
+        refuse_known_damage(settings, request.dataset_id)
+
+
+def what_it_writes(plan: Plan) -> WhatItWrites:
+    """What of a plan takes room on the disk."""
+    todo = [spec for spec in plan.stages if not spec.reused]
+    return {
+        "preprocesses": any(spec.kind == "preprocess" for spec in todo),
+        "folds": sum(spec.kind == "train" for spec in todo),
+    }
+
+
+def resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingRequest:
+    """The request with the absolute path of its weights.
+
+    Raises:
+        RunError: they are not where tools may read.
+    """
     if request.pretrained_weights is None:
         return request
     path = allowed_path(settings, request.pretrained_weights, what="pretrained_weights")
@@ -88,7 +116,10 @@ def choose_device(request: TrainingRequest, settings: Settings) -> Device:
     return device
 
 
-def _record(request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, notes: list[str]) -> RunRecord:
+def make_record(
+    request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, notes: list[str]
+) -> RunRecord:
+    """The record of a run that is about to start."""
     return RunRecord(
         run_id=new_run_id(request.dataset_id, request.configuration, request.fold),
         created_at=time.time(),

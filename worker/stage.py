@@ -24,6 +24,7 @@ STEPS = {
     "train": "train",
     "validate": "train",
     "cross_validation": "cross_validation",
+    "predict": "predict",
 }
 
 

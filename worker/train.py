@@ -21,6 +21,7 @@ from .preprocess import data_lock
 from .resources import usable_cores
 from .stage import Job, StageFailure
 from .watch import end_when_a_pool_process_is_killed
+from .weights import count_parameters
 
 # A loss that is not a number for this many epochs in a row does not come back: the weights are gone.
 NAN_EPOCHS = 3
@@ -102,7 +103,7 @@ def _run_nnunet(job: Job) -> None:
     from .ddp import run_ddp
     from .hooks import install
 
-    _set_threads(job.record.device)
+    set_threads(job.record.device)
     install(run_training, job)
     run_training.run_ddp = run_ddp
     job.reporter.say("loading")
@@ -123,7 +124,7 @@ def _run_nnunet(job: Job) -> None:
     )
 
 
-def _set_threads(device: str) -> None:
+def set_threads(device: str) -> None:
     """As nnUNetv2_train does (run_training.py:247), but with the cores this process may really use."""
     import torch
 
@@ -150,9 +151,17 @@ def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
         per_class=summary.per_class(),
         cases=summary.cases(),
         epochs_trained=len(epochs) or (earlier.epochs_trained if earlier else None),
+        train_hours=_hours(epochs) if epochs else (earlier.train_hours if earlier else None),
+        parameters=count_parameters(job.fold.final) if job.fold.final.is_file() else None,
         checkpoint=_checkpoint(job),
         notes=tuple(_notes(job, epochs, seen_before)),
     )
+
+
+def _hours(epochs: list[Epoch]) -> float | None:
+    seconds = [epoch.seconds for epoch in epochs]
+    known = [value for value in seconds if value is not None]
+    return round(sum(known) / 3600, 4) if len(known) == len(seconds) else None
 
 
 def _refuse_nan(epochs: list[Epoch]) -> None:

@@ -54,6 +54,16 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return {name.removeprefix("module."): t for name, t in weights.items() if isinstance(t, torch.Tensor)}
 
 
+def count_parameters(path: Path) -> int:
+    """How many weights the checkpoint's network has; layers that the decoder and encoder share count once.
+
+    Raises:
+        StageFailure: as `read_checkpoint`.
+    """
+    sizes = {(t.untyped_storage().data_ptr(), t.storage_offset()): t.numel() for t in read_tensors(path).values()}
+    return sum(sizes.values())
+
+
 def _harmless() -> list[Any]:
     """The numpy types in nnU-Net's own checkpoints (its logged numbers)."""
     import numpy

@@ -62,3 +62,8 @@ def _expected_size(path: Path) -> int:
     for length in image.shape:
         voxels *= int(length)
     return int(image.dataobj.offset) + voxels * int(image.get_data_dtype().itemsize)
+
+
+def readable_whole(path: Path) -> bool:
+    """Whether a file is complete; formats other than NIfTI are taken to be."""
+    return not _examine(path)[1]

@@ -92,6 +92,24 @@ def _prepare(request: requests.PrepareRequest, settings: Settings) -> BaseModel:
     return nnunet_prepare_dataset(request, settings)
 
 
+def _preflight(request: requests.PreflightRequest, settings: Settings) -> BaseModel:
+    from ...tools.preflight import nnunet_preflight
+
+    return nnunet_preflight(request, settings)
+
+
+def _compare(request: requests.CompareRequest, settings: Settings) -> BaseModel:
+    from ...tools.compare import nnunet_compare
+
+    return nnunet_compare(request, settings)
+
+
+def _predict(request: requests.PredictRequest, settings: Settings) -> BaseModel:
+    from ...tools.predicting import nnunet_predict
+
+    return nnunet_predict(request, settings)
+
+
 def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
     from .doctor import examine
 
@@ -108,6 +126,12 @@ COMMANDS = {
         ("dataset_id",),
         "follow the run to its end, then show its result; Ctrl-C ends the watching, never the run",
     ),
+    "preflight": Command(
+        "say what a training would do and cost, without starting it",
+        requests.PreflightRequest,
+        _preflight,
+        ("dataset_id",),
+    ),
     "runs": Command("list runs, newest first", requests.RunsRequest, _runs),
     "progress": Command(
         "show how a run is doing",
@@ -118,6 +142,8 @@ COMMANDS = {
     ),
     "logs": Command("show a part of a stage's log", requests.LogsRequest, _logs, ("run_id",)),
     "results": Command("show what nnU-Net measured", requests.ResultsRequest, _results, ("run_id",)),
+    "compare": Command("put models side by side", requests.CompareRequest, _compare, ("dataset_id",)),
+    "predict": Command("segment images with a trained model", requests.PredictRequest, _predict, ("run_id", "images")),
     "cancel": Command("stop a run and all its processes", requests.CancelRequest, _cancel, ("run_id",)),
     "datasets": Command("list datasets, or look at one", requests.DatasetsRequest, _datasets, ("dataset_id",)),
     "prepare": Command(
@@ -125,7 +151,7 @@ COMMANDS = {
     ),
     "doctor": Command("check folders, versions, GPU, disk and client configuration", requests.DoctorRequest, _doctor),
 }
-CHANGING = ("train", "cancel", "prepare")
+CHANGING = ("train", "predict", "cancel", "prepare")
 
 
 def usage(name: str) -> str:

@@ -55,6 +55,8 @@ def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel], words: Se
         options["help"] = f"the same as {shown}" if name in words else _help(field)
         if details.get("type") == "boolean":
             parser.add_argument(flag(name), _opposite(name), action=Switch, **options)
+        elif details.get("type") == "array":
+            parser.add_argument(flag(name), nargs="+", metavar=name.removesuffix("s").upper(), **options)
         else:
             parser.add_argument(flag(name), metavar=_metavar(name, details, schema), **options)
 

@@ -10,6 +10,9 @@ from ...schemas.training import TrainingRequest
 
 NAMES = {
     "nnunet_training": "train",
+    "nnunet_preflight": "preflight",
+    "nnunet_predict": "predict",
+    "nnunet_compare": "compare",
     "nnunet_progress": "progress",
     "nnunet_logs": "logs",
     "nnunet_results": "results",

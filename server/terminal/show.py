@@ -13,10 +13,13 @@ from rich.text import Text
 from ...schemas.answers import (
     CancelAnswer,
     Check,
+    CompareAnswer,
     DatasetDetails,
     DatasetsAnswer,
     DoctorAnswer,
     LogsAnswer,
+    PredictionStarted,
+    PreflightAnswer,
     Prepared,
     ProgressAnswer,
     RunsAnswer,
@@ -171,6 +174,7 @@ def _results(screen: Console, answer: Result) -> None:
             ("validation loss", metrics.validation_loss),
             ("Dice of the folds", answer.dice_mean_sd),
             ("model", answer.model_path),
+            ("predictions", answer.predictions),
         ],
     )
     if answer.per_class:
@@ -183,6 +187,47 @@ def _results(screen: Console, answer: Result) -> None:
     _failure(screen, answer.failure)
     _notes(screen, answer.notes)
     _next(screen, "" if answer.complete else answer.next_step)
+
+
+def _preflight(screen: Console, answer: PreflightAnswer) -> None:
+    network, hours = answer.network, answer.hours
+    told = f"{hours.expected:.2f} ({hours.low:.2f} to {hours.high:.2f}): {hours.basis}" if hours else "not known"
+    memory = f"{network.gpu_memory_gb} GB on a GPU, {network.parameters / 1e6:.1f} million weights" if network else None
+    _card(
+        screen,
+        [
+            ("possible", "yes" if answer.possible else "no"),
+            ("dataset", answer.dataset_name),
+            ("device", answer.device),
+            ("hours", told),
+            ("memory", memory),
+            *(("disk", f"{room.needed_gb} of {room.free_gb} GB free in {room.folder}") for room in answer.disk),
+            *(("queue", spoken(text)) for text in answer.queue),
+        ],
+    )
+    for problem in answer.problems:
+        line(screen, spoken(problem), "red")
+    _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
+    if answer.recommended:
+        line(screen, f"recommended: {answer.recommended.configuration}. {' '.join(answer.recommended.reasons)}")
+    _notes(screen, answer.notes)
+    _next(screen, answer.next_step)
+
+
+def _compare(screen: Console, answer: CompareAnswer) -> None:
+    line(screen, answer.table)
+    for found in answer.differences:
+        interval = f"{found.low:+.4f} to {found.high:+.4f} over {found.cases} cases"
+        line(screen, f"{found.model} against {found.against}: Dice {found.difference:+.4f} ({interval})")
+    _notes(screen, answer.notes)
+    _next(screen, answer.next_step)
+
+
+def _prediction(screen: Console, answer: PredictionStarted) -> None:
+    cases = f"{answer.cases}, folds {', '.join(answer.folds)}"
+    _card(screen, [("run", answer.run_id), ("status", answer.status), ("cases", cases), ("output", answer.output)])
+    _notes(screen, answer.notes)
+    _next(screen, answer.next_step)
 
 
 def _runs(screen: Console, answer: RunsAnswer) -> None:
@@ -264,6 +309,9 @@ def _check(screen: Console, check: Check) -> None:
 
 SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {
     TrainingStarted: _training,
+    PreflightAnswer: _preflight,
+    CompareAnswer: _compare,
+    PredictionStarted: _prediction,
     ProgressAnswer: _progress,
     LogsAnswer: _logs,
     Result: _results,

@@ -10,6 +10,7 @@ from ...schemas.pictures import Curve, CurvesPicture, Numbers
 from .style import COLOURS, INK, NothingToShow, colour, dress, legend, new_figure, png, title
 
 TRAIN, VALIDATION = COLOURS[0], COLOURS[3]
+LARGEST = 1e30
 
 
 def draw(picture: CurvesPicture) -> bytes:
@@ -49,9 +50,9 @@ def _line(axes: Any, epochs: Sequence[int], values: Numbers, **style: Any) -> No
 
 
 def _finite(values: Numbers) -> Any:
-    """Gaps where there is no finite number."""
+    """Gaps where there is no number that an axis can show."""
     numbers = numpy.array([numpy.nan if value is None else value for value in values], dtype=float)
-    return numpy.where(numpy.isfinite(numbers), numbers, numpy.nan)
+    return numpy.where(numpy.abs(numbers) < LARGEST, numbers, numpy.nan)
 
 
 def _resumes(axes: Any, picture: CurvesPicture) -> None:

@@ -63,14 +63,22 @@ def legend(target: Any, theme: Theme, handles: Iterable[Any] | None = None, **pl
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG of at most 200 kB: fewer colours, and then fewer pixels, until it fits."""
+    """The figure as PNG of at most 200 kB: where it is larger, with fewer colours, and then with fewer pixels."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     drawn = Image.open(buffer).convert("RGB")
-    for colours, scale in ((256, 1.0), (64, 1.0), (32, 1.0), (32, 0.8), (16, 0.6)):
-        smaller = drawn.resize((int(drawn.width * scale), int(drawn.height * scale))) if scale < 1 else drawn
-        written = io.BytesIO()
-        smaller.quantize(colours, method=Image.Quantize.FASTOCTREE).save(written, format="png", optimize=True)
-        if written.tell() <= MAX_BYTES:
+    for colours, scale in ((None, 1.0), (256, 1.0), (64, 1.0), (64, 0.8), (32, 0.6)):
+        written = _written(drawn, colours, scale)
+        if len(written) <= MAX_BYTES:
             break
+    return written
+
+
+def _written(drawn: Image.Image, colours: int | None, scale: float) -> bytes:
+    made = drawn if scale == 1 else drawn.resize((int(drawn.width * scale), int(drawn.height * scale)))
+    if colours is not None:
+        # Other methods merge rare colours, and those of a legend are rare.
+        made = made.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    written = io.BytesIO()
+    made.save(written, format="png", optimize=True)
     return written.getvalue()

@@ -1,0 +1,77 @@
+"""What repeats a run: request, versions, hashes of plans and split, seeds, machine, times."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import psutil
+
+from ..schemas.runs import Machine, Provenance, RunRecord, StageTimes
+from .datasets import DatasetFiles
+from .layout import RunDir
+from .preprocessed import raw_identity
+from .slots import gpu_names
+
+GB = 1e9
+# nnunetv2 2.8.1: crossval_split.py:7-9; nnUNetTrainer.py seeds neither weights nor batches.
+SEEDS = "nnU-Net's split: KFold(5, shuffle=True, random_state=12345). Weights and batches are not seeded by nnU-Net."
+
+
+def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
+    """Put together at the end of a run; what is not there any more is left out."""
+    files = DatasetFiles(record.folders, record.dataset_name)
+    used = (
+        files.plans_file(record.plans_identifier),
+        files.preprocessed / "dataset.json",
+        files.fingerprint_file,
+        files.splits_file,
+    )
+    return Provenance(
+        run_id=record.run_id,
+        request=record.request,
+        dataset_name=record.dataset_name,
+        trainer=record.trainer,
+        plans_identifier=record.plans_identifier,
+        versions=record.versions,
+        sha256={path.name: _sha256(path) for path in used if path.is_file()},
+        raw_identity=_raw_identity(files),
+        seeds=SEEDS,
+        machine=machine(record),
+        created_at=record.created_at,
+        stages=tuple(_times(run, name) for name in (spec.name for spec in record.stages if not spec.reused)),
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _raw_identity(files: DatasetFiles) -> str | None:
+    return raw_identity(files) if (files.raw / "dataset.json").is_file() else None
+
+
+def machine(record: RunRecord) -> Machine:
+    """The computer that this runs on."""
+    return Machine(
+        host=record.host,
+        system=platform.platform(),
+        processor=platform.processor() or platform.machine(),
+        cores=os.cpu_count() or 1,
+        memory_gb=round(psutil.virtual_memory().total / GB, 1),
+        gpus=tuple(gpu_names()),
+        device=record.device,
+    )
+
+
+def _times(run: RunDir, name: str) -> StageTimes:
+    state = run.stage(name).state()
+    if state is None:
+        return StageTimes(name=name, status="queued", started_at=None, ended_at=None, attempts=0)
+    return StageTimes(
+        name=name,
+        status=state.status,
+        started_at=state.started_at,
+        ended_at=state.ended_at,
+        attempts=state.attempt,
+    )

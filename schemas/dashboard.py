@@ -1,0 +1,115 @@
+"""What the dashboard shows. Its parts are loose on the wire: only its own page reads them."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, WithJsonSchema
+
+from .answers import ProgressAnswer, RunLine
+from .requests import Request, RunId
+from .runs import ClassMetrics, Metrics, Record, Status
+
+_OBJECT: dict[str, Any] = {"type": "object"}
+
+
+class DashboardRequest(Request):
+    """Ask for the dashboard."""
+
+    run_id: RunId | None = Field(
+        default=None, description="The run to show. Omitted: the one that runs, or the newest."
+    )
+
+
+class DashboardAnswer(Record):
+    """The dashboard in words; at most 1,500 characters of JSON."""
+
+    run_id: str | None
+    text: str
+    retry_after_s: int
+    next_step: str
+
+
+class RunFacts(Record):
+    """What was asked for."""
+
+    run_id: str
+    dataset: str
+    configuration: str
+    fold: str
+    trainer: str
+    device: str
+    started: str
+
+
+class StageFacts(Record):
+    """A stage and how long it has taken."""
+
+    name: str
+    status: Status
+    trains: bool
+    reused: bool
+    seconds: int | None
+
+
+class Curves(Record):
+    """The epochs of a stage as columns; of a long history only some epochs, always with the last one."""
+
+    stage: str
+    epochs: int | None = Field(description="Planned.")
+    every: int = Field(description="Distance of the epochs shown.")
+    epoch: tuple[int, ...] = Field(description="Epochs finished, from 1.")
+    train_loss: tuple[float | None, ...]
+    val_loss: tuple[float | None, ...]
+    pseudo_dice: tuple[float | None, ...]
+    ema_pseudo_dice: tuple[float | None, ...]
+
+
+class FoldScore(Record):
+    """A fold; what is not measured yet is null."""
+
+    fold: str
+    dice: float | None
+    iou: float | None
+    validation_loss: float | None
+    cases: int
+    reused: bool
+
+
+class CaseScore(Record):
+    """A validation case."""
+
+    case: str
+    dice: float | None
+
+
+class Scores(Record):
+    """What the validation measured, shortened to what fits on a page."""
+
+    metrics: Metrics
+    dice_mean_sd: str | None
+    folds: tuple[FoldScore, ...]
+    classes: tuple[ClassMetrics, ...]
+    classes_left_out: int
+    worst_cases: tuple[CaseScore, ...]
+    model_path: str | None
+    notes: tuple[str, ...]
+
+
+class Selected(Record):
+    """The run that the page shows."""
+
+    facts: RunFacts
+    progress: ProgressAnswer
+    stages: tuple[StageFacts, ...]
+    curves: tuple[Curves, ...]
+    scores: Scores
+    can_cancel: bool
+
+
+class DashboardData(Record):
+    """Everything the page draws; at most 30 kB of JSON."""
+
+    runs: Annotated[tuple[RunLine, ...], WithJsonSchema({"type": "array", "items": _OBJECT})]
+    total: int
+    run: Annotated[Selected | None, WithJsonSchema({"anyOf": [_OBJECT, {"type": "null"}]})]
+    retry_after_s: int
+    next_step: str

@@ -1,0 +1,55 @@
+// Elements from data. Every text is set as text: names of runs come from outside.
+const SVG = "http://www.w3.org/2000/svg";
+
+function make(tag, properties = {}, ...children) {
+  return filled(document.createElement(tag), properties, children);
+}
+
+function makeSvg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function filled(element, properties, children) {
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+// Put new children in; the focus, what is unfolded or ticked and how far lists are scrolled stay.
+function refill(parent, ...children) {
+  const before = new Map(keyed(parent).map((element) => [element.dataset.key, stateOf(element)]));
+  parent.replaceChildren(...children.flat().filter(Boolean));
+  for (const element of keyed(parent)) {
+    const known = before.get(element.dataset.key);
+    if (!known) continue;
+    if (known.open) element.open = true;
+    if (known.checked) element.checked = true;
+    if (known.scrolled) element.scrollTop = known.scrolled;
+    if (known.focused) element.focus({ preventScroll: true });
+  }
+}
+
+function stateOf(element) {
+  const { open, checked, scrollTop: scrolled } = element;
+  return { open, checked, scrolled, focused: element === document.activeElement };
+}
+
+function keyed(parent) {
+  return [...parent.querySelectorAll("[data-key]")];
+}
+
+function table(caption, heads, rows, foot) {
+  const cells = (row, first) => row.map((text, i) => make(i ? "td" : first, i ? {} : { scope: "row" }, text));
+  return make(
+    "table",
+    {},
+    make("caption", {}, caption),
+    make("thead", {}, make("tr", {}, heads.map((head) => make("th", { scope: "col" }, head)))),
+    make("tbody", {}, rows.map((row) => make("tr", {}, cells(row, "th")))),
+    foot && make("tfoot", {}, make("tr", {}, cells(foot, "th"))),
+  );
+}

@@ -1,0 +1,183 @@
+// The parts of the page, each drawn from the data and nothing else.
+function runList({ runs, total }, selected, select) {
+  const none = "No runs yet. Ask for a training in the chat.";
+  if (!runs.length) return [make("h2", {}, "Runs"), make("p", { class: "quiet" }, none)];
+  const count = total > runs.length ? `newest ${runs.length} of ${total}` : String(total);
+  const items = runs.map((run) => make("li", {}, runButton(run, run.run_id === selected, select)));
+  const list = make("ul", { class: "runs", "data-key": "runs", onkeydown: moveFocus }, items);
+  return [make("h2", {}, "Runs ", make("span", { class: "quiet" }, count)), list];
+}
+
+function runButton(run, current, select) {
+  const score = run.dice !== null && `Dice ${number(run.dice)}`;
+  const facts = [run.configuration, foldName(run.fold), score, run.external && "started by hand"].filter(Boolean);
+  const right = ACTIVE.includes(run.status) && run.epoch ? `epoch ${run.epoch}` : moment(run.started);
+  const about = { type: "button", "data-key": `run ${run.run_id}`, title: `${run.dataset}, ${run.run_id}` };
+  // A training that was started by hand has no records here to look at.
+  const act = run.external ? { "aria-disabled": "true" } : { onclick: () => select(run.run_id) };
+  return make(
+    "button",
+    { ...about, ...act, "aria-current": current && "true" },
+    make("strong", {}, briefly(run.dataset)),
+    make("span", { class: "quiet" }, facts.join(" · ")),
+    make("span", { class: "last" }, status(run.status), make("span", { class: "quiet" }, right)),
+  );
+}
+
+// The arrow keys move among the runs, as in any list; Tab does too.
+function moveFocus(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const buttons = [...event.currentTarget.querySelectorAll("button")];
+  buttons[buttons.indexOf(document.activeElement) + step]?.focus();
+}
+
+function heading({ facts, progress }, action) {
+  const request = [facts.configuration, foldName(facts.fold), facts.trainer, facts.device];
+  const name = make("h2", { class: "name" }, facts.dataset, " ", status(progress.status));
+  const id = make("p", { class: "quiet id" }, facts.run_id);
+  return make("header", {}, make("div", {}, name, make("p", {}, request.join(" · ")), id), action);
+}
+
+function cancelButton(stopping, ask) {
+  const about = { type: "button", class: "danger", "data-key": "cancel" };
+  if (stopping) return make("button", { ...about, "aria-disabled": "true" }, "Stopping…");
+  return make("button", { ...about, onclick: ask }, "Cancel run…");
+}
+
+function confirmation({ run_id }, { stop, keep }) {
+  const force = make("input", { type: "checkbox", id: "force", "data-key": "force" });
+  const label = make("label", { for: "force" }, force, " End it at once, without saving");
+  const doStop = { type: "button", class: "danger", "data-key": "stop", onclick: () => stop(force.checked) };
+  const doKeep = { type: "button", "data-key": "keep", onclick: keep };
+  const about = { class: "confirm", role: "alertdialog", "aria-labelledby": "sure", "aria-describedby": "meaning" };
+  const meaning = "A training finishes its epoch and saves a checkpoint first, so that it can be resumed.";
+  return make(
+    "section",
+    { ...about, onkeydown: (event) => event.key === "Escape" && keep() },
+    make("h3", { id: "sure" }, `Stop ${run_id}?`),
+    make("p", { id: "meaning" }, meaning),
+    make("p", {}, label),
+    make("p", { class: "buttons" }, make("button", doStop, "Stop the run"), make("button", doKeep, "Keep it running")),
+  );
+}
+
+function progressPart({ progress }) {
+  const active = ACTIVE.includes(progress.status);
+  const epoch = progress.epoch !== null && `epoch ${progress.epoch}${progress.epochs ? ` of ${progress.epochs}` : ""}`;
+  const facts = [
+    progress.stage && words(progress.stage),
+    epoch,
+    progress.phase,
+    active && progress.epoch_s !== null && `${number(progress.epoch_s, 1)} s per epoch`,
+    progress.eta_s !== null && `about ${duration(progress.eta_s)} of training left`,
+    `${duration(progress.elapsed_s)} ${active ? "so far" : "in all"}`,
+  ];
+  return make(
+    "section",
+    { "aria-label": "Progress" },
+    make("progress", { max: 100, value: progress.percent, "aria-label": "Progress of the run" }),
+    make("p", {}, make("strong", {}, `${number(progress.percent, 0)} %`), " · ", facts.filter(Boolean).join(" · ")),
+  );
+}
+
+function stageList({ stages, curves }, shown, show) {
+  const drawn = new Set(curves.map((curve) => curve.stage));
+  const items = stages.map((stage) => {
+    const took = stage.reused ? "from an earlier run" : stage.seconds !== null && duration(stage.seconds);
+    const name = make("strong", {}, words(stage.name));
+    const inside = [name, status(stage.status), took && make("span", { class: "quiet" }, took)];
+    if (!drawn.has(stage.name)) return make("li", {}, make("span", { class: "stage" }, inside));
+    const pressed = String(stage.name === shown);
+    const about = { type: "button", class: "stage", title: "Show its curves", "aria-pressed": pressed };
+    const act = { "data-key": `stage ${stage.name}`, onclick: () => show(stage.name) };
+    return make("li", {}, make("button", { ...about, ...act }, inside));
+  });
+  return make("section", { "aria-label": "Stages" }, make("ol", { class: "stages" }, items));
+}
+
+function figures({ progress, scores }) {
+  const pairs = [
+    ["Dice", scores.metrics.dice, "validation"],
+    ["IoU", scores.metrics.iou, "validation"],
+    ["Train loss", progress.train_loss, ""],
+    ["Validation loss", progress.val_loss, "on patches"],
+    ["Pseudo Dice", progress.pseudo_dice, "estimate on patches"],
+  ].filter(([, value]) => value !== null);
+  if (!pairs.length) return null;
+  const figure = ([name, value, note]) =>
+    make("div", {}, make("dt", {}, name), make("dd", {}, number(value), make("span", { class: "quiet" }, note)));
+  return make("dl", { class: "figures" }, pairs.map(figure));
+}
+
+function healthPart({ progress }) {
+  const { verdict, detail } = progress.health;
+  if (progress.failure || progress.status === "success") return null;
+  // At rest the detail says why the run has ended, not how its numbers are.
+  if (!ACTIVE.includes(progress.status)) return make("p", { class: "health warn" }, detail);
+  const title = progress.status === "queued" ? "Waiting" : `Health: ${verdict}`;
+  return make("p", { class: `health ${HEALTH_TONES[verdict] ?? "warn"}` }, make("strong", {}, title), ` – ${detail}`);
+}
+
+function failurePart({ progress: { failure } }) {
+  if (!failure) return null;
+  const rows = [["Cause", failure.cause], ["Evidence", failure.evidence], ["What to do", failure.remedy]];
+  const told = rows.filter(([, text]) => text).map(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]);
+  return make("section", { class: "failure", "aria-label": "Failure" }, make("dl", {}, told.flat()));
+}
+
+function curvesPart({ curves }, stage, width) {
+  const shown = curves.find((curve) => curve.stage === stage);
+  if (!shown) return null;
+  const losses = [
+    { name: "train loss", tone: "one", dash: 0, values: shown.train_loss },
+    { name: "validation loss", tone: "two", dash: 1, values: shown.val_loss },
+  ];
+  const scores = [
+    { name: PSEUDO_DICE, tone: "three", dash: 0, thin: true, values: shown.pseudo_dice },
+    { name: "its moving average", tone: "three", dash: 0, values: shown.ema_pseudo_dice },
+  ];
+  const thinned = shown.every > 1 && make("span", { class: "quiet" }, `one epoch in ${shown.every}`);
+  return make(
+    "section",
+    { class: "curves", "aria-label": "Curves" },
+    make("h3", {}, `Curves of ${words(stage)} `, thinned),
+    chart({ title: "Loss", x: shown.epoch, curves: losses, width }),
+    chart({ title: "Pseudo Dice (estimate on patches)", x: shown.epoch, curves: scores, width, floor: 0, ceiling: 1 }),
+  );
+}
+
+function scoresPart({ scores }) {
+  if (!scores.folds.some((fold) => fold.dice !== null)) return null;
+  const { metrics, folds, classes, worst_cases: worst } = scores;
+  const heads = ["Fold", "Dice", "IoU", "Validation loss", "Cases"];
+  const row = (name, measured, cases) => [
+    name, number(measured.dice), number(measured.iou), number(measured.validation_loss), String(cases || UNKNOWN),
+  ];
+  const rows = folds.map((fold) => row(fold.fold + (fold.reused ? " (earlier run)" : ""), fold, fold.cases));
+  const all = folds.reduce((sum, fold) => sum + fold.cases, 0);
+  const foot = folds.length > 1 && metrics.dice !== null && row("all cases", metrics, all);
+  const labels = classes.map((found) => [found.label, number(found.dice), number(found.iou)]);
+  const lowest = worst.map((found) => [found.case, number(found.dice)]);
+  if (scores.classes_left_out) labels.push([`and ${scores.classes_left_out} more`, "", ""]);
+  return make(
+    "section",
+    { "aria-label": "Result of the validation" },
+    table("Validation", heads, rows, foot),
+    scores.dice_mean_sd && make("p", { class: "below" }, `Dice of the folds, mean ± standard deviation: ${scores.dice_mean_sd}`),
+    make(
+      "div",
+      { class: "pair" },
+      labels.length > 0 && table("Classes", ["Class", "Dice", "IoU"], labels),
+      lowest.length > 0 && table("Lowest Dice", ["Case", "Dice"], lowest),
+    ),
+    scores.model_path && make("p", { class: "quiet id" }, `Model: ${scores.model_path}`),
+  );
+}
+
+function notesPart({ scores }) {
+  if (!scores.notes.length) return null;
+  const items = scores.notes.map((note) => make("li", {}, note));
+  return make("section", { "aria-label": "Notes" }, make("ul", { class: "notes quiet" }, items));
+}

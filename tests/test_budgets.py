@@ -1,0 +1,72 @@
+"""How much a model has to read: each tool's answer at its largest stays within a bound."""
+
+import json
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.runs import CaseMetrics, ClassMetrics, Metrics, Outcome, StageState
+from tests.tiny import ask, make_dataset, record_of, stage
+
+LABELS = [f"a structure with quite a long name {number}" for number in range(40)]
+CASES = [f"patient_{number:05d}_of_the_second_hospital" for number in range(900)]
+NUMBERS = Metrics(dice=0.123456789012345, iou=0.123456789012345, validation_loss=-0.123456789012345)
+
+
+def outcome(cases: list[str]) -> Outcome:
+    """A fold that measured forty structures in these cases."""
+    dice: dict[str, float | None] = dict.fromkeys(LABELS, 0.123456789012345)
+    return Outcome(
+        ok=True,
+        model_path="/data/nnUNet_results/Dataset098_Large/nnUNetTrainer__nnUNetPlans__2d/fold_0",
+        metrics=NUMBERS,
+        per_class=tuple(ClassMetrics(label=name, dice=value, iou=value) for name, value in dice.items()),
+        cases=tuple(CaseMetrics(case=case, dice=0.123456789012345, per_class=dice) for case in cases),
+    )
+
+
+@pytest.fixture
+def large(settings: Settings) -> str:
+    """A cross-validation of 900 cases with forty structures, thirty more runs, and a log of long lines."""
+    make_dataset(settings.folder("raw"), "Dataset098_Large")
+    stages = [stage(f"train_fold_{fold}") for fold in range(5)]
+    specs = (*stages, stage("cross_validation", *(spec.name for spec in stages)))
+    for number in range(31):
+        request = {"dataset_id": 98, "configuration": "2d", "fold": "all", "number": number}
+        run_id = f"d098-2d-all-{number:04d}"
+        record = record_of(settings, *specs, run_id=run_id, dataset_name="Dataset098_Large", request=request)
+        run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+        for spec in specs:
+            write_model(run.stage(spec.name).state_file, StageState(status="success"))
+    for fold, spec in enumerate(specs):
+        write_model(run.stage(spec.name).outcome_file, outcome(CASES[180 * fold :][:180] or CASES))
+    run.stage("train_fold_0").log_file.write_text(
+        "".join("ValueError: " + "x" * 5000 + "\n" for _ in range(500)), "utf-8"
+    )
+    return run.run_id
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "characters"),
+    [
+        ("nnunet_results", {"run_id": "RUN"}, 18_000),
+        ("nnunet_progress", {"run_id": "RUN"}, 1_200),
+        ("nnunet_logs", {"run_id": "RUN", "stage": "train_fold_0"}, 16_000),
+        ("nnunet_runs", {}, 8_000),
+        ("nnunet_cancel", {"run_id": "RUN"}, 500),
+        ("nnunet_datasets", {}, 3_000),
+        ("nnunet_dashboard", {}, 1_500),
+        ("nnunet_system", {}, 3_000),
+        ("nnunet_preflight", {"dataset_id": 98, "configuration": "2d", "device": "cpu"}, 4_000),
+    ],
+)
+def test_no_answer_is_longer_than_its_bound(
+    settings: Settings, large: str, tool: str, arguments: dict[str, Any], characters: int
+) -> None:
+    given = {name: large if value == "RUN" else value for name, value in arguments.items()}
+
+    assert len(json.dumps(ask(settings, tool, **given), separators=(",", ":"))) <= characters

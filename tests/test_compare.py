@@ -1,0 +1,168 @@
+"""Models side by side: nnU-Net's own numbers, paired over cases, and no rank for what is not complete."""
+
+import csv
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.runs.datasets import DatasetFiles, FoldFiles
+from nnunet_mcp.runs.errors import NotFound, Refused
+from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.answers import CompareAnswer
+from nnunet_mcp.schemas.requests import CompareRequest
+from nnunet_mcp.schemas.runs import Metrics, Outcome
+from nnunet_mcp.tools.compare import nnunet_compare
+from tests.tiny import make_dataset, record_of, stage
+
+DATASET = "Dataset091_Compared"
+METRICS = Metrics(dice=0.5, iou=0.4, validation_loss=0.1)
+LABELS = {"background": 0, "big": 1, "whole": [1, 2]}
+
+
+@pytest.fixture
+def files(settings: Settings) -> DatasetFiles:
+    make_dataset(settings.folder("raw"), DATASET, cases=10)
+    files = DatasetFiles(settings.folders, DATASET)
+    files.preprocessed.mkdir(parents=True)
+    files.splits_file.write_text(json.dumps([{"train": [], "val": []}] * 5), "utf-8")
+    return files
+
+
+def train(files: DatasetFiles, trainer: str, dice: dict[str, float], *, folds: int = 5, fold: str = "") -> Path:
+    """A model whose folds validated two cases each with these Dice values (the IoU is half of it)."""
+    model = files.model(trainer, "nnUNetPlans", "2d")
+    cases = list(dice)
+    for number in range(folds):
+        path = FoldFiles(model / f"fold_{fold or number}")
+        path.summary.parent.mkdir(parents=True)
+        path.final.write_bytes(b"")
+        own = cases if fold else cases[2 * number : 2 * number + 2]
+        entries = [_entry(case, dice[case]) for case in own]
+        path.summary.write_text(json.dumps({"foreground_mean": {}, "mean": {}, "metric_per_case": entries}), "utf-8")
+        metrics = Metrics(dice=0.5, iou=0.4, validation_loss=0.1)
+        write_model(
+            path.outcome_file, Outcome(ok=True, metrics=metrics, epochs_trained=7, train_hours=0.5, parameters=9)
+        )
+    (model / "dataset.json").write_text(json.dumps({"labels": LABELS}), "utf-8")
+    return model
+
+
+def _entry(case: str, value: float) -> dict[str, Any]:
+    metrics = {"1": {"Dice": value, "IoU": value / 2}, "(1, 2)": {"Dice": value - 0.2, "IoU": float("nan")}}
+    return {"prediction_file": f"/x/{case}.nii.gz", "metrics": metrics}
+
+
+def compare(settings: Settings, **arguments: Any) -> CompareAnswer:
+    return nnunet_compare(CompareRequest.model_validate(arguments), settings)
+
+
+GOOD = {f"case_{number}": 0.8 + number / 100 for number in range(10)}
+
+
+def test_the_numbers_are_the_means_over_all_cases(settings: Settings, files: DatasetFiles) -> None:
+    train(files, "First", GOOD)
+
+    model = compare(settings, dataset_id=91).models[0]
+
+    assert model.per_class["big"][0] == pytest.approx(0.845) and model.per_class["big"][1] == pytest.approx(0.4225)
+    assert model.per_class["whole"][0] == pytest.approx(0.645) and model.per_class["whole"][1] is None
+    assert model.dice == pytest.approx(0.745) and model.iou == pytest.approx(0.4225)
+    assert model.dice_mean_sd == "0.7450 ± 0.0316"
+    assert (model.rank, model.cases, model.epochs, model.train_hours, model.parameters) == (1, 10, 7, 2.5, 9)
+
+
+def test_models_are_ranked_and_paired_over_the_same_cases(settings: Settings, files: DatasetFiles) -> None:
+    train(files, "Best", GOOD)
+    train(files, "Worse", {case: value - 0.1 for case, value in GOOD.items()})
+    noise = random.Random(0)
+    train(files, "Alike", {case: value + noise.uniform(-0.05, 0.05) - 0.001 for case, value in GOOD.items()})
+
+    answer = compare(settings, dataset_id=91)
+
+    names = {model.rank: model.name.split("__")[0] for model in answer.models}
+    best = names[1]
+    assert set(names) == {1, 2, 3} and names[3] == "Worse"
+    found = {difference.model.split("__")[0]: difference for difference in answer.differences}
+    assert found["Worse"].clear and found["Worse"].high < 0 and found["Worse"].cases == 10
+    other = next(name for name in ("Best", "Alike") if name != best)
+    assert not found[other].clear and found[other].low < 0 < found[other].high
+    assert "not clearly" in answer.next_step
+
+
+def test_an_equal_shift_of_every_case_is_the_difference_exactly(settings: Settings, files: DatasetFiles) -> None:
+    train(files, "Best", GOOD)
+    train(files, "Worse", {case: value - 0.1 for case, value in GOOD.items()})
+
+    difference = compare(settings, dataset_id=91).differences[0]
+
+    assert (difference.difference, difference.low, difference.high) == (-0.1, -0.1, -0.1)
+
+
+def test_what_is_incomplete_is_marked_and_never_ranked(settings: Settings, files: DatasetFiles) -> None:
+    train(files, "Whole", {case: value - 0.3 for case, value in GOOD.items()})
+    train(files, "Partly", GOOD, folds=2)
+    train(files, "Everything", GOOD, folds=1, fold="all")
+
+    answer = compare(settings, dataset_id=91)
+
+    ranks = {model.name.split("__")[0]: model.rank for model in answer.models}
+    assert ranks == {"Whole": 1, "Partly": None, "Everything": None}
+    assert answer.models[0].name.startswith("Whole")
+    assert any("Partly" in note and "incomplete (folds 0, 1)" in note for note in answer.notes)
+    assert any("Everything" in note and "training data" in note for note in answer.notes)
+    assert [difference.cases for difference in answer.differences] == [4]
+    assert "(incomplete)" in answer.table
+
+
+def test_runs_are_compared_by_the_folds_they_asked_for(settings: Settings, files: DatasetFiles) -> None:
+    train(files, "nnUNetTrainer", GOOD)
+    run_ids = []
+    for fold in ("0", "1"):
+        request = {"dataset_id": 91, "configuration": "2d", "fold": fold}
+        spec = stage(f"train_fold_{fold}")
+        record = record_of(settings, spec, run_id=f"d091-2d-f{fold}-tttt", dataset_name=DATASET, request=request)
+        record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+        run_ids.append(record.run_id)
+
+    answer = compare(settings, run_ids=run_ids)
+
+    assert [model.folds for model in answer.models] == [("0", "1")]
+    assert answer.models[0].cases == 4 and not answer.models[0].complete
+
+
+def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Settings, files: DatasetFiles) -> None:
+    with pytest.raises(NotFound, match="validated fold yet"):
+        compare(settings, dataset_id=91)
+    with pytest.raises(ValueError, match="either run_ids or dataset_id"):
+        compare(settings)
+    train(files, "nnUNetTrainer", GOOD, folds=1)
+    other = DatasetFiles(settings.folders, "Dataset092_Other")
+    train(other, "nnUNetTrainer", GOOD, folds=1)
+    for number, name in ((91, DATASET), (92, other.name)):
+        request = {"dataset_id": number, "configuration": "2d", "fold": "0"}
+        run_id = f"d0{number}-2d-f0-tttt"
+        record = record_of(settings, stage("train_fold_0"), run_id=run_id, dataset_name=name, request=request)
+        record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+
+    with pytest.raises(Refused, match="different datasets"):
+        compare(settings, run_ids=["d091-2d-f0-tttt", "d092-2d-f0-tttt"])
+
+
+def test_the_table_comes_in_three_formats(settings: Settings, files: DatasetFiles) -> None:
+    train(files, "My_Trainer", GOOD)
+
+    markdown, table, latex = (
+        compare(settings, dataset_id=91, table=name).table for name in ("markdown", "csv", "latex")
+    )
+
+    assert "| 1 | My_Trainer__nnUNetPlans__2d | 0+1+2+3+4 | 10 | 0.7450 |" in markdown
+    rows = list(csv.reader(io.StringIO(table)))
+    assert rows[0][:5] == ["rank", "model", "folds", "cases", "Dice"] and len(rows[0]) == len(rows[1])
+    assert r"My\_Trainer\_\_nnUNetPlans\_\_2d" in latex and r"$\pm$" in latex and latex.count(r"\\") == 2

@@ -1,0 +1,111 @@
+"""What nnunet_predict refuses before anything starts, and what it records; real predictions are in test_scenarios."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.runs.datasets import DatasetFiles, FoldFiles
+from nnunet_mcp.runs.errors import NotFound, Refused
+from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.predictions import PredictionNote, note_file
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.requests import PredictRequest
+from nnunet_mcp.schemas.runs import StageState
+from nnunet_mcp.tools.predicting import nnunet_predict
+from tests.tiny import make_dataset, record_of, stage
+
+DATASET = "Dataset097_Predicted"
+RUN = "d097-2d-f0-tttt"
+
+
+@pytest.fixture
+def model(settings: Settings) -> Path:
+    """A trained fold, as far as its files say, and images to predict."""
+    settings.create_folders()
+    make_dataset(settings.folder("raw"), DATASET)
+    files = DatasetFiles(settings.folders, DATASET)
+    shutil.copytree(files.raw / "imagesTr", files.raw / "imagesTs")
+    request = {"dataset_id": 97, "configuration": "2d", "fold": "0"}
+    record = record_of(settings, stage("train_fold_0"), run_id=RUN, dataset_name=DATASET, request=request)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    write_model(run.stage("train_fold_0").state_file, StageState(status="success"))
+    folder = files.model("nnUNetTrainer", "nnUNetPlans", "2d")
+    FoldFiles(folder / "fold_0").path.mkdir(parents=True)
+    FoldFiles(folder / "fold_0").final.write_bytes(b"")
+    shutil.copy(files.raw / "dataset.json", folder / "dataset.json")
+    return folder
+
+
+def predict(settings: Settings, **arguments: Any) -> Any:
+    return nnunet_predict(PredictRequest.model_validate({"run_id": RUN, "device": "cpu", **arguments}), settings)
+
+
+def refused(settings: Settings, message: str, **arguments: Any) -> None:
+    before = len(list(StateDir(settings.state_dir).run_ids()))
+    with pytest.raises((Refused, NotFound), match=message):
+        predict(settings, **arguments)
+    assert len(list(StateDir(settings.state_dir).run_ids())) == before
+
+
+def test_a_run_without_its_fold_is_not_predicted_with(settings: Settings, model: Path) -> None:
+    FoldFiles(model / "fold_0").final.unlink()
+
+    refused(settings, "has 0 of 1 trained folds")
+
+
+def test_images_of_another_kind_are_named(settings: Settings, model: Path, tmp_path: Path) -> None:
+    folder = settings.folder("raw") / "new"
+    folder.mkdir()
+    refused(settings, "It is empty", images=str(folder))
+    (folder / "scan.nii.gz").write_bytes(b"")
+    refused(settings, r"no images named CASE_0000.nii.gz.*scan.nii.gz", images=str(folder))
+    (folder / "a_0000.nii.gz").write_bytes(b"")
+    (folder / "b_0001.nii.gz").write_bytes(b"")
+    refused(settings, r"1 channel\(s\).*Not so: b", images=str(folder))
+
+
+@pytest.mark.parametrize("images", ["/etc", "../..", "/no/such/folder"])
+def test_images_elsewhere_are_not_read(settings: Settings, model: Path, images: str) -> None:
+    refused(settings, "outside the allowed folders", images=images)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("/etc/predictions", "outside the allowed"), ("{raw}/new", "nothing is written to"), ("{results}", "outside")],
+)
+def test_predictions_go_only_where_nothing_else_lies(
+    settings: Settings, model: Path, output: str, message: str
+) -> None:
+    folders = {"raw": settings.folder("raw") / DATASET, "results": settings.folder("results")}
+
+    refused(settings, message, output=output.format(**folders))
+
+
+def test_an_output_with_other_files_or_of_another_model_is_refused(settings: Settings, model: Path) -> None:
+    output = settings.folder("results") / "mine"
+    output.mkdir()
+    (output / "thesis.docx").write_text("dear", "utf-8")
+    refused(settings, "no predictions of this model", output=str(output))
+
+    write_model(note_file(output), PredictionNote(model="/another/model", folds=("1",)))
+    refused(settings, "holds predictions of /another/model, folds 1", output=str(output))
+
+
+def test_a_cascade_says_how_it_is_predicted(settings: Settings, model: Path) -> None:
+    request = {"dataset_id": 97, "configuration": "3d_cascade_fullres", "fold": "0"}
+    record = record_of(settings, stage("train_fold_0"), run_id="d097-c-f0-tttt", dataset_name=DATASET, request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+
+    refused(settings, "-prev_stage_predictions", run_id="d097-c-f0-tttt")
+
+
+def test_a_model_of_two_channels_wants_both(settings: Settings, model: Path) -> None:
+    description = json.loads((model / "dataset.json").read_text("utf-8"))
+    (model / "dataset.json").write_text(json.dumps({**description, "channel_names": {"0": "a", "1": "b"}}), "utf-8")
+
+    refused(settings, "2 channel")

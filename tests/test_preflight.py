@@ -1,0 +1,145 @@
+"""What would happen, said before it happens; nothing is started or changed."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.runs.datasets import DatasetFiles
+from nnunet_mcp.runs.files import append_line, write_model
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.liveness import host_name
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.answers import PreflightAnswer
+from nnunet_mcp.schemas.requests import PreflightRequest
+from nnunet_mcp.schemas.runs import Epoch, Progress, StageState
+from nnunet_mcp.tools.preflight import nnunet_preflight
+from tests.tiny import digest, make_dataset, record_of, stage
+
+DATASET = "Dataset095_Ahead"
+REQUEST: dict[str, Any] = {"dataset_id": 95, "configuration": "2d", "fold": "0", "device": "cpu"}
+
+
+@pytest.fixture
+def files(settings: Settings) -> DatasetFiles:
+    settings.create_folders()
+    make_dataset(settings.folder("raw"), DATASET)
+    return DatasetFiles(settings.folders, DATASET)
+
+
+def ahead(settings: Settings, **arguments: Any) -> PreflightAnswer:
+    return nnunet_preflight(PreflightRequest.model_validate({**REQUEST, **arguments}), settings)
+
+
+def trained(settings: Settings, seconds: list[float], **fields: Any) -> None:
+    """An earlier run here: preprocessing of 60 s, and a training whose epochs took that long, 30 s around them."""
+    stages = (stage("preprocess"), stage("train_fold_0", "preprocess"))
+    own = {"dataset_name": DATASET, "host": host_name(), "request": REQUEST, "run_id": "d095-2d-f0-tttt", **fields}
+    run, _ = record_run(StateDir(settings.state_dir), record_of(settings, *stages, **own), [], repeat_window_s=0)
+    write_model(run.stage("preprocess").state_file, StageState(status="success", started_at=1000, ended_at=1060))
+    training = run.stage("train_fold_0")
+    done = StageState(status="success", started_at=2000, ended_at=2030 + sum(seconds))
+    write_model(training.state_file, done)
+    write_model(training.progress_file, Progress(phase="done", heartbeat=time.time(), epochs=1000))
+    names = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice")
+    for number, value in enumerate(seconds):
+        line: dict[str, Any] = {"epoch": number, "seconds": value, **dict.fromkeys(names, 0.1)}
+        append_line(training.epochs_file, Epoch.model_validate(line))
+
+
+def test_a_good_request_is_possible_and_nothing_is_changed(settings: Settings, files: DatasetFiles) -> None:
+    before = digest(settings.folder("raw").parent)
+
+    answer = ahead(settings)
+
+    assert answer.possible and not answer.problems
+    assert [(line.name, line.status) for line in answer.stages] == [
+        ("preprocess", "queued"),
+        ("train_fold_0", "queued"),
+    ]
+    assert {room.folder for room in answer.disk} == {
+        str(settings.folder("results")),
+        str(settings.folder("preprocessed")),
+    }
+    assert answer.hours is None and "not known" in " ".join(answer.notes)
+    assert digest(settings.folder("raw").parent) == before
+
+
+def test_every_problem_is_named_at_once(settings: Settings, files: DatasetFiles) -> None:
+    files.preprocessed.mkdir(parents=True)
+    files.splits_file.write_text(json.dumps([{"train": [], "val": []}] * 2), "utf-8")
+
+    answer = ahead(settings, fold="4", device="cuda", num_gpus=2, pretrained_weights="/etc/passwd")
+
+    assert not answer.possible and "Solve the problems" in answer.next_step
+    said = " ".join(answer.problems)
+    assert "there is no fold 4" in said and "nvidia-smi lists 0" in said and "outside the allowed folders" in said
+
+
+def test_a_dataset_that_does_not_exist_is_a_problem_not_an_error(settings: Settings, files: DatasetFiles) -> None:
+    answer = ahead(settings, dataset_id=96)
+
+    assert not answer.possible and "There is no dataset 096" in answer.problems[0] and answer.dataset_name is None
+
+
+def test_an_older_style_is_read_without_leaving_anything_behind(settings: Settings) -> None:
+    settings.create_folders()
+    make_dataset(settings.folder("raw"), "Dataset095", style="documented")
+    before = digest(settings.folder("raw").parent)
+
+    answer = ahead(settings)
+
+    assert answer.possible and "older style" in " ".join(answer.notes)
+    assert digest(settings.folder("raw").parent) == before
+
+
+def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: DatasetFiles) -> None:
+    trained(settings, [35.0, 36.0, 36.0, 36.0, 38.0])
+
+    hours = ahead(settings).hours
+    all_folds = ahead(settings, fold="all").hours
+
+    assert hours is not None and hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, abs=0.001)
+    assert hours.low < hours.expected < hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
+    assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, abs=0.001)
+
+
+@pytest.mark.parametrize("other", [{"trainer": "OtherTrainer"}, {"device": "cuda"}, {"host": "elsewhere"}])
+def test_a_run_that_was_different_says_nothing_about_the_hours(
+    settings: Settings, files: DatasetFiles, other: dict[str, Any]
+) -> None:
+    trained(settings, [36.0, 36.0, 36.0], **other)
+
+    assert ahead(settings).hours is None
+
+
+def test_an_active_run_on_the_same_fold_and_those_that_wait_are_seen(settings: Settings, files: DatasetFiles) -> None:
+    record = record_of(settings, stage("train_fold_0"), run_id="d095-2d-f0-qqqq", dataset_name=DATASET, request=REQUEST)
+    active = record.model_copy(update={"created_at": time.time()})
+    record_run(
+        StateDir(settings.state_dir), active, [f"{DATASET}/nnUNetTrainer__nnUNetPlans__2d/fold_0"], repeat_window_s=0
+    )
+
+    answer = ahead(settings)
+
+    assert not answer.possible and "d095-2d-f0-qqqq is already active" in answer.problems[0]
+    assert "1 other runs are queued" in answer.queue
+
+
+def test_flat_images_are_told_to_use_2d(settings: Settings, files: DatasetFiles) -> None:
+    description = json.loads((files.raw / "dataset.json").read_text("utf-8"))
+    (files.raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".png"}), "utf-8")
+    for path in [*files.raw.glob("*/*.nii.gz")]:
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".png")))
+
+    answer = ahead(settings, configuration="3d_fullres")
+
+    assert answer.recommended is not None and answer.recommended.configuration == "2d"
+    assert any("2D images" in problem for problem in answer.problems)
+
+
+def test_a_large_preset_on_few_cases_is_told_what_it_costs(settings: Settings, files: DatasetFiles) -> None:
+    assert any("4 times the hours" in note for note in ahead(settings, plans_identifier="nnUNetResEncUNetLPlans").notes)
+    assert not any("times the hours" in note for note in ahead(settings).notes)

@@ -1,0 +1,160 @@
+"""nnunet_compare: trained models side by side, paired over the same cases, without ranking what is not complete."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runs.datasets import DatasetFiles, FoldFiles, find_dataset
+from ..runs.errors import NotFound, Refused
+from ..runs.files import read_json
+from ..runs.layout import StateDir
+from ..runs.scores import Scores, mean_and_sd, paired_difference, read_scores
+from ..runs.settings import Settings
+from ..runs.store import find_run
+from ..runs.summary import fold_outcome
+from ..schemas.answers import CompareAnswer, ComparedModel, ModelDifference
+from ..schemas.requests import CompareRequest
+from ..schemas.runs import Outcome
+from .tables import write_table
+
+FOLDS = ("0", "1", "2", "3", "4")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder of a dataset, and the folds of it that are compared."""
+
+    files: DatasetFiles
+    folder: Path
+    folds: tuple[str, ...]
+
+
+def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer:
+    """Compare runs, or everything that was trained on a dataset.
+
+    Raises:
+        NotFound: no such run or dataset, or none of its folds is validated.
+        Refused: the runs belong to different datasets.
+    """
+    models = _of_dataset(request, settings) if request.dataset_id is not None else _of_runs(request, settings)
+    measured = [(model, scores) for model in models if (scores := read_scores(model.folder, model.folds)).folds]
+    if not measured:
+        raise NotFound("None of these models has a validated fold yet. nnunet_runs shows which runs are how far.")
+    if len({model.files.name for model, _ in measured}) > 1:
+        names = ", ".join(sorted({model.files.name for model, _ in measured}))
+        raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
+    return _compare(measured, request)
+
+
+def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
+    files = find_dataset(settings.folders, int(request.dataset_id or 0))
+    return [Model(files, folder, _finished(folder)) for folder in sorted(files.results.glob("*__*__*"))]
+
+
+def _of_runs(request: CompareRequest, settings: Settings) -> list[Model]:
+    found: dict[Path, Model] = {}
+    for run_id in request.run_ids:
+        record = find_run(StateDir(settings.state_dir), run_id)[1]
+        files = DatasetFiles(record.folders, record.dataset_name)
+        configuration = str(record.request.get("configuration"))
+        folder = files.model(record.trainer, record.plans_identifier, configuration)
+        specs = [spec for spec in record.stages if spec.fold is not None and spec.configuration == configuration]
+        before = found[folder].folds if folder in found else ()
+        found[folder] = Model(files, folder, tuple(sorted({*before, *(str(spec.fold) for spec in specs)})))
+    return list(found.values())
+
+
+def _finished(folder: Path) -> tuple[str, ...]:
+    """The folds of the cross-validation that are finished, or the model of every case where there is only that."""
+    folds = tuple(fold for fold in FOLDS if FoldFiles(folder / f"fold_{fold}").finished())
+    return folds or (("all",) if FoldFiles(folder / "fold_all").finished() else ())
+
+
+def _compare(measured: list[tuple[Model, Scores]], request: CompareRequest) -> CompareAnswer:
+    described = [(_describe(model, scores), scores) for model, scores in measured]
+    described.sort(key=lambda pair: (not pair[0].complete, -(pair[0].dice or 0.0)))
+    ranked = _ranked(described)
+    differences = tuple(_differences(list(zip(ranked, (scores for _, scores in described), strict=True))))
+    return CompareAnswer(
+        models=tuple(ranked),
+        differences=differences,
+        table=write_table(ranked, request.table),
+        notes=tuple(_notes(ranked)),
+        next_step=_next_step(ranked, differences),
+    )
+
+
+def _describe(model: Model, scores: Scores) -> ComparedModel:
+    outcomes = [fold_outcome(FoldFiles(model.folder / f"fold_{fold}")) for fold in scores.folds]
+    spread = mean_and_sd(scores.mean(cases=cases) for cases in scores.folds.values())
+    iou = scores.per_label("iou")
+    return ComparedModel(
+        name=model.folder.name,
+        folds=tuple("full" if fold == "all" else fold for fold in scores.folds),
+        complete=set(scores.folds) == set(_all_folds(model.files)),
+        rank=None,
+        cases=len(scores.cases),
+        dice=scores.mean(),
+        iou=scores.mean("iou"),
+        dice_mean_sd=f"{spread[0]:.4f} ± {spread[1]:.4f}" if spread else None,
+        per_class={name: (dice, iou[name]) for name, dice in scores.per_label().items()},
+        epochs=next((o.epochs_trained for o in outcomes if o is not None), None),
+        train_hours=_hours(outcomes),
+        parameters=next((o.parameters for o in outcomes if o is not None), None),
+        model_path=str(model.folder),
+    )
+
+
+def _all_folds(files: DatasetFiles) -> list[str]:
+    splits = read_json(files.splits_file)
+    return [str(number) for number in range(len(splits) if isinstance(splits, list) else len(FOLDS))]
+
+
+def _hours(outcomes: list[Outcome | None]) -> float | None:
+    hours = [outcome.train_hours if outcome else None for outcome in outcomes]
+    known = [value for value in hours if value is not None]
+    return round(sum(known), 3) if len(known) == len(hours) else None
+
+
+def _ranked(described: list[tuple[ComparedModel, Scores]]) -> list[ComparedModel]:
+    """Places for complete cross-validations over the same cases, best first."""
+    complete = [(model, scores) for model, scores in described if model.complete and model.dice is not None]
+    same = len({frozenset(scores.cases) for _, scores in complete}) == 1
+    places = {model.name: place for place, (model, _) in enumerate(complete, 1)} if same else {}
+    return [model.model_copy(update={"rank": places.get(model.name)}) for model, _ in described]
+
+
+def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDifference]:
+    usable = [(model, scores) for model, scores in pairs if "full" not in model.folds]
+    for model, scores in usable[1:]:
+        best, reference = usable[0]
+        found = paired_difference(scores, reference)
+        if found is not None:
+            yield ModelDifference(
+                model=model.name,
+                against=best.name,
+                cases=found.cases,
+                difference=round(found.mean, 5),
+                low=round(found.low, 5),
+                high=round(found.high, 5),
+                clear=found.low > 0 or found.high < 0,
+            )
+
+
+def _notes(models: list[ComparedModel]) -> Iterable[str]:
+    for model in models:
+        if "full" in model.folds:
+            yield f"{model.name}: one model of every case; its metrics are measured on training data, so no rank."
+        elif not model.complete:
+            yield f"{model.name}: incomplete (folds {', '.join(model.folds)}), so no rank."
+    if sum(model.complete for model in models) > 1 and not any(model.rank for model in models):
+        yield "The complete cross-validations have different cases, so none is ranked."
+
+
+def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, ...]) -> str:
+    best = next((model for model in models if model.rank == 1), None)
+    if best is None:
+        return "Train all folds (fold='all') of the models that are to be ranked."
+    if any(found.against == best.name and not found.clear for found in differences):
+        return f"{best.name} has the highest Dice, but not clearly: prefer the cheaper of those that do not differ."
+    return f"{best.name} has the highest Dice."

@@ -1,0 +1,170 @@
+"""nnunet_preflight: what would happen if this training were started now. Nothing is started or changed."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..runs.datasets import DatasetFiles
+from ..runs.disk import refuse_without_room, room_needed
+from ..runs.errors import RunError
+from ..runs.layout import StateDir
+from ..runs.look import verdict
+from ..runs.preprocessed import planned
+from ..runs.settings import Settings
+from ..runs.slots import SlotKind, gpu_memory_gb, slot_holder, slot_names
+from ..runs.store import active_on, newest_runs
+from ..schemas.answers import NetworkCost, PreflightAnswer, Room, StageLine
+from ..schemas.estimates import Estimate
+from ..schemas.requests import PreflightRequest
+from ..schemas.runs import RunRecord
+from ..schemas.training import Device, TrainingRequest
+from .checks import free_gb
+from .costs import estimate_network, expect_hours
+from .datasets import ready_to_train
+from .planning import Plan, Planner
+from .recommendation import preset_notes, recommend
+from .training import choose_device, make_record, refuse_what_a_look_has_shown, resolve_weights, what_it_writes
+
+T = TypeVar("T")
+GB = 1e9
+MEASURE_S = 30.0
+RUNS_LOOKED_AT = 200
+
+
+@dataclass
+class Look:
+    """What was found; a part that could not be looked at is missing."""
+
+    request: TrainingRequest
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    device: Device | None = None
+    files: DatasetFiles | None = None
+    plan: Plan | None = None
+
+    def attempt(self, act: Callable[[], T]) -> T | None:
+        """The result, or None and one problem more."""
+        try:
+            return act()
+        except RunError as error:
+            self.problems.append(str(error))
+            return None
+
+
+def nnunet_preflight(request: PreflightRequest, settings: Settings) -> PreflightAnswer:
+    """Check everything that nnunet_training checks, and say what it would cost.
+
+    Raises:
+        Unavailable: nnU-Net's Python could not build the network.
+    """
+    look = _look(request.training(), settings)
+    record = _record(look)
+    network = _network(look, settings, MEASURE_S if request.measure else None)
+    hours, unknown = expect_hours(record, network, settings) if record else (None, [])
+    if request.measure and network is None:
+        unknown = [*unknown, "Nothing was measured: there are no plans yet. The first run makes them."]
+    return PreflightAnswer(
+        possible=not look.problems,
+        problems=tuple(look.problems),
+        dataset_name=look.files.name if look.files else None,
+        device=look.device,
+        stages=tuple(_stages(look)),
+        disk=tuple(_disk(look)),
+        network=_cost(network, look.device),
+        hours=hours,
+        queue=tuple(_queue(look, settings)),
+        recommended=recommend(look.files) if look.files else None,
+        notes=(*look.notes, *unknown, *preset_notes(look.request, look.files)),
+        next_step=_next_step(look),
+    )
+
+
+def _look(request: TrainingRequest, settings: Settings) -> Look:
+    look = Look(request)
+    look.device = look.attempt(lambda: choose_device(request, settings))
+    look.request = look.attempt(lambda: resolve_weights(request, settings)) or request
+    ready = look.attempt(lambda: ready_to_train(settings, request.dataset_id, make_twin=False))
+    if ready is None:
+        return look
+    files, notes = ready
+    look.files = files
+    plan = look.attempt(lambda: Planner(look.request, files).make())
+    if plan is not None:
+        look.plan, look.notes = plan, [*notes, *plan.notes]
+        look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
+        if all(os.path.isdir(folder) for folder in (files.folders.results, files.folders.preprocessed)):  # noqa: PTH112
+            look.attempt(lambda: refuse_without_room(files, **what_it_writes(plan)))
+        look.problems += active_on(StateDir(settings.state_dir), plan.targets)
+    return look
+
+
+def _record(look: Look) -> RunRecord | None:
+    if look.files is None or look.plan is None or look.device is None:
+        return None
+    return make_record(look.request, look.files, look.plan, look.device, [])
+
+
+def _stages(look: Look) -> list[StageLine]:
+    specs = look.plan.stages if look.plan else []
+    return [StageLine(name=s.name, status="success" if s.reused else "queued", detail=s.detail) for s in specs]
+
+
+def _disk(look: Look) -> list[Room]:
+    if look.files is None or look.plan is None:
+        return []
+    needed = room_needed(look.files, **what_it_writes(look.plan))
+    return [
+        Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in needed.items() if size
+    ]
+
+
+def _network(look: Look, settings: Settings, measure_s: float | None) -> Estimate | None:
+    if look.files is None or look.plan is None or look.device is None:
+        return None
+    plans = look.files.plans(look.plan.plans_identifier)
+    if plans is None or planned(plans, look.request.configuration) is None:
+        return None
+    configuration, trainer = look.request.configuration, look.plan.trainer
+    return estimate_network(
+        look.files, look.plan.plans_identifier, configuration, trainer, look.device, measure_s, settings
+    )
+
+
+def _cost(network: Estimate | None, device: Device | None) -> NetworkCost | None:
+    if network is None:
+        return None
+    memory = gpu_memory_gb() if device == "cuda" else None
+    return NetworkCost(
+        patch_size=network.patch_size,
+        batch_size=network.batch_size,
+        parameters=network.parameters,
+        gpu_memory_gb=network.gpu_memory_gb,
+        device_memory_gb=memory,
+        fits=network.gpu_memory_gb < memory if memory is not None else None,
+    )
+
+
+def _queue(look: Look, settings: Settings) -> list[str]:
+    todo = [spec for spec in look.plan.stages if not spec.reused] if look.plan else []
+    kinds: list[SlotKind] = ["preprocess"] if any(spec.kind == "preprocess" for spec in todo) else []
+    kinds += ["gpu" if look.device == "cuda" else "cpu"] if todo else []
+    state = StateDir(settings.state_dir)
+    held = [
+        f"{kind} slot {name} is held by {holder}"
+        for kind in kinds
+        for name in slot_names(kind, settings.gpus)
+        if (holder := slot_holder(state, kind, name))
+    ]
+    waiting = sum(_is_queued(run.record(), state) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
+    return [*held, f"{waiting} other runs are queued"] if waiting else held
+
+
+def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
+    return record is not None and verdict(state.run(record.run_id), record).status == "queued"
+
+
+def _next_step(look: Look) -> str:
+    if look.problems:
+        return "Solve the problems, then ask again."
+    return "Start it with nnunet_training and the same arguments."

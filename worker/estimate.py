@@ -1,0 +1,132 @@
+"""`python -m nnunet_mcp.worker.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line of stdout."""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..schemas.estimates import Estimate, EstimateJob
+
+# nnunetv2 2.8.1, default_experiment_planner.py:54-59 and residual_encoder_unet_planners.py:27-28: the planner's
+# feature map size that fills 8 GB, with the batch size that belongs to it.
+REFERENCES = {"PlainConvUNet": (85_000_000, 560_000_000), "ResidualEncoderUNet": (135_000_000, 680_000_000)}
+REFERENCE_GB = 8
+REFERENCE_BATCH = (12, 2)
+GIB = 1024**3
+
+
+def estimate(job: EstimateJob) -> Estimate:
+    """Build the trainer as a training would, without data, and ask it."""
+    trainer = _trainer(job)
+    trainer.initialize()
+    planned, network = trainer.configuration_manager, _plain(trainer.network)
+    patch, batch = tuple(planned.patch_size), int(planned.batch_size)
+    measured = _measure(trainer, job.measure_s) if job.measure_s else {}
+    return Estimate(
+        patch_size=patch,
+        batch_size=batch,
+        parameters=sum(p.numel() for p in network.parameters()),
+        gpu_memory_gb=round(_planned_gb(network, patch, batch), 2),
+        epochs=trainer.num_epochs,
+        iterations=trainer.num_iterations_per_epoch,
+        validation_iterations=trainer.num_val_iterations_per_epoch,
+        **measured,
+    )
+
+
+def _trainer(job: EstimateJob) -> Any:
+    import torch
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    plans = json.loads(Path(job.plans_file).read_text(encoding="utf-8"))
+    description = json.loads(Path(job.dataset_json).read_text(encoding="utf-8"))
+    made = recursive_find_trainer_class_by_name(job.trainer)
+    return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
+
+
+def _plain(network: Any) -> Any:
+    return getattr(network, "_orig_mod", network)
+
+
+def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
+    flat = len(patch) == 2
+    by_name = REFERENCES.get(type(network).__name__, REFERENCES["PlainConvUNet"])
+    reference, usual = by_name[0 if flat else 1], REFERENCE_BATCH[0 if flat else 1]
+    return float(network.compute_conv_feature_map_size(patch)) / reference * REFERENCE_GB * batch / usual
+
+
+def _measure(trainer: Any, seconds: float) -> dict[str, Any]:
+    """Time iterations on a made-up batch; the first one warms up and does not count."""
+    import torch
+
+    if trainer.device.type == "cpu":
+        from .resources import usable_cores
+
+        torch.set_num_threads(usable_cores())
+    batch = _made_up_batch(trainer)
+    trainer.network.train()
+    trainer.train_step(batch)
+    train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
+    trainer.network.eval()
+    with torch.no_grad():
+        validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
+    return {"train_s": train, "validation_s": validation, "measured_memory_gb": _memory_gb(trainer.device)}
+
+
+def _made_up_batch(trainer: Any) -> dict[str, Any]:
+    """As nnunetv2 2.8.1, nnUNetTrainerBenchmark_5epochs_noDataLoading.py:24-39, also for regions."""
+    import torch
+
+    labels, patch = trainer.label_manager, tuple(trainer.configuration_manager.patch_size)
+    scales = trainer._get_deep_supervision_scales() or [[1.0] * len(patch)]
+    channels = len(labels.foreground_regions) if labels.has_regions else 1
+    highest = 1 if labels.has_regions else max(labels.foreground_labels)
+    shapes = [tuple(int(size * part) for size, part in zip(patch, scale, strict=True)) for scale in scales]
+    targets = [torch.randint(0, highest + 1, (trainer.batch_size, channels, *shape)).float() for shape in shapes]
+    data = torch.rand((trainer.batch_size, trainer.num_input_channels, *patch))
+    return {"data": data, "target": targets if trainer.enable_deep_supervision else targets[0]}
+
+
+def _time(step: Callable[[], Any], seconds: float, device: Any) -> tuple[float, ...]:
+    import torch
+
+    found: list[float] = []
+    while len(found) < 3 or (sum(found) < seconds and len(found) < 20):
+        begun = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        found.append(round(time.perf_counter() - begun, 4))
+        if sum(found) > 2 * seconds:
+            break
+    return tuple(found)
+
+
+def _memory_gb(device: Any) -> float:
+    import resource
+
+    import torch
+
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_reserved() / GIB, 2)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB, 2)
+
+
+def main() -> None:
+    """Answer one job. What nnU-Net writes beside goes to a folder that is removed."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    job = EstimateJob.model_validate_json(sys.stdin.buffer.read())
+    with tempfile.TemporaryDirectory() as folder:
+        preprocessed = str(Path(job.plans_file).parent.parent)
+        os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": preprocessed, "nnUNet_results": folder})
+        print(estimate(job).model_dump_json(), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()
