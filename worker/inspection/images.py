@@ -22,6 +22,8 @@ from .tally import LabelTally, Tally, blocks_of
 NIFTI = (".nii", ".nii.gz")
 SHARE_OF_MEMORY = 0.25
 EXCERPT = 160
+ITK_PREFIX = re.compile(r"^(sitk::|ITK )?ERROR: (\w+\(0x[0-9a-f]+\): )?")
+GIPL_HEADER = 256
 Geometry = dict[str, Any]
 
 
@@ -53,7 +55,9 @@ def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[F
 
 def _sentence(error: BaseException, path: Path) -> str:
     lines = str(error).replace(f"{path.parent}/", "").strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^(sitk::|ITK )ERROR: ", "", lines[-1])[:EXCERPT]
+    # ITK adds errno's words, which have nothing to do with a file that is cut off.
+    told = [line for line in lines if not line.startswith("Reason: ")] or lines
+    return ITK_PREFIX.sub("", told[-1])[:EXCERPT]
 
 
 def _reading(path: Path, reader: Reader | None) -> Callable[[Path, type[Tally]], FileLook]:
@@ -130,8 +134,11 @@ def _itk(path: Path, tally: type[Tally]) -> FileLook:
     import SimpleITK
 
     geometry = _itk_header(path)
-    image = SimpleITK.ReadImage(str(path))
-    return _whole(SimpleITK.GetArrayViewFromImage(image), tally, geometry)
+    image = SimpleITK.ReadImage(str(path))  # owns what the view shows
+    voxels = SimpleITK.GetArrayViewFromImage(image)
+    if path.suffix == ".gipl" and path.stat().st_size < GIPL_HEADER + voxels.nbytes:  # ITK leaves memory as it was
+        raise Damaged(f"it is truncated: {path.stat().st_size} of {GIPL_HEADER + voxels.nbytes} bytes are there")
+    return _whole(voxels, tally, geometry)
 
 
 def _natural(path: Path, tally: type[Tally]) -> FileLook:
