@@ -215,8 +215,8 @@ MRI = (
         "a label with NaN",
         "mri",
         lambda f: rewrite(label(f), lambda v: put(numpy.nan)(v.astype(numpy.float32))),
-        "not whole numbers",
-        "Round",
+        r"NaN.*label: 1 voxels",
+        "Replace",
     ),
     Defect(
         "label values with a gap in dataset.json",

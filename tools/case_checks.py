@@ -12,6 +12,7 @@ from enum import Enum
 from ..schemas.looks import CaseLook, FileLook, LabelLook, Reader
 from .description import Description
 
+ROUNDING = 1e-4
 RELATIVE, ABSOLUTE = 1e-5, 1e-8  # of numpy.allclose, which nnU-Net compares with
 SHOWN_VALUES = 6
 
@@ -58,7 +59,7 @@ class Kind(Enum):
         "breaks",
     )
     NOT_NUMBERS = (
-        "images with voxels that are NaN or infinite",
+        "files with voxels that are NaN or infinite",
         "Replace them by a value that makes sense, such as the background's; nnU-Net's NIfTI reader silently makes "
         "them 0, other readers pass them on.",
         "falsifies",
@@ -153,7 +154,7 @@ def _check_images(images: Sequence[FileLook], expected: Expected) -> Found:
         yield Kind.CHANNEL_SHAPES, f"{shape(first.shape)} and {shape(other.shape)}"
     elif other := next((image for image in images if not close(first.spacing, image.spacing)), None):
         yield Kind.CHANNEL_SPACINGS, f"{spacing(first.spacing)} and {spacing(other.spacing)}"
-    elif not all(close(first.origin, i.origin) and close(first.direction, i.direction) for i in images):
+    elif not all(near(first.origin, i.origin) and near(first.direction, i.direction) for i in images):
         yield Kind.CHANNEL_ORIGIN, ""
     yield from _check_intensities(images)
 
@@ -181,8 +182,10 @@ def _check_values(label: LabelLook, expected: Expected) -> Found:
         yield Kind.LABEL_CHANNELS, str(label.channels)
         return
     strange = sorted(set(label.values) - expected.values)  # and more, where there are too many to be counted
-    if label.fractional or label.not_numbers or label.infinite:
-        yield Kind.FRACTIONS, f"{label.fractional + label.not_numbers + label.infinite} voxels"
+    if label.not_numbers or label.infinite:
+        yield Kind.NOT_NUMBERS, f"label: {label.not_numbers + label.infinite} voxels"
+    if label.fractional:
+        yield Kind.FRACTIONS, f"{label.fractional} voxels"
     elif strange:
         yield Kind.UNDECLARED, ", ".join(map(str, strange[:SHOWN_VALUES])) + ("…" if strange[SHOWN_VALUES:] else "")
     elif not any(count for value, count in label.values.items() if value != 0):
@@ -194,17 +197,22 @@ def _check_match(image: FileLook, label: LabelLook) -> Found:
         yield Kind.LABEL_SHAPE, f"{shape(label.shape)}, image {shape(image.shape)}"
     elif not close(label.spacing, image.spacing):
         yield Kind.LABEL_SPACING, f"{spacing(label.spacing)}, image {spacing(image.spacing)}"
-    elif not close(image.direction, label.direction):
+    elif not near(image.direction, label.direction):
         yield Kind.LABEL_DIRECTION, ""
-    elif not close(image.origin, label.origin):
+    elif not near(image.origin, label.origin):
         yield Kind.LABEL_ORIGIN, f"{far(image.origin, label.origin):.3g} mm away"
 
 
-def close(one: Sequence[float], other: Sequence[float]) -> bool:
+def close(one: Sequence[float], other: Sequence[float], absolute: float = ABSOLUTE) -> bool:
     """As numpy.allclose(one, other) says it."""
     return len(one) == len(other) and all(
-        abs(a - b) <= ABSOLUTE + RELATIVE * abs(b) for a, b in zip(one, other, strict=True)
+        abs(a - b) <= absolute + RELATIVE * abs(b) for a, b in zip(one, other, strict=True)
     )
+
+
+def near(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether origins or directions are the same but for rounding; nnU-Net warns about rounding, too."""
+    return close(one, other, ROUNDING)
 
 
 def far(one: Sequence[float], other: Sequence[float]) -> float:

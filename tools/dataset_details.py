@@ -10,7 +10,7 @@ from .figures import first_images, intensities, label_statistics, spread, voxel_
 from .findings import findings
 from .looks import Looks, Tell, look_into
 from .plans_there import fingerprint_of, plans_of
-from .sentences import some
+from .sentences import clean, some
 
 
 def details(
@@ -47,11 +47,13 @@ def _about_the_look(looks: Looks) -> list[str]:
     said = []
     if looks.not_allowed:
         said.append(
-            f"cases whose files lie outside the allowed folders, so that they were not looked at: "
+            "cases whose files lie outside the allowed folders, so that they were not looked at: "
             f"{some(looks.not_allowed)}. Add their folder to NNUNET_MCP_ALLOWED_DIRS."
         )
     if looks.ended:
-        said.append(f"the images could not all be looked at ({looks.ended}). nnunet_system says what is missing.")
+        said.append(
+            f"the images could not all be looked at ({clean(looks.ended, 200)}). nnunet_system says what is missing."
+        )
     return said
 
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 
 NAMED = 3
 NAME_LENGTH = 80
+SAID_LENGTH = 160
 
 
-def clean(name: object) -> str:
-    """A name from a file or folder, without control characters and not endless."""
+def clean(name: object, length: int = NAME_LENGTH) -> str:
+    """A name from a file or folder, or a library's words, without control characters and not endless."""
     text = "".join(sign if sign.isprintable() else "�" for sign in str(name))
-    return text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 1]}…"
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def some(names: Sequence[object]) -> str:
@@ -22,4 +23,5 @@ def told(details: Iterable[tuple[str, str]]) -> str:
     """Cases with what is said of each: "a (x), b (y) and 3 more"."""
     found = list(details)
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return ", ".join(f"{clean(case)} ({said})" if said else clean(case) for case, said in found[:NAMED]) + more
+    named = [(clean(case), clean(said, SAID_LENGTH)) for case, said in found[:NAMED]]
+    return ", ".join(f"{case} ({said})" if said else case for case, said in named) + more

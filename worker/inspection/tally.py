@@ -95,7 +95,7 @@ class LabelTally(Tally):
         whole: dict[int, int] = {}
         fractional = 0
         for value, count in self.values.items():
-            scaled = value * slope + intercept
+            scaled = float(numpy.float32(value * slope + intercept))  # as nnU-Net reads it
             if scaled == round(scaled):
                 whole[round(scaled)] = whole.get(round(scaled), 0) + count
             else:
