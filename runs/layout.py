@@ -2,6 +2,7 @@
 
 <state dir>/
     locks/<name>.lock           held by flock, so a dead holder's lock frees itself
+    looks/<dataset>.json        what was found in a dataset's images, by the files' identity
     runs/<run_id>/
         run.json                once, before anything starts
         engine.json             by the supervisor, its first act
@@ -149,6 +150,10 @@ class StateDir:
     @property
     def locks_dir(self) -> Path:
         return self.path / "locks"
+
+    @property
+    def looks_dir(self) -> Path:
+        return self.path / "looks"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.runs_dir / run_id)

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from .datasets import CHANNEL
 from .errors import Refused
 from .files import read_model
-from .texts import SHOWN, some
+from .texts import NAMED, some
 
 NOTE = "nnunet_mcp_prediction.json"
 
@@ -36,7 +36,7 @@ def cases_to_predict(folder: Path, ending: str, channels: int) -> list[str]:
         if match and not path.name.startswith("."):
             found.setdefault(match["case"], set()).add(int(match["channel"]))
     if not found:
-        others = sorted(path.name for path in folder.iterdir())[:SHOWN]
+        others = sorted(path.name for path in folder.iterdir())[:NAMED]
         has = f"It has {', '.join(others)}." if others else "It is empty."
         raise Refused(f"{folder} has no images named CASE_0000{ending}, as the model needs them. {has}")
     lacking = sorted(case for case, there in found.items() if there != set(range(channels)))

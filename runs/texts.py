@@ -1,6 +1,10 @@
-"""Texts of a bounded length."""
+"""Texts of a bounded length, and sentences about many cases: at most three are named, and no name can do harm."""
 
-SHOWN = 5
+from collections.abc import Iterable, Sequence
+
+NAMED = 3
+NAME_LENGTH = 80
+SAID_LENGTH = 160
 
 
 def short(text: str, characters: int) -> str:
@@ -8,7 +12,20 @@ def short(text: str, characters: int) -> str:
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
-def some(names: list[str]) -> str:
+def clean(name: object, length: int = NAME_LENGTH) -> str:
+    """A name from a file or folder, or a library's words, without control characters and not endless."""
+    return short("".join(sign if sign.isprintable() else "�" for sign in str(name)), length)
+
+
+def some(names: Sequence[object]) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(clean(name) for name in names[:NAMED]) + more
+
+
+def told(details: Iterable[tuple[str, str]]) -> str:
+    """Cases with what is said of each: "a (x), b (y) and 3 more"."""
+    found = list(details)
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    named = [(clean(case), clean(said, SAID_LENGTH)) for case, said in found[:NAMED]]
+    return ", ".join(f"{case} ({said})" if said else case for case, said in named) + more

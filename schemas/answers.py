@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from .runs import Failure, Record, Status
 
+# Whole lengths are told without a point.
+Number = int | float
 HealthVerdict = Literal["starting", "ok", "slow", "stalled", "plateau", "overfitting", "diverging", "nan"]
 
 
@@ -143,10 +145,72 @@ class DatasetLine(Record):
     problems: tuple[str, ...] = ()
 
 
+class Spread(Record):
+    """Lengths along z, y, x over all cases."""
+
+    median: tuple[Number, ...]
+    smallest: tuple[Number, ...]
+    largest: tuple[Number, ...]
+
+
+class ChannelStatistics(Record):
+    """Values of a channel's voxels; the percentiles are medians over the cases."""
+
+    channel: str
+    lowest: float
+    percentile_00_5: float
+    median: float
+    percentile_99_5: float
+    highest: float
+
+
+class LabelStatistics(Record):
+    """How much of a label there is."""
+
+    share: float = Field(description="Of all voxels of the cases looked at.")
+    cases: int = Field(description="In which it occurs.")
+
+
+class Fingerprint(Record):
+    """What nnU-Net measured before it planned: images cropped to what is not zero."""
+
+    cases: int
+    median_shape: tuple[Number, ...]
+    median_spacing: tuple[Number, ...]
+    foreground: tuple[str, ...] = Field(description="Mean and standard deviation of each channel within the labels.")
+
+
+class PlannedConfiguration(Record):
+    """A configuration of a plans file."""
+
+    patch_size: tuple[int, ...]
+    batch_size: int
+    spacing: tuple[Number, ...]
+    median_shape: tuple[Number, ...]
+    stages: int | None
+    network: str
+    preprocessed_cases: int
+
+
+class DatasetDetails(DatasetLine):
+    """One dataset in depth; its images and labels were opened."""
+
+    inspected: int = Field(description="Cases whose images were looked at, of `cases`.")
+    partial: bool = Field(default=False, description="The time was up; the next call goes on.")
+    warnings: tuple[str, ...] = ()
+    shapes: Spread | None = None
+    spacings: Spread | None = None
+    voxel_types: tuple[str, ...] = ()
+    intensities: tuple[ChannelStatistics, ...] = ()
+    label_statistics: dict[str, LabelStatistics] = Field(default_factory=dict)
+    fingerprint: Fingerprint | None = None
+    plans: dict[str, PlannedConfiguration] = Field(default_factory=dict)
+
+
 class DatasetsAnswer(Record):
     """The datasets in nnUNet_raw and nnUNet_preprocessed."""
 
-    datasets: tuple[DatasetLine, ...]
+    datasets: tuple[SerializeAsAny[DatasetLine], ...]
     raw_folder: str
     next_step: str
 

@@ -89,7 +89,7 @@ class CancelRequest(Request):
 class DatasetsRequest(Request):
     """List datasets, or look at one."""
 
-    dataset_id: DatasetId | None = Field(default=None, description="Omitted: all datasets, one line each.")
+    dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all datasets.")
 
 
 class PrepareRequest(Request):

@@ -162,7 +162,9 @@ CATALOGUE = (
         "Datasets",
         DatasetsRequest,
         "reads",
-        "Datasets with cases, channels, labels, what is preprocessed and trained, and problems with their fixes.",
+        "Datasets with cases, channels, labels, what is preprocessed and trained, and problems with their fixes. With "
+        "dataset_id all images are looked at before training: shapes, spacings, intensities, label shares, plans, and "
+        "broken cases by name.",
     ),
     Entry(
         "nnunet_prepare_dataset",
@@ -265,8 +267,8 @@ def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[...
     def nnunet_cancel(request: Any) -> CancelAnswer:
         return runs.nnunet_cancel(request, settings)
 
-    def nnunet_datasets(request: Any) -> DatasetsAnswer:
-        return datasets.nnunet_datasets(request, settings)
+    async def nnunet_datasets(request: Any, ctx: Context[Any]) -> DatasetsAnswer:
+        return await _look_at_datasets(request, settings, ctx)
 
     async def nnunet_prepare_dataset(request: Any, ctx: Context[Any]) -> Prepared:
         return await _prepare(request, settings, ctx)
@@ -284,6 +286,21 @@ def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[...
 
     found = locals()
     return {entry.name: found[entry.name] for entry in CATALOGUE}
+
+
+async def _look_at_datasets(request: DatasetsRequest, settings: Settings, ctx: Context[Any]) -> DatasetsAnswer:
+    import anyio
+
+    told = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        anyio.from_thread.check_cancelled()  # ends the look with the call
+        if done != told:
+            told = done
+            anyio.from_thread.run(ctx.report_progress, done, total, f"case {done} of {total}")
+
+    return await anyio.to_thread.run_sync(datasets.nnunet_datasets, request, settings, tell)
 
 
 def _with_text(answer: BaseModel, text: str) -> CallToolResult:

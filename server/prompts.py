@@ -14,10 +14,11 @@ from ..tools.trainers import PLANNERS, known_trainers
 MAX_VALUES = 100
 
 TRAIN_DATASET = """\
-Import {source} with nnunet_prepare_dataset as dataset {dataset_id} (choose a short name). Look at it with
-nnunet_datasets and tell me about problems before anything starts. Then start nnunet_training with configuration
-3d_fullres (2d for 2D or strongly anisotropic images) and fold 0, follow it with nnunet_progress(wait_s=25), and report
-the Dice and IoU of nnunet_results per class. If you mention the pseudo Dice, say what it is: an estimate, not the Dice.
+Import {source} with nnunet_prepare_dataset as dataset {dataset_id} (choose a short name). Look into it with
+nnunet_datasets(dataset_id={dataset_id}) and tell me about problems and warnings before anything starts. Then start
+nnunet_training with configuration 3d_fullres (2d for 2D or strongly anisotropic images) and fold 0, follow it
+with nnunet_progress(wait_s=25), and report the Dice and IoU of nnunet_results per class. If you mention the pseudo
+Dice, say what it is: an estimate, not the Dice.
 """
 
 DIAGNOSE_RUN = """\
@@ -26,7 +27,7 @@ that failed. Tell me the cause, the line that shows it, and the remedy. Start or
 """
 
 CHOOSE_CONFIGURATION = """\
-Look at dataset {dataset_id} with nnunet_datasets and at this machine with nnunet_system. Recommend one of 2d,
+Look at nnunet_datasets(dataset_id={dataset_id}) and at this machine with nnunet_system. Recommend one of 2d,
 3d_fullres, 3d_lowres and 3d_cascade_fullres with your reasons from the data, and a trainer that fits the time I have
 (nnUNetTrainer has 1000 epochs; nnUNetTrainer_100epochs and others are shorter).
 """

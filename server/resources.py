@@ -17,6 +17,7 @@ from .model_tool import portable
 
 JSON = "application/json"
 LOG_LINES = 200
+LOOK_S = 10.0
 
 
 def add_resources(app: MCPServer, settings: Settings) -> None:
@@ -47,7 +48,7 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
     def dataset(dataset_id: str) -> str:
         """A dataset: cases, channels, labels, what is preprocessed and trained, problems."""
         request = DatasetsRequest.model_validate({"dataset_id": dataset_id})
-        return _read(lambda: datasets.nnunet_datasets(request, settings).datasets[0].model_dump_json())
+        return _read(lambda: datasets.nnunet_datasets(request, settings, look_s=LOOK_S).datasets[0].model_dump_json())
 
 
 def _read(read: Callable[[], str]) -> str:

@@ -94,6 +94,17 @@ def test_the_card_of_a_result_has_nnunets_numbers_per_class_and_the_worst_cases(
         assert text in told
 
 
+def test_one_dataset_is_shown_with_what_is_in_its_images(settings: Settings) -> None:
+    folder = make_dataset(settings.folder("raw"), "Dataset007_Tiny")
+    (folder / "labelsTr" / "case_002.nii.gz").write_bytes(b"broken")
+
+    text = terminal("datasets", "7").stdout
+
+    assert "looked at" in text and "5 of 5 cases" in text and "8 × 7 × 6" in text
+    assert "007: files that cannot be read whole: case_002" in text
+    assert "same image under several names" in text, "warnings are shown too"
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [("success", Code.DONE), ("error", Code.FAILED), ("cancelled", Code.STOPPED), ("interrupted", Code.STOPPED)],

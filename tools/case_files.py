@@ -5,9 +5,7 @@ from typing import Any
 
 from ..runs.datasets import CASE_ENDINGS, DatasetFiles
 from ..runs.errors import NotFound
-from ..runs.settings import Settings, absolute
 from .cases import list_cases
-from .datasets import allowed_path
 from .description import Description
 
 
@@ -66,15 +64,3 @@ def label_names(description: Description) -> tuple[dict[int, str], int | None]:
     ignored = description.labels.get("ignore")
     found = {value: ", ".join(given) for value, given in names.items() if value != 0}
     return found, ignored if isinstance(ignored, int) else None
-
-
-def readable(path: Path, settings: Settings) -> Path:
-    """The path, if it lies where tools may read. A link inside the nnU-Net folders is its owner's own choice.
-
-    Raises:
-        Refused: dataset.json names a file elsewhere.
-    """
-    plain = absolute(path)
-    if any(plain.is_relative_to(folder) for folder in settings.allowed_roots):
-        return plain
-    return allowed_path(settings, str(path), what="file")

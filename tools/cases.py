@@ -1,12 +1,16 @@
 """Which training cases a dataset folder has, and what is wrong with its files, without opening an image."""
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..runs.datasets import CHANNEL
-from ..runs.texts import some
+from ..runs.texts import clean, some, told
 from .description import Description
+
+TIFF = (".tif", ".tiff")
+COLOURED = (".png", ".bmp", ".tif")
 
 
 @dataclass
@@ -39,8 +43,8 @@ def _names(folder: Path, ending: str) -> list[str]:
 
 def file_problems(folder: Path, description: Description) -> list[str]:
     """What nnU-Net would stumble over, each with the cases and the way out."""
-    if "dataset" in description.content:
-        return []
+    if isinstance(description.content.get("dataset"), dict):
+        return _listed_problems(folder, description.content["dataset"])
     files = list_cases(folder, description.file_ending)
     ending = description.file_ending
     if not files.images and not files.unnumbered:
@@ -51,21 +55,74 @@ def file_problems(folder: Path, description: Description) -> list[str]:
             f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder with "
             "nnunet_prepare_dataset under a free id, or rename them."
         )
-    wanted = set(range(len(description.channels)))
-    problems += _channel_problems(files, wanted)
+    problems += _channel_problems(files, set(range(len(description.channels))), ending)
     if missing := sorted(set(files.images) - files.labels):
         problems.append(f"no label file in labelsTr for: {some(missing)}. Add CASE{ending}, or remove the images.")
     if extra := sorted(files.labels - set(files.images) - set(files.unnumbered)):
         problems.append(f"no image in imagesTr for the labels: {some(extra)}. Add the images, or remove the labels.")
+    if unspoken := sorted(name for name in {*files.images, *files.labels} if not is_text(name)):
+        problems.append(f"file names that are no valid UTF-8: {some(unspoken)}. Rename them.")
     return problems
 
 
-def _channel_problems(files: CaseFiles, wanted: set[int]) -> list[str]:
-    wrong = {case: channels for case, channels in files.images.items() if channels != wanted}
+def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
+    """dataset.json names the files of each case itself."""
+    missing = []
+    for case, entry in sorted(listed.items()):
+        images, label = listed_files(folder, entry)
+        absent = [path.name for path in (*images, label) if not path.is_file()]
+        if absent or not images:
+            missing.append((case, ", ".join(map(clean, absent[:2])) or "no images"))
+    if not missing:
+        return []
+    return [f"files that dataset.json lists and that do not exist: {told(missing)}. Add them, or correct the list."]
+
+
+def listed_files(raw: Path, entry: object) -> tuple[list[Path], Path]:
+    """The files of an entry of dataset.json's own list, as nnU-Net resolves them (2.8.1, utilities/utils.py:58)."""
+    content = entry if isinstance(entry, dict) else {}
+    images = content.get("images")
+    paths = [raw / os.path.expandvars(str(path)) for path in (images if isinstance(images, list) else [])]
+    return paths, raw / os.path.expandvars(str(content.get("label", "")))
+
+
+def file_warnings(folder: Path, description: Description) -> list[str]:
+    """Files that lie beside the cases and are read by nobody."""
+    ending = description.file_ending
+    kept = (ending, ".json") if ending in TIFF else (ending,)
+    extra = [
+        f"{name}/{path.name}"
+        for name in ("imagesTr", "labelsTr")
+        if (folder / name).is_dir() and "dataset" not in description.content
+        for path in sorted((folder / name).iterdir())
+        if not path.name.endswith(kept) and not path.name.startswith(".")
+    ]
+    if not extra:
+        return []
+    return [f"files that nnU-Net ignores, because they do not end in {ending}: {some(extra)}. Convert or remove them."]
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name can be said in an answer."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[str]:
+    # A colour image brings three or four channels in one file (natural_image_reader_writer.py:33).
+    colours = ending in COLOURED and len(wanted) in (3, 4)
+    wrong = {
+        case: channels
+        for case, channels in files.images.items()
+        if channels != wanted and not (colours and channels == {0})
+    }
     if not wrong:
         return []
     case, channels = next(iter(sorted(wrong.items())))
     return [
-        f"dataset.json declares the channels {sorted(wanted)}; {len(wrong)} cases have others, for example {case} has "
-        f"{sorted(channels)}. Add the missing images, or correct channel_names."
+        f"dataset.json declares the channels {sorted(wanted)}; {len(wrong)} cases have others, for example "
+        f"{clean(case)} has {sorted(channels)}. Add the missing images, or correct channel_names."
     ]

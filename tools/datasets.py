@@ -1,38 +1,50 @@
 """Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
-from ..runs.errors import NotFound, Refused, RunError
+from ..runs.errors import Refused, RunError
 from ..runs.files import read_json, write_text
 from ..runs.preprocessed import planned, preprocessed_cases
 from ..runs.settings import Settings
 from ..runs.summary import fold_outcome
-from ..schemas.answers import DatasetLine, DatasetsAnswer, TrainedModel
+from ..schemas.answers import DatasetDetails, DatasetLine, DatasetsAnswer, TrainedModel
 from ..schemas.requests import DatasetsRequest
 from ..schemas.runs import Folders
 from .cases import file_problems, list_cases
+from .dataset_details import details
 from .description import Description, read_description
+from .looks import Tell
 
+LOOK_S = 40.0  # clients give a call a minute
 SCAN_FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 
 
-def nnunet_datasets(request: DatasetsRequest, settings: Settings) -> DatasetsAnswer:
-    """List datasets, or describe one.
+def nnunet_datasets(
+    request: DatasetsRequest, settings: Settings, tell: Tell | None = None, *, look_s: float = LOOK_S
+) -> DatasetsAnswer:
+    """List datasets, or look into one; `tell` gets the cases looked at and the cases in all.
 
     Raises:
         NotFound: the id does not exist.
     """
     folders = settings.folders
     if request.dataset_id is None:
-        names = all_dataset_names(folders)
-    else:
-        names = [find_dataset(folders, request.dataset_id).name]
-    lines = tuple(_line(DatasetFiles(folders, name)) for name in names)
-    return DatasetsAnswer(datasets=lines, raw_folder=folders.raw, next_step=_next_step(lines))
+        lines = tuple(_line(DatasetFiles(folders, name)) for name in all_dataset_names(folders))
+        return DatasetsAnswer(datasets=lines, raw_folder=folders.raw, next_step=_next_step(lines))
+    files = find_dataset(folders, request.dataset_id)
+    found = details(_line(files), files, settings, budget_s=look_s, tell=tell)
+    next_step = _next_look(found) or _next_step((found,))
+    return DatasetsAnswer(datasets=(found,), raw_folder=folders.raw, next_step=next_step)
+
+
+def _next_look(found: DatasetDetails) -> str:
+    if not found.partial:
+        return ""
+    again = f"call nnunet_datasets(dataset_id={found.dataset_id}) again to go on"
+    return f"Looked at {found.inspected} of {found.cases} cases; {again}."
 
 
 def _next_step(lines: tuple[DatasetLine, ...]) -> str:
@@ -143,24 +155,3 @@ def _make_twin(source: Path, twin: Path, description: Description) -> None:
     target = twin / "dataset.json"
     if not target.is_file() or target.read_text(encoding="utf-8") != text:
         write_text(target, text)
-
-
-def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
-    """A path that an agent named, with links resolved, if it lies where tools may read.
-
-    Raises:
-        Refused: it lies elsewhere, or is not a usable path.
-        NotFound: it does not exist.
-    """
-    if "\0" in given or not given.strip():
-        raise Refused(f"{what} {given!r} is not a path.")
-    path = Path(os.path.realpath(Path(given).expanduser()))  # realpath, so that links cannot lead elsewhere
-    roots = [Path(os.path.realpath(root)) for root in settings.allowed_roots]
-    if not any(path.is_relative_to(root) for root in roots):
-        listed = ", ".join(map(str, roots))
-        raise Refused(
-            f"{what} {given!r} lies outside the allowed folders ({listed}). Add its folder to NNUNET_MCP_ALLOWED_DIRS."
-        )
-    if not path.exists():
-        raise NotFound(f"{what} {given!r} does not exist.")
-    return path

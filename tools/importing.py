@@ -15,8 +15,8 @@ from ..runs.settings import Settings
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
 from .cases import file_problems
-from .datasets import allowed_path
 from .description import Description, read_description
+from .paths import allowed_path
 
 Tell = Callable[[int, int], None]
 SPARE_BYTES = 100 * 1024**2

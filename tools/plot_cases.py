@@ -13,8 +13,9 @@ from ..runs.summary import finite
 from ..schemas.pictures import CasePicture, CasesPicture, FoldsPicture, Picture
 from ..schemas.requests import PlotRequest
 from ..schemas.runs import CaseMetrics, RunRecord, StageSpec
-from .case_files import case_names, image_of, label_names, readable, truth_of
+from .case_files import case_names, image_of, label_names, truth_of
 from .description import Description, read_description
+from .paths import readable
 
 DATASET_CASES = 4
 

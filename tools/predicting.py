@@ -19,7 +19,7 @@ from ..runs.store import find_run, new_run_id, record_run
 from ..schemas.answers import PredictionStarted
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord, StageSpec
-from .datasets import allowed_path
+from .paths import allowed_path
 from .training import FIRST_LOOK_S, choose_device, follow, versions
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")

@@ -25,7 +25,7 @@ from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
-from .training import choose_device, make_record, resolve_weights, room_for
+from .training import choose_device, make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
 
 T = TypeVar("T")
 MEASURE_S = 30.0
@@ -93,6 +93,7 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     plan = look.attempt(lambda: Planner(look.request, files).make())
     if plan is not None:
         look.plan, look.notes, look.room = plan, [*notes, *plan.notes], room_for(files, plan)
+        look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
         if all(os.path.isdir(folder) for folder in (files.folders.results, files.folders.preprocessed)):  # noqa: PTH112
             look.attempt(lambda: refuse_without_room(look.room))
         look.problems += active_on(StateDir(settings.state_dir), plan.targets)

@@ -19,7 +19,9 @@ from ..runs.store import new_run_id, record_run
 from ..schemas.answers import StageLine, TrainingStarted
 from ..schemas.runs import RunRecord
 from ..schemas.training import Device, TrainingRequest
-from .datasets import allowed_path, ready_to_train
+from .dataset_details import refuse_known_damage
+from .datasets import ready_to_train
+from .paths import allowed_path
 from .planning import Plan, Planner
 
 FIRST_LOOK_S = 5
@@ -45,10 +47,21 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     device = choose_device(request.device, settings, num_gpus=request.num_gpus)
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files).make()
+    refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
     record = make_record(request, files, plan, device, notes)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
+
+
+def refuse_what_a_look_has_shown(request: TrainingRequest, plan: Plan, settings: Settings) -> None:
+    """Refuse data that will be verified and are known to be broken; who wants no check is not checked.
+
+    Raises:
+        Refused: the message names the cases.
+    """
+    if request.verify_dataset_integrity and any(not spec.reused and spec.kind == "preprocess" for spec in plan.stages):
+        refuse_known_damage(settings, request.dataset_id)
 
 
 def room_for(files: DatasetFiles, plan: Plan) -> dict[Path, float]:

@@ -23,6 +23,7 @@ from .flags import add_flags, given
 from .phrases import spoken
 
 Run = Callable[[Any, Settings], BaseModel]
+PATIENCE_S = 24 * 3600.0  # a person sees the progress and ends it with Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,11 @@ def _cancel(request: requests.CancelRequest, settings: Settings) -> BaseModel:
 def _datasets(request: requests.DatasetsRequest, settings: Settings) -> BaseModel:
     from ...tools.datasets import nnunet_datasets
 
-    return nnunet_datasets(request, settings)
+    def tell(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\rcase {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return nnunet_datasets(request, settings, tell, look_s=PATIENCE_S)
 
 
 def _prepare(request: requests.PrepareRequest, settings: Settings) -> BaseModel:

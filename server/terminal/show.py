@@ -14,6 +14,7 @@ from ...schemas.answers import (
     CancelAnswer,
     Check,
     CompareAnswer,
+    DatasetDetails,
     DatasetsAnswer,
     DoctorAnswer,
     LogsAnswer,
@@ -27,6 +28,7 @@ from ...schemas.answers import (
 from ...schemas.results import Result
 from ...schemas.runs import Failure
 from .phrases import spoken
+from .show_dataset import facts, label_rows, plan_rows
 
 STYLES = {
     "success": "green",
@@ -267,9 +269,21 @@ def _datasets(screen: Console, answer: DatasetsAnswer) -> None:
     if rows:
         _table(screen, ("id", "name", "cases", "channels", "labels", "preprocessed", "trained"), rows)
     for dataset in answer.datasets:
+        if isinstance(dataset, DatasetDetails):
+            _details(screen, dataset)
         for problem in dataset.problems:
             line(screen, f"{dataset.dataset_id:03d}: {spoken(problem)}", "red")
     _next(screen, answer.next_step)
+
+
+def _details(screen: Console, dataset: DatasetDetails) -> None:
+    _card(screen, facts(dataset))
+    if rows := label_rows(dataset):
+        _table(screen, ("label", "share", "cases"), rows)
+    if plans := plan_rows(dataset):
+        _table(screen, ("plans", "patch", "batch", "spacing", "stages", "preprocessed"), plans)
+    for warning in dataset.warnings:
+        line(screen, f"{dataset.dataset_id:03d}: {spoken(warning)}", STYLES["warning"])
 
 
 def _prepared(screen: Console, answer: Prepared) -> None:

@@ -1,0 +1,84 @@
+"""NIfTI files, streamed: a file is read to its end, so that a truncated one is noticed, and never held whole.
+
+ITK fills what a truncated file lacks with zeros and reads NaN and infinity as 0, and says neither.
+"""
+
+import gzip
+import math
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
+
+import numpy
+
+from .tally import BLOCK, Tally
+
+HEADER = 544
+
+
+class Damaged(Exception):
+    """The file cannot be read; the text says why."""
+
+
+class TooLarge(Exception):
+    """There is no memory for the file now."""
+
+
+def header_of(path: Path) -> Any:
+    """nibabel's header.
+
+    Raises:
+        Damaged: it is no NIfTI file.
+    """
+    from nibabel import Nifti1Header, Nifti2Header
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    with closing(opened(path)) as stream:
+        start = stream.read(HEADER)
+    kind, length = (Nifti2Header, 540) if start[4:8] == b"n+2\0" else (Nifti1Header, 348)
+    if kind is Nifti1Header and start[344:348] != b"n+1\0":
+        raise Damaged("it has no NIfTI header")
+    try:
+        return kind(start[:length], check=False)  # the check would mend what is to be found
+    except (HeaderDataError, WrapStructError, ValueError) as error:
+        raise Damaged(f"its NIfTI header is broken ({error})") from None
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file's content, decompressed."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def add_voxels(path: Path, header: Any, tally: Tally) -> None:
+    """Stream all voxels into the tally, then read on to the end, where the checksum is.
+
+    Raises:
+        Damaged: data are missing, or of a kind that is no image.
+    """
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "uif":
+        raise Damaged(f"its voxels are {'colours' if dtype.kind == 'V' else dtype.name}, not numbers")
+    lengths = [int(length) for length in header.get_data_shape()]
+    if not lengths or min(lengths) < 1:
+        raise Damaged(f"its header gives the shape {lengths}")
+    left = math.prod(lengths) * dtype.itemsize
+    with closing(opened(path)) as stream:
+        _skip(stream, int(header.get_data_offset()))
+        expected = left
+        while left:
+            block = stream.read(min(left, BLOCK * dtype.itemsize))
+            left -= len(block)
+            if not block or len(block) % dtype.itemsize:
+                raise Damaged(f"it is truncated: {expected - left} of {expected} bytes of data are there")
+            tally.add(numpy.frombuffer(block, dtype))
+        while stream.read(BLOCK):
+            pass
+
+
+def _skip(stream: IO[bytes], length: int) -> None:
+    while length > 0:
+        block = stream.read(min(length, BLOCK))
+        if not block:
+            raise Damaged("it is truncated before its data begin")
+        length -= len(block)
