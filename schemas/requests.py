@@ -11,7 +11,7 @@ from .training import DatasetId, Device, TrainingRequest
 RunId = Annotated[
     str,
     Field(
-        description="The run, as nnunet_training returned it (e.g. d004-3d_fullres-f0-k7m3). nnunet_runs lists runs.",
+        description="The run, e.g. d004-3d_fullres-f0-k7m3. nnunet_runs lists them.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         max_length=120,
     ),

@@ -16,7 +16,8 @@ from ..schemas.training import TrainingRequest
 from .explain import explain
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
-DROPPED = ("title", "$defs", "discriminator")
+# Bounds of a text are checked, and told when they are broken; in the schema they would cost every chat characters.
+DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength")
 VERBATIM = ("default", "enum", "required", "examples")
 
 
@@ -59,7 +60,7 @@ def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     node = _inlined(field, defs)
     if "anyOf" in node:
         return {"anyOf": [_outline(arm, defs) for arm in node["anyOf"]]}
-    kept: dict[str, Any] = {key: node[key] for key in ("type", "enum") if key in node}
+    kept: dict[str, Any] = {"type": node["type"]}
     if "items" in node:
         kept["items"] = {"type": _inlined(node["items"], defs)["type"]}
     return kept
