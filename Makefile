@@ -33,7 +33,7 @@ clients:
 N ?= 1000
 SEED ?= 1
 chaos: setup
-	$(BIN)/python -m tests.chaos --events $(N) --seed $(SEED)
+	$(BIN)/python -m tests.chaos --events $(N) --seed $(SEED) --real
 
 docs: setup
 	$(BIN)/python -m nnunet_mcp.server.reference README.md

@@ -46,6 +46,7 @@ class Lab:
             "nnUNet_results": str(self.folder / "results"),
             "nnUNet_extTrainer": str(TRAINERS),
             "NNUNET_MCP_ALLOWED_DIRS": str(self.folder.parent),
+            "TESTS_PYTHON": sys.executable,
         }
         return {**os.environ, **own, **self.extra}
 

@@ -13,7 +13,7 @@ from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.answers import Check
 from nnunet_mcp.server.terminal import start_up
 from nnunet_mcp.server.terminal.clients import client_checks, client_files
-from nnunet_mcp.server.terminal.entry import FOLDERS, Entry
+from nnunet_mcp.server.terminal.entry import Entry
 from nnunet_mcp.server.terminal.start_up import start_up_check
 
 COMMAND = str(Path(sys.executable).with_name("nnunet-mcp"))
@@ -184,7 +184,7 @@ def test_a_client_without_it_is_no_problem_and_none_at_all_gets_the_command(tmp_
     [*_, last] = client_checks(tmp_path, tmp_path, start=False)
 
     assert (found.level, found.detail) == ("ok", "nnunet-mcp is not in it")
-    assert last.level == "warning" and f"claude mcp add nnunet --env {FOLDERS[0]}=… " in last.fix
+    assert last.level == "warning" and "`nnunet-mcp client claude-code`" in last.fix
 
 
 def test_the_real_command_is_started_as_a_client_would_and_ends_again(settings: Settings, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a training needs of this machine, each thing checked with its fix. nnunet_system and the doctor share it."""
 
-import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -8,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..runs.errors import RunError
+from ..runs.installed import installed, installed_here
 from ..runs.locks import Lock
 from ..runs.settings import Settings
 from ..schemas.answers import Check
-from .trainers import nnunet_folder
 
 GB = 1e9
 FOLDERS = ("raw", "preprocessed", "results")
@@ -60,20 +59,26 @@ def folder_check(settings: Settings, which: str) -> Check:
 
 
 def package_check(settings: Settings) -> Check:
-    """nnU-Net and PyTorch are installed, or there is a Python that may have them; nothing is imported."""
-    name = "nnU-Net"
-    if settings.worker_python is not None:
-        if shutil.which(settings.worker_python) is None:
-            detail = f"NNUNET_MCP_WORKER_PYTHON ({settings.worker_python}) is no program."
-            return Check(name=name, level="problem", detail=detail, fix="Name the Python with nnU-Net.")
-        return Check(name=name, level="ok", detail=f"runs with {settings.worker_python}")
+    """nnU-Net and PyTorch are installed where they will run; nothing is imported."""
+    name, python = "nnU-Net", settings.nnunet_python
+    if settings.worker_python is not None and shutil.which(python) is None:
+        detail = f"NNUNET_MCP_WORKER_PYTHON ({python}) is no program."
+        return Check(name=name, level="problem", detail=detail, fix="Name the Python with nnU-Net.")
     try:
-        nnunet_folder()
-        importlib.metadata.version("torch")
-    except (RunError, importlib.metadata.PackageNotFoundError) as error:
-        detail = f"nnU-Net or PyTorch is missing here ({error})."
-        return Check(name=name, level="problem", detail=detail, fix="Install nnunet-mcp with its dependencies.")
-    return Check(name=name, level="ok", detail="nnU-Net and PyTorch are installed")
+        found = installed(python)
+    except RunError as error:
+        return Check(name=name, level="problem", detail=str(error), fix="Then ask again.")
+    lacking = [package for package in ("nnunetv2", "torch") if package not in found.versions]
+    if lacking:
+        fix = (
+            f"{python} -m pip install {' '.join(lacking)}, or set NNUNET_MCP_WORKER_PYTHON to a Python that has both "
+            "and nnunet-mcp."
+        )
+        return Check(name=name, level="problem", detail=f"{' and '.join(lacking)} not installed in {python}.", fix=fix)
+    if (theirs := found.versions.get("nnunet-mcp", ours := installed_here().versions.get("nnunet-mcp"))) != ours:
+        detail = f"{python} has nnunet-mcp {theirs}, this server is {ours}."
+        return Check(name=name, level="problem", detail=detail, fix="Install the same version in both.")
+    return Check(name=name, level="ok", detail=f"nnU-Net and PyTorch are installed in {python}")
 
 
 def shm_check(folder: Path) -> Check:

@@ -8,6 +8,7 @@ from ..runs.datasets import DatasetFiles
 from ..runs.engine import start_supervisor
 from ..runs.errors import NotFound, Refused
 from ..runs.files import read_json
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
@@ -20,7 +21,7 @@ from ..schemas.answers import PredictionStarted
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .paths import allowed_path
-from .training import FIRST_LOOK_S, choose_device, follow, versions
+from .training import FIRST_LOOK_S, choose_device, follow
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
 
@@ -49,7 +50,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         folders=trained.folders,
         stages=(StageSpec(name="predict", kind="predict", configuration=str(trained.request["configuration"])),),
         host=host_name(),
-        versions=versions(),
+        versions=installed(settings.nnunet_python).versions,
     )
     target = [f"predictions {output}"]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)

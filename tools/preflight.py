@@ -9,6 +9,7 @@ from typing import TypeVar
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room
 from ..runs.errors import RunError
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.preprocessed import planned
@@ -60,7 +61,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         Unavailable: nnU-Net's Python could not build the network.
     """
     look = _look(request.training(), settings)
-    record = _record(look)
+    record = _record(look, settings)
     network = _network(look, settings, MEASURE_S if request.measure else None)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
     if request.measure and network is None:
@@ -90,7 +91,7 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
         return look
     files, notes = ready
     look.files = files
-    plan = look.attempt(lambda: Planner(look.request, files).make())
+    plan = look.attempt(lambda: Planner(look.request, files, settings.nnunet_python).make())
     if plan is not None:
         look.plan, look.notes, look.room = plan, [*notes, *plan.notes], room_for(files, plan)
         look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
@@ -100,10 +101,11 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     return look
 
 
-def _record(look: Look) -> RunRecord | None:
+def _record(look: Look, settings: Settings) -> RunRecord | None:
     if look.files is None or look.plan is None or look.device is None:
         return None
-    return make_record(look.request, look.files, look.plan, look.device, [])
+    versions = installed(settings.nnunet_python).versions
+    return make_record(look.request, look.files, look.plan, look.device, versions, [])
 
 
 def _stages(look: Look) -> list[StageLine]:

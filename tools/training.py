@@ -1,6 +1,5 @@
 """nnunet_training: check, plan, record, start, and answer at once."""
 
-import importlib.metadata
 import platform
 import sys
 import time
@@ -10,6 +9,7 @@ from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room, room_needed
 from ..runs.engine import start_supervisor
 from ..runs.errors import Unavailable
+from ..runs.installed import installed
 from ..runs.layout import RunDir, StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
@@ -25,7 +25,6 @@ from .paths import allowed_path
 from .planning import Plan, Planner
 
 FIRST_LOOK_S = 5
-VERSIONED = ("nnunet-mcp", "nnunetv2", "torch", "numpy")
 
 
 def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingStarted:
@@ -46,10 +45,11 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     request = resolve_weights(request, settings)
     device = choose_device(request.device, settings, num_gpus=request.num_gpus)
     files, notes = ready_to_train(settings, request.dataset_id)
-    plan = Planner(request, files).make()
+    plan = Planner(request, files, settings.nnunet_python).make()
     refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
-    record = make_record(request, files, plan, device, notes)
+    versions = installed(settings.nnunet_python).versions
+    record = make_record(request, files, plan, device, versions, notes)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
@@ -109,7 +109,12 @@ def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | N
 
 
 def make_record(
-    request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, notes: list[str]
+    request: TrainingRequest,
+    files: DatasetFiles,
+    plan: Plan,
+    device: Device,
+    versions: dict[str, str],
+    notes: list[str],
 ) -> RunRecord:
     """The record of a run that is about to start."""
     return RunRecord(
@@ -126,20 +131,9 @@ def make_record(
         folders=files.folders,
         stages=tuple(plan.stages),
         host=host_name(),
-        versions=versions(),
+        versions=versions,
         notes=(*notes, *plan.notes),
     )
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what decides a result, without importing it."""
-    found = {"python": platform.python_version()}
-    for package in VERSIONED:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> TrainingStarted:
