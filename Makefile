@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 
-.PHONY: setup demo test test-heavy test-all clients chaos docs benchmarks pictures
+.PHONY: setup demo test test-heavy test-all clients chaos docs benchmarks bundle pictures
 
 setup: $(STAMP)
 
@@ -29,6 +29,7 @@ test-all: test test-heavy
 # Other people's clients, for the heavy tests; needs npm.
 clients:
 	cd tests/clients && npm install --no-audit --no-fund --silent
+	cd tests/clients/hosts && npm install --no-audit --no-fund --silent
 
 N ?= 1000
 SEED ?= 1
@@ -40,6 +41,10 @@ docs: setup
 
 benchmarks: setup
 	PYTHONPATH=. $(BIN)/python benchmarks/start_up.py
+
+# For Claude Desktop.
+bundle: setup
+	PYTHONPATH=. $(BIN)/python bundle/build.py dist
 
 # Pictures of the documentation, from a real training on a phantom; needs `make clients` and Chromium.
 pictures: setup

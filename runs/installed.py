@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from .. import __version__
 from .errors import Unavailable
 
-DECIDES_A_RESULT = ("nnunet-mcp", "nnunetv2", "torch", "numpy")
+DECIDES_A_RESULT = ("nnunetv2", "torch", "numpy")
 ASK_S = 60.0
 
 
@@ -26,7 +27,7 @@ class Installed(BaseModel):
 
 def installed_here() -> Installed:
     """What this Python has."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "nnunet-mcp": __version__}
     for package in DECIDES_A_RESULT:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import __version__
 from ..runs.errors import RunError
-from ..runs.installed import installed, installed_here
+from ..runs.installed import installed
 from ..runs.locks import Lock
 from ..runs.settings import Settings
 from ..schemas.answers import Check
@@ -75,8 +76,8 @@ def package_check(settings: Settings) -> Check:
             "and nnunet-mcp."
         )
         return Check(name=name, level="problem", detail=f"{' and '.join(lacking)} not installed in {python}.", fix=fix)
-    if (theirs := found.versions.get("nnunet-mcp", ours := installed_here().versions.get("nnunet-mcp"))) != ours:
-        detail = f"{python} has nnunet-mcp {theirs}, this server is {ours}."
+    if (theirs := found.versions["nnunet-mcp"]) != __version__:
+        detail = f"{python} has nnunet-mcp {theirs}, this server is {__version__}."
         return Check(name=name, level="problem", detail=detail, fix="Install the same version in both.")
     return Check(name=name, level="ok", detail=f"nnU-Net and PyTorch are installed in {python}")
 

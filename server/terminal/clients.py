@@ -51,6 +51,7 @@ def client_files(home: Path, here: Path) -> list[ClientFile]:
         *(ClientFile("VS Code", home / folder / "User/mcp.json", key="servers", variables=True) for folder in code),
         ClientFile("VS Code", here / ".vscode/mcp.json", key="servers", project=True, variables=True),
         ClientFile("Codex", home / ".codex/config.toml", key="mcp_servers"),
+        ClientFile("Gemini CLI", home / ".gemini/settings.json", variables=True),
     ]
 
 

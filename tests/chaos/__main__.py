@@ -1,7 +1,7 @@
 """`python -m tests.chaos --events 1000 --seed 7`: kill, cancel, resume, fill the disk; then check the invariants.
 
 Real servers over stdio and real supervisors; the stages are played by `stand_in_worker.py`, so that one takes
-a second; with --real every seventh request is a real nnU-Net training. Prints one line a hundred events, and at
+a second; with --real every twentieth request is a real nnU-Net training. Prints one line a hundred events, and at
 the end the counts. Exits with 1 where an invariant broke; the same seed makes the same choices.
 """
 

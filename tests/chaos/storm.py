@@ -34,7 +34,7 @@ from . import stand_in_worker
 
 DATASETS = (71, 72, 73)
 REAL_DATASET = stand_in_worker.REAL_DATASET
-REAL_SHARE = 0.15
+REAL_SHARE = 0.05
 FOLDS = ("0", "1", "2", "all")
 VOCABULARY = {"queued", "running", "success", "error", "cancelled", "interrupted"}
 AT_REST = {"success", "error", "cancelled", "interrupted"}
