@@ -37,7 +37,7 @@ chaos: setup
 	$(BIN)/python -m tests.chaos --events $(N) --seed $(SEED) --real
 
 docs: setup
-	$(BIN)/python -m nnunet_mcp.server.reference README.md
+	$(BIN)/python -m nnunet_mcp.server.reference README.md docs/*.md
 
 benchmarks: setup
 	PYTHONPATH=. $(BIN)/python benchmarks/start_up.py
