@@ -211,6 +211,7 @@ class DatasetsAnswer(Record):
     """The datasets in nnUNet_raw and nnUNet_preprocessed."""
 
     datasets: tuple[SerializeAsAny[DatasetLine], ...]
+    others: tuple[str, ...] = ()
     raw_folder: str
     next_step: str
 

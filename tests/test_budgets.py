@@ -70,3 +70,13 @@ def test_no_answer_is_longer_than_its_bound(
     given = {name: large if value == "RUN" else value for name, value in arguments.items()}
 
     assert len(json.dumps(ask(settings, tool, **given), separators=(",", ":"))) <= characters
+
+
+def test_of_nine_hundred_datasets_thirty_are_told_and_the_others_named(settings: Settings) -> None:
+    for number in range(1, 901):
+        (settings.folder("preprocessed") / f"Dataset{number:03d}_A_study_with_a_long_name").mkdir(parents=True)
+
+    answer = ask(settings, "nnunet_datasets")
+
+    assert (len(answer["datasets"]), len(answer["others"])) == (30, 200)
+    assert "670 more" in answer["next_step"] and len(json.dumps(answer)) < 20_000
