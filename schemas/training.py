@@ -4,7 +4,7 @@ The tool's JSON schema, the table in the README and the Python function's signat
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -126,54 +126,60 @@ class TrainingRequest(BaseModel):
         return self
 
 
+EXCLUDE_EACH_OTHER = (
+    (
+        "continue_training",
+        "pretrained_weights",
+        "a resumed training already has its weights. Leave one out.",
+    ),
+    (
+        "continue_training",
+        "validation_only",
+        "use continue_training to finish the training and validate it, or validation_only for a finished one.",
+    ),
+    (
+        "continue_training",
+        "overwrite",
+        "use continue_training to go on, or overwrite to start again from scratch.",
+    ),
+    (
+        "continue_training",
+        "disable_checkpointing",
+        "nnU-Net would delete the checkpoint and save no new one. Leave disable_checkpointing out.",
+    ),
+    (
+        "validation_only",
+        "pretrained_weights",
+        "the validation uses the fold's own checkpoint. Leave pretrained_weights out.",
+    ),
+    (
+        "validation_only",
+        "overwrite",
+        "a validation never overwrites the model. Leave overwrite out.",
+    ),
+    (
+        "validation_only",
+        "disable_checkpointing",
+        "a validation writes no checkpoint. Leave disable_checkpointing out.",
+    ),
+    (
+        "val_best",
+        "disable_checkpointing",
+        "without checkpoints there is no best one. Leave one out.",
+    ),
+)
+
+
 def contradictions(request: TrainingRequest) -> list[str]:
     """Name every pair of parameters that exclude each other, with the way out."""
-    multi_gpu = (request.num_gpus or 1) > 1 and request.device in ("cpu", "mps")
-    rules: list[tuple[Any, str]] = [
-        (
-            request.continue_training and request.pretrained_weights,
-            "continue_training and pretrained_weights exclude each other: a resumed training already has its "
-            "weights. Leave one out.",
-        ),
-        (
-            request.continue_training and request.validation_only,
-            "continue_training and validation_only exclude each other: use continue_training to finish the "
-            "training (it validates at the end), or validation_only for a finished one.",
-        ),
-        (
-            request.continue_training and request.overwrite,
-            "continue_training and overwrite exclude each other: use continue_training to go on, or overwrite to "
-            "start again from scratch.",
-        ),
-        (
-            request.continue_training and request.disable_checkpointing,
-            "continue_training and disable_checkpointing exclude each other: nnU-Net would delete the checkpoint "
-            "and save no new one. Leave disable_checkpointing out.",
-        ),
-        (
-            request.validation_only and request.pretrained_weights,
-            "validation_only and pretrained_weights exclude each other: the validation uses the fold's own "
-            "checkpoint. Leave pretrained_weights out.",
-        ),
-        (
-            request.validation_only and request.overwrite,
-            "validation_only and overwrite exclude each other: a validation never overwrites the model. Leave "
-            "overwrite out.",
-        ),
-        (
-            request.validation_only and request.disable_checkpointing,
-            "validation_only and disable_checkpointing exclude each other: a validation writes no checkpoint. "
-            "Leave disable_checkpointing out.",
-        ),
-        (
-            request.val_best and request.disable_checkpointing,
-            "val_best and disable_checkpointing exclude each other: without checkpoints there is no best one. "
-            "Leave one out.",
-        ),
-        (
-            multi_gpu,
-            f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
-            'device="cuda". Use num_gpus=1, or device="cuda".',
-        ),
+    found = [
+        f"{one} and {other} exclude each other: {way_out}"
+        for one, other, way_out in EXCLUDE_EACH_OTHER
+        if getattr(request, one) and getattr(request, other)
     ]
-    return [text for broken, text in rules if broken]
+    if (request.num_gpus or 1) > 1 and request.device in ("cpu", "mps"):
+        found.append(
+            f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
+            'device="cuda". Use num_gpus=1, or device="cuda".'
+        )
+    return found
