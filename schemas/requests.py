@@ -173,14 +173,37 @@ class DoctorRequest(Request):
     )
 
 
-class PredictRequest(Request):
+class ModelRequest(Request):
+    """Base of the requests about trained models: exactly one way to name them."""
+
+    run_id: RunId | None = Field(default=None, description="The model of this training. Omitted: see the next two.")
+    model: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Or: a model folder, absolute or in nnUNet_results, e.g. one that was imported. Omitted: not used.",
+    )
+    dataset_id: DatasetId | None = Field(
+        default=None,
+        description="Or: what nnunet_find_best_configuration found for this dataset. Omitted: not used.",
+    )
+
+    @model_validator(mode="after")
+    def _names_one(self) -> "ModelRequest":
+        if sum(given is not None for given in (self.run_id, self.model, self.dataset_id)) != 1:
+            raise ValueError(
+                "Give exactly one of run_id, model and dataset_id: a training, a model folder, or the best "
+                "configuration of a dataset."
+            )
+        return self
+
+
+class PredictRequest(ModelRequest):
     """Segment images with a trained model."""
 
-    run_id: RunId = Field(description="The finished training whose model to use; all its folds are ensembled.")
     images: str = Field(
         default="imagesTs",
         max_length=4096,
-        description="Folder of images named CASE_0000.ending, or imagesTs or imagesTr of the run's dataset.",
+        description="Folder of images named CASE_0000.ending, or imagesTs or imagesTr of the model's dataset.",
     )
     output: str | None = Field(
         default=None,
@@ -199,7 +222,41 @@ class PredictRequest(Request):
     )
 
 
-class PreflightRequest(TrainingRequest):
+class FindBestRequest(Request):
+    """Search the best configuration of a dataset."""
+
+    dataset_id: DatasetId = Field(description="The dataset whose trained models are compared.")
+    ensembling: bool = Field(
+        default=True, description="Also every ensemble of two models, from the softmax of trainings with npz=true."
+    )
+
+
+class ExportRequest(ModelRequest):
+    """Write a model into a zip."""
+
+    output: str | None = Field(
+        default=None, max_length=4096, description="The new zip. Omitted: exports/<model>.zip of the dataset's results."
+    )
+
+
+class ImportRequest(Request):
+    """Install a model from a zip."""
+
+    zip: str = Field(max_length=4096, description="A zip as nnU-Net exports it, in an allowed folder.")
+    overwrite: bool = Field(default=False, description="Replace a model that is there already.")
+
+
+class TrainingCall(TrainingRequest):
+    """A training as it is asked for: its parameters, or those of an earlier one."""
+
+    like: RunId | None = Field(
+        default=None,
+        description="Repeat this run: its arguments count where none is given here, except dataset_id, overwrite and "
+        "continue_training. Omitted: the defaults count.",
+    )
+
+
+class PreflightRequest(TrainingCall):
     """Look at a training before it starts."""
 
     measure: bool = Field(
@@ -208,6 +265,6 @@ class PreflightRequest(TrainingRequest):
         "earlier run. Needs plans.",
     )
 
-    def training(self) -> TrainingRequest:
+    def training(self) -> TrainingCall:
         """The request that would be started."""
-        return TrainingRequest.model_validate(self.model_dump(exclude={"measure"}))
+        return TrainingCall.model_validate(self.model_dump(exclude={"measure"}, exclude_unset=True))

@@ -25,6 +25,10 @@ STEPS = {
     "validate": "train",
     "cross_validation": "cross_validation",
     "predict": "predict",
+    "combine": "combine",
+    "find_best": "find_best",
+    "export": "export",
+    "import_model": "import_model",
 }
 
 
