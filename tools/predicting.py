@@ -19,7 +19,7 @@ from ..schemas.predictions import PredictionJob
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord
 from .model_choice import Choice, choose_model
-from .paths import allowed_path
+from .paths import allowed_path, refuse_outside
 from .prediction_stages import PredictionStages, plan_stages
 from .training import FIRST_LOOK_S, choose_device, follow, versions
 
@@ -108,13 +108,7 @@ def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -
 
 def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
     default = _default_output(choice) / images.name
-    output = Path(os.path.realpath(Path(request.output).expanduser())) if request.output else default
-    if "\0" in str(output):
-        raise Refused(f"output {request.output!r} is not a path.")
-    roots = [Path(os.path.realpath(root)) for root in settings.allowed_roots]
-    if request.output and not any(output.is_relative_to(root) and output != root for root in roots):
-        listed = ", ".join(map(str, roots))
-        raise Refused(f"output {request.output!r} lies outside the allowed folders ({listed}).")
+    output = refuse_outside(settings, request.output, what="output") if request.output else default
     for forbidden in (choice.files.raw, choice.files.preprocessed, images):
         if output.is_relative_to(os.path.realpath(forbidden)):
             raise Refused(f"output {str(output)!r} lies in {forbidden}, which nothing is written to. Choose another.")
