@@ -56,7 +56,8 @@ def read_best(files: DatasetFiles) -> Best:
             f"The best configuration of {files.name} is not known: start {FIND}(dataset_id={int(files.name[7:10])})."
         )
     try:
-        selected = [_Selected.model_validate(one) for one in content["best_model_or_ensemble"]["selected_model_or_models"]]
+        listed = content["best_model_or_ensemble"]["selected_model_or_models"]
+        selected = [_Selected.model_validate(one) for one in listed]
         folds = tuple(str(int(fold)) for fold in content["folds"])
     except (KeyError, TypeError, ValueError, ValidationError):
         selected, folds = [], ()

@@ -48,7 +48,7 @@ class Contents:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the model folders."""
-        return tuple(sorted({path.parts[0] for path in self.files if path.name == "plans.json" and len(path.parts) == 2}))
+        return tuple(sorted({path.parts[0] for path in self.files if _is_model(path.parts[0])}))
 
     @property
     def pieces(self) -> list[str]:
@@ -59,7 +59,8 @@ class Contents:
     @property
     def folds(self) -> list[str]:
         """Fold folders below the dataset's, e.g. MODEL/fold_0."""
-        return sorted({"/".join(path.parts[:2]) for path in self.files if len(path.parts) > 2 and FOLD.fullmatch(path.parts[1])})
+        below = (path.parts for path in self.files if len(path.parts) > 2)
+        return sorted({"/".join(parts[:2]) for parts in below if FOLD.fullmatch(parts[1])})
 
     @property
     def size(self) -> int:
@@ -144,9 +145,7 @@ def _refuse_bomb(files: list[zipfile.ZipInfo], size: int) -> None:
     if packed > size:
         raise Refused("Entries of the zip overlap, as no program writes them. Nothing was unpacked.")
     if unpacked > MAX_RATIO * size + FREE_BYTES:
-        raise Refused(
-            f"The zip would grow from {size} to {unpacked} bytes, which no model does. Nothing was unpacked."
-        )
+        raise Refused(f"The zip would grow from {size} to {unpacked} bytes, which no model does. Nothing was unpacked.")
 
 
 def _dataset(files: list[zipfile.ZipInfo]) -> str:

@@ -316,7 +316,6 @@ class RunStarted(Record):
 
     run_id: str
     status: Status
-    dataset_name: str
     notes: tuple[str, ...] = ()
     retry_after_s: int
     next_step: str

@@ -1,5 +1,7 @@
 """What an export's stage is to do; it lies in the request of the run's record."""
 
+from pydantic import Field
+
 from .runs import Record
 
 
@@ -18,4 +20,4 @@ class ExportJob(Record):
     best_models: tuple[str, ...] = ()
     measured: str | None = None  # nnU-Net's folder with the predictions of all folds of the best configuration
     best: tuple[str, ...] = ()
-    trained_with: dict[str, str] = {}
+    trained_with: dict[str, str] = Field(default_factory=dict)

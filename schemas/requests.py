@@ -82,7 +82,7 @@ class CancelRequest(Request):
     run_id: RunId
     force: bool = Field(
         default=False,
-        description="True: end it at once. False: let the training finish its epoch and save a checkpoint first.",
+        description="End it at once, without finishing the epoch and saving it.",
     )
 
 
@@ -97,8 +97,7 @@ class PrepareRequest(Request):
 
     source: str = Field(
         max_length=4096,
-        description="Folder with dataset.json, imagesTr and labelsTr: a Medical Segmentation Decathlon task, an "
-        "nnU-Net v1 or v2 dataset, or the documentation's layout. It is only read.",
+        description="Folder with dataset.json, imagesTr and labelsTr. It is only read.",
     )
     dataset_id: DatasetId = Field(description="Free dataset ID (1-999) for the new dataset.")
     name: str = Field(
@@ -173,18 +172,18 @@ class DoctorRequest(Request):
     )
 
 
-class ModelRequest(Request):
-    """Base of the requests about trained models: exactly one way to name them."""
+class ModelRequest(BaseModel):
+    """The part of a request that names trained models, in exactly one way."""
 
-    run_id: RunId | None = Field(default=None, description="The model of this training. Omitted: see the next two.")
+    run_id: RunId | None = Field(default=None, description="A training, for its model. Omitted: model or dataset_id.")
     model: str | None = Field(
         default=None,
         max_length=4096,
-        description="Or: a model folder, absolute or in nnUNet_results, e.g. one that was imported. Omitted: not used.",
+        description="Or a model folder, absolute or in nnUNet_results. Omitted: not used.",
     )
     dataset_id: DatasetId | None = Field(
         default=None,
-        description="Or: what nnunet_find_best_configuration found for this dataset. Omitted: not used.",
+        description="Or this dataset's best configuration. Omitted: not used.",
     )
 
     @model_validator(mode="after")
@@ -197,7 +196,7 @@ class ModelRequest(Request):
         return self
 
 
-class PredictRequest(ModelRequest):
+class PredictRequest(ModelRequest, Request):
     """Segment images with a trained model."""
 
     images: str = Field(
@@ -225,24 +224,22 @@ class PredictRequest(ModelRequest):
 class FindBestRequest(Request):
     """Search the best configuration of a dataset."""
 
-    dataset_id: DatasetId = Field(description="The dataset whose trained models are compared.")
-    ensembling: bool = Field(
-        default=True, description="Also every ensemble of two models, from the softmax of trainings with npz=true."
-    )
+    dataset_id: DatasetId = Field(description="The dataset that models are trained on.")
+    ensembling: bool = Field(default=True, description="Also ensembles of two; needs trainings with npz=true.")
 
 
-class ExportRequest(ModelRequest):
+class ExportRequest(ModelRequest, Request):
     """Write a model into a zip."""
 
     output: str | None = Field(
-        default=None, max_length=4096, description="The new zip. Omitted: exports/<model>.zip of the dataset's results."
+        default=None, max_length=4096, description="The new zip. Omitted: exports/ in the dataset's results."
     )
 
 
 class ImportRequest(Request):
     """Install a model from a zip."""
 
-    zip: str = Field(max_length=4096, description="A zip as nnU-Net exports it, in an allowed folder.")
+    zip: str = Field(max_length=4096, description="A zip as nnU-Net exports models.")
     overwrite: bool = Field(default=False, description="Replace a model that is there already.")
 
 
@@ -251,8 +248,7 @@ class TrainingCall(TrainingRequest):
 
     like: RunId | None = Field(
         default=None,
-        description="Repeat this run: its arguments count where none is given here, except dataset_id, overwrite and "
-        "continue_training. Omitted: the defaults count.",
+        description="Run to repeat: its arguments count where none is given here. Omitted: the defaults.",
     )
 
 

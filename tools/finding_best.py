@@ -42,7 +42,6 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
-        dataset_name=files.name,
         notes=record.notes,
         retry_after_s=FIRST_LOOK_S,
         next_step=follow(run.run_id),

@@ -70,7 +70,9 @@ def find_trained(settings: Settings, dataset_id: int) -> DatasetFiles:
     """The dataset of that id; one that was only imported as a model counts too."""
     found = sorted(settings.folder("results").glob(f"Dataset{dataset_id:03d}*"))
     names = {path.name for path in found if path.name[10:11] in ("", "_")}
-    return DatasetFiles(settings.folders, names.pop()) if len(names) == 1 else find_dataset(settings.folders, dataset_id)
+    return (
+        DatasetFiles(settings.folders, names.pop()) if len(names) == 1 else find_dataset(settings.folders, dataset_id)
+    )
 
 
 def _model_folder(given: str, settings: Settings) -> Path:
@@ -94,4 +96,3 @@ def _of_run(run_id: str, settings: Settings) -> Choice:
             "Predict when all are there, or name a run of a single fold."
         )
     return Choice(model.files, (model,), trusted=True, run=trained)
-

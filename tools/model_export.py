@@ -37,7 +37,6 @@ def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarte
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
-        dataset_name=choice.files.name,
         notes=(f"Writes {output} and {output.with_suffix('.md').name}.", *record.notes),
         retry_after_s=FIRST_LOOK_S,
         next_step=follow(run.run_id),
@@ -94,4 +93,3 @@ def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
         versions=versions(),
         notes=choice.notes(),
     )
-

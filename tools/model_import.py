@@ -46,7 +46,6 @@ def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarte
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
-        dataset_name=contents.dataset,
         notes=record.notes,
         retry_after_s=FIRST_LOOK_S,
         next_step=follow(run.run_id),

@@ -1,4 +1,4 @@
-"""Which stages a prediction needs: a stage per model, a cascade's first stage before it, and what puts them together."""
+"""Which stages a prediction needs: one per model, a cascade's first one before it, one that puts all together."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -57,7 +57,7 @@ def _search(job: Job, scratch: Path, models: list[str], folds: list[int]) -> Non
 
     Source: nnunetv2 2.8.1, evaluation/find_best_configuration.py:73-215.
     """
-    os.environ["nnUNet_results"] = str(scratch)
+    os.environ["nnUNet_results"] = str(scratch)  # noqa: SIM112 - nnU-Net's own name
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.evaluation import find_best_configuration as nnunet
 

@@ -99,6 +99,7 @@ def _install(job: Job, contents: Contents, aside: Path) -> list[str]:
     if not job.record.request["overwrite"]:
         refuse_replacing(contents, Path(job.files.folders.results))
     old = job.files.results / "replaced" / job.record.run_id
-    pieces = [piece for piece in contents.pieces if (aside / piece).exists()]  # of an ensemble only a pickle may be there
+    # Of an ensemble there may have been nothing but a pickle.
+    pieces = [piece for piece in contents.pieces if (aside / piece).exists()]
     moved = [p for p in pieces if install_beside(aside / p, job.files.results / p, old / p)]
     return [f"What was there before lies in {old}: {', '.join(moved)}."] if moved else []

@@ -13,7 +13,11 @@ NOT_KNOWN = "not known"
 
 
 def write_card(
-    archive: str, models: Sequence[Model], description: Mapping[str, Any], versions: Mapping[str, str], best: Sequence[str]
+    archive: str,
+    models: Sequence[Model],
+    description: Mapping[str, Any],
+    versions: Mapping[str, str],
+    best: Sequence[str],
 ) -> str:
     """The card of the models in a zip; `description` is the dataset.json that is in it, `best` the search's words."""
     blocks = [
@@ -109,4 +113,3 @@ def _use(archive: str, models: Sequence[Model], description: Mapping[str, Any]) 
         f"With nnunet-mcp: `nnunet_import_model(zip='{archive}')`, then "
         f"`nnunet_predict(model='{model.files.name}/{model.folder.name}', images=…)`."
     )
-

@@ -12,6 +12,7 @@ DATASET_KEYS = (
     *("channel_names", "labels", "numTraining", "file_ending", "regions_class_order", "overwrite_image_reader_writer"),
     *("name", "description", "reference", "licence", "license", "release", "tensorImageSize"),
 )
+CASE_FILES = ("prediction_file", "reference_file")
 ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:~|/|[A-Za-z]:[\\/])[^\s'\",;:]*[\\/](?P<last>[^\s'\",;:\\/]*)")
 
 
@@ -38,15 +39,16 @@ def dataset_json(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def summary(content: Mapping[str, Any]) -> dict[str, Any]:
     """A summary.json of nnU-Net whose cases are numbered."""
-    entries = content.get("metric_per_case", [])
-    numbered = [
-        {**entry, **{key: _numbered(entry[key], number) for key in ("prediction_file", "reference_file") if key in entry}}
-        for number, entry in enumerate(entries)
-    ]
+    entries = enumerate(content.get("metric_per_case", []))
+    numbered = [{key: _numbered(key, value, number) for key, value in entry.items()} for number, entry in entries]
     return {**content, "metric_per_case": numbered}
 
 
-def _numbered(file: str, number: int) -> str:
+def _numbered(key: str, value: Any, number: int) -> Any:
+    return _case_file(str(value), number) if key in CASE_FILES else value
+
+
+def _case_file(file: str, number: int) -> str:
     ending = next((ending for ending in CASE_ENDINGS if file.endswith(ending)), Path(file).suffix)
     return f"case_{number:04d}{ending}"
 
