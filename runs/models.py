@@ -59,7 +59,8 @@ def model_at(folder: Path, folders: Folders) -> Model:
 
 
 def _no_model(folder: Path) -> str:
-    inside = sorted(path.parent for path in folder.glob("**/plans.json") if path.parent.name.count("__") == 2)
+    found = (path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/plans.json"))
+    inside = sorted(str(path.relative_to(folder)) for path in found if path.name.count("__") == 2)
     hint = f"Inside it are {some(inside)}: name one." if inside else "nnunet_datasets lists what is trained."
     return (
         f"{folder} is no model folder (TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json and fold_* "
