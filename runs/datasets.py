@@ -16,6 +16,7 @@ from .files import read_json, read_model
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"
+DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[A-Za-z0-9_.-]*)?")
 # Of an image's name without its ending: CASE_0000.
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
@@ -51,6 +52,15 @@ class DatasetFiles:
     @property
     def ground_truth(self) -> Path:
         return self.preprocessed / "gt_segmentations"
+
+    @property
+    def ensembles(self) -> Path:
+        return self.results / "ensembles"
+
+    @property
+    def best_file(self) -> Path:
+        """What nnU-Net's search for the best configuration found."""
+        return self.results / "inference_information.json"
 
     def plans_file(self, plans: str) -> Path:
         return self.preprocessed / f"{plans}.json"

@@ -1,5 +1,6 @@
 """What a prediction needs to know of its two folders: the cases to segment, and who wrote the output."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from .files import read_model
 from .texts import NAMED, some
 
 NOTE = "nnunet_mcp_prediction.json"
+PARTS = "parts"
 
 
 class PredictionNote(BaseModel):
@@ -17,11 +19,22 @@ class PredictionNote(BaseModel):
 
     model: str
     folds: tuple[str, ...]
+    postprocessing: str = ""
+
+
+def note_of(models: Sequence[str], folds: tuple[str, ...], steps: Sequence[object]) -> PredictionNote:
+    """The note for predictions of these models with these postprocessing steps."""
+    return PredictionNote(model=" + ".join(models), folds=folds, postprocessing=str(list(steps)) if steps else "")
 
 
 def note_file(output: Path) -> Path:
     """Our note in an output folder."""
     return output / NOTE
+
+
+def part_folder(output: Path, name: str) -> Path:
+    """Where a model's predictions wait to be put together; it is gone when all is done."""
+    return output / PARTS / name
 
 
 def cases_to_predict(folder: Path, ending: str, channels: int) -> list[str]:
@@ -61,5 +74,6 @@ def refuse_foreign(output: Path, note: PredictionNote) -> None:
         raise Refused(f"{output} has files that are no predictions of this model. Choose an empty or a new folder.")
     if there != note:
         raise Refused(
-            f"{output} holds predictions of {there.model}, folds {', '.join(there.folds)}. Choose another folder."
+            f"{output} holds predictions of {there.model}, folds {', '.join(there.folds)}"
+            f"{', with another postprocessing' if there.model == note.model else ''}. Choose another folder."
         )

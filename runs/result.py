@@ -37,6 +37,8 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
         worst_cases=worst(outcome.cases) if outcome else (),
         complete=complete,
         predictions=outcome.predictions if outcome else None,
+        best=outcome.best if outcome else None,
+        archive=outcome.archive if outcome else None,
         failure=judged.failure,
         notes=(*record.notes, *(outcome.notes if outcome else ())),
     )

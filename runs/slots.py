@@ -118,7 +118,8 @@ def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
     """Which slots a stage takes; None for one that needs no more than a moment."""
     if stage_kind in ("train", "validate", "predict"):
         return "gpu" if device == "cuda" else "cpu"
-    return "preprocess" if stage_kind == "preprocess" else None
+    # The search computes in as many processes as a preprocessing does.
+    return "preprocess" if stage_kind in ("preprocess", "find_best") else None
 
 
 def slot_names(kind: SlotKind, gpus: int | None) -> list[str]:

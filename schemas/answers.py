@@ -312,6 +312,16 @@ class CompareAnswer(Record):
     next_step: str
 
 
+class RunStarted(Record):
+    """The answer of a tool that starts a run of its own kind: the run goes on by itself."""
+
+    run_id: str
+    status: Status
+    notes: tuple[str, ...] = ()
+    retry_after_s: int
+    next_step: str
+
+
 class PredictionStarted(Record):
     """The answer of nnunet_predict: the run goes on by itself."""
 

@@ -82,7 +82,7 @@ class CancelRequest(Request):
     run_id: RunId
     force: bool = Field(
         default=False,
-        description="True: end it at once. False: let the training finish its epoch and save a checkpoint first.",
+        description="End it at once, without finishing the epoch and saving it.",
     )
 
 
@@ -97,8 +97,7 @@ class PrepareRequest(Request):
 
     source: str = Field(
         max_length=4096,
-        description="Folder with dataset.json, imagesTr and labelsTr: a Medical Segmentation Decathlon task, an "
-        "nnU-Net v1 or v2 dataset, or the documentation's layout. It is only read.",
+        description="Folder with dataset.json, imagesTr and labelsTr. It is only read.",
     )
     dataset_id: DatasetId = Field(description="Free dataset ID (1-999) for the new dataset.")
     name: str = Field(
@@ -173,14 +172,37 @@ class DoctorRequest(Request):
     )
 
 
-class PredictRequest(Request):
+class ModelRequest(BaseModel):
+    """The part of a request that names trained models, in exactly one way."""
+
+    run_id: RunId | None = Field(default=None, description="A training, for its model. Omitted: model or dataset_id.")
+    model: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Or a model folder, absolute or in nnUNet_results. Omitted: not used.",
+    )
+    dataset_id: DatasetId | None = Field(
+        default=None,
+        description="Or this dataset's best configuration. Omitted: not used.",
+    )
+
+    @model_validator(mode="after")
+    def _names_one(self) -> "ModelRequest":
+        if sum(given is not None for given in (self.run_id, self.model, self.dataset_id)) != 1:
+            raise ValueError(
+                "Give exactly one of run_id, model and dataset_id: a training, a model folder, or the best "
+                "configuration of a dataset."
+            )
+        return self
+
+
+class PredictRequest(ModelRequest, Request):
     """Segment images with a trained model."""
 
-    run_id: RunId = Field(description="The finished training whose model to use; all its folds are ensembled.")
     images: str = Field(
         default="imagesTs",
         max_length=4096,
-        description="Folder of images named CASE_0000.ending, or imagesTs or imagesTr of the run's dataset.",
+        description="Folder of images named CASE_0000.ending, or imagesTs or imagesTr of the model's dataset.",
     )
     output: str | None = Field(
         default=None,
@@ -199,7 +221,38 @@ class PredictRequest(Request):
     )
 
 
-class PreflightRequest(TrainingRequest):
+class FindBestRequest(Request):
+    """Search the best configuration of a dataset."""
+
+    dataset_id: DatasetId = Field(description="The dataset that models are trained on.")
+    ensembling: bool = Field(default=True, description="Also ensembles of two; needs trainings with npz=true.")
+
+
+class ExportRequest(ModelRequest, Request):
+    """Write a model into a zip."""
+
+    output: str | None = Field(
+        default=None, max_length=4096, description="The new zip. Omitted: exports/ in the dataset's results."
+    )
+
+
+class ImportRequest(Request):
+    """Install a model from a zip."""
+
+    zip: str = Field(max_length=4096, description="A zip as nnU-Net exports models.")
+    overwrite: bool = Field(default=False, description="Replace a model that is there already.")
+
+
+class TrainingCall(TrainingRequest):
+    """A training as it is asked for: its parameters, or those of an earlier one."""
+
+    like: RunId | None = Field(
+        default=None,
+        description="Run to repeat: its arguments count where none is given here. Omitted: the defaults.",
+    )
+
+
+class PreflightRequest(TrainingCall):
     """Look at a training before it starts."""
 
     measure: bool = Field(
@@ -208,6 +261,6 @@ class PreflightRequest(TrainingRequest):
         "earlier run. Needs plans.",
     )
 
-    def training(self) -> TrainingRequest:
+    def training(self) -> TrainingCall:
         """The request that would be started."""
-        return TrainingRequest.model_validate(self.model_dump(exclude={"measure"}))
+        return TrainingCall.model_validate(self.model_dump(exclude={"measure"}, exclude_unset=True))

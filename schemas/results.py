@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from .runs import CaseMetrics, ClassMetrics, Failure, Metrics, Record, Status
+from .runs import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Record, Status
 
 
 class FoldResult(Record):
@@ -37,6 +37,8 @@ class Result(Record):
     worst_cases: tuple[CaseMetrics, ...] = Field(description="Validation cases with the lowest Dice.")
     complete: bool = Field(description="False while a stage or fold is missing; then there are no metrics.")
     predictions: str | None = Field(default=None, description="The folder that a nnunet_predict run wrote.")
+    best: BestConfiguration | None = Field(default=None, description="What nnunet_find_best_configuration found.")
+    archive: str | None = Field(default=None, description="The zip that a nnunet_export_model run wrote.")
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
     next_step: str = ""

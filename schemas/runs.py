@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
 Liveness = Literal["alive", "dead", "unknown"]
-StageKind = Literal["preprocess", "train", "validate", "cross_validation", "predict"]
+StageKind = Literal[
+    "preprocess", "train", "validate", "cross_validation", "predict", "combine", "find_best", "export", "import_model"
+]
 
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 RESUMABLE: frozenset[Status] = frozenset({"cancelled", "interrupted"})
@@ -174,6 +176,26 @@ class Metrics(Record):
     validation_loss: float | None
 
 
+class Candidate(Record):
+    """A model or an ensemble of two that was compared, by nnU-Net's name."""
+
+    name: str
+    dice: float | None = Field(description="nnU-Net's foreground_mean over all cases, before postprocessing.")
+
+
+class BestConfiguration(Record):
+    """What nnU-Net's search for the best configuration found."""
+
+    name: str
+    models: tuple[str, ...] = Field(description="Model folders; two are an ensemble.")
+    dice: float | None = Field(description="Before postprocessing.")
+    dice_postprocessed: float | None
+    candidates: tuple[Candidate, ...] = Field(description="Best first.")
+    postprocessing: tuple[str, ...] = Field(description="In words; empty where none improves the result.")
+    instructions: str = Field(description="nnU-Net's own commands.")
+    instructions_file: str
+
+
 class Outcome(Record):
     """outcome.json: the worker's last act, success or a failure it understood."""
 
@@ -189,6 +211,8 @@ class Outcome(Record):
     parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None
     predictions: str | None = Field(default=None, description="Folder that a prediction wrote.")
+    best: BestConfiguration | None = None
+    archive: str | None = Field(default=None, description="Zip file that an export wrote.")
     notes: tuple[str, ...] = ()
 
 

@@ -6,7 +6,7 @@ The tool's JSON schema, the table in the README and the Python function's signat
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
@@ -32,7 +32,8 @@ def parse_fold(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-DatasetId = Annotated[int, Field(ge=1, le=999), BeforeValidator(parse_dataset_id)]
+# Names are read too, so the schema has no bounds; they are checked, and told when they are broken.
+DatasetId = Annotated[int, Field(ge=1, le=999), BeforeValidator(parse_dataset_id), WithJsonSchema({"type": "integer"})]
 ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 PlansName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
 
@@ -48,19 +49,19 @@ class TrainingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset_id: DatasetId = Field(
-        description="Dataset ID, 1-999 (50 means the folder Dataset050 or Dataset050_Name in nnUNet_raw). "
-        'Also accepts "50", "050" or "Dataset050_Name". nnunet_datasets lists what exists.'
+        description="Dataset ID, 1-999 (50 means the folder Dataset050 or Dataset050_Name in nnUNet_raw), or the "
+        "folder's name. nnunet_datasets lists what exists."
     )
     configuration: Configuration = Field(
         default="3d_fullres",
-        description="nnU-Net configuration. 3d_fullres suits most 3D images; 2d suits strongly anisotropic or 2D "
+        description="3d_fullres suits most 3D images; 2d suits strongly anisotropic or 2D "
         "images and small GPUs; 3d_lowres and 3d_cascade_fullres are for very large images.",
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
-        description='"0"-"4": one fold of the 5-fold cross-validation. "all" (default): the five folds, each its '
-        'own model, then the cross-validation over all cases. "full": one model trained on every case (what '
-        "nnU-Net's command line calls all); its metrics are measured on training data and optimistic.",
+        description="0-4: one fold of the 5-fold cross-validation. all (default): the five folds, each its own model, "
+        "then all cases together. full: one model trained on every case (what nnU-Net's command line calls all); its "
+        "metrics are optimistic.",
     )
     trainer: ClassName | None = Field(
         default=None,
@@ -92,7 +93,7 @@ class TrainingRequest(BaseModel):
     validation_only: bool = Field(default=False, description="Only run the final validation of a finished training.")
     val_best: bool = Field(
         default=False,
-        description="Validate with checkpoint_best instead of checkpoint_final. The results say which was used.",
+        description="Validate with checkpoint_best instead of checkpoint_final.",
     )
     disable_checkpointing: bool = Field(
         default=False,
@@ -104,8 +105,7 @@ class TrainingRequest(BaseModel):
     )
     use_compressed: bool = Field(
         default=False,
-        description="Accepted for compatibility. nnU-Net 2.6 and later always train from compressed data, so it "
-        "changes nothing.",
+        description="Changes nothing: nnU-Net 2.6 and later always train from compressed data.",
     )
     verify_dataset_integrity: bool = Field(
         default=True, description="Check images and labels of every case before preprocessing."

@@ -21,6 +21,7 @@ from ..schemas.answers import (
     Prepared,
     ProgressAnswer,
     RunsAnswer,
+    RunStarted,
     SystemAnswer,
     TrainingStarted,
 )
@@ -29,6 +30,9 @@ from ..schemas.requests import (
     CancelRequest,
     CompareRequest,
     DatasetsRequest,
+    ExportRequest,
+    FindBestRequest,
+    ImportRequest,
     LogsRequest,
     PlotRequest,
     PredictRequest,
@@ -38,9 +42,9 @@ from ..schemas.requests import (
     ResultsRequest,
     RunsRequest,
     SystemRequest,
+    TrainingCall,
 )
 from ..schemas.results import Result
-from ..schemas.training import TrainingRequest
 from ..tools import (
     dashboard,
     datasets,
@@ -81,7 +85,7 @@ CATALOGUE = (
     Entry(
         "nnunet_training",
         "Train an nnU-Net model",
-        TrainingRequest,
+        TrainingCall,
         "starts",
         "Start preprocessing and training of an nnU-Net v2 model in the background and return at once with a run_id. "
         "Runs take minutes to days and outlive the chat. fold: '0'-'4' = one fold; 'all' (default) = five models, "
@@ -109,7 +113,7 @@ CATALOGUE = (
         "Log of a run",
         LogsRequest,
         "reads",
-        "A bounded part of a stage's log: summary (default), tail, grep or window. For numbers use nnunet_progress.",
+        "A bounded part of a stage's log. For numbers use nnunet_progress.",
     ),
     Entry(
         "nnunet_results",
@@ -139,8 +143,30 @@ CATALOGUE = (
         "Segment images",
         PredictRequest,
         "starts",
-        "Segment a folder of images with a trained run's model, in the background: its folds ensembled, cases that are "
-        "already predicted skipped, scored at once where labels are given. Follow with nnunet_progress.",
+        "Segment a folder of images in the background with a run's model, any model folder or a dataset's best "
+        "configuration: folds ensembled, cascades whole, predicted cases skipped, scored where labels are given.",
+    ),
+    Entry(
+        "nnunet_find_best_configuration",
+        "Find the best configuration",
+        FindBestRequest,
+        "starts",
+        "nnU-Net's search in the background among complete cross-validations, their ensembles and postprocessing. "
+        "nnunet_results has the table; nnunet_predict(dataset_id) uses the winner.",
+    ),
+    Entry(
+        "nnunet_export_model",
+        "Export a model",
+        ExportRequest,
+        "starts",
+        "Write a model and its card into a zip that nnU-Net installs; without case names and paths.",
+    ),
+    Entry(
+        "nnunet_import_model",
+        "Import a model",
+        ImportRequest,
+        "starts",
+        "Install a model from a zip, after a check that nothing in it runs code. Then nnunet_predict.",
     ),
     Entry(
         "nnunet_runs",
@@ -260,6 +286,21 @@ def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[...
         from ..tools.predicting import nnunet_predict
 
         return nnunet_predict(request, settings)
+
+    def nnunet_find_best_configuration(request: Any) -> RunStarted:
+        from ..tools.finding_best import nnunet_find_best_configuration
+
+        return nnunet_find_best_configuration(request, settings)
+
+    def nnunet_export_model(request: Any) -> RunStarted:
+        from ..tools.model_export import nnunet_export_model
+
+        return nnunet_export_model(request, settings)
+
+    def nnunet_import_model(request: Any) -> RunStarted:
+        from ..tools.model_import import nnunet_import_model
+
+        return nnunet_import_model(request, settings)
 
     def nnunet_runs(request: Any) -> RunsAnswer:
         return runs.nnunet_runs(request, settings)

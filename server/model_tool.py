@@ -12,6 +12,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from ..runs.errors import RunError
+from ..schemas.requests import PreflightRequest
 from ..schemas.training import TrainingRequest
 from .explain import explain
 
@@ -42,6 +43,8 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
             out["enum"] = [value]
         elif key in VERBATIM:
             out[key] = value
+        elif key == "items":  # what a list is, its own description says
+            out[key] = {k: v for k, v in _walk(value, defs).items() if k != "description"}
         elif key not in DROPPED:
             out[key] = _walk(value, defs, properties=key == "properties")
     return out
@@ -85,9 +88,10 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refer(schema: dict[str, Any]) -> None:
-    """What nnunet_training describes at length is not described again."""
+    """What nnunet_training describes at length is not described again, nor its defaults."""
     for name in TrainingRequest.model_fields:
-        del schema["properties"][name]["description"]
+        for key in ("description", "default"):
+            schema["properties"][name].pop(key, None)
 
 
 class ModelTool(Tool):
@@ -141,6 +145,6 @@ def model_tool(
     metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
-    if issubclass(model, TrainingRequest) and model is not TrainingRequest:
+    if issubclass(model, PreflightRequest):
         _refer(schema)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..runs import layout
 from ..runs.diagnosis import CONSEQUENCE, SIGNATURES
 from ..runs.settings import Settings, variable
-from ..schemas.training import TrainingRequest
+from ..schemas.requests import TrainingCall
 from .catalogue import CATALOGUE
 from .terminal.codes import MEANING
 from .terminal.commands import COMMANDS, usage
@@ -18,9 +18,9 @@ from .terminal.phrases import flag
 
 def parameter_table() -> str:
     """Every parameter of nnunet_training with its default."""
-    schema = TrainingRequest.model_json_schema()["properties"]
+    schema = TrainingCall.model_json_schema()["properties"]
     lines = ["| parameter | default | meaning |", "|---|---|---|"]
-    for name, field in TrainingRequest.model_fields.items():
+    for name, field in TrainingCall.model_fields.items():
         default = "required" if field.is_required() else f"`{field.default!r}`".replace("'", '"')
         lines.append(f"| `{name}` | {default} | {_cell(schema[name].get('description', ''))} |")
     return "\n".join(lines)

@@ -10,8 +10,7 @@ from ..runs.errors import NotFound, RunError
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
 from ..runs.store import find_run
-from ..schemas.requests import DatasetsRequest, LogsRequest, ResultsRequest
-from ..schemas.training import TrainingRequest
+from ..schemas.requests import DatasetsRequest, LogsRequest, ResultsRequest, TrainingCall
 from ..tools import datasets, logs, progress, results
 from .model_tool import portable
 
@@ -26,7 +25,7 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
     @app.resource("nnunet://schema/training", title="Parameters of nnunet_training", mime_type=JSON)
     def schema() -> str:
         """The JSON schema of a training request."""
-        return json.dumps(portable(TrainingRequest.model_json_schema()))
+        return json.dumps(portable(TrainingCall.model_json_schema()))
 
     @app.resource("nnunet://runs/{run_id}", title="A run", mime_type=JSON)
     def run(run_id: str) -> str:

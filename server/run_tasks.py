@@ -14,9 +14,8 @@ from pydantic import ValidationError
 
 from ..runs.errors import RunError
 from ..runs.settings import Settings
-from ..schemas.requests import CancelRequest, ResultsRequest
+from ..schemas.requests import CancelRequest, ResultsRequest, TrainingCall
 from ..schemas.runs import ACTIVE
-from ..schemas.training import TrainingRequest
 from ..tools import progress, results, runs, training
 from .tasks import Task, UnknownTask
 
@@ -35,7 +34,7 @@ class RunTasks:
         if params.name != TASK_TOOL:
             return None
         try:
-            request = TrainingRequest.model_validate(params.arguments or {})
+            request = TrainingCall.model_validate(params.arguments or {})
             started = await run_sync(training.nnunet_training, request, self._settings)
         except (ValidationError, RunError):
             return None

@@ -1,11 +1,14 @@
 """The documentation's cascade: 3d_lowres fold 0, then 3d_cascade_fullres fold 0."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy
 import pytest
 
 from tests.lab import Lab, ToolRefused
@@ -64,3 +67,38 @@ def test_the_documented_example_trains_what_the_cascade_still_needs_of_lowres(la
     result = lab.call("nnunet_results", run_id=cascade["run_id"])
     assert Path(result["model_path"]).parent.name == f"OneStepTrainer__{PLANS}__3d_cascade_fullres"
     assert [fold["fold"] for fold in result["folds"]] == ["0"]
+
+
+def test_a_cascade_predicts_both_stages_as_nnunets_two_commands(lab: Lab, tmp_path: Path) -> None:
+    images = lab.folder.parent / "new_images"
+    images.mkdir()
+    for path in sorted((lab.folder / "raw" / "Dataset060_Large" / "imagesTr").iterdir())[:2]:
+        shutil.copy(path, images)
+    run = lab.call("nnunet_runs", dataset_id=60)["runs"][0]
+
+    started = lab.call("nnunet_predict", run_id=run["run_id"], images=str(images))
+    result = lab.finish(started["run_id"])
+
+    assert result["status"] == "success", result
+    record = json.loads((lab.run_dir(started["run_id"]) / "run.json").read_text(encoding="utf-8"))
+    assert [stage["name"] for stage in record["stages"]] == ["predict_lowres", "predict"]
+    assert "predicts first, for the cascade" in " ".join(started["notes"])
+    program = str(Path(sys.executable).with_name("nnUNetv2_predict"))
+    common = ["-d", "60", "-f", "0", "-p", PLANS, "-tr", "OneStepTrainer", "-device", "cpu", "-i", str(images)]
+    first = ["-c", "3d_lowres", "-o", str(tmp_path / "lowres")]
+    second = [
+        "-c",
+        "3d_cascade_fullres",
+        "-o",
+        str(tmp_path / "out"),
+        "-prev_stage_predictions",
+        str(tmp_path / "lowres"),
+    ]
+    for words in (first, second):
+        subprocess.run([program, *common, *words], check=True, env=lab.environment, stdout=subprocess.DEVNULL)
+    predicted = sorted((tmp_path / "out").glob("*.nii.gz"))
+    assert len(predicted) == 2
+    for path in predicted:
+        ours, theirs = (nibabel.load(folder / path.name) for folder in (Path(result["predictions"]), tmp_path / "out"))
+        assert (numpy.asarray(ours.dataobj) == numpy.asarray(theirs.dataobj)).all()
+    assert not (Path(result["predictions"]) / "parts").exists()

@@ -96,7 +96,7 @@ def test_an_output_with_other_files_or_of_another_model_is_refused(settings: Set
     refused(settings, "holds predictions of /another/model, folds 1", output=str(output))
 
 
-def test_a_cascade_says_how_it_is_predicted(settings: Settings, model: Path) -> None:
+def test_a_cascade_without_its_first_stage_says_how_it_is_predicted(settings: Settings, model: Path) -> None:
     request = {"dataset_id": 97, "configuration": "3d_cascade_fullres", "fold": "0"}
     record = record_of(settings, stage("train_fold_0"), run_id="d097-c-f0-tttt", dataset_name=DATASET, request=request)
     record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)

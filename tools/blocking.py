@@ -9,8 +9,8 @@ from ..runs.look import verdict
 from ..runs.result import compose_result
 from ..runs.settings import Settings
 from ..runs.store import find_run
+from ..schemas.requests import TrainingCall
 from ..schemas.runs import ACTIVE, RunRecord
-from ..schemas.training import TrainingRequest
 from .training import nnunet_training as start
 
 POLL_S = 1.0
@@ -20,7 +20,8 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
     """Train and wait for the result.
 
     Args:
-        parameters: the fields of `TrainingRequest`, e.g. dataset_id=50, configuration="3d_fullres", fold="0".
+        parameters: the fields of `TrainingCall`, e.g. dataset_id=50, configuration="3d_fullres", fold="0"; or
+            dataset_id=50, like="d050-3d_fullres-f0-k7m3" for a run's own arguments again.
 
     Returns:
         status, model_path, dataset_id, configuration, fold, metrics{dice, iou, validation_loss} and more, as
@@ -32,7 +33,7 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
         nnunet_mcp.runs.errors.RunError: the training could not start.
         KeyboardInterrupt: after the run was asked to stop.
     """
-    request = TrainingRequest.model_validate(parameters)
+    request = TrainingCall.model_validate(parameters)
     settings = Settings()
     run, record = find_run(StateDir(settings.state_dir), start(request, settings).run_id)
     try:

@@ -28,6 +28,22 @@ def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
     return path
 
 
+def refuse_outside(settings: Settings, given: str, *, what: str) -> Path:
+    """A path that is to be written, with links resolved; it need not exist.
+
+    Raises:
+        Refused: it lies outside the folders that tools may use, or is one of them.
+    """
+    path = Path(os.path.realpath(Path(given).expanduser())) if "\0" not in given and given.strip() else None
+    if path is None:
+        raise Refused(f"{what} {given!r} is not a path.")
+    roots = [Path(os.path.realpath(root)) for root in settings.allowed_roots]
+    if not any(path.is_relative_to(root) and path != root for root in roots):
+        listed = ", ".join(map(str, roots))
+        raise Refused(f"{what} {given!r} lies outside the allowed folders ({listed}).")
+    return path
+
+
 def readable(path: Path, settings: Settings) -> Path:
     """The path, if it lies where tools may read. A link inside the nnU-Net folders is its owner's own choice.
 

@@ -12,15 +12,16 @@ from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
-from ..runs.models import Model, model_of
-from ..runs.predictions import PredictionNote, cases_to_predict, refuse_foreign
-from ..runs.preprocessed import CASCADE
+from ..runs.predictions import cases_to_predict, note_of, refuse_foreign
 from ..runs.settings import Settings
-from ..runs.store import find_run, new_run_id, record_run
+from ..runs.store import new_run_id, record_run
 from ..schemas.answers import PredictionStarted
+from ..schemas.predictions import PredictionJob
 from ..schemas.requests import PredictRequest
-from ..schemas.runs import RunRecord, StageSpec
-from .paths import allowed_path
+from ..schemas.runs import RunRecord
+from .model_choice import Choice, choose_model
+from .paths import allowed_path, refuse_outside
+from .prediction_stages import PredictionStages, plan_stages
 from .training import FIRST_LOOK_S, choose_device, follow
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
@@ -32,26 +33,13 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     Raises:
         RunError: it cannot start; the message says what to do. Nothing was changed.
     """
-    trained = find_run(StateDir(settings.state_dir), request.run_id)[1]
-    model = _model(trained, settings)
-    images = _folder(request.images, model.files, settings, what="images")
-    labels = _folder(request.labels, model.files, settings, what="labels") if request.labels else None
-    output = _output(request, model, images, settings)
-    cases = _check(model, images, output)
-    device = choose_device(request.device, settings)
-    record = RunRecord(
-        run_id=new_run_id(int(trained.request["dataset_id"]), str(trained.request["configuration"]), "predict"),
-        created_at=time.time(),
-        request=_request(request, trained, model, images, labels, output),
-        dataset_name=trained.dataset_name,
-        trainer=trained.trainer,
-        plans_identifier=trained.plans_identifier,
-        device=device,
-        folders=trained.folders,
-        stages=(StageSpec(name="predict", kind="predict", configuration=str(trained.request["configuration"])),),
-        host=host_name(),
-        versions=installed(settings.nnunet_python).versions,
-    )
+    choice = choose_model(request, settings)
+    images = _folder(request.images, choice.files, settings, what="images")
+    output = _output(request, choice, images, settings)
+    cases = _check(choice, images, output)
+    stages = plan_stages(choice, output, npz=request.npz)
+    job = _job(request, choice, images, output, stages, settings)
+    record = _record(request, choice, job, stages, settings)
     target = [f"predictions {output}"]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
     if new:
@@ -59,49 +47,57 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     return PredictionStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
-        dataset_id=int(trained.request["dataset_id"]),
-        dataset_name=trained.dataset_name,
-        model_path=str(model.folder),
-        folds=model.folds,
+        dataset_id=int(record.request["dataset_id"]),
+        dataset_name=record.dataset_name,
+        model_path=" + ".join(job.models),
+        folds=job.folds,
         cases=len(cases),
         output=str(output),
+        notes=record.notes,
         retry_after_s=FIRST_LOOK_S,
         next_step=follow(run.run_id),
     )
 
 
-def _request(
-    request: PredictRequest, trained: RunRecord, model: Model, images: Path, labels: Path | None, output: Path
-) -> dict[str, object]:
-    return {
-        "dataset_id": trained.request["dataset_id"],
-        "configuration": trained.request["configuration"],
-        "fold": "predict",
-        "of_run": request.run_id,
-        "folds": list(model.folds),
-        "images": str(images),
-        "labels": str(labels) if labels else None,
-        "output": str(output),
-        "npz": request.npz,
-        "overwrite": request.overwrite,
-    }
+def _job(
+    request: PredictRequest, choice: Choice, images: Path, output: Path, stages: PredictionStages, settings: Settings
+) -> PredictionJob:
+    labels = _folder(request.labels, choice.files, settings, what="labels") if request.labels else None
+    return PredictionJob(
+        models=tuple(str(model.folder) for model in choice.models),
+        folds=choice.models[0].folds,
+        images=str(images),
+        output=str(output),
+        labels=str(labels) if labels else None,
+        npz=request.npz,
+        overwrite=request.overwrite,
+        trusted=choice.trusted,
+        steps=stages.steps,
+        parts=tuple(stages.parts),
+        postprocessing=str(choice.best.postprocessing) if choice.best and choice.steps else None,
+    )
 
 
-def _model(trained: RunRecord, settings: Settings) -> Model:
-    if trained.request["configuration"] == CASCADE:
-        raise Refused(
-            "A cascade predicts in two steps, which nnunet_predict does not do. Use nnUNetv2_predict with 3d_lowres, "
-            "then with 3d_cascade_fullres and -prev_stage_predictions."
-        )
-    model = model_of(trained)
-    there = [fold for fold in model.folds if model.fold(fold).final.is_file()]
-    if not model.folds or len(there) < len(model.folds):
-        state = verdict(StateDir(settings.state_dir).run(trained.run_id), trained).status
-        raise Refused(
-            f"Run {trained.run_id} is {state} and has {len(there)} of {len(model.folds)} trained folds. Predict when "
-            "all are there, or name a run of a single fold."
-        )
-    return model
+def _record(
+    request: PredictRequest, choice: Choice, job: PredictionJob, stages: PredictionStages, settings: Settings
+) -> RunRecord:
+    dataset_id, configuration = int(choice.files.name[7:10]), choice.configuration
+    trainer, plans_identifier, _ = choice.models[0].folder.name.split("__", 2)
+    asked = {"dataset_id": dataset_id, "configuration": configuration, "fold": "predict", "of_run": request.run_id}
+    return RunRecord(
+        run_id=new_run_id(dataset_id, configuration, "predict"),
+        created_at=time.time(),
+        request={**asked, **job.model_dump(mode="json")},
+        dataset_name=choice.files.name,
+        trainer=trainer,
+        plans_identifier=plans_identifier,
+        device=choose_device(request.device, settings),
+        folders=choice.files.folders,
+        stages=tuple(stages.specs),
+        host=host_name(),
+        versions=installed(settings.nnunet_python).versions,
+        notes=choice.notes(),
+    )
 
 
 def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -> Path:
@@ -111,23 +107,26 @@ def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -
     return path
 
 
-def _output(request: PredictRequest, model: Model, images: Path, settings: Settings) -> Path:
-    default = model.folder / "predictions" / images.name
-    output = Path(os.path.realpath(Path(request.output).expanduser())) if request.output else default
-    if "\0" in str(output):
-        raise Refused(f"output {request.output!r} is not a path.")
-    roots = [Path(os.path.realpath(root)) for root in settings.allowed_roots]
-    if request.output and not any(output.is_relative_to(root) and output != root for root in roots):
-        listed = ", ".join(map(str, roots))
-        raise Refused(f"output {request.output!r} lies outside the allowed folders ({listed}).")
-    for forbidden in (model.files.raw, model.files.preprocessed, images):
+def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
+    default = _default_output(choice) / images.name
+    output = refuse_outside(settings, request.output, what="output") if request.output else default
+    for forbidden in (choice.files.raw, choice.files.preprocessed, images):
         if output.is_relative_to(os.path.realpath(forbidden)):
             raise Refused(f"output {str(output)!r} lies in {forbidden}, which nothing is written to. Choose another.")
     return output
 
 
-def _check(model: Model, images: Path, output: Path) -> list[str]:
-    description = read_json(model.folder / "dataset.json") or {}
+def _default_output(choice: Choice) -> Path:
+    """Beside the model; what is no single model of nnUNet_results has its place in the dataset's results."""
+    model = choice.models[0].folder
+    if choice.best is None and model.is_relative_to(os.path.realpath(choice.files.folders.results)):
+        return model / "predictions"
+    name = model.name if choice.best is None else f"best_{choice.best.name}"
+    return choice.files.results / "predictions" / name
+
+
+def _check(choice: Choice, images: Path, output: Path) -> list[str]:
+    description = read_json(choice.models[0].folder / "dataset.json") or {}
     channels = description.get("channel_names") or description.get("modality") or {}
-    refuse_foreign(output, PredictionNote(model=str(model.folder), folds=model.folds))
+    refuse_foreign(output, note_of([str(m.folder) for m in choice.models], choice.models[0].folds, choice.steps))
     return cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))

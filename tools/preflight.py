@@ -26,6 +26,7 @@ from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
+from .repeating import complete
 from .training import choose_device, make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
 
 T = TypeVar("T")
@@ -84,16 +85,17 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
 
 def _look(request: TrainingRequest, settings: Settings) -> Look:
     look = Look(request)
-    look.device = look.attempt(lambda: choose_device(request.device, settings, num_gpus=request.num_gpus))
-    look.request = look.attempt(lambda: resolve_weights(request, settings)) or request
-    ready = look.attempt(lambda: ready_to_train(settings, request.dataset_id, make_twin=False))
+    asked, look.notes = look.attempt(lambda: complete(request, settings)) or (request, [])
+    look.device = look.attempt(lambda: choose_device(asked.device, settings, num_gpus=asked.num_gpus))
+    look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
+    ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
     if ready is None:
         return look
     files, notes = ready
     look.files = files
     plan = look.attempt(lambda: Planner(look.request, files, settings.nnunet_python).make())
     if plan is not None:
-        look.plan, look.notes, look.room = plan, [*notes, *plan.notes], room_for(files, plan)
+        look.plan, look.notes, look.room = plan, [*look.notes, *notes, *plan.notes], room_for(files, plan)
         look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
         if all(os.path.isdir(folder) for folder in (files.folders.results, files.folders.preprocessed)):  # noqa: PTH112
             look.attempt(lambda: refuse_without_room(look.room))

@@ -25,6 +25,7 @@ DETAIL_CHARACTERS = 160
 REMEDY_CHARACTERS = 240
 # Rough shares of a run's time, for the percentage only; the ETA is measured.
 WEIGHTS = {"preprocess": 0.1, "train": 1.0, "validate": 0.2, "cross_validation": 0.05, "predict": 1.0}
+WEIGHTS |= {"combine": 0.2, "find_best": 1.0, "export": 1.0, "import_model": 1.0}
 VALIDATION_SHARE = 0.05
 
 
@@ -227,9 +228,14 @@ def headline(view: View) -> str:
 
 def resume_hint(record: RunRecord) -> str:
     """What goes on with a run that was stopped."""
-    if record.stages[0].kind == "predict":
-        return "nnunet_predict with the same arguments goes on; cases that are predicted are kept"
-    return "nnunet_training with the same arguments and continue_training=true resumes it"
+    other = {
+        "predict": "nnunet_predict with the same arguments goes on; cases that are predicted are kept",
+        "find_best": "nnunet_find_best_configuration starts it again; nothing was changed",
+        "export": "nnunet_export_model starts it again; no zip was left",
+        "import_model": "nnunet_import_model starts it again; nothing was installed",
+    }
+    usual = "nnunet_training with the same arguments and continue_training=true resumes it"
+    return other.get(record.stages[0].kind, usual)
 
 
 def _next_step(view: View) -> str:

@@ -1,5 +1,7 @@
 """nnunet_results: what nnU-Net measured."""
 
+from pathlib import Path
+
 from ..runs.layout import StateDir
 from ..runs.result import compose_result
 from ..runs.settings import Settings
@@ -21,6 +23,13 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
 
 
 def _next_step(result: Result, resume: str) -> str:
+    if result.best:
+        return f"Predict with it: nnunet_predict(dataset_id={result.dataset_id}, images=…)."
+    if result.archive:
+        return f"The zip is {result.archive}; nnunet_import_model installs it elsewhere."
+    if result.complete and result.fold == "import":
+        folder = f"{result.dataset_name}/{Path(str(result.model_path).split(' + ')[-1]).name}"
+        return f"Predict with it: nnunet_predict(model='{folder}', images=…)."
     if result.predictions:
         return f"The predictions are in {result.predictions}."
     if result.complete:

@@ -23,6 +23,7 @@ from .dataset_details import refuse_known_damage
 from .datasets import ready_to_train
 from .paths import allowed_path
 from .planning import Plan, Planner
+from .repeating import complete
 
 FIRST_LOOK_S = 5
 
@@ -42,6 +43,7 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
 def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
     """Check everything, then record the run; returns whether it is new."""
     settings.create_folders()
+    request, repeated = complete(request, settings)
     request = resolve_weights(request, settings)
     device = choose_device(request.device, settings, num_gpus=request.num_gpus)
     files, notes = ready_to_train(settings, request.dataset_id)
@@ -49,7 +51,7 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
     versions = installed(settings.nnunet_python).versions
-    record = make_record(request, files, plan, device, versions, notes)
+    record = make_record(request, files, plan, device, versions, [*repeated, *notes])
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 

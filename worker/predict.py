@@ -1,113 +1,85 @@
-"""The predict stage: nnU-Net's own predictor on a folder of images, case by case, skipping what is there."""
+"""A predict stage: nnU-Net's own predictor on a folder of images, case by case, skipping what is there."""
 
 import os
 import threading
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import read_json, write_model
-from ..runs.predictions import PredictionNote, cases_to_predict, note_file
-from ..runs.summary import Summary
+from ..runs.files import write_model
+from ..schemas.predictions import PredictStep
 from ..schemas.runs import Outcome
+from .prediction_folder import PredictionFolder
 from .resources import set_threads
 from .stage import Job
 from .watch import end_when_a_pool_process_is_killed
-from .whole_files import readable_whole
+from .weights import nothing_but_data_is_loaded
 
 LOOK_S = 1.0
 CHECKPOINT = "checkpoint_final.pth"
 
 
 def carry_out(job: Job) -> Outcome:
-    """Predict every case of the images' folder, and score them where there are labels."""
+    """Predict every case that the output folder lacks; the last stage scores where there are labels."""
     end_when_a_pool_process_is_killed(job.stage)
-    work = Prediction(job)
-    work.prepare()
+    folder = PredictionFolder(job)
+    folder.prepare()
+    work = Prediction(folder, folder.asked.steps[job.spec.name])
     work.predict()
-    metrics = work.score()
-    return Outcome(
-        ok=True,
-        model_path=str(work.model),
-        metrics=metrics.metrics(None) if metrics else None,
-        per_class=metrics.per_class() if metrics else (),
-        cases=metrics.cases() if metrics else (),
-        predictions=str(work.output),
-        notes=work.notes,
-    )
+    return folder.finish() if folder.is_last_stage else Outcome(ok=True, model_path=work.step.model)
 
 
 class Prediction:
-    """One folder being predicted."""
+    """One model that predicts the missing cases into its folder."""
 
-    def __init__(self, job: Job) -> None:
-        asked: dict[str, Any] = job.record.request
-        self.job, self.asked = job, asked
-        self.images, self.output = Path(asked["images"]), Path(asked["output"])
-        self.folds = tuple(map(str, asked["folds"]))
-        self.model = job.files.model(job.record.trainer, job.record.plans_identifier, job.spec.configuration)
-        self.description: dict[str, Any] = read_json(self.model / "dataset.json") or {}
-        self.ending = str(self.description["file_ending"])
-        self.cases = cases_to_predict(self.images, self.ending, len(self.description["channel_names"]))
-        self.kept = 0
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        said = f"{len(self.cases)} cases, folds {', '.join(self.folds)} ensembled."
-        return (said, f"{self.kept} of them were there already and were kept.") if self.kept else (said,)
-
-    def prepare(self) -> None:
-        """Sign the output folder; remove what a kill left half written, or everything that is to be overwritten."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        write_model(note_file(self.output), PredictionNote(model=str(self.model), folds=self.folds))
-        for path in self._predicted():
-            if self.asked["overwrite"] or not readable_whole(path):
-                path.unlink()
-        self.kept = len(self._predicted())
-
-    def _predicted(self) -> list[Path]:
-        paths = [self.output / f"{case}{self.ending}" for case in self.cases]
-        return [path for path in paths if path.is_file()]
+    def __init__(self, folder: PredictionFolder, step: PredictStep) -> None:
+        self.folder, self.step, self.job = folder, step, folder.job
+        self.target = Path(step.output)
+        self.cases = folder.missing
 
     def predict(self) -> None:
         """As nnUNetv2_predict with the same folds, steps and mirroring.
 
         Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:1016-1060.
         """
-        import torch
         from nnunetv2.configuration import default_num_processes
+
+        self.folder.remove_torn(self.target, npz=self.step.npz)
+        if not self.cases:
+            return
+        predictor = self._predictor()
+        self.job.reporter.say("predicting", done=self.count(), total=len(self.folder.cases))
+        with _Watched(self):
+            predictor.predict_from_files(
+                self._images(),
+                [str(self.target / case) for case in self.cases],
+                save_probabilities=self.step.npz,
+                overwrite=False,
+                num_processes_preprocessing=default_num_processes,
+                num_processes_segmentation_export=default_num_processes,
+                folder_with_segs_from_prev_stage=self.step.previous,
+            )
+
+    def _predictor(self) -> Any:
+        import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
         set_threads(self.job.record.device)
         self.job.reporter.say("loading the model")
         device = torch.device(self.job.record.device)
         predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
-        predictor.initialize_from_trained_model_folder(str(self.model), self.folds, CHECKPOINT)
-        self.job.reporter.say("predicting", done=self.kept, total=len(self.cases))
-        with _Watched(self):
-            predictor.predict_from_files(
-                str(self.images),
-                str(self.output),
-                save_probabilities=bool(self.asked["npz"]),
-                overwrite=False,
-                num_processes_preprocessing=default_num_processes,
-                num_processes_segmentation_export=default_num_processes,
-            )
+        with nothing_but_data_is_loaded(unless=self.folder.asked.trusted):
+            predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, CHECKPOINT)
+        return predictor
 
-    def score(self) -> Summary | None:
-        """nnU-Net's own evaluation of the cases that have labels."""
-        if not self.asked["labels"]:
-            return None
-        from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder2
-
-        self.job.reporter.say("scoring")
-        summary = self.output / "summary.json"
-        files = (str(self.output / "dataset.json"), str(self.output / "plans.json"), str(summary))
-        compute_metrics_on_folder2(str(self.asked["labels"]), str(self.output), *files, chill=True)
-        return Summary(summary, self.description.get("labels", {}))
+    def _images(self) -> list[list[str]]:
+        """Each missing case with all its channels."""
+        images, ending = self.folder.images, self.folder.ending
+        channels = range(len(self.folder.description["channel_names"]))
+        return [[str(images / f"{case}_{channel:04d}{ending}") for channel in channels] for case in self.cases]
 
     def count(self) -> int:
-        """How many cases are predicted."""
-        return len(self._predicted())
+        """How many cases are predicted: by this stage, or before this run."""
+        return self.folder.kept + len(set(self.folder.there(self.target)) & set(self.cases))
 
 
 class _Watched:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..runs.datasets import DatasetFiles, FoldFiles
 from ..runs.diagnosis import DISK_EXIT_CODE, disk_failure
+from ..runs.errors import RunError
 from ..runs.files import write_model
 from ..runs.layout import RunDir, StageDir
 from ..runs.settings import Settings
@@ -25,6 +26,10 @@ STEPS = {
     "validate": "train",
     "cross_validation": "cross_validation",
     "predict": "predict",
+    "combine": "combine",
+    "find_best": "find_best",
+    "export": "export",
+    "import_model": "import_model",
 }
 
 
@@ -97,6 +102,10 @@ def carry_out(run_path: str, stage_name: str) -> int:
     except StageFailure as failure:
         traceback.print_exc()
         outcome = Outcome(ok=False, failure=failure.failure)
+    except RunError as error:
+        traceback.print_exc()
+        remedy = "Do what the cause says, then start the request again."
+        outcome = Outcome(ok=False, failure=Failure(cause=str(error), evidence=job.spec.name, remedy=remedy))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

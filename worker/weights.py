@@ -5,6 +5,8 @@ tensors, and handed to nnU-Net as a new file of plain tensors.
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "the file is not an nnU-Net checkpoint", f"{path.name} has no network_weights", "Use a checkpoint_*.pth."
         )
     return content
+
+
+@contextmanager
+def nothing_but_data_is_loaded(*, unless: bool) -> Iterator[None]:
+    """nnU-Net's predictor unpickles checkpoints whole; in here `torch.load` reads them as `read_checkpoint` does.
+
+    Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:81. `unless` leaves it as it is.
+
+    Raises:
+        StageFailure: as `read_checkpoint`.
+    """
+    import torch
+
+    original = torch.load
+    if not unless:
+        torch.load = lambda path, *_, **__: read_checkpoint(Path(path))
+    try:
+        yield
+    finally:
+        torch.load = original
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

@@ -110,6 +110,24 @@ def _predict(request: requests.PredictRequest, settings: Settings) -> BaseModel:
     return nnunet_predict(request, settings)
 
 
+def _find_best(request: requests.FindBestRequest, settings: Settings) -> BaseModel:
+    from ...tools.finding_best import nnunet_find_best_configuration
+
+    return nnunet_find_best_configuration(request, settings)
+
+
+def _export(request: requests.ExportRequest, settings: Settings) -> BaseModel:
+    from ...tools.model_export import nnunet_export_model
+
+    return nnunet_export_model(request, settings)
+
+
+def _import(request: requests.ImportRequest, settings: Settings) -> BaseModel:
+    from ...tools.model_import import nnunet_import_model
+
+    return nnunet_import_model(request, settings)
+
+
 def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
     from .doctor import examine
 
@@ -121,7 +139,7 @@ def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
 COMMANDS = {
     "train": Command(
         "start a training in the background",
-        TrainingRequest,
+        requests.TrainingCall,
         _train,
         ("dataset_id",),
         "follow the run to its end, then show its result; Ctrl-C ends the watching, never the run",
@@ -144,6 +162,11 @@ COMMANDS = {
     "results": Command("show what nnU-Net measured", requests.ResultsRequest, _results, ("run_id",)),
     "compare": Command("put models side by side", requests.CompareRequest, _compare, ("dataset_id",)),
     "predict": Command("segment images with a trained model", requests.PredictRequest, _predict, ("run_id", "images")),
+    "find-best": Command(
+        "search the best configuration, ensembles included", requests.FindBestRequest, _find_best, ("dataset_id",)
+    ),
+    "export": Command("write a model into a zip", requests.ExportRequest, _export, ("run_id", "output")),
+    "import": Command("install a model from a zip", requests.ImportRequest, _import, ("zip",)),
     "cancel": Command("stop a run and all its processes", requests.CancelRequest, _cancel, ("run_id",)),
     "datasets": Command("list datasets, or look at one", requests.DatasetsRequest, _datasets, ("dataset_id",)),
     "prepare": Command(
@@ -151,7 +174,7 @@ COMMANDS = {
     ),
     "doctor": Command("check folders, versions, GPU, disk and client configuration", requests.DoctorRequest, _doctor),
 }
-CHANGING = ("train", "predict", "cancel", "prepare")
+CHANGING = ("train", "predict", "find-best", "export", "import", "cancel", "prepare")
 
 
 def usage(name: str) -> str:

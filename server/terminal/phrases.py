@@ -6,13 +6,15 @@ from functools import lru_cache
 from pydantic import BaseModel
 
 from ...schemas import requests
-from ...schemas.training import TrainingRequest
 
 NAMES = {
     "nnunet_training": "train",
     "nnunet_preflight": "preflight",
     "nnunet_predict": "predict",
     "nnunet_compare": "compare",
+    "nnunet_find_best_configuration": "find-best",
+    "nnunet_export_model": "export",
+    "nnunet_import_model": "import",
     "nnunet_progress": "progress",
     "nnunet_logs": "logs",
     "nnunet_results": "results",
@@ -27,13 +29,13 @@ VALUE = r"'[^']*'|\"[^\"]*\"|[^\s,;()]+?(?=[.,;]?(?:\s|$|[,()]))"
 ASSIGNED = re.compile(rf"\b([a-z_]+)=({VALUE})")
 SNAKE = re.compile(r"(?<![\w./-])[a-z]+(?:_[a-z]+)+(?![\w/=-]|\.\w)")
 LOCATION = re.compile(r"^(- )?([a-z_]+)(?=: )", re.MULTILINE)
-WORDS = ("run_id", "dataset_id", "source", "name")
+WORDS = ("run_id", "dataset_id", "source", "name", "zip")
 
 
 @lru_cache(maxsize=1)
 def fields() -> frozenset[str]:
     """Every field of every request."""
-    models: tuple[type[BaseModel], ...] = (*requests.Request.__subclasses__(), TrainingRequest)
+    models: tuple[type[BaseModel], ...] = (*requests.Request.__subclasses__(), requests.PreflightRequest)
     return frozenset(name for model in models for name in model.model_fields)
 
 

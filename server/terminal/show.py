@@ -23,10 +23,11 @@ from ...schemas.answers import (
     Prepared,
     ProgressAnswer,
     RunsAnswer,
+    RunStarted,
     TrainingStarted,
 )
 from ...schemas.results import Result
-from ...schemas.runs import Failure
+from ...schemas.runs import BestConfiguration, Failure
 from .phrases import spoken
 from .show_dataset import facts, label_rows, plan_rows
 
@@ -175,8 +176,11 @@ def _results(screen: Console, answer: Result) -> None:
             ("Dice of the folds", answer.dice_mean_sd),
             ("model", answer.model_path),
             ("predictions", answer.predictions),
+            ("zip", answer.archive),
         ],
     )
+    if answer.best:
+        _best(screen, answer.best)
     if answer.per_class:
         _table(screen, ("class", "Dice", "IoU"), [(c.label, c.dice, c.iou) for c in answer.per_class])
     if len(answer.folds) > 1:
@@ -228,6 +232,18 @@ def _prediction(screen: Console, answer: PredictionStarted) -> None:
     _card(screen, [("run", answer.run_id), ("status", answer.status), ("cases", cases), ("output", answer.output)])
     _notes(screen, answer.notes)
     _next(screen, answer.next_step)
+
+
+def _started(screen: Console, answer: RunStarted) -> None:
+    _card(screen, [("run", answer.run_id), ("status", answer.status)])
+    _notes(screen, answer.notes)
+    _next(screen, answer.next_step)
+
+
+def _best(screen: Console, found: BestConfiguration) -> None:
+    _table(screen, ("candidates", "Dice"), [(one.name, one.dice) for one in found.candidates])
+    _card(screen, [("best", found.name), ("Dice", found.dice), ("postprocessed", found.dice_postprocessed)])
+    _notes(screen, found.postprocessing)
 
 
 def _runs(screen: Console, answer: RunsAnswer) -> None:
@@ -314,6 +330,7 @@ SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {
     PreflightAnswer: _preflight,
     CompareAnswer: _compare,
     PredictionStarted: _prediction,
+    RunStarted: _started,
     ProgressAnswer: _progress,
     LogsAnswer: _logs,
     Result: _results,

@@ -1,0 +1,191 @@
+"""Which model a prediction or an export means, and what is refused before anything starts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.runs.datasets import DatasetFiles
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.schemas.requests import PredictRequest
+from nnunet_mcp.tools.model_choice import choose_model
+from nnunet_mcp.tools.prediction_stages import plan_stages
+from tests.lab import ToolRefused
+from tests.tiny import ask, make_dataset
+
+DATASET = "Dataset096_Chosen"
+NETWORK = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+LAYER = "torch.nn.modules.conv.Conv3d"
+STEP = {"labels_or_regions": 1}
+LARGEST = "remove_all_but_largest_component_from_segmentation"
+
+
+@pytest.fixture
+def files(settings: Settings) -> DatasetFiles:
+    raw = make_dataset(settings.folder("raw"), DATASET)
+    (raw / "imagesTr").rename(raw / "imagesTs")
+    return DatasetFiles(settings.folders, DATASET)
+
+
+def make_model(files: DatasetFiles, configuration: str = "3d_fullres", *folds: str, network: str = NETWORK) -> Path:
+    """A model folder, as far as its files say."""
+    folder = files.model("nnUNetTrainer", "nnUNetPlans", configuration)
+    layers = {"conv_op": LAYER if network == NETWORK else network}
+    architecture = {"network_class_name": NETWORK, "arch_kwargs": layers, "_kw_requires_import": ["conv_op"]}
+    plans = {"dataset_name": DATASET, "configurations": {configuration: {"architecture": architecture}}}
+    for fold in folds or ("0", "1"):
+        (folder / f"fold_{fold}").mkdir(parents=True)
+        (folder / f"fold_{fold}" / "checkpoint_final.pth").write_bytes(b"")
+    (folder / "plans.json").write_text(json.dumps(plans), encoding="utf-8")
+    (folder / "dataset.json").write_bytes((files.raw / "dataset.json").read_bytes())
+    return folder
+
+
+def found_best(files: DatasetFiles, *configurations: str, steps: list[Any] | None = None, name: str = LARGEST) -> None:
+    """As nnU-Net's search leaves it."""
+    common = {"trainer": "nnUNetTrainer", "plans_identifier": "nnUNetPlans"}
+    selected = [{**common, "configuration": configuration} for configuration in configurations]
+    best = {"selected_model_or_models": selected, "postprocessing_file": "/elsewhere/postprocessing.pkl"}
+    content = {"folds": [0, 1], "best_model_or_ensemble": best}
+    files.best_file.write_text(json.dumps(content), encoding="utf-8")
+    names = [f"nnUNetTrainer__nnUNetPlans__{configuration}" for configuration in configurations]
+    source = files.results / names[0] / "crossval_results_folds_0_1"
+    if len(names) > 1:
+        source = files.results / "ensembles" / f"ensemble___{names[0]}___{names[1]}___0_1"
+    source.mkdir(parents=True)
+    steps = steps or []
+    content = {"postprocessing_fns": [name] * len(steps), "postprocessing_kwargs": steps}
+    (source / "postprocessing.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def stages(settings: Settings, **arguments: Any) -> list[tuple[str, str]]:
+    choice = choose_model(PredictRequest.model_validate(arguments), settings)
+    planned = plan_stages(choice, Path("/out"), npz=False)
+    return [
+        (spec.name, planned.steps[spec.name].output if spec.name in planned.steps else "") for spec in planned.specs
+    ]
+
+
+def test_a_model_folder_predicts_with_all_its_folds_into_the_output_itself(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    folder = make_model(files, "2d", "0", "3", "all")
+
+    choice = choose_model(PredictRequest(model=f"{DATASET}/{folder.name}"), settings)
+
+    assert (choice.models[0].folds, choice.trusted) == (("0", "3"), False)
+    assert stages(settings, model=str(folder)) == [("predict", "/out")]
+
+
+def test_a_cascade_predicts_its_first_stage_first_with_the_same_folds(settings: Settings, files: DatasetFiles) -> None:
+    make_model(files, "3d_lowres", "0", "1", "2")
+    cascade = make_model(files, "3d_cascade_fullres", "1")
+
+    assert stages(settings, model=str(cascade)) == [
+        ("predict_lowres", "/out/parts/predict_lowres"),
+        ("predict", "/out"),
+    ]
+    choice = choose_model(PredictRequest(model=str(cascade)), settings)
+    assert [model.folds for model in choice.previous() if model] == [("1",)]
+
+
+def test_the_best_ensemble_has_a_stage_per_model_and_one_that_combines(settings: Settings, files: DatasetFiles) -> None:
+    for configuration in ("2d", "3d_lowres", "3d_cascade_fullres"):
+        make_model(files, configuration)
+    found_best(files, "2d", "3d_cascade_fullres", steps=[STEP])
+
+    names = [name for name, _ in stages(settings, dataset_id=96)]
+
+    assert names == ["predict_1", "predict_2_lowres", "predict_2", "ensemble"]
+    notes = choose_model(PredictRequest(dataset_id=96), settings).notes()
+    assert notes[-1] == "Postprocessing: keep only the largest component of block."
+
+
+def test_postprocessing_that_does_nothing_needs_no_stage(settings: Settings, files: DatasetFiles) -> None:
+    make_model(files, "2d")
+    found_best(files, "2d")
+
+    assert stages(settings, dataset_id=96) == [("predict", "/out")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "exactly one of run_id, model and dataset_id"),
+        ({"run_id": "d096-x", "dataset_id": 96}, "exactly one of"),
+        ({"dataset_id": 96}, r"not known: start nnunet_find_best_configuration\(dataset_id=96\)"),
+        ({"model": "/etc"}, "outside the allowed folders"),
+        ({"model": "no/such/model"}, "outside the allowed|does not exist"),
+        ({"model": DATASET}, r"is no model folder.*Inside it are .*nnUNetPlans__2d"),
+    ],
+)
+@pytest.mark.parametrize("tool", ["nnunet_predict", "nnunet_export_model"])
+def test_what_names_no_model_is_refused_with_the_way_on(
+    settings: Settings, files: DatasetFiles, tool: str, arguments: dict[str, Any], message: str
+) -> None:
+    make_model(files, "2d")
+
+    with pytest.raises(ToolRefused, match=message):
+        ask(settings, tool, **arguments)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "subprocess.Popen",
+        "torch.nn.modules.module.os.system",
+        "torch.nn.functional.importlib.import_module",
+        "dynamic_network_architectures.architectures.unet.torch.hub.load",
+    ],
+)
+def test_plans_that_name_other_code_than_networks_and_layers_are_refused(
+    settings: Settings, files: DatasetFiles, name: str
+) -> None:
+    folder = make_model(files, "2d", network=name)
+
+    with pytest.raises(ToolRefused, match=rf"names {name}, which nnU-Net would import and call"):
+        ask(settings, "nnunet_predict", model=str(folder))
+
+
+def test_a_postprocessing_that_nnunet_does_not_have_is_refused(settings: Settings, files: DatasetFiles) -> None:
+    make_model(files, "2d")
+    found_best(files, "2d", steps=[STEP], name="system")
+
+    with pytest.raises(ToolRefused, match="functions that nnU-Net does not have"):
+        ask(settings, "nnunet_predict", dataset_id=96)
+
+
+@pytest.mark.parametrize("configuration", ["../../../etc", "2d/..", ""])
+def test_names_in_the_searchs_file_do_not_lead_elsewhere(
+    settings: Settings, files: DatasetFiles, configuration: str
+) -> None:
+    make_model(files, "2d")
+    found_best(files, "2d")
+    content = files.best_file.read_text(encoding="utf-8").replace('"2d"', json.dumps(configuration))
+    files.best_file.write_text(content, encoding="utf-8")
+
+    with pytest.raises(ToolRefused, match="is not what nnU-Net writes"):
+        ask(settings, "nnunet_predict", dataset_id=96)
+
+
+def test_an_export_is_a_new_zip_in_an_allowed_folder(settings: Settings, files: DatasetFiles) -> None:
+    folder = make_model(files, "2d")
+    (settings.folder("results") / "mine.zip").write_bytes(b"")
+
+    for output, message in (
+        ("/etc/model.zip", "outside the allowed folders"),
+        (str(settings.folder("results") / "model.tar"), "Let it end with .zip"),
+        (str(settings.folder("results") / "mine.zip"), "nothing is overwritten"),
+    ):
+        with pytest.raises(ToolRefused, match=message):
+            ask(settings, "nnunet_export_model", model=str(folder), output=output)
+
+
+def test_a_search_needs_complete_cross_validations(settings: Settings, files: DatasetFiles) -> None:
+    with pytest.raises(ToolRefused, match=r"Nothing is trained on .*fold='all'"):
+        ask(settings, "nnunet_find_best_configuration", dataset_id=96)
+    make_model(files, "2d")
+    with pytest.raises(ToolRefused, match="2d is left out: fold 0, 1, 2, 3, 4 is not trained and validated"):
+        ask(settings, "nnunet_find_best_configuration", dataset_id=96)

@@ -1,0 +1,79 @@
+"""A training like an earlier one: `like` takes over its arguments, never what would overwrite or resume."""
+
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.runs.errors import Refused
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.requests import TrainingCall
+from nnunet_mcp.schemas.runs import RunRecord, StageSpec
+from nnunet_mcp.schemas.training import TrainingRequest
+from nnunet_mcp.tools.training import prepare_run
+from tests.lab import ToolRefused
+from tests.tiny import ask, make_dataset, record_of, stage
+
+RUN = "d001-2d-f3-tttt"
+EARLIER: dict[str, Any] = {
+    "dataset_id": 1,
+    "configuration": "2d",
+    "fold": "3",
+    "trainer": "nnUNetTrainer_5epochs",
+    "device": "cpu",
+    "npz": True,
+    "overwrite": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def earlier(settings: Settings) -> None:
+    """A run that trained with arguments of its own, and datasets for the next one."""
+    for name in ("Dataset001_Tiny", "Dataset002_Other"):
+        make_dataset(settings.folder("raw"), name)
+    request = TrainingRequest.model_validate(EARLIER).model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_3"), run_id=RUN, request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+
+
+def prepared(settings: Settings, **arguments: Any) -> RunRecord:
+    return prepare_run(TrainingCall.model_validate({"like": RUN, **arguments}), settings)[1]
+
+
+def test_arguments_that_are_not_given_are_the_earlier_runs(settings: Settings) -> None:
+    record = prepared(settings, dataset_id=1, fold="4")
+
+    kept = {**EARLIER, "fold": "4", "overwrite": False}
+    assert record.request == TrainingRequest.model_validate(kept).model_dump(mode="json")
+    assert record.trainer == "nnUNetTrainer_5epochs"
+    assert "As d001-2d-f3-tttt: configuration='2d', trainer='nnUNetTrainer_5epochs'" in record.notes[0]
+
+
+def test_another_dataset_is_trained_alike_and_a_default_may_be_asked_for_again(settings: Settings) -> None:
+    record = prepared(settings, dataset_id=2, trainer=None, npz=False)
+
+    assert (record.dataset_name, record.request["fold"]) == ("Dataset002_Other", "3")
+    assert (record.trainer, record.request["npz"]) == ("nnUNetTrainer", False)
+
+
+def test_preflight_says_what_a_repeated_training_would_do(settings: Settings) -> None:
+    answer = ask(settings, "nnunet_preflight", dataset_id=1, like=RUN)
+
+    assert [line["name"] for line in answer["stages"]] == ["preprocess", "train_fold_3"]
+    assert RUN in answer["notes"][0]
+
+
+def test_what_does_not_go_together_with_the_earlier_arguments_is_refused(settings: Settings) -> None:
+    with pytest.raises(Refused, match=r"do not go together.*num_gpus=2 and device='cpu'"):
+        prepared(settings, dataset_id=1, num_gpus=2)
+
+
+def test_only_trainings_are_repeated(settings: Settings) -> None:
+    spec = StageSpec(name="predict", kind="predict", configuration="2d")
+    record_run(StateDir(settings.state_dir), record_of(settings, spec, run_id="d001-p"), [], repeat_window_s=0)
+
+    with pytest.raises(ToolRefused, match="is no training"):
+        ask(settings, "nnunet_training", dataset_id=1, like="d001-p")
+    with pytest.raises(ToolRefused, match="There is no run"):
+        ask(settings, "nnunet_training", dataset_id=1, like="d001-none")

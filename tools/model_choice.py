@@ -1,0 +1,98 @@
+"""Which trained models a request means: a run's, those of a folder, or the best configuration of a dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runs.best import FIND, Best, read_best
+from ..runs.datasets import DatasetFiles, find_dataset
+from ..runs.errors import Refused
+from ..runs.files import read_json
+from ..runs.layout import StateDir
+from ..runs.look import verdict
+from ..runs.models import Model, model_at, model_of, previous_stage
+from ..runs.postprocessing import Step, describe_steps, read_steps
+from ..runs.settings import Settings
+from ..runs.store import find_run
+from ..schemas.requests import ModelRequest
+from ..schemas.runs import RunRecord
+from .paths import allowed_path
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One model, or two that are an ensemble. `trusted`: a run of this place has trained it."""
+
+    files: DatasetFiles
+    models: tuple[Model, ...]
+    trusted: bool
+    best: Best | None = None
+    run: RunRecord | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The postprocessing that was found for it."""
+        return read_steps(self.best.postprocessing) if self.best else ()
+
+    @property
+    def configuration(self) -> str:
+        return "best" if self.best else self.models[0].folder.name.split("__", 2)[2]
+
+    def previous(self) -> tuple[Model | None, ...]:
+        """For each model the one whose segmentations it reads, if it is a cascade."""
+        return tuple(previous_stage(model) for model in self.models)
+
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen and what comes with it, in words."""
+        names = " and ".join(model.folder.name for model in self.models)
+        labels = (read_json(self.models[0].folder / "dataset.json") or {}).get("labels", {})
+        chosen = [f"Best configuration: {names}{' as an ensemble' * (len(self.models) > 1)}."] if self.best else []
+        cascades = [f"{model.folder.name} predicts first, for the cascade." for model in self.previous() if model]
+        return (*chosen, *cascades, *(f"Postprocessing: {text}." for text in describe_steps(self.steps, labels)))
+
+
+def choose_model(request: ModelRequest, settings: Settings) -> Choice:
+    """The models that are meant, trained and complete.
+
+    Raises:
+        NotFound, Refused: there is no such model, or it lacks something; the message says what.
+    """
+    if request.run_id is not None:
+        return _of_run(request.run_id, settings)
+    if request.model is not None:
+        model = model_at(_model_folder(request.model, settings), settings.folders)
+        return Choice(model.files, (model,), trusted=False)
+    files = find_trained(settings, request.dataset_id or 0)
+    best = read_best(files)
+    return Choice(files, best.models, trusted=False, best=best)
+
+
+def find_trained(settings: Settings, dataset_id: int) -> DatasetFiles:
+    """The dataset of that id; one that was only imported as a model counts too."""
+    found = sorted(settings.folder("results").glob(f"Dataset{dataset_id:03d}*"))
+    names = {path.name for path in found if path.name[10:11] in ("", "_")}
+    return (
+        DatasetFiles(settings.folders, names.pop()) if len(names) == 1 else find_dataset(settings.folders, dataset_id)
+    )
+
+
+def _model_folder(given: str, settings: Settings) -> Path:
+    inside = settings.folder("results") / given
+    return allowed_path(settings, str(inside) if inside.is_dir() else given, what="model")
+
+
+def _of_run(run_id: str, settings: Settings) -> Choice:
+    run, trained = find_run(StateDir(settings.state_dir), run_id)
+    if not any(spec.kind in ("train", "validate") for spec in trained.stages):
+        raise Refused(
+            f"Run {run_id} is no training. Name one (nnunet_runs), a model folder with model, or with dataset_id what "
+            f"{FIND} found."
+        )
+    model = model_of(trained)
+    previous_stage(model)
+    there = [fold for fold in model.folds if model.fold(fold).final.is_file()]
+    if not model.folds or len(there) < len(model.folds):
+        raise Refused(
+            f"Run {run_id} is {verdict(run, trained).status} and has {len(there)} of {len(model.folds)} trained folds. "
+            "Predict when all are there, or name a run of a single fold."
+        )
+    return Choice(model.files, (model,), trusted=True, run=trained)

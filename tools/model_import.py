@@ -1,0 +1,98 @@
+"""nnunet_import_model: look at a zip with a model without unpacking it, then install it in the background."""
+
+import shutil
+import time
+from pathlib import Path
+
+from ..runs.datasets import dataset_folders
+from ..runs.engine import start_supervisor
+from ..runs.errors import NotFound, Refused, Unavailable
+from ..runs.installed import installed
+from ..runs.layout import StateDir
+from ..runs.liveness import host_name
+from ..runs.look import verdict
+from ..runs.model_zip import Contents, open_zip, read_contents, refuse_replacing
+from ..runs.settings import Settings
+from ..runs.store import new_run_id, record_run
+from ..schemas.answers import RunStarted
+from ..schemas.requests import ImportRequest
+from ..schemas.runs import RunRecord, StageSpec
+from .paths import allowed_path
+from .training import FIRST_LOOK_S, follow
+
+SPARE_BYTES = 100 * 1024**2
+
+
+def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarted:
+    """Start the installation of a model into nnUNet_results.
+
+    Raises:
+        RunError: the zip is not what nnU-Net exports, or it would replace something. Nothing was unpacked.
+    """
+    path = allowed_path(settings, request.zip, what="zip")
+    if not path.is_file():
+        raise NotFound(f"zip {request.zip!r} is not a file. Name the zip with the model.")
+    with open_zip(path) as archive:
+        contents = read_contents(archive, path.stat().st_size)
+    settings.create_folders()
+    _refuse_other_name(contents, settings)
+    if not request.overwrite:
+        refuse_replacing(contents, settings.folder("results"))
+    _refuse_without_space(contents, settings)
+    record = _record(path, contents, request, settings)
+    targets = [f"import {contents.dataset}", *(f"{contents.dataset}/{fold}" for fold in contents.folds)]
+    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
+    if new:
+        start_supervisor(run, settings)
+    return RunStarted(
+        run_id=run.run_id,
+        status=verdict(run, run.record() or record).status,
+        notes=record.notes,
+        retry_after_s=FIRST_LOOK_S,
+        next_step=follow(run.run_id),
+    )
+
+
+def _refuse_other_name(contents: Contents, settings: Settings) -> None:
+    """nnU-Net's commands cannot tell two datasets of one id apart."""
+    number = int(contents.dataset[7:10])
+    imported = [path.name for path in settings.folder("results").glob(f"Dataset{number:03d}*")]
+    if others := sorted({*dataset_folders(settings.folders, number), *imported} - {contents.dataset}):
+        raise Refused(
+            f"The zip holds {contents.dataset}, and the id {number:03d} is {', '.join(others)} here. Import it into "
+            "other nnU-Net folders; or unpack it yourself into an allowed folder and name its model folder in "
+            "nnunet_predict(model=…)."
+        )
+
+
+def _refuse_without_space(contents: Contents, settings: Settings) -> None:
+    free = shutil.disk_usage(settings.folder("results")).free
+    if contents.size + SPARE_BYTES > free:
+        raise Unavailable(
+            f"The model needs {contents.size / 1e9:.1f} GB in {settings.folder('results')}; {free / 1e9:.1f} GB are "
+            "free. Free some space."
+        )
+
+
+def _record(path: Path, contents: Contents, request: ImportRequest, settings: Settings) -> RunRecord:
+    number, (trainer, identifier, configuration) = int(contents.dataset[7:10]), contents.models[0].split("__", 2)
+    return RunRecord(
+        run_id=new_run_id(number, configuration, "import"),
+        created_at=time.time(),
+        request={
+            "dataset_id": number,
+            "configuration": configuration,
+            "fold": "import",
+            "zip": str(path),
+            "overwrite": request.overwrite,
+        },
+        dataset_name=contents.dataset,
+        trainer=trainer,
+        plans_identifier=identifier,
+        device="cpu",
+        folders=settings.folders,
+        stages=(StageSpec(name="import_model", kind="import_model", configuration=configuration),),
+        host=host_name(),
+        versions=installed(settings.nnunet_python).versions,
+        notes=(f"Models: {', '.join(contents.models)}.",),
+    )

@@ -1,0 +1,152 @@
+"""The export stage: a model as a zip that nnU-Net installs, with a model card inside and beside it.
+
+The files are those of nnU-Net's own export (nnunetv2 2.8.1, model_sharing/model_export.py) without debug.json, which
+lists this machine's folders; the others are scrubbed of paths and of names of cases.
+"""
+
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..runs.errors import Refused
+from ..runs.files import read_json, write_text
+from ..runs.model_zip import CARD
+from ..runs.models import Model
+from ..runs.postprocessing import JSON_NAME, PICKLE_NAME, describe_steps, read_steps
+from ..schemas.exports import ExportJob
+from ..schemas.runs import Outcome
+from . import scrub
+from .model_card import write_card
+from .postprocessing import functions
+from .stage import Job
+from .weights import read_checkpoint
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the zip: its name there, and where its content comes from."""
+
+    name: str
+    source: Path | None = None
+    content: bytes | None = None
+
+
+def carry_out(job: Job) -> Outcome:
+    """Write the zip beside its place, then rename it."""
+    asked = ExportJob.model_validate(job.record.request)
+    target = Path(asked.output)
+    models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
+    entries = list(_entries(job, asked, models))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{job.record.run_id}")
+    try:
+        _write(job, partial, entries)
+        _publish(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    card = next(entry.content for entry in entries if entry.name.endswith(CARD))
+    write_text(target.with_suffix(".md"), (card or b"").decode())
+    said = f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card lies beside it."
+    return Outcome(ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=(said,))
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """In one step, and never over a file that is there: a link fails where a rename would replace."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise Refused(f"{target} is there already, and nothing is overwritten. Choose another output.") from None
+    except OSError:  # a file system without links
+        partial.rename(target)
+
+
+def _write(job: Job, path: Path, entries: list[Entry]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for done, entry in enumerate(entries):
+            job.reporter.stop_here()
+            job.reporter.say("writing the zip", done=done, total=len(entries))
+            if entry.source is not None:
+                archive.write(entry.source, entry.name)
+            else:
+                archive.writestr(entry.name, entry.content or b"")
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _entries(job: Job, asked: ExportJob, models: list[Model]) -> Iterator[Entry]:
+    name = job.files.name
+    description = scrub.dataset_json(read_json(models[0].folder / "dataset.json") or {})
+    steps = read_steps(Path(asked.measured) / JSON_NAME) if asked.measured else ()
+    best = [*asked.best, *describe_steps(steps, description.get("labels", {}))]
+    versions = {**asked.trained_with, **{f"{key} (export)": value for key, value in job.record.versions.items()}}
+    card = write_card(Path(asked.output).name, models, description, versions or job.record.versions, best).encode()
+    for model in models:
+        yield from _model_entries(job, model, f"{name}/{model.folder.name}")
+        yield Entry(f"{name}/{model.folder.name}/{CARD}", content=card)
+    if asked.measured and len(asked.best_models) > 1:
+        yield from _measured(Path(asked.measured), f"{name}/ensembles/{Path(asked.measured).name}")
+    if asked.measured:
+        found = scrub.without_paths(read_json(job.files.best_file) or {})
+        yield Entry(f"{name}/{job.files.best_file.name}", content=_json(found))
+
+
+def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
+    for file, clean in (("plans.json", scrub.without_paths), ("dataset.json", scrub.dataset_json)):
+        yield Entry(f"{prefix}/{file}", content=_json(clean(read_json(model.folder / file) or {})))
+    fingerprint = model.folder / "dataset_fingerprint.json"
+    if fingerprint.is_file():
+        yield Entry(f"{prefix}/{fingerprint.name}", content=_json(scrub.without_paths(read_json(fingerprint))))
+    for fold in model.folds:
+        job.reporter.say(f"looking at fold {fold}")
+        job.reporter.stop_here()
+        files, inside = model.fold(fold), f"{prefix}/fold_{fold}"
+        yield _checkpoint(files.final, f"{inside}/{files.final.name}")
+        if (files.path / "progress.png").is_file():
+            yield Entry(f"{inside}/progress.png", files.path / "progress.png")
+        if files.summary.is_file():
+            yield Entry(f"{inside}/validation/summary.json", content=_json(scrub.summary(_read(files.summary))))
+    for merged in sorted(model.folder.glob(f"crossval_results_folds_{'_'.join(model.folds)}")):
+        yield from _measured(merged, f"{prefix}/{merged.name}")
+
+
+def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
+    """What was measured over all folds, and the postprocessing that was determined from it."""
+    if (folder / "summary.json").is_file():
+        yield Entry(f"{prefix}/summary.json", content=_json(scrub.summary(_read(folder / "summary.json"))))
+    if (folder / JSON_NAME).is_file():
+        steps = read_steps(folder / JSON_NAME)
+        yield Entry(f"{prefix}/{JSON_NAME}", content=_json(scrub.without_paths(_read(folder / JSON_NAME))))
+        yield Entry(f"{prefix}/{PICKLE_NAME}", content=pickle.dumps(functions(steps)))
+
+
+def _checkpoint(path: Path, name: str) -> Entry:
+    """The checkpoint as it is, unless what its trainer was given names paths or cases.
+
+    Raises:
+        StageFailure: it holds more than data, so nobody else should load it.
+    """
+    content = read_checkpoint(path)
+    given = dict(content.get("init_args") or {})
+    clean = scrub.init_args(given)
+    if clean == given:
+        return Entry(name, path)
+    import torch
+
+    stream = io.BytesIO()
+    torch.save({**content, "init_args": clean}, stream)
+    return Entry(name, content=stream.getvalue())
+
+
+def _read(path: Path) -> Any:
+    """JSON as nnU-Net wrote it, NaN included."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=4).encode()

@@ -1,0 +1,103 @@
+"""The folder that a prediction fills: signed, resumable, holding one model's predictions and nothing else."""
+
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ..runs.files import read_json, write_model
+from ..runs.postprocessing import read_steps
+from ..runs.predictions import PARTS, cases_to_predict, note_file, note_of
+from ..runs.summary import Summary
+from ..schemas.predictions import PredictionJob
+from ..schemas.runs import Outcome
+from .stage import Job
+from .whole_files import readable_whole
+
+SIDECARS = ("dataset.json", "plans.json")
+
+
+class PredictionFolder:
+    """The output folder of a prediction as one of its stages sees it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.asked = job, PredictionJob.model_validate(job.record.request)
+        self.path, self.images = Path(self.asked.output), Path(self.asked.images)
+        self.model = Path(self.asked.models[0])
+        self.description: dict[str, Any] = read_json(self.model / "dataset.json") or {}
+        self.ending = str(self.description["file_ending"])
+        self.cases = cases_to_predict(self.images, self.ending, len(self.description["channel_names"]))
+        self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
+        self.kept = 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.job.spec == self.job.record.stages[-1]
+
+    def prepare(self) -> None:
+        """Sign the folder; remove what a kill left half written, or everything that is to be overwritten.
+
+        Only a run's first stage overwrites: what is there later was made by the run itself.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_model(note_file(self.path), note_of(self.asked.models, self.asked.folds, self.steps))
+        if self.asked.overwrite and not self.job.spec.needs:
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+            self.remove(self.path, self.cases)
+        self.remove_torn(self.path, npz=False)
+        for name in SIDECARS:
+            shutil.copyfile(self.model / name, self.path / name)
+        self.kept = len(self.there(self.path))
+
+    def there(self, folder: Path) -> list[str]:
+        """The cases whose segmentation lies in a folder."""
+        return [case for case in self.cases if (folder / f"{case}{self.ending}").is_file()]
+
+    @property
+    def missing(self) -> list[str]:
+        """The cases that the output folder still lacks."""
+        there = set(self.there(self.path))
+        return [case for case in self.cases if case not in there]
+
+    def remove_torn(self, folder: Path, *, npz: bool) -> None:
+        """Take away what is not whole; nnU-Net writes the segmentation after the probabilities."""
+        for case in self.there(folder):
+            probabilities = folder / f"{case}.npz"
+            if not readable_whole(folder / f"{case}{self.ending}") or (npz and not zipfile.is_zipfile(probabilities)):
+                self.remove(folder, [case])
+
+    def remove(self, folder: Path, cases: list[str]) -> None:
+        """Take the files of these cases away."""
+        for case in cases:
+            for ending in (self.ending, ".npz", ".pkl"):
+                (folder / f"{case}{ending}").unlink(missing_ok=True)
+
+    def finish(self) -> Outcome:
+        """Score what has labels, take away the parts, and say what was done."""
+        metrics = self._score()
+        shutil.rmtree(self.path / PARTS, ignore_errors=True)
+        return Outcome(
+            ok=True,
+            model_path=" + ".join(self.asked.models),
+            metrics=metrics.metrics(None) if metrics else None,
+            per_class=metrics.per_class() if metrics else (),
+            cases=metrics.cases() if metrics else (),
+            predictions=str(self.path),
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        said = f"{len(self.cases)} cases, folds {', '.join(self.asked.folds)} ensembled."
+        return (said, f"{self.kept} of them were there already and were kept.") if self.kept else (said,)
+
+    def _score(self) -> Summary | None:
+        """nnU-Net's own evaluation of the cases that have labels."""
+        if not self.asked.labels:
+            return None
+        from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder2
+
+        self.job.reporter.say("scoring")
+        summary = self.path / "summary.json"
+        files = (str(self.path / "dataset.json"), str(self.path / "plans.json"), str(summary))
+        compute_metrics_on_folder2(self.asked.labels, str(self.path), *files, chill=True)
+        return Summary(summary, self.description.get("labels", {}))
