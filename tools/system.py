@@ -19,14 +19,14 @@ SLOT_KINDS: tuple[SlotKind, ...] = ("gpu", "cpu", "preprocess")
 
 def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     """Describe the machine; nothing is changed."""
-    memory = psutil.virtual_memory()
+    memory, taken = psutil.virtual_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
     return SystemAnswer(
         gpus=tuple(gpu_names()),
         cpu_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_gb=round(memory.total / GB, 1),
         memory_free_gb=round(memory.available / GB, 1),
-        slots=tuple(slots(settings)),
+        slots=taken,
         folders={name: str(settings.folder(name)) for name in FOLDERS},
         state_folder=str(settings.state_dir),
         disk_free_gb={name: free_gb(settings.folder(name)) for name in FOLDERS},
