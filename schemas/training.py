@@ -6,7 +6,9 @@ The tool's JSON schema, the table in the README and the Python function's signat
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from .slurm import Engine, parse_options
 
 Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
@@ -118,6 +120,21 @@ class TrainingRequest(BaseModel):
         description="Train again although this fold has a model. The old fold folder is kept until the new "
         "training has succeeded.",
     )
+    engine: Engine | None = Field(
+        default=None, description="local: this machine. slurm: jobs of its cluster. Omitted: the server's setting."
+    )
+    slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
+        default=(),
+        max_length=14,
+        description='Options of the jobs, e.g. ["partition=gpu", "time=24:00:00"]; also account, qos, gres, cpus, '
+        "memory, constraint, parallel. Omitted: the server's.",
+    )
+
+    @field_validator("slurm")
+    @classmethod
+    def _known_options(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        parse_options(words)
+        return words
 
     @model_validator(mode="after")
     def _reject_contradictions(self) -> "TrainingRequest":
@@ -174,6 +191,16 @@ def contradictions(request: TrainingRequest) -> list[str]:
             multi_gpu,
             f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
             'device="cuda". Use num_gpus=1, or device="cuda".',
+        ),
+        (
+            request.slurm and request.engine == "local",
+            'slurm and engine="local" exclude each other: these are options of Slurm jobs. Use engine="slurm", or '
+            "leave slurm out.",
+        ),
+        (
+            request.device == "mps" and request.engine == "slurm",
+            'device="mps" and engine="slurm" exclude each other: clusters have no Apple GPUs. Use device="cuda" or '
+            '"cpu".',
         ),
     ]
     return [text for broken, text in rules if broken]

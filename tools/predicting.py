@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused
 from ..runs.files import read_json
 from ..runs.layout import StateDir
@@ -15,10 +15,12 @@ from ..runs.models import Model, model_of
 from ..runs.predictions import PredictionNote, cases_to_predict, refuse_foreign
 from ..runs.preprocessed import CASCADE
 from ..runs.settings import Settings
+from ..runs.slurm.options import options_of
 from ..runs.store import find_run, new_run_id, record_run
 from ..schemas.answers import PredictionStarted
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord, StageSpec
+from ..schemas.slurm import Engine
 from .datasets import allowed_path
 from .training import FIRST_LOOK_S, choose_device, follow, versions
 
@@ -37,7 +39,8 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     labels = _folder(request.labels, model.files, settings, what="labels") if request.labels else None
     output = _output(request, model, images, settings)
     cases = _check(model, images, output)
-    device = choose_device(request.device, settings)
+    engine, options = _engine(trained, settings)
+    device = choose_device(request.device, settings, engine=engine)
     record = RunRecord(
         run_id=new_run_id(int(trained.request["dataset_id"]), str(trained.request["configuration"]), "predict"),
         created_at=time.time(),
@@ -48,13 +51,15 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         device=device,
         folders=trained.folders,
         stages=(StageSpec(name="predict", kind="predict", configuration=str(trained.request["configuration"])),),
+        engine=engine,
+        slurm=options,
         host=host_name(),
         versions=versions(),
     )
     target = [f"predictions {output}"]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return PredictionStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
@@ -67,6 +72,13 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         retry_after_s=FIRST_LOOK_S,
         next_step=follow(run.run_id),
     )
+
+
+def _engine(trained: RunRecord, settings: Settings) -> tuple[Engine, dict[str, str]]:
+    """Where the model was trained, with its options; else where this server starts runs."""
+    if trained.engine == "slurm":
+        return "slurm", trained.slurm
+    return settings.engine, options_of(settings) if settings.engine == "slurm" else {}
 
 
 def _request(
