@@ -385,6 +385,7 @@ class PreflightAnswer(Record):
     network: NetworkCost | None = Field(description="Null until there are plans.")
     hours: Hours | None = Field(description="Null where nothing was measured here.")
     queue: tuple[str, ...] = Field(description="Who is in front, for each slot that it needs.")
+    job_scripts: tuple[str, ...] = ()
     recommended: Recommendation | None
     notes: tuple[str, ...] = ()
     next_step: str

@@ -6,7 +6,17 @@ The tool's JSON schema, the table in the README and the Python function's signat
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from .slurm import Engine, parse_options
 
 Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
@@ -59,9 +69,8 @@ class TrainingRequest(BaseModel):
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
-        description="0-4: one fold of the 5-fold cross-validation. all (default): the five folds, each its own model, "
-        "then all cases together. full: one model trained on every case (what nnU-Net's command line calls all); its "
-        "metrics are optimistic.",
+        description="0-4: one fold of the 5-fold cross-validation. all: five models, one per fold, then all cases "
+        "together. full: one model on every case, with optimistic metrics.",
     )
     trainer: ClassName | None = Field(
         default=None,
@@ -78,17 +87,16 @@ class TrainingRequest(BaseModel):
         description="GPUs for one training; more than 1 splits the batch over GPUs (DDP, cuda only). Omitted: 1.",
     )
     device: Device | None = Field(
-        default=None, description="Device to train on. Omitted: cuda if there is a GPU, else mps, else cpu."
+        default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu."
     )
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
-        description="Path of an nnU-Net checkpoint (.pth) to start from (transfer learning). Must lie in the "
-        "nnU-Net folders or an allowed folder. Omitted: random initialisation.",
+        description="nnU-Net checkpoint (.pth) to start from (transfer learning). Omitted: random initialisation.",
     )
     continue_training: bool = Field(
         default=False,
-        description="Go on from the latest checkpoint of this fold; the history stays continuous.",
+        description="Go on from the fold's latest checkpoint, with a continuous history.",
     )
     validation_only: bool = Field(default=False, description="Only run the final validation of a finished training.")
     val_best: bool = Field(
@@ -115,9 +123,23 @@ class TrainingRequest(BaseModel):
     )
     overwrite: bool = Field(
         default=False,
-        description="Train again although this fold has a model. The old fold folder is kept until the new "
-        "training has succeeded.",
+        description="Train again although this fold has a model. The old one is kept until the new one is done.",
     )
+    engine: Engine | None = Field(
+        default=None, description="local: this machine. slurm: jobs of its cluster. Omitted: the server's setting."
+    )
+    slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
+        default=(),
+        max_length=14,
+        description='Job options, e.g. ["partition=gpu", "time=24:00:00"]; also account, qos, gres, cpus, memory, '
+        "constraint, parallel. Omitted: the server's.",
+    )
+
+    @field_validator("slurm")
+    @classmethod
+    def _known_options(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        parse_options(words)
+        return words
 
     @model_validator(mode="after")
     def _reject_contradictions(self) -> "TrainingRequest":
@@ -181,5 +203,15 @@ def contradictions(request: TrainingRequest) -> list[str]:
         found.append(
             f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
             'device="cuda". Use num_gpus=1, or device="cuda".'
+        )
+    if request.slurm and request.engine == "local":
+        found.append(
+            'slurm and engine="local" exclude each other: these are options of Slurm jobs. Use engine="slurm", '
+            "or leave slurm out."
+        )
+    if request.device == "mps" and request.engine == "slurm":
+        found.append(
+            'device="mps" and engine="slurm" exclude each other: clusters have no Apple GPUs. Use device="cuda" or '
+            '"cpu".'
         )
     return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ..runs.best import complete_folds
 from ..runs.datasets import DatasetFiles, find_dataset
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused
 from ..runs.installed import installed
 from ..runs.layout import StateDir
@@ -15,6 +15,7 @@ from ..runs.models import Model
 from ..runs.preprocessed import planned
 from ..runs.scores import read_scores
 from ..runs.settings import Settings
+from ..runs.slurm.options import engine_of
 from ..runs.store import new_run_id, record_run
 from ..runs.texts import some
 from ..schemas.answers import RunStarted
@@ -35,12 +36,13 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     if request.ensembling and len(models) > 1:
         _refuse_without_softmax(models, request.dataset_id)
     versions = installed(settings.nnunet_python).versions
-    record = _record(request, files, models, versions, notes)
+    engine, options = engine_of(settings)
+    record = _record(request, files, models, versions, notes).model_copy(update={"engine": engine, "slurm": options})
     folds = [f"{files.name}/{model.folder.name}/fold_{fold}" for model in models for fold in model.folds]
     target = [f"best configuration {files.name}", *folds]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,

@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import Refused
 from ..runs.installed import installed
 from ..runs.layout import StateDir
@@ -34,7 +34,7 @@ def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarte
     target = [f"export {output}"]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,

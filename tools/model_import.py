@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from ..runs.datasets import dataset_folders
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused, Unavailable
 from ..runs.installed import installed
 from ..runs.layout import StateDir
@@ -43,7 +43,7 @@ def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarte
     targets = [f"import {contents.dataset}", *(f"{contents.dataset}/{fold}" for fold in contents.folds)]
     run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
