@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 
-.PHONY: setup demo test test-heavy test-all clients chaos docs benchmarks bundle pictures
+.PHONY: setup demo test test-heavy test-all clients slurm chaos docs benchmarks bundle pictures
 
 setup: $(STAMP)
 
@@ -30,6 +30,11 @@ test-all: test test-heavy
 clients:
 	cd tests/clients && npm install --no-audit --no-fund --silent
 	cd tests/clients/hosts && npm install --no-audit --no-fund --silent
+
+# A scheduler for the heavy tests of the Slurm engine, on Debian and Ubuntu; needs root. Its services stay off.
+slurm:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
 
 N ?= 1000
 SEED ?= 1

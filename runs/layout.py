@@ -78,6 +78,11 @@ class StageDir:
         return self.path / "log.txt"
 
     @property
+    def readable_log(self) -> Path:
+        """What there is to read: the worker's log, or on Slurm the job's own where no worker began."""
+        return self.log_file if self.log_file.is_file() or not self.job_log.is_file() else self.job_log
+
+    @property
     def script_file(self) -> Path:
         return self.path / "job.sh"
 

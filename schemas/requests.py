@@ -148,9 +148,7 @@ class CompareRequest(Request):
     dataset_id: DatasetId | None = Field(
         default=None, description="Compare every trained model of this dataset. Omitted: the models of run_ids."
     )
-    table: Literal["markdown", "csv", "latex"] = Field(
-        default="markdown", description="Format of the table."
-    )
+    table: Literal["markdown", "csv", "latex"] = Field(default="markdown", description="How the table is written.")
 
     @model_validator(mode="after")
     def _has_something(self) -> "CompareRequest":

@@ -61,6 +61,6 @@ def _parse(word: str) -> tuple[str, str]:
         near = difflib.get_close_matches(name, OPTIONS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"{name!r} is no Slurm option{hint} Known: {', '.join(OPTIONS)}.")
-    if not equals or not re.fullmatch(OPTIONS[name].form, value):
-        raise ValueError(f"{word!r}: {name} takes {OPTIONS[name].meaning}, written {name}=VALUE, without spaces.")
+    if not equals or not re.fullmatch(OPTIONS[name].form, value, re.ASCII):
+        raise ValueError(f"{word!r} is not of the form {name}=VALUE ({OPTIONS[name].meaning}), without spaces.")
     return name, value

@@ -86,9 +86,7 @@ class TrainingRequest(BaseModel):
         default=None,
         description="GPUs for one training; more than 1 splits the batch over GPUs (DDP, cuda only). Omitted: 1.",
     )
-    device: Device | None = Field(
-        default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu."
-    )
+    device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import __version__
-from ..runs.errors import RunError
+from ..runs.errors import Refused, RunError
 from ..runs.installed import installed
 from ..runs.locks import Lock
 from ..runs.settings import Settings
+from ..runs.slurm.commands import SlurmError, call
+from ..runs.slurm.options import options_of
 from ..schemas.answers import Check
 
 GB = 1e9
@@ -26,6 +28,8 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
     yield package_check(settings)
     if (shm := Path("/dev/shm")).is_dir():
         yield shm_check(shm)
+    if settings.engine == "slurm":
+        yield slurm_check(settings)
 
 
 def existing(folder: Path) -> Path:
@@ -89,6 +93,19 @@ def shm_check(folder: Path) -> Check:
         detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
         return Check(name="shared memory", level="problem", detail=detail, fix=fix)
     return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
+
+
+def slurm_check(settings: Settings) -> Check:
+    """The cluster answers, and the server's own options are such."""
+    name, fix = "Slurm", "Start the server where sbatch works, on a login node, or set NNUNET_MCP_ENGINE=local."
+    try:
+        options_of(settings)
+        partitions = call("sinfo", "--noheader", "--format=%R").split()
+    except Refused as error:
+        return Check(name=name, level="problem", detail=str(error), fix="Correct it in the server's environment.")
+    except SlurmError as error:
+        return Check(name=name, level="problem", detail=f"Slurm cannot be asked: {error}.", fix=fix)
+    return Check(name=name, level="ok", detail=f"answers; partitions {', '.join(dict.fromkeys(partitions))}")
 
 
 def state_check(settings: Settings) -> Check:

@@ -74,9 +74,8 @@ def _stage(
     stage, state, job = run.stage(spec.name), states[spec.name], answer.jobs.get(spec.name)
     if answer.silent:
         return _unsaid(state, stage.outcome())
-    if state is not None and state.status in ENDED:
-        requeued = state.status == "interrupted" and job is not None and job.waits
-        return StageEvidence(_queued(job, state)) if job and requeued else StageEvidence(state)
+    if state is not None and state.status in ENDED and not _slurm_knows_better(state, job):
+        return StageEvidence(state)
     if job is None:
         return _without_job(stage, state, spec.name in submission.jobs, submission.refused)
     if job.waits and not (state and state.started_at and state.started_at > answer.at):
@@ -86,6 +85,11 @@ def _stage(
     if job.state == "CANCELLED" and state is None and not _could_start(spec, states):
         return StageEvidence()  # Slurm cancels what waits for a stage that failed
     return _ended(stage, state, job)
+
+
+def _slurm_knows_better(state: StageState, job: Job | None) -> bool:
+    """A stage that was killed: Slurm may have put its job back into the queue, or knows what killed it."""
+    return state.status == "interrupted" and job is not None and job.state not in ("COMPLETED", "FAILED")
 
 
 def _may_be_written_still(state: StageState | None, job: Job) -> bool:

@@ -1,13 +1,14 @@
 """What Slurm says about jobs: one call of squeue for all of a user's, and sacct for those it has forgotten."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from .commands import SlurmRefused, SlurmSilent, call
 
 FRESH_S = 10.0
 SILENT_S = 30.0
+ACCOUNTING_S = 60.0
 FORMAT = "%i|%T|%r|%e|%Z"
 
 # scontrol's and squeue's words: https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
@@ -89,6 +90,7 @@ class Desk:
 
 _desks: dict[str, Desk] = {}
 _accounted: dict[str, Job] = {}
+_not_accounted: dict[str, float] = {}
 _no_accounting: list[str] = []
 
 
@@ -103,9 +105,11 @@ def parse_squeue(text: str) -> dict[str, Job]:
     return {job: Job(job, state, reason, _time(end), folder) for job, state, reason, end, folder in fields}
 
 
-def accounted(jobs: Iterable[str]) -> dict[str, Job]:
+def accounted(jobs: Collection[str]) -> dict[str, Job]:
     """What the accounting remembers of ended jobs; nothing where there is no accounting. One call for all."""
-    wanted = [job for job in jobs if job not in _accounted]
+    lately = time.time() - ACCOUNTING_S
+    wanted = [job for job in jobs if job not in _accounted and _not_accounted.get(job, 0.0) < lately]
+    _not_accounted.update(dict.fromkeys(wanted, time.time()))
     if wanted and not _no_accounting:
         try:
             options = ("--noheader", "--parsable2", "--allocations", "--format=JobIDRaw,State,End")

@@ -42,7 +42,7 @@ def attempts(options: dict[str, str]) -> int:
 def warn_s(options: dict[str, str]) -> int:
     """Seconds ahead of the time limit at which the job is told; at most a quarter of the limit, if that is known."""
     asked, limit = int(options.get("warn", WARN_S)), limit_s(options.get("time", ""))
-    return asked if limit is None or "warn" in options else min(asked, max(1, limit // 4))
+    return asked if not limit or "warn" in options else min(asked, max(1, limit // 4))
 
 
 def limit_s(time: str) -> int | None:
