@@ -87,9 +87,9 @@ def test_ensembling_without_softmax_names_the_model_and_both_ways_on(lab: Lab) -
     missing = rf"{MODELS[0]} \(fold 1\).*validation_only=true, npz=true.*ensembling=false"
     with pytest.raises(ToolRefused, match=missing):
         lab.call("nnunet_find_best_configuration", dataset_id=66)
+    hidden.rename(softmax)
     with pytest.raises(ToolRefused, match="nnunet_find_best_configuration"):
         lab.call("nnunet_predict", dataset_id=66)
-    hidden.rename(softmax)
 
 
 @pytest.fixture(scope="module")

@@ -32,10 +32,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise StageFailure(
-            "the pretrained weights cannot be read safely",
+            "the checkpoint cannot be read safely",
             f"{path.name}: {str(error).splitlines()[0][:200]}",
             "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when "
-            "they are loaded are refused.",
+            "they are loaded are refused; a model that was trained here predicts with its run_id.",
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("network_weights"), dict):
         raise StageFailure(
@@ -55,13 +55,22 @@ def nothing_but_data_is_loaded(*, unless: bool) -> Iterator[None]:
     """
     import torch
 
-    original = torch.load
+    library: Any = torch
+    original = library.load
+
+    def data_only(path: str, *_: Any, **__: Any) -> dict[str, Any]:
+        library.load = original
+        try:
+            return read_checkpoint(Path(path))
+        finally:
+            library.load = data_only
+
     if not unless:
-        torch.load = lambda path, *_, **__: read_checkpoint(Path(path))
+        library.load = data_only
     try:
         yield
     finally:
-        torch.load = original
+        library.load = original
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
