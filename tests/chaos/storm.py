@@ -222,7 +222,7 @@ class Storm:
     def _kill_session(self) -> None:
         """Supervisor, worker and loader of one run, all at once, as a power cut would."""
         victim = self._victim(self._supervisors)
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, IndexError):  # it may just have ended, and then has no command line
             stages = list((Path(victim.cmdline()[-1]) / "stages").iterdir())
             for process in [victim, *processes_of(*stages)]:
                 process.kill()
