@@ -120,10 +120,10 @@ class Lab:
         for process in psutil.process_iter():
             try:
                 mark = process.environ().get(STAGE_VARIABLE, "")
+                if mark.startswith(str(self.folder)) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
             except (psutil.Error, OSError):
                 continue
-            if mark.startswith(str(self.folder)) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
         return found
 
 
