@@ -20,7 +20,7 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not heavy'
 
-# Trains for real: about twenty minutes on two cores.
+# Trains for real: about half an hour on two cores.
 test-heavy: setup
 	$(BIN)/python -m pytest -m heavy
 
@@ -31,7 +31,7 @@ clients:
 	cd tests/clients && npm install --no-audit --no-fund --silent
 	cd tests/clients/hosts && npm install --no-audit --no-fund --silent
 
-# A scheduler for the heavy tests of the Slurm engine, on Debian and Ubuntu; needs root. Its services stay off.
+# A scheduler for the heavy tests of the Slurm engine, on Debian and Ubuntu; needs root.
 slurm:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
