@@ -30,7 +30,7 @@ test-all: test test-heavy
 clients:
 	cd tests/clients && npm install --no-audit --no-fund --silent
 
-# A scheduler for the heavy tests of the Slurm engine, on Debian and Ubuntu; needs root. Its services stay off.
+# A scheduler for the heavy tests of the Slurm engine, on Debian and Ubuntu; needs root.
 slurm:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge

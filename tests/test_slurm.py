@@ -19,7 +19,7 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.look import verdict
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.runs.slurm import listing
+from nnunet_mcp.runs.slurm import evidence, listing
 from nnunet_mcp.runs.store import find_run, new_run_id, record_run
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.schemas.runs import ACTIVE, RunRecord, StageSpec, StageState, Status
@@ -111,6 +111,7 @@ def theatre(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(stand_in(tmp_path)))
     monkeypatch.setattr(listing, "FRESH_S", 0.3)
     monkeypatch.setattr(listing, "SILENT_S", 0.3)
+    monkeypatch.setattr(evidence, "FILE_LAG_S", 1.0)
     settings = Settings()
     settings.create_folders()
     found = Theatre(settings, monkeypatch, cluster)
@@ -192,6 +193,23 @@ def test_a_training_near_its_time_limit_saves_and_goes_on_in_the_queue(theatre: 
     assert play.finish().status == "success"
     state = play.run.stage("train_fold_0").state()
     assert state is not None and state.attempt == 2
+
+
+def test_a_warning_that_comes_before_the_job_can_hear_it_does_no_harm(theatre: Theatre) -> None:
+    theatre.patch.setattr(sys, "executable", str(_slow_python(theatre.settings.folder("raw"))))
+    play = theatre.play()
+    assert until(play.run.stage("train_fold_0").job_log.exists)
+
+    theatre.cluster.run("scancel", "--batch", "--signal=USR1", play.job())
+
+    assert play.finish().status == "success"
+
+
+def _slow_python(folder: Path) -> Path:
+    program = folder / "slow python"
+    program.write_text(f'#!/bin/sh\nsleep 1\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
 
 
 def test_a_time_limit_too_short_to_save_anything_is_not_tried_for_ever(theatre: Theatre) -> None:

@@ -30,6 +30,7 @@ def job_script(run: RunDir, record: RunRecord, spec: StageSpec, settings: Settin
         "#!/bin/bash",
         *(f"#SBATCH {line}" for line in _directives(record, spec, settings)),
         "",
+        "trap '' USR1  # a warning that comes before the job can hear it must not kill it",
         *settings.slurm_setup.splitlines(),
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(_environment(settings).items())),
         f"exec {shlex.join(command)}",

@@ -3,6 +3,7 @@
 nnU-Net finds them through the environment variable nnUNet_extTrainer.
 """
 
+import time
 from typing import Any
 
 import torch
@@ -68,6 +69,21 @@ class LearningTrainer(_Short):
     """Enough iterations to learn something: 3 epochs of 20."""
 
     epochs, iterations, val_iterations = 3, 20, 4
+
+
+class UnhurriedTrainer(_Short):
+    """60 epochs of more than a second, until it is resumed: then it hurries."""
+
+    epochs = 60
+    resumed = False
+
+    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+        super().load_checkpoint(filename_or_checkpoint)
+        self.resumed = True
+
+    def on_epoch_end(self) -> None:
+        super().on_epoch_end()
+        time.sleep(0 if self.resumed else 1)
 
 
 class NanTrainer(_Short):
