@@ -190,7 +190,7 @@ class BestConfiguration(Record):
     models: tuple[str, ...] = Field(description="Model folders; two are an ensemble.")
     dice: float | None = Field(description="Before postprocessing.")
     dice_postprocessed: float | None
-    candidates: tuple[Candidate, ...] = Field(description="Best first.")
+    candidates: tuple[Candidate, ...] = Field(description="Best first, at most 20.")
     postprocessing: tuple[str, ...] = Field(description="In words; empty where none improves the result.")
     instructions: str = Field(description="nnU-Net's own commands.")
     instructions_file: str

@@ -9,7 +9,16 @@ from nnunet_mcp.runs.files import write_model
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.runs import CaseMetrics, ClassMetrics, Metrics, Outcome, StageState
+from nnunet_mcp.schemas.runs import (
+    BestConfiguration,
+    Candidate,
+    CaseMetrics,
+    ClassMetrics,
+    Metrics,
+    Outcome,
+    StageSpec,
+    StageState,
+)
 from tests.tiny import ask, make_dataset, record_of, stage
 
 LABELS = [f"a structure with quite a long name {number}" for number in range(40)]
@@ -70,3 +79,27 @@ def test_no_answer_is_longer_than_its_bound(
     given = {name: large if value == "RUN" else value for name, value in arguments.items()}
 
     assert len(json.dumps(ask(settings, tool, **given), separators=(",", ":"))) <= characters
+
+
+def test_the_result_of_a_search_is_not_longer_than_its_bound(settings: Settings) -> None:
+    model = "nnUNetTrainer_250epochs__nnUNetResEncUNetLPlans__3d_cascade_fullres"
+    name = f"ensemble___{model}___{model}___0_1_2_3_4"
+    best = BestConfiguration(
+        name=name,
+        models=(f"/data/nnUNet_results/Dataset098_Large/{model}",) * 2,
+        dice=0.123456789012345,
+        dice_postprocessed=0.123456789012345,
+        candidates=(Candidate(name=name, dice=0.123456789012345),) * 20,
+        postprocessing=tuple(f"keep only the largest component of {label}" for label in LABELS),
+        instructions="nnUNetv2_predict -d Dataset098_Large -i INPUT_FOLDER -o OUTPUT_FOLDER_MODEL_1\n" * 20,
+        instructions_file="/data/nnUNet_results/Dataset098_Large/inference_instructions.txt",
+    )
+    spec = StageSpec(name="find_best", kind="find_best", configuration="best")
+    run, _ = record_run(StateDir(settings.state_dir), record_of(settings, spec), [], repeat_window_s=0)
+    write_model(run.stage(spec.name).state_file, StageState(status="success"))
+    write_model(run.stage(spec.name).outcome_file, outcome(CASES).model_copy(update={"best": best}))
+
+    found = ask(settings, "nnunet_results", run_id=run.run_id)
+
+    assert len(found["best"]["candidates"]) == 20 and "nnunet_predict(dataset_id=" in found["next_step"]
+    assert len(json.dumps(found, separators=(",", ":"))) <= 28_000

@@ -73,6 +73,9 @@ def likely(name: str, schema: dict[str, Any], lab: Lab) -> st.SearchStrategy[Any
         "source": [
             str(lab.folder.parent / part) for part in ("allowed/Dataset072_Source", "forbidden", "allowed/fifo")
         ],
+        "like": [f"{SOME_RUN}{number}" for number in range(5)],
+        "model": ["Dataset071_Played", str(lab.folder / "results"), str(lab.folder.parent / "forbidden")],
+        "zip": [str(lab.folder.parent / "fifo"), str(lab.folder / "raw"), str(lab.folder.parent / "forbidden")],
         "wait_s": [0, 0.2, 50.5],
         "stage": ["preprocess", "train_fold_0", "cross_validation"],
         "device": ["cpu", "cuda"],

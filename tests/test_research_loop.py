@@ -24,13 +24,15 @@ TRAINER, PLANS = "LearningTrainer", "tinyPlans"
 MODELS = [f"{TRAINER}__{PLANS}__{configuration}" for configuration in ("2d", "3d_fullres")]
 ENSEMBLE = f"ensemble___{MODELS[0]}___{MODELS[1]}___0_1"
 SECRET = "patient_miller"
+# Every process of a pool imports PyTorch.
+FEW = {"nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Two configurations with two folds each, as the dataset's own split has them."""
     folder = tmp_path_factory.mktemp("loop")
-    lab = Lab(folder / "work", {"nnUNet_def_n_proc": "1"})
+    lab = Lab(folder / "work", FEW)
     raw = lab.folder / "raw" / DATASET
     write_phantom(raw, cases=5, shape=(24, 28, 24))
     for path in sorted(raw.rglob("case_*")):
@@ -206,7 +208,7 @@ def test_a_zip_tells_nothing_of_this_machine_and_of_patients(lab: Lab, archive: 
 
 
 def test_nnunet_installs_the_zip_and_predicts_the_same(lab: Lab, archive: Path, tmp_path: Path) -> None:
-    other = Lab(tmp_path / "theirs")
+    other = Lab(tmp_path / "theirs", FEW)
     (other.folder / "results").mkdir(parents=True)
     command(other, "install_pretrained_model_from_zip", str(archive))
 
@@ -221,14 +223,14 @@ def test_nnunet_installs_the_zip_and_predicts_the_same(lab: Lab, archive: Path, 
 
 
 def test_an_imported_model_predicts_and_is_replaced_only_when_asked(lab: Lab, archive: Path, tmp_path: Path) -> None:
-    other = Lab(tmp_path / "ours")
+    other = Lab(tmp_path / "ours", FEW)
     copy = shutil.copy(archive, tmp_path / "loop.zip")
 
     imported = finish(other, "nnunet_import_model", zip=str(copy))
 
     assert f"nnunet_predict(model='{DATASET}/{MODELS[1]}'" in imported["next_step"]
     images = shutil.copytree(lab.folder / "raw" / DATASET / "imagesTs", tmp_path / "images")
-    result = finish(other, "nnunet_predict", dataset_id=66, images=str(images))
+    result = finish(other, "nnunet_predict", model=f"{DATASET}/{MODELS[1]}", images=str(images))
     assert len(list(Path(result["predictions"]).glob("*.nii.gz"))) == 2
     with pytest.raises(ToolRefused, match="overwrite=true puts aside"):
         other.call("nnunet_import_model", zip=str(copy))

@@ -21,6 +21,7 @@ from .stage import Job
 from .watch import end_when_a_pool_process_is_killed
 
 SCRATCH = ".find_best"
+SHOWN = 20  # of ten models there are 55 candidates; inference_information.json has them all
 INSTRUCTIONS = "inference_instructions.txt"
 TEXTS = (".json", ".txt")
 MODEL_FILES = ("plans.json", "dataset.json")
@@ -139,4 +140,4 @@ def _outcome(files: DatasetFiles) -> Outcome:
 
 def _candidates(results: dict[str, Any]) -> tuple[Candidate, ...]:
     found = [Candidate(name=name, dice=finite(dice)) for name, dice in results.items()]
-    return tuple(sorted(found, key=lambda one: -(one.dice or 0.0)))
+    return tuple(sorted(found, key=lambda one: -(one.dice or 0.0))[:SHOWN])
