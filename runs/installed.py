@@ -15,7 +15,7 @@ from .. import __version__
 from .errors import Unavailable
 
 DECIDES_A_RESULT = ("nnunetv2", "torch", "numpy")
-ASK_S = 60.0
+ASK_S = 20.0
 
 
 class Installed(BaseModel):

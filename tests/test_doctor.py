@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.runs import installed
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock
 from nnunet_mcp.runs.settings import Settings
@@ -121,8 +122,11 @@ def test_a_python_that_takes_too_long_is_not_waited_for(
 ) -> None:
     Path(os.environ["NNUNET_MCP_WORKER_PYTHON"]).write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
     monkeypatch.setattr(doctor, "PROBE_S", 0.2)
+    monkeypatch.setattr(installed, "ASK_S", 0.2)
 
-    assert looked_at(Settings(), quick=False)["nnU-Net's Python"].level == "warning"
+    found = looked_at(Settings(), quick=False)
+
+    assert found["nnU-Net's Python"].level == "warning" and found["nnU-Net"].level == "problem"
 
 
 def test_a_gpu_that_pytorch_cannot_use_is_a_problem() -> None:

@@ -61,7 +61,9 @@ def test_train_watch_tells_each_change_in_a_plain_line_and_ends_with_the_result(
     assert len(lines) < 60 and max(map(len, lines)) < 240
 
 
-def test_on_a_terminal_each_stage_has_a_bar(stand_in: Settings) -> None:
+def test_on_a_terminal_each_stage_has_a_bar(stand_in: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_PACE_S", "0.5")
+
     code, written = on_a_terminal(*TRAIN, "--watch")
 
     assert code == Code.DONE, written
