@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 
-.PHONY: setup demo test test-heavy test-all clients chaos docs benchmarks pictures
+.PHONY: setup demo test test-heavy test-all clients slurm chaos docs benchmarks bundle pictures
 
 setup: $(STAMP)
 
@@ -29,17 +29,29 @@ test-all: test test-heavy
 # Other people's clients, for the heavy tests; needs npm.
 clients:
 	cd tests/clients && npm install --no-audit --no-fund --silent
+	cd tests/clients/hosts && npm install --no-audit --no-fund --silent
+
+# A scheduler for the heavy tests of the Slurm engine, on Debian and Ubuntu; needs root.
+slurm:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
 
 N ?= 1000
 SEED ?= 1
 chaos: setup
-	$(BIN)/python -m tests.chaos --events $(N) --seed $(SEED)
+	$(BIN)/python -m tests.chaos --events $(N) --seed $(SEED) --real
 
 docs: setup
-	$(BIN)/python -m nnunet_mcp.server.reference README.md
+	$(BIN)/python -m nnunet_mcp.server.reference README.md docs/*.md
 
+# Half an hour; SOURCE is a task of the Medical Segmentation Decathlon.
+SOURCE ?= ../shared/data/hippocampus/Task04_Hippocampus
 benchmarks: setup
-	PYTHONPATH=. $(BIN)/python benchmarks/start_up.py
+	PYTHONPATH=. $(BIN)/python benchmarks/report.py $(SOURCE) docs/benchmarks.md
+
+# For Claude Desktop.
+bundle: setup
+	PYTHONPATH=. $(BIN)/python bundle/build.py dist
 
 # Pictures of the documentation, from a real training on a phantom; needs `make clients` and Chromium.
 pictures: setup

@@ -7,7 +7,6 @@ run with their defaults. Prints wall times and their ratio for each round.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -65,15 +64,14 @@ def main() -> None:
     parser.add_argument("--trainer", default="ShortTrainer")
     parser.add_argument("--folds", default="0", help="0-4 or all")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, {options.configuration}, fold {options.folds}, {options.cases} cases")
+    print(f"{options.configuration}, fold {options.folds}, {options.cases} cases, {options.trainer}\n")
+    print("| round | nnunet-mcp, s | nnU-Net's commands, s | ratio |\n|---:|---:|---:|---:|")
     for number in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
             source = msd_subset(options.source, Path(folder) / "Task04_Subset", options.cases)
             a = ours(prepared(Path(folder) / "a", source), options.configuration, options.folds, options.trainer)
             b = theirs(prepared(Path(folder) / "b", source), options.configuration, options.folds, options.trainer)
-            print(
-                f"round {number + 1}: nnunet-mcp {a:.1f} s, nnU-Net's commands {b:.1f} s, ratio {a / b:.2f}", flush=True
-            )
+            print(f"| {number + 1} | {a:.1f} | {b:.1f} | {a / b:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -64,14 +64,14 @@ def write_epochs(settings: Settings, run_id: str, count: int) -> None:
 
 
 async def measure(client: Client, tool: str, arguments: dict[str, Any], times: int) -> str:
-    """Median and 99th percentile in milliseconds."""
+    """Median and 99th percentile in milliseconds, as cells of a table."""
     found = []
     for _ in range(times):
         begun = time.perf_counter()
         result = await client.call_tool(tool, arguments)
         found.append(1000 * (time.perf_counter() - begun))
         assert not result.is_error, result.content
-    return f"median {statistics.median(found):.1f} ms, p99 {sorted(found)[int(0.99 * len(found))]:.1f} ms"
+    return f"{statistics.median(found):.1f} | {sorted(found)[int(0.99 * len(found))]:.1f} |"
 
 
 async def main(folder: Path) -> None:
@@ -84,9 +84,10 @@ async def main(folder: Path) -> None:
     write_epochs(settings, run_id, 10_000)
     async with Client(create_server(settings)) as client:
         asked = {"run_id": run_id}
-        print("nnunet_progress, 1,000 runs, 10,000 epochs:", await measure(client, "nnunet_progress", asked, 200))
+        print("| call | median, ms | p99, ms |\n|---|---:|---:|")
+        print("| nnunet_progress, 1,000 runs, 10,000 epochs |", await measure(client, "nnunet_progress", asked, 200))
         write_runs(settings, 1000, 10_000)
-        print("nnunet_runs, 10,000 runs:", await measure(client, "nnunet_runs", {}, 30))
+        print("| nnunet_runs, 10,000 runs |", await measure(client, "nnunet_runs", {}, 30))
         log = StateDir(settings.state_dir).run(run_id).stage("train_fold_0").log_file
         line = b"2026-01-01 00:00:00.000000: train_loss -0.8123\n" * 20000
         with log.open("wb") as stream:
@@ -94,8 +95,9 @@ async def main(folder: Path) -> None:
                 stream.write(line)
         before = psutil.Process().memory_info().rss
         tail = {**asked, "mode": "tail"}
-        print("nnunet_logs tail, 1 GiB log:", await measure(client, "nnunet_logs", tail, 10))
-        print(f"memory grown by {(psutil.Process().memory_info().rss - before) / 1e6:.1f} MB")
+        print("| nnunet_logs, end of a log of 1 GiB |", await measure(client, "nnunet_logs", tail, 10))
+        grown = (psutil.Process().memory_info().rss - before) / 1e6
+        print(f"\nMemory grew by {grown:.1f} MB with the end of that log.")
 
 
 if __name__ == "__main__":

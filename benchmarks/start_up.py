@@ -1,4 +1,4 @@
-"""Start-up and memory of the server against a bare server of the SDK, alternating; and how large answers are.
+"""Start-up and memory of the server against a bare server of the SDK, alternating.
 
 python benchmarks/start_up.py [--rounds 7]
 """
@@ -12,10 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import anyio
 import psutil
 
-from tests.lab import Lab, call
+from tests.lab import Lab
 
 BARE = """
 from mcp.server.mcpserver import MCPServer
@@ -55,22 +54,13 @@ def compare(rounds: int, folder: Path) -> None:
     environment = Lab(folder).environment
     own, bare = [sys.executable, "-m", "nnunet_mcp"], [sys.executable, "-c", BARE]
     pairs = [(start(own, environment), start(bare, environment)) for _ in range(rounds + 1)][1:]
-    for index, unit in ((0, "s"), (1, "MB")):
+    print("| | nnunet-mcp | bare server | ratio | spread |\n|---|---:|---:|---:|---:|")
+    for index, what in ((0, "seconds to the tool list"), (1, "memory, MB")):
         ours = statistics.median(pair[0][index] for pair in pairs)
         theirs = statistics.median(pair[1][index] for pair in pairs)
         ratios = [pair[0][index] / pair[1][index] for pair in pairs]
         spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        print(f"{unit}: nnunet-mcp {ours:.2f}, bare {theirs:.2f}, ratio {statistics.median(ratios):.2f} ({spread})")
-
-
-async def sizes(lab: Lab) -> None:
-    """Characters of the tool list and of an answer of each tool that needs no run."""
-    async with lab.client() as client:
-        tools = (await client.list_tools()).tools
-        listed = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
-        print(f"tools/list: {len(json.dumps(listed))} characters, {len(tools)} tools")
-        for name in ("nnunet_runs", "nnunet_datasets", "nnunet_system"):
-            print(f"{name}: {len(json.dumps(await call(client, name)))} characters")
+        print(f"| {what} | {ours:.2f} | {theirs:.2f} | {statistics.median(ratios):.2f} | {spread} |")
 
 
 if __name__ == "__main__":
@@ -79,4 +69,3 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as workspace:
         compare(chosen.rounds, Path(workspace))
-        anyio.run(sizes, Lab(Path(workspace)))

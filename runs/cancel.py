@@ -8,13 +8,14 @@ from .layout import RunDir
 from .liveness import liveness
 from .look import verdict
 from .processes import kill_all
+from .slurm.cancel import cancel_jobs
 
 
 def request_cancel(run: RunDir, record: RunRecord, *, grace_s: float) -> Status:
     """Ask the run to stop within `grace_s` seconds and return its status after that.
 
-    With a supervisor, it does the rest. Without one, what is left of the run is ended here. Asking twice
-    is fine; a shorter grace replaces a longer one.
+    With a supervisor or a Slurm job, that does the rest. Without one, what is left of the run is ended here.
+    Asking twice is fine; a shorter grace replaces a longer one.
     """
     status = verdict(run, record).status
     if status not in ("queued", "running"):
@@ -23,7 +24,9 @@ def request_cancel(run: RunDir, record: RunRecord, *, grace_s: float) -> Status:
     earlier = run.cancel()
     if earlier is None or grace_s < earlier.grace_s:
         write_model(run.cancel_file, CancelRecord(requested_at=time.time(), grace_s=grace_s))
-    if not _supervised(run):
+    if record.engine == "slurm":
+        cancel_jobs(run, record, gracefully=grace_s > 0)
+    elif not _supervised(run):
         sweep(run, record)
     return verdict(run, record).status
 
@@ -35,4 +38,7 @@ def _supervised(run: RunDir) -> bool:
 
 def sweep(run: RunDir, record: RunRecord) -> None:
     """End whatever still carries the run's mark, for example data loaders that lost their parent."""
+    if record.engine == "slurm":
+        cancel_jobs(run, record, gracefully=False)
+        return
     kill_all(*(run.stage(spec.name).path for spec in record.stages if not spec.reused), term_wait_s=2.0)

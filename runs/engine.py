@@ -1,15 +1,51 @@
-"""The local engine: start a run's supervisor so that nothing that happens to the caller reaches it."""
+"""Start a recorded run on its engine, so that nothing that happens to the caller reaches it.
+
+Here that is a supervisor of its own; on Slurm it is a job for each stage.
+"""
 
 import os
 import subprocess
 import sys
 import time
 
-from .errors import Unavailable
+from ..schemas.runs import RunRecord
+from .errors import Refused, Unavailable
 from .layout import RunDir
 from .settings import Settings
+from .slurm.commands import SlurmRefused
+from .slurm.submit import go_on_submitting, submit
+from .store import remove
 
 SUPERVISOR = "nnunet_mcp.runs.supervisor"
+
+
+def start_run(run: RunDir, record: RunRecord, settings: Settings) -> None:
+    """Start the run and return at once.
+
+    Raises:
+        Refused: Slurm refuses the jobs; the run is gone again.
+        Unavailable: it could not be started.
+    """
+    if record.engine == "local":
+        start_supervisor(run, settings)
+        return
+    try:
+        submit(run, record, settings)
+    except Refused:
+        remove(run)
+        raise
+    except SlurmRefused as error:
+        remove(run)
+        raise Refused(
+            f'Slurm refuses the run\'s jobs: {error}. Correct the options (slurm=["partition=…", "account=…"]; '
+            "nnunet_preflight shows the scripts), or ask the cluster's administrators. Nothing was started."
+        ) from None
+
+
+def go_on_starting(run: RunDir, record: RunRecord, settings: Settings) -> None:
+    """Finish a start that a kill cut off between two jobs."""
+    if record.engine == "slurm":
+        go_on_submitting(run, record, settings)
 
 
 def start_supervisor(run: RunDir, settings: Settings) -> None:
@@ -21,7 +57,7 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
     Raises:
         Unavailable: the process could not be started.
     """
-    environment = {**os.environ, **nnunet_environment(settings)}
+    environment = {**os.environ, **settings.environment}
     with run.supervisor_log.open("ab") as log:
         try:
             launcher = subprocess.Popen(
@@ -36,16 +72,6 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
             launcher.wait(timeout=30)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Unavailable(f"The supervisor of run {run.run_id} could not be started: {error}") from error
-
-
-def nnunet_environment(settings: Settings) -> dict[str, str]:
-    """The variables that nnU-Net and our own processes read, as absolute paths."""
-    return {
-        "nnUNet_raw": str(settings.folder("raw")),
-        "nnUNet_preprocessed": str(settings.folder("preprocessed")),
-        "nnUNet_results": str(settings.folder("results")),
-        "NNUNET_MCP_HOME": str(settings.state_dir),
-    }
 
 
 def wait_until_started(run: RunDir, *, timeout_s: float = 10.0) -> None:

@@ -17,6 +17,16 @@
             epochs.jsonl        by the worker, one line per epoch
             outcome.json        by the worker, its last act
             log.txt             stdout and stderr of the worker
+
+On Slurm each stage's job is the stage's parent, and the server that starts the run submits the jobs:
+        engine.json             by whoever holds submit.lock
+        result.json             by the last stage's job, as provenance.json
+        stages/<stage>/
+            job.sh              the job's script, before it is submitted
+            job.log             the job's own output
+            state.json          by the job
+            heartbeat           touched by the job
+            pause               by the job: time is nearly up, save and end
 """
 
 import os
@@ -28,6 +38,7 @@ from ..schemas.runs import (
     CancelRecord,
     EngineRecord,
     Epoch,
+    JobsRecord,
     Outcome,
     Progress,
     RunRecord,
@@ -65,6 +76,27 @@ class StageDir:
     @property
     def log_file(self) -> Path:
         return self.path / "log.txt"
+
+    @property
+    def readable_log(self) -> Path:
+        """What there is to read: the worker's log, or on Slurm the job's own where no worker began."""
+        return self.log_file if self.log_file.is_file() or not self.job_log.is_file() else self.job_log
+
+    @property
+    def script_file(self) -> Path:
+        return self.path / "job.sh"
+
+    @property
+    def job_log(self) -> Path:
+        return self.path / "job.log"
+
+    @property
+    def heartbeat_file(self) -> Path:
+        return self.path / "heartbeat"
+
+    @property
+    def pause_file(self) -> Path:
+        return self.path / "pause"
 
     def state(self) -> StageState | None:
         return read_model(self.state_file, StageState)
@@ -117,6 +149,10 @@ class RunDir:
         return self.path / "cancel.json"
 
     @property
+    def submit_lock(self) -> Path:
+        return self.path / "submit.lock"
+
+    @property
     def result_file(self) -> Path:
         return self.path / "result.json"
 
@@ -132,6 +168,9 @@ class RunDir:
 
     def engine(self) -> EngineRecord | None:
         return read_model(self.engine_file, EngineRecord)
+
+    def jobs(self) -> JobsRecord | None:
+        return read_model(self.engine_file, JobsRecord)
 
     def cancel(self) -> CancelRecord | None:
         return read_model(self.cancel_file, CancelRecord)

@@ -1,4 +1,4 @@
-"""Gather the evidence about a run from its files and the process table."""
+"""Gather the evidence about a run from its files and the process table, or from Slurm."""
 
 import time
 
@@ -6,6 +6,7 @@ from ..schemas.runs import EngineRecord, Liveness, RunRecord, StageState
 from .layout import RunDir
 from .liveness import liveness, touched_within
 from .processes import processes_of
+from .slurm.evidence import gather_jobs
 from .status import Evidence, StageEvidence, Verdict, derive_status
 
 # The supervisor touches its heartbeat every 15 s; a shared file system may show that late.
@@ -15,6 +16,8 @@ HEARTBEAT_FRESH_S = 120.0
 
 def gather(run: RunDir, record: RunRecord) -> Evidence:
     """Read everything that `derive_status` needs."""
+    if record.engine == "slurm":
+        return gather_jobs(run, record)
     engine = run.engine()
     supervisor = _supervisor_liveness(engine)
     stages = {spec.name: _stage_evidence(run, spec.name, supervisor) for spec in record.stages if not spec.reused}

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..schemas.runs import Folders
+from ..schemas.slurm import Engine
 
 
 class Settings(BaseSettings):
@@ -65,6 +66,19 @@ class Settings(BaseSettings):
         default=60, ge=0, description="An identical request within this time returns the run it started."
     )
 
+    engine: Engine = Field(
+        default="local", description="Where runs go that do not say it: local (this machine) or slurm (its cluster)."
+    )
+    slurm_options: str = Field(
+        default="", description="Options of Slurm jobs, separated by spaces, e.g. partition=gpu time=24:00:00."
+    )
+    slurm_sbatch: str = Field(
+        default="", description="More options of sbatch, as on its command line, e.g. --mail-type=FAIL."
+    )
+    slurm_setup: str = Field(
+        default="", description="Shell lines at the beginning of each Slurm job, e.g. module load cuda."
+    )
+
     @field_validator("raw", "preprocessed", "results", "home", "worker_python", "gpus", "http_token", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
@@ -96,6 +110,16 @@ class Settings(BaseSettings):
         """Folders that tools may read: the three nnU-Net folders and `allowed_dirs`."""
         extra = [absolute(Path(part)) for part in self.allowed_dirs.split(os.pathsep) if part.strip()]
         return [self.folder("raw"), self.folder("preprocessed"), self.folder("results"), *extra]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that nnU-Net and our own processes read, as absolute paths."""
+        return {
+            "nnUNet_raw": str(self.folder("raw")),
+            "nnUNet_preprocessed": str(self.folder("preprocessed")),
+            "nnUNet_results": str(self.folder("results")),
+            "NNUNET_MCP_HOME": str(self.state_dir),
+        }
 
     def create_folders(self) -> None:
         """Make the nnU-Net folders and the state folder where they are missing."""

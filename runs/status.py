@@ -23,13 +23,14 @@ class StageEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a run. `heartbeat_fresh` counts only where liveness is "unknown"."""
+    """What is known of a run. `heartbeat_fresh` counts only where liveness is "unknown"; `remark` is for people."""
 
     record: RunRecord
     age_s: float
     supervisor: Liveness | None = None
     heartbeat_fresh: bool = False
     cancel_requested: bool = False
+    remark: str = ""
     stages: Mapping[str, StageEvidence] = field(default_factory=dict)
 
 
@@ -51,16 +52,18 @@ def derive_status(evidence: Evidence) -> Verdict:
     if values and all(value == "success" for value in values):
         return Verdict("success", stages)
     if "running" in values:
-        return Verdict("running", stages, failure=failure)
+        return Verdict("running", stages, evidence.remark, failure)
     if _attended(evidence):
-        reason = _waits_for(evidence)
+        reason = evidence.remark or _waits_for(evidence)
         begun = any(stage.state is not None for stage in evidence.stages.values())
         return Verdict("queued" if reason or not begun else "running", stages, reason or "starting", failure)
-    stages = {name: _at_rest(status, evidence) for name, status in stages.items()}
+    cancelled = evidence.cancel_requested or ("cancelled" in values and "interrupted" not in values)
+    stages = {name: _at_rest(status, cancelled) for name, status in stages.items()}
     if "error" in values:
         return Verdict("error", stages, failure.cause if failure else "", failure)
-    if evidence.cancel_requested:
-        return Verdict("cancelled", stages, "cancelled on request", failure)
+    if cancelled:
+        by_others = failure.cause if failure and not evidence.cancel_requested else ""
+        return Verdict("cancelled", stages, by_others or "cancelled on request", failure)
     return Verdict("interrupted", stages, _why_interrupted(evidence), failure)
 
 
@@ -96,11 +99,11 @@ def _outcome_status(outcome: Outcome) -> Status:
     return "cancelled" if outcome.stopped else "error"
 
 
-def _at_rest(status: Status, evidence: Evidence) -> Status:
+def _at_rest(status: Status, cancelled: bool) -> Status:
     """A stage that was waiting when the run ended will not start any more."""
     if status not in ("queued", "running"):
         return status
-    return "cancelled" if evidence.cancel_requested else "interrupted"
+    return "cancelled" if cancelled else "interrupted"
 
 
 def _failure(name: str, evidence: Evidence) -> Failure | None:

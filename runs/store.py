@@ -160,8 +160,13 @@ def forget(state: StateDir, *, older_than_s: float) -> list[str]:
         if record is None or time.time() - record.created_at < older_than_s:
             continue
         if verdict(run, record).status not in ACTIVE:
-            hidden = run.path.with_name(f".forgotten-{run.run_id}")
-            run.path.rename(hidden)
-            shutil.rmtree(hidden)
+            remove(run)
             gone.append(run.run_id)
     return gone
+
+
+def remove(run: RunDir) -> None:
+    """Remove the record of a run, in one step for whoever looks."""
+    hidden = run.path.with_name(f".forgotten-{run.run_id}")
+    run.path.rename(hidden)
+    shutil.rmtree(hidden)

@@ -2,22 +2,19 @@
 
 import contextlib
 import os
-import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..schemas.runs import CancelRecord, EngineRecord, Failure, Outcome, RunRecord, StageSpec, StageState, Status
+from ..schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from .child import Child, start_child
-from .diagnosis import diagnose
+from .ending import close_run, ended_state, not_started, write_state
 from .errors import NotFound
 from .files import write_model
 from .layout import RunDir, StateDir
 from .liveness import mark_of
 from .look import HEARTBEAT_S
 from .processes import kill_all
-from .provenance import compose_provenance
-from .result import compose_result
 from .settings import Settings
 from .slots import Grant, SlotQueue, slot_kind, slot_names
 
@@ -96,19 +93,14 @@ class Supervision:
             child = start_child(self.run, self.record, spec, grant, self.settings)
         except OSError as error:
             grant.release()
-            self._could_not_start(spec, error)
+            self._end(spec.name, not_started(error))
             return
         self.children[spec.name] = child
-        self._write(spec.name, child.state)
+        write_state(self.run, spec.name, child.state)
 
-    def _could_not_start(self, spec: StageSpec, error: OSError) -> None:
-        failure = Failure(
-            cause=f"the stage's process could not be started: {error.strerror or error}",
-            evidence=str(error),
-            remedy="nnunet_system names what is wrong with this machine; correct it, then start the request again.",
-        )
-        self.ended[spec.name] = "error"
-        self._write(spec.name, StageState(status="error", ended_at=time.time(), failure=failure))
+    def _end(self, stage: str, state: StageState) -> None:
+        self.ended[stage] = state.status
+        write_state(self.run, stage, state)
 
     def _acquire(self, spec: StageSpec) -> Grant | str:
         kind = slot_kind(spec.kind, self.record.device)
@@ -128,7 +120,7 @@ class Supervision:
     def _say_waiting(self, spec: StageSpec, reason: str) -> None:
         if self.said.get(spec.name) != reason:
             self.said[spec.name] = reason
-            self._write(spec.name, StageState(status="queued", waits_for=reason))
+            write_state(self.run, spec.name, StageState(status="queued", waits_for=reason))
 
     def _look_after(self, child: Child) -> None:
         code = child.process.poll()
@@ -138,28 +130,8 @@ class Supervision:
         kill_all(child.stage.path)  # data-loader workers that outlived their parent
         child.grant.release()
         del self.children[child.spec.name]
-        state = self._ending(child, code, child.stage.outcome())
-        self.ended[child.spec.name] = state.status
-        self._write(child.spec.name, state)
-
-    def _ending(self, child: Child, code: int, outcome: Outcome | None) -> StageState:
-        status = _ending_status(code, outcome, cancelled=self.run.cancel_file.exists(), stalled=child.stalled)
-        failure = None
-        if status in ("error", "interrupted"):
-            failure = (outcome.failure if outcome else None) or diagnose(
-                child.stage.log_file,
-                code=code,
-                stalled_s=self.settings.stall_timeout_s if child.stalled else None,
-            )
-        return child.state.model_copy(
-            update={
-                "status": status,
-                "ended_at": time.time(),
-                "exit_code": code if code >= 0 else None,
-                "signal": signal.Signals(-code).name if code < 0 else None,
-                "failure": failure,
-            }
-        )
+        stall_s, cancelled = self.settings.stall_timeout_s, self.run.cancel_file.exists()
+        self._end(child.spec.name, ended_state(child, code, cancelled=cancelled, stall_timeout_s=stall_s))
 
     def _cancel(self, cancel: CancelRecord) -> None:
         """The worker stops by itself after its epoch; when the grace is over it is made to."""
@@ -170,32 +142,8 @@ class Supervision:
         for child in self.children.values():
             kill_all(child.stage.path, term_wait_s=TERM_WAIT_S if cancel.grace_s else 0.0)
 
-    def _write(self, stage: str, state: StageState) -> None:
-        """Write a state down; on a full disk try again until it is there, because it is the truth."""
-        while True:
-            try:
-                write_model(self.run.stage(stage).state_file, state)
-                return
-            except OSError as error:
-                print(f"cannot write the state of {stage}: {error}", flush=True)
-                time.sleep(10 * POLL_S)
-
     def _finish(self) -> None:
         for queue in self.queues.values():
             queue.withdraw()
-        if all(self.ended.get(spec.name) == "success" for spec in self.record.stages):
-            write_model(self.run.result_file, compose_result(self.run, self.record))
-        # For whoever repeats the run; nothing depends on it.
-        with contextlib.suppress(OSError):
-            write_model(self.run.provenance_file, compose_provenance(self.run, self.record))
-
-
-def _ending_status(code: int, outcome: Outcome | None, *, cancelled: bool, stalled: bool) -> Status:
-    """What an ended process proves. Exit code 0 alone proves nothing."""
-    if outcome is not None and outcome.ok:
-        return "success"
-    if cancelled and (outcome is None or outcome.stopped):
-        return "cancelled"
-    if outcome is None and code < 0 and not stalled:
-        return "interrupted"
-    return "error"
+        succeeded = all(self.ended.get(spec.name) == "success" for spec in self.record.stages)
+        close_run(self.run, self.record, succeeded=succeeded)

@@ -211,6 +211,7 @@ class DatasetsAnswer(Record):
     """The datasets in nnUNet_raw and nnUNet_preprocessed."""
 
     datasets: tuple[SerializeAsAny[DatasetLine], ...]
+    others: tuple[str, ...] = ()
     raw_folder: str
     next_step: str
 
@@ -384,6 +385,7 @@ class PreflightAnswer(Record):
     network: NetworkCost | None = Field(description="Null until there are plans.")
     hours: Hours | None = Field(description="Null where nothing was measured here.")
     queue: tuple[str, ...] = Field(description="Who is in front, for each slot that it needs.")
+    job_scripts: tuple[str, ...] = ()
     recommended: Recommendation | None
     notes: tuple[str, ...] = ()
     next_step: str

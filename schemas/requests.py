@@ -117,7 +117,7 @@ class PlotRequest(Request):
     )
     run_id: RunId | None = Field(default=None, description="The run. Omitted: only for kind=dataset, with dataset_id.")
     with_run_ids: tuple[RunId, ...] = Field(
-        default=(), max_length=5, description="kind=curves: up to 5 more runs drawn over it. Omitted: none."
+        default=(), max_length=5, description="kind=curves: up to 5 more runs over it. Omitted: none."
     )
     dataset_id: DatasetId | None = Field(default=None, description="kind=dataset: the dataset. Omitted: the run's.")
     case: str | None = Field(
@@ -148,9 +148,7 @@ class CompareRequest(Request):
     dataset_id: DatasetId | None = Field(
         default=None, description="Compare every trained model of this dataset. Omitted: the models of run_ids."
     )
-    table: Literal["markdown", "csv", "latex"] = Field(
-        default="markdown", description="Format of the table in the answer."
-    )
+    table: Literal["markdown", "csv", "latex"] = Field(default="markdown", description="How the table is written.")
 
     @model_validator(mode="after")
     def _has_something(self) -> "CompareRequest":

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .slurm import Engine
+
 Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
 Liveness = Literal["alive", "dead", "unknown"]
 StageKind = Literal[
@@ -81,7 +83,8 @@ class RunRecord(Record):
     num_gpus: int = 1
     folders: Folders
     stages: tuple[StageSpec, ...]
-    engine: Literal["local"] = "local"
+    engine: Engine = "local"
+    slurm: dict[str, str] = Field(default_factory=dict, description="Options of the run's Slurm jobs.")
     host: str
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -91,6 +94,14 @@ class EngineRecord(Record):
     """engine.json: the supervisor, written by itself as its first act."""
 
     supervisor: ProcessMark
+
+
+class JobsRecord(Record):
+    """engine.json of a run on Slurm, written by whoever holds the lock on its submission."""
+
+    jobs: dict[str, str] = Field(default_factory=dict, description="Job id of each stage that is submitted.")
+    complete: bool = Field(default=False, description="Every stage is submitted.")
+    refused: str | None = Field(default=None, description="What sbatch said when it refused the rest.")
 
 
 class CancelRecord(Record):

@@ -4,9 +4,19 @@ The tool's JSON schema, the table in the README and the Python function's signat
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from .slurm import Engine, parse_options
 
 Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
@@ -59,9 +69,8 @@ class TrainingRequest(BaseModel):
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
-        description="0-4: one fold of the 5-fold cross-validation. all (default): the five folds, each its own model, "
-        "then all cases together. full: one model trained on every case (what nnU-Net's command line calls all); its "
-        "metrics are optimistic.",
+        description="0-4: one fold of the 5-fold cross-validation. all: five models, one per fold, then all cases "
+        "together. full: one model on every case, with optimistic metrics.",
     )
     trainer: ClassName | None = Field(
         default=None,
@@ -77,18 +86,15 @@ class TrainingRequest(BaseModel):
         default=None,
         description="GPUs for one training; more than 1 splits the batch over GPUs (DDP, cuda only). Omitted: 1.",
     )
-    device: Device | None = Field(
-        default=None, description="Device to train on. Omitted: cuda if there is a GPU, else mps, else cpu."
-    )
+    device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
-        description="Path of an nnU-Net checkpoint (.pth) to start from (transfer learning). Must lie in the "
-        "nnU-Net folders or an allowed folder. Omitted: random initialisation.",
+        description="nnU-Net checkpoint (.pth) to start from (transfer learning). Omitted: random initialisation.",
     )
     continue_training: bool = Field(
         default=False,
-        description="Go on from the latest checkpoint of this fold; the history stays continuous.",
+        description="Go on from the fold's latest checkpoint, with a continuous history.",
     )
     validation_only: bool = Field(default=False, description="Only run the final validation of a finished training.")
     val_best: bool = Field(
@@ -115,9 +121,23 @@ class TrainingRequest(BaseModel):
     )
     overwrite: bool = Field(
         default=False,
-        description="Train again although this fold has a model. The old fold folder is kept until the new "
-        "training has succeeded.",
+        description="Train again although this fold has a model. The old one is kept until the new one is done.",
     )
+    engine: Engine | None = Field(
+        default=None, description="local: this machine. slurm: jobs of its cluster. Omitted: the server's setting."
+    )
+    slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
+        default=(),
+        max_length=14,
+        description='Job options, e.g. ["partition=gpu", "time=24:00:00"]; also account, qos, gres, cpus, memory, '
+        "constraint, parallel. Omitted: the server's.",
+    )
+
+    @field_validator("slurm")
+    @classmethod
+    def _known_options(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        parse_options(words)
+        return words
 
     @model_validator(mode="after")
     def _reject_contradictions(self) -> "TrainingRequest":
@@ -126,54 +146,70 @@ class TrainingRequest(BaseModel):
         return self
 
 
+EXCLUDE_EACH_OTHER = (
+    (
+        "continue_training",
+        "pretrained_weights",
+        "a resumed training already has its weights. Leave one out.",
+    ),
+    (
+        "continue_training",
+        "validation_only",
+        "use continue_training to finish the training and validate it, or validation_only for a finished one.",
+    ),
+    (
+        "continue_training",
+        "overwrite",
+        "use continue_training to go on, or overwrite to start again from scratch.",
+    ),
+    (
+        "continue_training",
+        "disable_checkpointing",
+        "nnU-Net would delete the checkpoint and save no new one. Leave disable_checkpointing out.",
+    ),
+    (
+        "validation_only",
+        "pretrained_weights",
+        "the validation uses the fold's own checkpoint. Leave pretrained_weights out.",
+    ),
+    (
+        "validation_only",
+        "overwrite",
+        "a validation never overwrites the model. Leave overwrite out.",
+    ),
+    (
+        "validation_only",
+        "disable_checkpointing",
+        "a validation writes no checkpoint. Leave disable_checkpointing out.",
+    ),
+    (
+        "val_best",
+        "disable_checkpointing",
+        "without checkpoints there is no best one. Leave one out.",
+    ),
+)
+
+
 def contradictions(request: TrainingRequest) -> list[str]:
     """Name every pair of parameters that exclude each other, with the way out."""
-    multi_gpu = (request.num_gpus or 1) > 1 and request.device in ("cpu", "mps")
-    rules: list[tuple[Any, str]] = [
-        (
-            request.continue_training and request.pretrained_weights,
-            "continue_training and pretrained_weights exclude each other: a resumed training already has its "
-            "weights. Leave one out.",
-        ),
-        (
-            request.continue_training and request.validation_only,
-            "continue_training and validation_only exclude each other: use continue_training to finish the "
-            "training (it validates at the end), or validation_only for a finished one.",
-        ),
-        (
-            request.continue_training and request.overwrite,
-            "continue_training and overwrite exclude each other: use continue_training to go on, or overwrite to "
-            "start again from scratch.",
-        ),
-        (
-            request.continue_training and request.disable_checkpointing,
-            "continue_training and disable_checkpointing exclude each other: nnU-Net would delete the checkpoint "
-            "and save no new one. Leave disable_checkpointing out.",
-        ),
-        (
-            request.validation_only and request.pretrained_weights,
-            "validation_only and pretrained_weights exclude each other: the validation uses the fold's own "
-            "checkpoint. Leave pretrained_weights out.",
-        ),
-        (
-            request.validation_only and request.overwrite,
-            "validation_only and overwrite exclude each other: a validation never overwrites the model. Leave "
-            "overwrite out.",
-        ),
-        (
-            request.validation_only and request.disable_checkpointing,
-            "validation_only and disable_checkpointing exclude each other: a validation writes no checkpoint. "
-            "Leave disable_checkpointing out.",
-        ),
-        (
-            request.val_best and request.disable_checkpointing,
-            "val_best and disable_checkpointing exclude each other: without checkpoints there is no best one. "
-            "Leave one out.",
-        ),
-        (
-            multi_gpu,
-            f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
-            'device="cuda". Use num_gpus=1, or device="cuda".',
-        ),
+    found = [
+        f"{one} and {other} exclude each other: {way_out}"
+        for one, other, way_out in EXCLUDE_EACH_OTHER
+        if getattr(request, one) and getattr(request, other)
     ]
-    return [text for broken, text in rules if broken]
+    if (request.num_gpus or 1) > 1 and request.device in ("cpu", "mps"):
+        found.append(
+            f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
+            'device="cuda". Use num_gpus=1, or device="cuda".'
+        )
+    if request.slurm and request.engine == "local":
+        found.append(
+            'slurm and engine="local" exclude each other: these are options of Slurm jobs. Use engine="slurm", '
+            "or leave slurm out."
+        )
+    if request.device == "mps" and request.engine == "slurm":
+        found.append(
+            'device="mps" and engine="slurm" exclude each other: clusters have no Apple GPUs. Use device="cuda" or '
+            '"cpu".'
+        )
+    return found

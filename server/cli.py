@@ -29,6 +29,8 @@ def _main() -> None:
         _serve(arguments)
     elif command == "forget":
         _forget(arguments.days)
+    elif command == "client":
+        _client(arguments.name)
     else:
         from .demo import run_demo
 
@@ -41,6 +43,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
 
     from .terminal.codes import epilog
     from .terminal.commands import COMMANDS, fill
+    from .terminal.configure import CLIENTS
     from .terminal.flags import Parser
 
     parser = Parser(prog="nnunet-mcp", description="nnU-Net training over MCP and at the terminal", epilog=epilog())
@@ -57,6 +60,8 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=command.help, description=f"{command.help}.".capitalize())
         if name == chosen:
             fill(subparser, name)
+    client = commands.add_parser("client", help="print what makes a client start this nnunet-mcp on these folders")
+    client.add_argument("name", choices=sorted(CLIENTS), help="the client")
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
     demo.add_argument(
         "--folder",
@@ -76,6 +81,14 @@ def _forget(days: float) -> None:
 
     for run_id in forget(StateDir(Settings().state_dir), older_than_s=days * 86400):
         print(f"forgot {run_id}")
+
+
+def _client(name: str) -> None:
+    from ..runs.settings import Settings
+    from .terminal.configure import CLIENTS, configuration
+
+    print(f"{CLIENTS[name].title}: {CLIENTS[name].where}", file=sys.stderr)
+    print(configuration(name, Settings()))
 
 
 def _serve(arguments: argparse.Namespace) -> None:

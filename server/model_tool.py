@@ -64,8 +64,8 @@ def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in node:
         return {"anyOf": [_outline(arm, defs) for arm in node["anyOf"]]}
     kept: dict[str, Any] = {"type": node["type"]}
-    if "items" in node:
-        kept["items"] = {"type": _inlined(node["items"], defs)["type"]}
+    if "items" in node and (held := _inlined(node["items"], defs)["type"]) != "object":
+        kept["items"] = {"type": held}
     return kept
 
 

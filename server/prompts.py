@@ -79,6 +79,6 @@ def _values(settings: Settings) -> dict[str, Callable[[], list[str]]]:
     return {
         "dataset_id": lambda: [str(int(name[7:10])) for name in all_dataset_names(settings.folders)],
         "run_id": lambda: [run.run_id for run in newest_runs(StateDir(settings.state_dir), limit=MAX_VALUES)],
-        "trainer": known_trainers,
+        "trainer": lambda: known_trainers(settings.nnunet_python),
         "plans_identifier": lambda: list(PLANNERS),
     }

@@ -1,15 +1,18 @@
-"""The tables of the README, generated from the code: `python -m nnunet_mcp.server.reference README.md`."""
+"""Tables of the documents, generated from the code: `python -m nnunet_mcp.server.reference README.md docs/*.md`."""
 
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..runs import layout
+from ..runs.diagnosis import CONSEQUENCE, SIGNATURES
 from ..runs.settings import Settings, variable
 from ..schemas.requests import TrainingCall
 from .catalogue import CATALOGUE
 from .terminal.codes import MEANING
 from .terminal.commands import COMMANDS, usage
+from .terminal.configure import CLIENTS
 from .terminal.phrases import flag
 
 
@@ -55,6 +58,31 @@ def code_table() -> str:
     return "\n".join(lines + [f"| {code.value} | {_cell(text)} |" for code, text in MEANING.items()])
 
 
+def client_table() -> str:
+    """Every client and where its entry belongs."""
+    lines = ["| client | command | then |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {c.title} | `nnunet-mcp client {name}` | {c.where} |" for name, c in CLIENTS.items()])
+
+
+def failure_table() -> str:
+    """Every failure that is recognised in a log."""
+    lines = ["| failure | cause | what to do |", "|---|---|---|"]
+    for found in (*SIGNATURES, CONSEQUENCE):
+        lines.append(f"| {found.name} | {_cell(_blanks(found.cause))} | {_cell(_blanks(found.remedy))} |")
+    return "\n".join(lines)
+
+
+def run_folder() -> str:
+    """The tree in the docstring of runs/layout.py."""
+    tree = (layout.__doc__ or "").split("\n\n", 1)[1].strip()
+    return f"```text\n{tree}\n```"
+
+
+def _blanks(text: str) -> str:
+    """What a pattern finds in the log, shown by its name."""
+    return re.sub(r"\{(\w+)\}", r"*\1*", text)
+
+
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
@@ -65,6 +93,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "commands": command_table,
     "exit codes": code_table,
+    "clients": client_table,
+    "failures": failure_table,
+    "run folder": run_folder,
 }
 
 
@@ -77,5 +108,5 @@ def renew(text: str) -> str:
 
 
 if __name__ == "__main__":
-    document = Path(sys.argv[1])
-    document.write_text(renew(document.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in map(Path, sys.argv[1:]):
+        document.write_text(renew(document.read_text(encoding="utf-8")), encoding="utf-8")

@@ -46,6 +46,7 @@ class Lab:
             "nnUNet_results": str(self.folder / "results"),
             "nnUNet_extTrainer": str(TRAINERS),
             "NNUNET_MCP_ALLOWED_DIRS": str(self.folder.parent),
+            "TESTS_PYTHON": sys.executable,
         }
         return {**os.environ, **own, **self.extra}
 
@@ -119,10 +120,10 @@ class Lab:
         for process in psutil.process_iter():
             try:
                 mark = process.environ().get(STAGE_VARIABLE, "")
+                if mark.startswith(str(self.folder)) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
             except (psutil.Error, OSError):
                 continue
-            if mark.startswith(str(self.folder)) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
         return found
 
 

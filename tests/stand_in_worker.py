@@ -13,6 +13,9 @@ from pathlib import Path
 
 RUN = Path(sys.argv[-2])
 STAGE = RUN / "stages" / sys.argv[-1]
+MODEL = Path("Dataset001_Tiny") / "nnUNetTrainer__nnUNetPlans__2d"
+RESULTS = "nnUNet_results"
+CHECKPOINT = Path(os.environ[RESULTS]) / MODEL / f"fold_{STAGE.name[-1]}" / "checkpoint_latest.pth"
 METRICS = {"dice": 0.8, "iou": 0.7, "validation_loss": -0.5}
 FAILURE = {"cause": "the label 7 is not declared", "evidence": "case_001", "remedy": "declare it"}
 
@@ -51,6 +54,14 @@ def play(part: str) -> None:
         sys.exit(0)
     elif part == "stops when asked":
         wait_for(RUN / "cancel.json")
+        end(ok=False, stopped=True)
+    elif part == "goes on after a pause" and not CHECKPOINT.exists():
+        wait_for(STAGE / "pause")
+        CHECKPOINT.parent.mkdir(parents=True)
+        CHECKPOINT.touch()
+        end(ok=False, stopped=True)
+    elif part == "saves nothing":
+        wait_for(STAGE / "pause")
         end(ok=False, stopped=True)
     elif part == "waits for go":
         wait_for(RUN / "go")

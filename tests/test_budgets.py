@@ -81,6 +81,16 @@ def test_no_answer_is_longer_than_its_bound(
     assert len(json.dumps(ask(settings, tool, **given), separators=(",", ":"))) <= characters
 
 
+def test_of_nine_hundred_datasets_thirty_are_told_and_the_others_named(settings: Settings) -> None:
+    for number in range(1, 901):
+        (settings.folder("preprocessed") / f"Dataset{number:03d}_A_study_with_a_long_name").mkdir(parents=True)
+
+    answer = ask(settings, "nnunet_datasets")
+
+    assert (len(answer["datasets"]), len(answer["others"])) == (30, 200)
+    assert "670 more" in answer["next_step"] and len(json.dumps(answer)) < 20_000
+
+
 def test_the_result_of_a_search_is_not_longer_than_its_bound(settings: Settings) -> None:
     model = "nnUNetTrainer_250epochs__nnUNetResEncUNetLPlans__3d_cascade_fullres"
     name = f"ensemble___{model}___{model}___0_1_2_3_4"

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.answers import Check
 from nnunet_mcp.server.terminal import start_up
 from nnunet_mcp.server.terminal.clients import client_checks, client_files
-from nnunet_mcp.server.terminal.entry import FOLDERS, Entry
+from nnunet_mcp.server.terminal.configure import configuration
+from nnunet_mcp.server.terminal.entry import Entry
 from nnunet_mcp.server.terminal.start_up import start_up_check
 
 COMMAND = str(Path(sys.executable).with_name("nnunet-mcp"))
@@ -171,6 +173,32 @@ def test_a_file_that_cannot_be_read_is_named_with_the_place_but_not_its_content(
     assert checked(tmp_path, f'key = "{SECRET}', ".codex/config.toml")[0].level == "problem"
 
 
+@pytest.mark.parametrize(
+    ("client", "place"),
+    [
+        ("claude-desktop", ".config/Claude/claude_desktop_config.json"),
+        ("cursor", ".cursor/mcp.json"),
+        ("vscode", ".config/Code/User/mcp.json"),
+        ("codex", ".codex/config.toml"),
+    ],
+)
+def test_what_the_client_command_prints_has_no_mistakes_and_starts(
+    settings: Settings, tmp_path: Path, client: str, place: str
+) -> None:
+    settings.create_folders()
+
+    [found] = checked(tmp_path, configuration(client, settings), place, start=True)
+
+    assert found.level == "ok" and "starts" in found.detail
+
+
+def test_what_goose_reads_names_the_command_and_the_folders(settings: Settings) -> None:
+    written = yaml.safe_load(configuration("goose", settings))["extensions"]["nnunet"]
+
+    assert (written["type"], written["cmd"], written["enabled"]) == ("stdio", COMMAND, True)
+    assert written["envs"]["nnUNet_results"] == str(settings.folder("results"))
+
+
 def test_the_wrong_key_is_named_with_the_right_one(settings: Settings, tmp_path: Path) -> None:
     [found] = checked(tmp_path, {"servers": {"nnunet": good(settings)}})
     [code] = checked(tmp_path, {"mcpServers": {"nnunet": good(settings)}}, ".config/Code/User/mcp.json")
@@ -184,7 +212,7 @@ def test_a_client_without_it_is_no_problem_and_none_at_all_gets_the_command(tmp_
     [*_, last] = client_checks(tmp_path, tmp_path, start=False)
 
     assert (found.level, found.detail) == ("ok", "nnunet-mcp is not in it")
-    assert last.level == "warning" and f"claude mcp add nnunet --env {FOLDERS[0]}=… " in last.fix
+    assert last.level == "warning" and "`nnunet-mcp client claude-code`" in last.fix
 
 
 def test_the_real_command_is_started_as_a_client_would_and_ends_again(settings: Settings, tmp_path: Path) -> None:

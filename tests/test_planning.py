@@ -1,6 +1,7 @@
 """Which stages a request needs, and what is refused before anything starts; no training here."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def ready(files: DatasetFiles) -> DatasetFiles:
 
 
 def plan(files: DatasetFiles, **arguments: Any) -> Plan:
-    return Planner(TrainingRequest.model_validate({"dataset_id": 1, **arguments}), files).make()
+    return Planner(TrainingRequest.model_validate({"dataset_id": 1, **arguments}), files, sys.executable).make()
 
 
 def preprocess(

@@ -27,14 +27,15 @@ DOCUMENTED: dict[str, Any] = {
     "verify_dataset_integrity": True,
     "no_preprocessing": False,
 }
+OWN: dict[str, Any] = {"overwrite": False, "engine": None, "slurm": ()}
 
 
-def test_the_parameters_are_the_documented_ones_and_overwrite() -> None:
-    assert list(TrainingRequest.model_fields) == ["dataset_id", *DOCUMENTED, "overwrite"]
+def test_the_parameters_are_the_documented_ones_and_three_more() -> None:
+    assert list(TrainingRequest.model_fields) == ["dataset_id", *DOCUMENTED, *OWN]
 
 
 def test_only_the_dataset_is_required_and_the_rest_has_the_documented_defaults() -> None:
-    assert TrainingRequest(dataset_id=50).model_dump() == {"dataset_id": 50, **DOCUMENTED, "overwrite": False}
+    assert TrainingRequest(dataset_id=50).model_dump() == {"dataset_id": 50, **DOCUMENTED, **OWN}
     with pytest.raises(ValidationError, match="dataset_id"):
         TrainingRequest.model_validate({})
 

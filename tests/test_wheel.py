@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
 
+from tests.light import ROOT, make_environment
+
 pytestmark = pytest.mark.heavy
-ROOT = Path(__file__).parents[1]
-LIGHT = ("anyio", "mcp", "nibabel", "numpy", "psutil", "pydantic", "pydantic-settings", "regex", "rich")
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +20,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_made_from_the_sdist_starts_and_lists_its_tools_without_torch(built: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "clean", with_pip=True)
-    python = tmp_path / "clean" / "bin" / "python"
+    python = make_environment(tmp_path / "clean")
     wheel = next(built.glob("*.whl"))
     install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run(install, check=True)
-    light = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), *LIGHT]
-    subprocess.run(light, check=True, capture_output=True)
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "NNUNET_MCP_DATA": str(tmp_path / "data")}
 
     answers = _speak([str(python.with_name("nnunet-mcp"))], environment, tmp_path)

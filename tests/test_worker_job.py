@@ -7,6 +7,7 @@ from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import RunRecord, StageSpec
+from nnunet_mcp.worker.resources import fit_to_machine
 from nnunet_mcp.worker.stage import Job
 
 
@@ -44,3 +45,13 @@ def test_the_lowres_models_of_a_cascade_are_not_what_the_request_wants_overwritt
     assert (lowres.asked("overwrite"), lowres.asked("disable_checkpointing"), lowres.weights) == (False, False, None)
     assert asked.asked("overwrite") and asked.asked("disable_checkpointing")
     assert asked.weights == Path("/models/checkpoint_final.pth")
+
+
+def test_a_cpu_training_gets_settings_that_fit_and_the_users_own_win() -> None:
+    chosen = fit_to_machine("train", "cpu", {})
+
+    assert (chosen["nnUNet_n_proc_DA"], chosen["OMP_WAIT_POLICY"]) == ("1", "PASSIVE")
+    assert fit_to_machine("train", "cpu", {"OMP_WAIT_POLICY": "ACTIVE", "nnUNet_n_proc_DA": "3"}).keys() == {
+        "nnUNet_def_n_proc"
+    }
+    assert "OMP_WAIT_POLICY" not in fit_to_machine("train", "cuda", {})

@@ -1,17 +1,19 @@
 """What a training needs of this machine, each thing checked with its fix. nnunet_system and the doctor share it."""
 
-import importlib.metadata
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..runs.errors import RunError
+from .. import __version__
+from ..runs.errors import Refused, RunError
+from ..runs.installed import installed
 from ..runs.locks import Lock
 from ..runs.settings import Settings
+from ..runs.slurm.commands import SlurmError, call
+from ..runs.slurm.options import options_of
 from ..schemas.answers import Check
-from .trainers import nnunet_folder
 
 GB = 1e9
 FOLDERS = ("raw", "preprocessed", "results")
@@ -26,6 +28,8 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
     yield package_check(settings)
     if (shm := Path("/dev/shm")).is_dir():
         yield shm_check(shm)
+    if settings.engine == "slurm":
+        yield slurm_check(settings)
 
 
 def existing(folder: Path) -> Path:
@@ -60,20 +64,26 @@ def folder_check(settings: Settings, which: str) -> Check:
 
 
 def package_check(settings: Settings) -> Check:
-    """nnU-Net and PyTorch are installed, or there is a Python that may have them; nothing is imported."""
-    name = "nnU-Net"
-    if settings.worker_python is not None:
-        if shutil.which(settings.worker_python) is None:
-            detail = f"NNUNET_MCP_WORKER_PYTHON ({settings.worker_python}) is no program."
-            return Check(name=name, level="problem", detail=detail, fix="Name the Python with nnU-Net.")
-        return Check(name=name, level="ok", detail=f"runs with {settings.worker_python}")
+    """nnU-Net and PyTorch are installed where they will run; nothing is imported."""
+    name, python = "nnU-Net", settings.nnunet_python
+    if settings.worker_python is not None and shutil.which(python) is None:
+        detail = f"NNUNET_MCP_WORKER_PYTHON ({python}) is no program."
+        return Check(name=name, level="problem", detail=detail, fix="Name the Python with nnU-Net.")
     try:
-        nnunet_folder()
-        importlib.metadata.version("torch")
-    except (RunError, importlib.metadata.PackageNotFoundError) as error:
-        detail = f"nnU-Net or PyTorch is missing here ({error})."
-        return Check(name=name, level="problem", detail=detail, fix="Install nnunet-mcp with its dependencies.")
-    return Check(name=name, level="ok", detail="nnU-Net and PyTorch are installed")
+        found = installed(python)
+    except RunError as error:
+        return Check(name=name, level="problem", detail=str(error), fix="Then ask again.")
+    lacking = [package for package in ("nnunetv2", "torch") if package not in found.versions]
+    if lacking:
+        fix = (
+            f"{python} -m pip install {' '.join(lacking)}, or set NNUNET_MCP_WORKER_PYTHON to a Python that has both "
+            "and nnunet-mcp."
+        )
+        return Check(name=name, level="problem", detail=f"{' and '.join(lacking)} not installed in {python}.", fix=fix)
+    if (theirs := found.versions["nnunet-mcp"]) != __version__:
+        detail = f"{python} has nnunet-mcp {theirs}, this server is {__version__}."
+        return Check(name=name, level="problem", detail=detail, fix="Install the same version in both.")
+    return Check(name=name, level="ok", detail=f"nnU-Net and PyTorch are installed in {python}")
 
 
 def shm_check(folder: Path) -> Check:
@@ -83,6 +93,19 @@ def shm_check(folder: Path) -> Check:
         detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
         return Check(name="shared memory", level="problem", detail=detail, fix=fix)
     return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
+
+
+def slurm_check(settings: Settings) -> Check:
+    """The cluster answers, and the server's own options are such."""
+    name, fix = "Slurm", "Start the server where sbatch works, on a login node, or set NNUNET_MCP_ENGINE=local."
+    try:
+        options_of(settings)
+        partitions = call("sinfo", "--noheader", "--format=%R").split()
+    except Refused as error:
+        return Check(name=name, level="problem", detail=str(error), fix="Correct it in the server's environment.")
+    except SlurmError as error:
+        return Check(name=name, level="problem", detail=f"Slurm cannot be asked: {error}.", fix=fix)
+    return Check(name=name, level="ok", detail=f"answers; partitions {', '.join(dict.fromkeys(partitions))}")
 
 
 def state_check(settings: Settings) -> Check:

@@ -99,6 +99,8 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
 
 def _lanes(record: RunRecord, settings: Settings, trainings: int) -> int:
     """How many folds train side by side."""
+    if record.engine == "slurm":
+        return max(1, min(trainings, int(record.slurm.get("parallel", trainings))))
     if record.device != "cuda":
         return 1
     return max(1, min(trainings, len(slot_names("gpu", settings.gpus)) // record.num_gpus))

@@ -19,6 +19,8 @@ from .description import Description, read_description
 from .looks import Tell
 
 LOOK_S = 40.0  # clients give a call a minute
+LISTED = 30  # in full; of the others the names, so that the answer stays short
+NAMED = 200
 SCAN_FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 
 
@@ -32,12 +34,23 @@ def nnunet_datasets(
     """
     folders = settings.folders
     if request.dataset_id is None:
-        lines = tuple(_line(DatasetFiles(folders, name)) for name in all_dataset_names(folders))
-        return DatasetsAnswer(datasets=lines, raw_folder=folders.raw, next_step=_next_step(lines))
+        return _list(folders)
     files = find_dataset(folders, request.dataset_id)
     found = details(_line(files), files, settings, budget_s=look_s, tell=tell)
     next_step = _next_look(found) or _next_step((found,))
     return DatasetsAnswer(datasets=(found,), raw_folder=folders.raw, next_step=next_step)
+
+
+def _list(folders: Folders) -> DatasetsAnswer:
+    names = all_dataset_names(folders)
+    lines = tuple(_line(DatasetFiles(folders, name)) for name in names[:LISTED])
+    others = tuple(names[LISTED : LISTED + NAMED])
+    unnamed = len(names) - len(lines) - len(others)
+    more = f" {unnamed} more have higher ids." if unnamed else ""
+    look = " Look at one of the others with nnunet_datasets(dataset_id=…)." if others else ""
+    return DatasetsAnswer(
+        datasets=lines, others=others, raw_folder=folders.raw, next_step=_next_step(lines) + look + more
+    )
 
 
 def _next_look(found: DatasetDetails) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 from ..runs.best import complete_folds
 from ..runs.datasets import DatasetFiles, find_dataset
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
@@ -14,12 +15,13 @@ from ..runs.models import Model
 from ..runs.preprocessed import planned
 from ..runs.scores import read_scores
 from ..runs.settings import Settings
+from ..runs.slurm.options import engine_of
 from ..runs.store import new_run_id, record_run
 from ..runs.texts import some
 from ..schemas.answers import RunStarted
 from ..schemas.requests import FindBestRequest
 from ..schemas.runs import RunRecord, StageSpec
-from .training import FIRST_LOOK_S, follow, versions
+from .training import FIRST_LOOK_S, follow
 
 
 def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings) -> RunStarted:
@@ -33,12 +35,14 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     _refuse_other_cases(models)
     if request.ensembling and len(models) > 1:
         _refuse_without_softmax(models, request.dataset_id)
-    record = _record(request, files, models, notes)
+    versions = installed(settings.nnunet_python).versions
+    engine, options = engine_of(settings)
+    record = _record(request, files, models, versions, notes).model_copy(update={"engine": engine, "slurm": options})
     folds = [f"{files.name}/{model.folder.name}/fold_{fold}" for model in models for fold in model.folds]
     target = [f"best configuration {files.name}", *folds]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
@@ -107,7 +111,9 @@ def _without_softmax(models: list[Model]) -> Iterator[tuple[Model, list[str]]]:
             yield model, folds
 
 
-def _record(request: FindBestRequest, files: DatasetFiles, models: list[Model], notes: list[str]) -> RunRecord:
+def _record(
+    request: FindBestRequest, files: DatasetFiles, models: list[Model], versions: dict[str, str], notes: list[str]
+) -> RunRecord:
     trainer, identifier, _ = models[0].folder.name.split("__", 2)
     return RunRecord(
         run_id=new_run_id(request.dataset_id, "best", "search"),
@@ -127,6 +133,6 @@ def _record(request: FindBestRequest, files: DatasetFiles, models: list[Model], 
         folders=files.folders,
         stages=(StageSpec(name="find_best", kind="find_best", configuration="best"),),
         host=host_name(),
-        versions=versions(),
+        versions=versions,
         notes=tuple(notes),
     )

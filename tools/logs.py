@@ -57,7 +57,7 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
     if stage not in {spec.name for spec in record.stages}:
         names = ", ".join(spec.name for spec in record.stages)
         raise NotFound(f"Run {record.run_id} has no stage {stage!r}. Its stages: {names}.")
-    path = run.stage(stage).log_file
+    path = run.stage(stage).readable_log
     if not path.is_file():
         raise NotFound(f"Stage {stage} has not started, so it has no log yet. nnunet_progress says what it waits for.")
     log = Log(path)
@@ -79,7 +79,7 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
 def _default_stage(record: RunRecord, settings: Settings) -> str:
     run = StateDir(settings.state_dir).run(record.run_id)
     found = present_stage(record, verdict(run, record))
-    started = [spec.name for spec in record.stages if run.stage(spec.name).log_file.is_file()]
+    started = [spec.name for spec in record.stages if run.stage(spec.name).readable_log.is_file()]
     if found is not None and found.name in started:
         return found.name
     return started[-1] if started else record.stages[0].name

@@ -4,8 +4,9 @@ import os
 import time
 from pathlib import Path
 
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import Refused
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
@@ -18,7 +19,7 @@ from ..schemas.requests import ExportRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .model_choice import Choice, choose_model
 from .paths import refuse_outside
-from .training import FIRST_LOOK_S, follow, versions
+from .training import FIRST_LOOK_S, follow
 
 
 def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarted:
@@ -33,7 +34,7 @@ def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarte
     target = [f"export {output}"]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
@@ -90,6 +91,6 @@ def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
         folders=choice.files.folders,
         stages=(StageSpec(name="export", kind="export", configuration=choice.configuration),),
         host=host_name(),
-        versions=versions(),
+        versions=installed(settings.nnunet_python).versions,
         notes=choice.notes(),
     )

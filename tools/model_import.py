@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 from ..runs.datasets import dataset_folders
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused, Unavailable
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
@@ -17,7 +18,7 @@ from ..schemas.answers import RunStarted
 from ..schemas.requests import ImportRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .paths import allowed_path
-from .training import FIRST_LOOK_S, follow, versions
+from .training import FIRST_LOOK_S, follow
 
 SPARE_BYTES = 100 * 1024**2
 
@@ -42,7 +43,7 @@ def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarte
     targets = [f"import {contents.dataset}", *(f"{contents.dataset}/{fold}" for fold in contents.folds)]
     run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
@@ -92,6 +93,6 @@ def _record(path: Path, contents: Contents, request: ImportRequest, settings: Se
         folders=settings.folders,
         stages=(StageSpec(name="import_model", kind="import_model", configuration=configuration),),
         host=host_name(),
-        versions=versions(),
+        versions=installed(settings.nnunet_python).versions,
         notes=(f"Models: {', '.join(contents.models)}.",),
     )

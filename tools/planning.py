@@ -57,11 +57,11 @@ class Planner:
         NotFound, Refused: the request cannot work; the message says the ways on.
     """
 
-    def __init__(self, request: TrainingRequest, files: DatasetFiles) -> None:
+    def __init__(self, request: TrainingRequest, files: DatasetFiles, python: str) -> None:
         self.request = request
         self.files = files
         self.trainer = request.trainer or DEFAULT_TRAINER
-        check_trainer(self.trainer)
+        check_trainer(self.trainer, python)
         transfer = plan_transfer(request, files)
         self.plans_identifier = transfer.plans_identifier if transfer else request.plans_identifier or DEFAULT_PLANS
         planner = None if transfer else planner_for(files, self.plans_identifier)

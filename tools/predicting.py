@@ -5,14 +5,16 @@ import time
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
-from ..runs.engine import start_supervisor
+from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused
 from ..runs.files import read_json
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
 from ..runs.predictions import cases_to_predict, note_of, refuse_foreign
 from ..runs.settings import Settings
+from ..runs.slurm.options import engine_of
 from ..runs.store import new_run_id, record_run
 from ..schemas.answers import PredictionStarted
 from ..schemas.predictions import PredictionJob
@@ -21,7 +23,7 @@ from ..schemas.runs import RunRecord
 from .model_choice import Choice, choose_model
 from .paths import allowed_path, refuse_outside
 from .prediction_stages import PredictionStages, plan_stages
-from .training import FIRST_LOOK_S, choose_device, follow, versions
+from .training import FIRST_LOOK_S, choose_device, follow
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
 
@@ -42,7 +44,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     target = [f"predictions {output}"]
     run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return PredictionStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,
@@ -81,6 +83,7 @@ def _record(
     request: PredictRequest, choice: Choice, job: PredictionJob, stages: PredictionStages, settings: Settings
 ) -> RunRecord:
     dataset_id, configuration = int(choice.files.name[7:10]), choice.configuration
+    engine, options = engine_of(settings, choice.run)
     trainer, plans_identifier, _ = choice.models[0].folder.name.split("__", 2)
     asked = {"dataset_id": dataset_id, "configuration": configuration, "fold": "predict", "of_run": request.run_id}
     return RunRecord(
@@ -90,11 +93,13 @@ def _record(
         dataset_name=choice.files.name,
         trainer=trainer,
         plans_identifier=plans_identifier,
-        device=choose_device(request.device, settings),
+        device=choose_device(request.device, settings, engine=engine),
         folders=choice.files.folders,
         stages=tuple(stages.specs),
+        engine=engine,
+        slurm=options,
         host=host_name(),
-        versions=versions(),
+        versions=installed(settings.nnunet_python).versions,
         notes=choice.notes(),
     )
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room
 from ..runs.errors import RunError
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.preprocessed import planned
@@ -19,14 +20,23 @@ from ..schemas.answers import NetworkCost, PreflightAnswer, Room, StageLine
 from ..schemas.estimates import Estimate
 from ..schemas.requests import PreflightRequest
 from ..schemas.runs import RunRecord
+from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
 from .checks import GB, free_gb
 from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
+from .jobs import Preview, preview_jobs
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
 from .repeating import complete
-from .training import choose_device, make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
+from .training import (
+    choose_device,
+    choose_engine,
+    make_record,
+    refuse_what_a_look_has_shown,
+    resolve_weights,
+    room_for,
+)
 
 T = TypeVar("T")
 MEASURE_S = 30.0
@@ -40,6 +50,8 @@ class Look:
     request: TrainingRequest
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    engine: Engine = "local"
+    options: dict[str, str] = field(default_factory=dict)
     device: Device | None = None
     files: DatasetFiles | None = None
     plan: Plan | None = None
@@ -61,10 +73,14 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         Unavailable: nnU-Net's Python could not build the network.
     """
     look = _look(request.training(), settings)
-    record = _record(look)
-    network = _network(look, settings, MEASURE_S if request.measure else None)
+    record = _record(look, settings)
+    jobs = _jobs(look, record, settings)
+    measure = request.measure and look.engine == "local"
+    network = _network(look, settings, MEASURE_S if measure else None)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
-    if request.measure and network is None:
+    if request.measure and look.engine == "slurm":
+        unknown = [*unknown, "Nothing was measured: this machine is not the cluster's node that would train."]
+    elif request.measure and network is None:
         unknown = [*unknown, "Nothing was measured: there are no plans yet. The first run makes them."]
     return PreflightAnswer(
         possible=not look.problems,
@@ -73,9 +89,10 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         device=look.device,
         stages=tuple(_stages(look)),
         disk=tuple(_disk(look)),
-        network=_cost(network, look.device),
+        network=_cost(network, look.device, look.engine),
         hours=hours,
-        queue=tuple(_queue(look, settings)),
+        queue=tuple(_queue(look, settings)) if look.engine == "local" else jobs.said,
+        job_scripts=jobs.scripts,
         recommended=recommend(look.files) if look.files else None,
         notes=(*look.notes, *unknown, *preset_notes(look.request, look.files)),
         next_step=_next_step(look),
@@ -85,14 +102,17 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
 def _look(request: TrainingRequest, settings: Settings) -> Look:
     look = Look(request)
     asked, look.notes = look.attempt(lambda: complete(request, settings)) or (request, [])
-    look.device = look.attempt(lambda: choose_device(asked.device, settings, num_gpus=asked.num_gpus))
+    look.engine, look.options = look.attempt(lambda: choose_engine(asked, settings)) or (settings.engine, {})
+    look.device = look.attempt(
+        lambda: choose_device(asked.device, settings, num_gpus=asked.num_gpus, engine=look.engine)
+    )
     look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
     ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
     if ready is None:
         return look
     files, notes = ready
     look.files = files
-    plan = look.attempt(lambda: Planner(look.request, files).make())
+    plan = look.attempt(lambda: Planner(look.request, files, settings.nnunet_python).make())
     if plan is not None:
         look.plan, look.notes, look.room = plan, [*look.notes, *notes, *plan.notes], room_for(files, plan)
         look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
@@ -102,10 +122,21 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     return look
 
 
-def _record(look: Look) -> RunRecord | None:
+def _record(look: Look, settings: Settings) -> RunRecord | None:
     if look.files is None or look.plan is None or look.device is None:
         return None
-    return make_record(look.request, look.files, look.plan, look.device, [])
+    versions = installed(settings.nnunet_python).versions
+    return make_record(
+        look.request, look.files, look.plan, look.device, versions, [], engine=look.engine, slurm=look.options
+    )
+
+
+def _jobs(look: Look, record: RunRecord | None, settings: Settings) -> Preview:
+    if record is None or record.engine != "slurm":
+        return Preview()
+    found = look.attempt(lambda: preview_jobs(record, settings)) or Preview()
+    look.problems += found.problems
+    return found
 
 
 def _stages(look: Look) -> list[StageLine]:
@@ -130,10 +161,10 @@ def _network(look: Look, settings: Settings, measure_s: float | None) -> Estimat
     )
 
 
-def _cost(network: Estimate | None, device: Device | None) -> NetworkCost | None:
+def _cost(network: Estimate | None, device: Device | None, engine: Engine) -> NetworkCost | None:
     if network is None:
         return None
-    memory = gpu_memory_gb() if device == "cuda" else None
+    memory = gpu_memory_gb() if device == "cuda" and engine == "local" else None
     return NetworkCost(
         patch_size=network.patch_size,
         batch_size=network.batch_size,

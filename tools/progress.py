@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from ..runs.engine import go_on_starting
 from ..runs.layout import RunDir, StateDir
 from ..runs.look import verdict
 from ..runs.settings import Settings
@@ -60,6 +61,7 @@ def look(settings: Settings, run_id: str) -> View:
         NotFound: no such run.
     """
     run, record = find_run(StateDir(settings.state_dir), run_id)
+    go_on_starting(run, record, settings)
     judged = verdict(run, record)
     spec = present_stage(record, judged)
     stage = run.stage(spec.name) if spec else None
@@ -143,6 +145,8 @@ def _health(view: View) -> Health:
         reason = "see failure" if view.judged.failure else view.judged.reason
         return Health(verdict=found.verdict, detail=short(reason or found.detail, DETAIL_CHARACTERS))
     found = judge(view.epochs, view.progress)
+    if view.record.engine == "slurm" and view.judged.reason:  # what Slurm cannot be asked about now
+        return Health(verdict=found.verdict, detail=short(view.judged.reason, DETAIL_CHARACTERS))
     if view.spec is not None and view.spec.kind != "train" and found.verdict == "starting":
         return Health(verdict="ok", detail=f"{view.spec.name} is working.")
     return found

@@ -5,34 +5,43 @@ from collections.abc import Iterator
 
 import psutil
 
+from ..runs.errors import Unavailable
+from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
 from ..runs.slots import SlotKind, gpu_names, slot_holder, slot_names
 from ..schemas.answers import Slot, SystemAnswer
 from ..schemas.requests import SystemRequest
 from .checks import FOLDERS, GB, free_gb, machine_checks
-from .training import versions
 
 SLOT_KINDS: tuple[SlotKind, ...] = ("gpu", "cpu", "preprocess")
 
 
 def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     """Describe the machine; nothing is changed."""
-    memory = psutil.virtual_memory()
+    memory, taken = psutil.virtual_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
     return SystemAnswer(
         gpus=tuple(gpu_names()),
         cpu_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_gb=round(memory.total / GB, 1),
         memory_free_gb=round(memory.available / GB, 1),
-        slots=tuple(slots(settings)),
+        slots=taken,
         folders={name: str(settings.folder(name)) for name in FOLDERS},
         state_folder=str(settings.state_dir),
         disk_free_gb={name: free_gb(settings.folder(name)) for name in FOLDERS},
-        versions=versions(),
+        versions=versions(settings),
         problems=problems,
         next_step="Solve the problems first." if problems else "Ready: nnunet_datasets shows what can be trained.",
     )
+
+
+def versions(settings: Settings) -> dict[str, str]:
+    """Versions of what decides a result, where nnU-Net runs."""
+    try:
+        return installed(settings.nnunet_python).versions
+    except Unavailable:  # it is among the problems
+        return {}
 
 
 def slots(settings: Settings) -> Iterator[Slot]:

@@ -1,14 +1,13 @@
 """Which trainers, planners and plans exist, found by reading nnU-Net's source files, not by importing them."""
 
 import difflib
-import importlib.util
 import os
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
 from ..runs.errors import NotFound, Unavailable
+from ..runs.installed import installed
 
 CLASS = re.compile(r"^class\s+(\w+)\s*[(:]", re.MULTILINE)
 
@@ -22,22 +21,21 @@ PLANNERS = {
 }
 
 
-@lru_cache(maxsize=1)
-def nnunet_folder() -> Path:
-    """Where nnU-Net is installed.
+def nnunet_folder(python: str) -> Path:
+    """Where nnU-Net is installed in a Python.
 
     Raises:
         Unavailable: it is not.
     """
-    spec = importlib.util.find_spec("nnunetv2")
-    if spec is None or not spec.submodule_search_locations:
-        raise Unavailable("nnU-Net is not installed: pip install nnunetv2")
-    return Path(next(iter(spec.submodule_search_locations)))
+    folder = installed(python).nnunet
+    if folder is None:
+        raise Unavailable(f"nnU-Net is not installed: {python} -m pip install nnunetv2")
+    return folder
 
 
-def known_trainers() -> list[str]:
+def known_trainers(python: str) -> list[str]:
     """Names of nnU-Net's trainer classes and of those in the folders of nnUNet_extTrainer."""
-    own = nnunet_folder() / "training" / "nnUNetTrainer"
+    own = nnunet_folder(python) / "training" / "nnUNetTrainer"
     listed = os.environ.get("nnUNet_extTrainer", "")  # noqa: SIM112 - nnU-Net's own spelling
     extra = [Path(part) for part in listed.split(os.pathsep) if part]
     return sorted({name for root in (own, *extra) for name in _classes(root)})
@@ -48,13 +46,13 @@ def _classes(root: Path) -> list[str]:
     return [name for path in files for name in CLASS.findall(path.read_text(encoding="utf-8", errors="replace"))]
 
 
-def check_trainer(name: str) -> None:
-    """Refuse a trainer that nnU-Net would not find.
+def check_trainer(name: str, python: str) -> None:
+    """Refuse a trainer that the nnU-Net of a Python would not find.
 
     Raises:
         NotFound: with the names that come close.
     """
-    known = known_trainers()
+    known = known_trainers(python)
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=3)

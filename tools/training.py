@@ -1,6 +1,5 @@
 """nnunet_training: check, plan, record, start, and answer at once."""
 
-import importlib.metadata
 import platform
 import sys
 import time
@@ -8,16 +7,19 @@ from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room, room_needed
-from ..runs.engine import start_supervisor
-from ..runs.errors import Unavailable
+from ..runs.engine import start_run
+from ..runs.errors import Refused, Unavailable
+from ..runs.installed import installed
 from ..runs.layout import RunDir, StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
 from ..runs.settings import Settings
 from ..runs.slots import slot_names
+from ..runs.slurm.options import options_of
 from ..runs.store import new_run_id, record_run
 from ..schemas.answers import StageLine, TrainingStarted
 from ..schemas.runs import RunRecord
+from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
 from .dataset_details import refuse_known_damage
 from .datasets import ready_to_train
@@ -26,7 +28,6 @@ from .planning import Plan, Planner
 from .repeating import complete
 
 FIRST_LOOK_S = 5
-VERSIONED = ("nnunet-mcp", "nnunetv2", "torch", "numpy")
 
 
 def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingStarted:
@@ -37,7 +38,7 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
     """
     run, record, new = prepare_run(request, settings)
     if new:
-        start_supervisor(run, settings)
+        start_run(run, record, settings)
     return describe_run(run, record, repeated=not new)
 
 
@@ -46,12 +47,14 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     settings.create_folders()
     request, repeated = complete(request, settings)
     request = resolve_weights(request, settings)
-    device = choose_device(request.device, settings, num_gpus=request.num_gpus)
+    engine, options = choose_engine(request, settings)
+    device = choose_device(request.device, settings, num_gpus=request.num_gpus, engine=engine)
     files, notes = ready_to_train(settings, request.dataset_id)
-    plan = Planner(request, files).make()
+    plan = Planner(request, files, settings.nnunet_python).make()
     refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
-    record = make_record(request, files, plan, device, [*repeated, *notes])
+    versions = installed(settings.nnunet_python).versions
+    record = make_record(request, files, plan, device, versions, [*repeated, *notes], engine=engine, slurm=options)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
@@ -88,12 +91,30 @@ def resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingReq
     return request.model_copy(update={"pretrained_weights": str(path)})
 
 
-def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | None = None) -> Device:
-    """The device asked for, or the best one here.
+def choose_engine(request: TrainingRequest, settings: Settings) -> tuple[Engine, dict[str, str]]:
+    """Where the run goes, and the options of its jobs there.
+
+    Raises:
+        Refused: options of Slurm jobs for a run that goes elsewhere, or wrong ones in the server's settings.
+    """
+    engine = request.engine or settings.engine
+    if engine == "slurm":
+        return engine, options_of(settings, request.slurm)
+    if request.slurm:
+        raise Refused("slurm has options, but this server starts runs on its own machine. Add engine='slurm'.")
+    return engine, {}
+
+
+def choose_device(
+    asked: Device | None, settings: Settings, *, num_gpus: int | None = None, engine: Engine = "local"
+) -> Device:
+    """The device asked for, or the best one here; on Slurm a GPU, which is the scheduler's to find.
 
     Raises:
         Unavailable: the machine has no such device, or not as many GPUs.
     """
+    if engine == "slurm":
+        return asked or "cuda"
     gpus = len(slot_names("gpu", settings.gpus))
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     device: Device = asked or ("cuda" if gpus else "mps" if apple else "cpu")
@@ -111,7 +132,15 @@ def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | N
 
 
 def make_record(
-    request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, notes: list[str]
+    request: TrainingRequest,
+    files: DatasetFiles,
+    plan: Plan,
+    device: Device,
+    versions: dict[str, str],
+    notes: list[str],
+    *,
+    engine: Engine = "local",
+    slurm: dict[str, str] | None = None,
 ) -> RunRecord:
     """The record of a run that is about to start."""
     return RunRecord(
@@ -127,21 +156,12 @@ def make_record(
         num_gpus=request.num_gpus or 1,
         folders=files.folders,
         stages=tuple(plan.stages),
+        engine=engine,
+        slurm=slurm or {},
         host=host_name(),
-        versions=versions(),
+        versions=versions,
         notes=(*notes, *plan.notes),
     )
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what decides a result, without importing it."""
-    found = {"python": platform.python_version()}
-    for package in VERSIONED:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> TrainingStarted:

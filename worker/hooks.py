@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import append_line
+from ..runs.files import append_line, read_lines, write_text
 from ..runs.summary import finite
 from ..schemas.runs import ESTIMATING, TRAINING, Epoch
 from .progress import StopRequested
@@ -56,6 +56,8 @@ def _load_newest(trainer: Any, job: Job) -> None:
         except (RuntimeError, EOFError, OSError, KeyError) as error:
             damaged.append(f"{checkpoint.name} could not be read ({type(error).__name__})")
             continue
+        if trainer.local_rank == 0 and job.stage.epochs_file.exists():
+            _forget_epochs(job.stage.epochs_file, since=trainer.current_epoch)
         if damaged:
             note = f"{'; '.join(damaged)}: went on from {checkpoint.name}."
             (job.stage.path / "fallback.txt").write_text(note, encoding="utf-8")
@@ -223,6 +225,12 @@ def _write_history(trainer: Any, job: Job) -> None:
     values = trainer.logger.local_logger.my_fantastic_logging
     for epoch in range(min(trainer.current_epoch, *(len(v) for v in values.values()))):
         append_line(job.stage.epochs_file, epoch_line(values, epoch, restored=True))
+
+
+def _forget_epochs(history: Path, *, since: int) -> None:
+    """What an earlier attempt trained behind its checkpoint is trained again."""
+    kept = [epoch.model_dump_json() for epoch in read_lines(history, Epoch) if epoch.epoch < since]
+    write_text(history, "".join(f"{line}\n" for line in kept))
 
 
 def save_whole(method: Callable[[str], None], filename: str) -> None:

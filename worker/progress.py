@@ -20,7 +20,7 @@ class Reporter:
 
     def __init__(self, stage: StageDir, cancel_file: Path) -> None:
         self._stage = stage
-        self._cancel_file = cancel_file
+        self._stop_files = (cancel_file, stage.pause_file)
         self._fields: dict[str, Any] = {"phase": "starting"}
         self._written = 0.0
 
@@ -36,8 +36,8 @@ class Reporter:
             self._write()
 
     def stop_requested(self) -> bool:
-        """Whether somebody asked for the run to stop."""
-        return self._cancel_file.exists()
+        """Whether somebody asked for the run to stop, or for the stage to pause."""
+        return any(path.exists() for path in self._stop_files)
 
     def stop_here(self) -> None:
         """End the stage if somebody asked for it.

@@ -1,6 +1,6 @@
 """How many processes and threads fit this machine. nnU-Net's own defaults suit eight cores and more.
 
-The user's own nnUNet_* variables win. Must run before nnU-Net is imported: it reads them at import.
+The user's own variables win. Must run before nnU-Net is imported: it reads them at import.
 """
 
 import os
@@ -38,6 +38,10 @@ def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str]) ->
     memory = psutil.virtual_memory().available / GIB
     processes = max(1, min(NNUNET_DEFAULT_PROCESSES, cores, int(memory / GIB_PER_PROCESS)))
     chosen = {"nnUNet_def_n_proc": str(processes)}
+    if device == "cpu":
+        # OpenMP's threads wait for each other many times in a step, by default spinning. Where the process that
+        # prepares the next batch has the other core, a step then takes two to three times as long as with sleeping.
+        chosen["OMP_WAIT_POLICY"] = "PASSIVE"
     if kind == "train":
         chosen["nnUNet_n_proc_DA"] = str(augmenters(cores, device))
     return {name: value for name, value in chosen.items() if name not in environment}

@@ -24,17 +24,20 @@ from .weights import count_parameters
 
 # A loss that is not a number for this many epochs in a row does not come back: the weights are gone.
 NAN_EPOCHS = 3
+# A shared file system gives the locks of a host that failed back after about 90 s (NFSv4's lease).
+EARLIER_ATTEMPT_S = 180.0
 
 
 def carry_out(job: Job) -> Outcome:
     """Train (or only validate) one fold and read what nnU-Net measured."""
     end_when_a_pool_process_is_killed(job.stage)
     lock = _own_fold(job)
-    set_aside = _set_old_fold_aside(job)
+    again = _was_here(job)
+    set_aside = _set_old_fold_aside(job, again=again)
     seen_before = _take_over(job)
     started = time.time()
     with _hold_data(job):
-        _run_nnunet(job)
+        _run_nnunet(job, resume=job.spec.resume or (again and _has_saved(job)))
     outcome = _outcome(job, started, seen_before)
     write_model(job.fold.outcome_file, outcome)
     if set_aside is not None:
@@ -47,14 +50,34 @@ def carry_out(job: Job) -> Outcome:
 def _own_fold(job: Job) -> Lock:
     """Nobody else writes this fold folder while the returned lock is held."""
     lock = Lock(StateDir(job.settings.state_dir).locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
-    if not lock.try_acquire(job.holder):
+    deadline = time.monotonic() + EARLIER_ATTEMPT_S
+    while not lock.try_acquire(job.holder):
         other = lock.holder().get("run_id", "another run")
-        raise StageFailure(
-            f"run {other} writes the same fold folder",
-            str(job.fold.path),
-            "Wait for it, or cancel one of the two.",
-        )
+        if other != job.record.run_id or time.monotonic() > deadline:
+            raise StageFailure(
+                f"run {other} writes the same fold folder",
+                str(job.fold.path),
+                "Wait for it, or cancel one of the two.",
+            )
+        job.reporter.tick(phase="waiting", waits_for="the stage's earlier attempt, whose host still holds its lock")
+        job.reporter.stop_here()
+        time.sleep(1.0)
     return lock
+
+
+def _was_here(job: Job) -> bool:
+    """Whether an earlier attempt of this stage wrote the fold folder (a Slurm job that was requeued)."""
+    if job.spec.kind != "train" or not job.fold.owner_file.is_file():
+        return False
+    return job.fold.owner_file.read_text(encoding="utf-8").strip() == job.record.run_id
+
+
+def _has_saved(job: Job) -> bool:
+    """Whether an earlier attempt can be gone on with; the epochs of one that saved nothing are trained again."""
+    if not job.fold.checkpoints():
+        job.stage.epochs_file.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _take_over(job: Job) -> int:
@@ -86,16 +109,17 @@ def _hold_data(job: Job) -> ExitStack:
     return stack
 
 
-def _set_old_fold_aside(job: Job) -> Path | None:
+def _set_old_fold_aside(job: Job, *, again: bool) -> Path | None:
     """With overwrite, keep the old fold folder under another name until the new training has succeeded."""
-    if not job.asked("overwrite") or not job.fold.path.exists():
+    if not job.asked("overwrite"):
         return None
     aside = job.fold.path.with_name(f"{job.fold.path.name}.before-{job.record.run_id}")
-    job.fold.path.rename(aside)
-    return aside
+    if not again and job.fold.path.exists():
+        job.fold.path.rename(aside)
+    return aside if aside.exists() else None
 
 
-def _run_nnunet(job: Job) -> None:
+def _run_nnunet(job: Job, *, resume: bool) -> None:
     import torch
     from nnunetv2.run import run_training
 
@@ -115,7 +139,7 @@ def _run_nnunet(job: Job) -> None:
         pretrained_weights=str(job.weights) if job.weights else None,
         num_gpus=job.record.num_gpus,
         export_validation_probabilities=job.asked("npz"),
-        continue_training=job.spec.resume,
+        continue_training=resume,
         only_run_validation=job.spec.kind == "validate",
         disable_checkpointing=job.asked("disable_checkpointing"),
         val_with_best=job.asked("val_best"),

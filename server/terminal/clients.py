@@ -6,7 +6,6 @@ that could be a secret.
 
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.answers import Check
+from .configure import CLIENTS
 from .entry import Entry, entry_checks
 from .start_up import start_up_check
 
@@ -22,10 +22,7 @@ OURS = re.compile(r"nnunet[-_]mcp", re.IGNORECASE)
 PLACE = re.compile(r"line (\d+),? column (\d+)")
 # VS Code takes comments and a comma before a closing bracket.
 COMMENT = re.compile(r"^\s*//.*$|,(?=\s*[}\]])", re.MULTILINE)
-ADD = (
-    "Add it, in Claude Code for example with: claude mcp add nnunet --env nnUNet_raw=… --env nnUNet_preprocessed=… "
-    "--env nnUNet_results=… -- {command}"
-)
+ADD = "Add it: `nnunet-mcp client claude-code` prints what to do; for the others: {others}."
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ def client_files(home: Path, here: Path) -> list[ClientFile]:
         *(ClientFile("VS Code", home / folder / "User/mcp.json", key="servers", variables=True) for folder in code),
         ClientFile("VS Code", here / ".vscode/mcp.json", key="servers", project=True, variables=True),
         ClientFile("Codex", home / ".codex/config.toml", key="mcp_servers"),
+        ClientFile("Gemini CLI", home / ".gemini/settings.json", variables=True),
     ]
 
 
@@ -70,11 +68,7 @@ def client_checks(home: Path, here: Path, *, start: bool, results: Path | None =
                 yield check
     if not known:
         detail = "No client that was found has nnunet-mcp in its configuration."
-        yield Check(name="clients", level="warning", detail=detail, fix=ADD.format(command=_own_command()))
-
-
-def _own_command() -> str:
-    return str(Path(sys.executable).with_name("nnunet-mcp"))
+        yield Check(name="clients", level="warning", detail=detail, fix=ADD.format(others=", ".join(CLIENTS)))
 
 
 def _file_checks(file: ClientFile, *, start: bool, results: Path | None) -> Iterator[tuple[Check, bool]]:

@@ -18,8 +18,7 @@ from ...schemas.answers import Check, DoctorAnswer
 from ...schemas.requests import DoctorRequest
 from ...schemas.runs import ACTIVE
 from ...tools.checks import machine_checks, state_check
-from ...tools.system import slots
-from ...tools.training import versions
+from ...tools.system import slots, versions
 from .clients import client_checks
 
 # The versions of constraints.txt; a test keeps them the same.
@@ -42,7 +41,7 @@ def _checks(request: DoctorRequest, settings: Settings) -> Iterator[Check]:
     yield from machine_checks(settings)
     yield state_check(settings)
     if request.quick:
-        yield from version_checks(versions())
+        yield from version_checks(versions(settings))
     else:
         yield from _probed(settings)
     yield from _slots(settings)

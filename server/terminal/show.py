@@ -284,6 +284,8 @@ def _datasets(screen: Console, answer: DatasetsAnswer) -> None:
     ]
     if rows:
         _table(screen, ("id", "name", "cases", "channels", "labels", "preprocessed", "trained"), rows)
+    if answer.others:
+        line(screen, f"and {', '.join(answer.others)}")
     for dataset in answer.datasets:
         if isinstance(dataset, DatasetDetails):
             _details(screen, dataset)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,10 +33,13 @@ from tests.phantom import write_phantom
 from . import stand_in_worker
 
 DATASETS = (71, 72, 73)
+REAL_DATASET = stand_in_worker.REAL_DATASET
+REAL_SHARE = 0.05
 FOLDS = ("0", "1", "2", "all")
 VOCABULARY = {"queued", "running", "success", "error", "cancelled", "interrupted"}
 AT_REST = {"success", "error", "cancelled", "interrupted"}
 SETTLE_S = 40.0
+REAL_SETTLE_S = 240.0  # a real stage reads its libraries for seconds before it has children
 DISK_BYTES = 640 * 1024**2
 
 
@@ -59,10 +63,14 @@ class Counts:
 class Storm:
     """A workspace, a seed, and everything that can go wrong there."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, folder: Path, seed: int, *, real: bool = False) -> None:
+        self.random, self.real = random.Random(seed), real
         worker = Path(stand_in_worker.__file__)
-        extra = {"NNUNET_MCP_WORKER_PYTHON": str(worker), "NNUNET_MCP_GRACE_S": "5", "NNUNET_MCP_REPEAT_WINDOW_S": "0"}
+        extra = {
+            "NNUNET_MCP_WORKER_PYTHON": str(worker),
+            "NNUNET_MCP_GRACE_S": "5",
+            "NNUNET_MCP_REPEAT_WINDOW_S": "0",
+        }
         self.lab = Lab(folder / "work", extra)
         self.state = StateDir(self.lab.settings.state_dir)
         self.counts = Counts()
@@ -71,6 +79,8 @@ class Storm:
         self.disk = _small_disk(folder / "work" / "results")
         for number in DATASETS:
             write_phantom(folder / "work" / "raw" / f"Dataset{number:03d}_Chaos", cases=5, shape=(4, 4, 4))
+        if real:
+            write_phantom(folder / "work" / "raw" / f"Dataset{REAL_DATASET:03d}_Real", cases=6, shape=(32, 32, 32))
 
     def rage(self, events: int) -> Counts:
         """Make events happen, then let everything come to rest and look at it once more."""
@@ -108,8 +118,9 @@ class Storm:
     # What can happen
 
     def _request(self) -> dict[str, object]:
-        dataset, fold = self.random.choice(DATASETS), self.random.choice(FOLDS)
-        return {"dataset_id": dataset, "configuration": "3d_fullres", "fold": fold, "device": "cpu"}
+        if self.real and self.random.random() < REAL_SHARE:
+            return _asked(REAL_DATASET, self.random.choice(FOLDS[:2]))
+        return _asked(self.random.choice(DATASETS), self.random.choice(FOLDS))
 
     def _start(self, **more: object) -> None:
         """A request that may well be refused: what is refused must leave nothing."""
@@ -191,7 +202,7 @@ class Storm:
 
     def _victim(self, candidates: Callable[[], list[psutil.Process]]) -> psutil.Process:
         """A live process of the kind; runs are started until there is one, so that every kill kills."""
-        deadline = time.monotonic() + SETTLE_S
+        deadline = time.monotonic() + (REAL_SETTLE_S if self.real else SETTLE_S)
         while not (found := candidates()):
             if not self._supervisors():
                 self._start()
@@ -211,7 +222,7 @@ class Storm:
     def _kill_session(self) -> None:
         """Supervisor, worker and loader of one run, all at once, as a power cut would."""
         victim = self._victim(self._supervisors)
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, IndexError):  # it may just have ended, and then has no command line
             stages = list((Path(victim.cmdline()[-1]) / "stages").iterdir())
             for process in [victim, *processes_of(*stages)]:
                 process.kill()
@@ -301,7 +312,7 @@ class Storm:
 
     def _come_to_rest(self) -> None:
         """Nothing is stuck; after a cancel nothing of a run is left; what was trained can be resumed."""
-        deadline = time.monotonic() + SETTLE_S + 2 * len(self.known)
+        deadline = time.monotonic() + SETTLE_S + (20 if self.real else 2) * len(self.known)
         while self._supervisors() and time.monotonic() < deadline:
             time.sleep(0.2)
         self.counts.broken += [f"stuck: {process.cmdline()[-1]}" for process in self._supervisors()]
@@ -310,11 +321,11 @@ class Storm:
             self.counts.ended[answer.status] += 1
         self.counts.broken += [f"orphans: {process.pid} {process.cmdline()}" for process in self.lab.processes()]
         self._check()
-        for dataset in DATASETS:
+        for dataset in (*DATASETS, *([REAL_DATASET] if self.real else [])):
             self._resume_fold(dataset)
 
     def _resume_fold(self, dataset: int) -> None:
-        request = {"dataset_id": dataset, "configuration": "3d_fullres", "fold": "0", "device": "cpu"}
+        request = _asked(dataset, "0")
 
         async def again() -> str:
             async with self.lab.client() as client:
@@ -325,7 +336,7 @@ class Storm:
                 else:
                     return "refused"
                 status = "queued"
-                with anyio.fail_after(60):
+                with anyio.fail_after(300 if dataset == REAL_DATASET else 60):
                     while status in ("queued", "running"):
                         status = (await call(client, "nnunet_progress", run_id=answer["run_id"], wait_s=5))["status"]
                 return status
@@ -339,6 +350,11 @@ class Storm:
                 process.kill()
         if self.disk:
             subprocess.run(["umount", "-l", str(self.lab.folder / "results")], check=False)
+
+
+def _asked(dataset: int, fold: str) -> dict[str, object]:
+    request = {"dataset_id": dataset, "configuration": "3d_fullres", "fold": fold, "device": "cpu"}
+    return {**request, "trainer": "ShortTrainer"} if dataset == REAL_DATASET else request
 
 
 def _accepted(result: object) -> Answer | None:
@@ -373,10 +389,13 @@ def _check_json(path: Path, counts: Counts) -> None:
 
 def _check_checkpoint(path: Path, counts: Counts) -> None:
     try:
-        stand_in_worker.load(path)
+        if f"Dataset{REAL_DATASET:03d}" not in str(path):
+            stand_in_worker.load(path)
+        elif zipfile.ZipFile(path).testzip() is not None:
+            counts.broken.append(f"torn: {path}")
     except FileNotFoundError:
         return
-    except ValueError:
+    except (ValueError, zipfile.BadZipFile):
         counts.broken.append(f"torn: {path}")
 
 

@@ -3,6 +3,7 @@
 nnU-Net finds them through the environment variable nnUNet_extTrainer.
 """
 
+import time
 from typing import Any
 
 import torch
@@ -70,6 +71,21 @@ class LearningTrainer(_Short):
     epochs, iterations, val_iterations = 3, 20, 4
 
 
+class UnhurriedTrainer(_Short):
+    """60 epochs of more than a second, until it is resumed: then it hurries."""
+
+    epochs = 60
+    resumed = False
+
+    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+        super().load_checkpoint(filename_or_checkpoint)
+        self.resumed = True
+
+    def on_epoch_end(self) -> None:
+        super().on_epoch_end()
+        time.sleep(0 if self.resumed else 1)
+
+
 class NanTrainer(_Short):
     """A training that goes wrong in its second epoch."""
 
@@ -86,3 +102,9 @@ class PictureTrainer(_Short):
     """150 epochs of 6: curves worth looking at."""
 
     epochs, iterations = 150, 6
+
+
+class EpochsTrainer(_Short):
+    """For benchmarks: 4 epochs of 20."""
+
+    epochs, iterations, val_iterations = 4, 20, 2

@@ -1,0 +1,66 @@
+"""What is installed where nnU-Net runs, without importing it: `PYTHON -m nnunet_mcp.runs.installed` prints it."""
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from .. import __version__
+from .errors import Unavailable
+
+DECIDES_A_RESULT = ("nnunetv2", "torch", "numpy")
+ASK_S = 60.0
+
+
+class Installed(BaseModel):
+    """Versions by package, and the folder of nnU-Net."""
+
+    versions: dict[str, str]
+    nnunet: Path | None
+
+
+def installed_here() -> Installed:
+    """What this Python has."""
+    versions = {"python": platform.python_version(), "nnunet-mcp": __version__}
+    for package in DECIDES_A_RESULT:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    spec = importlib.util.find_spec("nnunetv2")
+    folder = Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+    return Installed(versions=versions, nnunet=folder)
+
+
+@lru_cache(maxsize=4)
+def installed(python: str) -> Installed:
+    """What a Python has; another one than this is asked.
+
+    Raises:
+        Unavailable: it is no Python, or nnunet-mcp is not installed there.
+    """
+    if python == sys.executable:
+        return installed_here()
+    try:
+        done = subprocess.run(
+            [python, "-m", "nnunet_mcp.runs.installed"], capture_output=True, text=True, timeout=ASK_S, check=False
+        )
+        return Installed.model_validate_json((done.stdout.strip().splitlines() or [""])[-1])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot be asked what it has: {error}.") from None
+    except ValidationError:
+        words = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise Unavailable(
+            f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot run nnunet-mcp ({words}). Install it there as well: "
+            f"{python} -m pip install nnunet-mcp (or the folder of its source)."
+        ) from None
+
+
+if __name__ == "__main__":
+    print(json.dumps(installed_here().model_dump(mode="json")))

@@ -1,0 +1,215 @@
+"""What a Slurm job runs: one attempt at one stage, as its parent.
+
+    python -m nnunet_mcp.runs.slurm.job <run directory> <stage>
+
+It does for its stage what the supervisor does here, and is the only writer of the stage's state.json. Slurm sends
+SIGUSR1 ahead of the time limit: the worker saves and ends, and the job puts itself back into the queue.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
+from ..child import Child, start_child
+from ..datasets import DatasetFiles, FoldFiles
+from ..ending import close_run, ended_state, not_started, write_state
+from ..errors import NotFound
+from ..layout import RunDir, StageDir
+from ..look import HEARTBEAT_S
+from ..processes import kill_all
+from ..settings import Settings
+from ..slots import Grant
+from .commands import SlurmError, requeue
+from .listing import Job
+from .options import attempts, warn_s
+from .submit import todo
+from .words import GO_ON, ending_of, last_word
+
+POLL_S = 0.2
+TERM_WAIT_S = 5.0
+# Left of the warning time for ending the worker and asking Slurm to put the job back.
+RESERVE_S = 30.0
+# Stages that keep what they have done when they are started again.
+GO_ON_WHERE_THEY_WERE = ("train", "predict")
+
+
+@dataclass
+class StageJob:
+    """One attempt."""
+
+    run: RunDir
+    record: RunRecord
+    spec: StageSpec
+    settings: Settings
+    job_id: str
+    attempt: int = 1
+    warned_at: float | None = None
+    terminated: bool = False
+    _beat_at: float = 0.0
+    _log_start: int = 0
+
+    @classmethod
+    def of(cls, path: str, stage: str) -> "StageJob":
+        """Read the stage that this job is for.
+
+        Raises:
+            NotFound: there is no readable run.json.
+        """
+        run = RunDir(Path(path))
+        record = run.record()
+        if record is None:
+            raise NotFound(f"{run.run_file} is missing or not readable")
+        spec = next(spec for spec in record.stages if spec.name == stage)
+        return cls(run, record, spec, Settings(), os.environ.get("SLURM_JOB_ID", ""))
+
+    @property
+    def stage(self) -> StageDir:
+        return self.run.stage(self.spec.name)
+
+    def carry_out(self) -> int:
+        """See the stage through; the exit code tells Slurm whether the jobs after it may start."""
+        state = self._attempt()
+        if state is None:  # the job goes back into the queue
+            return 0
+        write_state(self.run, self.spec.name, state)
+        if state.status == "success" and self.spec == todo(self.record)[-1]:
+            close_run(self.run, self.record, succeeded=True)
+        return 0 if state.status == "success" else 1
+
+    def _attempt(self) -> StageState | None:
+        earlier, outcome = self.stage.state(), self.stage.outcome()
+        self.attempt = earlier.attempt + 1 if earlier else 1
+        if outcome is not None and outcome.ok:  # it ended well, but nobody was left to write it down
+            return (earlier or StageState(status="success")).model_copy(update={"status": "success"})
+        if self.run.cancel_file.exists():
+            return StageState(status="cancelled", attempt=self.attempt - 1, ended_at=time.time())
+        if self.attempt > attempts(self.record.slurm):
+            return self._over("interrupted", self._too_often())
+        for path in (self.stage.outcome_file, self.stage.pause_file):
+            path.unlink(missing_ok=True)
+        self._log_start = self.stage.job_log.stat().st_size if self.stage.job_log.exists() else 0
+        before = self._saved()
+        try:
+            child = start_child(self.run, self.record, self.spec, Grant([], []), self.settings)
+        except OSError as error:
+            return not_started(error).model_copy(update={"attempt": self.attempt})
+        child.state = child.state.model_copy(update={"attempt": self.attempt})
+        write_state(self.run, self.spec.name, child.state)
+        return self._ending(child, self._watch(child), saved=self._saved() != before)
+
+    def _watch(self, child: Child) -> int:
+        while (code := child.process.poll()) is None:
+            self._beat()
+            child.stop_if_stalled(self.settings.stall_timeout_s)
+            self._pause()
+            if (cancel := self.run.cancel()) is not None:
+                self._cancel(cancel)
+            time.sleep(POLL_S)
+        kill_all(child.stage.path)  # data-loader workers that outlived their parent
+        return code
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beat_at > HEARTBEAT_S or not self._beat_at:
+            self._beat_at = time.monotonic()
+            with contextlib.suppress(OSError):  # a full disk must not end the run
+                self.stage.heartbeat_file.touch()
+
+    def _pause(self) -> None:
+        """Time is nearly up: the worker stops after its epoch; shortly before the end it is made to."""
+        if self.warned_at is None:
+            return
+        if not self.stage.pause_file.exists():
+            self.stage.pause_file.touch()
+        warned = warn_s(self.record.slurm)
+        if time.time() > self.warned_at + max(warned - RESERVE_S, warned / 2):
+            kill_all(self.stage.path, term_wait_s=TERM_WAIT_S)
+
+    def _cancel(self, cancel: CancelRecord) -> None:
+        if time.time() > cancel.requested_at + cancel.grace_s:
+            kill_all(self.stage.path, term_wait_s=TERM_WAIT_S if cancel.grace_s else 0.0)
+
+    def _ending(self, child: Child, code: int, *, saved: bool) -> StageState | None:
+        cancelled, outcome = self.run.cancel_file.exists(), child.stage.outcome()
+        state = ended_state(child, code, cancelled=cancelled, stall_timeout_s=self.settings.stall_timeout_s)
+        cut_off = outcome is None or outcome.stopped
+        if cancelled or state.status == "success" or child.stalled or not cut_off:
+            return state
+        if self.terminated:
+            return self._ended_by_slurm(state)
+        return self._again(state, saved=saved) if self.warned_at is not None else state
+
+    def _again(self, state: StageState, *, saved: bool) -> StageState | None:
+        """Go back into the queue, unless that would lead nowhere."""
+        if self.spec.kind not in GO_ON_WHERE_THEY_WERE or (self.spec.kind == "train" and not saved):
+            return self._over("error", self._too_short(), state)
+        if self.attempt >= attempts(self.record.slurm):
+            return self._over("interrupted", self._too_often(), state)
+        said = f"attempt {self.attempt} reached the time limit, saved, and is back in the queue"
+        write_state(self.run, self.spec.name, StageState(status="queued", attempt=self.attempt, waits_for=said))
+        try:
+            requeue(self.job_id)
+        except SlurmError as error:
+            cause = "the time limit was reached and the job could not be requeued"
+            failure = Failure(cause=cause, evidence=str(error), remedy=GO_ON)
+            return self._over("interrupted", failure, state)
+        return None
+
+    def _ended_by_slurm(self, state: StageState) -> StageState:
+        """SIGTERM: scancel, preemption or the time limit. Slurm writes which of them into the job's log."""
+        deadline = time.monotonic() + TERM_WAIT_S
+        while (why := last_word(self.stage.job_log, since=self._log_start)) is None and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        status, failure = ending_of(Job(self.job_id, why or "ENDED"), "")
+        return self._over(status, failure, state)
+
+    def _over(self, status: Status, failure: Failure, state: StageState | None = None) -> StageState:
+        base = state or StageState(status=status, attempt=self.attempt - 1)
+        return base.model_copy(update={"status": status, "failure": failure, "ended_at": time.time()})
+
+    def _saved(self) -> float | None:
+        """When the fold's newest checkpoint was written: what a next attempt goes on from."""
+        files = DatasetFiles(self.record.folders, self.record.dataset_name)
+        newest = FoldFiles(files.fold_of(self.record, self.spec)).checkpoints()[:1]
+        return newest[0].stat().st_mtime if newest else None
+
+    def _too_often(self) -> Failure:
+        return Failure(
+            cause=f"the stage was started {attempts(self.record.slurm)} times and is not done",
+            evidence=f"attempts={attempts(self.record.slurm)}",
+            remedy=f'Give each job more time, e.g. slurm=["time=24:00:00"]. {GO_ON}',
+        )
+
+    def _too_short(self) -> Failure:
+        done = "no checkpoint was saved" if self.spec.kind == "train" else "it was not done"
+        return Failure(
+            cause="the time limit is too short for this stage",
+            evidence=f"{done} in attempt {self.attempt}",
+            remedy=f'Give the job more time, e.g. slurm=["time=24:00:00"]. {GO_ON}',
+        )
+
+    def on_warning(self, number: int, frame: FrameType | None) -> None:
+        """SIGUSR1: the time limit is near."""
+        self.warned_at = self.warned_at or time.time()
+
+    def on_end(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM: Slurm ends the job; its other processes get the same signal."""
+        self.terminated = True
+        self.warned_at = self.warned_at or time.time()
+
+
+def main() -> None:
+    """Carry out the stage that the command line names."""
+    job = StageJob.of(sys.argv[1], sys.argv[2])
+    signal.signal(signal.SIGUSR1, job.on_warning)
+    signal.signal(signal.SIGTERM, job.on_end)
+    sys.exit(job.carry_out())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The job script of a stage: everything that the job needs stands in it, whatever environment it starts in."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+
+from ...schemas.runs import RunRecord, StageSpec
+from ...schemas.slurm import OPTIONS
+from ..errors import Refused
+from ..layout import RunDir
+from ..settings import Settings
+from .options import warn_s
+
+JOB = "nnunet_mcp.runs.slurm.job"
+GPU_KINDS = ("train", "validate", "predict")
+# What jobs have no use for; the token would lie in a file that others may read.
+SERVER_ONLY = ("NNUNET_MCP_HTTP_TOKEN", "NNUNET_MCP_HTTP_HOSTS", "NNUNET_MCP_SLURM_SETUP", "NNUNET_MCP_SLURM_SBATCH")
+
+
+def job_script(run: RunDir, record: RunRecord, spec: StageSpec, settings: Settings) -> str:
+    """The text of the script.
+
+    Raises:
+        Refused: the server's NNUNET_MCP_SLURM_SBATCH cannot be read.
+    """
+    command = [sys.executable, "-m", JOB, str(run.path), spec.name]
+    lines = [
+        "#!/bin/bash",
+        *(f"#SBATCH {line}" for line in _directives(record, spec, settings)),
+        "",
+        "trap '' USR1  # a warning that comes before the job can hear it must not kill it",
+        *settings.slurm_setup.splitlines(),
+        *(f"export {name}={shlex.quote(value)}" for name, value in sorted(_environment(settings).items())),
+        f"exec {shlex.join(command)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _directives(record: RunRecord, spec: StageSpec, settings: Settings) -> Iterator[str]:
+    yield f"--job-name={record.run_id}:{spec.name}"
+    yield "--output=job.log"
+    yield "--open-mode=append"
+    yield "--export=NONE"
+    yield "--nodes=1"
+    yield "--ntasks=1"
+    yield "--requeue"
+    yield "--kill-on-invalid-dep=yes"
+    yield f"--signal=B:USR1@{warn_s(record.slurm)}"
+    for name, value in _options(record, spec).items():
+        yield f"{OPTIONS[name].flag}={value}"
+    yield from _lines_of_the_server(settings)
+
+
+def _options(record: RunRecord, spec: StageSpec) -> dict[str, str]:
+    """The options that sbatch knows, as they are for this stage."""
+    options = {name: value for name, value in record.slurm.items() if OPTIONS[name].flag}
+    if spec.kind in GPU_KINDS and record.device == "cuda":
+        return options if "gpus" in options else {"gres": f"gpu:{record.num_gpus}", **options}
+    without = {name: value for name, value in options.items() if name not in ("gres", "gpus", "constraint")}
+    if spec.kind not in GPU_KINDS and "cpu_partition" in record.slurm:
+        without["partition"] = record.slurm["cpu_partition"]
+    return without
+
+
+def _lines_of_the_server(settings: Settings) -> list[str]:
+    try:
+        words = shlex.split(settings.slurm_sbatch)
+    except ValueError as error:
+        raise Refused(f"NNUNET_MCP_SLURM_SBATCH of the server cannot be read: {error}") from None
+    if wrong := [word for word in words if not re.match(r"--[a-z]", word) or "\n" in word]:
+        raise Refused(f"NNUNET_MCP_SLURM_SBATCH of the server has {wrong[0]!r}; write --option=value --option2=value.")
+    return [word if re.fullmatch(r"[\w.,:/=@+%-]+", word) else _quoted(word) for word in words]
+
+
+def _quoted(word: str) -> str:
+    name, _, value = word.partition("=")
+    return f"{name}={shlex.quote(value)}"
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """nnU-Net's variables and ours, as this server has them, with absolute folders."""
+    ours = {n: v for n, v in os.environ.items() if n.startswith(("nnUNet_", "NNUNET_MCP_")) and n not in SERVER_ONLY}
+    return {**ours, **settings.environment}

@@ -1,0 +1,121 @@
+"""Submit a run's jobs: what is intended is on disk first, so that a kill in between neither loses nor doubles one.
+
+The scripts and an empty engine.json come first; then each job's id is written down as soon as it is known. Whoever
+goes on after a kill looks for a job by its stage's folder, which is its working directory and nobody else's.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...schemas.runs import JobsRecord, RunRecord, StageSpec
+from ..files import write_model, write_text
+from ..layout import RunDir, StageDir
+from ..locks import Lock
+from ..settings import Settings
+from .commands import SlurmError, SlurmRefused, SlurmSilent, sbatch, scancel
+from .listing import Desk, Listing, desk_of
+from .script import job_script
+
+# In place of the id of a job that has run, but that Slurm knows no more.
+FORGOTTEN = "0"
+
+
+def submit(run: RunDir, record: RunRecord, settings: Settings) -> None:
+    """Submit the jobs that are not submitted yet; what Slurm does not answer now stays for the next look.
+
+    Raises:
+        SlurmRefused: sbatch refuses one; those before it are cancelled.
+    """
+    with contextlib.suppress(SlurmSilent), _only_one(run) as chosen:
+        if chosen:
+            _write_scripts(run, record, settings)
+            _submit_missing(run, record)
+
+
+def go_on_submitting(run: RunDir, record: RunRecord, settings: Settings) -> None:
+    """Finish a submission that was cut off, if this user's runs are looked at and Slurm answers."""
+    jobs = run.jobs() or JobsRecord()
+    if jobs.complete or jobs.refused or run.cancel_file.exists() or run.path.stat().st_uid != os.getuid():
+        return
+    try:
+        submit(run, record, settings)
+    except SlurmRefused as error:
+        jobs = run.jobs() or JobsRecord()
+        write_model(run.engine_file, jobs.model_copy(update={"refused": str(error)}))
+
+
+@contextlib.contextmanager
+def _only_one(run: RunDir) -> Iterator[bool]:
+    lock = Lock(run.submit_lock)
+    try:
+        yield lock.try_acquire()
+    finally:
+        lock.release()
+
+
+def todo(record: RunRecord) -> list[StageSpec]:
+    """The stages that become jobs."""
+    return [spec for spec in record.stages if not spec.reused]
+
+
+def _write_scripts(run: RunDir, record: RunRecord, settings: Settings) -> None:
+    for spec in todo(record):
+        path = run.stage(spec.name).script_file
+        if not path.exists():
+            write_text(path, job_script(run, record, spec, settings))
+
+
+def _submit_missing(run: RunDir, record: RunRecord) -> None:
+    earlier = run.jobs()
+    seen = owners_desk(run).listing(newer_than=time.time()) if earlier is not None else None
+    jobs = dict(earlier.jobs) if earlier is not None else {}
+    write_model(run.engine_file, JobsRecord(jobs=jobs))
+    try:
+        for spec in todo(record):
+            if spec.name not in jobs:
+                found = _found(run.stage(spec.name), seen) if seen is not None else None
+                jobs[spec.name] = found or sbatch(run.stage(spec.name).script_file, dependency(run, record, spec, jobs))
+                write_model(run.engine_file, JobsRecord(jobs=jobs))
+    except SlurmRefused:
+        with contextlib.suppress(SlurmError):
+            scancel(list(jobs.values()))
+        raise
+    write_model(run.engine_file, JobsRecord(jobs=jobs, complete=True))
+
+
+def _found(stage: StageDir, seen: Listing) -> str | None:
+    """The job of a stage whose id was not written down: Slurm knows it, or it has left its log."""
+    job = seen.in_folder(str(stage.path))
+    return job.id if job else FORGOTTEN if stage.job_log.exists() else None
+
+
+def owners_desk(run: RunDir) -> Desk:
+    """Where to ask about the run's jobs: they are its owner's, whoever looks."""
+    try:
+        return desk_of(Path(run.path).owner())
+    except KeyError:  # a user without a name
+        return desk_of(str(run.path.stat().st_uid))
+
+
+def dependency(run: RunDir, record: RunRecord, spec: StageSpec, jobs: dict[str, str]) -> str:
+    """What must be over before the job may start, as sbatch writes it."""
+    needed = [jobs[need] for need in spec.needs if need in jobs and not _succeeded(run, need)]
+    lane = _in_front(record, spec)
+    conditions = [":".join(["afterok", *needed])] if needed else []
+    return ",".join([*conditions, *([f"afterany:{jobs[lane]}"] if lane in jobs else [])])
+
+
+def _succeeded(run: RunDir, stage: str) -> bool:
+    state = run.stage(stage).state()
+    return state is not None and state.status == "success"
+
+
+def _in_front(record: RunRecord, spec: StageSpec) -> str | None:
+    """With parallel=N, the training N places ahead: N lanes, in each of which one follows the other."""
+    parallel = int(record.slurm.get("parallel", 0))
+    alike = [s.name for s in todo(record) if s.kind == spec.kind and s.configuration == spec.configuration]
+    place = alike.index(spec.name)
+    return alike[place - parallel] if parallel and place >= parallel else None
