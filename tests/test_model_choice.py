@@ -138,6 +138,7 @@ def test_what_names_no_model_is_refused_with_the_way_on(
         "torch.nn.modules.module.os.system",
         "torch.nn.functional.importlib.import_module",
         "dynamic_network_architectures.architectures.unet.torch.hub.load",
+        "torch.nn.modules.conv.Conv3d.__init__.__globals__",
     ],
 )
 def test_plans_that_name_other_code_than_networks_and_layers_are_refused(
@@ -147,6 +148,14 @@ def test_plans_that_name_other_code_than_networks_and_layers_are_refused(
 
     with pytest.raises(ToolRefused, match=rf"names {name}, which nnU-Net would import and call"):
         ask(settings, "nnunet_predict", model=str(folder))
+
+
+def test_the_plans_of_a_cascades_first_stage_are_looked_at_too(settings: Settings, files: DatasetFiles) -> None:
+    make_model(files, "3d_lowres", network="subprocess.Popen")
+    cascade = make_model(files, "3d_cascade_fullres")
+
+    with pytest.raises(ToolRefused, match=r"names subprocess\.Popen"):
+        ask(settings, "nnunet_predict", model=str(cascade))
 
 
 def test_a_postprocessing_that_nnunet_does_not_have_is_refused(settings: Settings, files: DatasetFiles) -> None:

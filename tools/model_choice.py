@@ -60,6 +60,8 @@ def choose_model(request: ModelRequest, settings: Settings) -> Choice:
         return _of_run(request.run_id, settings)
     if request.model is not None:
         model = model_at(_model_folder(request.model, settings), settings.folders)
+        if (first := previous_stage(model)) is not None:
+            model_at(first.folder, settings.folders)  # its plans are as foreign as those of the model itself
         return Choice(model.files, (model,), trusted=False)
     files = find_trained(settings, request.dataset_id or 0)
     best = read_best(files)
