@@ -10,6 +10,7 @@ import psutil
 from ..schemas.runs import Machine, Provenance, RunRecord, StageTimes
 from .datasets import DatasetFiles
 from .layout import RunDir
+from .liveness import host_name
 from .preprocessed import raw_identity
 from .slots import gpu_names
 
@@ -54,7 +55,7 @@ def _raw_identity(files: DatasetFiles) -> str | None:
 def machine(record: RunRecord) -> Machine:
     """The computer that this runs on."""
     return Machine(
-        host=record.host,
+        host=host_name(),
         system=platform.platform(),
         processor=platform.processor() or platform.machine(),
         cores=os.cpu_count() or 1,

@@ -132,6 +132,7 @@ def stand_in(folder: Path) -> Path:
 
 
 def test_stages_are_jobs_that_follow_each_other_and_the_last_one_writes_the_result(theatre: Theatre) -> None:
+    theatre.patch.setenv("NNUNET_MCP_SLURM_SBATCH", "--comment='our project'")
     names = [spec.name for spec in FOLDS]
     folds = [stage(name, "preprocess") for name in names]
     play = theatre.play(
@@ -148,11 +149,12 @@ def test_stages_are_jobs_that_follow_each_other_and_the_last_one_writes_the_resu
     result = play.finish()
 
     assert (result.status, result.metrics.dice) == ("success", 0.8)
-    assert Result.model_validate_json(play.run.result_file.read_bytes()) == result
     assert until(play.run.provenance_file.exists)
+    assert Result.model_validate_json(play.run.result_file.read_bytes()) == result
     times = [time for name in names if (state := play.run.stage(name).state()) for time in times_of(state)]
     assert len(times) == 6 and times == sorted(times), "parallel=1: one after the other"
     assert theatre.cluster.jobs().count(f"{play.run.run_id}:preprocess") == 1
+    assert theatre.cluster.run("squeue", "-h", "-t", "all", "-j", play.job("preprocess"), "-o", "%k") == "our project"
 
 
 def times_of(state: StageState) -> tuple[float, float]:
@@ -182,14 +184,16 @@ def test_a_job_whose_python_does_not_start_is_an_error_with_its_own_words(theatr
 
 
 def test_a_training_near_its_time_limit_saves_and_goes_on_in_the_queue(theatre: Theatre) -> None:
-    play = theatre.play(stage("train_fold_0"), train_fold_0="goes on after a pause")
+    after = stage("cross_validation", "train_fold_0")
+    play = theatre.play(stage("train_fold_0"), after, train_fold_0="goes on after a pause")
     assert until(play.begun)
 
     theatre.cluster.run("scancel", "--batch", "--signal=USR1", play.job())  # as --signal=B:USR1@600 does
 
     assert until(lambda: "attempt 1 reached the time limit" in play.reason)
-    assert play.status == "queued"
-    assert until(play.started_again)
+    assert until(lambda: play.says("train_fold_0", "PENDING BeginTime"))
+    assert play.status == "queued" and play.says("cross_validation", "PENDING Dependency")
+    assert play.started_again()
     assert play.finish().status == "success"
     state = play.run.stage("train_fold_0").state()
     assert state is not None and state.attempt == 2

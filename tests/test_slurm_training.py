@@ -47,6 +47,7 @@ def test_all_folds_of_a_real_training_run_as_jobs(lab: Lab, cluster: Cluster) ->
     merged = Path(result["model_path"]) / "crossval_results_folds_0_1_2_3_4" / "summary.json"
     assert result["metrics"]["dice"] == json.loads(merged.read_text(encoding="utf-8"))["foreground_mean"]["Dice"]
     run = lab.run_dir(result["run_id"])
+    assert until((run / "result.json").is_file)
     assert json.loads((run / "result.json").read_text(encoding="utf-8"))["metrics"] == result["metrics"]
     assert sorted(name.split(":")[1] for name in cluster.jobs()) == sorted(
         ["preprocess", *(f"train_fold_{fold}" for fold in range(5)), "cross_validation"]

@@ -22,7 +22,7 @@ from nnunet_mcp.runs.slurm.options import limit_s, options_of, warn_s
 from nnunet_mcp.runs.slurm.script import job_script
 from nnunet_mcp.runs.slurm.words import last_word
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.runs import JobsRecord, Outcome, RunRecord, StageState, Status
+from nnunet_mcp.schemas.runs import CancelRecord, JobsRecord, Outcome, RunRecord, StageState, Status
 from nnunet_mcp.schemas.slurm import OPTIONS, parse_options
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.checks import machine_checks
@@ -316,8 +316,11 @@ def again(settings: Settings, state: StageState, outcome: Outcome) -> tuple[RunD
 
 def test_files_that_another_host_has_just_written_are_waited_for(settings: Settings, slurm: Slurm) -> None:
     job_is(slurm, "COMPLETED", ended_s_ago=1)
+    run, record = submitted(settings, RUNNING)
+    assert verdict(run, record).status == "running"
 
-    assert verdict(*submitted(settings, RUNNING)).status == "running"
+    write_model(run.stage("train_fold_0").state_file, DEAD)  # of an earlier attempt: this one ended with 0
+    assert verdict(run, record).status == "running"
 
 
 def test_without_an_answer_nothing_is_concluded(settings: Settings, slurm: Slurm) -> None:
@@ -332,6 +335,32 @@ def test_without_an_answer_nothing_is_concluded(settings: Settings, slurm: Slurm
     assert found.reason.startswith("unknown: Slurm does not answer (slurm_load_jobs error")
     assert "last seen train_fold_0 RUNNING, cross_validation PENDING" in found.reason
     assert ask(settings, "nnunet_progress", run_id=run.run_id)["health"]["detail"].startswith("unknown: Slurm")
+
+
+@pytest.mark.parametrize(
+    ("state", "cancelled", "status"),
+    [
+        (None, False, "queued"),
+        (RUNNING, False, "running"),
+        (RUNNING, True, "running"),
+        (None, True, "cancelled"),
+        (StageState(status="error"), False, "error"),
+        (StageState(status="cancelled"), True, "cancelled"),
+        (DEAD, False, "interrupted"),
+    ],
+)
+def test_a_server_that_never_had_an_answer_believes_the_files(
+    settings: Settings, slurm: Slurm, state: StageState | None, cancelled: bool, status: Status
+) -> None:
+    slurm.says("squeue", "", "Unable to contact slurm controller", code=1)
+    run, record = submitted(settings, state)
+    if cancelled:
+        write_model(run.cancel_file, CancelRecord(requested_at=1, grace_s=60))
+
+    found = verdict(run, record)
+
+    assert found.status == status
+    assert found.reason.startswith("unknown") == (status in ("queued", "running"))
 
 
 def test_a_job_that_slurm_has_forgotten_is_looked_up_in_the_accounting(settings: Settings, slurm: Slurm) -> None:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from ..runs.cancel import request_cancel
+from ..runs.engine import go_on_starting
 from ..runs.layout import RunDir, StateDir
 from ..runs.look import verdict
 from ..runs.result import compose_result
@@ -37,13 +38,14 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
     settings = Settings()
     run, record = find_run(StateDir(settings.state_dir), start(request, settings).run_id)
     try:
-        _wait(run, record)
+        _wait(run, record, settings)
     except KeyboardInterrupt:
         request_cancel(run, record, grace_s=settings.grace_s)
         raise
     return compose_result(run, record).model_dump(mode="json")
 
 
-def _wait(run: RunDir, record: RunRecord) -> None:
+def _wait(run: RunDir, record: RunRecord, settings: Settings) -> None:
     while verdict(run, record).status in ACTIVE:
+        go_on_starting(run, record, settings)
         time.sleep(POLL_S)

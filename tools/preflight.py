@@ -191,7 +191,9 @@ def _queue(look: Look, settings: Settings) -> list[str]:
 
 
 def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
-    return record is not None and verdict(state.run(record.run_id), record).status == "queued"
+    if record is None or record.engine != "local":
+        return False
+    return verdict(state.run(record.run_id), record).status == "queued"
 
 
 def _next_step(look: Look) -> str:

@@ -168,6 +168,7 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
     """The answer about a run that was started."""
     judged = verdict(run, record)
     again = ("This request was made a moment ago; this is the run that it started.",) if repeated else ()
+    waits = (judged.reason,) if record.engine == "slurm" and judged.reason else ()
     return TrainingStarted(
         run_id=record.run_id,
         status=judged.status,
@@ -178,7 +179,7 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
         stages=tuple(
             StageLine(name=spec.name, status=judged.stages[spec.name], detail=spec.detail) for spec in record.stages
         ),
-        notes=(*record.notes, *again),
+        notes=(*record.notes, *again, *waits),
         retry_after_s=FIRST_LOOK_S,
         next_step=follow(record.run_id),
     )

@@ -36,22 +36,43 @@ class Answer:
 def gather_jobs(run: RunDir, record: RunRecord) -> Evidence:
     """Everything that `derive_status` needs of a run on Slurm."""
     stages = todo(record)
-    states = {spec.name: run.stage(spec.name).state() for spec in stages}
+    states = _states(run, stages)
     submission = run.jobs() or JobsRecord()
-    needed = any(state is None or state.status not in ("success", "error") for state in states.values())
+    cancelled = run.cancel_file.exists()
+    needed = bool(_open(stages, states)) or any(state and state.status == "interrupted" for state in states.values())
     answer = _ask(run, record, submission) if needed else Answer({})
+    states = _states(run, stages)  # again: what ended while Slurm was asked has its word in the files by now
     evidence = {spec.name: _stage(run, spec, states, submission, answer) for spec in stages}
     active = any(not job.ended for job in answer.jobs.values())
-    unsaid = bool(answer.silent) and any(state is None or state.status not in ENDED for state in states.values())
-    cut_off = not submission.complete and not submission.refused and not run.cancel_file.exists()
+    unsaid = bool(answer.silent) and bool(_open(stages, states, cancelled=cancelled))
+    cut_off = not submission.complete and not submission.refused and not cancelled
     return Evidence(
         record=record,
         age_s=time.time() - record.created_at,
         supervisor="alive" if active or unsaid or (cut_off and needed) else "dead",
-        cancel_requested=run.cancel_file.exists(),
+        cancel_requested=cancelled,
         remark=_last_seen(run, answer) if unsaid else "",
         stages=evidence,
     )
+
+
+def _states(run: RunDir, stages: list[StageSpec]) -> dict[str, StageState | None]:
+    return {spec.name: run.stage(spec.name).state() for spec in stages}
+
+
+def _open(stages: list[StageSpec], states: dict[str, StageState | None], *, cancelled: bool = False) -> list[str]:
+    """The stages about which the files leave a question: not ended, and not behind one that failed.
+
+    Of a run that is cancelled only those that run: a job that starts later finds cancel.json and ends at once.
+    """
+    found, dead = [], set[str]()
+    for spec in stages:
+        status = state.status if (state := states[spec.name]) else "queued"
+        if status in ("error", "cancelled", "interrupted") or dead.intersection(spec.needs):
+            dead.add(spec.name)
+        elif status == "running" or (status == "queued" and not cancelled):
+            found.append(spec.name)
+    return found
 
 
 def _ask(run: RunDir, record: RunRecord, submission: JobsRecord) -> Answer:
@@ -89,7 +110,7 @@ def _stage(
 
 def _slurm_knows_better(state: StageState, job: Job | None) -> bool:
     """A stage that was killed: Slurm may have put its job back into the queue, or knows what killed it."""
-    return state.status == "interrupted" and job is not None and job.state not in ("COMPLETED", "FAILED")
+    return state.status == "interrupted" and job is not None and job.state != "FAILED"
 
 
 def _may_be_written_still(state: StageState | None, job: Job) -> bool:
@@ -121,18 +142,12 @@ def _unsaid(state: StageState | None, outcome: Outcome | None) -> StageEvidence:
 
 def _without_job(stage: StageDir, state: StageState | None, submitted: bool, refused: str | None) -> StageEvidence:
     """Slurm knows no such job: it was not submitted, or it ended too long ago."""
+    if refused and not submitted:
+        remedy = "Correct the options and start the request again."
+        failure = Failure(cause="Slurm refused the job", evidence=refused, remedy=remedy)
+        return StageEvidence(StageState(status="error", failure=failure))
     if not submitted:
-        failure = (
-            Failure(
-                cause="Slurm refused the job",
-                evidence=refused,
-                remedy="Correct the options and start the request again.",
-            )
-            if refused
-            else None
-        )
-        waits = StageState(status="queued", waits_for="its job is not submitted yet")
-        return StageEvidence(StageState(status="error", failure=failure) if failure else waits)
+        return StageEvidence(StageState(status="queued", waits_for="its job is not submitted yet"))
     if state is not None and state.status == "running" and (why := last_word(stage.job_log)):
         return _ended(stage, state, Job("", why))
     return StageEvidence(state, stage.outcome(), "dead")
@@ -149,6 +164,8 @@ def _ended(stage: StageDir, state: StageState | None, job: Job) -> StageEvidence
 def _last_seen(run: RunDir, answer: Answer) -> str:
     beats = [path.stat().st_mtime for path in (run.path / "stages").glob("*/heartbeat")]
     seen = max([*beats, answer.at])
-    when = datetime.fromtimestamp(seen, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if seen else "never"
+    if not seen:
+        return f"unknown: Slurm does not answer ({answer.silent}); nothing was seen of the run yet"
+    when = datetime.fromtimestamp(seen, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     words = ", ".join(f"{name} {job.state}" for name, job in answer.jobs.items() if not job.ended)
     return f"unknown: Slurm does not answer ({answer.silent}); last seen {words or 'alive'} {when}"

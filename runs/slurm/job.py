@@ -86,7 +86,8 @@ class StageJob:
         earlier, outcome = self.stage.state(), self.stage.outcome()
         self.attempt = earlier.attempt + 1 if earlier else 1
         if outcome is not None and outcome.ok:  # it ended well, but nobody was left to write it down
-            return (earlier or StageState(status="success")).model_copy(update={"status": "success"})
+            known = earlier or StageState(status="success")
+            return known.model_copy(update={"status": "success", "ended_at": known.ended_at or time.time()})
         if self.run.cancel_file.exists():
             return StageState(status="cancelled", attempt=self.attempt - 1, ended_at=time.time())
         if self.attempt > attempts(self.record.slurm):
