@@ -106,6 +106,8 @@ class Theatre:
 def theatre(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Theatre]:
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
+    (tmp_path / "real work").mkdir()
+    (tmp_path / "my work").symlink_to(tmp_path / "real work")  # as a home on a cluster often is
     for name in ("raw", "preprocessed", "results"):
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / "my work" / name))
     monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(stand_in(tmp_path)))

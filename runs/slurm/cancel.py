@@ -1,6 +1,7 @@
 """Cancel a run's jobs."""
 
 import contextlib
+import time
 
 from ...schemas.runs import JobsRecord, RunRecord
 from ..layout import RunDir
@@ -15,7 +16,7 @@ def cancel_jobs(run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
     Where Slurm does not answer, a job that starts later finds cancel.json and ends at once.
     """
     with contextlib.suppress(SlurmError):
-        jobs = jobs_of(run, record, owners_desk(run).listing())
+        jobs = jobs_of(run, record, owners_desk(run).listing(newer_than=time.time()))
         scancel([job.id for job in jobs.values() if not job.ended], only_pending=gracefully)
 
 
@@ -23,7 +24,7 @@ def jobs_of(run: RunDir, record: RunRecord, listing: Listing) -> dict[str, Job]:
     """What Slurm says about the run's stages: by the ids written down, else by the stages' folders."""
     ids = (run.jobs() or JobsRecord()).jobs
     found = {
-        spec.name: listing.jobs.get(ids.get(spec.name, "")) or listing.in_folder(str(run.stage(spec.name).path))
+        spec.name: listing.jobs.get(ids.get(spec.name, "")) or listing.in_folder(run.stage(spec.name).path)
         for spec in todo(record)
     }
     return {name: job for name, job in found.items() if job is not None}

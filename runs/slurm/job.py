@@ -126,7 +126,8 @@ class StageJob:
         if self.warned_at is None:
             return
         if not self.stage.pause_file.exists():
-            self.stage.pause_file.touch()
+            with contextlib.suppress(OSError):  # a full disk: then the worker is ended below
+                self.stage.pause_file.touch()
         warned = warn_s(self.record.slurm)
         if time.time() > self.warned_at + max(warned - RESERVE_S, warned / 2):
             kill_all(self.stage.path, term_wait_s=TERM_WAIT_S)

@@ -1,8 +1,10 @@
 """What Slurm says about jobs: one call of squeue for all of a user's, and sacct for those it has forgotten."""
 
+import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .commands import SlurmRefused, SlurmSilent, call
 
@@ -46,9 +48,10 @@ class Listing:
     at: float
     jobs: dict[str, Job] = field(default_factory=dict)
 
-    def in_folder(self, folder: str) -> Job | None:
-        """The newest job that was submitted from a folder: each stage has its own."""
-        found = [job for job in self.jobs.values() if job.folder == folder]
+    def in_folder(self, folder: Path) -> Job | None:
+        """The newest job that was submitted from a folder: each stage has its own. sbatch writes it without links."""
+        real = os.path.realpath(folder)
+        found = [job for job in self.jobs.values() if job.folder == real]
         return max(found, key=lambda job: int(job.id), default=None) if found else None
 
 

@@ -8,9 +8,9 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from ...schemas.runs import JobsRecord, RunRecord, StageSpec
+from ..errors import Refused
 from ..files import write_model, write_text
 from ..layout import RunDir, StageDir
 from ..locks import Lock
@@ -42,7 +42,7 @@ def go_on_submitting(run: RunDir, record: RunRecord, settings: Settings) -> None
         return
     try:
         submit(run, record, settings)
-    except SlurmRefused as error:
+    except (SlurmRefused, Refused) as error:
         jobs = run.jobs() or JobsRecord()
         write_model(run.engine_file, jobs.model_copy(update={"refused": str(error)}))
 
@@ -88,14 +88,14 @@ def _submit_missing(run: RunDir, record: RunRecord) -> None:
 
 def _found(stage: StageDir, seen: Listing) -> str | None:
     """The job of a stage whose id was not written down: Slurm knows it, or it has left its log."""
-    job = seen.in_folder(str(stage.path))
+    job = seen.in_folder(stage.path)
     return job.id if job else FORGOTTEN if stage.job_log.exists() else None
 
 
 def owners_desk(run: RunDir) -> Desk:
     """Where to ask about the run's jobs: they are its owner's, whoever looks."""
     try:
-        return desk_of(Path(run.path).owner())
+        return desk_of(run.path.owner())
     except KeyError:  # a user without a name
         return desk_of(str(run.path.stat().st_uid))
 
