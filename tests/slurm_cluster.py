@@ -162,8 +162,11 @@ class Cluster:
         return self.run("squeue", "-h", "-t", "all", "-o", "%j").splitlines()
 
     def hurry(self, job: str, **changes: str) -> None:
-        """Slurm keeps a requeued job back for two minutes; nobody wants to wait for that in a test."""
-        settings = {"StartTime": "now", **changes}
+        """Slurm keeps a requeued job back for two minutes; nobody wants to wait for that in a test.
+
+        Two seconds remain: a node refuses to start a job in the second in which it ended it.
+        """
+        settings = {"StartTime": "now+2", **changes}
         self.run("scontrol", "update", f"JobId={job}", *(f"{name}={value}" for name, value in settings.items()))
 
 

@@ -11,6 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+if "nnunet_mcp.worker" not in sys.argv:  # asked what it has: as any Python with nnunet-mcp
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+
 RUN = Path(sys.argv[-2])
 STAGE = RUN / "stages" / sys.argv[-1]
 MODEL = Path("Dataset001_Tiny") / "nnUNetTrainer__nnUNetPlans__2d"
