@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import json
 import platform
 import subprocess
 import sys
@@ -63,4 +62,4 @@ def installed(python: str) -> Installed:
 
 
 if __name__ == "__main__":
-    print(json.dumps(installed_here().model_dump(mode="json")))
+    print(installed_here().model_dump_json())

@@ -44,6 +44,7 @@ from ..schemas.runs import (
     RunRecord,
     StageState,
 )
+from .errors import NotFound
 from .files import read_last_lines, read_lines, read_model
 
 
@@ -174,6 +175,19 @@ class RunDir:
 
     def cancel(self) -> CancelRecord | None:
         return read_model(self.cancel_file, CancelRecord)
+
+
+def read_run(path: str) -> tuple[RunDir, RunRecord]:
+    """The run in a folder, for a process that carries it out.
+
+    Raises:
+        NotFound: there is no readable run.json.
+    """
+    run = RunDir(Path(path))
+    record = run.record()
+    if record is None:
+        raise NotFound(f"{run.run_file} is missing or not readable")
+    return run, record
 
 
 @dataclass(frozen=True)

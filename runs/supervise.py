@@ -4,14 +4,12 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from .child import Child, start_child
 from .ending import close_run, ended_state, not_started, write_state
-from .errors import NotFound
 from .files import write_model
-from .layout import RunDir, StateDir
+from .layout import RunDir, StateDir, read_run
 from .liveness import mark_of
 from .look import HEARTBEAT_S
 from .processes import kill_all
@@ -42,10 +40,7 @@ class Supervision:
         Raises:
             NotFound: there is no readable run.json.
         """
-        run = RunDir(Path(path))
-        record = run.record()
-        if record is None:
-            raise NotFound(f"{run.run_file} is missing or not readable")
+        run, record = read_run(path)
         return cls(run, record, Settings())
 
     def carry_out(self) -> None:

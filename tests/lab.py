@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -176,6 +177,18 @@ def msd_subset(source: Path, target: Path, cases: int) -> Path:
     kept = {**description, "numTraining": cases, "training": chosen}
     (target / "dataset.json").write_text(json.dumps(kept), encoding="utf-8")
     return target
+
+
+def write_evil_checkpoint(path: Path, evidence: Path) -> None:
+    """A checkpoint that makes the file `evidence` when it is unpickled."""
+    script = (
+        "import sys, torch\n"
+        "class Evil:\n"
+        "    def __reduce__(self):\n"
+        f"        return (open, ({str(evidence)!r}, 'w'))\n"
+        "torch.save({'network_weights': {}, 'evil': Evil()}, sys.argv[1])\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
 
 
 def make_tiny_plans(preprocessed: Path, name: str = "tinyPlans") -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from nnunet_mcp.runs.postprocessing import JSON_NAME, PICKLE_NAME
 from nnunet_mcp.worker.postprocessing import functions
-from tests.lab import Answer, Lab, ToolRefused, make_tiny_plans
+from tests.lab import Answer, Lab, ToolRefused, make_tiny_plans, write_evil_checkpoint
 from tests.phantom import write_phantom
 
 pytestmark = pytest.mark.heavy
@@ -241,14 +241,7 @@ def test_an_imported_model_predicts_and_is_replaced_only_when_asked(lab: Lab, ar
 
 def test_a_zip_with_a_checkpoint_that_would_run_code_installs_nothing(archive: Path, tmp_path: Path) -> None:
     evidence = tmp_path / "executed"
-    script = (
-        "import sys, torch\n"
-        "class Evil:\n"
-        "    def __reduce__(self):\n"
-        f"        return (open, ({str(evidence)!r}, 'w'))\n"
-        "torch.save({'network_weights': {}, 'evil': Evil()}, sys.argv[1])\n"
-    )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "evil.pth")], check=True)
+    write_evil_checkpoint(tmp_path / "evil.pth", evidence)
     poisoned = tmp_path / "poisoned.zip"
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(poisoned, "w") as target:
         for name in source.namelist():

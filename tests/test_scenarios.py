@@ -17,7 +17,7 @@ from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training import prepare_run
 from nnunet_mcp.worker.train import parameters_of
-from tests.lab import TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until
+from tests.lab import TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until, write_evil_checkpoint
 
 pytestmark = pytest.mark.heavy
 TINY: dict[str, Any] = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
@@ -189,15 +189,8 @@ def test_weights_of_another_architecture_bring_their_plans(lab: Lab) -> None:
 
 def test_a_checkpoint_that_would_run_code_is_refused_and_runs_nothing(lab: Lab, tmp_path: Path) -> None:
     evidence = tmp_path / "executed"
-    script = (
-        "import sys, torch\n"
-        "class Evil:\n"
-        "    def __reduce__(self):\n"
-        f"        return (open, ({str(evidence)!r}, 'w'))\n"
-        "torch.save({'network_weights': {}, 'evil': Evil()}, sys.argv[1])\n"
-    )
     weights = lab.folder.parent / "evil.pth"
-    subprocess.run([sys.executable, "-c", script, str(weights)], check=True)
+    write_evil_checkpoint(weights, evidence)
     request = {**TINY, "trainer": "OtherTrainer"}
 
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="4", pretrained_weights=str(weights), **request)

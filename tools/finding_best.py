@@ -5,23 +5,20 @@ from collections.abc import Iterator
 
 from ..runs.best import complete_folds
 from ..runs.datasets import DatasetFiles, find_dataset
-from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused
 from ..runs.installed import installed
-from ..runs.layout import StateDir
 from ..runs.liveness import host_name
-from ..runs.look import verdict
 from ..runs.models import Model
 from ..runs.preprocessed import planned
 from ..runs.scores import read_scores
 from ..runs.settings import Settings
 from ..runs.slurm.options import engine_of
-from ..runs.store import new_run_id, record_run
+from ..runs.store import new_run_id
 from ..runs.texts import some
 from ..schemas.answers import RunStarted
 from ..schemas.requests import FindBestRequest
 from ..schemas.runs import RunRecord, StageSpec
-from .training import FIRST_LOOK_S, follow
+from .starting import start_recorded
 
 
 def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings) -> RunStarted:
@@ -39,17 +36,7 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     engine, options = engine_of(settings)
     record = _record(request, files, models, versions, notes).model_copy(update={"engine": engine, "slurm": options})
     folds = [f"{files.name}/{model.folder.name}/fold_{fold}" for model in models for fold in model.folds]
-    target = [f"best configuration {files.name}", *folds]
-    run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
-    if new:
-        start_run(run, record, settings)
-    return RunStarted(
-        run_id=run.run_id,
-        status=verdict(run, run.record() or record).status,
-        notes=record.notes,
-        retry_after_s=FIRST_LOOK_S,
-        next_step=follow(run.run_id),
-    )
+    return start_recorded(record, [f"best configuration {files.name}", *folds], settings)
 
 
 def _candidates(files: DatasetFiles) -> tuple[list[Model], list[str]]:

@@ -4,22 +4,19 @@ import os
 import time
 from pathlib import Path
 
-from ..runs.engine import start_run
 from ..runs.errors import Refused
 from ..runs.installed import installed
-from ..runs.layout import StateDir
 from ..runs.liveness import host_name
-from ..runs.look import verdict
 from ..runs.models import Model
 from ..runs.settings import Settings
-from ..runs.store import new_run_id, record_run
+from ..runs.store import new_run_id
 from ..schemas.answers import RunStarted
 from ..schemas.exports import ExportedModel, ExportJob
 from ..schemas.requests import ExportRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .model_choice import Choice, choose_model
 from .paths import refuse_outside
-from .training import FIRST_LOOK_S, follow
+from .starting import start_recorded
 
 
 def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarted:
@@ -31,17 +28,9 @@ def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarte
     choice = choose_model(request, settings)
     output = _output(request, choice, settings)
     record = _record(choice, output, settings)
-    target = [f"export {output}"]
-    run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
-    if new:
-        start_run(run, record, settings)
-    return RunStarted(
-        run_id=run.run_id,
-        status=verdict(run, run.record() or record).status,
-        notes=(f"Writes {output} and {output.with_suffix('.md').name}.", *record.notes),
-        retry_after_s=FIRST_LOOK_S,
-        next_step=follow(run.run_id),
-    )
+    started = start_recorded(record, [f"export {output}"], settings)
+    says = f"Writes {output} and {output.with_suffix('.md').name}."
+    return started.model_copy(update={"notes": (says, *started.notes)})
 
 
 def _output(request: ExportRequest, choice: Choice, settings: Settings) -> Path:

@@ -1,24 +1,21 @@
 """nnunet_import_model: look at a zip with a model without unpacking it, then install it in the background."""
 
-import shutil
 import time
 from pathlib import Path
 
 from ..runs.datasets import dataset_folders
-from ..runs.engine import start_run
-from ..runs.errors import NotFound, Refused, Unavailable
+from ..runs.disk import refuse_without_room
+from ..runs.errors import NotFound, Refused
 from ..runs.installed import installed
-from ..runs.layout import StateDir
 from ..runs.liveness import host_name
-from ..runs.look import verdict
 from ..runs.model_zip import Contents, open_zip, read_contents, refuse_replacing
 from ..runs.settings import Settings
-from ..runs.store import new_run_id, record_run
+from ..runs.store import new_run_id
 from ..schemas.answers import RunStarted
 from ..schemas.requests import ImportRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .paths import allowed_path
-from .training import FIRST_LOOK_S, follow
+from .starting import start_recorded
 
 SPARE_BYTES = 100 * 1024**2
 
@@ -38,19 +35,10 @@ def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarte
     _refuse_other_name(contents, settings)
     if not request.overwrite:
         refuse_replacing(contents, settings.folder("results"))
-    _refuse_without_space(contents, settings)
+    refuse_without_room({settings.folder("results"): contents.size + SPARE_BYTES})
     record = _record(path, contents, request, settings)
     targets = [f"import {contents.dataset}", *(f"{contents.dataset}/{fold}" for fold in contents.folds)]
-    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
-    if new:
-        start_run(run, record, settings)
-    return RunStarted(
-        run_id=run.run_id,
-        status=verdict(run, run.record() or record).status,
-        notes=record.notes,
-        retry_after_s=FIRST_LOOK_S,
-        next_step=follow(run.run_id),
-    )
+    return start_recorded(record, targets, settings)
 
 
 def _refuse_other_name(contents: Contents, settings: Settings) -> None:
@@ -62,15 +50,6 @@ def _refuse_other_name(contents: Contents, settings: Settings) -> None:
             f"The zip holds {contents.dataset}, and the id {number:03d} is {', '.join(others)} here. Import it into "
             "other nnU-Net folders; or unpack it yourself into an allowed folder and name its model folder in "
             "nnunet_predict(model=…)."
-        )
-
-
-def _refuse_without_space(contents: Contents, settings: Settings) -> None:
-    free = shutil.disk_usage(settings.folder("results")).free
-    if contents.size + SPARE_BYTES > free:
-        raise Unavailable(
-            f"The model needs {contents.size / 1e9:.1f} GB in {settings.folder('results')}; {free / 1e9:.1f} GB are "
-            "free. Free some space."
         )
 
 

@@ -5,17 +5,14 @@ import time
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
-from ..runs.engine import start_run
 from ..runs.errors import NotFound, Refused
 from ..runs.files import read_json
 from ..runs.installed import installed
-from ..runs.layout import StateDir
 from ..runs.liveness import host_name
-from ..runs.look import verdict
 from ..runs.predictions import cases_to_predict, note_of, refuse_foreign
 from ..runs.settings import Settings
 from ..runs.slurm.options import engine_of
-from ..runs.store import new_run_id, record_run
+from ..runs.store import new_run_id
 from ..schemas.answers import PredictionStarted
 from ..schemas.predictions import PredictionJob
 from ..schemas.requests import PredictRequest
@@ -23,7 +20,8 @@ from ..schemas.runs import RunRecord
 from .model_choice import Choice, choose_model
 from .paths import allowed_path, refuse_outside
 from .prediction_stages import PredictionStages, plan_stages
-from .training import FIRST_LOOK_S, choose_device, follow
+from .starting import start_recorded
+from .training import choose_device
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
 
@@ -41,22 +39,15 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     record = _record(request, choice, job, stages, settings)
-    target = [f"predictions {output}"]
-    run, new = record_run(StateDir(settings.state_dir), record, target, repeat_window_s=settings.repeat_window_s)
-    if new:
-        start_run(run, record, settings)
+    started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
-        run_id=run.run_id,
-        status=verdict(run, run.record() or record).status,
+        **started.model_dump(),
         dataset_id=int(record.request["dataset_id"]),
         dataset_name=record.dataset_name,
         model_path=" + ".join(job.models),
         folds=job.folds,
         cases=len(cases),
         output=str(output),
-        notes=record.notes,
-        retry_after_s=FIRST_LOOK_S,
-        next_step=follow(run.run_id),
     )
 
 

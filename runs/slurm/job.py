@@ -12,15 +12,13 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
 from ..child import Child, start_child
 from ..datasets import DatasetFiles, FoldFiles
 from ..ending import close_run, ended_state, not_started, write_state
-from ..errors import NotFound
-from ..layout import RunDir, StageDir
+from ..layout import RunDir, StageDir, read_run
 from ..look import HEARTBEAT_S
 from ..processes import kill_all
 from ..settings import Settings
@@ -61,10 +59,7 @@ class StageJob:
         Raises:
             NotFound: there is no readable run.json.
         """
-        run = RunDir(Path(path))
-        record = run.record()
-        if record is None:
-            raise NotFound(f"{run.run_file} is missing or not readable")
+        run, record = read_run(path)
         spec = next(spec for spec in record.stages if spec.name == stage)
         return cls(run, record, spec, Settings(), os.environ.get("SLURM_JOB_ID", ""))
 
