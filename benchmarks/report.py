@@ -1,6 +1,6 @@
 """Every benchmark, one after the other, as a report: `make benchmarks SOURCE=<MSD task>` writes docs/benchmarks.md.
 
-Takes about half an hour on two cores; nothing else should run beside it.
+Takes about an hour on two cores; nothing else should run beside it.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
     text += section("Folds on several GPUs", "gpus.py")
     text += section("An epoch, 2d", "epochs.py", *source, "--configuration", "2d")
     text += section("An epoch, 3d_fullres", "epochs.py", *source)
-    text += section("One fold, from the data to the result", "against_commands.py", *source, "--cases", "10")
+    text += section("One fold, from the data to the result", "against_commands.py", *source, "--cases", "10", "--rounds", "2")
     text += section("Five folds", "against_commands.py", *source, "--cases", "10", "--folds", "all")
     options.target.write_text(text, encoding="utf-8")
 

@@ -1,6 +1,12 @@
 """What a stage's worker takes from the request."""
 
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from nnunet_mcp.runs.files import write_model
 from nnunet_mcp.runs.layout import RunDir
@@ -55,3 +61,29 @@ def test_a_cpu_training_gets_settings_that_fit_and_the_users_own_win() -> None:
         "nnUNet_def_n_proc"
     }
     assert "OMP_WAIT_POLICY" not in fit_to_machine("train", "cuda", {})
+
+
+PAGES_OF_FIFTY_STEPS = """
+import resource
+from nnunet_mcp.worker.resources import keep_freed_memory
+keep_freed_memory("{device}")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    bytearray(32 * 1024**2)[::4096]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def pages_asked_for(device: str, **own: str) -> int:
+    """How often 50 steps that need the same 32 MiB must ask the system for memory."""
+    code = PAGES_OF_FIFTY_STEPS.format(device=device)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | own
+    return int(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_cpu_training_keeps_freed_memory_for_the_next_step_unless_the_user_set_malloc_themselves() -> None:
+    given_back_each_time = pages_asked_for("cuda")
+
+    assert pages_asked_for("cpu") < given_back_each_time / 5
+    assert pages_asked_for("cpu", MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536") > given_back_each_time / 5

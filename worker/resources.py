@@ -3,6 +3,7 @@
 The user's own variables win. Must run before nnU-Net is imported: it reads them at import.
 """
 
+import ctypes
 import os
 
 import psutil
@@ -14,6 +15,8 @@ GIB = 1024**3
 GIB_PER_PROCESS = 2.0
 NNUNET_DEFAULT_PROCESSES = 8
 NNUNET_DEFAULT_AUGMENTERS = 12
+# malloc.h; -1 is "never".
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, NEVER = -1, -3, -1
 
 
 def usable_cores() -> int:
@@ -30,6 +33,19 @@ def set_threads(device: str) -> None:
     torch.set_num_threads(usable_cores() if device == "cpu" else 1)
     if "OMP_NUM_THREADS" not in os.environ and device != "cpu":
         os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def keep_freed_memory(device: str) -> None:
+    """Let glibc keep what a training step on the CPU frees for the next step.
+
+    By default it gives every large block back to the system, and each step pays for getting the same pages again.
+    The user's own settings of malloc win; another C library has no such setting and stays as it is.
+    """
+    own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if device == "cpu" and mallopt and not own:
+        mallopt(M_MMAP_THRESHOLD, GIB)
+        mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
 def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str]) -> dict[str, str]:
