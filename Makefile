@@ -20,7 +20,7 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not heavy'
 
-# Trains for real: about half an hour on two cores.
+# Trains for real: about an hour on two cores.
 test-heavy: setup
 	$(BIN)/python -m pytest -m heavy
 

@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/epochs.py --source <MSD task> [--configuration 3d_fullres] [--rounds 2]
 
 The same fold of the same data with the same trainer, alternating, preprocessed once. The times are nnU-Net's own, from
-its training log, without the first epoch; so is the validation's Dice. The first ratio is what users gain, the second what our hooks
-cost.
+its training log, without the first epoch; so is the validation's Dice. The first ratio is what users gain, the second
+what our hooks cost.
 """
 
 import argparse

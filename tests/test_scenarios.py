@@ -125,7 +125,9 @@ def test_a_cancelled_training_is_resumed_with_a_continuous_history(lab: Lab) -> 
 
     with pytest.raises(ToolRefused, match="continue_training=true"):
         lab.call("nnunet_training", **request)
-    second = lab.call("nnunet_training", **request, continue_training=True)
+    way_on = lab.call("nnunet_progress", run_id=first)["next_step"]
+    assert way_on == f"Cancelled; nnunet_training(dataset_id=4, like='{first}', continue_training=true) resumes it."
+    second = lab.call("nnunet_training", dataset_id=4, like=first, continue_training=True)
     result = lab.finish(second["run_id"])
 
     assert result["status"] == "success", result
