@@ -17,7 +17,7 @@ from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training import prepare_run
 from nnunet_mcp.worker.train import parameters_of
-from tests.lab import TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until, write_evil_checkpoint
+from tests.lab import FEW, TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until, write_evil_checkpoint
 
 pytestmark = pytest.mark.heavy
 TINY: dict[str, Any] = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
@@ -28,7 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path) -> Lab:
     """Ten real cases, imported and preprocessed for 3d_fullres with small plans."""
     folder = tmp_path_factory.mktemp("scenarios")
     source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=10)
-    lab = Lab(folder / "work")
+    lab = Lab(folder / "work", FEW)
     lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", trainer="OneStepTrainer", device="cpu")
     assert result["status"] == "success", result
