@@ -23,7 +23,7 @@ from tests.lab import Lab, msd_subset
 
 TRAINER = "EpochsTrainer"
 EPOCH_TIME = re.compile(r"Epoch time: ([\d.]+) s")
-# What keep_freed_memory asks of malloc, as the variables that an nnU-Net command can be given.
+# What a stage's process asks of malloc, as the variables that an nnU-Net command can be given.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(GIB), "MALLOC_TRIM_THRESHOLD_": str(1024 * GIB)}
 COMMAND = Path(sys.executable).with_name("nnUNetv2_train")
 Measured = tuple[float, float]
