@@ -20,7 +20,7 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not heavy'
 
-# Trains for real: about half an hour on two cores.
+# Trains for real: about an hour on two cores.
 test-heavy: setup
 	$(BIN)/python -m pytest -m heavy
 
@@ -44,7 +44,7 @@ chaos: setup
 docs: setup
 	$(BIN)/python -m nnunet_mcp.server.reference README.md docs/*.md
 
-# Half an hour; SOURCE is a task of the Medical Segmentation Decathlon.
+# An hour; SOURCE is a task of the Medical Segmentation Decathlon.
 SOURCE ?= ../shared/data/hippocampus/Task04_Hippocampus
 benchmarks: setup
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py $(SOURCE) docs/benchmarks.md

@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/epochs.py --source <MSD task> [--configuration 3d_fullres] [--rounds 2]
 
 The same fold of the same data with the same trainer, alternating, preprocessed once. The times are nnU-Net's own, from
-its training log, without the first epoch; so is the validation's Dice. The first ratio is what users gain, the second what our hooks
-cost.
+its training log, without the first epoch; so is the validation's Dice. The first ratio is what users gain, the second
+what our hooks cost.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.lab import Lab, msd_subset
 
 TRAINER = "EpochsTrainer"
 EPOCH_TIME = re.compile(r"Epoch time: ([\d.]+) s")
-# What keep_freed_memory asks of malloc, as the variables that an nnU-Net command can be given.
+# What a stage's process asks of malloc, as the variables that an nnU-Net command can be given.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(GIB), "MALLOC_TRIM_THRESHOLD_": str(1024 * GIB)}
 COMMAND = Path(sys.executable).with_name("nnUNetv2_train")
 Measured = tuple[float, float]

@@ -55,8 +55,9 @@ def main() -> None:
     text += section("Folds on several GPUs", "gpus.py")
     text += section("An epoch, 2d", "epochs.py", *source, "--configuration", "2d")
     text += section("An epoch, 3d_fullres", "epochs.py", *source)
-    text += section("One fold, from the data to the result", "against_commands.py", *source, "--cases", "10", "--rounds", "2")
-    text += section("Five folds", "against_commands.py", *source, "--cases", "10", "--folds", "all")
+    few = (*source, "--cases", "10")
+    text += section("One fold, from the data to the result", "against_commands.py", *few, "--rounds", "2")
+    text += section("Five folds", "against_commands.py", *few, "--folds", "all")
     options.target.write_text(text, encoding="utf-8")
 
 

@@ -28,7 +28,7 @@ def room_needed(files: DatasetFiles, *, preprocesses: bool, folds: int) -> dict[
 
 
 def refuse_without_room(needed: dict[Path, float]) -> None:
-    """Compare what a run will write, in bytes by folder, with what is free.
+    """Compare what will be written, in bytes by folder, with what is free.
 
     Raises:
         Unavailable: too little is free, or a folder cannot be written; the message names the folder.
@@ -39,6 +39,6 @@ def refuse_without_room(needed: dict[Path, float]) -> None:
         free = shutil.disk_usage(folder).free
         if free < size:
             raise Unavailable(
-                f"This run will write about {size / 1e9:.2f} GB to {folder}; {free / 1e9:.2f} GB are free. Free some "
+                f"This will write about {size / 1e9:.2f} GB to {folder}; {free / 1e9:.2f} GB are free. Free some "
                 "space, or move the folder to a larger disk."
             )

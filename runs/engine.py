@@ -6,7 +6,6 @@ Here that is a supervisor of its own; on Slurm it is a job for each stage.
 import os
 import subprocess
 import sys
-import time
 
 from ..schemas.runs import RunRecord
 from .errors import Refused, Unavailable
@@ -72,10 +71,3 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
             launcher.wait(timeout=30)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Unavailable(f"The supervisor of run {run.run_id} could not be started: {error}") from error
-
-
-def wait_until_started(run: RunDir, *, timeout_s: float = 10.0) -> None:
-    """Wait for the supervisor's first sign of life, for callers that want to see it."""
-    deadline = time.monotonic() + timeout_s
-    while not run.engine_file.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)

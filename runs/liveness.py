@@ -1,6 +1,5 @@
 """Is that process still ours, and still there? Proved by pid, start time and boot, never assumed."""
 
-import os
 import socket
 import time
 from functools import lru_cache
@@ -75,8 +74,3 @@ def touched_within(path: Path, seconds: float) -> bool:
         return time.time() - path.stat().st_mtime < seconds
     except OSError:
         return False
-
-
-def is_self(mark: ProcessMark) -> bool:
-    """Whether the mark names the calling process."""
-    return mark.pid == os.getpid() and liveness(mark) == "alive"

@@ -108,7 +108,7 @@ class RunsAnswer(Record):
 
     runs: tuple[RunLine, ...]
     shown: int
-    total: int
+    total: int = Field(description="That fit the question, shown or not.")
     next_step: str
 
 

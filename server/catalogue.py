@@ -1,31 +1,14 @@
 """Every tool: its name, what it is for, its hints. The order here is the order clients see."""
 
-import base64
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
+from mcp.types import ToolAnnotations
 from pydantic import BaseModel
 
 from ..runs.settings import Settings
-from ..schemas.answers import (
-    CancelAnswer,
-    CompareAnswer,
-    DatasetsAnswer,
-    LogsAnswer,
-    PredictionStarted,
-    PreflightAnswer,
-    Prepared,
-    ProgressAnswer,
-    RunsAnswer,
-    RunStarted,
-    SystemAnswer,
-    TrainingStarted,
-)
-from ..schemas.dashboard import DashboardAnswer, DashboardData, DashboardRequest
+from ..schemas.dashboard import DashboardRequest
 from ..schemas.requests import (
     CancelRequest,
     CompareRequest,
@@ -44,19 +27,8 @@ from ..schemas.requests import (
     SystemRequest,
     TrainingCall,
 )
-from ..schemas.results import Result
-from ..tools import (
-    dashboard,
-    datasets,
-    importing,
-    logs,
-    progress,
-    results,
-    runs,
-    system,
-    training,
-)
 from .dashboard import PAGE_URI
+from .functions import functions
 from .model_tool import model_tool
 
 Kind = Literal["reads", "starts", "stops"]
@@ -228,10 +200,10 @@ CATALOGUE = (
 
 def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
     """The tools of the catalogue, bound to the settings; `read_only` leaves out those that change something."""
-    functions = _functions(settings, read_only=read_only)
+    called = functions(settings, read_only=read_only)
     return [
         model_tool(
-            functions[entry.name],
+            called[entry.name],
             entry.model,
             name=entry.name,
             title=entry.title,
@@ -242,119 +214,3 @@ def build_tools(settings: Settings, *, read_only: bool = False) -> list[Tool]:
         for entry in CATALOGUE
         if entry.kind == "reads" or not read_only
     ]
-
-
-def _functions(settings: Settings, *, read_only: bool) -> dict[str, Callable[..., Any]]:
-    """What each tool calls. Plain functions run in a worker thread, so that they may read files.
-
-    Those that are seldom called are imported then: a client waits for the server's start in every chat.
-    """
-
-    def nnunet_training(request: Any) -> TrainingStarted:
-        return training.nnunet_training(request, settings)
-
-    def nnunet_preflight(request: Any) -> PreflightAnswer:
-        from ..tools.preflight import nnunet_preflight
-
-        return nnunet_preflight(request, settings)
-
-    async def nnunet_progress(request: Any, ctx: Context[Any]) -> ProgressAnswer:
-        async def say(percent: float, text: str) -> None:
-            await ctx.report_progress(percent, 100, text)
-
-        return await progress.nnunet_progress(request, settings, say)
-
-    def nnunet_logs(request: Any) -> LogsAnswer:
-        return logs.nnunet_logs(request, settings)
-
-    def nnunet_results(request: Any) -> Result:
-        return results.nnunet_results(request, settings)
-
-    def nnunet_plot(request: Any) -> list[TextContent | ImageContent]:
-        from ..tools.plots import nnunet_plot
-
-        plot = nnunet_plot(request, settings)
-        picture = ImageContent(type="image", data=base64.b64encode(plot.png).decode(), mime_type="image/png")
-        return [TextContent(type="text", text=plot.text), picture]
-
-    def nnunet_compare(request: Any) -> CompareAnswer:
-        from ..tools.compare import nnunet_compare
-
-        return nnunet_compare(request, settings)
-
-    def nnunet_predict(request: Any) -> PredictionStarted:
-        from ..tools.predicting import nnunet_predict
-
-        return nnunet_predict(request, settings)
-
-    def nnunet_find_best_configuration(request: Any) -> RunStarted:
-        from ..tools.finding_best import nnunet_find_best_configuration
-
-        return nnunet_find_best_configuration(request, settings)
-
-    def nnunet_export_model(request: Any) -> RunStarted:
-        from ..tools.model_export import nnunet_export_model
-
-        return nnunet_export_model(request, settings)
-
-    def nnunet_import_model(request: Any) -> RunStarted:
-        from ..tools.model_import import nnunet_import_model
-
-        return nnunet_import_model(request, settings)
-
-    def nnunet_runs(request: Any) -> RunsAnswer:
-        return runs.nnunet_runs(request, settings)
-
-    def nnunet_cancel(request: Any) -> CancelAnswer:
-        return runs.nnunet_cancel(request, settings)
-
-    async def nnunet_datasets(request: Any, ctx: Context[Any]) -> DatasetsAnswer:
-        return await _look_at_datasets(request, settings, ctx)
-
-    async def nnunet_prepare_dataset(request: Any, ctx: Context[Any]) -> Prepared:
-        return await _prepare(request, settings, ctx)
-
-    def nnunet_system(request: Any) -> SystemAnswer:
-        return system.nnunet_system(request, settings)
-
-    def nnunet_dashboard(request: Any) -> Annotated[CallToolResult, DashboardAnswer]:
-        answer = dashboard.nnunet_dashboard(request, settings)
-        return _with_text(answer, f"{answer.text}\n{answer.next_step}")
-
-    def nnunet_dashboard_data(request: Any) -> Annotated[CallToolResult, DashboardData]:
-        data = dashboard.nnunet_dashboard_data(request, settings, can_cancel=not read_only)
-        return _with_text(data, data.next_step)
-
-    found = locals()
-    return {entry.name: found[entry.name] for entry in CATALOGUE}
-
-
-async def _look_at_datasets(request: DatasetsRequest, settings: Settings, ctx: Context[Any]) -> DatasetsAnswer:
-    import anyio
-
-    told = -1
-
-    def tell(done: int, total: int) -> None:
-        nonlocal told
-        anyio.from_thread.check_cancelled()  # ends the look with the call
-        if done != told:
-            told = done
-            anyio.from_thread.run(ctx.report_progress, done, total, f"case {done} of {total}")
-
-    return await anyio.to_thread.run_sync(datasets.nnunet_datasets, request, settings, tell)
-
-
-def _with_text(answer: BaseModel, text: str) -> CallToolResult:
-    """An answer whose text is not its JSON again: for people, or because nobody reads it."""
-    content = TextContent(type="text", text=text)
-    return CallToolResult(content=[content], structured_content=answer.model_dump(mode="json"))
-
-
-async def _prepare(request: PrepareRequest, settings: Settings, ctx: Context[Any]) -> Prepared:
-    import anyio
-
-    def tell(done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:
-            anyio.from_thread.run(ctx.report_progress, done, total, f"file {done} of {total}")
-
-    return await anyio.to_thread.run_sync(importing.nnunet_prepare_dataset, request, settings, tell)

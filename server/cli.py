@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 CTRL_C = 130
 
@@ -43,35 +44,40 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
 
     from .terminal.codes import epilog
     from .terminal.commands import COMMANDS, fill
-    from .terminal.configure import CLIENTS
     from .terminal.flags import Parser
 
     parser = Parser(prog="nnunet-mcp", description="nnU-Net training over MCP and at the terminal", epilog=epilog())
     parser.add_argument("--version", action="version", version=f"nnunet-mcp {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    serve = commands.add_parser("serve", help="serve MCP over stdio (the default) or HTTP")
-    serve.add_argument(
-        "--http", action="store_true", help="serve streamable HTTP instead of stdio; needs a bearer token"
-    )
-    serve.add_argument("--host", default="127.0.0.1", help="address to bind with --http (default: 127.0.0.1)")
-    serve.add_argument("--port", type=int, default=8765, help="port to bind with --http (default: 8765)")
     parser.add_argument("--read-only", action="store_true", help="serve only the tools that change nothing")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_serve(commands)
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(name, help=command.help, description=f"{command.help}.".capitalize())
         if name == chosen:
             fill(subparser, name)
+    _add_the_rest(commands)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="serve MCP over stdio (the default) or HTTP")
+    http = "serve streamable HTTP instead of stdio; needs a bearer token"
+    serve.add_argument("--http", action="store_true", help=http)
+    serve.add_argument("--host", default="127.0.0.1", help="address to bind with --http (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8765, help="port to bind with --http (default: 8765)")
+
+
+def _add_the_rest(commands: Any) -> None:
+    """The commands that are no tool."""
+    from .terminal.configure import CLIENTS
+
     client = commands.add_parser("client", help="print what makes a client start this nnunet-mcp on these folders")
     client.add_argument("name", choices=sorted(CLIENTS), help="the client")
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
-    demo.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("demo-workspace"),
-        help="folder to work in (default: demo-workspace)",
-    )
+    place = "folder to work in (default: demo-workspace)"
+    demo.add_argument("--folder", type=Path, default=Path("demo-workspace"), help=place)
     forget = commands.add_parser("forget", help="remove the records of old runs; models are never touched")
     forget.add_argument("--days", type=float, default=90.0, help="runs recorded longer ago than this (default: 90)")
-    return parser
 
 
 def _forget(days: float) -> None:

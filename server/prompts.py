@@ -33,8 +33,8 @@ Look at nnunet_datasets(dataset_id={dataset_id}) and at this machine with nnunet
 """
 
 RESUME_RUN = """\
-Check run {run_id} with nnunet_progress. If it is cancelled or interrupted, call nnunet_training with the same arguments
-and continue_training=true, and tell me how many epochs were kept. If it still runs, say so and do nothing.
+Check run {run_id} with nnunet_progress. If it is cancelled or interrupted, make the call that its next_step names, and
+tell me how many epochs were kept. If it still runs, say so and do nothing.
 """
 
 

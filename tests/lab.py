@@ -25,6 +25,8 @@ from nnunet_mcp.runs.settings import Settings
 
 TRAINERS = Path(__file__).parent / "trainers"
 ACTIVE = ("queued", "running")
+# Where pools of processes are not the point: each of their processes takes seconds to import PyTorch.
+FEW = {"nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
 Answer = dict[str, Any]
 
 

@@ -11,7 +11,7 @@ import nibabel
 import numpy
 import pytest
 
-from tests.lab import Lab, ToolRefused
+from tests.lab import FEW, Lab, ToolRefused
 from tests.phantom import write_phantom
 
 pytestmark = pytest.mark.heavy
@@ -34,7 +34,7 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     folder = tmp_path_factory.mktemp("cascade")
-    lab = Lab(folder / "work")
+    lab = Lab(folder / "work", FEW)
     write_phantom(lab.folder / "raw" / "Dataset060_Large", cases=5, shape=(64, 64, 64))
     first = lab.train(dataset_id=60, configuration="3d_fullres", fold="0", device="cpu", trainer="OneStepTrainer")
     assert first["status"] == "success", first

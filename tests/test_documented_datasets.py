@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Lab, msd_subset
+from tests.lab import FEW, Lab, msd_subset
 
 pytestmark = pytest.mark.heavy
 SHORT: dict[str, Any] = {"configuration": "2d", "fold": "0", "device": "cpu", "trainer": "ShortTrainer"}
@@ -40,7 +40,7 @@ def test_the_documented_folder_and_json_train_and_stay_untouched(tmp_path: Path,
     (raw / "dataset.json").write_text(json.dumps(documented), encoding="utf-8")
     before = digest(raw)
 
-    result = Lab(tmp_path / "work").train(dataset_id=50, **SHORT)
+    result = Lab(tmp_path / "work", FEW).train(dataset_id=50, **SHORT)
 
     assert result["status"] == "success", result
     assert result["dataset_name"] == "Dataset050"
@@ -51,7 +51,7 @@ def test_the_documented_folder_and_json_train_and_stay_untouched(tmp_path: Path,
 
 
 def test_png_images_train_in_2d_and_3d_is_refused_at_once(tmp_path: Path, nuclei: Path) -> None:
-    lab = Lab(tmp_path / "work", {"NNUNET_MCP_ALLOWED_DIRS": str(nuclei.parent)})
+    lab = Lab(tmp_path / "work", {**FEW, "NNUNET_MCP_ALLOWED_DIRS": str(nuclei.parent)})
     shutil.copytree(nuclei, tmp_path / "work" / "raw" / nuclei.name)
 
     with pytest.raises(Exception, match="configuration='2d'"):
@@ -88,7 +88,7 @@ def test_regions_and_the_ignore_label_work_as_in_nnunet(
     tmp_path: Path, hippocampus: Path, declare: Any, labels: list[str]
 ) -> None:
     source = msd_subset(hippocampus, tmp_path / "Task04", cases=5)
-    lab = Lab(tmp_path / "work")
+    lab = Lab(tmp_path / "work", FEW)
     lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
     declare(lab.folder / "raw" / "Dataset004_Hippocampus")
 

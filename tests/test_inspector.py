@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Lab, until
+from tests.lab import FEW, Lab, until
 from tests.phantom import write_phantom
 
 pytestmark = pytest.mark.heavy
@@ -28,7 +28,7 @@ def installed() -> None:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    lab = Lab(tmp_path / "work")
+    lab = Lab(tmp_path / "work", FEW)
     write_phantom(lab.folder / "raw" / "Dataset061_Phantom", cases=5, shape=(24, 24, 24))
     yield lab
     lab.stop()

@@ -1,16 +1,21 @@
 """A training like an earlier one: `like` takes over its arguments, never what would overwrite or resume."""
 
+import os
 from typing import Any
 
 import pytest
 
+from nnunet_mcp.runs.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.errors import Refused
+from nnunet_mcp.runs.files import write_model
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.liveness import mark_of
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.requests import TrainingCall
-from nnunet_mcp.schemas.runs import RunRecord, StageSpec
+from nnunet_mcp.schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec
 from nnunet_mcp.schemas.training import TrainingRequest
+from nnunet_mcp.tools.repeating import complete
 from nnunet_mcp.tools.training import prepare_run
 from tests.lab import ToolRefused
 from tests.tiny import ask, make_dataset, record_of, stage
@@ -77,3 +82,38 @@ def test_only_trainings_are_repeated(settings: Settings) -> None:
         ask(settings, "nnunet_training", dataset_id=1, like="d001-p")
     with pytest.raises(ToolRefused, match="There is no run"):
         ask(settings, "nnunet_training", dataset_id=1, like="d001-none")
+
+
+def test_a_resume_of_a_transferred_training_goes_on_from_its_checkpoint_with_its_plans(settings: Settings) -> None:
+    weights = {**EARLIER, "fold": "2", "pretrained_weights": "/models/checkpoint_final.pth"}
+    request = TrainingRequest.model_validate(weights).model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request)
+    moved = record.model_copy(update={"plans_identifier": "nnUNetPlans_moved", "trainer": "nnUNetTrainer_5epochs"})
+    record_run(StateDir(settings.state_dir), moved, [], repeat_window_s=0)
+    call = TrainingCall(dataset_id=1, like="d001-transferred", continue_training=True)
+
+    resumed, _ = complete(call, settings)
+
+    assert (resumed.continue_training, resumed.pretrained_weights) == (True, None)
+    assert (resumed.plans_identifier, resumed.fold, resumed.npz) == ("nnUNetPlans_moved", "2", True)
+
+
+def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> None:
+    run = StateDir(settings.state_dir).run(RUN)
+    write_model(run.cancel_file, CancelRecord(requested_at=0.0, grace_s=0.0))
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid()).model_copy(update={"start_time": 0.0})))
+    call = f"nnunet_training(dataset_id=1, like='{RUN}'"
+    record = run.record()
+    assert record is not None
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+
+    assert ask(settings, "nnunet_progress", run_id=RUN)["next_step"] == f"Cancelled; {call}) starts it again."
+    fold.latest.touch()
+    fold.owner_file.write_text("another run", encoding="utf-8")
+    assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == f"It was stopped: {call}) starts it again."
+    fold.owner_file.write_text(RUN, encoding="utf-8")
+    assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == (
+        f"It was stopped: {call}, continue_training=true) resumes it."
+    )
+    assert complete(TrainingCall(dataset_id=1, like=RUN, continue_training=True), settings)[0].fold == "3"

@@ -15,7 +15,7 @@ import pytest
 
 from nnunet_mcp.runs.postprocessing import JSON_NAME, PICKLE_NAME
 from nnunet_mcp.worker.postprocessing import functions
-from tests.lab import Answer, Lab, ToolRefused, make_tiny_plans, write_evil_checkpoint
+from tests.lab import FEW, Answer, Lab, ToolRefused, make_tiny_plans, write_evil_checkpoint
 from tests.phantom import write_phantom
 
 pytestmark = pytest.mark.heavy
@@ -24,8 +24,6 @@ TRAINER, PLANS = "LearningTrainer", "tinyPlans"
 MODELS = [f"{TRAINER}__{PLANS}__{configuration}" for configuration in ("2d", "3d_fullres")]
 ENSEMBLE = f"ensemble___{MODELS[0]}___{MODELS[1]}___0_1"
 SECRET = "patient_miller"
-# Every process of a pool imports PyTorch.
-FEW = {"nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
 
 
 @pytest.fixture(scope="module")

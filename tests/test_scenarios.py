@@ -17,7 +17,7 @@ from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training import prepare_run
 from nnunet_mcp.worker.train import parameters_of
-from tests.lab import TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until, write_evil_checkpoint
+from tests.lab import FEW, TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until, write_evil_checkpoint
 
 pytestmark = pytest.mark.heavy
 TINY: dict[str, Any] = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
@@ -28,7 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path) -> Lab:
     """Ten real cases, imported and preprocessed for 3d_fullres with small plans."""
     folder = tmp_path_factory.mktemp("scenarios")
     source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=10)
-    lab = Lab(folder / "work")
+    lab = Lab(folder / "work", FEW)
     lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", trainer="OneStepTrainer", device="cpu")
     assert result["status"] == "success", result
@@ -125,7 +125,9 @@ def test_a_cancelled_training_is_resumed_with_a_continuous_history(lab: Lab) -> 
 
     with pytest.raises(ToolRefused, match="continue_training=true"):
         lab.call("nnunet_training", **request)
-    second = lab.call("nnunet_training", **request, continue_training=True)
+    way_on = lab.call("nnunet_progress", run_id=first)["next_step"]
+    assert way_on == f"Cancelled; nnunet_training(dataset_id=4, like='{first}', continue_training=true) resumes it."
+    second = lab.call("nnunet_training", dataset_id=4, like=first, continue_training=True)
     result = lab.finish(second["run_id"])
 
     assert result["status"] == "success", result
@@ -258,7 +260,7 @@ def test_the_documentations_examples_run_as_written(lab: Lab) -> None:
     weights = str(model_folder(lab) / "fold_1" / "checkpoint_final.pth")
 
     first = run_example(lab, "train_one_fold.py")[0]
-    every = run_example(lab, "train_all_folds.py")[0]
+    every = run_example(lab, "train_all_folds.py", "--trainer", "ShortTrainer")[0]  # whose folds are trained already
     flat = run_example(lab, "train_2d_on_cpu.py")[0]
     (Path(first["model_path"]) / "checkpoint_final.pth").rename(Path(first["model_path"]) / "checkpoint_latest.pth")
     resumed = run_example(lab, "continue_training.py")[0]

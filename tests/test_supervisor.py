@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from nnunet_mcp.runs.cancel import request_cancel
-from nnunet_mcp.runs.engine import start_supervisor, wait_until_started
+from nnunet_mcp.runs.engine import start_supervisor
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.liveness import liveness
 from nnunet_mcp.runs.locks import Lock
@@ -60,7 +60,7 @@ class Play:
 
     @property
     def supervisor(self) -> psutil.Process:
-        wait_until_started(self.run)
+        until(self.run.engine_file.exists)
         engine = self.run.engine()
         assert engine is not None
         return psutil.Process(engine.supervisor.pid)

@@ -245,8 +245,8 @@ def test_texts_of_the_tools_are_told_as_commands() -> None:
     assert spoken("Import one with nnunet_prepare_dataset(source, dataset_id, name).") == (
         "Import one with nnunet-mcp prepare SOURCE ID NAME."
     )
-    assert spoken("nnunet_training with the same arguments and continue_training=true resumes it") == (
-        "nnunet-mcp train with the same arguments and --continue-training resumes it"
+    assert spoken("nnunet_training(dataset_id=4, like='d004-x', continue_training=true) resumes it") == (
+        "nnunet-mcp train 4 --like d004-x --continue-training resumes it"
     )
     assert spoken("/data/val_best/x.json and nnUNet_raw stay") == "/data/val_best/x.json and nnUNet_raw stay"
 

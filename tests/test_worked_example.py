@@ -9,7 +9,7 @@ import nibabel
 import numpy
 import pytest
 
-from tests.lab import Lab, msd_subset
+from tests.lab import FEW, Lab, msd_subset
 
 pytestmark = pytest.mark.heavy
 EXAMPLE = Path(__file__).parents[1] / "examples" / "from_raw_data_to_prediction.py"
@@ -21,7 +21,7 @@ def test_the_worked_example_runs_as_written_on_real_data(hippocampus: Path, tmp_
     (source / "imagesTs").mkdir()
     for path in sorted((hippocampus / "imagesTs").glob("hippocampus_*"))[:TEST_CASES]:
         shutil.copy(path, source / "imagesTs")
-    lab = Lab(tmp_path / "work")
+    lab = Lab(tmp_path / "work", FEW)
     words = ["--source", str(source), "--dataset", "4", "--name", "Hippocampus", "--device", "cpu"]
     quick = ["--trainer", "ShortTrainer", "--picture", str(tmp_path / "overlay.png")]
 

@@ -65,8 +65,8 @@ def test_a_cpu_training_gets_settings_that_fit_and_the_users_own_win() -> None:
 
 PAGES_OF_FIFTY_STEPS = """
 import resource
-from nnunet_mcp.worker.resources import keep_freed_memory
-keep_freed_memory("{device}")
+from nnunet_mcp.worker.resources import fit_this_process
+fit_this_process("{device}")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(50):
     bytearray(32 * 1024**2)[::4096]

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..runs.datasets import DatasetFiles, find_dataset
+from ..runs.best import complete_folds
+from ..runs.datasets import find_dataset
 from ..runs.errors import NotFound, Refused
-from ..runs.files import read_json
 from ..runs.layout import StateDir
 from ..runs.models import Model, model_of
 from ..runs.result import mean_sd
@@ -78,7 +78,7 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
     return ComparedModel(
         name=model.folder.name,
         folds=tuple("full" if fold == "all" else fold for fold in scores.folds),
-        complete=set(scores.folds) == set(_all_folds(model.files)),
+        complete=set(scores.folds) == set(complete_folds(model.files)),
         rank=None,
         cases=len(scores.cases),
         dice=scores.mean(),
@@ -90,11 +90,6 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
         parameters=next((o.parameters for o in outcomes if o is not None), None),
         model_path=str(model.folder),
     )
-
-
-def _all_folds(files: DatasetFiles) -> list[str]:
-    splits = read_json(files.splits_file)
-    return [str(number) for number in range(len(splits) if isinstance(splits, list) else len(FOLDS))]
 
 
 def _hours(outcomes: list[Outcome | None]) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.datasets import CHANNEL, dataset_folders
+from ..runs.disk import refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
 from ..runs.settings import Settings
 from ..schemas.answers import Prepared
@@ -50,7 +51,7 @@ def nnunet_prepare_dataset(
     description = read_description(source)
     copies = list(_copies(source, description))
     _refuse_links_elsewhere([copy.source for copy in copies], settings)
-    _refuse_without_space(copies, target)
+    refuse_without_room({target.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
     partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
     try:
         partial.chmod(0o755)
@@ -106,15 +107,6 @@ def _image_copies(path: Path, folder: str, description: Description) -> Iterator
     else:
         for channel in range(len(description.channels)):
             yield Copy(path, f"{folder}/{name}_{channel:04d}{ending}", channel, len(description.channels))
-
-
-def _refuse_without_space(copies: list[Copy], target: Path) -> None:
-    needed = sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise Unavailable(
-            f"The import needs {needed / 1e9:.1f} GB in {target.parent}; {free / 1e9:.1f} GB are free. Free some space."
-        )
 
 
 def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> None:

@@ -17,6 +17,7 @@ from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
 from ..schemas.runs import ACTIVE, ESTIMATING, TRAINING, Epoch, Failure, Progress, RunRecord, StageSpec, Status
 from .health import LOOKED_AT, judge
+from .resuming import resume_hint
 
 Say = Callable[[float, str], Awaitable[None]]
 POLL_S = 0.5
@@ -230,27 +231,14 @@ def headline(view: View) -> str:
     return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
 
 
-def resume_hint(record: RunRecord) -> str:
-    """What goes on with a run that was stopped."""
-    other = {
-        "predict": "nnunet_predict with the same arguments goes on; cases that are predicted are kept",
-        "find_best": "nnunet_find_best_configuration starts it again; nothing was changed",
-        "export": "nnunet_export_model starts it again; no zip was left",
-        "import_model": "nnunet_import_model starts it again; nothing was installed",
-    }
-    usual = "nnunet_training with the same arguments and continue_training=true resumes it"
-    return other.get(record.stages[0].kind, usual)
-
-
 def _next_step(view: View) -> str:
     run_id = view.record.run_id
-    saved = " if a checkpoint was saved" if _trains(view) else ""
-    resume = resume_hint(view.record)
+    status = view.judged.status
+    if status in ("cancelled", "interrupted"):
+        return f"{status.capitalize()}; {resume_hint(view.record)}."
     return {
         "queued": f"Wait: nnunet_progress(run_id='{run_id}', wait_s=25).",
         "running": f"Still running: nnunet_progress(run_id='{run_id}', wait_s=25) after retry_after_s.",
         "success": f"Done: nnunet_results(run_id='{run_id}').",
         "error": f"Do what failure.remedy says; nnunet_logs(run_id='{run_id}') shows more.",
-        "cancelled": f"Cancelled; {resume}{saved}.",
-        "interrupted": f"Interrupted; {resume}.",
-    }[view.judged.status]
+    }[status]

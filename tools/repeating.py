@@ -7,10 +7,13 @@ from ..runs.layout import StateDir
 from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..schemas.requests import TrainingCall
-from ..schemas.training import TrainingRequest
+from ..schemas.runs import RunRecord
+from ..schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
 
 # What was asked of one run only: nothing is overwritten, and nothing is resumed, because an earlier run did.
-NOT_REPEATED = ("dataset_id", "overwrite", "continue_training")
+RESUME = "continue_training"
+NOT_REPEATED = ("dataset_id", "overwrite", RESUME)
+EXCLUSIONS = [{one, other} for one, other, _ in EXCLUDE_EACH_OTHER]
 
 
 def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequest, list[str]]:
@@ -27,14 +30,23 @@ def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequ
     record = find_run(StateDir(settings.state_dir), like)[1]
     if not any(spec.kind in ("train", "validate") for spec in record.stages):
         raise Refused(f"Run {like} is no training, so it cannot be repeated as one. nnunet_runs lists the trainings.")
-    known = TrainingRequest.model_fields.keys() - set(NOT_REPEATED)
-    earlier = {name: value for name, value in record.request.items() if name in known}
+    earlier = _of_earlier(record, resume=request.continue_training)
     try:
         whole = TrainingRequest.model_validate({**earlier, **given})
     except ValidationError as error:
         told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
         raise Refused(f"The arguments of {like} and the new ones do not go together: {told}") from None
     return whole, [_note(like, earlier, given)]
+
+
+def _of_earlier(record: RunRecord, *, resume: bool) -> dict[str, object]:
+    """A run's arguments. For a resume without what only began it: its checkpoint holds the weights it started from."""
+    known = TrainingRequest.model_fields.keys() - {*NOT_REPEATED}
+    earlier = {name: value for name, value in record.request.items() if name in known}
+    if resume:
+        earlier = {name: value for name, value in earlier.items() if {name, RESUME} not in EXCLUSIONS}
+        earlier["plans_identifier"] = record.plans_identifier
+    return earlier
 
 
 def _note(like: str, earlier: dict[str, object], given: dict[str, object]) -> str:

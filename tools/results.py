@@ -8,7 +8,8 @@ from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..schemas.requests import ResultsRequest
 from ..schemas.results import Result
-from .progress import resume_hint
+from ..schemas.runs import RunRecord
+from .resuming import resume_hint
 
 
 def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
@@ -19,10 +20,10 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     """
     run, record = find_run(StateDir(settings.state_dir), request.run_id)
     result = compose_result(run, record)
-    return result.model_copy(update={"next_step": _next_step(result, resume_hint(record))})
+    return result.model_copy(update={"next_step": _next_step(result, record)})
 
 
-def _next_step(result: Result, resume: str) -> str:
+def _next_step(result: Result, record: RunRecord) -> str:
     if result.best:
         return f"Predict with it: nnunet_predict(dataset_id={result.dataset_id}, images=…)."
     if result.archive:
@@ -38,4 +39,4 @@ def _next_step(result: Result, resume: str) -> str:
         return f"Not finished: nnunet_progress(run_id='{result.run_id}', wait_s=25)."
     if result.status == "error":
         return f"It failed: do what failure.remedy says; nnunet_logs(run_id='{result.run_id}') shows more."
-    return f"It was stopped: {resume}."
+    return f"It was stopped: {resume_hint(record)}."

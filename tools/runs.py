@@ -16,7 +16,7 @@ from .progress import present_stage
 
 
 def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
-    """List runs, newest first; only as many directories are read as are shown.
+    """List runs, newest first; without a status only as many directories are read as are shown.
 
     Trainings that somebody started by hand come last, marked as external.
     """
@@ -27,9 +27,12 @@ def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
     for run in newest_runs(state):
         if request.dataset_id is not None and not run.run_id.startswith(f"d{request.dataset_id:03d}-"):
             continue
-        total += 1
-        if len(lines) < request.limit and (line := _line(run, request.status)) is not None:
-            lines.append(line)
+        if len(lines) < request.limit or request.status is not None:
+            line = _line(run, request.status)
+            total += line is not None
+            lines += [line] if line is not None and len(lines) < request.limit else []
+        else:
+            total += 1
     for line in external:
         asked_for = request.dataset_id is None or line.dataset.startswith(f"Dataset{request.dataset_id:03d}")
         if asked_for and request.status in (None, line.status):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schemas.estimates import Estimate, EstimateJob
-from .resources import set_threads
+from .resources import fit_this_process
 from .weights import bare
 
 # nnunetv2 2.8.1, default_experiment_planner.py:54-59 and residual_encoder_unet_planners.py:27-28: the planner's
@@ -60,7 +60,7 @@ def _measure(trainer: Any, seconds: float) -> dict[str, Any]:
     """Time iterations on a made-up batch; the first one warms up and does not count."""
     import torch
 
-    set_threads(trainer.device.type)
+    fit_this_process(trainer.device.type)
     batch = _made_up_batch(trainer)
     trainer.network.train()
     trainer.train_step(batch)

@@ -9,7 +9,7 @@ from ..runs.files import write_model
 from ..schemas.predictions import PredictStep
 from ..schemas.runs import Outcome
 from .prediction_folder import PredictionFolder
-from .resources import set_threads
+from .resources import fit_this_process
 from .stage import Job
 from .watch import end_when_a_pool_process_is_killed
 from .weights import nothing_but_data_is_loaded
@@ -63,7 +63,7 @@ class Prediction:
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-        set_threads(self.job.record.device)
+        fit_this_process(self.job.record.device)
         self.job.reporter.say("loading the model")
         device = torch.device(self.job.record.device)
         predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)

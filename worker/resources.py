@@ -26,7 +26,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def set_threads(device: str) -> None:
+def fit_this_process(device: str) -> None:
+    """Threads and memory for a process that computes with PyTorch, which must not have begun to."""
+    _set_threads(device)
+    _keep_freed_memory(device)
+
+
+def _set_threads(device: str) -> None:
     """As nnUNetv2_train does (run_training.py:247), but with the cores this process may really use."""
     import torch
 
@@ -35,8 +41,8 @@ def set_threads(device: str) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def keep_freed_memory(device: str) -> None:
-    """Let glibc keep what a training step on the CPU frees for the next step.
+def _keep_freed_memory(device: str) -> None:
+    """Let glibc keep what a step on the CPU frees for the next step.
 
     By default it gives every large block back to the system, and each step pays for getting the same pages again.
     The user's own settings of malloc win; another C library has no such setting and stays as it is.

@@ -17,7 +17,7 @@ from ..runs.preprocessed import data_folder, data_needed_by, planned
 from ..runs.summary import Summary
 from ..schemas.runs import Epoch, Outcome
 from .preprocess import data_lock
-from .resources import keep_freed_memory, set_threads
+from .resources import fit_this_process
 from .stage import Job, StageFailure
 from .watch import end_when_a_pool_process_is_killed
 from .weights import count_parameters
@@ -126,8 +126,7 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
     from .ddp import run_ddp
     from .hooks import install
 
-    set_threads(job.record.device)
-    keep_freed_memory(job.record.device)
+    fit_this_process(job.record.device)
     install(run_training, job)
     run_training.run_ddp = run_ddp
     job.reporter.say("loading")

@@ -17,6 +17,7 @@ from ...schemas.answers import DoctorAnswer, ProgressAnswer, TrainingStarted
 from ...schemas.results import Result
 from ...schemas.runs import ACTIVE
 from ...schemas.training import TrainingRequest
+from ...tools import calls
 from ..explain import explain
 from .codes import Code, epilog, of_error, of_status
 from .flags import add_flags, given
@@ -37,43 +38,12 @@ class Command:
     watch: str = ""  # what --watch does, where there is one
 
 
-# The functions are imported when they are called: `nnunet-mcp` alone serves, and starts no slower.
-def _train(request: TrainingRequest, settings: Settings) -> BaseModel:
-    from ...tools.training import nnunet_training
-
-    return nnunet_training(request, settings)
-
-
-def _runs(request: requests.RunsRequest, settings: Settings) -> BaseModel:
-    from ...tools.runs import nnunet_runs
-
-    return nnunet_runs(request, settings)
-
-
 def _progress(request: requests.ProgressRequest, settings: Settings) -> BaseModel:
     import anyio
 
     from ...tools.progress import nnunet_progress
 
     return anyio.run(nnunet_progress, request, settings)
-
-
-def _logs(request: requests.LogsRequest, settings: Settings) -> BaseModel:
-    from ...tools.logs import nnunet_logs
-
-    return nnunet_logs(request, settings)
-
-
-def _results(request: requests.ResultsRequest, settings: Settings) -> BaseModel:
-    from ...tools.results import nnunet_results
-
-    return nnunet_results(request, settings)
-
-
-def _cancel(request: requests.CancelRequest, settings: Settings) -> BaseModel:
-    from ...tools.runs import nnunet_cancel
-
-    return nnunet_cancel(request, settings)
 
 
 def _datasets(request: requests.DatasetsRequest, settings: Settings) -> BaseModel:
@@ -92,42 +62,6 @@ def _prepare(request: requests.PrepareRequest, settings: Settings) -> BaseModel:
     return nnunet_prepare_dataset(request, settings)
 
 
-def _preflight(request: requests.PreflightRequest, settings: Settings) -> BaseModel:
-    from ...tools.preflight import nnunet_preflight
-
-    return nnunet_preflight(request, settings)
-
-
-def _compare(request: requests.CompareRequest, settings: Settings) -> BaseModel:
-    from ...tools.compare import nnunet_compare
-
-    return nnunet_compare(request, settings)
-
-
-def _predict(request: requests.PredictRequest, settings: Settings) -> BaseModel:
-    from ...tools.predicting import nnunet_predict
-
-    return nnunet_predict(request, settings)
-
-
-def _find_best(request: requests.FindBestRequest, settings: Settings) -> BaseModel:
-    from ...tools.finding_best import nnunet_find_best_configuration
-
-    return nnunet_find_best_configuration(request, settings)
-
-
-def _export(request: requests.ExportRequest, settings: Settings) -> BaseModel:
-    from ...tools.model_export import nnunet_export_model
-
-    return nnunet_export_model(request, settings)
-
-
-def _import(request: requests.ImportRequest, settings: Settings) -> BaseModel:
-    from ...tools.model_import import nnunet_import_model
-
-    return nnunet_import_model(request, settings)
-
-
 def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
     from .doctor import examine
 
@@ -140,17 +74,17 @@ COMMANDS = {
     "train": Command(
         "start a training in the background",
         requests.TrainingCall,
-        _train,
+        calls.training,
         ("dataset_id",),
         "follow the run to its end, then show its result; Ctrl-C ends the watching, never the run",
     ),
     "preflight": Command(
         "say what a training would do and cost, without starting it",
         requests.PreflightRequest,
-        _preflight,
+        calls.preflight,
         ("dataset_id",),
     ),
-    "runs": Command("list runs, newest first", requests.RunsRequest, _runs),
+    "runs": Command("list runs, newest first", requests.RunsRequest, calls.runs),
     "progress": Command(
         "show how a run is doing",
         requests.ProgressRequest,
@@ -158,16 +92,21 @@ COMMANDS = {
         ("run_id",),
         "follow the run to its end; Ctrl-C ends the watching, never the run",
     ),
-    "logs": Command("show a part of a stage's log", requests.LogsRequest, _logs, ("run_id",)),
-    "results": Command("show what nnU-Net measured", requests.ResultsRequest, _results, ("run_id",)),
-    "compare": Command("put models side by side", requests.CompareRequest, _compare, ("dataset_id",)),
-    "predict": Command("segment images with a trained model", requests.PredictRequest, _predict, ("run_id", "images")),
-    "find-best": Command(
-        "search the best configuration, ensembles included", requests.FindBestRequest, _find_best, ("dataset_id",)
+    "logs": Command("show a part of a stage's log", requests.LogsRequest, calls.logs, ("run_id",)),
+    "results": Command("show what nnU-Net measured", requests.ResultsRequest, calls.results, ("run_id",)),
+    "compare": Command("put models side by side", requests.CompareRequest, calls.compare, ("dataset_id",)),
+    "predict": Command(
+        "segment images with a trained model", requests.PredictRequest, calls.predict, ("run_id", "images")
     ),
-    "export": Command("write a model into a zip", requests.ExportRequest, _export, ("run_id", "output")),
-    "import": Command("install a model from a zip", requests.ImportRequest, _import, ("zip",)),
-    "cancel": Command("stop a run and all its processes", requests.CancelRequest, _cancel, ("run_id",)),
+    "find-best": Command(
+        "search the best configuration, ensembles included",
+        requests.FindBestRequest,
+        calls.find_best_configuration,
+        ("dataset_id",),
+    ),
+    "export": Command("write a model into a zip", requests.ExportRequest, calls.export_model, ("run_id", "output")),
+    "import": Command("install a model from a zip", requests.ImportRequest, calls.import_model, ("zip",)),
+    "cancel": Command("stop a run and all its processes", requests.CancelRequest, calls.cancel, ("run_id",)),
     "datasets": Command("list datasets, or look at one", requests.DatasetsRequest, _datasets, ("dataset_id",)),
     "prepare": Command(
         "import a folder as a dataset", requests.PrepareRequest, _prepare, ("source", "dataset_id", "name")
@@ -249,17 +188,21 @@ def _settings() -> Settings:
 def _watched(command: Command, request: Any, settings: Settings, *, as_json: bool) -> int:
     from .watch import watch
 
-    if isinstance(request, TrainingRequest):
-        started = command.run(request, settings)
-        assert isinstance(started, TrainingStarted)
-        if not as_json:
-            print(f"run {started.run_id}", flush=True)
-        ended = watch(started.run_id, settings, quiet=as_json)
-        _print(_results(requests.ResultsRequest(run_id=started.run_id), settings), as_json=as_json)
+    if not isinstance(request, TrainingRequest):
+        ended = watch(request.run_id, settings, quiet=as_json)
+        _print(ended if as_json else _result(ended.run_id, settings), as_json=as_json)
         return _code(ended)
-    ended = watch(request.run_id, settings, quiet=as_json)
-    _print(ended if as_json else _results(requests.ResultsRequest(run_id=ended.run_id), settings), as_json=as_json)
+    started = command.run(request, settings)
+    assert isinstance(started, TrainingStarted)
+    if not as_json:
+        print(f"run {started.run_id}", flush=True)
+    ended = watch(started.run_id, settings, quiet=as_json)
+    _print(_result(started.run_id, settings), as_json=as_json)
     return _code(ended)
+
+
+def _result(run_id: str, settings: Settings) -> Result:
+    return calls.results(requests.ResultsRequest(run_id=run_id), settings)
 
 
 def _print(answer: BaseModel, *, as_json: bool) -> None:

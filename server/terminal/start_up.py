@@ -17,6 +17,7 @@ from .entry import Entry, Report
 SLOW_S = 10.0
 LIMIT_S = 60.0
 END_S = 3.0
+BY_HAND = "Start the command in a terminal to see what it says."
 # What clients hand on of their own environment.
 HANDED_ON = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 HELLO = {
@@ -34,30 +35,20 @@ HELLO = {
 def start_up_check(file: str, entry: Entry, *, slow_s: float = SLOW_S, limit_s: float = LIMIT_S) -> Check:
     """Start the entry's command, greet it, and end it."""
     report = Report(file, entry)
-    by_hand = "Start the command in a terminal to see what it says."
-    environment = {name: os.environ[name] for name in HANDED_ON if name in os.environ} | entry.environment
     began = time.monotonic()
     try:
-        process = subprocess.Popen(
-            [shutil.which(entry.command or "") or "", *entry.arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-            start_new_session=True,
-        )
+        process = _start(entry)
     except OSError as error:
-        return report.problem(f"it cannot be started: {error.strerror}.", by_hand)
+        return report.problem(f"it cannot be started: {error.strerror}.", BY_HAND)
     try:
         first = _first_line(process, limit_s)
         seconds = time.monotonic() - began
     finally:
         _end(process)
     if first is None:
-        return report.problem(f"it does not answer within {limit_s:.0f} s.", by_hand)
+        return report.problem(f"it does not answer within {limit_s:.0f} s.", BY_HAND)
     if not first:
-        return report.problem(f"it ends at once, with exit code {process.returncode}.", by_hand)
+        return report.problem(f"it ends at once, with exit code {process.returncode}.", BY_HAND)
     if not _is_message(first):
         fix = "Keep standard output free: only the protocol may be printed there."
         return report.problem("it prints something else than the protocol to standard output.", fix)
@@ -65,6 +56,18 @@ def start_up_check(file: str, entry: Entry, *, slow_s: float = SLOW_S, limit_s: 
         fix = "Install it on a local disk: some clients give up after 10 s."
         return report.warning(f"it takes {seconds:.0f} s to answer.", fix)
     return report.ok(f"starts and answers in {seconds:.1f} s")
+
+
+def _start(entry: Entry) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [shutil.which(entry.command or "") or "", *entry.arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in HANDED_ON if name in os.environ} | entry.environment,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def _first_line(process: "subprocess.Popen[str]", limit_s: float) -> str | None:

@@ -1,0 +1,31 @@
+"""The call that goes on with a run that was stopped."""
+
+from ..runs.datasets import DatasetFiles, FoldFiles
+from ..schemas.runs import RunRecord, StageSpec
+
+OTHER_KINDS = {
+    "predict": "nnunet_predict with the same arguments goes on; cases that are predicted are kept",
+    "find_best": "nnunet_find_best_configuration starts it again; nothing was changed",
+    "export": "nnunet_export_model starts it again; no zip was left",
+    "import_model": "nnunet_import_model starts it again; nothing was installed",
+}
+
+
+def resume_hint(record: RunRecord) -> str:
+    """What to call, and what it does; only a training that has saved a checkpoint can be resumed."""
+    if (hint := OTHER_KINDS.get(record.stages[0].kind)) is not None:
+        return hint
+    call = f"nnunet_training(dataset_id={record.request['dataset_id']}, like='{record.run_id}'"
+    if any(_has_saved(record, spec) for spec in record.stages if spec.kind == "train"):
+        return f"{call}, continue_training=true) resumes it"
+    return f"{call}) starts it again"
+
+
+def _has_saved(record: RunRecord, spec: StageSpec) -> bool:
+    """Whether the fold folder has a checkpoint of this very run."""
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
+    try:
+        owner = fold.owner_file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return False
+    return owner == record.run_id and bool(fold.checkpoints())
