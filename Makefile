@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 
-.PHONY: setup demo test test-heavy test-all clients slurm chaos docs benchmarks bundle pictures
+.PHONY: setup demo test test-heavy test-long test-all clients slurm chaos docs benchmarks bundle pictures
 
 setup: $(STAMP)
 
@@ -18,13 +18,17 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not heavy'
+	$(BIN)/python -m pytest -m 'not heavy and not long'
 
-# Trains for real: about an hour on two cores.
+# Trains for real: about twenty minutes on two cores.
 test-heavy: setup
-	$(BIN)/python -m pytest -m heavy
+	$(BIN)/python -m pytest -m 'heavy and not long' --durations 15
 
-test-all: test test-heavy
+# What takes minutes in one test, and is left out of CI.
+test-long: setup
+	$(BIN)/python -m pytest -m long --durations 15
+
+test-all: test test-heavy test-long
 
 # Other people's clients, for the heavy tests; needs npm.
 clients:

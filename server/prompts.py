@@ -5,11 +5,11 @@ from collections.abc import Callable
 import mcp.types as types
 from mcp.server.mcpserver import MCPServer
 
+from .. import tools
 from ..runs.datasets import all_dataset_names
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
 from ..runs.store import newest_runs
-from ..tools.trainers import PLANNERS, known_trainers
 
 MAX_VALUES = 100
 
@@ -79,6 +79,6 @@ def _values(settings: Settings) -> dict[str, Callable[[], list[str]]]:
     return {
         "dataset_id": lambda: [str(int(name[7:10])) for name in all_dataset_names(settings.folders)],
         "run_id": lambda: [run.run_id for run in newest_runs(StateDir(settings.state_dir), limit=MAX_VALUES)],
-        "trainer": lambda: known_trainers(settings.nnunet_python),
-        "plans_identifier": lambda: list(PLANNERS),
+        "trainer": lambda: tools.trainers.known_trainers(settings.nnunet_python),
+        "plans_identifier": lambda: list(tools.trainers.PLANNERS),
     }

@@ -12,10 +12,10 @@ from anyio.to_thread import run_sync
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
 
+from .. import tools
 from ..runs.errors import RunError
 from ..runs.settings import Settings
 from ..schemas.runs import ACTIVE
-from ..tools import progress
 
 POLL_S = 1.0
 ADDRESS = re.compile(r"nnunet://runs/(?P<run_id>[^/]+)(?:/log/(?P<stage>[a-z][a-z0-9_]*))?")
@@ -58,12 +58,12 @@ class ResourceUpdates:
     def _state(self, run_id: str, stage: str | None) -> tuple[bool, str]:
         """Whether the run lives, and what is to be compared: its headline, or the size of the stage's log."""
         try:
-            view = progress.look(self._settings, run_id)
+            view = tools.progress.look(self._settings, run_id)
         except RunError:
             return False, ""
         alive = view.judged.status in ACTIVE
         if stage is None:
-            return alive, f"{view.judged.status} {progress.headline(view)}"
+            return alive, f"{view.judged.status} {tools.progress.headline(view)}"
         log = view.run.stage(stage).log_file
         return alive, str(log.stat().st_size if log.is_file() else 0)
 

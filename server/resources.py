@@ -6,12 +6,12 @@ from collections.abc import Callable
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
 
+from .. import tools
 from ..runs.errors import NotFound, RunError
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..schemas.requests import DatasetsRequest, LogsRequest, ResultsRequest, TrainingCall
-from ..tools import datasets, logs, progress, results
 from .model_tool import portable
 
 JSON = "application/json"
@@ -36,7 +36,7 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
     def log(run_id: str, stage: str) -> str:
         """The last lines of a stage's log."""
         request = LogsRequest(run_id=run_id, stage=stage, mode="tail", lines=LOG_LINES)
-        return _read(lambda: "\n".join(logs.nnunet_logs(request, settings).lines))
+        return _read(lambda: "\n".join(tools.logs.nnunet_logs(request, settings).lines))
 
     @app.resource("nnunet://runs/{run_id}/provenance", title="What repeats a run", mime_type=JSON)
     def provenance(run_id: str) -> str:
@@ -47,7 +47,9 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
     def dataset(dataset_id: str) -> str:
         """A dataset: cases, channels, labels, what is preprocessed and trained, problems."""
         request = DatasetsRequest.model_validate({"dataset_id": dataset_id})
-        return _read(lambda: datasets.nnunet_datasets(request, settings, look_s=LOOK_S).datasets[0].model_dump_json())
+        return _read(
+            lambda: tools.datasets.nnunet_datasets(request, settings, look_s=LOOK_S).datasets[0].model_dump_json()
+        )
 
 
 def _read(read: Callable[[], str]) -> str:
@@ -59,8 +61,8 @@ def _read(read: Callable[[], str]) -> str:
 
 
 def _run(settings: Settings, run_id: str) -> str:
-    now = progress.answer(progress.look(settings, run_id)).model_dump(mode="json")
-    result = results.nnunet_results(ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
+    now = tools.progress.answer(tools.progress.look(settings, run_id)).model_dump(mode="json")
+    result = tools.results.nnunet_results(ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
     return json.dumps({"progress": now, "result": result})
 
 

@@ -12,11 +12,11 @@ import mcp.types as types
 from anyio.to_thread import run_sync
 from pydantic import ValidationError
 
+from .. import tools
 from ..runs.errors import RunError
 from ..runs.settings import Settings
 from ..schemas.requests import CancelRequest, ResultsRequest, TrainingCall
 from ..schemas.runs import ACTIVE
-from ..tools import progress, results, runs, training
 from .tasks import Task, UnknownTask
 
 TASK_TOOL = "nnunet_training"
@@ -35,7 +35,7 @@ class RunTasks:
             return None
         try:
             request = TrainingCall.model_validate(params.arguments or {})
-            started = await run_sync(training.nnunet_training, request, self._settings)
+            started = await run_sync(tools.training.nnunet_training, request, self._settings)
         except (ValidationError, RunError):
             return None
         return started.run_id
@@ -51,7 +51,7 @@ class RunTasks:
     async def cancel(self, task_id: str) -> None:
         """Ask the run to end after its epoch."""
         request = CancelRequest.model_construct(run_id=task_id)
-        await _of_run(lambda: runs.nnunet_cancel(request, self._settings))
+        await _of_run(lambda: tools.runs.nnunet_cancel(request, self._settings))
 
 
 async def _of_run(act: Callable[[], T]) -> T:
@@ -67,8 +67,8 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
     Raises:
         RunError: no such run.
     """
-    view = progress.look(settings, run_id)
-    now = progress.answer(view)
+    view = tools.progress.look(settings, run_id)
+    now = tools.progress.answer(view)
     status = "working" if view.judged.status in ACTIVE else "completed"
     task = {
         "taskId": run_id,
@@ -82,15 +82,15 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
     return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
 
 
-def _message(view: progress.View, eta_s: int | None) -> str:
+def _message(view: "tools.progress.View", eta_s: int | None) -> str:
     left = f", about {eta_s} s of training left" if eta_s is not None else ""
-    return progress.headline(view) + left
+    return tools.progress.headline(view) + left
 
 
-def tool_result(view: progress.View, settings: Settings) -> dict[str, Any]:
+def tool_result(view: "tools.progress.View", settings: Settings) -> dict[str, Any]:
     """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
-    found = results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
-    started = training.describe_run(view.run, view.record).model_dump(mode="json")
+    found = tools.results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
+    started = tools.training.describe_run(view.run, view.record).model_dump(mode="json")
     content = {**started, **found.model_dump(mode="json"), "retry_after_s": 0}
     text = types.TextContent(type="text", text=found.model_dump_json())
     failed = view.judged.status != "success"

@@ -66,14 +66,19 @@ def test_the_bundle_is_valid_for_its_own_tool(unpacked: Path) -> None:
     assert packed.returncode == 0
 
 
+@pytest.fixture(scope="module")
+def light_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with what the server needs and without nnU-Net."""
+    return make_environment(tmp_path_factory.mktemp("light") / "venv")
+
+
 @pytest.mark.heavy
 def test_a_server_without_nnunet_starts_in_time_and_trains_with_the_named_python(
-    unpacked: Path, tmp_path: Path
+    unpacked: Path, light_python: Path, tmp_path: Path
 ) -> None:
     lab = Lab(tmp_path / "work")
     write_phantom(tmp_path / "work" / "raw" / "Dataset020_Light", cases=5, shape=(32, 32, 32))
-    python = make_environment(tmp_path / "light")
-    parameters = _as_the_host_would(manifest_of(unpacked), unpacked, lab, python)
+    parameters = _as_the_host_would(manifest_of(unpacked), unpacked, lab, light_python)
     request = {"dataset_id": 20, "configuration": "3d_fullres", "fold": "0", "device": "cpu"}
 
     async def drive() -> dict[str, Any]:
@@ -95,12 +100,13 @@ def test_a_server_without_nnunet_starts_in_time_and_trains_with_the_named_python
 
 
 @pytest.mark.heavy
-def test_a_server_without_nnunet_and_without_a_named_python_says_what_is_missing(tmp_path: Path) -> None:
-    python = make_environment(tmp_path / "light")
+def test_a_server_without_nnunet_and_without_a_named_python_says_what_is_missing(
+    light_python: Path, tmp_path: Path
+) -> None:
     lab = Lab(tmp_path / "work")
     write_phantom(tmp_path / "work" / "raw" / "Dataset020_Light", cases=5, shape=(4, 4, 4))
     parameters = StdioServerParameters(
-        command=str(python), args=["-m", "nnunet_mcp"], env=lab.environment, cwd=str(ROOT)
+        command=str(light_python), args=["-m", "nnunet_mcp"], env=lab.environment, cwd=str(ROOT)
     )
 
     async def drive() -> str:

@@ -14,7 +14,7 @@ import pytest
 from tests.lab import FEW, Lab, ToolRefused
 from tests.phantom import write_phantom
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.long
 PLANS = "smallMemoryPlans"
 REQUEST: dict[str, Any] = {
     "dataset_id": 60,

@@ -18,7 +18,7 @@ from nnunet_mcp.worker.postprocessing import functions
 from tests.lab import FEW, Answer, Lab, ToolRefused, make_tiny_plans, write_evil_checkpoint
 from tests.phantom import write_phantom
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.long
 DATASET = "Dataset066_Loop"
 TRAINER, PLANS = "LearningTrainer", "tinyPlans"
 MODELS = [f"{TRAINER}__{PLANS}__{configuration}" for configuration in ("2d", "3d_fullres")]

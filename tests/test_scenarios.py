@@ -342,6 +342,7 @@ def test_a_checkpoint_that_holds_more_than_data_leaves_its_parameters_uncounted(
     assert parameters_of(tmp_path / "none.pth") is None
 
 
+@pytest.mark.long
 def test_the_hours_foretold_come_true_and_the_network_is_as_nnunet_builds_it(lab: Lab) -> None:
     request: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", **TINY, "trainer": "ForetoldTrainer"}
     made_up = lab.call("nnunet_preflight", **request, fold="0", measure=True)

@@ -10,7 +10,7 @@ import pytest
 from tests.lab import Answer, Lab, ToolRefused, make_tiny_plans, msd_subset, until
 from tests.slurm_cluster import Cluster, running_cluster, why_not
 
-pytestmark = [pytest.mark.heavy, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 REQUEST: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", "engine": "slurm"}
 # Every process of nnU-Net's pools imports torch anew, which takes longer than these trainings. Planning needs one.
 SET_UP = "[[ $SLURM_JOB_NAME == *:preprocess ]] || export nnUNet_n_proc_DA=0"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab import FEW, Lab, msd_subset
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.long
 EXAMPLE = Path(__file__).parents[1] / "examples" / "from_raw_data_to_prediction.py"
 TEST_CASES = 2
 
