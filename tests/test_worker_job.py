@@ -87,3 +87,38 @@ def test_a_cpu_training_keeps_freed_memory_for_the_next_step_unless_the_user_set
 
     assert pages_asked_for("cpu") < given_back_each_time / 5
     assert pages_asked_for("cpu", MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536") > given_back_each_time / 5
+
+
+LOSSES_OF_NNUNETS_NETWORK = """
+import os
+from nnunet_mcp.worker.resources import fit_this_process, fit_to_machine, usable_cores
+if {fitted}:
+    os.environ.update(fit_to_machine("train", "cpu", {{}}))
+import torch
+fit_this_process("cpu") if {fitted} else torch.set_num_threads(usable_cores())
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+torch.manual_seed(7)
+layers = dict(norm_op=torch.nn.InstanceNorm3d, norm_op_kwargs=dict(affine=True), nonlin=torch.nn.LeakyReLU)
+sizes = dict(features_per_stage=[8, 16, 32], kernel_sizes=3, strides=[1, 2, 2], n_conv_per_stage=2)
+network = PlainConvUNet(1, 3, conv_op=torch.nn.Conv3d, num_classes=3, n_conv_per_stage_decoder=2, **sizes, **layers)
+optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.99, nesterov=True)
+images, labels = torch.randn(2, 1, 32, 32, 32), torch.randint(0, 3, (2, 32, 32, 32))
+for _ in range(8):
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(loss.item().hex())
+"""
+
+
+def test_fitting_a_training_to_the_cpu_leaves_every_bit_of_its_losses_as_it_is() -> None:
+    def losses(*, fitted: bool) -> list[str]:
+        code = LOSSES_OF_NNUNETS_NETWORK.format(fitted=fitted)
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        return done.stdout.splitlines()
+
+    as_it_comes = losses(fitted=False)
+
+    assert len(set(as_it_comes)) == 8
+    assert losses(fitted=True) == as_it_comes
