@@ -96,10 +96,8 @@ def main() -> None:
             theirs, tuned, own = (seconds for seconds, _ in found.values())
             gained.append(f"{own / theirs:.2f}")
             cost.append(f"{own / tuned:.2f}")
-        print(
-            "\nNothing is seeded, so the Dice after so few iterations varies from training to training. That these settings"
-        )
-        print("change no bit of a loss is shown by tests/test_worker_job.py.")
+        print("\nNothing is seeded, so the Dice after so few iterations varies from training to training. That")
+        print("these settings change no bit of a loss is shown by tests/test_worker_job.py.")
         print(f"\nnnunet-mcp against nnU-Net's command: {', '.join(gained)}; with the same settings: {', '.join(cost)}")
 
 
