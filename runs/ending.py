@@ -57,19 +57,24 @@ def not_started(error: OSError) -> StageState:
 
 
 def write_state(run: RunDir, stage: str, state: StageState) -> None:
-    """Write a state down; on a full disk try again until it is there, because it is the truth."""
+    """Write a state down; on a full disk try again until it is there, because it is the truth.
+
+    Where the run's folder itself is gone, with its disk or because somebody removed it, nobody is left to be told.
+    """
     while True:
         try:
             write_model(run.stage(stage).state_file, state)
             return
         except OSError as error:
+            if not run.path.is_dir():
+                return
             print(f"cannot write the state of {stage}: {error}", flush=True)
             time.sleep(RETRY_S)
 
 
 def close_run(run: RunDir, record: RunRecord, *, succeeded: bool) -> None:
     """The last files of a run: its result if it has one, and what repeats it."""
-    if succeeded:
+    if succeeded and run.path.is_dir():
         write_model(run.result_file, compose_result(run, record))
     # For whoever repeats the run; nothing depends on it.
     with contextlib.suppress(OSError):

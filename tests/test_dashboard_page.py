@@ -8,7 +8,7 @@ from nnunet_mcp.runs.files import append_line, write_model
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.runs import RunRecord
 from tests.browser import Page, dashboard, missing
-from tests.lab import Lab, until
+from tests.lab import FEW, Lab, until
 from tests.phantom import write_phantom
 from tests.test_dashboard import HOSTILE, epoch
 from tests.tiny import record_of
@@ -26,7 +26,7 @@ def installed() -> None:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    lab = Lab(tmp_path / "work")
+    lab = Lab(tmp_path / "work", FEW)
     lab.settings.create_folders()
     return lab
 

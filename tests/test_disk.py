@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Lab, ToolRefused, msd_subset
+from tests.lab import FEW, Lab, ToolRefused, msd_subset
 
 pytestmark = pytest.mark.heavy
 REQUEST: dict[str, Any] = {"dataset_id": 4, "configuration": "2d", "device": "cpu", "trainer": "OneStepTrainer"}
@@ -20,7 +20,7 @@ SMALL = 400 * 1024**2
 @pytest.fixture
 def lab(tmp_path: Path, hippocampus: Path) -> Iterator[Lab]:
     """The results and the run records lie on a small disk of their own."""
-    lab = Lab(tmp_path / "work")
+    lab = Lab(tmp_path / "work", FEW)
     results = lab.folder / "results"
     results.mkdir(parents=True)
     if shutil.which("mount") is None or os.geteuid() != 0:

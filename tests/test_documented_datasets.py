@@ -77,6 +77,7 @@ def ignore(raw: Path) -> None:
     (raw / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("declare", "labels"),
     [

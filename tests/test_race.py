@@ -69,6 +69,7 @@ class EightClients:
         await self.stack.__aexit__(*error)
 
 
+@pytest.mark.long
 def test_a_short_storm_breaks_no_invariant(tmp_path: Path) -> None:
     counts = Storm(tmp_path, seed=3).rage(50)
     assert counts.broken == []

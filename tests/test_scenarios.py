@@ -255,6 +255,7 @@ def run_example(lab: Lab, name: str, *more: str) -> list[dict[str, Any]]:
     return [json.loads(done.stdout)]
 
 
+@pytest.mark.long
 def test_the_documentations_examples_run_as_written(lab: Lab) -> None:
     documented = ("status", "model_path", "dataset_id", "configuration", "fold", "metrics")
     weights = str(model_folder(lab) / "fold_1" / "checkpoint_final.pth")

@@ -319,3 +319,17 @@ def test_two_runs_share_the_machine_in_the_order_they_came(theatre: Stage) -> No
     (first.run.path / "go").touch()
 
     assert first.finish().status == second.finish().status == "success"
+
+
+def test_a_supervisor_whose_run_folder_is_gone_ends_the_stage_and_itself(theatre: Stage) -> None:
+    play = theatre.play(*FOLDS, train_fold_0="stops when asked")
+    theatre.runs.remove(play)  # nothing of it is left to be tidied up
+    assert until(play.begun)
+    supervisor, worker = play.supervisor, processes_of(play.run.stage("train_fold_0").path)
+
+    play.run.path.rename(play.run.path.with_name("removed"))
+    for process in worker:
+        process.kill()
+
+    assert until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE)
+    assert not play.run.path.exists()

@@ -21,7 +21,7 @@ from nnunet_mcp.server.terminal.show import duration
 from nnunet_mcp.tools.progress import look
 from nnunet_mcp.tools.runs import nnunet_cancel
 from tests.chaos import stand_in_worker
-from tests.lab import Lab, make_tiny_plans, msd_subset, until
+from tests.lab import FEW, Lab, make_tiny_plans, msd_subset, until
 from tests.terminal import as_json, interrupted, on_a_terminal, terminal
 from tests.tiny import make_dataset
 
@@ -134,11 +134,11 @@ def test_a_duration_is_told_in_two_units_at_most(seconds: float, told: str) -> N
     assert duration(seconds) == told
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 def test_a_real_training_is_watched_to_its_success(
     tmp_path: Path, hippocampus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = Lab(tmp_path / "work")
+    lab = Lab(tmp_path / "work", FEW)
     for name in lab.environment.keys() - os.environ.keys():
         monkeypatch.setenv(name, lab.environment[name])
     source = msd_subset(hippocampus, tmp_path / "Task04", cases=10)
