@@ -11,6 +11,8 @@ from .errors import Unavailable
 PREPROCESSED_PER_RAW_BYTE = 4.0
 # Three checkpoints of a usual six-stage network are about 0.75 GB; small networks need far less.
 FOLD_BYTES = 100 * 1024**2
+# Left over by an import, for what is written beside it.
+SPARE_BYTES = 100 * 1024**2
 
 
 def raw_bytes(files: DatasetFiles) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.datasets import CHANNEL, dataset_folders
-from ..runs.disk import refuse_without_room
+from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
 from ..runs.settings import Settings
 from ..schemas.answers import Prepared
@@ -20,7 +20,6 @@ from .description import Description, read_description
 from .paths import allowed_path
 
 Tell = Callable[[int, int], None]
-SPARE_BYTES = 100 * 1024**2
 
 
 @dataclass(frozen=True)

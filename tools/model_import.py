@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from ..runs.datasets import dataset_folders
-from ..runs.disk import refuse_without_room
+from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused
 from ..runs.installed import installed
 from ..runs.liveness import host_name
@@ -16,8 +16,6 @@ from ..schemas.requests import ImportRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .paths import allowed_path
 from .starting import start_recorded
-
-SPARE_BYTES = 100 * 1024**2
 
 
 def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarted:

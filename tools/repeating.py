@@ -10,8 +10,8 @@ from ..schemas.requests import TrainingCall
 from ..schemas.runs import RunRecord
 from ..schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
 
-# What was asked of one run only: nothing is overwritten, and nothing is resumed, because an earlier run did.
 RESUME = "continue_training"
+# What was asked of one run only: nothing is overwritten, and nothing is resumed, because an earlier run did.
 NOT_REPEATED = ("dataset_id", "overwrite", RESUME)
 EXCLUSIONS = [{one, other} for one, other, _ in EXCLUDE_EACH_OTHER]
 
