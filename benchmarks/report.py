@@ -1,6 +1,6 @@
 """Every benchmark, one after the other, as a report: `make benchmarks SOURCE=<MSD task>` writes docs/benchmarks.md.
 
-Takes about an hour on two cores; nothing else should run beside it.
+Takes about two and a half hours on two cores; nothing else should run beside it.
 """
 
 import argparse
@@ -53,8 +53,8 @@ def main() -> None:
     text += section("Looking at many runs", "latency.py")
     text += section("Characters that a model reads", "characters.py")
     text += section("Folds on several GPUs", "gpus.py")
-    text += section("An epoch, 2d", "epochs.py", *source, "--configuration", "2d")
-    text += section("An epoch, 3d_fullres", "epochs.py", *source)
+    text += section("A training, 2d", "epochs.py", *source, "--configuration", "2d", "--rounds", "3")
+    text += section("A training, 3d_fullres", "epochs.py", *source)
     few = (*source, "--cases", "10")
     text += section("One fold, from the data to the result", "against_commands.py", *few, "--rounds", "2")
     text += section("Five folds", "against_commands.py", *few, "--folds", "all")
