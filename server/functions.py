@@ -11,6 +11,7 @@ from mcp.server.mcpserver.context import Context
 from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel
 
+from .. import tools
 from ..runs.settings import Settings
 from ..schemas.answers import DatasetsAnswer, Prepared, ProgressAnswer
 from ..schemas.dashboard import DashboardAnswer, DashboardData
@@ -56,21 +57,17 @@ def _plain(function: Function, settings: Settings) -> Function:
 
 def _progress(settings: Settings) -> Function:
     async def call(request: Any, ctx: Context[Any]) -> ProgressAnswer:
-        from ..tools.progress import nnunet_progress
-
         async def say(percent: float, text: str) -> None:
             await ctx.report_progress(percent, 100, text)
 
-        return await nnunet_progress(request, settings, say)
+        return await tools.progress.nnunet_progress(request, settings, say)
 
     return call
 
 
 def _plot(settings: Settings) -> Function:
     def call(request: Any) -> list[TextContent | ImageContent]:
-        from ..tools.plots import nnunet_plot
-
-        plot = nnunet_plot(request, settings)
+        plot = tools.plots.nnunet_plot(request, settings)
         picture = ImageContent(type="image", data=base64.b64encode(plot.png).decode(), mime_type="image/png")
         return [TextContent(type="text", text=plot.text), picture]
 
@@ -81,8 +78,6 @@ def _datasets(settings: Settings) -> Function:
     async def call(request: Any, ctx: Context[Any]) -> DatasetsAnswer:
         import anyio
 
-        from ..tools.datasets import nnunet_datasets
-
         told = -1
 
         def tell(done: int, total: int) -> None:
@@ -92,7 +87,7 @@ def _datasets(settings: Settings) -> Function:
                 told = done
                 anyio.from_thread.run(ctx.report_progress, done, total, f"case {done} of {total}")
 
-        return await anyio.to_thread.run_sync(nnunet_datasets, request, settings, tell)
+        return await anyio.to_thread.run_sync(tools.datasets.nnunet_datasets, request, settings, tell)
 
     return call
 
@@ -101,22 +96,18 @@ def _prepare_dataset(settings: Settings) -> Function:
     async def call(request: Any, ctx: Context[Any]) -> Prepared:
         import anyio
 
-        from ..tools.importing import nnunet_prepare_dataset
-
         def tell(done: int, total: int) -> None:
             if done % 20 == 0 or done == total:
                 anyio.from_thread.run(ctx.report_progress, done, total, f"file {done} of {total}")
 
-        return await anyio.to_thread.run_sync(nnunet_prepare_dataset, request, settings, tell)
+        return await anyio.to_thread.run_sync(tools.importing.nnunet_prepare_dataset, request, settings, tell)
 
     return call
 
 
 def _dashboard(settings: Settings) -> Function:
     def call(request: Any) -> Annotated[CallToolResult, DashboardAnswer]:
-        from ..tools.dashboard import nnunet_dashboard
-
-        answer = nnunet_dashboard(request, settings)
+        answer = tools.dashboard.nnunet_dashboard(request, settings)
         return _with_text(answer, f"{answer.text}\n{answer.next_step}")
 
     return call
@@ -124,9 +115,7 @@ def _dashboard(settings: Settings) -> Function:
 
 def _dashboard_data(settings: Settings, *, can_cancel: bool) -> Function:
     def call(request: Any) -> Annotated[CallToolResult, DashboardData]:
-        from ..tools.dashboard import nnunet_dashboard_data
-
-        data = nnunet_dashboard_data(request, settings, can_cancel=can_cancel)
+        data = tools.dashboard.nnunet_dashboard_data(request, settings, can_cancel=can_cancel)
         return _with_text(data, data.next_step)
 
     return call

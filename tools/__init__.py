@@ -1,7 +1,7 @@
 """What an agent can do, one module per noun: a request in, a typed answer out. No transport, no torch.
 
 `tools.progress` and the others are imported when they are first used: a client waits for the server's start in every
-chat.
+chat, and a person for the command's.
 """
 
 import importlib
@@ -9,9 +9,45 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import datasets, logs, progress, results, runs, trainers, training
+    from . import (
+        compare,
+        dashboard,
+        datasets,
+        finding_best,
+        importing,
+        logs,
+        model_export,
+        model_import,
+        plots,
+        predicting,
+        preflight,
+        progress,
+        results,
+        runs,
+        system,
+        trainers,
+        training,
+    )
 
-__all__ = ["datasets", "logs", "progress", "results", "runs", "trainers", "training"]
+__all__ = [
+    "compare",
+    "dashboard",
+    "datasets",
+    "finding_best",
+    "importing",
+    "logs",
+    "model_export",
+    "model_import",
+    "plots",
+    "predicting",
+    "preflight",
+    "progress",
+    "results",
+    "runs",
+    "system",
+    "trainers",
+    "training",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

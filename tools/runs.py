@@ -1,6 +1,7 @@
 """nnunet_runs and nnunet_cancel: what was started here, and how to stop it."""
 
 from datetime import UTC, datetime
+from itertools import islice
 
 from ..runs.cancel import request_cancel
 from ..runs.external import ExternalTraining, external_trainings
@@ -20,25 +21,17 @@ def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
 
     Trainings that somebody started by hand come last, marked as external.
     """
-    state = StateDir(settings.state_dir)
-    lines: list[RunLine] = []
-    total = 0
-    external = [_external_line(found) for found in external_trainings(settings.folder("results"))]
-    for run in newest_runs(state):
-        if request.dataset_id is not None and not run.run_id.startswith(f"d{request.dataset_id:03d}-"):
-            continue
-        if len(lines) < request.limit or request.status is not None:
-            line = _line(run, request.status)
-            total += line is not None
-            lines += [line] if line is not None and len(lines) < request.limit else []
-        else:
+    asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
+    runs = (run for run in newest_runs(StateDir(settings.state_dir)) if run.run_id[1:].startswith(asked_for))
+    found = (line for run in runs if (line := _line(run, request.status)) is not None)
+    lines = list(islice(found, request.limit))
+    total = len(lines) + sum(1 for _ in (runs if request.status is None else found))
+    for other in external_trainings(settings.folder("results")):
+        if other.run_id[1:].startswith(asked_for) and request.status in (None, other.status):
             total += 1
-    for line in external:
-        asked_for = request.dataset_id is None or line.dataset.startswith(f"Dataset{request.dataset_id:03d}")
-        if asked_for and request.status in (None, line.status):
-            total += 1
-            lines += [line] if len(lines) < request.limit else []
-    return RunsAnswer(runs=tuple(lines), shown=len(lines), total=total, next_step=_next_step(lines))
+            lines.append(_external_line(other))
+    shown = lines[: request.limit]
+    return RunsAnswer(runs=tuple(shown), shown=len(shown), total=total, next_step=_next_step(shown))
 
 
 def _external_line(found: ExternalTraining) -> RunLine:

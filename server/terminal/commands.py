@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ... import tools
 from ...runs.errors import Refused, RunError
 from ...runs.settings import Settings, variable
 from ...schemas import requests
@@ -41,25 +42,19 @@ class Command:
 def _progress(request: requests.ProgressRequest, settings: Settings) -> BaseModel:
     import anyio
 
-    from ...tools.progress import nnunet_progress
-
-    return anyio.run(nnunet_progress, request, settings)
+    return anyio.run(tools.progress.nnunet_progress, request, settings)
 
 
 def _datasets(request: requests.DatasetsRequest, settings: Settings) -> BaseModel:
-    from ...tools.datasets import nnunet_datasets
-
     def tell(done: int, total: int) -> None:
         if sys.stderr.isatty():
             print(f"\rcase {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    return nnunet_datasets(request, settings, tell, look_s=PATIENCE_S)
+    return tools.datasets.nnunet_datasets(request, settings, tell, look_s=PATIENCE_S)
 
 
 def _prepare(request: requests.PrepareRequest, settings: Settings) -> BaseModel:
-    from ...tools.importing import nnunet_prepare_dataset
-
-    return nnunet_prepare_dataset(request, settings)
+    return tools.importing.nnunet_prepare_dataset(request, settings)
 
 
 def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
