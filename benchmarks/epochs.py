@@ -1,4 +1,4 @@
-"""A fold's training on this machine's CPU: nnU-Net's command as it comes, with our settings, and nnunet-mcp.
+"""A fold's training on this machine's CPU: nnU-Net's command, as it comes and with our settings, and nnunet-mcp.
 
     PYTHONPATH=. python benchmarks/epochs.py --source <MSD task> [--configuration 3d_fullres] [--rounds 2]
 
@@ -18,13 +18,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from nnunet_mcp.runs.processor import computes_bfloat16
 from nnunet_mcp.runs.summary import Summary
 from nnunet_mcp.worker.resources import GIB, fit_to_machine
 from tests.lab import Lab, msd_subset
 
 TRAINER = "EpochsTrainer"
+COMMAND_ALONE, COMMAND_FITTED = "nnU-Net's command", "its command with our settings"
+OURS, OURS_MIXED = "nnunet-mcp", "nnunet-mcp, bf16"
 EPOCH_TIME = re.compile(r"Epoch time: ([\d.]+) s")
 # What a stage's process asks of malloc, as the variables that an nnU-Net command can be given.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(GIB), "MALLOC_TRIM_THRESHOLD_": str(1024 * GIB)}
@@ -49,12 +52,13 @@ def command(lab: Lab, configuration: str, extra: dict[str, str]) -> Measured:
     return measured(fold, time.perf_counter() - began)
 
 
-def ours(lab: Lab, configuration: str) -> Measured:
+def ours(lab: Lab, configuration: str, *, bf16: bool) -> Measured:
     """Train fold 0 through the server."""
     fold = fold_folder(lab, configuration)
     shutil.rmtree(fold, ignore_errors=True)
     began = time.perf_counter()
-    result = lab.train(dataset_id=4, configuration=configuration, fold="0", device="cpu", trainer=TRAINER)
+    asked: dict[str, Any] = {"dataset_id": 4, "configuration": configuration, "fold": "0", "trainer": TRAINER}
+    result = lab.train(**asked, device="cpu", bf16=bf16)
     whole = time.perf_counter() - began
     if result["status"] != "success":
         raise SystemExit(f"the run failed: {result['failure']}")
@@ -96,10 +100,13 @@ def alternate(ways: dict[str, Callable[[], Measured]], rounds: int) -> dict[str,
 
 def compare(found: dict[str, list[Measured]]) -> None:
     """The ratio of each round, and the Dice of each way."""
-    theirs, tuned, own = found.values()
+    theirs, own = found[COMMAND_ALONE], found[OURS]
     print(f"\n- an epoch of nnunet-mcp against one of nnU-Net's command: {ratios(own, theirs, 'epoch')}")
-    print(f"- against one of its command with our settings: {ratios(own, tuned, 'epoch')}")
+    print(f"- against one of its command with our settings: {ratios(own, found[COMMAND_FITTED], 'epoch')}")
     print(f"- the whole of nnunet-mcp against nnU-Net's command: {ratios(own, theirs, 'whole')}")
+    if mixed := found.get(OURS_MIXED):
+        print(f"- an epoch with bf16 against one of nnU-Net's command: {ratios(mixed, theirs, 'epoch')}")
+        print(f"- the whole with bf16 against nnU-Net's command: {ratios(mixed, theirs, 'whole')}")
     for name, trainings in found.items():
         dice = [one.dice for one in trainings]
         print(f"- Dice of {name}: mean {statistics.mean(dice):.3f}, from {min(dice):.3f} to {max(dice):.3f}")
@@ -122,10 +129,12 @@ def main() -> None:
         lab = prepare(Path(folder), options.source, options.cases, options.configuration)
         settings = fit_to_machine("train", "cpu", {}) | KEEP_FREED_MEMORY
         ways: dict[str, Callable[[], Measured]] = {
-            "nnU-Net's command": lambda: command(lab, options.configuration, {}),
-            "its command with our settings": lambda: command(lab, options.configuration, settings),
-            "nnunet-mcp": lambda: ours(lab, options.configuration),
+            COMMAND_ALONE: lambda: command(lab, options.configuration, {}),
+            COMMAND_FITTED: lambda: command(lab, options.configuration, settings),
+            OURS: lambda: ours(lab, options.configuration, bf16=False),
         }
+        if computes_bfloat16():
+            ways[OURS_MIXED] = lambda: ours(lab, options.configuration, bf16=True)
         chosen = ", ".join(f"{name}={value}" for name, value in settings.items())
         print(f"{options.configuration}, {options.cases} cases, settings {chosen}\n")
         compare(alternate(ways, options.rounds))

@@ -53,6 +53,7 @@ def main() -> None:
     text += section("Looking at many runs", "latency.py")
     text += section("Characters that a model reads", "characters.py")
     text += section("Folds on several GPUs", "gpus.py")
+    text += section("A step", "steps.py", *source)
     text += section("A training, 2d", "epochs.py", *source, "--configuration", "2d", "--rounds", "3")
     text += section("A training, 3d_fullres", "epochs.py", *source)
     few = (*source, "--cases", "10")

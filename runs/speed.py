@@ -26,7 +26,7 @@ class Speed:
 
 
 def earlier_training(state: StateDir, like: RunRecord, spec: StageSpec) -> Speed | None:
-    """The newest training of the same dataset, plans, configuration, trainer and device on this host."""
+    """The newest training of the same dataset, plans, configuration, trainer, device and precision on this host."""
     alike = (
         _speed(run, other)
         for run, record in _alike(state, like)
@@ -51,8 +51,14 @@ def _alike(state: StateDir, like: RunRecord, *, trainer: bool = True) -> Iterato
     names = ("dataset_name", "plans_identifier", "host", *(("trainer", "device", "num_gpus") if trainer else ()))
     for run in newest_runs(state, limit=RUNS_LOOKED_AT):
         record = run.record()
-        if record is not None and all(getattr(record, name) == getattr(like, name) for name in names):
+        if record is None or any(getattr(record, name) != getattr(like, name) for name in names):
+            continue
+        if not trainer or _in_bf16(record) == _in_bf16(like):
             yield run, record
+
+
+def _in_bf16(record: RunRecord) -> bool:
+    return bool(record.request.get("bf16"))
 
 
 def _speed(run: RunDir, spec: StageSpec) -> Speed | None:

@@ -13,6 +13,7 @@ class EstimateJob(Record):
     configuration: str
     trainer: str
     device: str
+    bf16: bool = False
     measure_s: float | None = Field(default=None, description="Measure iterations for at most about this long.")
 
 

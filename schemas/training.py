@@ -59,8 +59,8 @@ class TrainingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset_id: DatasetId = Field(
-        description="Dataset ID, 1-999 (50 means the folder Dataset050 or Dataset050_Name in nnUNet_raw), or the "
-        "folder's name. nnunet_datasets lists what exists."
+        description="1-999 (50: the folder Dataset050 or Dataset050_Name in nnUNet_raw), or the folder's name. "
+        "nnunet_datasets lists what exists."
     )
     configuration: Configuration = Field(
         default="3d_fullres",
@@ -69,22 +69,22 @@ class TrainingRequest(BaseModel):
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
-        description="0-4: one fold of the 5-fold cross-validation. all: five models, one per fold, then all cases "
-        "together. full: one model on every case, with optimistic metrics.",
+        description="0-4: one fold. all: each fold its own model, then one result over all cases. full: one model on "
+        "every case, with optimistic metrics.",
     )
     trainer: ClassName | None = Field(
         default=None,
-        description="Trainer class of nnU-Net or of a file in nnUNet_extTrainer, e.g. nnUNetTrainer_100epochs for "
-        "a short training. Omitted: nnUNetTrainer (1000 epochs).",
+        description="Trainer class of nnU-Net or of a file in nnUNet_extTrainer, e.g. nnUNetTrainer_100epochs. "
+        "Omitted: nnUNetTrainer (1000 epochs).",
     )
     plans_identifier: PlansName | None = Field(
         default=None,
-        description="Plans to use. nnUNetResEncUNetMPlans, nnUNetResEncUNetLPlans and nnUNetResEncUNetXLPlans "
-        "choose the residual-encoder presets. Omitted: nnUNetPlans.",
+        description="Residual-encoder presets: nnUNetResEncUNetMPlans, nnUNetResEncUNetLPlans, "
+        "nnUNetResEncUNetXLPlans; or plans of your own. Omitted: nnUNetPlans.",
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
-        description="GPUs for one training; more than 1 splits the batch over GPUs (DDP, cuda only). Omitted: 1.",
+        description="GPUs for one training; more than 1 split the batch (DDP, cuda only). Omitted: 1.",
     )
     device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
     pretrained_weights: str | None = Field(
@@ -103,25 +103,29 @@ class TrainingRequest(BaseModel):
     )
     disable_checkpointing: bool = Field(
         default=False,
-        description="Write no checkpoints at all: the run cannot be resumed and leaves no model to predict with.",
+        description="Write no checkpoints: nothing can be resumed or predicted with.",
     )
     npz: bool = Field(
         default=False,
-        description="Save the validation's softmax probabilities as .npz (needed for ensembling).",
+        description="Save the validation's softmax probabilities as .npz (for ensembling).",
     )
     use_compressed: bool = Field(
         default=False,
-        description="Changes nothing: nnU-Net 2.6 and later always train from compressed data.",
+        description="No effect: nnU-Net 2.6 and later always train from compressed data.",
     )
     verify_dataset_integrity: bool = Field(
         default=True, description="Check images and labels of every case before preprocessing."
     )
     no_preprocessing: bool = Field(
-        default=False, description="Skip preprocessing; fails at once if the data are not preprocessed."
+        default=False, description="Skip preprocessing; refused if the data are not preprocessed."
+    )
+    bf16: bool = Field(
+        default=False,
+        description="On a CPU that has bfloat16: train in mixed precision, an epoch in about half the time.",
     )
     overwrite: bool = Field(
         default=False,
-        description="Train again although this fold has a model. The old one is kept until the new one is done.",
+        description="Train again although the fold has a model, which is kept until the new one is done.",
     )
     engine: Engine | None = Field(
         default=None, description="local: this machine. slurm: jobs of its cluster. Omitted: the server's setting."
@@ -201,6 +205,11 @@ def contradictions(request: TrainingRequest) -> list[str]:
         found.append(
             f"num_gpus={request.num_gpus} and device={request.device!r} exclude each other: several GPUs need "
             'device="cuda". Use num_gpus=1, or device="cuda".'
+        )
+    if request.bf16 and request.device in ("cuda", "mps"):
+        found.append(
+            f"bf16 and device={request.device!r} exclude each other: bf16 is for trainings on the CPU. Leave bf16 out; "
+            "on an NVIDIA GPU nnU-Net trains in mixed precision by itself."
         )
     if request.slurm and request.engine == "local":
         found.append(

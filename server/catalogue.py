@@ -61,8 +61,8 @@ CATALOGUE = (
         "starts",
         "Start preprocessing and training of an nnU-Net v2 model in the background and return at once with a run_id. "
         "Runs take minutes to days and outlive the chat. fold: '0'-'4' = one fold; 'all' (default) = five models, "
-        "one per fold, then the cross-validation; 'full' = one model on every case (optimistic metrics). Datasets: "
-        "nnunet_datasets. Then follow with nnunet_progress and read the result with nnunet_results.",
+        "one per fold, then the cross-validation; 'full' = one model on every case (optimistic metrics). Then "
+        "follow with nnunet_progress; nnunet_results has the result.",
     ),
     Entry(
         "nnunet_preflight",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from typing import Any
 import nibabel
 import numpy
 import pytest
+import torch
 
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
+from nnunet_mcp.runs.processor import computes_bfloat16
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training import prepare_run
 from nnunet_mcp.worker.train import parameters_of
@@ -63,6 +66,21 @@ def test_all_folds_give_the_cross_validation_that_nnunet_accumulates(lab: Lab, t
     losses = [fold["validation_loss"] for fold in result["folds"]]
     assert result["metrics"]["validation_loss"] == pytest.approx(sum(losses) / 5)
     assert "±" in result["dice_mean_sd"]
+
+
+@pytest.mark.skipif(not computes_bfloat16(), reason="this processor has no bfloat16")
+def test_in_mixed_precision_the_training_computes_in_bfloat16_and_the_validation_in_float32(lab: Lab) -> None:
+    result = lab.train(dataset_id=4, fold="0", **TINY | {"trainer": "TellingTrainer", "bf16": True})
+
+    assert result["status"] == "success", result
+    assert any(note.startswith("bf16: trained in mixed precision") for note in result["notes"])
+    log = lab.run_dir(result["run_id"]) / "stages" / "train_fold_0" / "log.txt"
+    told = re.findall(r"computed in torch\.(\w+)", log.read_text(encoding="utf-8"))
+    training = 2 * (4 + 2)
+    assert told[:training] == ["bfloat16"] * training
+    assert len(told) > training and set(told[training:]) == {"float32"}
+    weights = torch.load(Path(result["model_path"]) / "checkpoint_final.pth", weights_only=False)["network_weights"]
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
 def test_a_model_on_every_case_says_that_its_metrics_are_optimistic(lab: Lab) -> None:

@@ -27,10 +27,10 @@ DOCUMENTED: dict[str, Any] = {
     "verify_dataset_integrity": True,
     "no_preprocessing": False,
 }
-OWN: dict[str, Any] = {"overwrite": False, "engine": None, "slurm": ()}
+OWN: dict[str, Any] = {"bf16": False, "overwrite": False, "engine": None, "slurm": ()}
 
 
-def test_the_parameters_are_the_documented_ones_and_three_more() -> None:
+def test_the_parameters_are_the_documented_ones_and_four_more() -> None:
     assert list(TrainingRequest.model_fields) == ["dataset_id", *DOCUMENTED, *OWN]
 
 
@@ -77,6 +77,8 @@ def test_what_is_no_fold_is_refused(spelling: object) -> None:
         ({"val_best": True}, {"disable_checkpointing": True}),
         ({"num_gpus": 2}, {"device": "cpu"}),
         ({"num_gpus": 2}, {"device": "mps"}),
+        ({"bf16": True}, {"device": "cuda"}),
+        ({"bf16": True}, {"device": "mps"}),
     ],
 )
 def test_a_contradiction_names_both_parameters_and_a_way_out(first: dict[str, Any], second: dict[str, Any]) -> None:

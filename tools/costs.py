@@ -30,6 +30,8 @@ def estimate_network(
     device: str,
     measure_s: float | None,
     settings: Settings,
+    *,
+    bf16: bool = False,
 ) -> Estimate:
     """Ask nnU-Net's Python about the planned network; without measuring, the answer is remembered.
 
@@ -44,6 +46,7 @@ def estimate_network(
         trainer=trainer,
         device=device if measure_s else "cpu",
         measure_s=measure_s,
+        bf16=bf16,
     )
     python = settings.nnunet_python
     return _ask(job, python) if measure_s else _remembered(job, python, plans.stat().st_mtime_ns)

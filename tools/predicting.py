@@ -17,11 +17,11 @@ from ..schemas.answers import PredictionStarted
 from ..schemas.predictions import PredictionJob
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord
+from .device import choose_device
 from .model_choice import Choice, choose_model
 from .paths import allowed_path, refuse_outside
 from .prediction_stages import PredictionStages, plan_stages
 from .starting import start_recorded
-from .training import choose_device
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
 

@@ -25,13 +25,12 @@ from ..schemas.training import Device, TrainingRequest
 from .checks import GB, free_gb
 from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
+from .device import bf16_notes, check_bf16, choose_device, choose_engine
 from .jobs import Preview, preview_jobs
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
 from .repeating import complete
 from .training import (
-    choose_device,
-    choose_engine,
     make_record,
     refuse_what_a_look_has_shown,
     resolve_weights,
@@ -94,7 +93,12 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         queue=tuple(_queue(look, settings)) if look.engine == "local" else jobs.said,
         job_scripts=jobs.scripts,
         recommended=recommend(look.files) if look.files else None,
-        notes=(*look.notes, *unknown, *preset_notes(look.request, look.files)),
+        notes=(
+            *look.notes,
+            *unknown,
+            *preset_notes(look.request, look.files),
+            *bf16_notes(look.request, look.device, look.engine),
+        ),
         next_step=_next_step(look),
     )
 
@@ -106,6 +110,8 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     look.device = look.attempt(
         lambda: choose_device(asked.device, settings, num_gpus=asked.num_gpus, engine=look.engine)
     )
+    if (device := look.device) is not None:
+        look.attempt(lambda: check_bf16(asked, device, look.engine))
     look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
     ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
     if ready is None:
@@ -155,9 +161,16 @@ def _network(look: Look, settings: Settings, measure_s: float | None) -> Estimat
     plans = look.files.plans(look.plan.plans_identifier)
     if plans is None or planned(plans, look.request.configuration) is None:
         return None
-    configuration, trainer = look.request.configuration, look.plan.trainer
+    asked, plan = look.request, look.plan
     return estimate_network(
-        look.files, look.plan.plans_identifier, configuration, trainer, look.device, measure_s, settings
+        look.files,
+        plan.plans_identifier,
+        asked.configuration,
+        plan.trainer,
+        look.device,
+        measure_s,
+        settings,
+        bf16=asked.bf16,
     )
 
 

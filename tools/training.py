@@ -1,21 +1,16 @@
 """nnunet_training: check, plan, record, start, and answer at once."""
 
-import platform
-import sys
 import time
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room, room_needed
 from ..runs.engine import start_run
-from ..runs.errors import Refused, Unavailable
 from ..runs.installed import installed
 from ..runs.layout import RunDir, StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
 from ..runs.settings import Settings
-from ..runs.slots import slot_names
-from ..runs.slurm.options import options_of
 from ..runs.store import new_run_id, record_run
 from ..schemas.answers import StageLine, TrainingStarted
 from ..schemas.runs import RunRecord
@@ -23,6 +18,7 @@ from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
 from .dataset_details import refuse_known_damage
 from .datasets import ready_to_train
+from .device import check_bf16, choose_device, choose_engine
 from .paths import allowed_path
 from .planning import Plan, Planner
 from .repeating import complete
@@ -49,6 +45,7 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     request = resolve_weights(request, settings)
     engine, options = choose_engine(request, settings)
     device = choose_device(request.device, settings, num_gpus=request.num_gpus, engine=engine)
+    check_bf16(request, device, engine)
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files, settings.nnunet_python).make()
     refuse_what_a_look_has_shown(request, plan, settings)
@@ -89,46 +86,6 @@ def resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingReq
         return request
     path = allowed_path(settings, request.pretrained_weights, what="pretrained_weights")
     return request.model_copy(update={"pretrained_weights": str(path)})
-
-
-def choose_engine(request: TrainingRequest, settings: Settings) -> tuple[Engine, dict[str, str]]:
-    """Where the run goes, and the options of its jobs there.
-
-    Raises:
-        Refused: options of Slurm jobs for a run that goes elsewhere, or wrong ones in the server's settings.
-    """
-    engine = request.engine or settings.engine
-    if engine == "slurm":
-        return engine, options_of(settings, request.slurm)
-    if request.slurm:
-        raise Refused("slurm has options, but this server starts runs on its own machine. Add engine='slurm'.")
-    return engine, {}
-
-
-def choose_device(
-    asked: Device | None, settings: Settings, *, num_gpus: int | None = None, engine: Engine = "local"
-) -> Device:
-    """The device asked for, or the best one here; on Slurm a GPU, which is the scheduler's to find.
-
-    Raises:
-        Unavailable: the machine has no such device, or not as many GPUs.
-    """
-    if engine == "slurm":
-        return asked or "cuda"
-    gpus = len(slot_names("gpu", settings.gpus))
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    device: Device = asked or ("cuda" if gpus else "mps" if apple else "cpu")
-    wanted = num_gpus or 1
-    if device == "cuda" and gpus < wanted:
-        raise Unavailable(
-            f"device='cuda' with num_gpus={wanted} needs {wanted} NVIDIA GPU(s); nvidia-smi lists {gpus} here. Use "
-            f"{'device=' + repr('cpu') if gpus == 0 else f'num_gpus={gpus}'}."
-        )
-    if device == "mps" and not apple:
-        raise Unavailable("device='mps' needs an Apple silicon Mac. Use device='cpu'.")
-    if device != "cuda" and wanted > 1:
-        raise Unavailable(f"num_gpus={wanted} needs NVIDIA GPUs; this machine would train on {device}. Use num_gpus=1.")
-    return device
 
 
 def make_record(

@@ -1,5 +1,6 @@
 """`python -m nnunet_mcp.worker.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line of stdout."""
 
+import contextlib
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schemas.estimates import Estimate, EstimateJob
+from .precision import in_bfloat16
 from .resources import fit_this_process
 from .weights import bare
 
@@ -22,11 +24,11 @@ REFERENCE_BATCH = (12, 2)
 
 def estimate(job: EstimateJob) -> Estimate:
     """Build the trainer as a training would, without data, and ask it."""
-    trainer = _trainer(job)
+    trainer = build_trainer(job)
     trainer.initialize()
     planned, network = trainer.configuration_manager, bare(trainer.network)
     patch, batch = tuple(planned.patch_size), int(planned.batch_size)
-    measured = _measure(trainer, job.measure_s) if job.measure_s else {}
+    measured = _measure(trainer, job.measure_s, bf16=job.bf16) if job.measure_s else {}
     return Estimate(
         patch_size=patch,
         batch_size=batch,
@@ -39,7 +41,8 @@ def estimate(job: EstimateJob) -> Estimate:
     )
 
 
-def _trainer(job: EstimateJob) -> Any:
+def build_trainer(job: EstimateJob) -> Any:
+    """The trainer that a training would have, not initialised."""
     import torch
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
@@ -56,22 +59,23 @@ def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
     return float(network.compute_conv_feature_map_size(patch)) / reference * REFERENCE_GB * batch / usual
 
 
-def _measure(trainer: Any, seconds: float) -> dict[str, Any]:
+def _measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
     """Time iterations on a made-up batch; the first one warms up and does not count."""
     import torch
 
     fit_this_process(trainer.device.type)
-    batch = _made_up_batch(trainer)
-    trainer.network.train()
-    trainer.train_step(batch)
-    train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
-    trainer.network.eval()
-    with torch.no_grad():
-        validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
+    batch = made_up_batch(trainer)
+    with in_bfloat16(trainer.network) if bf16 else contextlib.nullcontext():
+        trainer.network.train()
+        trainer.train_step(batch)
+        train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
+        trainer.network.eval()
+        with torch.no_grad():
+            validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
     return {"train_s": train, "validation_s": validation}
 
 
-def _made_up_batch(trainer: Any) -> dict[str, Any]:
+def made_up_batch(trainer: Any) -> dict[str, Any]:
     """As nnunetv2 2.8.1, nnUNetTrainerBenchmark_5epochs_noDataLoading.py:24-39, also for regions."""
     import torch
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..runs.files import append_line, read_lines, write_text
 from ..runs.summary import finite
 from ..schemas.runs import ESTIMATING, TRAINING, Epoch
+from .precision import in_bfloat16
 from .progress import StopRequested
 from .stage import Job, StageFailure
 
@@ -109,7 +110,8 @@ class TrainerHooks:
 
     def _step(self, phase: str) -> Callable[..., Any]:
         def step(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            result = method(*args, **kwargs)
+            with in_bfloat16(self.trainer.network) if self.job.bf16 else contextlib.nullcontext():
+                result = method(*args, **kwargs)
             self.iteration += 1
             self._tick(phase)
             return result

@@ -12,8 +12,10 @@ from typing import Any
 
 from ..runs.files import read_json, write_model
 from ..runs.layout import StateDir
+from ..runs.liveness import host_name
 from ..runs.locks import Lock, lock_name, waiting_for
 from ..runs.preprocessed import data_folder, data_needed_by, planned
+from ..runs.processor import CPUINFO, computes_bfloat16
 from ..runs.summary import Summary
 from ..schemas.runs import Epoch, Outcome
 from .preprocess import data_lock
@@ -126,6 +128,7 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
     from .ddp import run_ddp
     from .hooks import install
 
+    _check_processor(job)
     fit_this_process(job.record.device)
     install(run_training, job)
     run_training.run_ddp = run_ddp
@@ -145,6 +148,16 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
         val_with_best=job.asked("val_best"),
         device=torch.device(job.record.device),
     )
+
+
+def _check_processor(job: Job) -> None:
+    """The machine that was asked may not be the one that trains: a cluster has many."""
+    if job.bf16 and not computes_bfloat16():
+        raise StageFailure(
+            "bf16 was asked for, but this machine's CPU has no bfloat16 instructions",
+            f"{CPUINFO} on {host_name()}",
+            'Leave bf16 out, or choose nodes that have them (slurm=["constraint=…"]).',
+        )
 
 
 def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
@@ -222,6 +235,8 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
     notes = [f"Validated with {_checkpoint(job)}."] if job.asked("val_best") else []
     if job.spec.fold == "all":
         notes.append("fold full: trained on every case, so these metrics are measured on training data (optimistic).")
+    if job.bf16:
+        notes.append("bf16: trained in mixed precision; the validation computed in float32.")
     if job.asked("disable_checkpointing"):
         notes.append("disable_checkpointing: no checkpoint was written; nothing can be resumed or predicted with.")
     if restored := sum(epoch.restored for epoch in epochs):

@@ -98,6 +98,15 @@ class NanTrainer(_Short):
         return result
 
 
+class TellingTrainer(_Short):
+    """Prints in which precision its network computes."""
+
+    def initialize(self) -> None:
+        super().initialize()
+        first = next(module for module in self.network.modules() if isinstance(module, torch.nn.Conv3d))
+        first.register_forward_hook(lambda _module, _inputs, output: print("computed in", output.dtype))
+
+
 class PictureTrainer(_Short):
     """150 epochs of 6: curves worth looking at."""
 
