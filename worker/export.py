@@ -9,8 +9,9 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,10 @@ from .weights import read_checkpoint
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the zip: its name there, and where its content comes from."""
+    """A file of the zip: its name there, and its content, a file, or what makes one of them when its turn comes."""
 
     name: str
-    source: Path | None = None
-    content: bytes | None = None
+    content: bytes | Path | Callable[[], bytes | Path]
 
 
 def carry_out(job: Job) -> Outcome:
@@ -42,16 +42,16 @@ def carry_out(job: Job) -> Outcome:
     asked = ExportJob.model_validate(job.record.request)
     target = Path(asked.output)
     models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
-    entries = list(_entries(job, asked, models))
+    card = _card(job, asked, models)
+    entries = list(_entries(job, asked, models, card.encode()))
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{job.record.run_id}")
+    beside = target.with_name(f".{target.name}.{job.record.run_id}")
     try:
-        _write(job, partial, entries)
-        _publish(partial, target)
+        _write(job, beside, entries)
+        _publish(beside, target)
     finally:
-        partial.unlink(missing_ok=True)
-    card = next(entry.content for entry in entries if entry.name.endswith(CARD))
-    write_text(target.with_suffix(".md"), (card or b"").decode())
+        beside.unlink(missing_ok=True)
+    write_text(target.with_suffix(".md"), card)
     said = f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card lies beside it."
     return Outcome(ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=(said,))
 
@@ -71,46 +71,48 @@ def _write(job: Job, path: Path, entries: list[Entry]) -> None:
         for done, entry in enumerate(entries):
             job.reporter.stop_here()
             job.reporter.say("writing the zip", done=done, total=len(entries))
-            if entry.source is not None:
-                archive.write(entry.source, entry.name)
+            content = entry.content() if callable(entry.content) else entry.content
+            if isinstance(content, Path):
+                archive.write(content, entry.name)
             else:
-                archive.writestr(entry.name, entry.content or b"")
+                archive.writestr(entry.name, content)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
-def _entries(job: Job, asked: ExportJob, models: list[Model]) -> Iterator[Entry]:
-    name = job.files.name
+def _card(job: Job, asked: ExportJob, models: list[Model]) -> str:
     description = scrub.dataset_json(read_json(models[0].folder / "dataset.json") or {})
     steps = read_steps(Path(asked.measured) / JSON_NAME) if asked.measured else ()
     best = [*asked.best, *describe_steps(steps, description.get("labels", {}))]
     versions = {**asked.trained_with, **{f"{key} (export)": value for key, value in job.record.versions.items()}}
-    card = write_card(Path(asked.output).name, models, description, versions or job.record.versions, best).encode()
+    return write_card(Path(asked.output).name, models, description, versions or job.record.versions, best)
+
+
+def _entries(job: Job, asked: ExportJob, models: list[Model], card: bytes) -> Iterator[Entry]:
+    name = job.files.name
     for model in models:
         yield from _model_entries(job, model, f"{name}/{model.folder.name}")
-        yield Entry(f"{name}/{model.folder.name}/{CARD}", content=card)
+        yield Entry(f"{name}/{model.folder.name}/{CARD}", card)
     if asked.measured and len(asked.best_models) > 1:
         yield from _measured(Path(asked.measured), f"{name}/ensembles/{Path(asked.measured).name}")
     if asked.measured:
         found = scrub.without_paths(read_json(job.files.best_file) or {})
-        yield Entry(f"{name}/{job.files.best_file.name}", content=_json(found))
+        yield Entry(f"{name}/{job.files.best_file.name}", _json(found))
 
 
 def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
     for file, clean in (("plans.json", scrub.without_paths), ("dataset.json", scrub.dataset_json)):
-        yield Entry(f"{prefix}/{file}", content=_json(clean(read_json(model.folder / file) or {})))
+        yield Entry(f"{prefix}/{file}", _json(clean(read_json(model.folder / file) or {})))
     fingerprint = model.folder / "dataset_fingerprint.json"
     if fingerprint.is_file():
-        yield Entry(f"{prefix}/{fingerprint.name}", content=_json(scrub.without_paths(read_json(fingerprint))))
+        yield Entry(f"{prefix}/{fingerprint.name}", _json(scrub.without_paths(read_json(fingerprint))))
     for fold in model.folds:
-        job.reporter.say(f"looking at fold {fold}")
-        job.reporter.stop_here()
         files, inside = model.fold(fold), f"{prefix}/fold_{fold}"
-        yield _checkpoint(files.final, f"{inside}/{files.final.name}")
+        yield Entry(f"{inside}/{files.final.name}", partial(_checkpoint, files.final))
         if (files.path / "progress.png").is_file():
             yield Entry(f"{inside}/progress.png", files.path / "progress.png")
         if files.summary.is_file():
-            yield Entry(f"{inside}/validation/summary.json", content=_json(scrub.summary(_read(files.summary))))
+            yield Entry(f"{inside}/validation/summary.json", _json(scrub.summary(_read(files.summary))))
     for merged in sorted(model.folder.glob(f"crossval_results_folds_{'_'.join(model.folds)}")):
         yield from _measured(merged, f"{prefix}/{merged.name}")
 
@@ -118,14 +120,14 @@ def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
 def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
     """What was measured over all folds, and the postprocessing that was determined from it."""
     if (folder / "summary.json").is_file():
-        yield Entry(f"{prefix}/summary.json", content=_json(scrub.summary(_read(folder / "summary.json"))))
+        yield Entry(f"{prefix}/summary.json", _json(scrub.summary(_read(folder / "summary.json"))))
     if (folder / JSON_NAME).is_file():
         steps = read_steps(folder / JSON_NAME)
-        yield Entry(f"{prefix}/{JSON_NAME}", content=_json(scrub.without_paths(_read(folder / JSON_NAME))))
-        yield Entry(f"{prefix}/{PICKLE_NAME}", content=pickle.dumps(functions(steps)))
+        yield Entry(f"{prefix}/{JSON_NAME}", _json(scrub.without_paths(_read(folder / JSON_NAME))))
+        yield Entry(f"{prefix}/{PICKLE_NAME}", pickle.dumps(functions(steps)))
 
 
-def _checkpoint(path: Path, name: str) -> Entry:
+def _checkpoint(path: Path) -> bytes | Path:
     """The checkpoint as it is, unless what its trainer was given names paths or cases.
 
     Raises:
@@ -135,12 +137,12 @@ def _checkpoint(path: Path, name: str) -> Entry:
     given = dict(content.get("init_args") or {})
     clean = scrub.init_args(given)
     if clean == given:
-        return Entry(name, path)
+        return path
     import torch
 
     stream = io.BytesIO()
     torch.save({**content, "init_args": clean}, stream)
-    return Entry(name, content=stream.getvalue())
+    return stream.getvalue()
 
 
 def _read(path: Path) -> Any:

@@ -4,6 +4,7 @@ A checkpoint is a pickle, and unpickling runs code. The file is read with `weigh
 tensors, and handed to nnU-Net as a new file of plain tensors.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise StageFailure(
             "the checkpoint cannot be read safely",
-            f"{path.name}: {str(error).splitlines()[0][:200]}",
+            f"{path.name}: {_why(error)}",
             "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when "
             "they are loaded are refused; a model that was trained here predicts with its run_id.",
         ) from error
@@ -42,6 +43,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "the file is not an nnU-Net checkpoint", f"{path.name} has no network_weights", "Use a checkpoint_*.pth."
         )
     return content
+
+
+def _why(error: Exception) -> str:
+    """What PyTorch refused, without its advice to load the file anyway."""
+    refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+    return f"it would call {refused[1]}" if refused else (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager
@@ -96,12 +103,14 @@ def count_parameters(path: Path) -> int:
 
 
 def _harmless() -> list[Any]:
-    """The numpy types in nnU-Net's own checkpoints (its logged numbers)."""
+    """The numpy types in nnU-Net's own checkpoints (its logged numbers), also under their names before numpy 2."""
     import numpy
     from numpy._core import multiarray
 
     dtypes = [getattr(numpy.dtypes, name) for name in numpy.dtypes.__all__]
-    return [numpy.dtype, numpy.ndarray, multiarray.scalar, multiarray._reconstruct, *dtypes]
+    functions = [multiarray.scalar, multiarray._reconstruct]
+    before = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
+    return [numpy.dtype, numpy.ndarray, *functions, *before, *dtypes]
 
 
 def load_weights(trainer: Any, path: Path) -> None:

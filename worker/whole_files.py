@@ -53,10 +53,11 @@ def _expected_size(path: Path) -> int:
         return 0
     import nibabel
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
     try:
         image = nibabel.load(path)
-    except ImageFileError as error:
+    except (ImageFileError, HeaderDataError) as error:
         raise ValueError(str(error)) from error
     voxels = 1
     for length in image.shape:
