@@ -27,6 +27,7 @@ from ..runs.preprocessed import (
     readiness,
     recipe,
 )
+from ..runs.raw_files import labels, training_files
 from ..runs.splits import digest, made_here, read_split, split_to_make, text_of
 from ..schemas.runs import Outcome
 from .progress import Reporter
@@ -96,7 +97,7 @@ class Preprocessing:
         self.job.reporter.say(phase, **fields)
 
     def _verify(self) -> bool:
-        files = [path for name in ("imagesTr", "labelsTr") for path in sorted((self.files.raw / name).glob("[!.]*"))]
+        files = [path for path in training_files(self.files.raw) if not path.name.startswith(".")]
         self._begin("reading the files", done=0, total=len(files))
         refuse_damaged(files, threads=usable_cores(), tell=lambda done: self.job.reporter.tick(done=done))
         self._begin("verifying the dataset")
@@ -236,8 +237,8 @@ def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuratio
 
 def _renew_ground_truth(files: DatasetFiles) -> None:
     """Replace labels that differ: nnU-Net copies only newer ones, so a restored older file would be missed."""
-    for label in (files.raw / "labelsTr").iterdir():
-        copy = files.ground_truth / label.name
+    for name, label in labels(files.raw).items():
+        copy = files.ground_truth / name
         if copy.exists() and _size_and_time(copy) != _size_and_time(label):
             shutil.copy2(label, copy)
 
