@@ -15,8 +15,9 @@ from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.runs.models import model_of
 from nnunet_mcp.runs.preprocessed import DatasetNote, dataset_note_file
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.runs.splits import TrainedCases, trained_cases, usual_split
+from nnunet_mcp.runs.splits import TrainedCases, split_to_make, trained_cases, usual_split
 from nnunet_mcp.schemas.runs import RunRecord, StageSpec
+from nnunet_mcp.tools.datasets import ready_to_train
 from nnunet_mcp.worker import cross_validation
 from nnunet_mcp.worker.hooks import settle_cases
 from nnunet_mcp.worker.preprocess import Preprocessing
@@ -135,6 +136,17 @@ def test_a_split_of_the_users_own_that_comes_later_is_taken_and_wins_over_ours(
     put_split(files.own_splits_file, folds_of(CASES, 2))
     work(files, settings)
     assert split_there(files) == folds_of(CASES, 2)
+
+
+def test_the_own_split_of_a_dataset_in_the_older_style_is_taken_too(settings: Settings) -> None:
+    raw = make_dataset(settings.folder("raw"), "Dataset002_Older", style="documented")
+    put_split(raw / "splits_final.json", folds_of(CASES[:5], 2))
+
+    found, _ = ready_to_train(settings, 2)
+
+    assert found.raw != raw
+    split = split_to_make(found)
+    assert split is not None and len(split) == 2
 
 
 def test_two_splits_of_the_users_own_that_differ_are_refused_before_nnunet_stops_at_them(files: DatasetFiles) -> None:
