@@ -1,4 +1,8 @@
-"""A cascade: first the low-resolution model, then the full-resolution one that reads its predictions."""
+"""A cascade: low-resolution models, then a full-resolution one that reads their predictions of every case.
+
+The second call trains the low-resolution folds that are not there yet. So the first one may be left out; it is worth a
+call of its own to see how good the low resolution is before the others are trained.
+"""
 
 from common import parse, show
 

@@ -6,7 +6,6 @@ Source: nnunetv2 2.8.1, evaluation/find_best_configuration.py:164-206.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -83,9 +82,3 @@ def source_of(files: DatasetFiles, names: Sequence[str], folds: Sequence[str]) -
     if len(names) == 1:
         return files.results / names[0] / f"crossval_results_folds_{together}"
     return files.ensembles / "___".join(["ensemble", *names, together])
-
-
-def complete_folds(files: DatasetFiles) -> list[str]:
-    """The folds of the dataset's split; five where there is none."""
-    splits: Any = read_json(files.splits_file)
-    return [str(number) for number in range(len(splits) if isinstance(splits, list) else 5)]

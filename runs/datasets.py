@@ -50,6 +50,11 @@ class DatasetFiles:
         return self.preprocessed / "splits_final.json"
 
     @property
+    def own_splits_file(self) -> Path:
+        """A split that the user put beside the raw data."""
+        return self.raw / "splits_final.json"
+
+    @property
     def ground_truth(self) -> Path:
         return self.preprocessed / "gt_segmentations"
 
@@ -113,6 +118,15 @@ class FoldFiles:
     def owner_file(self) -> Path:
         """Names the run that last wrote this folder; a folder without it was made by hand."""
         return self.path / "nnunet_mcp_run.txt"
+
+    def owner(self) -> str | None:
+        """The run that last wrote this folder."""
+        return self.owner_file.read_text(encoding="utf-8").strip() if self.owner_file.is_file() else None
+
+    @property
+    def cases_file(self) -> Path:
+        """Our own note on the cases that the training began with."""
+        return self.path / "nnunet_mcp_cases.json"
 
     def finished(self) -> bool:
         """Trained and validated: nnU-Net writes summary.json last."""

@@ -142,7 +142,7 @@ SIGNATURES = (
         "missing lowres prediction",
         r"(?P<file>\S*predicted_next_stage/\S+?\.b2nd)",
         "the cascade lacks a 3d_lowres prediction: {file}",
-        "Train all five folds of 3d_lowres with the same trainer and plans (fold='all'), then the cascade.",
+        "Train all folds of 3d_lowres with the same trainer and plans (fold='all'), then the cascade.",
     ),
     Signature(
         "configuration not planned",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .datasets import DatasetFiles
 from .errors import Unavailable
+from .raw_files import training_files
 
 # Preprocessed data are float32, compressed; raw images mostly int16, compressed (Hippocampus: 2.6 times the raw size).
 PREPROCESSED_PER_RAW_BYTE = 4.0
@@ -17,8 +18,7 @@ SPARE_BYTES = 100 * 1024**2
 
 def raw_bytes(files: DatasetFiles) -> int:
     """Size of the training images and labels."""
-    folders = (files.raw / "imagesTr", files.raw / "labelsTr")
-    return sum(entry.stat().st_size for folder in folders if folder.is_dir() for entry in os.scandir(folder))
+    return sum(path.stat().st_size for path in training_files(files.raw))
 
 
 def room_needed(files: DatasetFiles, *, preprocesses: bool, folds: int) -> dict[Path, float]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from .datasets import DatasetFiles
 from .files import read_json, read_model
+from .raw_files import labels, listed_cases, training_files
 
 CASCADE = "3d_cascade_fullres"
 LOWRES = "3d_lowres"
@@ -65,19 +66,27 @@ def data_note_file(folder: Path) -> Path:
 def raw_identity(files: DatasetFiles) -> str:
     """A digest of names, sizes and times of the raw training files, and of dataset.json's content."""
     digest = hashlib.sha256()
-    for folder in ("imagesTr", "labelsTr"):
-        for path in sorted((files.raw / folder).glob("*")):
-            stat = path.stat()
-            digest.update(f"{folder}/{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for path in training_files(files.raw):
+        name = path.relative_to(files.raw) if path.is_relative_to(files.raw) else path
+        digest.update(f"{name}\0{_size_and_time(path)}\n".encode())
     digest.update((files.raw / "dataset.json").read_bytes())
     return digest.hexdigest()
 
 
+def _size_and_time(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:  # dataset.json may list what is not there
+        return "-"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
+
+
 def raw_cases(files: DatasetFiles) -> list[str]:
     """The training cases in nnUNet_raw, sorted."""
+    listed = listed_cases(files.raw)
+    if listed is not None:
+        return sorted(listed)
     content = read_json(files.raw / "dataset.json") or {}
-    if isinstance(content.get("dataset"), dict):
-        return sorted(content["dataset"])
     ending = str(content.get("file_ending", ".nii.gz"))
     names = (path.name.removesuffix(ending) for path in (files.raw / "imagesTr").glob(f"*{ending}"))
     return sorted({name[:-5] for name in names if name[-5:-4] == "_" and name[-4:].isdigit()})
@@ -145,11 +154,7 @@ def planned_by_hand(files: DatasetFiles, plans_identifier: str) -> bool:
     made = (files.fingerprint_file, files.plans_file(plans_identifier))
     if not all(path.is_file() for path in made):
         return False
-    raw = [
-        *(files.raw / "imagesTr").glob("*"),
-        *(files.raw / "labelsTr").glob("*"),
-        files.raw / "dataset.json",
-    ]
+    raw = [*training_files(files.raw), files.raw / "dataset.json"]
     return max(path.stat().st_mtime for path in raw) <= min(path.stat().st_mtime for path in made)
 
 
@@ -166,7 +171,7 @@ def _compare(files: DatasetFiles, folder: Path, cases: list[str], wanted_recipe:
             return Readiness(False, "the plans preprocess differently since")
         unchanged = note.raw_identity == raw_identity(files)
         return Readiness(unchanged, "unchanged" if unchanged else "the raw data have changed since")
-    newest = max((path.stat().st_mtime for path in (files.raw / "labelsTr").glob("*")), default=0.0)
+    newest = max((path.stat().st_mtime for path in labels(files.raw).values()), default=0.0)
     older = newest <= max(path.stat().st_mtime for path in folder.glob("*.pkl"))
     return Readiness(older, "preprocessed by hand" if older else "the raw data are newer")
 

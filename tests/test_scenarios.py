@@ -158,6 +158,30 @@ def test_a_cancelled_training_is_resumed_with_a_continuous_history(lab: Lab) -> 
     assert "0 epochs behind the checkpoint" in " ".join(result["notes"])
 
 
+def test_a_training_validates_the_cases_that_it_began_with_though_the_split_changes_and_it_is_resumed(lab: Lab) -> None:
+    request = {"dataset_id": 4, "configuration": "3d_fullres", "fold": "1", **TINY, "trainer": "MiddleTrainer"}
+    splits = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "splits_final.json"
+    text = splits.read_text(encoding="utf-8")
+    split = json.loads(text)
+    first = lab.call("nnunet_training", **request)["run_id"]
+    lab.wait_for(first, lambda progress: (progress["epoch"] or 0) >= 1)
+    splits.write_text(json.dumps([split[1], split[0], *split[2:]]), encoding="utf-8")
+    lab.call("nnunet_cancel", run_id=first)
+    assert lab.wait_for(first, lambda _: False)["status"] == "cancelled"
+    assert until(lambda: not lab.processes())
+
+    result = lab.train(dataset_id=4, like=first, continue_training=True)
+    splits.write_text(text, encoding="utf-8")
+
+    assert result["status"] == "success", result
+    fold = Path(result["model_path"])
+    validated = [Path(case["prediction_file"]) for case in summary(fold / "validation")["metric_per_case"]]
+    assert sorted(path.name.removesuffix(".nii.gz") for path in validated) == sorted(split[1]["val"])
+    began = json.loads((fold / "nnunet_mcp_cases.json").read_text(encoding="utf-8"))
+    assert {key: began[key] for key in ("train", "val")} == split[1] and began["raw_identity"]
+    assert "goes on with the cases that it began with" in " ".join(result["notes"])
+
+
 def test_continuing_without_a_checkpoint_says_so_at_once(lab: Lab) -> None:
     with pytest.raises(ToolRefused, match="no checkpoint"):
         lab.call("nnunet_training", dataset_id=4, configuration="2d", fold="0", continue_training=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..runs.datasets import CASE_ENDINGS, DatasetFiles
 from ..runs.errors import NotFound
+from ..runs.raw_files import listed_files
 from .cases import list_cases
 from .description import Description
 
@@ -24,10 +25,10 @@ def image_of(files: DatasetFiles, description: Description, case: str) -> Path:
     Raises:
         NotFound: the raw images are not there.
     """
-    listed = _listed(description, case).get("images", [])
+    listed, _ = listed_files(files.raw, _listed(description, case))
     names = [f"{case}_0000", case]
     inside = [files.raw / "imagesTr" / f"{name}{description.file_ending}" for name in names]
-    return _first([*(files.raw / str(path) for path in listed[:1]), *inside], files, f"image of case {case}")
+    return _first([*listed[:1], *inside], files, f"image of case {case}")
 
 
 def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
@@ -37,8 +38,8 @@ def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
         NotFound: they are not there.
     """
     name = f"{case}{description.file_ending}"
-    listed = _listed(description, case).get("label")
-    own = [files.raw / str(listed)] if listed else []
+    entry = _listed(description, case)
+    own = [listed_files(files.raw, entry)[1]] if entry else []
     return _first([*own, files.raw / "labelsTr" / name, files.ground_truth / name], files, f"labels of case {case}")
 
 

@@ -1,11 +1,11 @@
 """Which training cases a dataset folder has, and what is wrong with its files, without opening an image."""
 
-import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..runs.datasets import CHANNEL
+from ..runs.raw_files import listed_files
 from ..runs.texts import clean, some, told
 from .description import Description
 
@@ -76,14 +76,6 @@ def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
     if not missing:
         return []
     return [f"files that dataset.json lists and that do not exist: {told(missing)}. Add them, or correct the list."]
-
-
-def listed_files(raw: Path, entry: object) -> tuple[list[Path], Path]:
-    """The files of an entry of dataset.json's own list, as nnU-Net resolves them (2.8.1, utilities/utils.py:58)."""
-    content = entry if isinstance(entry, dict) else {}
-    images = content.get("images")
-    paths = [raw / os.path.expandvars(str(path)) for path in (images if isinstance(images, list) else [])]
-    return paths, raw / os.path.expandvars(str(content.get("label", "")))
 
 
 def file_warnings(folder: Path, description: Description) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..runs.best import complete_folds
 from ..runs.datasets import find_dataset
 from ..runs.errors import NotFound, Refused
 from ..runs.layout import StateDir
@@ -12,12 +11,12 @@ from ..runs.models import Model, model_of
 from ..runs.result import mean_sd
 from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
+from ..runs.splits import complete_folds
 from ..runs.store import find_run
 from ..runs.summary import fold_outcome
 from ..schemas.answers import CompareAnswer, ComparedModel, ModelDifference
 from ..schemas.requests import CompareRequest
 from ..schemas.runs import Outcome
-from .planning import FOLDS
 from .tables import write_table
 
 
@@ -40,7 +39,8 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
 
 def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
     files = find_dataset(settings.folders, int(request.dataset_id or 0))
-    return [_finished(Model(files, folder, (*FOLDS, "all"))) for folder in sorted(files.results.glob("*__*__*"))]
+    folds = (*complete_folds(files), "all")
+    return [_finished(Model(files, folder, folds)) for folder in sorted(files.results.glob("*__*__*"))]
 
 
 def _of_runs(request: CompareRequest, settings: Settings) -> list[Model]:

@@ -8,6 +8,7 @@ from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dat
 from ..runs.errors import Refused, RunError
 from ..runs.files import read_json, write_text
 from ..runs.preprocessed import planned, preprocessed_cases
+from ..runs.raw_files import listed_cases, training_files
 from ..runs.settings import Settings
 from ..runs.summary import fold_outcome
 from ..schemas.answers import DatasetDetails, DatasetLine, DatasetsAnswer, TrainedModel
@@ -17,11 +18,13 @@ from .cases import file_problems, list_cases
 from .dataset_details import details
 from .description import Description, read_description
 from .looks import Tell
+from .paths import readable
 
 LOOK_S = 40.0  # clients give a call a minute
 LISTED = 30  # in full; of the others the names, so that the answer stays short
 NAMED = 200
 SCAN_FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
+LINKED = (*SCAN_FOLDERS, "splits_final.json")
 
 
 def nnunet_datasets(
@@ -142,6 +145,8 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     if not files.raw.is_dir():
         return files, ["The raw data are not there; the preprocessed data are used."]
     description = read_description(files.raw)
+    if listed_cases(files.raw) is not None:
+        _refuse_elsewhere(files.raw, settings)
     if problems := file_problems(files.raw, description):
         raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(problems))
     if not description.changes:
@@ -154,15 +159,20 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     return twin, [note]
 
 
+def _refuse_elsewhere(raw: Path, settings: Settings) -> None:
+    for path in training_files(raw):
+        readable(path, settings)
+
+
 def _twin_folders(settings: Settings) -> Folders:
     return settings.folders.model_copy(update={"raw": str(settings.state_dir / "raw")})
 
 
 def _make_twin(source: Path, twin: Path, description: Description) -> None:
     twin.mkdir(parents=True, exist_ok=True)
-    for name in SCAN_FOLDERS:
+    for name in LINKED:
         link = twin / name
-        if (source / name).is_dir() and not link.is_symlink():
+        if (source / name).exists() and not link.is_symlink():
             link.symlink_to(source / name, target_is_directory=True)
     text = json.dumps(description.content, indent=2, ensure_ascii=False)
     target = twin / "dataset.json"

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 
-from ..runs.best import complete_folds
 from ..runs.datasets import DatasetFiles, find_dataset
 from ..runs.errors import NotFound, Refused
 from ..runs.installed import installed
@@ -13,6 +12,7 @@ from ..runs.preprocessed import planned
 from ..runs.scores import read_scores
 from ..runs.settings import Settings
 from ..runs.slurm.options import engine_of
+from ..runs.splits import complete_folds, validated_cases, validated_twice
 from ..runs.store import new_run_id
 from ..runs.texts import some
 from ..schemas.answers import RunStarted
@@ -58,6 +58,8 @@ def _why_not(model: Model) -> str | None:
     _, identifier, configuration = model.folder.name.split("__", 2)
     if lacking := [fold for fold in model.folds if not model.fold(fold).finished()]:
         return f"fold {', '.join(lacking)} is not trained and validated"
+    if twice := validated_twice({fold: validated_cases(model.fold(fold)) for fold in model.folds}):
+        return f"{twice}, so they were trained on different splits"
     if planned(model.files.plans(identifier) or {}, configuration) is None:
         return f"{model.files.plans_file(identifier)} does not plan it, and nnU-Net looks there"
     return None

@@ -14,9 +14,10 @@ from ..runs.errors import RunError
 from ..runs.files import read_model, write_model
 from ..runs.layout import StateDir
 from ..runs.locks import held, lock_name
+from ..runs.raw_files import listed_files
 from ..runs.settings import Settings
 from ..schemas.looks import CaseLook, CasePaths, LookJob, Reader
-from .cases import is_text, list_cases, listed_files
+from .cases import is_text, list_cases
 from .description import Description
 from .looking import LookEnded, looks_of
 from .paths import readable

@@ -20,16 +20,16 @@ from ..runs.preprocessed import (
     dataset_note_file,
     planned,
     preprocessed_cases,
-    raw_cases,
     raw_identity,
     readiness,
 )
+from ..runs.splits import FoldCases, read_split, split_to_make
 from ..schemas.runs import StageSpec
 from ..schemas.training import TrainingRequest
+from .folds import Folds
 from .trainers import check_trainer, planner_for
 from .transfer import plan_transfer
 
-FOLDS = ("0", "1", "2", "3", "4")
 FLAT_IMAGES = (".png", ".bmp")
 NO_LOWRES = (
     "nnU-Net plans 3d_lowres and 3d_cascade_fullres only where the median image is much larger than a 3d_fullres "
@@ -74,31 +74,18 @@ class Planner:
         """Decide the stages in order."""
         self._refuse_impossible()
         self._plan_preprocessing()
+        folds = self._choose_folds()
         ready = tuple(spec.name for spec in self.plan.stages)
         if self.request.configuration == CASCADE:
-            ready = self._plan_lowres(ready)
-        models = [self._plan_fold(fold, ready) for fold in self._folds()]
+            ready = self._plan_lowres(ready, folds)
+        models = [self._plan_fold(fold, ready, folds) for fold in folds.wanted]
         self.plan.stages += models
         if self.request.fold == "all":
             self._plan_cross_validation(tuple(spec.name for spec in models))
         self._add_notes()
         return self.plan
 
-    def _folds(self) -> tuple[str, ...]:
-        return {"all": FOLDS, "full": ("all",)}.get(self.request.fold, (self.request.fold,))
-
     def _refuse_impossible(self) -> None:
-        cases = raw_cases(self.files) if self.files.raw.is_dir() else []
-        splits = read_json(self.files.splits_file)
-        own_splits = splits if isinstance(splits, list) else read_json(self.files.raw / "splits_final.json")
-        if isinstance(own_splits, list):
-            self._refuse_folds_beyond(len(own_splits))
-        elif cases and len(cases) < len(FOLDS) and self.request.fold != "full":
-            raise Refused(
-                f"{self.files.name} has {len(cases)} training cases; a 5-fold cross-validation needs at least 5. Use "
-                "fold='full' (one model on every case), add cases, or put a splits_final.json into the raw dataset "
-                "folder."
-            )
         description = read_json(self.files.raw / "dataset.json") or {}
         if str(description.get("file_ending")) in FLAT_IMAGES and self.request.configuration != "2d":
             raise Refused(
@@ -106,13 +93,23 @@ class Planner:
                 f"{self.request.configuration} for it. Use configuration='2d'."
             )
 
-    def _refuse_folds_beyond(self, count: int) -> None:
-        wanted = [fold for fold in self._folds() if fold != "all" and int(fold) >= count]
-        if wanted:
-            raise Refused(
-                f"{self.files.splits_file} has {count} folds, so there is no fold {wanted[0]}. Use fold '0'-"
-                f"'{count - 1}' or fold='full'. (nnU-Net would silently train on a random split.)"
-            )
+    def _choose_folds(self) -> Folds:
+        old = self.request.no_preprocessing or self._goes_on_with_old_data() or not self.files.raw.is_dir()
+        folds = Folds(self.request, self.files, self._preprocessed_cases() if old else None)
+        cases = {fold: folds.cases_of(fold, self._trained(fold)) for fold in folds.wanted}
+        folds.refuse_overlap({fold: set(one.val) for fold, one in cases.items() if one})
+        if self.request.configuration == CASCADE:
+            folds.refuse_unpredicted(cases.values())
+        return folds
+
+    def _trained(self, fold: str) -> FoldFiles | None:
+        """The fold folder, if what was trained in it is reused, validated or gone on with."""
+        files = self._fold_files(self.request.configuration, fold)
+        go_on = self.request.validation_only or self._reusable(files)
+        return files if go_on or (self.request.continue_training and files.checkpoints()) else None
+
+    def _fold_files(self, configuration: str, fold: str) -> FoldFiles:
+        return FoldFiles(self.files.fold(self.trainer, self.plans_identifier, configuration, fold))
 
     def _plan_preprocessing(self) -> None:
         reason = self._why_preprocess()
@@ -135,10 +132,13 @@ class Planner:
         return old and all(self._has_data(c) for c in data_needed_by(self.request.configuration))
 
     def _has_data(self, configuration: str) -> bool:
-        plans = self.files.plans(self.plans_identifier)
-        if plans is None or planned(plans, configuration) is None:
-            return False
-        return bool(preprocessed_cases(data_folder(self.files, plans, configuration)))
+        return bool(self._preprocessed_cases(configuration))
+
+    def _preprocessed_cases(self, configuration: str | None = None) -> list[str]:
+        plans, wanted = self.files.plans(self.plans_identifier), configuration or self.request.configuration
+        if plans is None or planned(plans, wanted) is None:
+            return []
+        return preprocessed_cases(data_folder(self.files, plans, wanted))
 
     def _why_preprocess(self) -> str | None:
         """What is lacking, or None where everything is there and unchanged."""
@@ -154,6 +154,8 @@ class Planner:
             state = readiness(self.files, self.plans_identifier, configuration)
             if not state.ready:
                 return state.reason
+        if split_to_make(self.files) != read_split(self.files.splits_file):
+            return "the split has changed since"
         note = read_model(dataset_note_file(self.files), DatasetNote)
         if self.request.verify_dataset_integrity and (note is None or not note.verified) and self.files.raw.is_dir():
             return "the dataset is not verified yet"
@@ -172,9 +174,9 @@ class Planner:
                     "preprocessed first."
                 )
 
-    def _plan_lowres(self, needs: tuple[str, ...]) -> tuple[str, ...]:
-        """The cascade reads a 3d_lowres prediction of every case, so all five lowres folds come first."""
-        stages = [spec for fold in FOLDS if (spec := self._lowres_stage(fold, needs)) is not None]
+    def _plan_lowres(self, needs: tuple[str, ...], folds: Folds) -> tuple[str, ...]:
+        """The cascade reads a 3d_lowres prediction of every case, so all lowres folds of the split come first."""
+        stages = [spec for fold in folds.every if (spec := self._lowres_stage(fold, needs, folds)) is not None]
         self.plan.stages += stages
         if stages:
             self.plan.notes.append(
@@ -184,12 +186,13 @@ class Planner:
             )
         return (*needs, *(spec.name for spec in stages))
 
-    def _lowres_stage(self, fold: str, needs: tuple[str, ...]) -> StageSpec | None:
-        path = self.files.fold(self.trainer, self.plans_identifier, LOWRES, fold)
-        files = FoldFiles(path)
-        if files.finished() and not self._lacking_predictions(fold):
+    def _lowres_stage(self, fold: str, needs: tuple[str, ...], folds: Folds) -> StageSpec | None:
+        files = self._fold_files(LOWRES, fold)
+        folds.check_lowres(fold, files)
+        if files.finished() and not self._lacking_predictions(folds.split[int(fold)]):
             return None
-        self.plan.targets.append(self._target(path))
+        _refuse_training_by_hand(files)
+        self.plan.targets.append(self._target(files.path))
         trained = files.final.is_file()
         return StageSpec(
             name=f"lowres_fold_{fold}",
@@ -201,22 +204,19 @@ class Planner:
             detail="predict for the cascade" if trained else "train",
         )
 
-    def _lacking_predictions(self, fold: str) -> bool:
-        splits = read_json(self.files.splits_file)
-        if not isinstance(splits, list) or int(fold) >= len(splits):
-            return True
+    def _lacking_predictions(self, cases: FoldCases) -> bool:
         model = self.files.model(self.trainer, self.plans_identifier, LOWRES)
         folder = model / "predicted_next_stage" / CASCADE
-        there = {path.stem for path in folder.glob("*.b2nd")}
-        return not set(splits[int(fold)]["val"]) <= there
+        return not set(cases.val) <= {path.stem for path in folder.glob("*.b2nd")}
 
-    def _plan_fold(self, fold: str, needs: tuple[str, ...]) -> StageSpec:
-        path = self.files.fold(self.trainer, self.plans_identifier, self.request.configuration, fold)
-        files = FoldFiles(path)
-        reused = self.request.fold == "all" and self._reusable(files)
+    def _plan_fold(self, fold: str, needs: tuple[str, ...], folds: Folds) -> StageSpec:
+        files = self._fold_files(self.request.configuration, fold)
+        reused = self._reusable(files)
         if not reused:
             self._check_fold(files)
-            self.plan.targets.append(self._target(path))
+            self.plan.targets.append(self._target(files.path))
+        if note := folds.check(fold, files, goes_on=self._trained(fold) is not None):
+            self.plan.notes.append(note)
         verb = "validate" if self.request.validation_only else "train"
         return StageSpec(
             name=f"{verb}_{'full' if fold == 'all' else f'fold_{fold}'}",
@@ -230,14 +230,11 @@ class Planner:
         )
 
     def _reusable(self, files: FoldFiles) -> bool:
-        return files.finished() and not self.request.overwrite and not self.request.validation_only
+        again = self.request.overwrite or self.request.validation_only
+        return self.request.fold == "all" and files.finished() and not again
 
     def _check_fold(self, files: FoldFiles) -> None:
-        if trained_by_hand_now(files.path):
-            raise Refused(
-                f"{files.path} is being trained by an nnUNetv2_train that was started by hand. Wait for it, stop it in "
-                "its terminal, or choose another fold."
-            )
+        _refuse_training_by_hand(files)
         if self.request.validation_only:
             _require_trained(files, best=self.request.val_best)
         elif self.request.continue_training:
@@ -272,6 +269,14 @@ class Planner:
 
     def _add_notes(self) -> None:
         self.plan.notes += list(_notes(self.request))
+
+
+def _refuse_training_by_hand(files: FoldFiles) -> None:
+    if trained_by_hand_now(files.path):
+        raise Refused(
+            f"{files.path} is being trained by an nnUNetv2_train that was started by hand. Wait for it, stop it in "
+            "its terminal, or choose another fold."
+        )
 
 
 def _require_trained(files: FoldFiles, *, best: bool) -> None:

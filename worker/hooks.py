@@ -11,8 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import append_line, read_lines, write_text
+from ..runs.datasets import FoldFiles
+from ..runs.files import append_line, read_lines, read_model, write_model, write_text
+from ..runs.preprocessed import DataNote, data_note_file, preprocessed_cases
+from ..runs.result import model_stages
+from ..runs.splits import FoldCases, TrainedCases, trained_cases
 from ..runs.summary import finite
+from ..runs.texts import some
 from ..schemas.runs import ESTIMATING, TRAINING, Epoch
 from .precision import in_bfloat16
 from .progress import StopRequested
@@ -85,6 +90,8 @@ class TrainerHooks:
 
     def attach(self) -> None:
         """Wrap the trainer's methods; only rank 0 speaks and saves."""
+        cases = settle_cases(self.trainer, self.job)
+        self.trainer.do_split = lambda: (list(cases.train), list(cases.val))
         self._wrap("on_epoch_end", self._on_epoch_end)
         if not self.first:
             return
@@ -181,6 +188,54 @@ class TrainerHooks:
         with _counted_predictions(self):
             method(save_probabilities)
         self.report.say("validated", done=len(cases), total=len(cases), epochs=self.trainer.num_epochs)
+
+
+def settle_cases(trainer: Any, job: Job) -> FoldCases:
+    """The cases of this training from its start to its last validation, also when it is resumed.
+
+    nnU-Net reads the split again for the final validation, and by then another run may have renewed it.
+
+    Raises:
+        StageFailure: some of them are not preprocessed.
+    """
+    if job.spec.kind == "train" and trainer.local_rank == 0 and trained_cases(job.fold) is None:
+        write_model(job.fold.cases_file, _begin(trainer))
+    if trainer.is_ddp:
+        from torch import distributed
+
+        distributed.barrier()
+    cases = trained_cases(job.fold) or _begin(trainer)
+    folder = Path(trainer.preprocessed_dataset_folder)
+    if missing := sorted(cases.every - set(preprocessed_cases(folder))):
+        raise StageFailure(
+            f"{len(missing)} cases of this fold are not preprocessed",
+            f"missing in {folder.name}: {some(missing)}",
+            "Put them back and start the request again, which preprocesses them; or train the fold anew with "
+            "overwrite=true.",
+        )
+    _refuse_other_split(job, cases)
+    return cases
+
+
+def _begin(trainer: Any) -> TrainedCases:
+    train, val = trainer.do_split()
+    note = read_model(data_note_file(Path(trainer.preprocessed_dataset_folder)), DataNote)
+    return TrainedCases(
+        train=tuple(map(str, train)), val=tuple(map(str, val)), raw_identity=note.raw_identity if note else ""
+    )
+
+
+def _refuse_other_split(job: Job, cases: FoldCases) -> None:
+    """Folds of one cross-validation may wait for a GPU for days, and the split may have changed since."""
+    for spec in model_stages(job.record) if job.record.request["fold"] == "all" else ():
+        files = FoldFiles(job.files.fold_of(job.record, spec))
+        other = trained_cases(files) if spec.reused or files.owner() == job.record.run_id else None
+        if spec.fold != job.spec.fold and other and (both := sorted(set(other.val) & set(cases.val))):
+            raise StageFailure(
+                f"fold {job.spec.fold} would hold out cases that fold {spec.fold} of this run holds out, too",
+                f"{some(both)}: the split was renewed since fold {spec.fold} began",
+                "Train all folds on one split: start the request again with overwrite=true.",
+            )
 
 
 class EpochLogger:

@@ -3,8 +3,6 @@
 What is there already and made from unchanged raw data is reused.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +27,8 @@ from ..runs.preprocessed import (
     readiness,
     recipe,
 )
+from ..runs.raw_files import labels, training_files
+from ..runs.splits import digest, made_here, read_split, split_to_make, text_of
 from ..schemas.runs import Outcome
 from .progress import Reporter
 from .resources import usable_cores
@@ -37,8 +37,6 @@ from .transfer import move_plans
 from .watch import end_when_a_pool_process_is_killed
 from .weights import read_tensors
 from .whole_files import refuse_damaged
-
-FOLDS = 5
 
 
 def carry_out(job: Job) -> Outcome:
@@ -79,6 +77,7 @@ class Preprocessing:
         if self.job.asked("verify_dataset_integrity") and not verified:
             verified = self._verify()
         self._fingerprint(unchanged)
+        own_splits = self._renew_split(known or DatasetNote(raw_identity=""))
         plans = known.plans if known else {}
         current = planned_by_hand(self.files, self.plans_name)
         self._plan(plans[self.plans_name] == self.identity if self.plans_name in plans else current)
@@ -86,7 +85,7 @@ class Preprocessing:
             raw_identity=self.identity,
             verified=verified,
             plans={**plans, self.plans_name: self.identity},
-            own_splits=self._splits(known.own_splits if known else ""),
+            own_splits=own_splits,
         )
         write_model(dataset_note_file(self.files), note)
         for configuration in data_needed_by(self.job.spec.configuration):
@@ -98,7 +97,7 @@ class Preprocessing:
         self.job.reporter.say(phase, **fields)
 
     def _verify(self) -> bool:
-        files = [path for name in ("imagesTr", "labelsTr") for path in sorted((self.files.raw / name).glob("[!.]*"))]
+        files = [path for path in training_files(self.files.raw) if not path.name.startswith(".")]
         self._begin("reading the files", done=0, total=len(files))
         refuse_damaged(files, threads=usable_cores(), tell=lambda done: self.job.reporter.tick(done=done))
         self._begin("verifying the dataset")
@@ -162,21 +161,22 @@ class Preprocessing:
                 else "Choose one of these.",
             )
 
-    def _splits(self, known: str) -> str:
-        """Make nnU-Net's split here, once and whole: folds that start together would each write it.
+    def _renew_split(self, note: DatasetNote) -> str:
+        """Make the split here, before nnU-Net plans (it stops at another one) and before folds start together.
 
-        Returns the digest of a split that we made; a user's own is never replaced.
+        Returns the digest of a split that we made. Trainings keep to the cases that they began with.
         """
-        cases = raw_cases(self.files)
-        path = self.files.splits_file
-        users_own = path.is_file() and _digest(path.read_text(encoding="utf-8")) != known
-        if len(cases) < FOLDS or users_own:
+        split, path = split_to_make(self.files), self.files.splits_file
+        if split is None:
+            path.unlink(missing_ok=True)
             return ""
-        from nnunetv2.utilities.crossval_split import generate_crossval_split
-
-        text = json.dumps(generate_crossval_split(cases, seed=12345, n_splits=FOLDS), indent=4)
+        if split == read_split(path):
+            return note.own_splits if made_here(self.files) else ""
+        text = text_of(split)
+        # The note comes first: a split that no note calls ours would count as the user's.
+        write_model(dataset_note_file(self.files), note.model_copy(update={"own_splits": digest(text)}))
         write_text(path, text)
-        return _digest(text)
+        return digest(text)
 
     def _preprocess(self, configuration: str) -> None:
         plans = self.files.plans(self.plans_name) or {}
@@ -237,8 +237,8 @@ def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuratio
 
 def _renew_ground_truth(files: DatasetFiles) -> None:
     """Replace labels that differ: nnU-Net copies only newer ones, so a restored older file would be missed."""
-    for label in (files.raw / "labelsTr").iterdir():
-        copy = files.ground_truth / label.name
+    for name, label in labels(files.raw).items():
+        copy = files.ground_truth / name
         if copy.exists() and _size_and_time(copy) != _size_and_time(label):
             shutil.copy2(label, copy)
 
@@ -268,7 +268,3 @@ def _counter(reporter: Reporter) -> type:
             reporter.stop_here()
 
     return Counter
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

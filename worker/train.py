@@ -10,12 +10,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import read_json, write_model
+from ..runs.files import read_json, read_model, write_model
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
 from ..runs.locks import Lock, lock_name, waiting_for
-from ..runs.preprocessed import data_folder, data_needed_by, planned
+from ..runs.preprocessed import DataNote, data_folder, data_needed_by, data_note_file, planned
 from ..runs.processor import CPUINFO, computes_bfloat16
+from ..runs.splits import trained_cases
 from ..runs.summary import Summary
 from ..schemas.runs import Epoch, Outcome
 from .preprocess import data_lock
@@ -38,8 +39,11 @@ def carry_out(job: Job) -> Outcome:
     set_aside = _set_old_fold_aside(job, again=again)
     seen_before = _take_over(job)
     started = time.time()
+    resume = job.spec.resume or (again and _has_saved(job))
+    if job.spec.kind == "train" and not resume:
+        job.fold.cases_file.unlink(missing_ok=True)
     with _hold_data(job):
-        _run_nnunet(job, resume=job.spec.resume or (again and _has_saved(job)))
+        _run_nnunet(job, resume=resume)
     outcome = _outcome(job, started, seen_before)
     write_model(job.fold.outcome_file, outcome)
     if set_aside is not None:
@@ -69,9 +73,7 @@ def _own_fold(job: Job) -> Lock:
 
 def _was_here(job: Job) -> bool:
     """Whether an earlier attempt of this stage wrote the fold folder (a Slurm job that was requeued)."""
-    if job.spec.kind != "train" or not job.fold.owner_file.is_file():
-        return False
-    return job.fold.owner_file.read_text(encoding="utf-8").strip() == job.record.run_id
+    return job.spec.kind == "train" and job.fold.owner() == job.record.run_id
 
 
 def _has_saved(job: Job) -> bool:
@@ -85,8 +87,8 @@ def _has_saved(job: Job) -> bool:
 def _take_over(job: Job) -> int:
     """Put our name on the fold folder; returns how many epochs the run before this one trained in it."""
     earlier = 0
-    if job.spec.resume and job.fold.owner_file.is_file():
-        run = StateDir(job.settings.state_dir).run(job.fold.owner_file.read_text(encoding="utf-8").strip())
+    if job.spec.resume and (owner := job.fold.owner()) is not None:
+        run = StateDir(job.settings.state_dir).run(owner)
         earlier = max((epoch.epoch + 1 for epoch in run.stage(job.stage.name).recent_epochs(1)), default=0)
     job.fold.path.mkdir(parents=True, exist_ok=True)
     job.fold.owner_file.write_text(job.record.run_id, encoding="utf-8")
@@ -242,9 +244,19 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
     if restored := sum(epoch.restored for epoch in epochs):
         lost = max(0, seen_before - restored)
         notes.append(f"Resumed after epoch {restored - 1}; {lost} epochs behind the checkpoint were trained again.")
+    if _has_other_data(job):
+        notes.append("The raw data have changed and were preprocessed again since this training began.")
     if (job.stage.path / "fallback.txt").is_file():
         notes.append((job.stage.path / "fallback.txt").read_text(encoding="utf-8").strip())
     return notes
+
+
+def _has_other_data(job: Job) -> bool:
+    """Whether the images or labels are others than those that the training began with."""
+    begun = trained_cases(job.fold)
+    plans = job.files.plans(job.record.plans_identifier) or {}
+    note = read_model(data_note_file(data_folder(job.files, plans, job.spec.configuration)), DataNote)
+    return bool(begun and note and begun.raw_identity not in ("", note.raw_identity))
 
 
 def _link_documented_folder(job: Job) -> None:
