@@ -1,11 +1,10 @@
 """A case's files: its image, its labels, and the names of what the labels mean."""
 
 from pathlib import Path
-from typing import Any
 
 from ..runs.datasets import CASE_ENDINGS, DatasetFiles
 from ..runs.errors import NotFound
-from .cases import list_cases
+from .cases import list_cases, listed_names, listed_path
 from .description import Description
 
 
@@ -24,10 +23,10 @@ def image_of(files: DatasetFiles, description: Description, case: str) -> Path:
     Raises:
         NotFound: the raw images are not there.
     """
-    listed = _listed(description, case).get("images", [])
+    listed, _ = listed_names(_entry(description, case))
     names = [f"{case}_0000", case]
     inside = [files.raw / "imagesTr" / f"{name}{description.file_ending}" for name in names]
-    return _first([*(files.raw / str(path) for path in listed[:1]), *inside], files, f"image of case {case}")
+    return _first([*(listed_path(files.raw, name) for name in listed[:1]), *inside], files, f"image of case {case}")
 
 
 def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
@@ -37,15 +36,14 @@ def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
         NotFound: they are not there.
     """
     name = f"{case}{description.file_ending}"
-    listed = _listed(description, case).get("label")
-    own = [files.raw / str(listed)] if listed else []
+    _, listed = listed_names(_entry(description, case))
+    own = [listed_path(files.raw, listed)] if listed else []
     return _first([*own, files.raw / "labelsTr" / name, files.ground_truth / name], files, f"labels of case {case}")
 
 
-def _listed(description: Description, case: str) -> dict[str, Any]:
+def _entry(description: Description, case: str) -> object:
     cases = description.content.get("dataset")
-    found = cases.get(case) if isinstance(cases, dict) else None
-    return found if isinstance(found, dict) else {}
+    return cases.get(case) if isinstance(cases, dict) else None
 
 
 def _first(candidates: list[Path], files: DatasetFiles, what: str) -> Path:

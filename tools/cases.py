@@ -69,8 +69,8 @@ def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
     """dataset.json names the files of each case itself."""
     missing = []
     for case, entry in sorted(listed.items()):
-        images, label = listed_files(folder, entry)
-        absent = [path.name for path in (*images, label) if not path.is_file()]
+        images, label = listed_names(entry)
+        absent = [name or "no label" for name in (*images, label) if not listed_path(folder, name).is_file()]
         if absent or not images:
             missing.append((case, ", ".join(map(clean, absent[:2])) or "no images"))
     if not missing:
@@ -78,12 +78,17 @@ def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
     return [f"files that dataset.json lists and that do not exist: {told(missing)}. Add them, or correct the list."]
 
 
-def listed_files(raw: Path, entry: object) -> tuple[list[Path], Path]:
-    """The files of an entry of dataset.json's own list, as nnU-Net resolves them (2.8.1, utilities/utils.py:58)."""
+def listed_names(entry: object) -> tuple[list[str], str]:
+    """The images and the label of an entry of dataset.json's own list, as they are written there."""
     content = entry if isinstance(entry, dict) else {}
     images = content.get("images")
-    paths = [raw / os.path.expandvars(str(path)) for path in (images if isinstance(images, list) else [])]
-    return paths, raw / os.path.expandvars(str(content.get("label", "")))
+    return [str(name) for name in (images if isinstance(images, list) else [])], str(content.get("label", ""))
+
+
+def listed_path(raw: Path, name: str) -> Path:
+    """A listed file as nnU-Net finds it (2.8.1, utilities/utils.py:58). Answers tell the name as it is written:
+    the values of variables are nobody's business."""
+    return raw / os.path.expandvars(name)
 
 
 def file_warnings(folder: Path, description: Description) -> list[str]:

@@ -13,9 +13,10 @@ from ..runs.datasets import CHANNEL, dataset_folders
 from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
 from ..runs.settings import Settings
+from ..runs.texts import clean
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
-from .cases import file_problems
+from .cases import file_problems, listed_names
 from .description import Description, read_description
 from .paths import allowed_path
 
@@ -48,6 +49,7 @@ def nnunet_prepare_dataset(
     target = _free_target(settings, request)
     _refuse_links_elsewhere([source / "dataset.json"], settings)
     description = read_description(source)
+    _refuse_variables(description)
     copies = list(_copies(source, description))
     _refuse_links_elsewhere([copy.source for copy in copies], settings)
     refuse_without_room({target.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
@@ -78,6 +80,18 @@ def _refuse_links_elsewhere(paths: list[Path], settings: Settings) -> None:
     for path in paths:
         if path.exists():
             allowed_path(settings, str(path), what="the source's file")
+
+
+def _refuse_variables(description: Description) -> None:
+    """A copy must not depend on the environment of whoever reads it, nor tell it."""
+    listed = description.content.get("dataset")
+    for case, entry in listed.items() if isinstance(listed, dict) else ():
+        images, label = listed_names(entry)
+        if named := next((name for name in (*images, label) if "$" in name), None):
+            raise Refused(
+                f"dataset.json lists {clean(named)!r} for case {clean(case)}: names with $ are not imported. Write the "
+                "paths out."
+            )
 
 
 def _copies(source: Path, description: Description) -> Iterator[Copy]:

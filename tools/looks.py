@@ -16,7 +16,7 @@ from ..runs.layout import StateDir
 from ..runs.locks import held, lock_name
 from ..runs.settings import Settings
 from ..schemas.looks import CaseLook, CasePaths, LookJob, Reader
-from .cases import is_text, list_cases, listed_files
+from .cases import is_text, list_cases, listed_names, listed_path
 from .description import Description
 from .looking import LookEnded, looks_of
 from .paths import readable
@@ -168,9 +168,10 @@ def case_paths(files: DatasetFiles, description: Description, settings: Settings
 def _listed(raw: Path, listed: dict[str, object]) -> list[CasePaths]:
     found = []
     for name, entry in sorted(listed.items()):
-        images, label = listed_files(raw, entry)
-        if images and all(path.exists() for path in (*images, label)):
-            found.append(CasePaths.model_construct(case=name, images=tuple(map(str, images)), label=str(label)))
+        images, label = listed_names(entry)
+        *paths, truth = (listed_path(raw, file) for file in (*images, label))
+        if paths and all(path.exists() for path in (*paths, truth)):
+            found.append(CasePaths.model_construct(case=name, images=tuple(map(str, paths)), label=str(truth)))
     return found
 
 
