@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from .datasets import DatasetFiles
+from .errors import Refused
 from .files import read_json, read_model
 
 CASCADE = "3d_cascade_fullres"
@@ -83,15 +84,21 @@ def raw_cases(files: DatasetFiles) -> list[str]:
     return sorted({name[:-5] for name in names if name[-5:-4] == "_" and name[-4:].isdigit()})
 
 
-def planned(plans: dict[str, Any], configuration: str) -> dict[str, Any] | None:
+def planned(plans: dict[str, Any], configuration: str, heirs: tuple[str, ...] = ()) -> dict[str, Any] | None:
     """A configuration of the plans with what it inherits, or None.
 
     Source: nnunetv2 2.8.1, utilities/plans_handling/plans_handler.py (inherits_from).
+
+    Raises:
+        Refused: it inherits from itself.
     """
+    if configuration in heirs:
+        circle = " from ".join((*heirs, configuration))
+        raise Refused(f"In the plans {plans.get('plans_name')} {circle} inherits. Correct inherits_from.")
     own = plans.get("configurations", {}).get(configuration)
     if own is None:
         return None
-    parent = planned(plans, own["inherits_from"]) if "inherits_from" in own else None
+    parent = planned(plans, own["inherits_from"], (*heirs, configuration)) if "inherits_from" in own else None
     return {**(parent or {}), **own}
 
 

@@ -1,15 +1,17 @@
 """Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
 from ..runs.errors import Refused, RunError
-from ..runs.files import read_json, write_text
-from ..runs.preprocessed import planned, preprocessed_cases
+from ..runs.files import write_text
 from ..runs.settings import Settings
 from ..runs.summary import fold_outcome
+from ..runs.texts import clean
 from ..schemas.answers import DatasetDetails, DatasetLine, DatasetsAnswer, TrainedModel
 from ..schemas.requests import DatasetsRequest
 from ..schemas.runs import Folders
@@ -17,10 +19,12 @@ from .cases import file_problems, list_cases
 from .dataset_details import details
 from .description import Description, read_description
 from .looks import Tell
+from .plans_there import PlansThere, preprocessed_of, read_plans
 
 LOOK_S = 40.0  # clients give a call a minute
 LISTED = 30  # in full; of the others the names, so that the answer stays short
 NAMED = 200
+Found = TypeVar("Found")
 SCAN_FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 
 
@@ -69,21 +73,34 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
 
 
 def _line(files: DatasetFiles) -> DatasetLine:
-    try:
-        description = read_description(files.raw)
-        problems = tuple(file_problems(files.raw, description))
-    except RunError as error:
-        description, problems = None, (str(error),)
+    """What is known of a dataset; whatever is odd in it is a problem of it alone."""
+    problems: list[str] = []
+    description = _attempt(problems, lambda: read_description(files.raw), None)
+    if description is not None:
+        found = description
+        problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
+    there = _attempt(problems, lambda: read_plans(files), PlansThere())
+    trained: list[TrainedModel] = _attempt(problems, lambda: _trained(files, problems), [])
     return DatasetLine(
         dataset_id=int(files.name[7:10]),
         name=files.name,
-        cases=_count_cases(files, description),
+        cases=_attempt([], lambda: _count_cases(files, description), 0),
         channels=tuple(description.channels) if description else (),
         labels=tuple(description.labels) if description else (),
-        preprocessed=tuple(_preprocessed(files)),
-        trained=tuple(_trained(files)),
-        problems=problems,
+        preprocessed=tuple(_attempt(problems, lambda: preprocessed_of(files, there), [])),
+        trained=tuple(trained),
+        problems=(*problems, *there.problems),
     )
+
+
+def _attempt(problems: list[str], work: Callable[[], Found], otherwise: Found) -> Found:
+    try:
+        return work()
+    except RunError as error:
+        problems.append(str(error))
+    except OSError as error:
+        problems.append(f"{clean(error.filename)} cannot be read ({error.strerror}). Give access to it.")
+    return otherwise
 
 
 def _count_cases(files: DatasetFiles, description: Description | None) -> int:
@@ -96,36 +113,24 @@ def _count_cases(files: DatasetFiles, description: Description | None) -> int:
     return len(found.images) or len(found.unnumbered)
 
 
-def _preprocessed(files: DatasetFiles) -> list[str]:
-    """Plans and configuration of everything that has preprocessed cases, as "nnUNetPlans 2d"."""
-    found = []
-    for path in sorted(files.preprocessed.glob("*.json")):
-        plans = read_json(path)
-        if not isinstance(plans, dict) or "plans_name" not in plans:
-            continue
-        for configuration in plans.get("configurations", {}):
-            identifier = (planned(plans, configuration) or {}).get("data_identifier")
-            if identifier and preprocessed_cases(files.preprocessed / identifier):
-                found.append(f"{path.stem} {configuration}")
-    return found
-
-
-def _trained(files: DatasetFiles) -> list[TrainedModel]:
+def _trained(files: DatasetFiles, problems: list[str]) -> list[TrainedModel]:
     models = []
     for path in sorted(files.results.glob("*__*__*")):
         trainer, plans, configuration = path.name.split("__", 2)
         folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).finished()]
         if folds:
             names = tuple("full" if f.name == "fold_all" else f.name.removeprefix("fold_") for f in folds)
-            dice = {name: _dice(fold) for name, fold in zip(names, folds, strict=True)}
+            dice = {name: _dice(fold, problems) for name, fold in zip(names, folds, strict=True)}
             models.append(
                 TrainedModel(trainer=trainer, plans=plans, configuration=configuration, folds=names, dice=dice)
             )
     return models
 
 
-def _dice(fold: Path) -> float | None:
+def _dice(fold: Path, problems: list[str]) -> float | None:
     outcome = fold_outcome(FoldFiles(fold))
+    if outcome is not None and outcome.metrics is None:
+        problems += outcome.notes
     return outcome.metrics.dice if outcome and outcome.metrics else None
 
 

@@ -49,6 +49,10 @@ def read_description(folder: Path) -> Description:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr.") from None
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror}). It must be a file that you may read.") from None
+    except RecursionError:
+        raise Refused(f"{path} is nested too deeply. Correct it, then try again.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise Refused(f"{path} is not valid JSON ({error}). Correct it, then try again.") from None
     if not isinstance(raw, dict):
