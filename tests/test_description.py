@@ -158,19 +158,6 @@ def test_the_number_of_cases_is_counted_and_not_believed(raw: Path) -> None:
     assert description.changes == ["numTraining is 5, as counted in labelsTr"]
 
 
-def test_a_dataset_in_the_older_style_trains_from_a_corrected_twin(settings: Settings) -> None:
-    source = make_dataset(settings.folder("raw"), "Dataset050", style="documented")
-    before = digest(source)
-
-    files, notes = ready_to_train(settings, 50)
-
-    assert "older style" in notes[0] and "source is unchanged" in notes[0]
-    assert digest(source) == before
-    assert read_description(files.raw).changes == []
-    assert (files.raw / "imagesTr").samefile(source / "imagesTr")
-    assert ready_to_train(settings, 50)[0] == files, "a second time is fine"
-
-
 @pytest.mark.parametrize(
     ("removed", "message"),
     [

@@ -1,14 +1,11 @@
 """Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained."""
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
 from ..runs.errors import Refused, RunError
-from ..runs.files import write_text
 from ..runs.settings import Settings
 from ..runs.summary import fold_outcome
 from ..runs.texts import clean
@@ -20,12 +17,12 @@ from .dataset_details import details
 from .description import Description, read_description
 from .looks import Tell
 from .plans_there import PlansThere, preprocessed_of, read_plans
+from .twins import twin_of
 
 LOOK_S = 40.0  # clients give a call a minute
 LISTED = 30  # in full; of the others the names, so that the answer stays short
 NAMED = 200
 Found = TypeVar("Found")
-SCAN_FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 
 
 def nnunet_datasets(
@@ -138,7 +135,7 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     """The dataset in a form that nnU-Net v2 reads, and notes on what that took.
 
     A folder in the older style that the documentation shows (modality, labels {"0": …}, no file_ending) gets a
-    valid twin in the state folder: a corrected dataset.json beside links to the images. The source stays as it is.
+    valid twin in the state folder. The source stays as it is.
 
     Raises:
         NotFound, Refused: no such dataset, or its files would fail; the message names the cases.
@@ -154,22 +151,4 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     note = f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
     if not make_twin:
         return files, [note]
-    twin = replace(files, folders=_twin_folders(settings))
-    _make_twin(files.raw, twin.raw, description)
-    return twin, [note]
-
-
-def _twin_folders(settings: Settings) -> Folders:
-    return settings.folders.model_copy(update={"raw": str(settings.state_dir / "raw")})
-
-
-def _make_twin(source: Path, twin: Path, description: Description) -> None:
-    twin.mkdir(parents=True, exist_ok=True)
-    for name in SCAN_FOLDERS:
-        link = twin / name
-        if (source / name).is_dir() and not link.is_symlink():
-            link.symlink_to(source / name, target_is_directory=True)
-    text = json.dumps(description.content, indent=2, ensure_ascii=False)
-    target = twin / "dataset.json"
-    if not target.is_file() or target.read_text(encoding="utf-8") != text:
-        write_text(target, text)
+    return twin_of(files, description, settings), [note]
