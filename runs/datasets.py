@@ -5,7 +5,7 @@ nnunet_dataset.py (preprocessed data).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,17 @@ DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[A-Za-z0-9_.-]*)?")
 # Of an image's name without its ending: CASE_0000.
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
+
+
+def channel_of(name: str, images: Collection[str], labels: Collection[str]) -> re.Match[str] | None:
+    """Case and channel in an image's name, or None where it has no channel number; all names without their ending.
+
+    The number of amos_0001 is the case's where its labels are called amos_0001, too.
+    """
+    match = CHANNEL.fullmatch(name)
+    if match and name in labels and match["case"] not in labels and f"{name}_0000" not in images:
+        return None
+    return match
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -284,3 +285,44 @@ def test_the_real_hippocampus_task_is_imported(
 
     assert answer.cases == expected
     assert answer.labels == {"background": 0, "Anterior": 1, "Posterior": 2}
+
+
+def number_as_amos(folder: Path) -> Path:
+    """Images and labels are both called amos_0001.nii.gz, as in the AMOS data."""
+    for number, path in enumerate(sorted((folder / "imagesTr").iterdir())):
+        label = folder / "labelsTr" / path.name.replace("_0000", "")
+        path.rename(path.with_name(f"amos_{number + 1:04d}.nii.gz"))
+        label.rename(label.with_name(f"amos_{number + 1:04d}.nii.gz"))
+    return folder
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_number_that_is_the_cases_own_is_no_channel_number(downloads: Path, channels: int) -> None:
+    source = number_as_amos(make_dataset(downloads, "AMOS", style="msd", channels=channels))
+    (source / "imagesTs").mkdir()
+    shutil.copy(source / "imagesTr" / "amos_0001.nii.gz", source / "imagesTs" / "amos_0007.nii.gz")
+
+    answer = bring(source)
+
+    folder, numbers = Path(answer.path), range(channels)
+    assert (answer.cases, answer.test_cases) == (5, 1)
+    assert names(folder / "imagesTr") == [f"amos_{n:04d}_{c:04d}.nii.gz" for n in range(1, 6) for c in numbers]
+    assert names(folder / "labelsTr") == [f"amos_{n:04d}.nii.gz" for n in range(1, 6)]
+    assert names(folder / "imagesTs") == [f"amos_0007_{c:04d}.nii.gz" for c in numbers]
+
+
+def test_in_place_such_names_are_a_problem_with_the_new_name(settings: Settings) -> None:
+    number_as_amos(make_dataset(settings.folder("raw"), "Dataset007_AMOS"))
+
+    (line,) = ask(settings, "nnunet_datasets")["datasets"]
+
+    (problem,) = line["problems"]
+    assert "amos_0001.nii.gz becomes amos_0001_0000.nii.gz" in problem and line["cases"] == 5
+
+
+def test_cases_that_end_in_four_digits_are_taken_as_they_are(settings: Settings) -> None:
+    folder = make_dataset(settings.folder("raw"), "Dataset007_Numbered")
+    for path in [*(folder / "imagesTr").iterdir(), *(folder / "labelsTr").iterdir()]:
+        path.rename(path.with_name(path.name.replace("case_", "case_0")))
+
+    assert file_problems(folder, read_description(folder)) == []

@@ -4,12 +4,14 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from ..runs.datasets import CHANNEL
+from ..runs.datasets import channel_of
 from ..runs.texts import clean, some, told
 from .description import Description
 
 TIFF = (".tif", ".tiff")
+Part = Literal["Tr", "Ts"]
 COLOURED = (".png", ".bmp", ".tif")
 
 
@@ -22,16 +24,17 @@ class CaseFiles:
     labels: set[str] = field(default_factory=set)
 
 
-def list_cases(folder: Path, ending: str) -> CaseFiles:
-    """Read the two folders' listings."""
-    found = CaseFiles()
-    for name in _names(folder / "imagesTr", ending):
-        match = CHANNEL.fullmatch(name)
+def list_cases(folder: Path, ending: str, part: Part = "Tr") -> CaseFiles:
+    """Read the listings of the images and labels of the training (Tr) or test (Ts) cases."""
+    found = CaseFiles(labels=set(_names(folder / f"labels{part}", ending)))
+    images = _names(folder / f"images{part}", ending)
+    there = set(images)
+    for name in images:
+        match = channel_of(name, there, found.labels)
         if match is None:
             found.unnumbered.append(name)
         else:
             found.images[match["case"]].add(int(match["channel"]))
-    found.labels = set(_names(folder / "labelsTr", ending))
     return found
 
 
@@ -53,7 +56,8 @@ def file_problems(folder: Path, description: Description) -> list[str]:
     if files.unnumbered:
         problems.append(
             f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder with "
-            "nnunet_prepare_dataset under a free id, or rename them."
+            f"nnunet_prepare_dataset under a free id, or rename them: {clean(files.unnumbered[0])}{ending} becomes "
+            f"{clean(files.unnumbered[0])}_0000{ending}."
         )
     problems += _channel_problems(files, set(range(len(description.channels))), ending)
     if missing := sorted(set(files.images) - files.labels):

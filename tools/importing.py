@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runs.datasets import CHANNEL, dataset_folders
+from ..runs.datasets import dataset_folders
 from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
 from ..runs.settings import Settings
 from ..runs.texts import clean
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
-from .cases import file_problems, listed_names
+from .cases import CaseFiles, file_problems, list_cases, listed_names
 from .description import Description, read_description
 from .paths import allowed_path
 
@@ -96,11 +96,25 @@ def _refuse_variables(description: Description) -> None:
 
 def _copies(source: Path, description: Description) -> Iterator[Copy]:
     ending = description.file_ending
-    for folder in ("imagesTr", "imagesTs"):
+    train, test = list_cases(source, ending), list_cases(source, ending, "Ts")
+    for folder, unnumbered in (
+        ("imagesTr", train.unnumbered),
+        ("imagesTs", _unnumbered_tests(train, test, description)),
+    ):
         for path in _files(source / folder, ending):
-            yield from _image_copies(path, folder, description)
+            yield from _image_copies(
+                path, folder, description, numbered=path.name.removesuffix(ending) not in unnumbered
+            )
     for path in _files(source / "labelsTr", ending):
         yield Copy(path, f"labelsTr/{path.name}")
+
+
+def _unnumbered_tests(train: CaseFiles, test: CaseFiles, description: Description) -> set[str]:
+    """Test images have no labels to compare with; they are named as the training images are."""
+    beyond = {f"{case}_{n:04d}" for case, channels in test.images.items() for n in channels}
+    numbers = {n for channels in test.images.values() for n in channels}
+    as_trained = not train.images and not numbers <= set(range(len(description.channels)))
+    return {*test.unnumbered, *(beyond if as_trained else ())}
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
@@ -110,10 +124,10 @@ def _files(folder: Path, ending: str) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != "." and p.is_file())
 
 
-def _image_copies(path: Path, folder: str, description: Description) -> Iterator[Copy]:
+def _image_copies(path: Path, folder: str, description: Description, *, numbered: bool) -> Iterator[Copy]:
     ending = description.file_ending
     name = path.name.removesuffix(ending)
-    if CHANNEL.fullmatch(name):
+    if numbered:
         yield Copy(path, f"{folder}/{path.name}")
     elif len(description.channels) == 1:
         yield Copy(path, f"{folder}/{name}_0000{ending}")
