@@ -178,6 +178,16 @@ def test_a_dataset_with_missing_files_is_refused_with_the_cases(settings: Settin
     assert any(re.search(message, problem) for problem in line.problems)
 
 
+@pytest.mark.parametrize("name", ["._case_000_0000.nii.gz", ".case_009_0000.nii.gz"])
+def test_a_hidden_file_that_nnunet_takes_for_an_image_is_named(settings: Settings, raw: Path, name: str) -> None:
+    (raw / "imagesTr" / name).write_bytes(b"macOS")
+    (raw / "labelsTr" / "._case_000.nii.gz").write_bytes(b"macOS")
+    (raw / "imagesTr" / ".DS_Store").write_bytes(b"macOS")
+
+    with pytest.raises(Refused, match=rf"takes for images: {re.escape(name)}\. Delete them"):
+        ready_to_train(settings, 1)
+
+
 def test_a_broken_dataset_does_not_hide_the_others(settings: Settings, raw: Path) -> None:
     broken = make_dataset(settings.folder("raw"), "Dataset002_Broken")
     (broken / "dataset.json").write_text("{", encoding="utf-8")

@@ -52,7 +52,7 @@ def file_problems(folder: Path, description: Description) -> list[str]:
     ending = description.file_ending
     if not files.images and not files.unnumbered:
         return [f"imagesTr has no {ending} files. Put the training images there as CASE_0000{ending}."]
-    problems = []
+    problems = _hidden_problems(folder / "imagesTr", ending)
     if files.unnumbered:
         problems.append(
             f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder with "
@@ -67,6 +67,17 @@ def file_problems(folder: Path, description: Description) -> list[str]:
     if unspoken := sorted(name for name in {*files.images, *files.labels} if not is_text(name)):
         problems.append(f"file names that are no valid UTF-8: {some(unspoken)}. Rename them.")
     return problems
+
+
+def _hidden_problems(images: Path, ending: str) -> list[str]:
+    """nnU-Net takes every file of that ending for an image (2.8.1, utilities/utils.py:24)."""
+    hidden = sorted(path.name for path in images.glob(f".*{ending}"))
+    if not hidden:
+        return []
+    return [
+        f"hidden files in imagesTr that nnU-Net takes for images: {some(hidden)}. Delete them (macOS leaves those "
+        "that begin with ._ on other disks; they hold no image)."
+    ]
 
 
 def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:

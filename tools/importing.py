@@ -111,10 +111,10 @@ def _copies(source: Path, description: Description) -> Iterator[Copy]:
 
 def _unnumbered_tests(train: CaseFiles, test: CaseFiles, description: Description) -> set[str]:
     """Test images have no labels to compare with; they are named as the training images are."""
-    beyond = {f"{case}_{n:04d}" for case, channels in test.images.items() for n in channels}
-    numbers = {n for channels in test.images.values() for n in channels}
-    as_trained = not train.images and not numbers <= set(range(len(description.channels)))
-    return {*test.unnumbered, *(beyond if as_trained else ())}
+    numbers = {number for channels in test.images.values() for number in channels}
+    if train.images or numbers <= set(range(len(description.channels))):
+        return set(test.unnumbered)
+    return {*test.unnumbered, *(f"{case}_{n:04d}" for case, channels in test.images.items() for n in channels)}
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
