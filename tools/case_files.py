@@ -4,15 +4,14 @@ from pathlib import Path
 
 from ..runs.datasets import CASE_ENDINGS, DatasetFiles
 from ..runs.errors import NotFound
-from .cases import list_cases, listed_names, listed_path
-from .description import Description
+from .cases import list_cases, listed_path
+from .description import Description, listed_names
 
 
 def case_names(files: DatasetFiles, description: Description) -> list[str]:
     """The training cases that have an image and labels, sorted."""
-    listed = description.content.get("dataset")
-    if isinstance(listed, dict):
-        return sorted(map(str, listed))
+    if description.listed is not None:
+        return sorted(description.listed)
     found = list_cases(files.raw, description.file_ending)
     return sorted((set(found.images) | set(found.unnumbered)) & found.labels)
 
@@ -23,7 +22,7 @@ def image_of(files: DatasetFiles, description: Description, case: str) -> Path:
     Raises:
         NotFound: the raw images are not there.
     """
-    listed, _ = listed_names(_entry(description, case))
+    listed, _ = listed_names((description.listed or {}).get(case))
     names = [f"{case}_0000", case]
     inside = [files.raw / "imagesTr" / f"{name}{description.file_ending}" for name in names]
     return _first([*(listed_path(files.raw, name) for name in listed[:1]), *inside], files, f"image of case {case}")
@@ -36,14 +35,9 @@ def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
         NotFound: they are not there.
     """
     name = f"{case}{description.file_ending}"
-    _, listed = listed_names(_entry(description, case))
+    _, listed = listed_names((description.listed or {}).get(case))
     own = [listed_path(files.raw, listed)] if listed else []
     return _first([*own, files.raw / "labelsTr" / name, files.ground_truth / name], files, f"labels of case {case}")
-
-
-def _entry(description: Description, case: str) -> object:
-    cases = description.content.get("dataset")
-    return cases.get(case) if isinstance(cases, dict) else None
 
 
 def _first(candidates: list[Path], files: DatasetFiles, what: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..runs.datasets import channel_of
 from ..runs.texts import clean, some, told
-from .description import Description
+from .description import Description, listed_names
 
 TIFF = (".tif", ".tiff")
 Part = Literal["Tr", "Ts"]
@@ -46,8 +46,8 @@ def _names(folder: Path, ending: str) -> list[str]:
 
 def file_problems(folder: Path, description: Description) -> list[str]:
     """What nnU-Net would stumble over, each with the cases and the way out."""
-    if isinstance(description.content.get("dataset"), dict):
-        return _listed_problems(folder, description.content["dataset"])
+    if description.listed is not None:
+        return _listed_problems(folder, description.listed)
     files = list_cases(folder, description.file_ending)
     ending = description.file_ending
     if not files.images and not files.unnumbered:
@@ -82,6 +82,8 @@ def _hidden_problems(images: Path, ending: str) -> list[str]:
 
 def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
     """dataset.json names the files of each case itself."""
+    if not listed:
+        return ["dataset.json lists no cases. Name them in dataset, or remove it and use imagesTr and labelsTr."]
     missing = []
     for case, entry in sorted(listed.items()):
         images, label = listed_names(entry)
@@ -91,13 +93,6 @@ def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
     if not missing:
         return []
     return [f"files that dataset.json lists and that do not exist: {told(missing)}. Add them, or correct the list."]
-
-
-def listed_names(entry: object) -> tuple[list[str], str]:
-    """The images and the label of an entry of dataset.json's own list, as they are written there."""
-    content = entry if isinstance(entry, dict) else {}
-    images = content.get("images")
-    return [str(name) for name in (images if isinstance(images, list) else [])], str(content.get("label", ""))
 
 
 def listed_path(raw: Path, name: str) -> Path:
@@ -113,7 +108,7 @@ def file_warnings(folder: Path, description: Description) -> list[str]:
     extra = [
         f"{name}/{path.name}"
         for name in ("imagesTr", "labelsTr")
-        if (folder / name).is_dir() and "dataset" not in description.content
+        if (folder / name).is_dir() and description.listed is None
         for path in sorted((folder / name).iterdir())
         if not path.name.endswith(kept) and not path.name.startswith(".")
     ]

@@ -103,9 +103,8 @@ def _attempt(problems: list[str], work: Callable[[], Found], otherwise: Found) -
 def _count_cases(files: DatasetFiles, description: Description | None) -> int:
     if description is None:
         return 0
-    listed = description.content.get("dataset")
-    if isinstance(listed, dict):
-        return len(listed)
+    if description.listed is not None:
+        return len(description.listed)
     found = list_cases(files.raw, description.file_ending)
     return len(found.images) or len(found.unnumbered)
 

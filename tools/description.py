@@ -33,8 +33,21 @@ class Description:
         return found
 
     @property
+    def listed(self) -> dict[str, object] | None:
+        """The files of each case, where dataset.json names them itself."""
+        found: dict[str, object] | None = self.content.get("dataset")
+        return found
+
+    @property
     def file_ending(self) -> str:
         return str(self.content["file_ending"])
+
+
+def listed_names(entry: object) -> tuple[list[str], str]:
+    """The images and the label of an entry of dataset.json's own list, as they are written there."""
+    content = entry if isinstance(entry, dict) else {}
+    images = content.get("images")
+    return [str(name) for name in (images if isinstance(images, list) else [])], str(content.get("label", ""))
 
 
 def read_description(folder: Path) -> Description:
@@ -58,11 +71,18 @@ def read_description(folder: Path) -> Description:
     if not isinstance(raw, dict):
         raise Refused(f"{path} must hold a JSON object with channel_names, labels and file_ending.")
     description = Description(dict(raw))
+    _list(description)
     _channels(description, path)
     _labels(description, path)
     _file_ending(description, folder)
     _count(description, folder)
     return description
+
+
+def _list(description: Description) -> None:
+    if not isinstance(description.content.get("dataset", {}), dict):
+        del description.content["dataset"]
+        description.changes.append("dataset, which is no list of cases, was left out")
 
 
 def _channels(description: Description, path: Path) -> None:
@@ -132,23 +152,28 @@ def _refuse_bad_values(labels: Labels, path: Path) -> None:
 def _file_ending(description: Description, folder: Path) -> None:
     content = description.content
     if not content.get("file_ending"):
-        content["file_ending"] = _found_ending(folder)
+        content["file_ending"] = _found_ending(folder, description.listed)
         description.changes.append(f"file_ending {content['file_ending']} was added")
 
 
-def _found_ending(folder: Path) -> str:
+def _found_ending(folder: Path, listed: dict[str, object] | None) -> str:
     images = sorted((folder / "imagesTr").glob("[!.]*")) if (folder / "imagesTr").is_dir() else []
+    names = [path.name for path in images]
+    if listed is not None:
+        names = [name for entry in listed.values() for name in listed_names(entry)[0]]
     for ending in CASE_ENDINGS:
-        if any(path.name.endswith(ending) for path in images):
+        if any(name.endswith(ending) for name in names):
             return ending
     raise Refused(f"{folder / 'imagesTr'} has no images ({', '.join(CASE_ENDINGS)}). Put the training images there.")
 
 
 def _count(description: Description, folder: Path) -> None:
-    labels = folder / "labelsTr"
-    found = len(list(labels.glob(f"[!.]*{description.file_ending}"))) if labels.is_dir() else 0
-    if "dataset" in description.content:
-        return
+    if description.listed is not None:
+        found, where = len(description.listed), "listed"
+    else:
+        labels = folder / "labelsTr"
+        found = len(list(labels.glob(f"[!.]*{description.file_ending}"))) if labels.is_dir() else 0
+        where = "counted in labelsTr"
     if description.content.get("numTraining") != found:
-        description.changes.append(f"numTraining is {found}, as counted in labelsTr")
+        description.changes.append(f"numTraining is {found}, as {where}")
         description.content["numTraining"] = found

@@ -5,32 +5,27 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..runs.datasets import dataset_folders
 from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
+from ..runs.layout import StateDir
+from ..runs.locks import Lock, lock_name
 from ..runs.settings import Settings
 from ..runs.texts import clean
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
-from .cases import CaseFiles, file_problems, list_cases, listed_names
+from .cases import file_problems
 from .description import Description, read_description
+from .import_copies import Copy, copies_of
 from .paths import allowed_path
 
+NIFTI = (".nii", ".nii.gz")
+LISTS = ("dataset", "training", "test", "tensorImageSize")
 Tell = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One file to bring over: as it is, or one of the `channels` of a 4D image."""
-
-    source: Path
-    target: str
-    channel: int | None = None
-    channels: int = 1
 
 
 def nnunet_prepare_dataset(
@@ -46,23 +41,48 @@ def nnunet_prepare_dataset(
     if not source.is_dir():
         raise NotFound(f"source {request.source!r} is not a folder. Name the folder that holds dataset.json.")
     settings.create_folders()
-    target = _free_target(settings, request)
-    _refuse_links_elsewhere([source / "dataset.json"], settings)
+    with _alone(settings, request):
+        return _import(source, _free_target(settings, request), request, settings, tell)
+
+
+@contextmanager
+def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
+    """One import of an id at a time."""
+    lock = Lock(StateDir(settings.state_dir).locks_dir / lock_name("import", f"{request.dataset_id:03d}"))
+    mine = request.model_dump(mode="json")
+    if not lock.try_acquire(mine):
+        raise Refused(_under_way(request, same=lock.holder() == mine, other=lock.holder().get("name", "?")))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _under_way(request: PrepareRequest, *, same: bool, other: object) -> str:
+    if same:
+        return (
+            f"This import is already under way. nnunet_datasets lists Dataset{request.dataset_id:03d}_{request.name} "
+            "when it is complete."
+        )
+    return f"Dataset id {request.dataset_id:03d} is just being imported as {clean(other)}. Choose another id."
+
+
+def _import(source: Path, target: Path, request: PrepareRequest, settings: Settings, tell: Tell) -> Prepared:
+    if (source / "dataset.json").exists():
+        allowed_path(settings, str(source / "dataset.json"), what="the source's file")
     description = read_description(source)
-    _refuse_variables(description)
-    copies = list(_copies(source, description))
-    _refuse_links_elsewhere([copy.source for copy in copies], settings)
+    copies = copies_of(source, description, settings)
     refuse_without_room({target.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
     partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
     try:
         partial.chmod(0o755)
-        _fill(partial, copies, description, tell)
+        imported = _fill(partial, copies, description, tell)
         partial.rename(target)
     except OSError as error:
         raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _answer(request, target, description)
+    return _answer(request, target, imported)
 
 
 def _free_target(settings: Settings, request: PrepareRequest) -> Path:
@@ -75,68 +95,7 @@ def _free_target(settings: Settings, request: PrepareRequest) -> Path:
     return settings.folder("raw") / f"Dataset{request.dataset_id:03d}_{request.name}"
 
 
-def _refuse_links_elsewhere(paths: list[Path], settings: Settings) -> None:
-    """A file of the source may be a link, but not one that leads out of the folders that tools may read."""
-    for path in paths:
-        if path.exists():
-            allowed_path(settings, str(path), what="the source's file")
-
-
-def _refuse_variables(description: Description) -> None:
-    """A copy must not depend on the environment of whoever reads it, nor tell it."""
-    listed = description.content.get("dataset")
-    for case, entry in listed.items() if isinstance(listed, dict) else ():
-        images, label = listed_names(entry)
-        if named := next((name for name in (*images, label) if "$" in name), None):
-            raise Refused(
-                f"dataset.json lists {clean(named)!r} for case {clean(case)}: names with $ are not imported. Write the "
-                "paths out."
-            )
-
-
-def _copies(source: Path, description: Description) -> Iterator[Copy]:
-    ending = description.file_ending
-    train, test = list_cases(source, ending), list_cases(source, ending, "Ts")
-    for folder, unnumbered in (
-        ("imagesTr", train.unnumbered),
-        ("imagesTs", _unnumbered_tests(train, test, description)),
-    ):
-        for path in _files(source / folder, ending):
-            yield from _image_copies(
-                path, folder, description, numbered=path.name.removesuffix(ending) not in unnumbered
-            )
-    for path in _files(source / "labelsTr", ending):
-        yield Copy(path, f"labelsTr/{path.name}")
-
-
-def _unnumbered_tests(train: CaseFiles, test: CaseFiles, description: Description) -> set[str]:
-    """Test images have no labels to compare with; they are named as the training images are."""
-    numbers = {number for channels in test.images.values() for number in channels}
-    if train.images or numbers <= set(range(len(description.channels))):
-        return set(test.unnumbered)
-    return {*test.unnumbered, *(f"{case}_{n:04d}" for case, channels in test.images.items() for n in channels)}
-
-
-def _files(folder: Path, ending: str) -> list[Path]:
-    # MSD archives carry macOS resource forks (._case.nii.gz) that are no images.
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != "." and p.is_file())
-
-
-def _image_copies(path: Path, folder: str, description: Description, *, numbered: bool) -> Iterator[Copy]:
-    ending = description.file_ending
-    name = path.name.removesuffix(ending)
-    if numbered:
-        yield Copy(path, f"{folder}/{path.name}")
-    elif len(description.channels) == 1:
-        yield Copy(path, f"{folder}/{name}_0000{ending}")
-    else:
-        for channel in range(len(description.channels)):
-            yield Copy(path, f"{folder}/{name}_{channel:04d}{ending}", channel, len(description.channels))
-
-
-def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> None:
+def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> Description:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir()
     for done, copy in enumerate(copies):
@@ -145,10 +104,18 @@ def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell
         target.parent.mkdir(exist_ok=True)
         _bring(copy, target)
     tell(len(copies), len(copies))
-    kept = {k: v for k, v in description.content.items() if k not in ("training", "test", "tensorImageSize")}
-    (folder / "dataset.json").write_text(json.dumps(kept, indent=2, ensure_ascii=False), encoding="utf-8")
-    if problems := file_problems(folder, description):
+    imported = _described(description)
+    (folder / "dataset.json").write_text(json.dumps(imported.content, indent=2, ensure_ascii=False), encoding="utf-8")
+    if problems := file_problems(folder, imported):
         raise Refused("The source is not a complete dataset:\n- " + "\n- ".join(problems))
+    return imported
+
+
+def _described(description: Description) -> Description:
+    changes = list(description.changes)
+    if description.listed is not None:
+        changes.append("the files that dataset.json lists lie in imagesTr and labelsTr, and the list is gone")
+    return Description({k: v for k, v in description.content.items() if k not in LISTS}, changes)
 
 
 def _bring(copy: Copy, target: Path) -> None:
@@ -159,7 +126,7 @@ def _bring(copy: Copy, target: Path) -> None:
 
 
 def _is_4d(path: Path) -> bool:
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(NIFTI):
         return False
     shape = tuple(_open(path).shape)
     return len(shape) > 3 and any(size > 1 for size in shape[3:])
@@ -178,6 +145,11 @@ def _split(copy: Copy, target: Path) -> None:
     """Write one channel of a 4D NIfTI image with the geometry of the whole."""
     import nibabel
 
+    if not copy.source.name.endswith(NIFTI):
+        raise Refused(
+            f"{copy.source.name} has no channel number, and only NIfTI images are split into channels. Write each "
+            f"channel to a file of its own, CASE_0000{copy.source.suffix} and so on."
+        )
     image = _open(copy.source)
     channels = image.shape[3] if len(image.shape) == 4 else 1
     if copy.channel is None or copy.channels != channels:
@@ -196,7 +168,7 @@ def _answer(request: PrepareRequest, target: Path, description: Description) -> 
         dataset_id=request.dataset_id,
         dataset_name=target.name,
         path=str(target),
-        cases=int(description.content.get("numTraining", 0)),
+        cases=description.content["numTraining"],
         test_cases=len(images),
         channels=tuple(description.channels),
         labels=description.labels,

@@ -16,8 +16,8 @@ from ..runs.layout import StateDir
 from ..runs.locks import held, lock_name
 from ..runs.settings import Settings
 from ..schemas.looks import CaseLook, CasePaths, LookJob, Reader
-from .cases import is_text, list_cases, listed_names, listed_path
-from .description import Description
+from .cases import is_text, list_cases, listed_path
+from .description import Description, listed_names
 from .looking import LookEnded, looks_of
 from .paths import readable
 
@@ -158,8 +158,8 @@ class _Keeping:
 
 def case_paths(files: DatasetFiles, description: Description, settings: Settings) -> tuple[list[CasePaths], list[str]]:
     """The files of each case that has images, and the cases whose files lie where tools may not read."""
-    listed = description.content.get("dataset")
-    found = _listed(files.raw, listed) if isinstance(listed, dict) else _in_folders(files.raw, description)
+    listed = description.listed
+    found = _listed(files.raw, listed) if listed is not None else _in_folders(files.raw, description)
     allowed = [case for case in found if _may_read(case, settings)]
     refused = {case.case for case in found} - {case.case for case in allowed}
     return [case for case in allowed if _is_text(case)], sorted(refused)
