@@ -58,7 +58,8 @@ def test_the_documented_style_is_understood(settings: Settings) -> None:
         ({"0": "background", "1": "tumour"}, {"background": 0, "tumour": 1}, "name: value"),
         ({"1": "tumour", "0": "air"}, {"background": 0, "tumour": 1}, "now called background"),
         ({"0": 0, "1": 1}, {"background": 0, "1": 1}, "now called background"),
-        ({"background": 0, "all": [1, 2], "core": 2}, {"background": 0, "all": [1, 2], "core": 2}, None),
+        ({"background": [0], "tumour": 1}, {"background": 0, "tumour": 1}, "background is now 0 and no list"),
+        ({"background": 0, "tumour": [1]}, {"background": 0, "tumour": [1]}, None),
         ({"background": 0, "a": 1, "ignore": 2}, {"background": 0, "a": 1, "ignore": 2}, None),
     ],
 )
@@ -82,6 +83,21 @@ def test_labels_are_read_as_name_and_value(
         ({"labels": {"background": 0, "a": {}}}, "must be a whole number"),
         ({"labels": {"background": 0, "a": float("inf")}}, "must be a whole number"),
         ({"labels": {"background": 0}}, "only the background"),
+        ({"labels": {"background": 0, "ignore": 1}}, "only the background"),
+        ({"labels": {"background": 0, "a": 2, "ignore": 1}}, "ignore has the value 1; it must be the highest, 2"),
+        ({"labels": {"background": 0, "a": 1, "ignore": [2]}}, r"ignore has the value \[2\]; it must be the highest"),
+        ({"labels": {"liver": 0, "background": 1, "x": 2}}, "background has the value 1; it must be 0"),
+        ({"labels": {"background": 1, "x": 2}}, "background has the value 1; it must be 0"),
+        ({"labels": {"background": [0, 1], "x": 2}}, r"background has the value \[0, 1\]; it must be 0"),
+        ({"labels": {"background": 0, "a": 1, "b": []}}, "labels without a value: b"),
+        ({"labels": {"background": 0, "all": [1, 2], "core": 2}}, "regions_class_order: the 2 values .* for all, core"),
+        (
+            {"labels": {"background": 0, "all": [1, 2], "core": 2}, "regions_class_order": [1]},
+            r"the 2 values .*; it has \[1\]",
+        ),
+        ({"labels": {"background": 0, "all": [1, 2], "core": 2}, "regions_class_order": "1, 2"}, "it has '1, 2'"),
+        ({"file_ending": ".dcm"}, r"reads no images with the file_ending '\.dcm', only \.nii\.gz.*convert the images"),
+        ({"file_ending": 5}, "reads no images with the file_ending 5"),
         ({"labels": {}}, "needs labels"),
         ({"labels": ["background", "a"]}, "needs labels"),
         ({"labels": {"background": 0, "a": 1.5}}, "must be a whole number"),
@@ -101,6 +117,45 @@ def test_what_nnunet_could_not_use_is_refused_with_the_key(raw: Path, fields: di
     with pytest.raises(Refused, match=message) as caught:
         read_description(raw)
     assert str(raw / "dataset.json") in str(caught.value)
+
+
+def test_regions_with_their_order_are_taken_as_they_are(raw: Path) -> None:
+    labels = {"background": 0, "all": [1, 2, 3], "core": [2, 3], "necrosis": 3, "ignore": 4}
+    change(raw, labels=labels, regions_class_order=[1, 2, 3])
+
+    description = read_description(raw)
+
+    assert description.labels == labels and description.changes == []
+
+
+def test_a_file_ending_without_its_dot_gets_it(settings: Settings, raw: Path) -> None:
+    change(raw, file_ending="nii.gz")
+
+    files, notes = ready_to_train(settings, 1)
+
+    assert read_description(files.raw).file_ending == ".nii.gz" and "file_ending is now .nii.gz" in notes[0]
+
+
+def test_a_byte_order_mark_is_no_obstacle(settings: Settings, raw: Path) -> None:
+    path = raw / "dataset.json"
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
+
+    files, notes = ready_to_train(settings, 1)
+
+    assert "byte order mark was removed" in notes[0]
+    assert json.loads((files.raw / "dataset.json").read_text(encoding="utf-8"))["labels"] == {
+        "background": 0,
+        "block": 1,
+    }
+
+
+def test_what_is_said_of_many_labels_stays_short(raw: Path) -> None:
+    many = {f"a structure with a long name {number}": number * 2 for number in range(200)}
+    for fields in ({"labels": {**many}}, {"labels": {**many, "b": 2}}, {"channel_names": {**many}}):
+        change(raw, **fields)
+        with pytest.raises(Refused) as caught:
+            read_description(raw)
+        assert len(str(caught.value)) - len(str(raw)) < 500
 
 
 @pytest.mark.parametrize("text", ["", "{", "not json", '{"labels": }', "\ufeff{"])
