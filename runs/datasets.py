@@ -13,10 +13,13 @@ from typing import Any
 from ..schemas.runs import Folders, Outcome, RunRecord, StageSpec
 from .errors import NotFound, Refused
 from .files import read_json, read_model
+from .texts import some
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"
 DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[A-Za-z0-9_.-]*)?")
+FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
+KNOWN = 20  # datasets that an error names
 # Of an image's name without its ending: CASE_0000.
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
@@ -144,16 +147,30 @@ class FoldFiles:
 
 def dataset_folders(folders: Folders, dataset_id: int) -> list[str]:
     """Names of the folders that hold this id, in raw or preprocessed."""
-    pattern = re.compile(rf"Dataset{dataset_id:03d}(?:_.*)?")
-    names = {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
-    return sorted(name for name in names if pattern.fullmatch(name))
+    return _of_id(dataset_id, _with_data(folders))
+
+
+def trained_folders(folders: Folders, dataset_id: int) -> list[str]:
+    """Names of the folders of this id that hold models, imported ones too."""
+    return _of_id(dataset_id, _with_models(folders))
 
 
 def all_dataset_names(folders: Folders) -> list[str]:
-    """Every dataset folder in raw or preprocessed, sorted."""
-    pattern = re.compile(r"Dataset\d{3}(?:_.*)?")
-    names = {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
-    return sorted(name for name in names if pattern.fullmatch(name))
+    """Every dataset folder in raw or preprocessed, and those in results that hold models, sorted."""
+    return sorted(name for name in _with_data(folders) | _with_models(folders) if FOLDER.fullmatch(name))
+
+
+def _of_id(dataset_id: int, names: set[str]) -> list[str]:
+    return sorted(name for name in names if FOLDER.fullmatch(name) and int(name[7:10]) == dataset_id)
+
+
+def _with_data(folders: Folders) -> set[str]:
+    return {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
+
+
+def _with_models(folders: Folders) -> set[str]:
+    results = Path(folders.results)
+    return {name for name in _subfolders(results) if any((results / name).glob("*__*__*/"))}
 
 
 def _subfolders(root: Path) -> Iterable[str]:
@@ -161,22 +178,22 @@ def _subfolders(root: Path) -> Iterable[str]:
 
 
 def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
-    """The one dataset of that id.
+    """The one dataset of that id; one that has only models here counts, too.
 
     Raises:
         NotFound: no folder has the id; the message says which exist and where it looked.
         Refused: several folders have it; nnU-Net cannot tell them apart either.
     """
-    names = dataset_folders(folders, dataset_id)
+    names = dataset_folders(folders, dataset_id) or trained_folders(folders, dataset_id)
     if not names:
-        known = ", ".join(all_dataset_names(folders)) or "none"
+        known = some(all_dataset_names(folders), KNOWN) or "none"
         raise NotFound(
             f"There is no dataset {dataset_id:03d} in {folders.raw}. Datasets there: {known}. Import one with "
             "nnunet_prepare_dataset, or use one of these ids."
         )
     if len(names) > 1:
         raise Refused(
-            f"Dataset id {dataset_id:03d} is ambiguous: {', '.join(names)} in {folders.raw} and "
-            f"{folders.preprocessed}. Rename or remove all but one."
+            f"Dataset id {dataset_id:03d} is ambiguous: {some(names)} in {folders.raw}, {folders.preprocessed} and "
+            f"{folders.results}. Rename or remove all but one."
         )
     return DatasetFiles(folders, names[0])

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
-from ..runs.errors import Refused, RunError
+from ..runs.errors import NotFound, Refused, RunError
 from ..runs.settings import Settings
 from ..runs.summary import fold_outcome
-from ..runs.texts import clean
+from ..runs.texts import clean, first
 from ..schemas.answers import DatasetDetails, DatasetLine, DatasetsAnswer, TrainedModel
 from ..schemas.requests import DatasetsRequest
 from ..schemas.runs import Folders
 from .cases import file_problems, list_cases
 from .dataset_details import details
 from .description import Description, read_description
+from .findings import bounded
 from .looks import Tell
 from .plans_there import PlansThere, preprocessed_of, read_plans
 from .twins import twin_of
@@ -22,6 +23,9 @@ from .twins import twin_of
 LOOK_S = 40.0  # clients give a call a minute
 LISTED = 30  # in full; of the others the names, so that the answer stays short
 NAMED = 200
+FEW = 6  # labels, models and so on of each in a list; all of them are told of one alone
+FEW_CHARACTERS = 600
+MOST = 200
 Found = TypeVar("Found")
 
 
@@ -44,7 +48,7 @@ def nnunet_datasets(
 
 def _list(folders: Folders) -> DatasetsAnswer:
     names = all_dataset_names(folders)
-    lines = tuple(_line(DatasetFiles(folders, name)) for name in names[:LISTED])
+    lines = tuple(_in_short(_line(DatasetFiles(folders, name))) for name in names[:LISTED])
     others = tuple(names[LISTED : LISTED + NAMED])
     unnamed = len(names) - len(lines) - len(others)
     more = f" {unnamed} more have higher ids." if unnamed else ""
@@ -66,14 +70,29 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
         return "No datasets yet: import one with nnunet_prepare_dataset(source, dataset_id, name)."
     if broken := next((line for line in lines if line.problems), None):
         return f"Solve the problems of dataset {broken.dataset_id}, then train with nnunet_training."
-    return f"Train with nnunet_training(dataset_id={lines[0].dataset_id}, …)."
+    if ready := next((line for line in lines if line.cases or line.preprocessed), None):
+        return f"Train with nnunet_training(dataset_id={ready.dataset_id}, …)."
+    return f"There are no data to train with: predict with nnunet_predict(model='{lines[0].name}/…', images=…)."
+
+
+def _in_short(line: DatasetLine) -> DatasetLine:
+    """What one dataset may take of a list of many."""
+    return line.model_copy(
+        update={
+            "channels": first(line.channels, FEW),
+            "labels": first(line.labels, FEW),
+            "preprocessed": first(line.preprocessed, FEW),
+            "trained": line.trained[:FEW],
+            "problems": bounded(list(line.problems), FEW_CHARACTERS),
+        }
+    )
 
 
 def _line(files: DatasetFiles) -> DatasetLine:
     """What is known of a dataset; whatever is odd in it is a problem of it alone."""
     problems: list[str] = []
-    description = _attempt(problems, lambda: read_description(files.raw), None)
-    if description is not None:
+    description = _attempt(problems, lambda: read_description(_described_in(files)), None)
+    if description is not None and files.raw.is_dir():
         found = description
         problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
     there = _attempt(problems, lambda: read_plans(files), PlansThere())
@@ -82,12 +101,19 @@ def _line(files: DatasetFiles) -> DatasetLine:
         dataset_id=int(files.name[7:10]),
         name=files.name,
         cases=_attempt([], lambda: _count_cases(files, description), 0),
-        channels=tuple(description.channels) if description else (),
-        labels=tuple(description.labels) if description else (),
+        channels=first(description.channels, MOST) if description else (),
+        labels=first(list(description.labels), MOST) if description else (),
         preprocessed=tuple(_attempt(problems, lambda: preprocessed_of(files, there), [])),
         trained=tuple(trained),
         problems=(*problems, *there.problems),
     )
+
+
+def _described_in(files: DatasetFiles) -> Path:
+    """The folder whose dataset.json counts: nnU-Net copies it to the preprocessed data, and into each model."""
+    copies = (files.preprocessed, *sorted(files.results.glob("*__*__*/")))
+    there = next((folder for folder in copies if (folder / "dataset.json").is_file()), files.raw)
+    return files.raw if files.raw.is_dir() else there
 
 
 def _attempt(problems: list[str], work: Callable[[], Found], otherwise: Found) -> Found:
@@ -113,7 +139,7 @@ def _trained(files: DatasetFiles, problems: list[str]) -> list[TrainedModel]:
     models = []
     for path in sorted(files.results.glob("*__*__*")):
         trainer, plans, configuration = path.name.split("__", 2)
-        folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).finished()]
+        folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).final.is_file()]
         if folds:
             names = tuple("full" if f.name == "fold_all" else f.name.removeprefix("fold_") for f in folds)
             dice = {name: _dice(fold, problems) for name, fold in zip(names, folds, strict=True)}
@@ -141,6 +167,11 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     """
     files = find_dataset(settings.folders, dataset_id)
     if not files.raw.is_dir():
+        if not files.preprocessed.is_dir():
+            raise NotFound(
+                f"{files.name} has trained models here and no data to train with. Import them under the same id and "
+                "name with nnunet_prepare_dataset, or predict with nnunet_predict."
+            )
         return files, ["The raw data are not there; the preprocessed data are used."]
     description = read_description(files.raw)
     if problems := file_problems(files.raw, description):

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..runs.datasets import dataset_folders
+from ..runs.datasets import dataset_folders, trained_folders
 from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
 from ..runs.layout import StateDir
 from ..runs.locks import Lock, lock_name
 from ..runs.settings import Settings
-from ..runs.texts import clean
+from ..runs.texts import clean, some
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
 from .cases import file_problems
@@ -86,13 +86,19 @@ def _import(source: Path, target: Path, request: PrepareRequest, settings: Setti
 
 
 def _free_target(settings: Settings, request: PrepareRequest) -> Path:
-    taken = dataset_folders(settings.folders, request.dataset_id)
-    if taken:
+    """Data for a model of the same name are welcome."""
+    name = f"Dataset{request.dataset_id:03d}_{request.name}"
+    if taken := dataset_folders(settings.folders, request.dataset_id):
         raise Refused(
             f"Dataset id {request.dataset_id:03d} is taken by {', '.join(taken)}. Train it with "
             f"nnunet_training(dataset_id={request.dataset_id}), or choose another id."
         )
-    return settings.folder("raw") / f"Dataset{request.dataset_id:03d}_{request.name}"
+    if others := sorted({*trained_folders(settings.folders, request.dataset_id)} - {name}):
+        raise Refused(
+            f"Dataset id {request.dataset_id:03d} is taken by the models of {some(others)}. Choose another id, or the "
+            "same name if these are their data."
+        )
+    return settings.folder("raw") / name
 
 
 def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> Description:
