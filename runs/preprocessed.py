@@ -69,7 +69,8 @@ def raw_identity(files: DatasetFiles) -> str:
     for folder in ("imagesTr", "labelsTr"):
         for path in sorted((files.raw / folder).glob("*")):
             stat = path.stat()
-            digest.update(f"{folder}/{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            named = f"{folder}/{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(named.encode("utf-8", "surrogateescape"))  # a name may be any bytes
     digest.update((files.raw / "dataset.json").read_bytes())
     return digest.hexdigest()
 
