@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schemas.runs import Folders, Outcome, RunRecord, StageSpec
+from ..schemas.training import NamedId
 from .errors import NotFound, Refused
 from .files import read_json, read_model
 from .texts import some
@@ -182,7 +183,7 @@ def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
 
     Raises:
         NotFound: no folder has the id; the message says which exist and where it looked.
-        Refused: several folders have it; nnU-Net cannot tell them apart either.
+        Refused: several folders have it; nnU-Net cannot tell them apart either. Or its name is another than given.
     """
     names = dataset_folders(folders, dataset_id) or trained_folders(folders, dataset_id)
     if not names:
@@ -196,4 +197,6 @@ def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
             f"Dataset id {dataset_id:03d} is ambiguous: {some(names)} in {folders.raw}, {folders.preprocessed} and "
             f"{folders.results}. Rename or remove all but one."
         )
+    if isinstance(dataset_id, NamedId) and dataset_id.name != names[0]:
+        raise Refused(f"Dataset {dataset_id:03d} is {names[0]} here, not {dataset_id.name}. Use that name, or the id.")
     return DatasetFiles(folders, names[0])

@@ -12,7 +12,8 @@ from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.requests import DatasetsRequest
 from nnunet_mcp.tools.datasets import nnunet_datasets, ready_to_train
 from nnunet_mcp.tools.description import read_description
-from tests.tiny import digest, make_dataset
+from tests.lab import ToolRefused
+from tests.tiny import ask, digest, make_dataset
 
 
 @pytest.fixture
@@ -266,3 +267,18 @@ def test_a_longer_number_is_another_dataset(settings: Settings, raw: Path) -> No
     make_dataset(settings.folder("raw"), "Dataset0011_Other")
 
     assert ready_to_train(settings, 1)[0].name == "Dataset001_Tiny"
+
+
+@pytest.mark.parametrize(("tool", "more"), [("nnunet_datasets", {}), ("nnunet_training", {"no_preprocessing": True})])
+def test_a_dataset_of_another_name_is_not_taken_for_the_one_that_is_named(
+    settings: Settings, raw: Path, tool: str, more: dict[str, bool]
+) -> None:
+    with pytest.raises(ToolRefused, match=r"Dataset 001 is Dataset001_Tiny here, not Dataset001_Liver\. Use that name"):
+        ask(settings, tool, dataset_id="Dataset001_Liver", **more)
+
+
+@pytest.mark.parametrize("given", ["Dataset001_Tiny", "Dataset001", "001", "1", 1])
+def test_a_dataset_may_be_named_by_id_or_folder(settings: Settings, raw: Path, given: object) -> None:
+    (line,) = ask(settings, "nnunet_datasets", dataset_id=given)["datasets"]
+
+    assert line["dataset_id"] == 1
