@@ -5,21 +5,36 @@ nnunet_dataset.py (preprocessed data).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..schemas.runs import Folders, Outcome, RunRecord, StageSpec
+from ..schemas.training import NamedId
 from .errors import NotFound, Refused
 from .files import read_json, read_model
+from .texts import some
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"
 DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[A-Za-z0-9_.-]*)?")
+FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
+KNOWN = 20  # datasets that an error names
 # Of an image's name without its ending: CASE_0000.
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
+
+
+def channel_of(name: str, images: Collection[str], labels: Collection[str]) -> re.Match[str] | None:
+    """Case and channel in an image's name, or None where it has no channel number; all names without their ending.
+
+    The number of amos_0001 is the case's where its labels are called amos_0001, too.
+    """
+    match = CHANNEL.fullmatch(name)
+    if match and name in labels and match["case"] not in labels and f"{name}_0000" not in images:
+        return None
+    return match
 
 
 @dataclass(frozen=True)
@@ -147,16 +162,30 @@ class FoldFiles:
 
 def dataset_folders(folders: Folders, dataset_id: int) -> list[str]:
     """Names of the folders that hold this id, in raw or preprocessed."""
-    pattern = re.compile(rf"Dataset{dataset_id:03d}(?:_.*)?")
-    names = {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
-    return sorted(name for name in names if pattern.fullmatch(name))
+    return _of_id(dataset_id, _with_data(folders))
+
+
+def trained_folders(folders: Folders, dataset_id: int) -> list[str]:
+    """Names of the folders of this id that hold models, imported ones too."""
+    return _of_id(dataset_id, _with_models(folders))
 
 
 def all_dataset_names(folders: Folders) -> list[str]:
-    """Every dataset folder in raw or preprocessed, sorted."""
-    pattern = re.compile(r"Dataset\d{3}(?:_.*)?")
-    names = {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
-    return sorted(name for name in names if pattern.fullmatch(name))
+    """Every dataset folder in raw or preprocessed, and those in results that hold models, sorted."""
+    return sorted(name for name in _with_data(folders) | _with_models(folders) if FOLDER.fullmatch(name))
+
+
+def _of_id(dataset_id: int, names: set[str]) -> list[str]:
+    return sorted(name for name in names if FOLDER.fullmatch(name) and int(name[7:10]) == dataset_id)
+
+
+def _with_data(folders: Folders) -> set[str]:
+    return {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
+
+
+def _with_models(folders: Folders) -> set[str]:
+    results = Path(folders.results)
+    return {name for name in _subfolders(results) if any((results / name).glob("*__*__*/"))}
 
 
 def _subfolders(root: Path) -> Iterable[str]:
@@ -164,22 +193,24 @@ def _subfolders(root: Path) -> Iterable[str]:
 
 
 def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
-    """The one dataset of that id.
+    """The one dataset of that id; one that has only models here counts, too.
 
     Raises:
         NotFound: no folder has the id; the message says which exist and where it looked.
-        Refused: several folders have it; nnU-Net cannot tell them apart either.
+        Refused: several folders have it; nnU-Net cannot tell them apart either. Or its name is another than given.
     """
-    names = dataset_folders(folders, dataset_id)
+    names = dataset_folders(folders, dataset_id) or trained_folders(folders, dataset_id)
     if not names:
-        known = ", ".join(all_dataset_names(folders)) or "none"
+        known = some(all_dataset_names(folders), KNOWN) or "none"
         raise NotFound(
             f"There is no dataset {dataset_id:03d} in {folders.raw}. Datasets there: {known}. Import one with "
             "nnunet_prepare_dataset, or use one of these ids."
         )
     if len(names) > 1:
         raise Refused(
-            f"Dataset id {dataset_id:03d} is ambiguous: {', '.join(names)} in {folders.raw} and "
-            f"{folders.preprocessed}. Rename or remove all but one."
+            f"Dataset id {dataset_id:03d} is ambiguous: {some(names)} in {folders.raw}, {folders.preprocessed} and "
+            f"{folders.results}. Rename or remove all but one."
         )
+    if isinstance(dataset_id, NamedId) and dataset_id.name != names[0]:
+        raise Refused(f"Dataset {dataset_id:03d} is {names[0]} here, not {dataset_id.name}. Use that name, or the id.")
     return DatasetFiles(folders, names[0])

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from .datasets import DatasetFiles
+from .errors import Refused
 from .files import read_json, read_model
 from .raw_files import labels, listed_cases, training_files
 
@@ -68,7 +69,8 @@ def raw_identity(files: DatasetFiles) -> str:
     digest = hashlib.sha256()
     for path in training_files(files.raw):
         name = path.relative_to(files.raw) if path.is_relative_to(files.raw) else path
-        digest.update(f"{name}\0{_size_and_time(path)}\n".encode())
+        line = f"{name}\0{_size_and_time(path)}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))  # a name may be any bytes
     digest.update((files.raw / "dataset.json").read_bytes())
     return digest.hexdigest()
 
@@ -92,15 +94,21 @@ def raw_cases(files: DatasetFiles) -> list[str]:
     return sorted({name[:-5] for name in names if name[-5:-4] == "_" and name[-4:].isdigit()})
 
 
-def planned(plans: dict[str, Any], configuration: str) -> dict[str, Any] | None:
+def planned(plans: dict[str, Any], configuration: str, heirs: tuple[str, ...] = ()) -> dict[str, Any] | None:
     """A configuration of the plans with what it inherits, or None.
 
     Source: nnunetv2 2.8.1, utilities/plans_handling/plans_handler.py (inherits_from).
+
+    Raises:
+        Refused: it inherits from itself.
     """
+    if configuration in heirs:
+        circle = " from ".join((*heirs, configuration))
+        raise Refused(f"In the plans {plans.get('plans_name')} {circle} inherits. Correct inherits_from.")
     own = plans.get("configurations", {}).get(configuration)
     if own is None:
         return None
-    parent = planned(plans, own["inherits_from"]) if "inherits_from" in own else None
+    parent = planned(plans, own["inherits_from"], (*heirs, configuration)) if "inherits_from" in own else None
     return {**(parent or {}), **own}
 
 

@@ -37,9 +37,20 @@ def listed_cases(raw: Path) -> dict[str, Any] | None:
     return listed if isinstance(listed, dict) else None
 
 
-def listed_files(raw: Path, entry: object) -> tuple[list[Path], Path]:
-    """The files of an entry of that list, as nnU-Net resolves them (2.8.1, utilities/utils.py:58)."""
+def listed_names(entry: object) -> tuple[list[str], str]:
+    """The images and the label of an entry of that list, as they are written there."""
     content = entry if isinstance(entry, dict) else {}
     images = content.get("images")
-    paths = [raw / os.path.expandvars(str(path)) for path in (images if isinstance(images, list) else [])]
-    return paths, raw / os.path.expandvars(str(content.get("label", "")))
+    return [str(name) for name in (images if isinstance(images, list) else [])], str(content.get("label", ""))
+
+
+def listed_path(raw: Path, name: str) -> Path:
+    """A listed file as nnU-Net finds it (2.8.1, utilities/utils.py:58). Answers tell the name as it is written:
+    the values of variables are nobody's business."""
+    return raw / os.path.expandvars(name)
+
+
+def listed_files(raw: Path, entry: object) -> tuple[list[Path], Path]:
+    """The files of an entry of that list."""
+    images, label = listed_names(entry)
+    return [listed_path(raw, name) for name in images], listed_path(raw, label)

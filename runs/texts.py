@@ -17,10 +17,16 @@ def clean(name: object, length: int = NAME_LENGTH) -> str:
     return short("".join(sign if sign.isprintable() else "�" for sign in str(name)), length)
 
 
-def some(names: Sequence[object]) -> str:
+def some(names: Sequence[object], most: int = NAMED) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(clean(name) for name in names[:NAMED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(clean(name) for name in names[:most]) + more
+
+
+def first(names: Sequence[str], most: int) -> tuple[str, ...]:
+    """As `some`, for a list of texts."""
+    more = (f"… and {len(names) - most} more",) if len(names) > most else ()
+    return (*(clean(name) for name in names[:most]), *more)
 
 
 def told(details: Iterable[tuple[str, str]]) -> str:

@@ -208,7 +208,7 @@ class DatasetDetails(DatasetLine):
 
 
 class DatasetsAnswer(Record):
-    """The datasets in nnUNet_raw and nnUNet_preprocessed."""
+    """The datasets in nnUNet_raw and nnUNet_preprocessed, and those that have only models."""
 
     datasets: tuple[SerializeAsAny[DatasetLine], ...]
     others: tuple[str, ...] = ()

@@ -11,7 +11,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -22,7 +24,13 @@ Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
 Device = Literal["cuda", "cpu", "mps"]
 
-DATASET_NAME = re.compile(r"(?:Dataset)?0*(\d{1,3})(?:_[A-Za-z0-9_.-]*)?")
+DATASET_NAME = re.compile(r"(?:Dataset)?0*(?P<id>\d{1,3})(?P<name>_[A-Za-z0-9_.-]*)?")
+
+
+class NamedId(int):
+    """A dataset's id that was given as its folder's name, which is to be compared with the folder that is there."""
+
+    name: str
 
 
 def parse_dataset_id(value: object) -> object:
@@ -34,7 +42,19 @@ def parse_dataset_id(value: object) -> object:
     if isinstance(value, bool):  # pydantic would read true as 1
         raise ValueError("a dataset ID is a number, 1-999")
     match = DATASET_NAME.fullmatch(value.strip()) if isinstance(value, str) else None
-    return int(match[1]) if match else value
+    return int(match["id"]) if match else value
+
+
+def _with_name(value: object, validate: ValidatorFunctionWrapHandler) -> int:
+    number: int = validate(parse_dataset_id(value))
+    if isinstance(value, NamedId):  # validated before
+        return value
+    match = DATASET_NAME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or match["name"] is None:
+        return number
+    named = NamedId(number)
+    named.name = f"Dataset{number:03d}{match['name']}"
+    return named
 
 
 def parse_fold(value: object) -> object:
@@ -43,7 +63,7 @@ def parse_fold(value: object) -> object:
 
 
 # Names are read too, so the schema has no bounds; they are checked, and told when they are broken.
-DatasetId = Annotated[int, Field(ge=1, le=999), BeforeValidator(parse_dataset_id), WithJsonSchema({"type": "integer"})]
+DatasetId = Annotated[int, Field(ge=1, le=999), WrapValidator(_with_name), WithJsonSchema({"type": "integer"})]
 ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 PlansName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
 

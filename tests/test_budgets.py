@@ -19,6 +19,7 @@ from nnunet_mcp.schemas.runs import (
     StageSpec,
     StageState,
 )
+from tests.lab import ToolRefused
 from tests.tiny import ask, make_dataset, record_of, stage
 
 LABELS = [f"a structure with quite a long name {number}" for number in range(40)]
@@ -89,6 +90,29 @@ def test_of_nine_hundred_datasets_thirty_are_told_and_the_others_named(settings:
 
     assert (len(answer["datasets"]), len(answer["others"])) == (30, 200)
     assert "670 more" in answer["next_step"] and len(json.dumps(answer)) < 20_000
+
+
+def test_datasets_with_many_labels_are_listed_in_short_and_told_alone_in_full(settings: Settings) -> None:
+    for number in range(100, 130):
+        folder = make_dataset(settings.folder("raw"), f"Dataset{number}_TotalSegmentator", cases=1)
+        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        labels = {"background": 0, **{f"{LABELS[n % 40]} {n}": n + 1 for n in range(117)}}
+        (folder / "dataset.json").write_text(json.dumps({**content, "labels": labels}), encoding="utf-8")
+
+    listed = ask(settings, "nnunet_datasets")
+    alone = ask(settings, "nnunet_datasets", dataset_id=100)
+
+    assert listed["datasets"][0]["labels"][-1] == "… and 112 more" and len(json.dumps(listed)) < 20_000
+    assert len(alone["datasets"][0]["labels"]) == 118 and len(json.dumps(alone)) < 12_000
+
+
+def test_an_unknown_id_is_told_with_some_of_the_known_ones(settings: Settings) -> None:
+    for number in range(1, 901):
+        (settings.folder("preprocessed") / f"Dataset{number:03d}_A_study_with_a_long_name").mkdir(parents=True)
+
+    with pytest.raises(ToolRefused, match="and 880 more") as caught:
+        ask(settings, "nnunet_datasets", dataset_id=950)
+    assert len(str(caught.value)) < 1_500
 
 
 def test_the_result_of_a_search_is_not_longer_than_its_bound(settings: Settings) -> None:

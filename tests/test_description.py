@@ -12,7 +12,8 @@ from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.requests import DatasetsRequest
 from nnunet_mcp.tools.datasets import nnunet_datasets, ready_to_train
 from nnunet_mcp.tools.description import read_description
-from tests.tiny import digest, make_dataset
+from tests.lab import ToolRefused
+from tests.tiny import ask, digest, make_dataset
 
 
 @pytest.fixture
@@ -58,7 +59,8 @@ def test_the_documented_style_is_understood(settings: Settings) -> None:
         ({"0": "background", "1": "tumour"}, {"background": 0, "tumour": 1}, "name: value"),
         ({"1": "tumour", "0": "air"}, {"background": 0, "tumour": 1}, "now called background"),
         ({"0": 0, "1": 1}, {"background": 0, "1": 1}, "now called background"),
-        ({"background": 0, "all": [1, 2], "core": 2}, {"background": 0, "all": [1, 2], "core": 2}, None),
+        ({"background": [0], "tumour": 1}, {"background": 0, "tumour": 1}, "background is now 0 and no list"),
+        ({"background": 0, "tumour": [1]}, {"background": 0, "tumour": [1]}, None),
         ({"background": 0, "a": 1, "ignore": 2}, {"background": 0, "a": 1, "ignore": 2}, None),
     ],
 )
@@ -82,6 +84,21 @@ def test_labels_are_read_as_name_and_value(
         ({"labels": {"background": 0, "a": {}}}, "must be a whole number"),
         ({"labels": {"background": 0, "a": float("inf")}}, "must be a whole number"),
         ({"labels": {"background": 0}}, "only the background"),
+        ({"labels": {"background": 0, "ignore": 1}}, "only the background"),
+        ({"labels": {"background": 0, "a": 2, "ignore": 1}}, "ignore has the value 1; it must be the highest, 2"),
+        ({"labels": {"background": 0, "a": 1, "ignore": [2]}}, r"ignore has the value \[2\]; it must be the highest"),
+        ({"labels": {"liver": 0, "background": 1, "x": 2}}, "background has the value 1; it must be 0"),
+        ({"labels": {"background": 1, "x": 2}}, "background has the value 1; it must be 0"),
+        ({"labels": {"background": [0, 1], "x": 2}}, r"background has the value \[0, 1\]; it must be 0"),
+        ({"labels": {"background": 0, "a": 1, "b": []}}, "labels without a value: b"),
+        ({"labels": {"background": 0, "all": [1, 2], "core": 2}}, "regions_class_order: the 2 values .* for all, core"),
+        (
+            {"labels": {"background": 0, "all": [1, 2], "core": 2}, "regions_class_order": [1]},
+            r"the 2 values .*; it has \[1\]",
+        ),
+        ({"labels": {"background": 0, "all": [1, 2], "core": 2}, "regions_class_order": "1, 2"}, "it has '1, 2'"),
+        ({"file_ending": ".dcm"}, r"reads no images with the file_ending '\.dcm', only \.nii\.gz.*convert the images"),
+        ({"file_ending": 5}, "reads no images with the file_ending 5"),
         ({"labels": {}}, "needs labels"),
         ({"labels": ["background", "a"]}, "needs labels"),
         ({"labels": {"background": 0, "a": 1.5}}, "must be a whole number"),
@@ -101,6 +118,45 @@ def test_what_nnunet_could_not_use_is_refused_with_the_key(raw: Path, fields: di
     with pytest.raises(Refused, match=message) as caught:
         read_description(raw)
     assert str(raw / "dataset.json") in str(caught.value)
+
+
+def test_regions_with_their_order_are_taken_as_they_are(raw: Path) -> None:
+    labels = {"background": 0, "all": [1, 2, 3], "core": [2, 3], "necrosis": 3, "ignore": 4}
+    change(raw, labels=labels, regions_class_order=[1, 2, 3])
+
+    description = read_description(raw)
+
+    assert description.labels == labels and description.changes == []
+
+
+def test_a_file_ending_without_its_dot_gets_it(settings: Settings, raw: Path) -> None:
+    change(raw, file_ending="nii.gz")
+
+    files, notes = ready_to_train(settings, 1)
+
+    assert read_description(files.raw).file_ending == ".nii.gz" and "file_ending is now .nii.gz" in notes[0]
+
+
+def test_a_byte_order_mark_is_no_obstacle(settings: Settings, raw: Path) -> None:
+    path = raw / "dataset.json"
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
+
+    files, notes = ready_to_train(settings, 1)
+
+    assert "byte order mark was removed" in notes[0]
+    assert json.loads((files.raw / "dataset.json").read_text(encoding="utf-8"))["labels"] == {
+        "background": 0,
+        "block": 1,
+    }
+
+
+def test_what_is_said_of_many_labels_stays_short(raw: Path) -> None:
+    many = {f"a structure with a long name {number}": number * 2 for number in range(200)}
+    for fields in ({"labels": {**many}}, {"labels": {**many, "b": 2}}, {"channel_names": {**many}}):
+        change(raw, **fields)
+        with pytest.raises(Refused) as caught:
+            read_description(raw)
+        assert len(str(caught.value)) - len(str(raw)) < 500
 
 
 @pytest.mark.parametrize("text", ["", "{", "not json", '{"labels": }', "\ufeff{"])
@@ -158,19 +214,6 @@ def test_the_number_of_cases_is_counted_and_not_believed(raw: Path) -> None:
     assert description.changes == ["numTraining is 5, as counted in labelsTr"]
 
 
-def test_a_dataset_in_the_older_style_trains_from_a_corrected_twin(settings: Settings) -> None:
-    source = make_dataset(settings.folder("raw"), "Dataset050", style="documented")
-    before = digest(source)
-
-    files, notes = ready_to_train(settings, 50)
-
-    assert "older style" in notes[0] and "source is unchanged" in notes[0]
-    assert digest(source) == before
-    assert read_description(files.raw).changes == []
-    assert (files.raw / "imagesTr").samefile(source / "imagesTr")
-    assert ready_to_train(settings, 50)[0] == files, "a second time is fine"
-
-
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
@@ -189,6 +232,16 @@ def test_a_dataset_with_missing_files_is_refused_with_the_cases(settings: Settin
         ready_to_train(settings, 2)
     line = nnunet_datasets(DatasetsRequest(dataset_id=2), settings).datasets[0]
     assert any(re.search(message, problem) for problem in line.problems)
+
+
+@pytest.mark.parametrize("name", ["._case_000_0000.nii.gz", ".case_009_0000.nii.gz"])
+def test_a_hidden_file_that_nnunet_takes_for_an_image_is_named(settings: Settings, raw: Path, name: str) -> None:
+    (raw / "imagesTr" / name).write_bytes(b"macOS")
+    (raw / "labelsTr" / "._case_000.nii.gz").write_bytes(b"macOS")
+    (raw / "imagesTr" / ".DS_Store").write_bytes(b"macOS")
+
+    with pytest.raises(Refused, match=rf"takes for images: {re.escape(name)}\. Delete them"):
+        ready_to_train(settings, 1)
 
 
 def test_a_broken_dataset_does_not_hide_the_others(settings: Settings, raw: Path) -> None:
@@ -214,3 +267,18 @@ def test_a_longer_number_is_another_dataset(settings: Settings, raw: Path) -> No
     make_dataset(settings.folder("raw"), "Dataset0011_Other")
 
     assert ready_to_train(settings, 1)[0].name == "Dataset001_Tiny"
+
+
+@pytest.mark.parametrize(("tool", "more"), [("nnunet_datasets", {}), ("nnunet_training", {"no_preprocessing": True})])
+def test_a_dataset_of_another_name_is_not_taken_for_the_one_that_is_named(
+    settings: Settings, raw: Path, tool: str, more: dict[str, bool]
+) -> None:
+    with pytest.raises(ToolRefused, match=r"Dataset 001 is Dataset001_Tiny here, not Dataset001_Liver\. Use that name"):
+        ask(settings, tool, dataset_id="Dataset001_Liver", **more)
+
+
+@pytest.mark.parametrize("given", ["Dataset001_Tiny", "Dataset001", "001", "1", 1])
+def test_a_dataset_may_be_named_by_id_or_folder(settings: Settings, raw: Path, given: object) -> None:
+    (line,) = ask(settings, "nnunet_datasets", dataset_id=given)["datasets"]
+
+    assert line["dataset_id"] == 1

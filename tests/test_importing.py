@@ -2,18 +2,26 @@
 
 import json
 import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
 import numpy
 import pytest
+from PIL import Image
 
 from nnunet_mcp.runs.errors import NotFound, Refused, RunError, Unavailable
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.answers import Prepared
 from nnunet_mcp.schemas.requests import PrepareRequest
+from nnunet_mcp.tools import importing
 from nnunet_mcp.tools.cases import file_problems
 from nnunet_mcp.tools.description import read_description
+from nnunet_mcp.tools.import_copies import Copy
 from nnunet_mcp.tools.importing import nnunet_prepare_dataset
 from tests.lab import ToolRefused
 from tests.tiny import ask, digest, image, make_dataset, save
@@ -284,3 +292,153 @@ def test_the_real_hippocampus_task_is_imported(
 
     assert answer.cases == expected
     assert answer.labels == {"background": 0, "Anterior": 1, "Posterior": 2}
+
+
+def number_as_amos(folder: Path) -> Path:
+    """Images and labels are both called amos_0001.nii.gz, as in the AMOS data."""
+    for number, path in enumerate(sorted((folder / "imagesTr").iterdir())):
+        label = folder / "labelsTr" / path.name.replace("_0000", "")
+        path.rename(path.with_name(f"amos_{number + 1:04d}.nii.gz"))
+        label.rename(label.with_name(f"amos_{number + 1:04d}.nii.gz"))
+    return folder
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_number_that_is_the_cases_own_is_no_channel_number(downloads: Path, channels: int) -> None:
+    source = number_as_amos(make_dataset(downloads, "AMOS", style="msd", channels=channels))
+    (source / "imagesTs").mkdir()
+    shutil.copy(source / "imagesTr" / "amos_0001.nii.gz", source / "imagesTs" / "amos_0007.nii.gz")
+
+    answer = bring(source)
+
+    folder, numbers = Path(answer.path), range(channels)
+    assert (answer.cases, answer.test_cases) == (5, 1)
+    assert names(folder / "imagesTr") == [f"amos_{n:04d}_{c:04d}.nii.gz" for n in range(1, 6) for c in numbers]
+    assert names(folder / "labelsTr") == [f"amos_{n:04d}.nii.gz" for n in range(1, 6)]
+    assert names(folder / "imagesTs") == [f"amos_0007_{c:04d}.nii.gz" for c in numbers]
+
+
+def test_in_place_such_names_are_a_problem_with_the_new_name(settings: Settings) -> None:
+    number_as_amos(make_dataset(settings.folder("raw"), "Dataset007_AMOS"))
+
+    (line,) = ask(settings, "nnunet_datasets")["datasets"]
+
+    (problem,) = line["problems"]
+    assert "amos_0001.nii.gz becomes amos_0001_0000.nii.gz" in problem and line["cases"] == 5
+
+
+def test_cases_that_end_in_four_digits_are_taken_as_they_are(settings: Settings) -> None:
+    folder = make_dataset(settings.folder("raw"), "Dataset007_Numbered")
+    for path in [*(folder / "imagesTr").iterdir(), *(folder / "labelsTr").iterdir()]:
+        path.rename(path.with_name(path.name.replace("case_", "case_0")))
+
+    assert file_problems(folder, read_description(folder)) == []
+
+
+def pictures(downloads: Path, *, channels: int, size: int) -> Path:
+    """Unnumbered PNG images of `size` colours."""
+    source = make_dataset(downloads, "Pictures", channels=channels)
+    for folder, name in ((source / part, part) for part in ("imagesTr", "labelsTr")):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for number in range(5):
+            shape = (16, 16, size) if name == "imagesTr" and size > 1 else (16, 16)
+            pixels = numpy.random.default_rng(number).integers(0, 2, shape, dtype=numpy.uint8)
+            Image.fromarray(pixels).save(folder / f"im{number}.png")
+    change(source, file_ending=".png")
+    return source
+
+
+def change(folder: Path, **fields: object) -> None:
+    path = folder / "dataset.json"
+    content = {**json.loads(path.read_text(encoding="utf-8")), **fields}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_stay_together_in_one_file_as_nnunet_reads_them(downloads: Path, channels: int) -> None:
+    source = pictures(downloads, channels=channels, size=channels)
+
+    folder = Path(bring(source).path)
+
+    assert names(folder / "imagesTr") == [f"im{number}_0000.png" for number in range(5)]
+    assert (folder / "imagesTr" / "im0_0000.png").read_bytes() == (source / "imagesTr" / "im0.png").read_bytes()
+
+
+def test_other_pictures_than_colours_need_a_file_for_each_channel(downloads: Path) -> None:
+    with pytest.raises(Refused, match=r"only NIfTI images are split.*CASE_0000\.png"):
+        bring(pictures(downloads, channels=2, size=1))
+
+
+def test_the_spacing_of_a_tiff_comes_along(downloads: Path) -> None:
+    source = make_dataset(downloads, "Stacks", channels=2)
+    for path in [*(source / "imagesTr").iterdir(), *(source / "labelsTr").iterdir()]:
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".tiff")))
+        for beside in (source / "imagesTr", source / "labelsTr"):
+            (beside / f"{path.name[:8]}.json").write_text('{"spacing": [3, 1, 1]}', encoding="utf-8")
+    change(source, file_ending=".tiff")
+
+    folder = Path(bring(source).path)
+
+    expected = [f"case_{number:03d}.json" for number in range(5)]
+    for part in ("imagesTr", "labelsTr"):
+        assert sorted(path.name for path in (folder / part).glob("*.json")) == expected
+
+
+def test_two_files_that_would_become_one_are_refused(settings: Settings, downloads: Path) -> None:
+    source = make_dataset(downloads, "Task01_Block", style="msd")
+    shutil.copy(source / "imagesTr" / "case_000.nii.gz", source / "imagesTr" / "case_000_0000.nii.gz")
+
+    with pytest.raises(Refused, match=r"would become imagesTr/case_000_0000\.nii\.gz"):
+        bring(source)
+    assert nothing_left(settings)
+
+
+@contextmanager
+def under_way(source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An import that stays where it is until the block ends."""
+    begun, go_on = threading.Event(), threading.Event()
+    bring_one = importing._bring
+
+    def slowly(copy: Copy, target: Path) -> None:
+        begun.set()
+        assert "Slow" not in str(target) or go_on.wait(30)
+        bring_one(copy, target)
+
+    monkeypatch.setattr(importing, "_bring", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(bring, source, name="Slow")
+        try:
+            assert begun.wait(30)
+            yield
+        finally:
+            go_on.set()
+        assert first.result(30).cases == 5
+
+
+def test_an_id_that_is_being_imported_is_taken(
+    settings: Settings, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_dataset(downloads, "Task01_Block", style="msd")
+
+    with under_way(source, monkeypatch), pytest.raises(Refused, match=r"being imported as Slow\. Choose another id"):
+        bring(source, name="Slower")
+    assert names(settings.folder("raw")) == ["Dataset007_Slow"]
+
+
+def test_the_same_import_again_is_told_that_it_is_under_way(
+    settings: Settings, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_dataset(downloads, "Task01_Block", style="msd")
+
+    with under_way(source, monkeypatch), pytest.raises(Refused, match=r"already under way\. nnunet_datasets lists"):
+        bring(source, name="Slow")
+    assert names(settings.folder("raw")) == ["Dataset007_Slow"]
+
+
+def test_another_id_is_imported_meanwhile(settings: Settings, downloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_dataset(downloads, "Task01_Block", style="msd")
+
+    with under_way(source, monkeypatch):
+        bring(source, dataset_id=8)
+    assert names(settings.folder("raw")) == ["Dataset007_Slow", "Dataset008_Brought"]

@@ -140,6 +140,19 @@ def test_flat_images_are_told_to_use_2d(settings: Settings, files: DatasetFiles)
     assert any("2D images" in problem for problem in answer.problems)
 
 
+@pytest.mark.parametrize(("shape", "wanted"), [([1, 256, 256], "2d"), ([30, 256, 256], "3d_fullres")])
+def test_images_of_a_single_slice_are_recommended_2d(
+    settings: Settings, files: DatasetFiles, shape: list[int], wanted: str
+) -> None:
+    files.preprocessed.mkdir()
+    measured = {"spacings": [[999, 1, 1]] * 3, "shapes_after_crop": [shape] * 3}
+    files.fingerprint_file.write_text(json.dumps(measured), encoding="utf-8")
+
+    answer = ahead(settings)
+
+    assert answer.recommended is not None and answer.recommended.configuration == wanted
+
+
 def test_a_large_preset_on_few_cases_is_told_what_it_costs(settings: Settings, files: DatasetFiles) -> None:
     assert any("4 times the hours" in note for note in ahead(settings, plans_identifier="nnUNetResEncUNetLPlans").notes)
     assert not any("times the hours" in note for note in ahead(settings).notes)

@@ -1,20 +1,18 @@
 """A case's files: its image, its labels, and the names of what the labels mean."""
 
 from pathlib import Path
-from typing import Any
 
 from ..runs.datasets import CASE_ENDINGS, DatasetFiles
 from ..runs.errors import NotFound
-from ..runs.raw_files import listed_files
+from ..runs.raw_files import listed_names, listed_path
 from .cases import list_cases
 from .description import Description
 
 
 def case_names(files: DatasetFiles, description: Description) -> list[str]:
     """The training cases that have an image and labels, sorted."""
-    listed = description.content.get("dataset")
-    if isinstance(listed, dict):
-        return sorted(map(str, listed))
+    if description.listed is not None:
+        return sorted(description.listed)
     found = list_cases(files.raw, description.file_ending)
     return sorted((set(found.images) | set(found.unnumbered)) & found.labels)
 
@@ -25,10 +23,10 @@ def image_of(files: DatasetFiles, description: Description, case: str) -> Path:
     Raises:
         NotFound: the raw images are not there.
     """
-    listed, _ = listed_files(files.raw, _listed(description, case))
+    listed, _ = listed_names((description.listed or {}).get(case))
     names = [f"{case}_0000", case]
     inside = [files.raw / "imagesTr" / f"{name}{description.file_ending}" for name in names]
-    return _first([*listed[:1], *inside], files, f"image of case {case}")
+    return _first([*(listed_path(files.raw, name) for name in listed[:1]), *inside], files, f"image of case {case}")
 
 
 def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
@@ -38,15 +36,9 @@ def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
         NotFound: they are not there.
     """
     name = f"{case}{description.file_ending}"
-    entry = _listed(description, case)
-    own = [listed_files(files.raw, entry)[1]] if entry else []
+    _, listed = listed_names((description.listed or {}).get(case))
+    own = [listed_path(files.raw, listed)] if listed else []
     return _first([*own, files.raw / "labelsTr" / name, files.ground_truth / name], files, f"labels of case {case}")
-
-
-def _listed(description: Description, case: str) -> dict[str, Any]:
-    cases = description.content.get("dataset")
-    found = cases.get(case) if isinstance(cases, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _first(candidates: list[Path], files: DatasetFiles, what: str) -> Path:

@@ -3,13 +3,15 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from ..runs.datasets import CHANNEL
-from ..runs.raw_files import listed_files
+from ..runs.datasets import channel_of
+from ..runs.raw_files import listed_names, listed_path
 from ..runs.texts import clean, some, told
 from .description import Description
 
 TIFF = (".tif", ".tiff")
+Part = Literal["Tr", "Ts"]
 COLOURED = (".png", ".bmp", ".tif")
 
 
@@ -22,16 +24,17 @@ class CaseFiles:
     labels: set[str] = field(default_factory=set)
 
 
-def list_cases(folder: Path, ending: str) -> CaseFiles:
-    """Read the two folders' listings."""
-    found = CaseFiles()
-    for name in _names(folder / "imagesTr", ending):
-        match = CHANNEL.fullmatch(name)
+def list_cases(folder: Path, ending: str, part: Part = "Tr") -> CaseFiles:
+    """Read the listings of the images and labels of the training (Tr) or test (Ts) cases."""
+    found = CaseFiles(labels=set(_names(folder / f"labels{part}", ending)))
+    images = _names(folder / f"images{part}", ending)
+    there = set(images)
+    for name in images:
+        match = channel_of(name, there, found.labels)
         if match is None:
             found.unnumbered.append(name)
         else:
             found.images[match["case"]].add(int(match["channel"]))
-    found.labels = set(_names(folder / "labelsTr", ending))
     return found
 
 
@@ -43,17 +46,18 @@ def _names(folder: Path, ending: str) -> list[str]:
 
 def file_problems(folder: Path, description: Description) -> list[str]:
     """What nnU-Net would stumble over, each with the cases and the way out."""
-    if isinstance(description.content.get("dataset"), dict):
-        return _listed_problems(folder, description.content["dataset"])
+    if description.listed is not None:
+        return _listed_problems(folder, description.listed)
     files = list_cases(folder, description.file_ending)
     ending = description.file_ending
     if not files.images and not files.unnumbered:
         return [f"imagesTr has no {ending} files. Put the training images there as CASE_0000{ending}."]
-    problems = []
+    problems = _hidden_problems(folder / "imagesTr", ending)
     if files.unnumbered:
         problems.append(
             f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder with "
-            "nnunet_prepare_dataset under a free id, or rename them."
+            f"nnunet_prepare_dataset under a free id, or rename them: {clean(files.unnumbered[0])}{ending} becomes "
+            f"{clean(files.unnumbered[0])}_0000{ending}."
         )
     problems += _channel_problems(files, set(range(len(description.channels))), ending)
     if missing := sorted(set(files.images) - files.labels):
@@ -65,12 +69,25 @@ def file_problems(folder: Path, description: Description) -> list[str]:
     return problems
 
 
+def _hidden_problems(images: Path, ending: str) -> list[str]:
+    """nnU-Net takes every file of that ending for an image (2.8.1, utilities/utils.py:24)."""
+    hidden = sorted(path.name for path in images.glob(f".*{ending}"))
+    if not hidden:
+        return []
+    return [
+        f"hidden files in imagesTr that nnU-Net takes for images: {some(hidden)}. Delete them (macOS leaves those "
+        "that begin with ._ on other disks; they hold no image)."
+    ]
+
+
 def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
     """dataset.json names the files of each case itself."""
+    if not listed:
+        return ["dataset.json lists no cases. Name them in dataset, or remove it and use imagesTr and labelsTr."]
     missing = []
     for case, entry in sorted(listed.items()):
-        images, label = listed_files(folder, entry)
-        absent = [path.name for path in (*images, label) if not path.is_file()]
+        images, label = listed_names(entry)
+        absent = [name or "no label" for name in (*images, label) if not listed_path(folder, name).is_file()]
         if absent or not images:
             missing.append((case, ", ".join(map(clean, absent[:2])) or "no images"))
     if not missing:
@@ -85,7 +102,7 @@ def file_warnings(folder: Path, description: Description) -> list[str]:
     extra = [
         f"{name}/{path.name}"
         for name in ("imagesTr", "labelsTr")
-        if (folder / name).is_dir() and "dataset" not in description.content
+        if (folder / name).is_dir() and description.listed is None
         for path in sorted((folder / name).iterdir())
         if not path.name.endswith(kept) and not path.name.startswith(".")
     ]

@@ -10,14 +10,14 @@ from .description import Description, read_description
 from .figures import first_images, intensities, label_statistics, spread, voxel_types
 from .findings import findings
 from .looks import Looks, Tell, look_into
-from .plans_there import fingerprint_of, plans_of
+from .plans_there import fingerprint_of, plans_of, read_plans
 
 
 def details(
     line: DatasetLine, files: DatasetFiles, settings: Settings, *, budget_s: float, tell: Tell | None
 ) -> DatasetDetails:
     """What a list says of the dataset, and what its images and plans say."""
-    known = {**dict(line), "fingerprint": fingerprint_of(files), "plans": plans_of(files)}
+    known = {**dict(line), "fingerprint": fingerprint_of(files), "plans": plans_of(files, read_plans(files))}
     try:
         description = read_description(files.raw)
     except RunError:  # the line says it as a problem

@@ -1,30 +1,34 @@
 """Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained."""
 
-import json
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
-from ..runs.errors import Refused, RunError
-from ..runs.files import read_json, write_text
-from ..runs.preprocessed import planned, preprocessed_cases
-from ..runs.raw_files import listed_cases, training_files
+from ..runs.errors import NotFound, Refused, RunError
+from ..runs.raw_files import training_files
 from ..runs.settings import Settings
 from ..runs.summary import fold_outcome
+from ..runs.texts import clean, first
 from ..schemas.answers import DatasetDetails, DatasetLine, DatasetsAnswer, TrainedModel
 from ..schemas.requests import DatasetsRequest
 from ..schemas.runs import Folders
 from .cases import file_problems, list_cases
 from .dataset_details import details
 from .description import Description, read_description
+from .findings import bounded
 from .looks import Tell
 from .paths import readable
+from .plans_there import PlansThere, preprocessed_of, read_plans
+from .twins import twin_of
 
 LOOK_S = 40.0  # clients give a call a minute
 LISTED = 30  # in full; of the others the names, so that the answer stays short
 NAMED = 200
-SCAN_FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
-LINKED = (*SCAN_FOLDERS, "splits_final.json")
+FEW = 6  # labels, models and so on of each in a list; all of them are told of one alone
+FEW_CHARACTERS = 600
+MOST = 200
+Found = TypeVar("Found")
 
 
 def nnunet_datasets(
@@ -46,7 +50,7 @@ def nnunet_datasets(
 
 def _list(folders: Folders) -> DatasetsAnswer:
     names = all_dataset_names(folders)
-    lines = tuple(_line(DatasetFiles(folders, name)) for name in names[:LISTED])
+    lines = tuple(_in_short(_line(DatasetFiles(folders, name))) for name in names[:LISTED])
     others = tuple(names[LISTED : LISTED + NAMED])
     unnamed = len(names) - len(lines) - len(others)
     more = f" {unnamed} more have higher ids." if unnamed else ""
@@ -68,67 +72,89 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
         return "No datasets yet: import one with nnunet_prepare_dataset(source, dataset_id, name)."
     if broken := next((line for line in lines if line.problems), None):
         return f"Solve the problems of dataset {broken.dataset_id}, then train with nnunet_training."
-    return f"Train with nnunet_training(dataset_id={lines[0].dataset_id}, …)."
+    if ready := next((line for line in lines if line.cases or line.preprocessed), None):
+        return f"Train with nnunet_training(dataset_id={ready.dataset_id}, …)."
+    return f"There are no data to train with: predict with nnunet_predict(model='{lines[0].name}/…', images=…)."
+
+
+def _in_short(line: DatasetLine) -> DatasetLine:
+    """What one dataset may take of a list of many."""
+    return line.model_copy(
+        update={
+            "channels": first(line.channels, FEW),
+            "labels": first(line.labels, FEW),
+            "preprocessed": first(line.preprocessed, FEW),
+            "trained": line.trained[:FEW],
+            "problems": bounded(list(line.problems), FEW_CHARACTERS),
+        }
+    )
 
 
 def _line(files: DatasetFiles) -> DatasetLine:
-    try:
-        description = read_description(files.raw)
-        problems = tuple(file_problems(files.raw, description))
-    except RunError as error:
-        description, problems = None, (str(error),)
+    """What is known of a dataset; whatever is odd in it is a problem of it alone."""
+    problems: list[str] = []
+    description = _attempt(problems, lambda: read_description(_described_in(files)), None)
+    if description is not None and files.raw.is_dir():
+        found = description
+        problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
+    there = _attempt(problems, lambda: read_plans(files), PlansThere())
+    trained: list[TrainedModel] = _attempt(problems, lambda: _trained(files, problems), [])
     return DatasetLine(
         dataset_id=int(files.name[7:10]),
         name=files.name,
-        cases=_count_cases(files, description),
-        channels=tuple(description.channels) if description else (),
-        labels=tuple(description.labels) if description else (),
-        preprocessed=tuple(_preprocessed(files)),
-        trained=tuple(_trained(files)),
-        problems=problems,
+        cases=_attempt([], lambda: _count_cases(files, description), 0),
+        channels=first(description.channels, MOST) if description else (),
+        labels=first(list(description.labels), MOST) if description else (),
+        preprocessed=tuple(_attempt(problems, lambda: preprocessed_of(files, there), [])),
+        trained=tuple(trained),
+        problems=(*problems, *there.problems),
     )
+
+
+def _described_in(files: DatasetFiles) -> Path:
+    """The folder whose dataset.json counts: nnU-Net copies it to the preprocessed data, and into each model."""
+    copies = (files.preprocessed, *sorted(files.results.glob("*__*__*/")))
+    there = next((folder for folder in copies if (folder / "dataset.json").is_file()), files.raw)
+    return files.raw if files.raw.is_dir() else there
+
+
+def _attempt(problems: list[str], work: Callable[[], Found], otherwise: Found) -> Found:
+    try:
+        return work()
+    except RunError as error:
+        problems.append(str(error))
+    except OSError as error:
+        problems.append(f"{clean(error.filename)} cannot be read ({error.strerror}). Give access to it.")
+    return otherwise
 
 
 def _count_cases(files: DatasetFiles, description: Description | None) -> int:
     if description is None:
         return 0
-    listed = description.content.get("dataset")
-    if isinstance(listed, dict):
-        return len(listed)
+    if description.listed is not None:
+        return len(description.listed)
     found = list_cases(files.raw, description.file_ending)
     return len(found.images) or len(found.unnumbered)
 
 
-def _preprocessed(files: DatasetFiles) -> list[str]:
-    """Plans and configuration of everything that has preprocessed cases, as "nnUNetPlans 2d"."""
-    found = []
-    for path in sorted(files.preprocessed.glob("*.json")):
-        plans = read_json(path)
-        if not isinstance(plans, dict) or "plans_name" not in plans:
-            continue
-        for configuration in plans.get("configurations", {}):
-            identifier = (planned(plans, configuration) or {}).get("data_identifier")
-            if identifier and preprocessed_cases(files.preprocessed / identifier):
-                found.append(f"{path.stem} {configuration}")
-    return found
-
-
-def _trained(files: DatasetFiles) -> list[TrainedModel]:
+def _trained(files: DatasetFiles, problems: list[str]) -> list[TrainedModel]:
     models = []
     for path in sorted(files.results.glob("*__*__*")):
         trainer, plans, configuration = path.name.split("__", 2)
-        folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).finished()]
+        folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).final.is_file()]
         if folds:
             names = tuple("full" if f.name == "fold_all" else f.name.removeprefix("fold_") for f in folds)
-            dice = {name: _dice(fold) for name, fold in zip(names, folds, strict=True)}
+            dice = {name: _dice(fold, problems) for name, fold in zip(names, folds, strict=True)}
             models.append(
                 TrainedModel(trainer=trainer, plans=plans, configuration=configuration, folds=names, dice=dice)
             )
     return models
 
 
-def _dice(fold: Path) -> float | None:
+def _dice(fold: Path, problems: list[str]) -> float | None:
     outcome = fold_outcome(FoldFiles(fold))
+    if outcome is not None and outcome.metrics is None:
+        problems += outcome.notes
     return outcome.metrics.dice if outcome and outcome.metrics else None
 
 
@@ -136,16 +162,21 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     """The dataset in a form that nnU-Net v2 reads, and notes on what that took.
 
     A folder in the older style that the documentation shows (modality, labels {"0": …}, no file_ending) gets a
-    valid twin in the state folder: a corrected dataset.json beside links to the images. The source stays as it is.
+    valid twin in the state folder. The source stays as it is.
 
     Raises:
         NotFound, Refused: no such dataset, or its files would fail; the message names the cases.
     """
     files = find_dataset(settings.folders, dataset_id)
     if not files.raw.is_dir():
+        if not files.preprocessed.is_dir():
+            raise NotFound(
+                f"{files.name} has trained models here and no data to train with. Import them under the same id and "
+                "name with nnunet_prepare_dataset, or predict with nnunet_predict."
+            )
         return files, ["The raw data are not there; the preprocessed data are used."]
     description = read_description(files.raw)
-    if listed_cases(files.raw) is not None:
+    if description.listed is not None:
         _refuse_elsewhere(files.raw, settings)
     if problems := file_problems(files.raw, description):
         raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(problems))
@@ -154,27 +185,10 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     note = f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
     if not make_twin:
         return files, [note]
-    twin = replace(files, folders=_twin_folders(settings))
-    _make_twin(files.raw, twin.raw, description)
-    return twin, [note]
+    return twin_of(files, description, settings), [note]
 
 
 def _refuse_elsewhere(raw: Path, settings: Settings) -> None:
+    """The files that dataset.json lists may lie anywhere, but tools may not read everywhere."""
     for path in training_files(raw):
         readable(path, settings)
-
-
-def _twin_folders(settings: Settings) -> Folders:
-    return settings.folders.model_copy(update={"raw": str(settings.state_dir / "raw")})
-
-
-def _make_twin(source: Path, twin: Path, description: Description) -> None:
-    twin.mkdir(parents=True, exist_ok=True)
-    for name in LINKED:
-        link = twin / name
-        if (source / name).exists() and not link.is_symlink():
-            link.symlink_to(source / name, target_is_directory=True)
-    text = json.dumps(description.content, indent=2, ensure_ascii=False)
-    target = twin / "dataset.json"
-    if not target.is_file() or target.read_text(encoding="utf-8") != text:
-        write_text(target, text)

@@ -11,8 +11,11 @@ from typing import Any
 
 from ..runs.datasets import CASE_ENDINGS
 from ..runs.errors import NotFound, Refused
+from ..runs.raw_files import listed_names
+from ..runs.texts import SAID_LENGTH, clean, some
+from .label_rules import Labels, doubles, refuse_bad_labels
 
-Labels = dict[str, int | list[int]]
+BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclass
@@ -33,6 +36,12 @@ class Description:
         return found
 
     @property
+    def listed(self) -> dict[str, object] | None:
+        """The files of each case, where dataset.json names them itself."""
+        found: dict[str, object] | None = self.content.get("dataset")
+        return found
+
+    @property
     def file_ending(self) -> str:
         return str(self.content["file_ending"])
 
@@ -46,19 +55,33 @@ def read_description(folder: Path) -> Description:
     """
     path = folder / "dataset.json"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text.removeprefix(BYTE_ORDER_MARK))
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr.") from None
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror}). It must be a file that you may read.") from None
+    except RecursionError:
+        raise Refused(f"{path} is nested too deeply. Correct it, then try again.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise Refused(f"{path} is not valid JSON ({error}). Correct it, then try again.") from None
     if not isinstance(raw, dict):
         raise Refused(f"{path} must hold a JSON object with channel_names, labels and file_ending.")
     description = Description(dict(raw))
+    if text.startswith(BYTE_ORDER_MARK):
+        description.changes.append("the byte order mark was removed")
+    _list(description)
     _channels(description, path)
     _labels(description, path)
     _file_ending(description, folder)
     _count(description, folder)
     return description
+
+
+def _list(description: Description) -> None:
+    if not isinstance(description.content.get("dataset", {}), dict):
+        del description.content["dataset"]
+        description.changes.append("dataset, which is no list of cases, was left out")
 
 
 def _channels(description: Description, path: Path) -> None:
@@ -68,31 +91,48 @@ def _channels(description: Description, path: Path) -> None:
         description.changes.append("modality is now called channel_names")
     names = content.get("channel_names")
     if not isinstance(names, dict) or not names or not all(str(key).isdecimal() for key in names):
-        raise Refused(f'{path} needs channel_names like {{"0": "MRI"}}; it has {names!r}.')
+        raise Refused(f'{path} needs channel_names like {{"0": "MRI"}}; it has {_shown(names)}.')
     if sorted(map(int, names)) != list(range(len(names))):
-        raise Refused(f"{path}: the keys of channel_names must be 0, 1, 2, … without gaps; they are {list(names)}.")
+        raise Refused(
+            f"{path}: the keys of channel_names must be 0, 1, 2, … without gaps; they are {_shown(list(names))}."
+        )
     content["channel_names"] = {str(key): str(value) for key, value in names.items()}
 
 
 def _labels(description: Description, path: Path) -> None:
     labels = description.content.get("labels")
     if not isinstance(labels, dict) or not labels:
-        raise Refused(f'{path} needs labels like {{"background": 0, "tumour": 1}}; it has {labels!r}.')
+        raise Refused(f'{path} needs labels like {{"background": 0, "tumour": 1}}; it has {_shown(labels)}.')
     if all(str(key).isdecimal() for key in labels) and all(isinstance(v, str) for v in labels.values()):
-        if len(set(labels.values())) < len(labels):
-            raise Refused(f"{path}: two labels have the same name; they are {labels}. Name each label once.")
+        if double := doubles(list(labels.values())):
+            raise Refused(f"{path}: two labels have the same name, {some(double)}. Name each label once.")
         labels = {name: int(value) for value, name in labels.items()}
         description.changes.append("labels are now name: value")
     converted = {str(name): _label_value(value, name, path) for name, value in labels.items()}
-    zero = next((name for name, value in converted.items() if value == 0), None)
+    if converted != labels:
+        description.changes.append("label values are now numbers")
+    _background(description, converted, path)
+    refuse_bad_labels(description.content, path)
+
+
+def _background(description: Description, labels: Labels, path: Path) -> None:
+    """nnU-Net wants it called so, and to be the number 0 (label_handling.py:50)."""
+    if labels.get("background") == [0]:
+        labels = {**labels, "background": 0}
+        description.changes.append("background is now 0 and no list")
+    zero = next((name for name, value in labels.items() if value == 0), None)
+    if "background" in labels and zero != "background":
+        raise Refused(
+            f"{path}: background has the value {_shown(labels['background'])}; it must be 0. Give it the 0, or another "
+            "name."
+        )
     if zero is None:
-        converted = {"background": 0, **converted}
+        labels = {"background": 0, **labels}
         description.changes.append("background: 0 was added to the labels")
     elif zero != "background":
-        converted = {("background" if name == zero else name): value for name, value in converted.items()}
-        description.changes.append(f"label 0 ({zero}) is now called background")
-    _refuse_bad_values(converted, path)
-    description.content["labels"] = converted
+        labels = {("background" if name == zero else name): value for name, value in labels.items()}
+        description.changes.append(f"label 0 ({clean(zero)}) is now called background")
+    description.content["labels"] = labels
 
 
 def _label_value(value: Any, name: object, path: Path) -> int | list[int]:
@@ -101,7 +141,8 @@ def _label_value(value: Any, name: object, path: Path) -> int | list[int]:
             return [_whole(part) for part in value]
         return _whole(value)
     except (TypeError, ValueError, OverflowError):
-        raise Refused(f"{path}: label {name!r} has the value {value!r}; it must be a whole number.") from None
+        said = f"label {_shown(name)} has the value {_shown(value)}"
+        raise Refused(f"{path}: {said}; it must be a whole number.") from None
 
 
 def _whole(value: Any) -> int:
@@ -111,40 +152,44 @@ def _whole(value: Any) -> int:
     return number
 
 
-def _refuse_bad_values(labels: Labels, path: Path) -> None:
-    flat = sorted({v for value in labels.values() for v in (value if isinstance(value, list) else [value])})
-    if flat != list(range(len(flat))):
-        raise Refused(
-            f"{path}: label values must be 0, 1, 2, … without gaps; they are {flat}. Renumber them here and in the "
-            "label files."
-        )
-    plain = [value for value in labels.values() if isinstance(value, int)]
-    if len(set(plain)) < len(plain):
-        raise Refused(f"{path}: two labels have the same value; they are {labels}. Give each label its own.")
-    if len(flat) < 2:
-        raise Refused(f"{path} declares only the background. Add at least one label to segment.")
+def _shown(value: object) -> str:
+    return clean(repr(value), SAID_LENGTH)
 
 
 def _file_ending(description: Description, folder: Path) -> None:
     content = description.content
+    ending = content.get("file_ending")
+    if isinstance(ending, str) and f".{ending}".lower() in CASE_ENDINGS:
+        content["file_ending"] = f".{ending}"
+        description.changes.append(f"file_ending is now .{ending}")
+    elif ending and str(ending).lower() not in CASE_ENDINGS and not content.get("overwrite_image_reader_writer"):
+        raise Refused(
+            f"{folder / 'dataset.json'}: nnU-Net reads no images with the file_ending {_shown(ending)}, only "
+            f"{', '.join(CASE_ENDINGS)}. Correct it, or convert the images."
+        )
     if not content.get("file_ending"):
-        content["file_ending"] = _found_ending(folder)
+        content["file_ending"] = _found_ending(folder, description.listed)
         description.changes.append(f"file_ending {content['file_ending']} was added")
 
 
-def _found_ending(folder: Path) -> str:
+def _found_ending(folder: Path, listed: dict[str, object] | None) -> str:
     images = sorted((folder / "imagesTr").glob("[!.]*")) if (folder / "imagesTr").is_dir() else []
+    names = [path.name for path in images]
+    if listed is not None:
+        names = [name for entry in listed.values() for name in listed_names(entry)[0]]
     for ending in CASE_ENDINGS:
-        if any(path.name.endswith(ending) for path in images):
+        if any(name.endswith(ending) for name in names):
             return ending
     raise Refused(f"{folder / 'imagesTr'} has no images ({', '.join(CASE_ENDINGS)}). Put the training images there.")
 
 
 def _count(description: Description, folder: Path) -> None:
-    labels = folder / "labelsTr"
-    found = len(list(labels.glob(f"[!.]*{description.file_ending}"))) if labels.is_dir() else 0
-    if "dataset" in description.content:
-        return
+    if description.listed is not None:
+        found, where = len(description.listed), "listed"
+    else:
+        labels = folder / "labelsTr"
+        found = len(list(labels.glob(f"[!.]*{description.file_ending}"))) if labels.is_dir() else 0
+        where = "counted in labelsTr"
     if description.content.get("numTraining") != found:
-        description.changes.append(f"numTraining is {found}, as counted in labelsTr")
+        description.changes.append(f"numTraining is {found}, as {where}")
         description.content["numTraining"] = found

@@ -5,31 +5,27 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..runs.datasets import CHANNEL, dataset_folders
+from ..runs.datasets import dataset_folders, trained_folders
 from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
+from ..runs.layout import StateDir
+from ..runs.locks import Lock, lock_name
 from ..runs.settings import Settings
+from ..runs.texts import clean, some
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
 from .cases import file_problems
 from .description import Description, read_description
+from .import_copies import Copy, copies_of
 from .paths import allowed_path
 
+NIFTI = (".nii", ".nii.gz")
+LISTS = ("dataset", "training", "test", "tensorImageSize")
 Tell = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One file to bring over: as it is, or one of the `channels` of a 4D image."""
-
-    source: Path
-    target: str
-    channel: int | None = None
-    channels: int = 1
 
 
 def nnunet_prepare_dataset(
@@ -45,70 +41,67 @@ def nnunet_prepare_dataset(
     if not source.is_dir():
         raise NotFound(f"source {request.source!r} is not a folder. Name the folder that holds dataset.json.")
     settings.create_folders()
-    target = _free_target(settings, request)
-    _refuse_links_elsewhere([source / "dataset.json"], settings)
+    with _alone(settings, request):
+        return _import(source, _free_target(settings, request), request, settings, tell)
+
+
+@contextmanager
+def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
+    """One import of an id at a time."""
+    lock = Lock(StateDir(settings.state_dir).locks_dir / lock_name("import", f"{request.dataset_id:03d}"))
+    mine = request.model_dump(mode="json")
+    if not lock.try_acquire(mine):
+        raise Refused(_under_way(request, same=lock.holder() == mine, other=lock.holder().get("name", "?")))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _under_way(request: PrepareRequest, *, same: bool, other: object) -> str:
+    if same:
+        return (
+            f"This import is already under way. nnunet_datasets lists Dataset{request.dataset_id:03d}_{request.name} "
+            "when it is complete."
+        )
+    return f"Dataset id {request.dataset_id:03d} is just being imported as {clean(other)}. Choose another id."
+
+
+def _import(source: Path, target: Path, request: PrepareRequest, settings: Settings, tell: Tell) -> Prepared:
+    if (source / "dataset.json").exists():
+        allowed_path(settings, str(source / "dataset.json"), what="the source's file")
     description = read_description(source)
-    copies = list(_copies(source, description))
-    _refuse_links_elsewhere([copy.source for copy in copies], settings)
+    copies = copies_of(source, description, settings)
     refuse_without_room({target.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
     partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
     try:
         partial.chmod(0o755)
-        _fill(partial, copies, description, tell)
+        imported = _fill(partial, copies, description, tell)
         partial.rename(target)
     except OSError as error:
         raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _answer(request, target, description)
+    return _answer(request, target, imported)
 
 
 def _free_target(settings: Settings, request: PrepareRequest) -> Path:
-    taken = dataset_folders(settings.folders, request.dataset_id)
-    if taken:
+    """Data for a model of the same name are welcome."""
+    name = f"Dataset{request.dataset_id:03d}_{request.name}"
+    if taken := dataset_folders(settings.folders, request.dataset_id):
         raise Refused(
             f"Dataset id {request.dataset_id:03d} is taken by {', '.join(taken)}. Train it with "
             f"nnunet_training(dataset_id={request.dataset_id}), or choose another id."
         )
-    return settings.folder("raw") / f"Dataset{request.dataset_id:03d}_{request.name}"
+    if others := sorted({*trained_folders(settings.folders, request.dataset_id)} - {name}):
+        raise Refused(
+            f"Dataset id {request.dataset_id:03d} is taken by the models of {some(others)}. Choose another id, or the "
+            "same name if these are their data."
+        )
+    return settings.folder("raw") / name
 
 
-def _refuse_links_elsewhere(paths: list[Path], settings: Settings) -> None:
-    """A file of the source may be a link, but not one that leads out of the folders that tools may read."""
-    for path in paths:
-        if path.exists():
-            allowed_path(settings, str(path), what="the source's file")
-
-
-def _copies(source: Path, description: Description) -> Iterator[Copy]:
-    ending = description.file_ending
-    for folder in ("imagesTr", "imagesTs"):
-        for path in _files(source / folder, ending):
-            yield from _image_copies(path, folder, description)
-    for path in _files(source / "labelsTr", ending):
-        yield Copy(path, f"labelsTr/{path.name}")
-
-
-def _files(folder: Path, ending: str) -> list[Path]:
-    # MSD archives carry macOS resource forks (._case.nii.gz) that are no images.
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != "." and p.is_file())
-
-
-def _image_copies(path: Path, folder: str, description: Description) -> Iterator[Copy]:
-    ending = description.file_ending
-    name = path.name.removesuffix(ending)
-    if CHANNEL.fullmatch(name):
-        yield Copy(path, f"{folder}/{path.name}")
-    elif len(description.channels) == 1:
-        yield Copy(path, f"{folder}/{name}_0000{ending}")
-    else:
-        for channel in range(len(description.channels)):
-            yield Copy(path, f"{folder}/{name}_{channel:04d}{ending}", channel, len(description.channels))
-
-
-def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> None:
+def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> Description:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir()
     for done, copy in enumerate(copies):
@@ -117,10 +110,18 @@ def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell
         target.parent.mkdir(exist_ok=True)
         _bring(copy, target)
     tell(len(copies), len(copies))
-    kept = {k: v for k, v in description.content.items() if k not in ("training", "test", "tensorImageSize")}
-    (folder / "dataset.json").write_text(json.dumps(kept, indent=2, ensure_ascii=False), encoding="utf-8")
-    if problems := file_problems(folder, description):
+    imported = _described(description)
+    (folder / "dataset.json").write_text(json.dumps(imported.content, indent=2, ensure_ascii=False), encoding="utf-8")
+    if problems := file_problems(folder, imported):
         raise Refused("The source is not a complete dataset:\n- " + "\n- ".join(problems))
+    return imported
+
+
+def _described(description: Description) -> Description:
+    changes = list(description.changes)
+    if description.listed is not None:
+        changes.append("the files that dataset.json lists lie in imagesTr and labelsTr, and the list is gone")
+    return Description({k: v for k, v in description.content.items() if k not in LISTS}, changes)
 
 
 def _bring(copy: Copy, target: Path) -> None:
@@ -131,7 +132,7 @@ def _bring(copy: Copy, target: Path) -> None:
 
 
 def _is_4d(path: Path) -> bool:
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(NIFTI):
         return False
     shape = tuple(_open(path).shape)
     return len(shape) > 3 and any(size > 1 for size in shape[3:])
@@ -150,6 +151,11 @@ def _split(copy: Copy, target: Path) -> None:
     """Write one channel of a 4D NIfTI image with the geometry of the whole."""
     import nibabel
 
+    if not copy.source.name.endswith(NIFTI):
+        raise Refused(
+            f"{copy.source.name} has no channel number, and only NIfTI images are split into channels. Write each "
+            f"channel to a file of its own, CASE_0000{copy.source.suffix} and so on."
+        )
     image = _open(copy.source)
     channels = image.shape[3] if len(image.shape) == 4 else 1
     if copy.channel is None or copy.channels != channels:
@@ -168,7 +174,7 @@ def _answer(request: PrepareRequest, target: Path, description: Description) -> 
         dataset_id=request.dataset_id,
         dataset_name=target.name,
         path=str(target),
-        cases=int(description.content.get("numTraining", 0)),
+        cases=description.content["numTraining"],
         test_cases=len(images),
         channels=tuple(description.channels),
         labels=description.labels,

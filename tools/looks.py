@@ -159,8 +159,8 @@ class _Keeping:
 
 def case_paths(files: DatasetFiles, description: Description, settings: Settings) -> tuple[list[CasePaths], list[str]]:
     """The files of each case that has images, and the cases whose files lie where tools may not read."""
-    listed = description.content.get("dataset")
-    found = _listed(files.raw, listed) if isinstance(listed, dict) else _in_folders(files.raw, description)
+    listed = description.listed
+    found = _listed(files.raw, listed) if listed is not None else _in_folders(files.raw, description)
     allowed = [case for case in found if _may_read(case, settings)]
     refused = {case.case for case in found} - {case.case for case in allowed}
     return [case for case in allowed if _is_text(case)], sorted(refused)
@@ -169,9 +169,9 @@ def case_paths(files: DatasetFiles, description: Description, settings: Settings
 def _listed(raw: Path, listed: dict[str, object]) -> list[CasePaths]:
     found = []
     for name, entry in sorted(listed.items()):
-        images, label = listed_files(raw, entry)
-        if images and all(path.exists() for path in (*images, label)):
-            found.append(CasePaths.model_construct(case=name, images=tuple(map(str, images)), label=str(label)))
+        paths, truth = listed_files(raw, entry)
+        if paths and all(path.exists() for path in (*paths, truth)):
+            found.append(CasePaths.model_construct(case=name, images=tuple(map(str, paths)), label=str(truth)))
     return found
 
 

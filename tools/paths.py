@@ -8,22 +8,20 @@ from ..runs.settings import Settings, absolute
 
 
 def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
-    """A path that an agent named, with links resolved, if it lies where tools may read.
+    """A path that a request names, with links resolved, if it lies where tools may read.
 
     Raises:
         Refused: it lies elsewhere, or is not a usable path.
         NotFound: it does not exist.
     """
-    if "\0" in given or not given.strip():
-        raise Refused(f"{what} {given!r} is not a path.")
-    path = Path(os.path.realpath(Path(given).expanduser()))  # realpath, so that links cannot lead elsewhere
-    roots = [Path(os.path.realpath(root)) for root in settings.allowed_roots]
+    path = _resolved(given, what)
+    roots = _resolved_roots(settings)
     if not any(path.is_relative_to(root) for root in roots):
         listed = ", ".join(map(str, roots))
         raise Refused(
             f"{what} {given!r} lies outside the allowed folders ({listed}). Add its folder to NNUNET_MCP_ALLOWED_DIRS."
         )
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises for a name that is too long
         raise NotFound(f"{what} {given!r} does not exist.")
     return path
 
@@ -34,23 +32,40 @@ def refuse_outside(settings: Settings, given: str, *, what: str) -> Path:
     Raises:
         Refused: it lies outside the folders that tools may use, or is one of them.
     """
-    path = Path(os.path.realpath(Path(given).expanduser())) if "\0" not in given and given.strip() else None
-    if path is None:
-        raise Refused(f"{what} {given!r} is not a path.")
-    roots = [Path(os.path.realpath(root)) for root in settings.allowed_roots]
+    path = _resolved(given, what)
+    roots = _resolved_roots(settings)
     if not any(path.is_relative_to(root) and path != root for root in roots):
         listed = ", ".join(map(str, roots))
         raise Refused(f"{what} {given!r} lies outside the allowed folders ({listed}).")
     return path
 
 
+def _resolved(given: str, what: str) -> Path:
+    if "\0" in given or not given.strip():
+        raise Refused(f"{what} {given!r} is not a path.")
+    try:
+        return Path(os.path.realpath(Path(given).expanduser()))  # realpath, so that links cannot lead elsewhere
+    except RuntimeError:
+        raise Refused(f"{what} {given!r}: there is no such home folder. Write the path out.") from None
+    except ValueError:
+        raise Refused(f"{what} {given!r} is not a path.") from None
+
+
+def _resolved_roots(settings: Settings) -> list[Path]:
+    return [Path(os.path.realpath(root)) for root in settings.allowed_roots]
+
+
 def readable(path: Path, settings: Settings) -> Path:
-    """The path, if it lies where tools may read. A link inside the nnU-Net folders is its owner's own choice.
+    """A dataset's file, if tools may read it.
+
+    Within the nnU-Net folders a link is its owner's own choice, as large data often lie on another disk, and is
+    followed wherever it leads. Anything that dataset.json names elsewhere is resolved first.
 
     Raises:
-        Refused: dataset.json names a file elsewhere.
+        Refused: it lies elsewhere.
     """
     plain = absolute(path)
-    if any(plain.is_relative_to(folder) for folder in settings.allowed_roots):
+    owned = [*(settings.folder(which) for which in ("raw", "preprocessed", "results")), settings.state_dir]
+    if any(plain.is_relative_to(folder) for folder in owned):
         return plain
     return allowed_path(settings, str(path), what="file")

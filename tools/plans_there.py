@@ -1,11 +1,15 @@
 """What nnU-Net has measured and planned for a dataset, read from its files."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..runs.datasets import DatasetFiles
+from ..runs.errors import Refused, RunError
 from ..runs.files import read_json
 from ..runs.preprocessed import planned, preprocessed_cases
 from ..runs.texts import clean
@@ -13,27 +17,64 @@ from ..schemas.answers import Fingerprint, PlannedConfiguration
 from .figures import rounded
 
 MOST_PLANS = 12
+MEND = "Correct it, or remove it and plan again."
 
 
-def plans_of(files: DatasetFiles) -> dict[str, PlannedConfiguration]:
-    """Each configuration of each plans file, as "nnUNetPlans 2d"."""
-    return dict(islice(_configurations(files), MOST_PLANS))
+@dataclass
+class PlansThere:
+    """Each configuration of each plans file, as "nnUNetPlans 2d", with what it inherits; and what is odd."""
+
+    configurations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
 
-def _configurations(files: DatasetFiles) -> Iterator[tuple[str, PlannedConfiguration]]:
+def read_plans(files: DatasetFiles) -> PlansThere:
+    """Everything that is planned; files that people have edited may be odd in any way."""
+    there = PlansThere()
     for path in sorted(files.preprocessed.glob("*.json")):
-        plans = read_json(path)
-        if not isinstance(plans, dict) or "plans_name" not in plans:
-            continue
-        for name in plans.get("configurations", {}):
-            try:
-                yield clean(f"{path.stem} {name}"), _configuration(files, plans, name)
-            except (KeyError, TypeError, ValueError, AttributeError):  # edited by hand
-                continue
+        try:
+            plans = read_json(path)
+            if isinstance(plans, dict) and "plans_name" in plans:
+                _add(there, path, plans)
+        except (OSError, RecursionError, AttributeError, TypeError):
+            there.problems.append(f"{clean(path.name)} is not as nnU-Net writes it. {MEND}")
+    return there
 
 
-def _configuration(files: DatasetFiles, plans: dict[str, Any], name: str) -> PlannedConfiguration:
-    found = planned(plans, name) or {}
+def _add(there: PlansThere, path: Path, plans: dict[str, Any]) -> None:
+    for name in dict(plans.get("configurations", {}).items()):
+        try:
+            there.configurations[clean(f"{path.stem} {name}")] = _checked(planned(plans, name) or {})
+        except (RunError, TypeError, ValueError) as error:
+            reason = str(error) if isinstance(error, RunError) else "it is not as nnU-Net writes it"
+            there.problems.append(f"{clean(path.name)}, configuration {clean(name)}: {reason.rstrip('.')}. {MEND}")
+
+
+def _checked(configuration: dict[str, Any]) -> dict[str, Any]:
+    identifier = configuration.get("data_identifier", "")
+    if not isinstance(identifier, str) or not identifier.isprintable():
+        raise Refused(f"data_identifier is {clean(repr(identifier))}; it must be the name of a folder")
+    return configuration
+
+
+def preprocessed_of(files: DatasetFiles, there: PlansThere) -> list[str]:
+    """What has preprocessed cases."""
+    folders = {name: found.get("data_identifier") for name, found in there.configurations.items()}
+    return [name for name, folder in folders.items() if folder and preprocessed_cases(files.preprocessed / folder)]
+
+
+def plans_of(files: DatasetFiles, there: PlansThere) -> dict[str, PlannedConfiguration]:
+    """The first configurations that are complete, in few numbers."""
+    return dict(islice(_described(files, there), MOST_PLANS))
+
+
+def _described(files: DatasetFiles, there: PlansThere) -> Iterator[tuple[str, PlannedConfiguration]]:
+    for name, found in there.configurations.items():
+        with suppress(KeyError, TypeError, ValueError, AttributeError):  # edited by hand
+            yield name, _describe(files, found)
+
+
+def _describe(files: DatasetFiles, found: dict[str, Any]) -> PlannedConfiguration:
     architecture = found.get("architecture") or {}
     return PlannedConfiguration(
         patch_size=tuple(found["patch_size"]),
@@ -42,7 +83,7 @@ def _configuration(files: DatasetFiles, plans: dict[str, Any], name: str) -> Pla
         median_shape=tuple(rounded(part) for part in found["median_image_size_in_voxels"]),
         stages=architecture.get("arch_kwargs", {}).get("n_stages"),
         network=str(architecture.get("network_class_name", "")).rpartition(".")[2][:60],
-        preprocessed_cases=len(preprocessed_cases(files.preprocessed / str(found["data_identifier"]))),
+        preprocessed_cases=len(preprocessed_cases(files.preprocessed / found["data_identifier"])),
     )
 
 

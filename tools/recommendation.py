@@ -1,7 +1,7 @@
 """Which configuration, and whether a larger preset is worth it, from the dataset's own figures."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..runs.datasets import DatasetFiles
@@ -26,12 +26,14 @@ def recommend(files: DatasetFiles) -> Recommendation | None:
     fingerprint = read_json(files.fingerprint_file)
     if not isinstance(fingerprint, dict) or not fingerprint.get("spacings"):
         return None
-    return Recommendation(configuration="3d_fullres", reasons=tuple(_reasons(files, fingerprint)))
-
-
-def _reasons(files: DatasetFiles, fingerprint: dict[str, Any]) -> Iterator[str]:
-    spacing = [statistics.median(axis) for axis in zip(*fingerprint["spacings"], strict=True)]
     shape = [round(statistics.median(axis)) for axis in zip(*fingerprint["shapes_after_crop"], strict=True)]
+    if 1 in shape:  # nnU-Net plans no 3d_fullres for them (default_experiment_planner.py:435)
+        return Recommendation(configuration="2d", reasons=(f"The images are single slices of {_times(shape)} voxels.",))
+    return Recommendation(configuration="3d_fullres", reasons=tuple(_reasons(files, fingerprint, shape)))
+
+
+def _reasons(files: DatasetFiles, fingerprint: dict[str, Any], shape: list[int]) -> Iterator[str]:
+    spacing = [statistics.median(axis) for axis in zip(*fingerprint["spacings"], strict=True)]
     yield f"3D images of median shape {_times(shape)} and spacing {_times([round(s, 2) for s in spacing])} mm."
     ratio = max(spacing) / min(spacing)
     if ratio >= ANISOTROPIC:
@@ -47,7 +49,7 @@ def _reasons(files: DatasetFiles, fingerprint: dict[str, Any]) -> Iterator[str]:
     yield f"A patch covers {share:.0%} of the median image along each axis{then}."
 
 
-def _times(values: list[float]) -> str:
+def _times(values: Sequence[float]) -> str:
     return " × ".join(f"{value:g}" for value in values)
 
 
