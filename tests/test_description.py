@@ -159,7 +159,7 @@ def test_what_is_said_of_many_labels_stays_short(raw: Path) -> None:
         assert len(str(caught.value)) - len(str(raw)) < 500
 
 
-@pytest.mark.parametrize("text", ["", "{", "not json", '{"labels": }', "\ufeff{"])
+@pytest.mark.parametrize("text", ["", "{", "not json", '{"labels": }', "\ufeff{", "1" * 5000])
 def test_what_is_not_json_is_refused(raw: Path, text: str) -> None:
     (raw / "dataset.json").write_text(text, encoding="utf-8")
 

@@ -63,7 +63,7 @@ def read_description(folder: Path) -> Description:
         raise Refused(f"{path} cannot be read ({error.strerror}). It must be a file that you may read.") from None
     except RecursionError:
         raise Refused(f"{path} is nested too deeply. Correct it, then try again.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
         raise Refused(f"{path} is not valid JSON ({error}). Correct it, then try again.") from None
     if not isinstance(raw, dict):
         raise Refused(f"{path} must hold a JSON object with channel_names, labels and file_ending.")
