@@ -87,7 +87,7 @@ def worker_environment(stage: StageDir, record: RunRecord, grant: Grant) -> dict
         "PYTHONFAULTHANDLER": "1",
         STAGE_VARIABLE: str(stage.path),
     }
-    if record.device == "cuda" and grant.locks and "slot-gpu" in grant.locks[0].path.name:
+    if grant.kind == "gpu":
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(grant.devices)
     return environment
 

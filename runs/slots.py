@@ -1,5 +1,5 @@
 """Slots: one per GPU, one for training on the CPU and one for preprocessing, shared by all runs and
-servers of this host.
+servers of this host. Other hosts on the same state folder have slots of their own.
 
 A slot is a lock that the supervisor takes and the worker inherits, so it is free again exactly when
 nothing of the stage is left. Who waits longest goes first: a waiting stage holds a ticket, a lock too,
@@ -15,6 +15,7 @@ from typing import Literal
 
 from ..schemas.runs import StageKind
 from .layout import StateDir
+from .liveness import host_name
 from .locks import Lock, lock_name
 
 SlotKind = Literal["gpu", "cpu", "preprocess"]
@@ -26,6 +27,7 @@ class Grant:
 
     locks: list[Lock]
     devices: list[str]
+    kind: SlotKind | None = None
 
     def file_descriptors(self) -> list[int]:
         return [lock.fileno() for lock in self.locks]
@@ -58,35 +60,35 @@ class SlotQueue:
         if isinstance(found, str):
             return found
         self._drop_ticket()
-        return Grant(found, [_device(lock) for lock in found])
+        return Grant(list(found.values()), list(found), self.kind)
 
     def withdraw(self) -> None:
         """Wait no longer."""
         self._drop_ticket()
 
-    def _free_slots(self, wanted: int) -> list[Lock] | str:
-        taken: list[Lock] = []
+    def _free_slots(self, wanted: int) -> dict[str, Lock] | str:
+        taken: dict[str, Lock] = {}
         reasons: list[str] = []
         for name in self.names:
             if len(taken) == wanted:
                 break
-            lock = Lock(_slot_path(self.state, self.kind, name))
+            lock = Lock(slot_path(self.state, self.kind, name))
             if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
                 reasons.append(f"{self.kind} slot {name} is held by {_who(lock)}")
             elif self.kind == "gpu" and (foreign := foreign_gpu_processes(name)):
                 lock.release()
                 reasons.append(f"GPU {name} is used by other processes ({foreign})")
             else:
-                taken.append(lock)
+                taken[name] = lock
         if len(taken) == wanted:
             return taken
-        for lock in taken:
+        for lock in taken.values():
             lock.release()
         return "waits for a slot: " + "; ".join(reasons)
 
     @property
     def _queue_dir(self) -> Path:
-        return self.state.locks_dir / f"queue-{self.kind}"
+        return self.state.locks_dir / f"queue-{self.kind}-{host_name()}"
 
     def _take_ticket(self) -> None:
         name = f"{self.created_at:017.6f}-{self.run_id}-{self.stage}"
@@ -136,12 +138,9 @@ def slot_names(kind: SlotKind, gpus: int | None) -> list[str]:
     return listed if visible is None else [name.strip() for name in visible.split(",") if name.strip() and listed]
 
 
-def _slot_path(state: StateDir, kind: SlotKind, name: str) -> Path:
-    return state.locks_dir / lock_name(f"slot-{kind}-{name}")
-
-
-def _device(lock: Lock) -> str:
-    return lock.path.stem.split("-", 2)[2]
+def slot_path(state: StateDir, kind: SlotKind, name: str) -> Path:
+    """The lock of a slot of this host."""
+    return state.locks_dir / lock_name(f"slot-{kind}-{host_name()}-{name}")
 
 
 def _who(lock: Lock) -> str:
@@ -174,7 +173,7 @@ def gpu_memory_gb() -> float | None:
 
 def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
     """Who holds a slot, or None where it is free."""
-    lock = Lock(_slot_path(state, kind, name))
+    lock = Lock(slot_path(state, kind, name))
     if not lock.path.exists() or lock.try_acquire():  # looking makes no file
         lock.release()
         foreign = foreign_gpu_processes(name) if kind == "gpu" else ""

@@ -60,9 +60,7 @@ def test_a_living_pid_alone_proves_nothing(
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="elsewhere a start is a time of day, and compared with a tolerance")
-def test_setting_the_clock_ends_no_process(
-    process: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setting_the_clock_ends_no_process(process: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch) -> None:
     mark = mark_of(process.pid)
     booted = psutil.boot_time()
 

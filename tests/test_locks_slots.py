@@ -180,7 +180,7 @@ def test_a_released_slot_goes_to_the_oldest_in_line(line: Line) -> None:
     assert younger.try_acquire(1) == "waits behind d002 for a cpu slot"
     line.take(older).release()
     line.take(younger)
-    assert not list((line.state.locks_dir / "queue-cpu").iterdir())
+    assert not [path for queue in line.state.locks_dir.glob("queue-*") for path in queue.iterdir()]
 
 
 def test_who_withdraws_lets_the_next_one_pass(line: Line) -> None:
@@ -207,6 +207,16 @@ def test_a_ticket_of_a_killed_waiter_is_removed(line: Line, afterwards: ExitStac
     dying.wait()
 
     line.take(waiting)
+
+
+def test_a_shared_state_folder_has_slots_for_each_host(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.take(line.join("d001", age=1))
+    line.join("d002", age=2).try_acquire(1)
+
+    monkeypatch.setattr("socket.gethostname", lambda: "node-b")
+
+    assert slot_holder(line.state, "cpu", "0") is None
+    line.take(line.join("d003", age=3))
 
 
 def test_several_slots_are_taken_together_or_not_at_all(line: Line) -> None:

@@ -21,6 +21,7 @@ from nnunet_mcp.runs.look import verdict
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.slots import slot_path
 from nnunet_mcp.runs.store import new_run_id, record_run
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.schemas.runs import ACTIVE, RunRecord, StageSpec, Status
@@ -218,7 +219,7 @@ def test_force_after_a_patient_cancel_does_not_wait(theatre: Stage) -> None:
 
 
 def test_a_run_that_waits_says_for_whom_and_can_be_cancelled(theatre: Stage) -> None:
-    lock = Lock(theatre.settings.state_dir / "locks" / "slot-cpu-0.lock")
+    lock = Lock(slot_path(StateDir(theatre.settings.state_dir), "cpu", "0"))
     assert lock.try_acquire({"run_id": "d009", "stage": "train_fold_3"})
     play = theatre.play()
 
