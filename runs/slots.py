@@ -6,6 +6,7 @@ nothing of the stage is left. Who waits longest goes first: a waiting stage hold
 named so that tickets sort by age.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -97,7 +98,8 @@ class SlotQueue:
 
     def _drop_ticket(self) -> None:
         if self._ticket is not None:
-            self._ticket.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a free ticket counts no more, and the next in line removes it
+                self._ticket.path.unlink(missing_ok=True)
             self._ticket.release()
             self._ticket = None
 
