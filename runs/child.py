@@ -88,6 +88,7 @@ def worker_environment(stage: StageDir, record: RunRecord, grant: Grant) -> dict
         STAGE_VARIABLE: str(stage.path),
     }
     if grant.kind == "gpu":
+        environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(grant.devices)
     return environment
 

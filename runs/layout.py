@@ -1,7 +1,7 @@
 """Where everything of a run lies. Nobody else joins these names.
 
 <state dir>/
-    locks/<name>.lock           held by flock, so a dead holder's lock frees itself; slots and queues by host
+    locks/<name>.lock           held by flock, so a dead holder's lock frees itself; slots are each host's own
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
     runs/<run_id>/
         run.json                once, before anything starts

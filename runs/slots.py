@@ -7,14 +7,12 @@ named so that tickets sort by age.
 """
 
 import contextlib
-import os
-import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ..schemas.runs import StageKind
+from .gpus import find_gpus, gpu_processes, uuid_of
 from .layout import StateDir
 from .liveness import host_name
 from .locks import Lock, lock_name
@@ -49,6 +47,7 @@ class SlotQueue:
     run_id: str
     created_at: float
     stage: str
+    why_none: str = ""
     _ticket: Lock | None = field(default=None, init=False)
 
     def try_acquire(self, wanted: int) -> Grant | str:
@@ -68,6 +67,9 @@ class SlotQueue:
         self._drop_ticket()
 
     def _free_slots(self, wanted: int) -> dict[str, Lock] | str:
+        if len(self.names) < wanted:
+            lacking = f"{wanted} {self.kind} slots are needed and there are {len(self.names)}"
+            return f"waits for a slot: {self.why_none or lacking}"
         taken: dict[str, Lock] = {}
         reasons: list[str] = []
         for name in self.names:
@@ -76,7 +78,7 @@ class SlotQueue:
             lock = Lock(slot_path(self.state, self.kind, name))
             if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
                 reasons.append(f"{self.kind} slot {name} is held by {_who(lock)}")
-            elif self.kind == "gpu" and (foreign := foreign_gpu_processes(name)):
+            elif self.kind == "gpu" and (foreign := gpu_processes(name)):
                 lock.release()
                 reasons.append(f"GPU {name} is used by other processes ({foreign})")
             else:
@@ -127,22 +129,19 @@ def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
 
 
 def slot_names(kind: SlotKind, gpus: int | None) -> list[str]:
-    """The slots of a kind on this host. GPUs go by the names that CUDA_VISIBLE_DEVICES takes.
+    """The slots of a kind on this host. GPUs go by the names that CUDA_VISIBLE_DEVICES takes."""
+    return find_slots(kind, gpus)[0]
 
-    `gpus` replaces what nvidia-smi lists; GPUs that CUDA_VISIBLE_DEVICES hides from the server have no slot.
-    """
-    if kind != "gpu":
-        return ["0"]
-    if gpus is not None:
-        return [str(index) for index in range(gpus)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    listed = [str(index) for index in range(_gpu_count())]
-    return listed if visible is None else [name.strip() for name in visible.split(",") if name.strip() and listed]
+
+def find_slots(kind: SlotKind, gpus: int | None) -> tuple[list[str], str]:
+    """The slots of a kind on this host, and where there are none, why."""
+    return find_gpus(gpus) if kind == "gpu" else (["0"], "")
 
 
 def slot_path(state: StateDir, kind: SlotKind, name: str) -> Path:
-    """The lock of a slot of this host."""
-    return state.locks_dir / lock_name(f"slot-{kind}-{host_name()}-{name}")
+    """The lock of a slot of this host; a GPU has one under all its names, also in another container."""
+    own = uuid_of(name) if kind == "gpu" else None
+    return state.locks_dir / lock_name(f"slot-{kind}-{own or f'{host_name()}-{name}'}")
 
 
 def _who(lock: Lock) -> str:
@@ -150,48 +149,11 @@ def _who(lock: Lock) -> str:
     return f"run {holder['run_id']} ({holder.get('stage', '?')})" if "run_id" in holder else "another process"
 
 
-def _gpu_count() -> int:
-    """How many GPUs nvidia-smi lists; 0 without a driver."""
-    listing = _nvidia_smi("--query-gpu=index")
-    return len(listing.split()) if listing else 0
-
-
-def foreign_gpu_processes(name: str) -> str:
-    """Compute processes on a GPU that no run of ours holds, as "pid 1, pid 2"; empty if none."""
-    listing = _nvidia_smi("--query-compute-apps=pid", f"--id={name}")
-    return ", ".join(f"pid {pid}" for pid in listing.split())
-
-
-def gpu_names() -> list[str]:
-    """Model and memory of every GPU."""
-    return [" ".join(line.split()) for line in _nvidia_smi("--query-gpu=name,memory.total").splitlines()]
-
-
-def gpu_memory_gb() -> float | None:
-    """Memory of the smallest GPU in GB; null without one."""
-    listed = [line for line in _nvidia_smi("--query-gpu=memory.total").split() if line.isdigit()]
-    return round(min(map(int, listed)) * 1024**2 / 1e9, 1) if listed else None
-
-
 def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
     """Who holds a slot, or None where it is free."""
     lock = Lock(slot_path(state, kind, name))
     if not lock.path.exists() or lock.try_acquire():  # looking makes no file
         lock.release()
-        foreign = foreign_gpu_processes(name) if kind == "gpu" else ""
+        foreign = gpu_processes(name) if kind == "gpu" else ""
         return f"other processes ({foreign})" if foreign else None
     return _who(lock)
-
-
-def _nvidia_smi(*arguments: str) -> str:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ""
-    command = [program, *arguments, "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -17,10 +17,11 @@ from .liveness import mark_of
 from .look import HEARTBEAT_S
 from .processes import kill_all
 from .settings import Settings
-from .slots import Grant, SlotQueue, slot_kind, slot_names
+from .slots import Grant, SlotQueue, find_slots, slot_kind
 
 POLL_S = 0.2
 TERM_WAIT_S = 10.0
+LIST_AGAIN_S = 2.0
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Supervision:
     queues: dict[str, SlotQueue] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
     logged: dict[str, str] = field(default_factory=dict)
+    listed_at: dict[str, float] = field(default_factory=dict)
     states: States = field(init=False)
     last_heartbeat: float = 0.0
 
@@ -154,12 +156,21 @@ class Supervision:
             self.queues[spec.name] = SlotQueue(
                 state=StateDir(self.settings.state_dir),
                 kind=kind,
-                names=slot_names(kind, self.settings.gpus),
+                names=[],
                 run_id=self.record.run_id,
                 created_at=self.record.created_at,
                 stage=spec.name,
             )
-        return self.queues[spec.name].try_acquire(self.record.num_gpus if kind == "gpu" else 1)
+        queue, wanted = self.queues[spec.name], self.record.num_gpus if kind == "gpu" else 1
+        self._list_slots(queue, wanted)
+        return queue.try_acquire(wanted)
+
+    def _list_slots(self, queue: SlotQueue, wanted: int) -> None:
+        """nvidia-smi can fail, or lack a GPU, for a while: it is asked again until there are enough."""
+        asked = self.listed_at.get(queue.stage)
+        if len(queue.names) < wanted and (asked is None or time.monotonic() - asked > LIST_AGAIN_S):
+            self.listed_at[queue.stage] = time.monotonic()
+            queue.names, queue.why_none = find_slots(queue.kind, self.settings.gpus)
 
     def _say_waiting(self, spec: StageSpec, reason: str) -> None:
         if self.said.get(spec.name) != reason:

@@ -13,7 +13,7 @@ import pytest
 
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock, held, lock_name, waiting_for
-from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder, slot_names
+from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
 from tests.lab import until
 
 HOLD = """
@@ -255,39 +255,3 @@ def _took(queue: SlotQueue, grants: list[Grant]) -> bool:
     if isinstance(answer, Grant):
         grants.append(answer)
     return bool(grants)
-
-
-def test_only_gpus_that_cuda_visible_devices_shows_have_slots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A stand-in nvidia-smi, because this is about reading what it lists."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nprintf '0\\n1\\n2\\n3\\n'\n", encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert slot_names("gpu", None) == ["0", "1", "2", "3"]
-
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-
-    assert slot_names("gpu", None) == ["2", "3"]
-    assert slot_names("gpu", 1) == ["0"]
-
-
-def test_a_gpu_that_other_peoples_processes_use_is_not_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A stand-in nvidia-smi that lists a process of somebody else's on GPU 0."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\ncase "$*" in *compute-apps*--id=0*) echo 4242;; esac\n', encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    state = StateDir(tmp_path / "state")
-
-    def queue(run_id: str) -> SlotQueue:
-        return SlotQueue(state, "gpu", ["0", "1"], run_id, created_at=1.0, stage="train_fold_0")
-
-    waiting = queue("d002")
-    one, two = queue("d001").try_acquire(1), waiting.try_acquire(1)
-    waiting.withdraw()
-
-    assert isinstance(one, Grant) and one.devices == ["1"]
-    assert isinstance(two, str) and "GPU 0 is used by other processes (pid 4242)" in two
-    assert slot_holder(state, "gpu", "0") == "other processes (pid 4242)"
-    one.release()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pytest
@@ -33,7 +33,7 @@ from nnunet_mcp.runs.store import new_run_id, record_run
 from nnunet_mcp.runs.supervise import Supervision
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.schemas.runs import ACTIVE, CancelRecord, RunRecord, StageSpec, StageState, Status
-from tests.lab import until
+from tests.lab import stand_in_nvidia_smi, until
 from tests.tiny import ask, record_of, stage
 
 FOLDS = stage("train_fold_0"), stage("train_fold_1")
@@ -46,10 +46,11 @@ class Stage:
     settings: Settings
     patch: pytest.MonkeyPatch
     runs: list["Play"] = field(default_factory=list)
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def recorded(self, *stages: StageSpec, **parts: str) -> tuple[RunDir, RunRecord]:
         self.patch.setenv("STAND_IN", json.dumps(parts))
-        record = record_of(self.settings, *stages, run_id=new_run_id(1, "2d", "0"))
+        record = record_of(self.settings, *stages, run_id=new_run_id(1, "2d", "0"), device=self.device)
         run, _ = record_run(StateDir(self.settings.state_dir), record, [], repeat_window_s=0)
         return run, record
 
@@ -373,6 +374,20 @@ def test_a_slot_that_the_disk_refuses_is_waited_for(theatre: Stage) -> None:
     assert play.status == "queued" and str(lock) in verdict(play.run, play.record).reason
 
     lock.rmdir()
+
+    assert play.finish().status == "success"
+
+
+def test_a_gpu_that_nvidia_smi_does_not_list_yet_is_waited_for_with_its_words(theatre: Stage, tmp_path: Path) -> None:
+    theatre.device = "cuda"
+    theatre.patch.delenv("NNUNET_MCP_GPUS")
+    theatre.patch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    stand_in_nvidia_smi(tmp_path, "echo Unable to determine the device handle; exit 9")
+    play = theatre.play()
+    wanted = "waits for a slot: nvidia-smi lists no GPU (Unable to determine the device handle)"
+    assert until(lambda: verdict(play.run, play.record).reason == wanted), verdict(play.run, play.record)
+
+    stand_in_nvidia_smi(tmp_path, 'case "$*" in *query-gpu=index*) echo 0, GPU-11;; esac')
 
     assert play.finish().status == "success"
 

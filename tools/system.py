@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import psutil
 
 from ..runs.errors import Unavailable
+from ..runs.gpus import gpu_names
 from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
-from ..runs.slots import SlotKind, gpu_names, slot_holder, slot_names
+from ..runs.slots import SlotKind, slot_holder, slot_names
 from ..schemas.answers import Slot, SystemAnswer
 from ..schemas.requests import SystemRequest
 from .checks import FOLDERS, GB, free_gb, machine_checks
