@@ -2,14 +2,32 @@
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
+USUAL_LINE_BYTES = 512
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, with the rights of the one that it lies in, whatever the umask.
+
+    So a folder that a group may write stays one. A sticky folder, such as /tmp, is nobody's and passes nothing on.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    rights = path.parent.stat().st_mode
+    if not rights & stat.S_ISVTX:
+        with suppress(PermissionError):  # another user has just made it
+            path.chmod(stat.S_IMODE(rights) | stat.S_IRWXU)
 
 
 def write_model(path: Path, model: BaseModel, *, durable: bool = True) -> None:
@@ -79,19 +97,26 @@ def read_lines(path: Path, model: type[Model]) -> Iterator[Model]:
         yield from _valid(stream, model)
 
 
-def read_last_lines(path: Path, model: type[Model], count: int, *, line_bytes: int = 1024) -> list[Model]:
-    """The last whole lines of a JSONL file, oldest first, read from the end: constant time on any length."""
+def read_last_lines(path: Path, model: type[Model], count: int) -> list[Model]:
+    """The last whole lines of a JSONL file, oldest first, read from the end: its length does not matter."""
     try:
         with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            start = max(0, size - count * line_bytes)
-            stream.seek(start)
-            lines = stream.read().splitlines()
+            return _last(stream, model, count)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    if start > 0 and len(lines) > 1:
-        lines = lines[1:]  # cut in the middle
-    return list(_valid(lines[-count:], model))
+
+
+def _last(stream: IO[bytes], model: type[Model], count: int) -> list[Model]:
+    """Read a window before the end, doubled until enough whole lines lie in it."""
+    size, window = stream.seek(0, os.SEEK_END), count * USUAL_LINE_BYTES
+    while True:
+        start = max(0, size - window)
+        stream.seek(start)
+        lines = stream.read(size - start).splitlines()
+        found = list(_valid(lines[1:] if start > 0 else lines, model))  # the first may be cut in the middle
+        if len(found) >= count or start == 0:
+            return found[-count:]
+        window *= 2
 
 
 def _valid(lines: Iterable[bytes], model: type[Model]) -> Iterator[Model]:

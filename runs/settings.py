@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..schemas.runs import Folders
 from ..schemas.slurm import Engine
+from .files import make_folder
 
 
 class Settings(BaseSettings):
@@ -125,7 +126,7 @@ class Settings(BaseSettings):
         """Make the nnU-Net folders and the state folder where they are missing."""
         for which in ("raw", "preprocessed", "results"):
             self.folder(which).mkdir(parents=True, exist_ok=True)
-        self.state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.state_dir)
 
 
 def absolute(path: Path) -> Path:

@@ -152,8 +152,7 @@ def _who(lock: Lock) -> str:
 def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
     """Who holds a slot, or None where it is free."""
     lock = Lock(slot_path(state, kind, name))
-    if not lock.path.exists() or lock.try_acquire():  # looking makes no file
-        lock.release()
-        foreign = gpu_processes(name) if kind == "gpu" else ""
-        return f"other processes ({foreign})" if foreign else None
-    return _who(lock)
+    if not lock.is_free():
+        return _who(lock)
+    foreign = gpu_processes(name) if kind == "gpu" else ""
+    return f"other processes ({foreign})" if foreign else None

@@ -1,5 +1,6 @@
 """Locks and slots free themselves when their holder dies, and the oldest in line goes first."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.runs.files import make_folder
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock, held, lock_name, waiting_for
-from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
+from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder, slot_path
 from tests.lab import until
 
 HOLD = """
@@ -22,6 +24,15 @@ from pathlib import Path
 from nnunet_mcp.runs.locks import Lock
 lock = Lock(Path(sys.argv[1]))
 assert lock.try_acquire({"run_id": "d009", "stage": "train_fold_0"})
+print("held", flush=True)
+input()
+"""
+SHARE = """
+import sys
+from pathlib import Path
+from nnunet_mcp.runs.locks import Lock
+lock = Lock(Path(sys.argv[1]))
+assert lock.try_acquire({"run_id": sys.argv[2]}, shared=True)
 print("held", flush=True)
 input()
 """
@@ -154,6 +165,63 @@ def test_readers_share_a_lock_and_keep_writers_out(tmp_path: Path) -> None:
     assert not free(path)
     two.release()
     assert free(path)
+
+
+def test_a_waiter_is_told_of_those_who_share_the_lock_now(tmp_path: Path, afterwards: ExitStack) -> None:
+    path = tmp_path / "some.lock"
+    with waiting_for(path, print, holder={"run_id": "d001"}):
+        pass
+    ended = start(afterwards, SHARE, str(path), "d003")
+    assert said(ended) == "held"
+    with waiting_for(path, print, holder={"run_id": "d002"}, shared=True):
+        last = start(afterwards, SHARE, str(path), "d004")
+        assert said(last) == "held"
+        assert Lock(path).holder()["run_id"] == "d004"
+
+        for child in (last, ended):
+            child.kill()
+            child.wait()
+
+        assert not free(path)
+        assert Lock(path).holder()["run_id"] == "d002"
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o2775, 0o664), (0o777, 0o666), (0o755, 0o644), (0o700, 0o600)])
+def test_who_may_write_the_state_folder_may_use_its_locks(tmp_path: Path, folder: int, file: int) -> None:
+    state = StateDir(tmp_path / "state")
+    state.path.mkdir()
+    state.path.chmod(folder)
+    before = os.umask(0o077)
+    try:
+        queue = SlotQueue(state, "cpu", ["0"], "d001", created_at=1.0, stage="train_fold_0")
+        grant = queue.try_acquire(1)
+    finally:
+        os.umask(before)
+
+    assert isinstance(grant, Grant)
+    grant.release()
+    made = list(state.locks_dir.rglob("*"))
+    assert {path.stat().st_mode & 0o7777 for path in made if path.is_dir()} == {folder}
+    assert {path.stat().st_mode & 0o7777 for path in made if path.is_file()} == {file}
+
+
+def test_a_sticky_folder_passes_its_rights_to_nobody(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+
+    make_folder(tmp_path / "state" / "locks")
+
+    assert not (tmp_path / "state").stat().st_mode & 0o022
+
+
+def test_looking_at_a_slot_neither_makes_nor_changes_a_file(state: StateDir, line: Line) -> None:
+    assert slot_holder(state, "cpu", "0") is None
+    assert not state.path.exists()
+    line.take(line.join("d001", age=1)).release()
+    before = slot_path(state, "cpu", "0").stat()
+
+    assert slot_holder(state, "cpu", "0") is None
+
+    assert slot_path(state, "cpu", "0").stat() == before
 
 
 def test_long_names_become_file_names() -> None:
