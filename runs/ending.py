@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 
-from ..schemas.runs import Failure, Outcome, RunRecord, StageState, Status
+from ..schemas.runs import CancelRecord, Failure, Outcome, RunRecord, StageState, Status
 from .child import Child
 from .diagnosis import diagnose
 from .files import write_model
@@ -71,6 +71,22 @@ def say(text: str) -> None:
     """A line for the parent's own log; a full disk must not end the run."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
+
+
+class Grace:
+    """How long a run that was asked to stop still has, counted from when its parent first saw the wish.
+
+    Whoever wrote the wish may have another clock, and any clock can be set.
+    """
+
+    def __init__(self) -> None:
+        self._wish: CancelRecord | None = None
+        self._seen_at = 0.0
+
+    def is_over(self, wish: CancelRecord) -> bool:
+        if wish != self._wish:
+            self._wish, self._seen_at = wish, time.monotonic()
+        return time.monotonic() - self._seen_at >= wish.grace_s
 
 
 class States:

@@ -10,7 +10,7 @@ from functools import partial
 
 from ..schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from .child import Child, start_child
-from .ending import States, close_run, ended_state, given_up, not_started, say
+from .ending import Grace, States, close_run, ended_state, given_up, not_started, say
 from .files import write_model
 from .layout import RunDir, StateDir, read_run
 from .liveness import mark_of
@@ -38,6 +38,7 @@ class Supervision:
     logged: dict[str, str] = field(default_factory=dict)
     listed_at: dict[str, float] = field(default_factory=dict)
     states: States = field(init=False)
+    grace: Grace = field(default_factory=Grace)
     last_heartbeat: float = 0.0
 
     def __post_init__(self) -> None:
@@ -193,7 +194,7 @@ class Supervision:
         """The worker stops by itself after its epoch; when the grace is over it is made to."""
         for queue in self.queues.values():
             queue.withdraw()
-        if time.time() < cancel.requested_at + cancel.grace_s:
+        if not self.grace.is_over(cancel):
             return
         for child in self.children.values():
             kill_all(child.stage.path, term_wait_s=TERM_WAIT_S if cancel.grace_s else 0.0)

@@ -17,7 +17,7 @@ from types import FrameType
 from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
 from ..child import Child, start_child
 from ..datasets import DatasetFiles, FoldFiles
-from ..ending import States, close_run, ended_state, not_started
+from ..ending import Grace, States, close_run, ended_state, not_started
 from ..layout import RunDir, StageDir, read_run
 from ..look import HEARTBEAT_S
 from ..processes import kill_all
@@ -50,6 +50,7 @@ class StageJob:
     warned_at: float | None = None
     terminated: bool = False
     states: States = field(init=False)
+    grace: Grace = field(default_factory=Grace)
     _beat_at: float = 0.0
     _log_start: int = 0
 
@@ -133,11 +134,11 @@ class StageJob:
             with contextlib.suppress(OSError):  # a full disk: then the worker is ended below
                 self.stage.pause_file.touch()
         warned = warn_s(self.record.slurm)
-        if time.time() > self.warned_at + max(warned - RESERVE_S, warned / 2):
+        if time.monotonic() > self.warned_at + max(warned - RESERVE_S, warned / 2):
             kill_all(self.stage.path, term_wait_s=TERM_WAIT_S)
 
     def _cancel(self, cancel: CancelRecord) -> None:
-        if time.time() > cancel.requested_at + cancel.grace_s:
+        if self.grace.is_over(cancel):
             kill_all(self.stage.path, term_wait_s=TERM_WAIT_S if cancel.grace_s else 0.0)
 
     def _ending(self, child: Child, code: int, *, saved: bool) -> StageState | None:
@@ -201,12 +202,12 @@ class StageJob:
 
     def on_warning(self, number: int, frame: FrameType | None) -> None:
         """SIGUSR1: the time limit is near."""
-        self.warned_at = self.warned_at or time.time()
+        self.warned_at = self.warned_at or time.monotonic()
 
     def on_end(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM: Slurm ends the job; its other processes get the same signal."""
         self.terminated = True
-        self.warned_at = self.warned_at or time.time()
+        self.warned_at = self.warned_at or time.monotonic()
 
 
 def main() -> None:
