@@ -10,7 +10,7 @@ import psutil
 from ..schemas.runs import ProcessMark, RunRecord, StageSpec, StageState
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
-from .processes import STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
+from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
 from .settings import Settings
 from .slots import Grant
 
@@ -91,6 +91,7 @@ def worker_environment(stage: StageDir, record: RunRecord, grant: Grant) -> dict
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
         STAGE_VARIABLE: str(stage.path),
+        LANES_VARIABLE: str(max(grant.lanes, record.num_gpus)),
     }
     if grant.kind == "gpu":
         environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices

@@ -10,6 +10,8 @@ import psutil
 
 # Set in the worker's environment; every descendant inherits it, also after setsid or when orphaned.
 STAGE_VARIABLE = "NNUNET_MCP_STAGE_DIR"
+# Also there: how many processes like this one can train on this machine at once, each on a GPU.
+LANES_VARIABLE = "NNUNET_MCP_STAGE_LANES"
 
 
 def processes_of(*stage_paths: Path) -> list[psutil.Process]:

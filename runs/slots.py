@@ -27,6 +27,7 @@ class Grant:
     locks: list[Lock]
     devices: list[str]
     kind: SlotKind | None = None
+    lanes: int = 1
 
     def file_descriptors(self) -> list[int]:
         return [lock.fileno() for lock in self.locks]
@@ -60,7 +61,7 @@ class SlotQueue:
         if isinstance(found, str):
             return found
         self._drop_ticket()
-        return Grant(list(found.values()), list(found), self.kind)
+        return Grant(list(found.values()), list(found), self.kind, len(self.names))
 
     def withdraw(self) -> None:
         """Wait no longer."""

@@ -6,6 +6,7 @@ import pytest
 
 from nnunet_mcp.runs.child import worker_environment
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.processes import LANES_VARIABLE
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.slots import Grant, SlotQueue, find_slots, slot_holder, slot_names
 from tests.lab import stand_in_nvidia_smi
@@ -102,6 +103,21 @@ def test_the_worker_gets_the_names_as_they_were_and_the_order_of_nvidia_smi(
 
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     assert worker_environment(stage, record, grant)["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST", "the user has said it"
+    grant.release()
+
+
+@pytest.mark.parametrize(("gpus", "each", "lanes"), [(1, 1, "1"), (4, 1, "4"), (4, 2, "4")])
+def test_the_worker_is_told_how_many_can_train_beside_it(
+    state: StateDir, settings: Settings, gpus: int, each: int, lanes: str
+) -> None:
+    names = [str(number) for number in range(gpus)]
+    queue = SlotQueue(state, "gpu", names, "d001", created_at=1.0, stage="train_fold_0")
+    grant, record = queue.try_acquire(each), record_of(settings, device="cuda", num_gpus=each)
+    assert isinstance(grant, Grant)
+
+    environment = worker_environment(state.run("d001").stage("train_fold_0"), record, grant)
+
+    assert environment[LANES_VARIABLE] == lanes
     grant.release()
 
 

@@ -1,10 +1,8 @@
 """nnunet_system: what this machine has, who uses it, and what is wrong with it."""
 
-import os
 from collections.abc import Iterator
 
-import psutil
-
+from ..runs.capacity import usable_cores, usable_memory
 from ..runs.errors import Unavailable
 from ..runs.gpus import gpu_names
 from ..runs.installed import installed
@@ -20,11 +18,11 @@ SLOT_KINDS: tuple[SlotKind, ...] = ("gpu", "cpu", "preprocess")
 
 def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     """Describe the machine; nothing is changed."""
-    memory, taken = psutil.virtual_memory(), tuple(slots(settings))
+    memory, taken = usable_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
     return SystemAnswer(
         gpus=tuple(gpu_names()),
-        cpu_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpu_cores=usable_cores(),
         memory_gb=round(memory.total / GB, 1),
         memory_free_gb=round(memory.available / GB, 1),
         slots=taken,
