@@ -1,5 +1,6 @@
 """Reading and writing the files of a run so that nobody ever sees half of one."""
 
+import errno
 import json
 import os
 import stat
@@ -55,10 +56,20 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         raise
 
 
+def _content(path: Path) -> bytes:
+    """Read a file; on NFS it can have been replaced between its opening and its reading."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return path.read_bytes()
+
+
 def read_model(path: Path, model: type[Model]) -> Model | None:
     """The file's content, or None where it is missing or not (yet) valid."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(_content(path))
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
 
@@ -66,7 +77,7 @@ def read_model(path: Path, model: type[Model]) -> Model | None:
 def read_json(path: Path) -> Any:
     """Parsed JSON, or None where the file is missing or not JSON. Reads nnU-Net's bare NaN as None."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        return json.loads(_content(path).decode(), parse_constant=lambda _: None)
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
         return None
 

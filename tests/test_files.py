@@ -1,5 +1,6 @@
 """Nobody ever sees half of a file, and a kill or a full disk loses no more than the last line."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -144,6 +145,25 @@ def test_the_last_lines_of_a_long_file_are_whole_and_in_order(tmp_path: Path) ->
     found = read_last_lines(path, Note, 40)
 
     assert [note.number for note in found] == list(range(4960, 5000))
+
+
+def test_a_file_that_was_replaced_while_it_was_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tries = tmp_path / "state.json", list[Path]()
+    write_model(path, Note(number=1))
+    real = Path.read_bytes
+
+    def stale_once(self: Path) -> bytes:
+        tries.append(self)
+        if len(tries) % 2:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", stale_once)
+
+    assert read_model(path, Note) == Note(number=1)
+    assert read_json(path)["number"] == 1
 
 
 @pytest.mark.parametrize("classes", [2, 60, 500])
