@@ -10,7 +10,7 @@ import psutil
 from ..schemas.runs import ProcessMark, RunRecord, StageSpec, StageState
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
-from .processes import STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
+from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
 from .settings import Settings
 from .slots import Grant
 
@@ -29,7 +29,10 @@ class Child:
     grant: Grant
     state: StageState
     stalled: bool = False
-    _cpu_checked: float = field(default_factory=time.time)
+    # Counted by a clock that stands still while the machine sleeps.
+    _quiet_since: float = field(default_factory=time.monotonic)
+    _signs: tuple[float, ...] = ()
+    _cpu_checked: float = 0.0
     _cpu_seconds: dict[int, float] | None = None
 
     def stop_if_stalled(self, timeout_s: float) -> None:
@@ -37,8 +40,10 @@ class Child:
 
         nnU-Net waits for ever when a pool worker is killed during verification or validation.
         """
-        now = time.time()
-        if now - self._last_sign() < timeout_s or now - self._cpu_checked < timeout_s:
+        now = time.monotonic()
+        if (signs := self._signs_of_life()) != self._signs:
+            self._signs, self._quiet_since, self._cpu_seconds = signs, now, None
+        if now - max(self._quiet_since, self._cpu_checked) < timeout_s:
             return
         used = cpu_seconds(self.stage.path)
         before, since = self._cpu_seconds, now - self._cpu_checked
@@ -47,9 +52,9 @@ class Child:
             self.stalled = True
             kill_all(self.stage.path)
 
-    def _last_sign(self) -> float:
+    def _signs_of_life(self) -> tuple[float, ...]:
         files = (self.stage.progress_file, self.stage.log_file)
-        return max((path.stat().st_mtime for path in files if path.exists()), default=self.state.started_at or 0.0)
+        return tuple(path.stat().st_mtime for path in files if path.exists())
 
 
 def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, settings: Settings) -> Child:
@@ -86,8 +91,10 @@ def worker_environment(stage: StageDir, record: RunRecord, grant: Grant) -> dict
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
         STAGE_VARIABLE: str(stage.path),
+        LANES_VARIABLE: str(max(grant.lanes, record.num_gpus)),
     }
-    if record.device == "cuda" and grant.locks and "slot-gpu" in grant.locks[0].path.name:
+    if grant.kind == "gpu":
+        environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(grant.devices)
     return environment
 

@@ -207,7 +207,7 @@ SIGNATURES = (
     ),
     Signature(
         "host memory",
-        r"MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate memory",
+        r"(?m:^(?:\w+\.)*\w*MemoryError\b[^\n]*)|Cannot allocate memory|DefaultCPUAllocator: can't allocate memory",
         "the machine ran out of memory",
         "Close other programs, or lower nnUNet_def_n_proc and nnUNet_n_proc_DA; then continue_training=true.",
     ),
@@ -225,6 +225,13 @@ SIGNATURES = (
     ),
 )
 
+# What the worker itself understood, told by a process that could not write the outcome: that of one of several GPUs.
+OWN_WORDS = Signature(
+    "stage failure",
+    r"(?m:^(?:\w+\.)*StageFailure: (?P<cause>[^\n]+) \((?P<shown>[^()\n]*)\)\. (?P<remedy>[^\n]+)$)",
+    "{cause}",
+    "{remedy}",
+)
 # Printed by a helper thread whenever the main process ends for any reason, so it is believed last.
 CONSEQUENCE = Signature(
     "workers gone",
@@ -234,7 +241,7 @@ CONSEQUENCE = Signature(
 )
 # What the other processes say when one of them has gone.
 ECHOES = re.compile(f"{CONSEQUENCE.pattern}|^(?:BrokenPipe|ConnectionReset|EOF)Error|^KeyboardInterrupt")
-EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b(?:: [^\n]*)?$", re.MULTILINE)
+EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Failure)\b(?:: [^\n]*)?$", re.MULTILINE)
 
 
 # The worker's exit code where the disk has no room even for the reason.
@@ -258,7 +265,7 @@ def diagnose(log: Path, *, code: int, stalled_s: float | None = None) -> Failure
         return _stalled(text, stalled_s)
     if code == DISK_EXIT_CODE:
         return disk_failure("the stage could not even write down why it ended")
-    for signature in SIGNATURES:
+    for signature in (OWN_WORDS, *SIGNATURES):
         if match := re.search(signature.pattern, text):
             return _from_match(signature, match)
     own = [match for match in EXCEPTION.finditer(text) if not ECHOES.search(match[0])]

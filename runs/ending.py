@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 
-from ..schemas.runs import Failure, Outcome, RunRecord, StageState, Status
+from ..schemas.runs import CancelRecord, Failure, Outcome, RunRecord, StageState, Status
 from .child import Child
 from .diagnosis import diagnose
 from .files import write_model
@@ -56,26 +56,86 @@ def not_started(error: OSError) -> StageState:
     return StageState(status="error", ended_at=time.time(), failure=failure)
 
 
-def write_state(run: RunDir, stage: str, state: StageState) -> None:
-    """Write a state down; on a full disk try again until it is there, because it is the truth.
+def given_up(state: StageState, error: Exception) -> StageState:
+    """The state of a stage whose parent failed: what became of it is not known."""
+    failure = Failure(
+        cause="nnunet-mcp failed while it looked after the stage, and ended it",
+        evidence=f"{type(error).__name__}: {error}",
+        remedy="supervisor.log in the run's folder says where: please report it. The same request with "
+        "continue_training=true goes on.",
+    )
+    return state.model_copy(update={"status": "interrupted", "ended_at": time.time(), "failure": failure})
+
+
+def say(text: str) -> None:
+    """A line for the parent's own log; a full disk must not end the run."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+class Grace:
+    """How long a run that was asked to stop still has, counted from when its parent first saw the wish.
+
+    Whoever wrote the wish may have another clock, and any clock can be set.
+    """
+
+    def __init__(self) -> None:
+        self._wish: CancelRecord | None = None
+        self._seen_at = 0.0
+
+    def is_over(self, wish: CancelRecord) -> bool:
+        if wish != self._wish:
+            self._wish, self._seen_at = wish, time.monotonic()
+        return time.monotonic() - self._seen_at >= wish.grace_s
+
+
+class States:
+    """Writes the states of a run's stages down. What the disk refuses is kept and tried again: it is the truth.
 
     Where the run's folder itself is gone, with its disk or because somebody removed it, nobody is left to be told.
     """
-    while True:
-        try:
-            write_model(run.stage(stage).state_file, state)
-            return
-        except OSError as error:
-            if not run.path.is_dir():
-                return
-            print(f"cannot write the state of {stage}: {error}", flush=True)
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._unwritten: dict[str, StageState] = {}
+        self._tried_at = 0.0
+
+    @property
+    def all_written(self) -> bool:
+        return not self._unwritten
+
+    def write(self, stage: str, state: StageState) -> None:
+        """Write a state down, now or as soon as the disk takes it."""
+        self._unwritten[stage] = state
+        self._try()
+
+    def try_again(self) -> None:
+        """Once in a while, what was refused."""
+        if self._unwritten and time.monotonic() - self._tried_at > RETRY_S:
+            self._try()
+
+    def settle(self) -> None:
+        """Wait until everything is written; for a parent that has nothing else to do."""
+        while not self.all_written:
             time.sleep(RETRY_S)
+            self._try()
+
+    def _try(self) -> None:
+        self._tried_at = time.monotonic()
+        for stage, state in list(self._unwritten.items()):
+            try:
+                write_model(self._run.stage(stage).state_file, state)
+            except OSError as error:
+                if self._run.path.is_dir():
+                    say(f"cannot write the state of {stage}: {error}")
+                    continue
+            del self._unwritten[stage]
 
 
 def close_run(run: RunDir, record: RunRecord, *, succeeded: bool) -> None:
     """The last files of a run: its result if it has one, and what repeats it."""
-    if succeeded and run.path.is_dir():
-        write_model(run.result_file, compose_result(run, record))
-    # For whoever repeats the run; nothing depends on it.
+    # For people and for whoever repeats the run; nothing depends on them.
     with contextlib.suppress(OSError):
+        if succeeded and run.path.is_dir():
+            write_model(run.result_file, compose_result(run, record))
         write_model(run.provenance_file, compose_provenance(run, record))

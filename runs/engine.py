@@ -15,6 +15,7 @@ from .slurm.commands import SlurmRefused
 from .slurm.submit import go_on_submitting, submit
 from .store import remove
 
+LAUNCH_S = 30.0
 SUPERVISOR = "nnunet_mcp.runs.supervisor"
 
 
@@ -68,6 +69,11 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
                 env=environment,
                 start_new_session=True,
             )
-            launcher.wait(timeout=30)
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except OSError as error:
+            raise Unavailable(f"The supervisor of run {run.run_id} could not be started: {error}") from error
+        try:
+            launcher.wait(timeout=LAUNCH_S)
+        except subprocess.TimeoutExpired as error:
+            launcher.kill()
+            launcher.wait()
             raise Unavailable(f"The supervisor of run {run.run_id} could not be started: {error}") from error

@@ -1,10 +1,12 @@
 """Trainings that somebody started by hand with nnUNetv2_train: read-only, from nnU-Net's own files."""
 
+import argparse
 import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -85,10 +87,34 @@ def _foreign_commands() -> Iterator[list[str]]:
 
 def _means(command: list[str], fold: Path) -> bool:
     """Whether a command line of nnUNetv2_train writes this fold folder."""
-    trainer, plans, configuration = fold.parent.name.split("__", 2)
-    number, name = fold.parent.parent.name[7:10], fold.parent.parent.name
-    words = [part for part in command if not part.startswith("-")]
-    dataset = name in words or number.lstrip("0") in words or number in words
-    own_trainer = trainer == "nnUNetTrainer" or trainer in words
-    own_plans = plans == "nnUNetPlans" or plans in words
-    return dataset and configuration in words and fold.name.removeprefix("fold_") in words and own_trainer and own_plans
+    asked = _parsed(command)
+    if asked is None:
+        return False
+    same_dataset = fold.parent.parent.name == asked.dataset or fold.parent.parent.name[7:10] == asked.dataset.zfill(3)
+    model = f"{asked.tr}__{asked.p}__{asked.configuration}"
+    return same_dataset and (fold.parent.name, fold.name) == (model, f"fold_{asked.fold}")
+
+
+def _parsed(command: list[str]) -> argparse.Namespace | None:
+    """What nnU-Net's own parser reads from it (nnunetv2 2.8.1, run_training.py:212-245); None where it would not."""
+    begins = next((n for n, part in enumerate(command[:3]) if any(name in part for name in COMMANDS)), 2)
+    parser = _Parser(add_help=False, exit_on_error=False)
+    for name in ("dataset", "configuration", "fold"):
+        parser.add_argument(name)
+    for name, default in (("tr", "nnUNetTrainer"), ("p", "nnUNetPlans")):
+        parser.add_argument(f"-{name}", default=default)
+    for name in ("pretrained_weights", "num_gpus", "device"):
+        parser.add_argument(f"-{name}")
+    for name in ("npz", "c", "val", "val_best", "disable_checkpointing"):
+        parser.add_argument(f"--{name}", action="store_true")
+    try:
+        return parser.parse_known_args(command[begins + 1 :])[0]
+    except argparse.ArgumentError:
+        return None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Neither prints nor exits: these are other people's words."""
+
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentError(None, message)

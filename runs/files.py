@@ -1,15 +1,34 @@
 """Reading and writing the files of a run so that nobody ever sees half of one."""
 
+import errno
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
+USUAL_LINE_BYTES = 512
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, with the rights of the one that it lies in, whatever the umask.
+
+    So a folder that a group may write stays one. A sticky folder, such as /tmp, is nobody's and passes nothing on.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    rights = path.parent.stat().st_mode
+    if not rights & stat.S_ISVTX:
+        with suppress(PermissionError):  # another user has just made it
+            path.chmod(stat.S_IMODE(rights) | stat.S_IRWXU)
 
 
 def write_model(path: Path, model: BaseModel, *, durable: bool = True) -> None:
@@ -37,10 +56,20 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         raise
 
 
+def _content(path: Path) -> bytes:
+    """Read a file; on NFS it can have been replaced between its opening and its reading."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return path.read_bytes()
+
+
 def read_model(path: Path, model: type[Model]) -> Model | None:
     """The file's content, or None where it is missing or not (yet) valid."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(_content(path))
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
 
@@ -48,7 +77,7 @@ def read_model(path: Path, model: type[Model]) -> Model | None:
 def read_json(path: Path) -> Any:
     """Parsed JSON, or None where the file is missing or not JSON. Reads nnU-Net's bare NaN as None."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        return json.loads(_content(path).decode(), parse_constant=lambda _: None)
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
         return None
 
@@ -79,19 +108,26 @@ def read_lines(path: Path, model: type[Model]) -> Iterator[Model]:
         yield from _valid(stream, model)
 
 
-def read_last_lines(path: Path, model: type[Model], count: int, *, line_bytes: int = 1024) -> list[Model]:
-    """The last whole lines of a JSONL file, oldest first, read from the end: constant time on any length."""
+def read_last_lines(path: Path, model: type[Model], count: int) -> list[Model]:
+    """The last whole lines of a JSONL file, oldest first, read from the end: its length does not matter."""
     try:
         with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            start = max(0, size - count * line_bytes)
-            stream.seek(start)
-            lines = stream.read().splitlines()
+            return _last(stream, model, count)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    if start > 0 and len(lines) > 1:
-        lines = lines[1:]  # cut in the middle
-    return list(_valid(lines[-count:], model))
+
+
+def _last(stream: IO[bytes], model: type[Model], count: int) -> list[Model]:
+    """Read a window before the end, doubled until enough whole lines lie in it."""
+    size, window = stream.seek(0, os.SEEK_END), count * USUAL_LINE_BYTES
+    while True:
+        start = max(0, size - window)
+        stream.seek(start)
+        lines = stream.read(size - start).splitlines()
+        found = list(_valid(lines[1:] if start > 0 else lines, model))  # the first may be cut in the middle
+        if len(found) >= count or start == 0:
+            return found[-count:]
+        window *= 2
 
 
 def _valid(lines: Iterable[bytes], model: type[Model]) -> Iterator[Model]:

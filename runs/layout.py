@@ -1,7 +1,8 @@
 """Where everything of a run lies. Nobody else joins these names.
 
 <state dir>/
-    locks/<name>.lock           held by flock, so a dead holder's lock frees itself
+    locks/<name>.lock           held by flock, so a dead holder's lock frees itself; slots are each host's own
+    claims/<fold folder>.json   the run that was last started on a fold folder
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
     runs/<run_id>/
         run.json                once, before anything starts
@@ -19,6 +20,7 @@
             log.txt             stdout and stderr of the worker
 
 On Slurm each stage's job is the stage's parent, and the server that starts the run submits the jobs:
+        submit.lock             held by who submits the jobs
         engine.json             by whoever holds submit.lock
         result.json             by the last stage's job, as provenance.json
         stages/<stage>/
@@ -203,6 +205,10 @@ class StateDir:
     @property
     def locks_dir(self) -> Path:
         return self.path / "locks"
+
+    @property
+    def claims_dir(self) -> Path:
+        return self.path / "claims"
 
     @property
     def looks_dir(self) -> Path:

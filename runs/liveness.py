@@ -1,5 +1,6 @@
 """Is that process still ours, and still there? Proved by pid, start time and boot, never assumed."""
 
+import os
 import socket
 import time
 from functools import lru_cache
@@ -9,17 +10,19 @@ import psutil
 
 from ..schemas.runs import Liveness, ProcessMark
 
-# /proc gives start times in clock ticks of 10 ms; psutil adds the boot time, which NTP can shift a little.
-START_TIME_TOLERANCE_S = 2.0
+# Linux counts a start in ticks since the boot: exact, whatever happens to the clock. Elsewhere it is a time of day.
+START_TOLERANCE = 0.0 if psutil.LINUX else 60.0
+# proc(5): the third field of /proc/<pid>/stat is the state, the twenty-second the start.
+STATE, START = 0, 19
 
 
 @lru_cache(maxsize=1)
 def boot_id() -> str:
-    """Names this boot of this machine; another boot has another."""
+    """Names this boot of this machine; empty where the start of a process is a time of day, which no boot repeats."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        return f"boot-{psutil.boot_time():.0f}"
+        return ""
 
 
 def host_name() -> str:
@@ -43,7 +46,7 @@ def mark_of(pid: int) -> ProcessMark:
     """
     return ProcessMark(
         pid=pid,
-        start_time=psutil.Process(pid).create_time(),
+        start_time=_start_and_state(pid)[0],
         boot_id=boot_id(),
         host=host_name(),
         pid_namespace=pid_namespace(),
@@ -59,13 +62,40 @@ def liveness(mark: ProcessMark) -> Liveness:
     if mark.pid_namespace != pid_namespace():
         return "unknown"
     try:
-        process = psutil.Process(mark.pid)
-        same = abs(process.create_time() - mark.start_time) < START_TIME_TOLERANCE_S
-        return "alive" if same and process.status() != psutil.STATUS_ZOMBIE else "dead"
+        start, ended = _start_and_state(mark.pid)
     except psutil.NoSuchProcess:
-        return "dead"
+        return "unknown" if _hidden(mark.pid) else "dead"
     except psutil.AccessDenied:
         return "unknown"
+    return "alive" if abs(start - mark.start_time) <= START_TOLERANCE and not ended else "dead"
+
+
+def _start_and_state(pid: int) -> tuple[float, bool]:
+    """When the process was started, in the kernel's own count, and whether only its exit code is left of it.
+
+    Raises:
+        psutil.NoSuchProcess: there is none.
+    """
+    if not psutil.LINUX:
+        process = psutil.Process(pid)
+        return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
+    return float(fields[START]), fields[STATE] in "ZX"
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is such a process of another user, and /proc does not show it (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def touched_within(path: Path, seconds: float) -> bool:

@@ -4,24 +4,35 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ..schemas.runs import ProcessMark
+from .files import make_folder
+from .liveness import liveness, mark_of
+
+# In the line of one who shares a lock: the process, because the line outlives it.
+SHARED_BY = "shared_by"
+
 
 class Lock:
-    """One flock on one file; the file's text says who holds it, for people to read."""
+    """One flock on one file; the file's text says who holds it, for people to read.
+
+    One line for the only holder, who replaces all earlier ones; a line for each of those who share it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream: IO[str] | None = None
+        self._stream: IO[bytes] | None = None
 
     def try_acquire(self, holder: dict[str, Any] | None = None, *, shared: bool = False) -> bool:
         """Take the lock if it is free."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        stream = self.path.open("a+", encoding="utf-8")
+        make_folder(self.path.parent)
+        stream = _open(self.path)
         try:
             fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,8 +42,20 @@ class Lock:
             stream.close()
             raise
         self._stream = stream
-        if holder is not None:
-            _replace_text(stream, json.dumps(holder))
+        others = [line for line in self._lines() if SHARED_BY in line] if shared else []
+        mark = {SHARED_BY: mark_of(os.getpid()).model_dump()} if shared else {}
+        self._write([*others, *([{**holder, **mark}] if holder is not None else [])])
+        return True
+
+    def is_free(self) -> bool:
+        """Whether nobody has it for himself; looking makes no file and needs no right to write."""
+        try:
+            with self.path.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return True
+        except BlockingIOError:
+            return False
         return True
 
     def release(self) -> None:
@@ -53,18 +76,40 @@ class Lock:
 
     def holder(self) -> dict[str, Any]:
         """What the last holder wrote about itself, or nothing."""
+        last = (self._lines() or [{}])[-1]
+        return {key: value for key, value in last.items() if key != SHARED_BY}
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Who holds it; the lines of those who shared it and have ended are passed over."""
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            found = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError):
+            return []
+        return [line for line in found if isinstance(line, dict) and not _has_ended(line.get(SHARED_BY))]
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        """For people: neither a full disk nor another user's file keeps anybody from the lock."""
+        with suppress(OSError):
+            os.ftruncate(self.fileno(), 0)
+            os.pwrite(self.fileno(), "".join(f"{json.dumps(line)}\n" for line in lines).encode(), 0)
 
 
-def _replace_text(stream: IO[str], text: str) -> None:
-    stream.seek(0)
-    stream.truncate()
-    stream.write(text)
-    stream.flush()
+def _has_ended(mark: dict[str, Any] | None) -> bool:
+    return mark is not None and liveness(ProcessMark.model_validate(mark)) == "dead"
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open or make a lock file. Who may write the folder may write the file, whoever made it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except PermissionError:  # flock itself needs no more
+        return path.open("rb", buffering=0)
+    found, folder = os.fstat(descriptor), path.parent.stat()
+    wanted = 0o600 | (folder.st_mode & 0o066)
+    if stat.S_IMODE(found.st_mode) != wanted and found.st_uid == os.geteuid():
+        with suppress(OSError):
+            os.fchmod(descriptor, wanted)
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def lock_name(*parts: str) -> str:
@@ -97,7 +142,7 @@ def waiting_for(
 ) -> Iterator[None]:
     """Hold a lock for hours; while it is somebody else's, `say` is told who holds it once a second."""
     lock = Lock(path)
-    while not lock.try_acquire(None if shared else {**holder, "pid": os.getpid()}, shared=shared):
+    while not lock.try_acquire({**holder, "pid": os.getpid()}, shared=shared):
         say(lock.holder())
         time.sleep(1.0)
     try:

@@ -10,11 +10,13 @@ import psutil
 
 # Set in the worker's environment; every descendant inherits it, also after setsid or when orphaned.
 STAGE_VARIABLE = "NNUNET_MCP_STAGE_DIR"
+# Also there: how many processes like this one can train on this machine at once, each on a GPU.
+LANES_VARIABLE = "NNUNET_MCP_STAGE_LANES"
 
 
 def processes_of(*stage_paths: Path) -> list[psutil.Process]:
     """All live processes that carry the mark of one of the stages in their environment."""
-    marks = {str(path) for path in stage_paths}
+    marks = {os.path.realpath(path) for path in stage_paths}
     return [process for process in psutil.process_iter() if _carries(process, marks)]
 
 
@@ -22,7 +24,8 @@ def _carries(process: psutil.Process, marks: set[str]) -> bool:
     try:
         if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.environ().get(STAGE_VARIABLE) in marks
+        mark = process.environ().get(STAGE_VARIABLE)
+        return mark is not None and os.path.realpath(mark) in marks
     except (psutil.Error, OSError, ValueError):
         return False
 

@@ -9,10 +9,10 @@ import psutil
 
 from ..schemas.runs import Machine, Provenance, RunRecord, StageTimes
 from .datasets import DatasetFiles
+from .gpus import gpu_names
 from .layout import RunDir
 from .liveness import host_name
 from .preprocessed import raw_identity
-from .slots import gpu_names
 
 GB = 1e9
 # nnunetv2 2.8.1: crossval_split.py:7-9; nnUNetTrainer.py seeds neither weights nor batches.

@@ -3,20 +3,23 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..schemas.runs import Folders
 from ..schemas.slurm import Engine
+from .errors import Unavailable
+from .files import make_folder
 
 
 class Settings(BaseSettings):
     """Read once from the environment; folders are absolute."""
 
-    model_config = SettingsConfigDict(env_prefix="NNUNET_MCP_", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="NNUNET_MCP_", populate_by_name=True, frozen=True, env_ignore_empty=True
+    )
 
     data: Path = Field(
         default=Path("~/nnunet"), description="Base folder for the three nnU-Net folders that are not set."
@@ -79,11 +82,6 @@ class Settings(BaseSettings):
         default="", description="Shell lines at the beginning of each Slurm job, e.g. module load cuda."
     )
 
-    @field_validator("raw", "preprocessed", "results", "home", "worker_python", "gpus", "http_token", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        return None if value == "" else value
-
     @property
     def nnunet_python(self) -> str:
         """The Python that runs nnU-Net."""
@@ -125,12 +123,21 @@ class Settings(BaseSettings):
         """Make the nnU-Net folders and the state folder where they are missing."""
         for which in ("raw", "preprocessed", "results"):
             self.folder(which).mkdir(parents=True, exist_ok=True)
-        self.state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.state_dir)
 
 
 def absolute(path: Path) -> Path:
-    """Expand ~ and make absolute without following links."""
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
+    """Expand ~ and make absolute without following links.
+
+    Raises:
+        Unavailable: ~ is nobody's home here.
+    """
+    try:
+        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
+    except RuntimeError:
+        raise Unavailable(
+            f"{path} cannot be found, because this user has no home folder. Set NNUNET_MCP_DATA to an absolute path."
+        ) from None
 
 
 def variable(name: str, field: FieldInfo) -> str:

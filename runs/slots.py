@@ -1,20 +1,20 @@
 """Slots: one per GPU, one for training on the CPU and one for preprocessing, shared by all runs and
-servers of this host.
+servers of this host. Other hosts on the same state folder have slots of their own.
 
 A slot is a lock that the supervisor takes and the worker inherits, so it is free again exactly when
 nothing of the stage is left. Who waits longest goes first: a waiting stage holds a ticket, a lock too,
 named so that tickets sort by age.
 """
 
-import os
-import shutil
-import subprocess
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ..schemas.runs import StageKind
+from .gpus import find_gpus, gpu_processes, uuid_of
 from .layout import StateDir
+from .liveness import host_name
 from .locks import Lock, lock_name
 
 SlotKind = Literal["gpu", "cpu", "preprocess"]
@@ -26,6 +26,8 @@ class Grant:
 
     locks: list[Lock]
     devices: list[str]
+    kind: SlotKind | None = None
+    lanes: int = 1
 
     def file_descriptors(self) -> list[int]:
         return [lock.fileno() for lock in self.locks]
@@ -46,6 +48,7 @@ class SlotQueue:
     run_id: str
     created_at: float
     stage: str
+    why_none: str = ""
     _ticket: Lock | None = field(default=None, init=False)
 
     def try_acquire(self, wanted: int) -> Grant | str:
@@ -58,35 +61,38 @@ class SlotQueue:
         if isinstance(found, str):
             return found
         self._drop_ticket()
-        return Grant(found, [_device(lock) for lock in found])
+        return Grant(list(found.values()), list(found), self.kind, len(self.names))
 
     def withdraw(self) -> None:
         """Wait no longer."""
         self._drop_ticket()
 
-    def _free_slots(self, wanted: int) -> list[Lock] | str:
-        taken: list[Lock] = []
+    def _free_slots(self, wanted: int) -> dict[str, Lock] | str:
+        if len(self.names) < wanted:
+            lacking = f"{wanted} {self.kind} slots are needed and there are {len(self.names)}"
+            return f"waits for a slot: {self.why_none or lacking}"
+        taken: dict[str, Lock] = {}
         reasons: list[str] = []
         for name in self.names:
             if len(taken) == wanted:
                 break
-            lock = Lock(_slot_path(self.state, self.kind, name))
+            lock = Lock(slot_path(self.state, self.kind, name))
             if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
                 reasons.append(f"{self.kind} slot {name} is held by {_who(lock)}")
-            elif self.kind == "gpu" and (foreign := foreign_gpu_processes(name)):
+            elif self.kind == "gpu" and (foreign := gpu_processes(name)):
                 lock.release()
                 reasons.append(f"GPU {name} is used by other processes ({foreign})")
             else:
-                taken.append(lock)
+                taken[name] = lock
         if len(taken) == wanted:
             return taken
-        for lock in taken:
+        for lock in taken.values():
             lock.release()
         return "waits for a slot: " + "; ".join(reasons)
 
     @property
     def _queue_dir(self) -> Path:
-        return self.state.locks_dir / f"queue-{self.kind}"
+        return self.state.locks_dir / f"queue-{self.kind}-{host_name()}"
 
     def _take_ticket(self) -> None:
         name = f"{self.created_at:017.6f}-{self.run_id}-{self.stage}"
@@ -95,7 +101,8 @@ class SlotQueue:
 
     def _drop_ticket(self) -> None:
         if self._ticket is not None:
-            self._ticket.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a free ticket counts no more, and the next in line removes it
+                self._ticket.path.unlink(missing_ok=True)
             self._ticket.release()
             self._ticket = None
 
@@ -123,25 +130,19 @@ def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
 
 
 def slot_names(kind: SlotKind, gpus: int | None) -> list[str]:
-    """The slots of a kind on this host. GPUs go by the names that CUDA_VISIBLE_DEVICES takes.
-
-    `gpus` replaces what nvidia-smi lists; GPUs that CUDA_VISIBLE_DEVICES hides from the server have no slot.
-    """
-    if kind != "gpu":
-        return ["0"]
-    if gpus is not None:
-        return [str(index) for index in range(gpus)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    listed = [str(index) for index in range(_gpu_count())]
-    return listed if visible is None else [name.strip() for name in visible.split(",") if name.strip() and listed]
+    """The slots of a kind on this host. GPUs go by the names that CUDA_VISIBLE_DEVICES takes."""
+    return find_slots(kind, gpus)[0]
 
 
-def _slot_path(state: StateDir, kind: SlotKind, name: str) -> Path:
-    return state.locks_dir / lock_name(f"slot-{kind}-{name}")
+def find_slots(kind: SlotKind, gpus: int | None) -> tuple[list[str], str]:
+    """The slots of a kind on this host, and where there are none, why."""
+    return find_gpus(gpus) if kind == "gpu" else (["0"], "")
 
 
-def _device(lock: Lock) -> str:
-    return lock.path.stem.split("-", 2)[2]
+def slot_path(state: StateDir, kind: SlotKind, name: str) -> Path:
+    """The lock of a slot of this host; a GPU has one under all its names, also in another container."""
+    own = uuid_of(name) if kind == "gpu" else None
+    return state.locks_dir / lock_name(f"slot-{kind}-{own or f'{host_name()}-{name}'}")
 
 
 def _who(lock: Lock) -> str:
@@ -149,48 +150,10 @@ def _who(lock: Lock) -> str:
     return f"run {holder['run_id']} ({holder.get('stage', '?')})" if "run_id" in holder else "another process"
 
 
-def _gpu_count() -> int:
-    """How many GPUs nvidia-smi lists; 0 without a driver."""
-    listing = _nvidia_smi("--query-gpu=index")
-    return len(listing.split()) if listing else 0
-
-
-def foreign_gpu_processes(name: str) -> str:
-    """Compute processes on a GPU that no run of ours holds, as "pid 1, pid 2"; empty if none."""
-    listing = _nvidia_smi("--query-compute-apps=pid", f"--id={name}")
-    return ", ".join(f"pid {pid}" for pid in listing.split())
-
-
-def gpu_names() -> list[str]:
-    """Model and memory of every GPU."""
-    return [" ".join(line.split()) for line in _nvidia_smi("--query-gpu=name,memory.total").splitlines()]
-
-
-def gpu_memory_gb() -> float | None:
-    """Memory of the smallest GPU in GB; null without one."""
-    listed = [line for line in _nvidia_smi("--query-gpu=memory.total").split() if line.isdigit()]
-    return round(min(map(int, listed)) * 1024**2 / 1e9, 1) if listed else None
-
-
 def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
     """Who holds a slot, or None where it is free."""
-    lock = Lock(_slot_path(state, kind, name))
-    if not lock.path.exists() or lock.try_acquire():  # looking makes no file
-        lock.release()
-        foreign = foreign_gpu_processes(name) if kind == "gpu" else ""
-        return f"other processes ({foreign})" if foreign else None
-    return _who(lock)
-
-
-def _nvidia_smi(*arguments: str) -> str:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ""
-    command = [program, *arguments, "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    lock = Lock(slot_path(state, kind, name))
+    if not lock.is_free():
+        return _who(lock)
+    foreign = gpu_processes(name) if kind == "gpu" else ""
+    return f"other processes ({foreign})" if foreign else None

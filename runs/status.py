@@ -123,4 +123,4 @@ def _why_interrupted(evidence: Evidence) -> str:
         return "the run was recorded but its supervisor never started"
     if evidence.supervisor == "unknown":
         return "runs on another host and has not been heard of for a while"
-    return "its processes ended without a word (killed, or the machine restarted)"
+    return "its processes are gone and left no message (killed, out of memory, or the machine restarted)"

@@ -17,7 +17,7 @@ from ..schemas.runs import ACTIVE, RunRecord
 from .cancel import sweep
 from .errors import NotFound, Refused
 from .external import is_external
-from .files import read_model, write_model
+from .files import make_folder, read_model, write_model
 from .layout import RunDir, StateDir
 from .locks import held, lock_name
 from .look import verdict
@@ -93,19 +93,18 @@ def _last_on(state: StateDir, target: str) -> tuple[RunDir, RunRecord] | None:
 
 
 def _claim_path(state: StateDir, target: str) -> Path:
-    path = state.path / "claims" / lock_name(target).replace(".lock", ".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = state.claims_dir / lock_name(target).replace(".lock", ".json")
+    make_folder(path.parent)
     return path
 
 
 def _publish(state: StateDir, record: RunRecord) -> RunDir:
     """Build the folder under a hidden name and rename it: a run exists whole or not at all."""
-    state.runs_dir.mkdir(parents=True, exist_ok=True)
     hidden = state.runs_dir / f".new-{record.run_id}-{secrets.token_hex(4)}"
-    (hidden / "stages").mkdir(parents=True)
+    make_folder(hidden)
     try:
         for spec in record.stages:
-            (hidden / "stages" / spec.name).mkdir()
+            make_folder(RunDir(hidden).stage(spec.name).path)
         write_model(RunDir(hidden).run_file, record)
         hidden.rename(state.runs_dir / record.run_id)
     except BaseException:

@@ -3,21 +3,25 @@
 import contextlib
 import os
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from .child import Child, start_child
-from .ending import close_run, ended_state, not_started, write_state
+from .ending import Grace, States, close_run, ended_state, given_up, not_started, say
 from .files import write_model
 from .layout import RunDir, StateDir, read_run
 from .liveness import mark_of
 from .look import HEARTBEAT_S
 from .processes import kill_all
 from .settings import Settings
-from .slots import Grant, SlotQueue, slot_kind, slot_names
+from .slots import Grant, SlotQueue, find_slots, slot_kind
 
 POLL_S = 0.2
 TERM_WAIT_S = 10.0
+LIST_AGAIN_S = 2.0
 
 
 @dataclass
@@ -31,7 +35,14 @@ class Supervision:
     ended: dict[str, Status] = field(default_factory=dict)
     queues: dict[str, SlotQueue] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+    logged: dict[str, str] = field(default_factory=dict)
+    listed_at: dict[str, float] = field(default_factory=dict)
+    states: States = field(init=False)
+    grace: Grace = field(default_factory=Grace)
     last_heartbeat: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.states = States(self.run)
 
     @classmethod
     def of(cls, path: str) -> "Supervision":
@@ -47,20 +58,58 @@ class Supervision:
         """Work until every stage has ended or cannot start any more."""
         write_model(self.run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
         self.ended.update({spec.name: "success" for spec in self.record.stages if spec.reused})
-        while self._step():
-            time.sleep(POLL_S)
+        try:
+            while self._step():
+                time.sleep(POLL_S)
+        except Exception as error:  # no process is left without a supervisor
+            for name in list(self.children):
+                self._give_up(name, error)
+            self.states.settle()
+            raise
         self._finish()
 
     def _step(self) -> bool:
         """One look at everything; returns whether there is more to come."""
         self._beat()
+        self.states.try_again()
         for child in list(self.children.values()):
-            self._look_after(child)
-        if (cancel := self.run.cancel()) is not None:
+            self._in_stage(child.spec.name, partial(self._look_after, child))
+        if (cancel := self._cancel_record()) is not None:
             self._cancel(cancel)
         elif not self._failed():
             self._start_what_can_start()
-        return bool(self.children) or (cancel is None and not self._failed() and bool(self._waiting()))
+        more = cancel is None and not self._failed() and bool(self._waiting())
+        return bool(self.children) or more or not self.states.all_written
+
+    def _in_stage(self, stage: str, act: Callable[[], None]) -> None:
+        """What goes wrong in one stage keeps the others looked after: a disk that refuses is asked again in the next
+        step, and anything else ends the stage."""
+        try:
+            act()
+        except OSError as error:
+            self._log_once(stage, f"{stage}: {error!r}; trying again")
+        except Exception as error:
+            self._give_up(stage, error)
+
+    def _give_up(self, stage: str, error: Exception) -> None:
+        say("".join(traceback.format_exception(error)))
+        kill_all(self.run.stage(stage).path)
+        child = self.children.pop(stage, None)
+        if child is not None:
+            child.grant.release()
+        self._end(stage, given_up(child.state if child else StageState(status="interrupted"), error))
+
+    def _log_once(self, about: str, text: str) -> None:
+        if self.logged.get(about) != text:
+            self.logged[about] = text
+            say(text)
+
+    def _cancel_record(self) -> CancelRecord | None:
+        try:
+            return self.run.cancel()
+        except OSError as error:
+            self._log_once("cancel", f"cannot look for {self.run.cancel_file}: {error!r}")
+            return None
 
     def _beat(self) -> None:
         if time.monotonic() - self.last_heartbeat > HEARTBEAT_S or not self.last_heartbeat:
@@ -77,10 +126,13 @@ class Supervision:
     def _start_what_can_start(self) -> None:
         for spec in self._waiting():
             if all(self.ended.get(need) == "success" for need in spec.needs):
-                self._try_start(spec)
+                self._in_stage(spec.name, partial(self._try_start, spec))
 
     def _try_start(self, spec: StageSpec) -> None:
-        grant = self._acquire(spec)
+        try:
+            grant = self._acquire(spec)
+        except OSError as error:
+            grant = f"cannot take a slot: {error}"
         if isinstance(grant, str):
             self._say_waiting(spec, grant)
             return
@@ -91,11 +143,11 @@ class Supervision:
             self._end(spec.name, not_started(error))
             return
         self.children[spec.name] = child
-        write_state(self.run, spec.name, child.state)
+        self.states.write(spec.name, child.state)
 
     def _end(self, stage: str, state: StageState) -> None:
         self.ended[stage] = state.status
-        write_state(self.run, stage, state)
+        self.states.write(stage, state)
 
     def _acquire(self, spec: StageSpec) -> Grant | str:
         kind = slot_kind(spec.kind, self.record.device)
@@ -105,17 +157,26 @@ class Supervision:
             self.queues[spec.name] = SlotQueue(
                 state=StateDir(self.settings.state_dir),
                 kind=kind,
-                names=slot_names(kind, self.settings.gpus),
+                names=[],
                 run_id=self.record.run_id,
                 created_at=self.record.created_at,
                 stage=spec.name,
             )
-        return self.queues[spec.name].try_acquire(self.record.num_gpus if kind == "gpu" else 1)
+        queue, wanted = self.queues[spec.name], self.record.num_gpus if kind == "gpu" else 1
+        self._list_slots(queue, wanted)
+        return queue.try_acquire(wanted)
+
+    def _list_slots(self, queue: SlotQueue, wanted: int) -> None:
+        """nvidia-smi can fail, or lack a GPU, for a while: it is asked again until there are enough."""
+        asked = self.listed_at.get(queue.stage)
+        if len(queue.names) < wanted and (asked is None or time.monotonic() - asked > LIST_AGAIN_S):
+            self.listed_at[queue.stage] = time.monotonic()
+            queue.names, queue.why_none = find_slots(queue.kind, self.settings.gpus)
 
     def _say_waiting(self, spec: StageSpec, reason: str) -> None:
         if self.said.get(spec.name) != reason:
             self.said[spec.name] = reason
-            write_state(self.run, spec.name, StageState(status="queued", waits_for=reason))
+            self.states.write(spec.name, StageState(status="queued", waits_for=reason))
 
     def _look_after(self, child: Child) -> None:
         code = child.process.poll()
@@ -123,16 +184,17 @@ class Supervision:
             child.stop_if_stalled(self.settings.stall_timeout_s)
             return
         kill_all(child.stage.path)  # data-loader workers that outlived their parent
+        stall_s, cancelled = self.settings.stall_timeout_s, self.run.cancel_file.exists()
+        state = ended_state(child, code, cancelled=cancelled, stall_timeout_s=stall_s)
         child.grant.release()
         del self.children[child.spec.name]
-        stall_s, cancelled = self.settings.stall_timeout_s, self.run.cancel_file.exists()
-        self._end(child.spec.name, ended_state(child, code, cancelled=cancelled, stall_timeout_s=stall_s))
+        self._end(child.spec.name, state)
 
     def _cancel(self, cancel: CancelRecord) -> None:
         """The worker stops by itself after its epoch; when the grace is over it is made to."""
         for queue in self.queues.values():
             queue.withdraw()
-        if time.time() < cancel.requested_at + cancel.grace_s:
+        if not self.grace.is_over(cancel):
             return
         for child in self.children.values():
             kill_all(child.stage.path, term_wait_s=TERM_WAIT_S if cancel.grace_s else 0.0)

@@ -41,7 +41,7 @@ class ProcessMark(Record):
     """A process named so that it cannot be confused with another: a pid alone is reused."""
 
     pid: int
-    start_time: float = Field(description="Seconds since the epoch, as the kernel reports it.")
+    start_time: float = Field(description="By the kernel: on Linux ticks since the boot, elsewhere a time of day.")
     boot_id: str
     host: str
     pid_namespace: str = ""

@@ -113,7 +113,9 @@ class ModelTool(Tool):
         except RunError as error:
             raise ToolError(str(error)) from None
         except OSError as error:
-            raise ToolError(f"The file system refused: {error}. Nothing was started.") from error
+            repeatable = self.annotations is not None and self.annotations.idempotent_hint
+            consequence = "" if repeatable else " Nothing was started."
+            raise ToolError(f"The file system refused: {error}.{consequence}") from error
         except Exception as error:
             raise UnexpectedToolError(f"Error executing tool {self.name}") from error
         return self.fn_metadata.convert_result(result) if convert_result else result

@@ -15,6 +15,8 @@ from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import Epoch, Failure, Progress, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.tools.progress import answer, look
+from tests.lab import ToolRefused
+from tests.tiny import ask
 
 LONG = "a very long text with a path /data/nnUNet_raw/Dataset004_Hippocampus/labelsTr/case_0001.nii.gz " * 20
 
@@ -88,3 +90,14 @@ def test_a_progress_answer_has_at_most_1200_characters(settings: Settings, statu
 
     assert len(text) <= 1200, text
     assert json.loads(text)["epoch"] == 999
+
+
+def test_a_disk_that_refuses_is_told_as_the_tool_would(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = run_at(settings, "running")
+    monkeypatch.setattr("nnunet_mcp.tools.runs.request_cancel", refuse)
+
+    with pytest.raises(ToolRefused, match=r"No space left on device\.$"):
+        ask(settings, "nnunet_cancel", run_id=run.run_id)

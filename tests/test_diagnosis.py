@@ -177,6 +177,30 @@ def test_an_unknown_exception_is_quoted_instead_of_its_consequence(tmp_path: Pat
     assert "background workers" not in failure.evidence
 
 
+def test_what_the_process_of_one_of_several_gpus_understood_is_the_cause(tmp_path: Path) -> None:
+    text = (
+        "torch.multiprocessing.spawn.ProcessRaisedException: \n\n-- Process 1 terminated with the following error:\n"
+        "Traceback (most recent call last):\nnnunet_mcp.worker.stage.StageFailure: the training loss is not a number "
+        "(NaN) (train_loss is NaN since epoch 3). Check the images for NaN.\n\n" + GENERIC
+    )
+
+    failure = diagnosed(tmp_path, text)
+
+    assert (failure.cause, failure.remedy) == ("the training loss is not a number (NaN)", "Check the images for NaN.")
+
+
+def test_an_exception_may_be_called_a_failure(tmp_path: Path) -> None:
+    text = "Traceback (most recent call last):\nsomebodys.code.ReadFailure: no such volume\n" + GENERIC
+
+    assert "ReadFailure: no such volume" in diagnosed(tmp_path, text).evidence
+
+
+def test_a_word_about_memory_is_not_an_error_of_memory(tmp_path: Path) -> None:
+    text = "note: a MemoryError here means too large a patch\nTraceback (most recent call last):\nKeyError: 'x'\n"
+
+    assert "memory" not in diagnosed(tmp_path, text).cause
+
+
 def test_what_helpers_say_when_one_of_them_has_gone_is_no_cause(tmp_path: Path) -> None:
     echoes = (
         "Traceback (most recent call last):\nEOFError\nConnectionResetError: [Errno 104] Connection reset by peer\n"

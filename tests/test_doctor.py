@@ -14,6 +14,7 @@ from nnunet_mcp.runs import installed
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.slots import slot_path
 from nnunet_mcp.schemas.answers import Check
 from nnunet_mcp.schemas.requests import DoctorRequest
 from nnunet_mcp.server.terminal import doctor
@@ -138,7 +139,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_a_problem() -> None:
 
 def test_a_slot_that_a_dead_run_holds_is_a_problem_and_names_the_command(settings: Settings) -> None:
     run = run_at(settings, "error")
-    lock = Lock(StateDir(settings.state_dir).locks_dir / "slot-cpu-0.lock")
+    lock = Lock(slot_path(StateDir(settings.state_dir), "cpu", "0"))
     assert lock.try_acquire({"run_id": run.run_id, "stage": "train_fold_0"})
 
     found = looked_at(settings)["cpu slot 0"]

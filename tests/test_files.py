@@ -1,5 +1,6 @@
 """Nobody ever sees half of a file, and a kill or a full disk loses no more than the last line."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 
 from nnunet_mcp.runs.files import append_line, read_json, read_last_lines, read_lines, read_model, write_model
 from nnunet_mcp.runs.layout import StageDir
+from nnunet_mcp.schemas.runs import Epoch
 
 
 class Note(BaseModel):
@@ -140,9 +142,41 @@ def test_the_last_lines_of_a_long_file_are_whole_and_in_order(tmp_path: Path) ->
     path = tmp_path / "lines.jsonl"
     path.write_text("".join(f'{{"number": {n}, "text": "{"x" * 60}"}}\n' for n in range(5000)), encoding="utf-8")
 
-    found = read_last_lines(path, Note, 40, line_bytes=100)
+    found = read_last_lines(path, Note, 40)
 
     assert [note.number for note in found] == list(range(4960, 5000))
+
+
+def test_a_file_that_was_replaced_while_it_was_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tries = tmp_path / "state.json", list[Path]()
+    write_model(path, Note(number=1))
+    real = Path.read_bytes
+
+    def stale_once(self: Path) -> bytes:
+        tries.append(self)
+        if len(tries) % 2:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", stale_once)
+
+    assert read_model(path, Note) == Note(number=1)
+    assert read_json(path)["number"] == 1
+
+
+@pytest.mark.parametrize("classes", [2, 60, 500])
+def test_the_last_epochs_are_found_whatever_the_length_of_their_lines(tmp_path: Path, classes: int) -> None:
+    stage = StageDir(tmp_path)
+    dice = tuple([0.1234567890123456] * classes)
+    names = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice", "seconds")
+    fields = {"pseudo_dice_per_class": dice, **dict.fromkeys(names, 0.1)}
+    lines = [Epoch.model_validate({"epoch": number, **fields}).model_dump_json() for number in range(300)]
+    stage.epochs_file.write_text("\n".join(lines) + '\n{"epoch": 300, "tr', encoding="utf-8")
+
+    assert [epoch.epoch for epoch in stage.recent_epochs(1)] == [299]
+    assert [epoch.epoch for epoch in stage.recent_epochs(200)] == list(range(100, 300))
 
 
 def test_of_an_epoch_that_was_trained_twice_the_last_line_counts(tmp_path: Path) -> None:

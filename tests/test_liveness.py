@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -56,6 +57,24 @@ def test_a_living_pid_alone_proves_nothing(
     mark = mark_of(process.pid)
 
     assert liveness(ProcessMark.model_validate({**mark.model_dump(), **other})) == expected
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere a start is a time of day, and compared with a tolerance")
+def test_setting_the_clock_ends_no_process(process: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = mark_of(process.pid)
+    booted = psutil.boot_time()
+
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 3600)  # what the kernel tells after the step
+
+    assert liveness(mark) == "alive"
+
+
+def test_a_process_may_have_any_name(tmp_path: Path) -> None:
+    program = tmp_path / "a ) Z 1 (name"
+    program.symlink_to("/bin/cat")
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as child:
+        assert until(lambda: psutil.Process(child.pid).name() == program.name)
+        assert liveness(mark_of(child.pid)) == "alive"
 
 
 def test_a_mark_survives_being_written_down(process: "subprocess.Popen[bytes]") -> None:

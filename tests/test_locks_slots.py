@@ -1,5 +1,6 @@
 """Locks and slots free themselves when their holder dies, and the oldest in line goes first."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.runs.files import make_folder
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock, held, lock_name, waiting_for
-from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder, slot_names
+from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder, slot_path
 from tests.lab import until
 
 HOLD = """
@@ -22,6 +24,15 @@ from pathlib import Path
 from nnunet_mcp.runs.locks import Lock
 lock = Lock(Path(sys.argv[1]))
 assert lock.try_acquire({"run_id": "d009", "stage": "train_fold_0"})
+print("held", flush=True)
+input()
+"""
+SHARE = """
+import sys
+from pathlib import Path
+from nnunet_mcp.runs.locks import Lock
+lock = Lock(Path(sys.argv[1]))
+assert lock.try_acquire({"run_id": sys.argv[2]}, shared=True)
 print("held", flush=True)
 input()
 """
@@ -156,6 +167,63 @@ def test_readers_share_a_lock_and_keep_writers_out(tmp_path: Path) -> None:
     assert free(path)
 
 
+def test_a_waiter_is_told_of_those_who_share_the_lock_now(tmp_path: Path, afterwards: ExitStack) -> None:
+    path = tmp_path / "some.lock"
+    with waiting_for(path, print, holder={"run_id": "d001"}):
+        pass
+    ended = start(afterwards, SHARE, str(path), "d003")
+    assert said(ended) == "held"
+    with waiting_for(path, print, holder={"run_id": "d002"}, shared=True):
+        last = start(afterwards, SHARE, str(path), "d004")
+        assert said(last) == "held"
+        assert Lock(path).holder()["run_id"] == "d004"
+
+        for child in (last, ended):
+            child.kill()
+            child.wait()
+
+        assert not free(path)
+        assert Lock(path).holder()["run_id"] == "d002"
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o2775, 0o664), (0o777, 0o666), (0o755, 0o644), (0o700, 0o600)])
+def test_who_may_write_the_state_folder_may_use_its_locks(tmp_path: Path, folder: int, file: int) -> None:
+    state = StateDir(tmp_path / "state")
+    state.path.mkdir()
+    state.path.chmod(folder)
+    before = os.umask(0o077)
+    try:
+        queue = SlotQueue(state, "cpu", ["0"], "d001", created_at=1.0, stage="train_fold_0")
+        grant = queue.try_acquire(1)
+    finally:
+        os.umask(before)
+
+    assert isinstance(grant, Grant)
+    grant.release()
+    made = list(state.locks_dir.rglob("*"))
+    assert {path.stat().st_mode & 0o7777 for path in made if path.is_dir()} == {folder}
+    assert {path.stat().st_mode & 0o7777 for path in made if path.is_file()} == {file}
+
+
+def test_a_sticky_folder_passes_its_rights_to_nobody(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+
+    make_folder(tmp_path / "state" / "locks")
+
+    assert not (tmp_path / "state").stat().st_mode & 0o022
+
+
+def test_looking_at_a_slot_neither_makes_nor_changes_a_file(state: StateDir, line: Line) -> None:
+    assert slot_holder(state, "cpu", "0") is None
+    assert not state.path.exists()
+    line.take(line.join("d001", age=1)).release()
+    before = slot_path(state, "cpu", "0").stat()
+
+    assert slot_holder(state, "cpu", "0") is None
+
+    assert slot_path(state, "cpu", "0").stat() == before
+
+
 def test_long_names_become_file_names() -> None:
     assert lock_name("Dataset001", "a/b", "..") == "Dataset001__a_b__...lock"
 
@@ -180,7 +248,7 @@ def test_a_released_slot_goes_to_the_oldest_in_line(line: Line) -> None:
     assert younger.try_acquire(1) == "waits behind d002 for a cpu slot"
     line.take(older).release()
     line.take(younger)
-    assert not list((line.state.locks_dir / "queue-cpu").iterdir())
+    assert not [path for queue in line.state.locks_dir.glob("queue-*") for path in queue.iterdir()]
 
 
 def test_who_withdraws_lets_the_next_one_pass(line: Line) -> None:
@@ -207,6 +275,16 @@ def test_a_ticket_of_a_killed_waiter_is_removed(line: Line, afterwards: ExitStac
     dying.wait()
 
     line.take(waiting)
+
+
+def test_a_shared_state_folder_has_slots_for_each_host(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.take(line.join("d001", age=1))
+    line.join("d002", age=2).try_acquire(1)
+
+    monkeypatch.setattr("socket.gethostname", lambda: "node-b")
+
+    assert slot_holder(line.state, "cpu", "0") is None
+    line.take(line.join("d003", age=3))
 
 
 def test_several_slots_are_taken_together_or_not_at_all(line: Line) -> None:
@@ -245,39 +323,3 @@ def _took(queue: SlotQueue, grants: list[Grant]) -> bool:
     if isinstance(answer, Grant):
         grants.append(answer)
     return bool(grants)
-
-
-def test_only_gpus_that_cuda_visible_devices_shows_have_slots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A stand-in nvidia-smi, because this is about reading what it lists."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nprintf '0\\n1\\n2\\n3\\n'\n", encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert slot_names("gpu", None) == ["0", "1", "2", "3"]
-
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-
-    assert slot_names("gpu", None) == ["2", "3"]
-    assert slot_names("gpu", 1) == ["0"]
-
-
-def test_a_gpu_that_other_peoples_processes_use_is_not_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A stand-in nvidia-smi that lists a process of somebody else's on GPU 0."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\ncase "$*" in *compute-apps*--id=0*) echo 4242;; esac\n', encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    state = StateDir(tmp_path / "state")
-
-    def queue(run_id: str) -> SlotQueue:
-        return SlotQueue(state, "gpu", ["0", "1"], run_id, created_at=1.0, stage="train_fold_0")
-
-    waiting = queue("d002")
-    one, two = queue("d001").try_acquire(1), waiting.try_acquire(1)
-    waiting.withdraw()
-
-    assert isinstance(one, Grant) and one.devices == ["1"]
-    assert isinstance(two, str) and "GPU 0 is used by other processes (pid 4242)" in two
-    assert slot_holder(state, "gpu", "0") == "other processes (pid 4242)"
-    one.release()

@@ -75,6 +75,16 @@ def test_only_the_own_stage_is_ended(tmp_path: Path) -> None:
         other.wait()
 
 
+def test_a_stage_is_found_under_another_path_to_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    child, _ = start(tmp_path / "link" / "train_fold_0", WAIT)
+
+    assert kill_all(tmp_path / "real" / "train_fold_0")
+
+    assert child.wait(timeout=10) == -signal.SIGKILL
+
+
 def test_a_process_gets_the_time_to_clean_up(tmp_path: Path) -> None:
     child, _ = start(tmp_path, POLITE, str(tmp_path / "cleaned"))
 

@@ -1,19 +1,26 @@
 """The real supervisor with a stand-in for nnU-Net: whatever a stage does, the run ends with the truth."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import psutil
 import pytest
 
 from nnunet_mcp.runs.cancel import request_cancel
+from nnunet_mcp.runs.child import Child
+from nnunet_mcp.runs.ending import ended_state
 from nnunet_mcp.runs.engine import start_supervisor
+from nnunet_mcp.runs.errors import Unavailable
+from nnunet_mcp.runs.files import write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.liveness import liveness
 from nnunet_mcp.runs.locks import Lock
@@ -21,11 +28,13 @@ from nnunet_mcp.runs.look import verdict
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.slots import slot_path
 from nnunet_mcp.runs.store import new_run_id, record_run
+from nnunet_mcp.runs.supervise import Supervision
 from nnunet_mcp.schemas.results import Result
-from nnunet_mcp.schemas.runs import ACTIVE, RunRecord, StageSpec, Status
-from tests.lab import until
-from tests.tiny import record_of, stage
+from nnunet_mcp.schemas.runs import ACTIVE, CancelRecord, RunRecord, StageSpec, StageState, Status
+from tests.lab import stand_in_nvidia_smi, until
+from tests.tiny import ask, record_of, stage
 
 FOLDS = stage("train_fold_0"), stage("train_fold_1")
 
@@ -37,11 +46,16 @@ class Stage:
     settings: Settings
     patch: pytest.MonkeyPatch
     runs: list["Play"] = field(default_factory=list)
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    def recorded(self, *stages: StageSpec, **parts: str) -> tuple[RunDir, RunRecord]:
+        self.patch.setenv("STAND_IN", json.dumps(parts))
+        record = record_of(self.settings, *stages, run_id=new_run_id(1, "2d", "0"), device=self.device)
+        run, _ = record_run(StateDir(self.settings.state_dir), record, [], repeat_window_s=0)
+        return run, record
 
     def play(self, *stages: StageSpec, **parts: str) -> "Play":
-        self.patch.setenv("STAND_IN", json.dumps(parts))
-        record = record_of(self.settings, *stages, run_id=new_run_id(1, "2d", "0"))
-        run, _ = record_run(StateDir(self.settings.state_dir), record, [], repeat_window_s=0)
+        run, record = self.recorded(*stages, **parts)
         self.runs.append(Play(run, record))
         start_supervisor(run, self.settings)
         return self.runs[-1]
@@ -218,7 +232,7 @@ def test_force_after_a_patient_cancel_does_not_wait(theatre: Stage) -> None:
 
 
 def test_a_run_that_waits_says_for_whom_and_can_be_cancelled(theatre: Stage) -> None:
-    lock = Lock(theatre.settings.state_dir / "locks" / "slot-cpu-0.lock")
+    lock = Lock(slot_path(StateDir(theatre.settings.state_dir), "cpu", "0"))
     assert lock.try_acquire({"run_id": "d009", "stage": "train_fold_3"})
     play = theatre.play()
 
@@ -333,3 +347,95 @@ def test_a_supervisor_whose_run_folder_is_gone_ends_the_stage_and_itself(theatre
 
     assert until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE)
     assert not play.run.path.exists()
+
+
+def test_a_state_that_the_disk_refuses_is_written_later_and_the_other_stages_are_looked_after(theatre: Stage) -> None:
+    play = theatre.play(stage("preprocess"), FOLDS[0], preprocess="waits for go", train_fold_0="hangs")
+    assert until(lambda: play.begun() and play.file("hanging").exists())
+    refused = play.file("state.json", "preprocess")
+    refused.unlink()
+    refused.mkdir()
+    (play.run.path / "go").touch()
+    assert until(lambda: "cannot write the state of preprocess" in play.run.supervisor_log.read_text(encoding="utf-8"))
+
+    write_model(play.run.cancel_file, CancelRecord(requested_at=time.time(), grace_s=0))
+
+    assert until(lambda: not play.processes(), timeout_s=20), "the other stage must still be ended"
+    refused.rmdir()
+    assert play.finish().status == "cancelled"
+    assert verdict(play.run, play.record).stages == {"preprocess": "success", "train_fold_0": "cancelled"}
+
+
+def test_a_slot_that_the_disk_refuses_is_waited_for(theatre: Stage) -> None:
+    lock = slot_path(StateDir(theatre.settings.state_dir), "cpu", "0")
+    lock.mkdir(parents=True)
+    play = theatre.play()
+    assert until(lambda: "cannot take a slot: " in verdict(play.run, play.record).reason), play.supervisor
+    assert play.status == "queued" and str(lock) in verdict(play.run, play.record).reason
+
+    lock.rmdir()
+
+    assert play.finish().status == "success"
+
+
+def test_a_gpu_that_nvidia_smi_does_not_list_yet_is_waited_for_with_its_words(theatre: Stage, tmp_path: Path) -> None:
+    theatre.device = "cuda"
+    theatre.patch.delenv("NNUNET_MCP_GPUS")
+    theatre.patch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    stand_in_nvidia_smi(tmp_path, "echo Unable to determine the device handle; exit 9")
+    play = theatre.play()
+    wanted = "waits for a slot: nvidia-smi lists no GPU (Unable to determine the device handle)"
+    assert until(lambda: verdict(play.run, play.record).reason == wanted), verdict(play.run, play.record)
+
+    stand_in_nvidia_smi(tmp_path, 'case "$*" in *query-gpu=index*) echo 0, GPU-11;; esac')
+
+    assert play.finish().status == "success"
+
+
+def test_a_cancel_that_cannot_be_written_down_ends_the_run_at_once_and_says_so(theatre: Stage) -> None:
+    play = theatre.play(*FOLDS, train_fold_0="hangs")
+    assert until(play.file("hanging").exists)
+    theatre.patch.setattr("nnunet_mcp.runs.cancel.write_model", full_disk)
+
+    answer = ask(theatre.settings, "nnunet_cancel", run_id=play.run.run_id)
+
+    assert "No space left on device" in answer["detail"] and "ended at once" in answer["detail"]
+    assert answer["status"] == play.status == "interrupted"
+    assert play.processes() == [] and not play.supervisor_lives
+
+
+def test_a_cancel_that_can_neither_be_written_down_nor_carried_out_says_what_to_do(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="hangs")
+    assert until(play.file("hanging").exists)
+    theatre.patch.setattr("nnunet_mcp.runs.cancel.write_model", full_disk)
+    theatre.patch.setattr("socket.gethostname", lambda: "another-node")
+
+    with pytest.raises(Unavailable, match=r"cannot be written down .*No space left.*then cancel again"):
+        play.cancel(grace_s=0)
+
+    assert play.processes()
+
+
+def full_disk(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_goes_wrong_with_one_stage_leaves_the_others_looked_after(
+    theatre: Stage, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The supervisor in this process, with a fault of its own at the end of the first stage."""
+    run, record = theatre.recorded(stage("preprocess"), FOLDS[0], train_fold_0="waits for go")
+
+    def failing(child: Child, code: int, **options: Any) -> StageState:
+        if child.spec.name == "preprocess":
+            (run.path / "go").touch()
+            raise ValueError("a fault of ours")
+        return ended_state(child, code, **options)
+
+    theatre.patch.setattr("nnunet_mcp.runs.supervise.ended_state", failing)
+    Supervision.of(str(run.path)).carry_out()
+
+    found = verdict(run, record)
+    assert found.stages == {"preprocess": "interrupted", "train_fold_0": "success"}
+    assert found.failure is not None and "ValueError: a fault of ours" in found.failure.evidence
+    assert "a fault of ours" in capfd.readouterr().out

@@ -6,7 +6,7 @@ import sys
 from ..runs.errors import Refused, Unavailable
 from ..runs.processor import computes_bfloat16
 from ..runs.settings import Settings
-from ..runs.slots import slot_names
+from ..runs.slots import find_slots
 from ..runs.slurm.options import options_of
 from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
@@ -36,13 +36,14 @@ def choose_device(
     """
     if engine == "slurm":
         return asked or "cuda"
-    gpus = len(slot_names("gpu", settings.gpus))
+    names, why_none = find_slots("gpu", settings.gpus)
+    gpus = len(names)
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     device: Device = asked or ("cuda" if gpus else "mps" if apple else "cpu")
     wanted = num_gpus or 1
     if device == "cuda" and gpus < wanted:
         raise Unavailable(
-            f"device='cuda' with num_gpus={wanted} needs {wanted} NVIDIA GPU(s); nvidia-smi lists {gpus} here. Use "
+            f"device='cuda' with num_gpus={wanted} needs {wanted} NVIDIA GPU(s); {why_none or f'{gpus} are here'}. Use "
             f"{'device=' + repr('cpu') if gpus == 0 else f'num_gpus={gpus}'}."
         )
     if device == "mps" and not apple:

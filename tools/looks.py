@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ..runs.datasets import DatasetFiles
 from ..runs.errors import RunError
-from ..runs.files import read_model, write_model
+from ..runs.files import make_folder, read_model, write_model
 from ..runs.layout import StateDir
 from ..runs.locks import held, lock_name
 from ..runs.raw_files import listed_files
@@ -150,7 +150,7 @@ class _Keeping:
         if not fresh:
             return
         with contextlib.suppress(OSError, TimeoutError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             with held(self._lock):
                 cases = {**self.read().cases, **fresh}
                 kept = {name: look for name, look in cases.items() if name in present}

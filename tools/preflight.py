@@ -9,12 +9,13 @@ from typing import TypeVar
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room
 from ..runs.errors import RunError
+from ..runs.gpus import gpu_memory_gb
 from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.preprocessed import planned
 from ..runs.settings import Settings
-from ..runs.slots import gpu_memory_gb, slot_holder, slot_kind, slot_names
+from ..runs.slots import slot_holder, slot_kind, slot_names
 from ..runs.store import active_on, newest_runs
 from ..schemas.answers import NetworkCost, PreflightAnswer, Room, StageLine
 from ..schemas.estimates import Estimate

@@ -104,16 +104,18 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
 
     Raises:
         NotFound: no such run.
+        Unavailable: the wish cannot be written down, and the run cannot be ended from here.
     """
     run, record = find_run(StateDir(settings.state_dir), request.run_id)
     grace = 0.0 if request.force else settings.grace_s
-    status = request_cancel(run, record, grace_s=grace)
+    remarks: list[str] = []
+    status = request_cancel(run, record, grace_s=grace, say=remarks.append)
     active = status in ACTIVE
     again = f"nnunet_progress(run_id='{record.run_id}', wait_s=25)"
     return CancelAnswer(
         run_id=record.run_id,
         status=status,
-        detail=_cancel_detail(status, grace),
+        detail=" ".join([*remarks, _cancel_detail(status, grace)]),
         retry_after_s=5 if active else 0,
         next_step=f"See it end with {again}." if active else "Nothing of the run is left running.",
     )

@@ -1,15 +1,14 @@
 """nnunet_system: what this machine has, who uses it, and what is wrong with it."""
 
-import os
 from collections.abc import Iterator
 
-import psutil
-
+from ..runs.capacity import usable_cores, usable_memory
 from ..runs.errors import Unavailable
+from ..runs.gpus import gpu_names
 from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
-from ..runs.slots import SlotKind, gpu_names, slot_holder, slot_names
+from ..runs.slots import SlotKind, slot_holder, slot_names
 from ..schemas.answers import Slot, SystemAnswer
 from ..schemas.requests import SystemRequest
 from .checks import FOLDERS, GB, free_gb, machine_checks
@@ -19,11 +18,11 @@ SLOT_KINDS: tuple[SlotKind, ...] = ("gpu", "cpu", "preprocess")
 
 def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     """Describe the machine; nothing is changed."""
-    memory, taken = psutil.virtual_memory(), tuple(slots(settings))
+    memory, taken = usable_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
     return SystemAnswer(
         gpus=tuple(gpu_names()),
-        cpu_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpu_cores=usable_cores(),
         memory_gb=round(memory.total / GB, 1),
         memory_free_gb=round(memory.available / GB, 1),
         slots=taken,

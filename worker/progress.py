@@ -32,7 +32,7 @@ class Reporter:
     def tick(self, **fields: Any) -> None:
         """Report movement; written when a second has passed."""
         self._fields.update(fields)
-        if time.time() - self._written >= INTERVAL_S:
+        if time.monotonic() - self._written >= INTERVAL_S:
             self._write()
 
     def stop_requested(self) -> bool:
@@ -49,8 +49,8 @@ class Reporter:
             raise StopRequested
 
     def _write(self) -> None:
-        self._written = time.time()
+        self._written = time.monotonic()
         try:
-            write_model(self._stage.progress_file, Progress(heartbeat=self._written, **self._fields), durable=False)
+            write_model(self._stage.progress_file, Progress(heartbeat=time.time(), **self._fields), durable=False)
         except OSError as error:  # a full disk must not end a training that does not need it now
             print(f"progress could not be written: {error}", flush=True)

@@ -6,8 +6,9 @@ The user's own variables win. Must run before nnU-Net is imported: it reads them
 import ctypes
 import os
 
-import psutil
-
+from ..runs.capacity import usable_cores as usable_cores
+from ..runs.capacity import usable_memory
+from ..runs.processes import LANES_VARIABLE
 from ..schemas.runs import StageKind
 
 GIB = 1024**3
@@ -17,13 +18,6 @@ NNUNET_DEFAULT_PROCESSES = 8
 NNUNET_DEFAULT_AUGMENTERS = 12
 # malloc.h; -1 is "never".
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, NEVER = -1, -3, -1
-
-
-def usable_cores() -> int:
-    """Cores this process may use: fewer than the machine has under taskset, Slurm or cgroup cpusets."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def fit_this_process(device: str) -> None:
@@ -57,7 +51,7 @@ def _keep_freed_memory(device: str) -> None:
 def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str]) -> dict[str, str]:
     """The variables to set for a stage, without those that the user has set."""
     cores = usable_cores()
-    memory = psutil.virtual_memory().available / GIB
+    memory = usable_memory().available / GIB
     processes = max(1, min(NNUNET_DEFAULT_PROCESSES, cores, int(memory / GIB_PER_PROCESS)))
     chosen = {"nnUNet_def_n_proc": str(processes)}
     if device == "cpu":
@@ -65,12 +59,12 @@ def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str]) ->
         # prepares the next batch has the other core, a step then takes two to three times as long as with sleeping.
         chosen["OMP_WAIT_POLICY"] = "PASSIVE"
     if kind == "train":
-        chosen["nnUNet_n_proc_DA"] = str(augmenters(cores, device))
+        chosen["nnUNet_n_proc_DA"] = str(augmenters(cores // int(environment.get(LANES_VARIABLE, "1")), device))
     return {name: value for name, value in chosen.items() if name not in environment}
 
 
 def augmenters(cores: int, device: str) -> int:
-    """Data-augmentation processes for a training.
+    """Data-augmentation processes for a training that has this many cores.
 
     On a CPU the training itself uses every core, so one process that prepares the next batch is enough.
     """

@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
 from ..child import Child, start_child
 from ..datasets import DatasetFiles, FoldFiles
-from ..ending import close_run, ended_state, not_started, write_state
+from ..ending import Grace, States, close_run, ended_state, not_started
 from ..layout import RunDir, StageDir, read_run
 from ..look import HEARTBEAT_S
 from ..processes import kill_all
@@ -49,8 +49,13 @@ class StageJob:
     attempt: int = 1
     warned_at: float | None = None
     terminated: bool = False
+    states: States = field(init=False)
+    grace: Grace = field(default_factory=Grace)
     _beat_at: float = 0.0
     _log_start: int = 0
+
+    def __post_init__(self) -> None:
+        self.states = States(self.run)
 
     @classmethod
     def of(cls, path: str, stage: str) -> "StageJob":
@@ -72,7 +77,7 @@ class StageJob:
         state = self._attempt()
         if state is None:  # the job goes back into the queue
             return 0
-        write_state(self.run, self.spec.name, state)
+        self._write_at_last(state)
         if state.status == "success" and self.spec == todo(self.record)[-1]:
             close_run(self.run, self.record, succeeded=True)
         return 0 if state.status == "success" else 1
@@ -96,12 +101,17 @@ class StageJob:
         except OSError as error:
             return not_started(error).model_copy(update={"attempt": self.attempt})
         child.state = child.state.model_copy(update={"attempt": self.attempt})
-        write_state(self.run, self.spec.name, child.state)
+        self.states.write(self.spec.name, child.state)
         return self._ending(child, self._watch(child), saved=self._saved() != before)
+
+    def _write_at_last(self, state: StageState) -> None:
+        self.states.write(self.spec.name, state)
+        self.states.settle()
 
     def _watch(self, child: Child) -> int:
         while (code := child.process.poll()) is None:
             self._beat()
+            self.states.try_again()
             child.stop_if_stalled(self.settings.stall_timeout_s)
             self._pause()
             if (cancel := self.run.cancel()) is not None:
@@ -124,11 +134,11 @@ class StageJob:
             with contextlib.suppress(OSError):  # a full disk: then the worker is ended below
                 self.stage.pause_file.touch()
         warned = warn_s(self.record.slurm)
-        if time.time() > self.warned_at + max(warned - RESERVE_S, warned / 2):
+        if time.monotonic() > self.warned_at + max(warned - RESERVE_S, warned / 2):
             kill_all(self.stage.path, term_wait_s=TERM_WAIT_S)
 
     def _cancel(self, cancel: CancelRecord) -> None:
-        if time.time() > cancel.requested_at + cancel.grace_s:
+        if self.grace.is_over(cancel):
             kill_all(self.stage.path, term_wait_s=TERM_WAIT_S if cancel.grace_s else 0.0)
 
     def _ending(self, child: Child, code: int, *, saved: bool) -> StageState | None:
@@ -148,7 +158,7 @@ class StageJob:
         if self.attempt >= attempts(self.record.slurm):
             return self._over("interrupted", self._too_often(), state)
         said = f"attempt {self.attempt} reached the time limit, saved, and is back in the queue"
-        write_state(self.run, self.spec.name, StageState(status="queued", attempt=self.attempt, waits_for=said))
+        self._write_at_last(StageState(status="queued", attempt=self.attempt, waits_for=said))
         try:
             requeue(self.job_id)
         except SlurmError as error:
@@ -192,12 +202,12 @@ class StageJob:
 
     def on_warning(self, number: int, frame: FrameType | None) -> None:
         """SIGUSR1: the time limit is near."""
-        self.warned_at = self.warned_at or time.time()
+        self.warned_at = self.warned_at or time.monotonic()
 
     def on_end(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM: Slurm ends the job; its other processes get the same signal."""
         self.terminated = True
-        self.warned_at = self.warned_at or time.time()
+        self.warned_at = self.warned_at or time.monotonic()
 
 
 def main() -> None:

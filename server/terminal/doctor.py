@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 
 from ...runs.external import external_trainings
+from ...runs.gpus import gpu_names
 from ...runs.layout import StateDir
 from ...runs.look import verdict
 from ...runs.settings import Settings
-from ...runs.slots import gpu_names
 from ...schemas.answers import Check, DoctorAnswer
 from ...schemas.requests import DoctorRequest
 from ...schemas.runs import ACTIVE

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import psutil
 
+from ...runs.capacity import usable_memory
 from ...schemas.looks import FileLook, LabelLook, Reader
 from . import nifti
 from .nifti import Damaged, TooLarge
@@ -193,6 +193,6 @@ def _whole(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
 
 
 def _refuse_too_large(size: float) -> None:
-    room = psutil.virtual_memory().available * SHARE_OF_MEMORY
+    room = usable_memory().available * SHARE_OF_MEMORY
     if size > room:
         raise TooLarge(f"it takes {size / 1e9:.0f} GB of memory; there is room for {room / 1e9:.0f} GB")

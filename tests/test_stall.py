@@ -1,0 +1,95 @@
+"""A stage is ended for doing nothing, not because the clock went on: with clocks and CPU times of our own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nnunet_mcp.runs.child import Child
+from nnunet_mcp.runs.layout import StageDir
+from nnunet_mcp.runs.slots import Grant
+from nnunet_mcp.schemas.runs import StageState
+from tests.tiny import stage
+
+TIMEOUT_S = 900
+
+
+@dataclass
+class World:
+    """What the supervisor can see of time and of the stage."""
+
+    folder: StageDir
+    wall: float = field(default_factory=time.time)
+    monotonic: float = 1e4
+    cpu: dict[int, float] = field(default_factory=lambda: {1: 0.0})
+
+    def sleep(self, hours: float) -> None:
+        """The machine sleeps: only the wall clock goes on."""
+        self.wall += hours * 3600
+
+    def live(self, child: Child, minutes: int, *, computes: bool, prints: bool) -> None:
+        for _ in range(minutes):
+            self.wall, self.monotonic = self.wall + 60, self.monotonic + 60
+            self.cpu = {1: self.cpu[1] + 60 * computes}
+            if prints:
+                os.utime(self.folder.log_file, (self.wall, self.wall))
+            child.stop_if_stalled(TIMEOUT_S)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    found = World(StageDir(tmp_path))
+    found.folder.log_file.touch()
+    os.utime(found.folder.log_file, (found.wall, found.wall))
+    monkeypatch.setattr("time.time", lambda: found.wall)
+    monkeypatch.setattr("time.monotonic", lambda: found.monotonic)
+    monkeypatch.setattr("nnunet_mcp.runs.child.cpu_seconds", lambda path: found.cpu)
+    return found
+
+
+@pytest.fixture
+def child(world: World) -> Iterator[Child]:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        state = StageState(status="running", started_at=world.wall)
+        yield Child(stage("train_fold_0"), world.folder, process, Grant([], []), state)
+
+
+def test_a_machine_that_slept_has_no_stalled_stage(world: World, child: Child) -> None:
+    world.live(child, 60, computes=True, prints=True)
+    for _ in range(3):
+        world.sleep(10)
+        world.live(child, 20, computes=True, prints=False)
+
+    assert not child.stalled
+
+
+def test_a_clock_that_is_set_stalls_nothing(world: World, child: Child) -> None:
+    world.live(child, 30, computes=True, prints=True)
+    world.wall += 86400
+    world.live(child, 10, computes=False, prints=False)
+    world.wall -= 2 * 86400
+    world.live(child, 10, computes=False, prints=True)
+
+    assert not child.stalled
+
+
+def test_the_cpu_time_counts_from_the_last_sign_of_life(world: World, child: Child) -> None:
+    """Long epochs without a word: what was computed before the last word says nothing about now."""
+    world.live(child, 20, computes=False, prints=False)
+    world.live(child, 1, computes=False, prints=True)
+    world.live(child, 16, computes=False, prints=False)
+    assert not child.stalled, "15 minutes of quiet are looked into for 15 minutes more"
+
+    world.live(child, 16, computes=False, prints=False)
+    assert child.stalled
+
+
+def test_a_stage_that_computes_in_silence_is_left_alone(world: World, child: Child) -> None:
+    world.live(child, 300, computes=True, prints=False)
+
+    assert not child.stalled
