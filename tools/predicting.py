@@ -18,7 +18,8 @@ from ..schemas.predictions import PredictionJob
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord
 from .model_choice import Choice, choose_model
-from .paths import allowed_path, refuse_outside
+from .outputs import chosen_output
+from .paths import allowed_path
 from .prediction_stages import PredictionStages, plan_stages
 from .starting import start_recorded
 from .training import choose_device
@@ -35,9 +36,10 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     choice = choose_model(request, settings)
     images = _folder(request.images, choice.files, settings, what="images")
     output = _output(request, choice, images, settings)
-    cases = _check(choice, images, output)
+    cases = _cases(choice, images)
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
+    refuse_foreign(output, note_of(job), overwrite=request.overwrite)
     record = _record(request, choice, job, stages, settings)
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
@@ -99,15 +101,14 @@ def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -
     path = files.raw / given if given in OWN_FOLDERS else allowed_path(settings, given, what=what)
     if not path.is_dir():
         raise NotFound(f"{path} is not a folder. {what} is a folder, or imagesTs, imagesTr or labelsTr of the dataset.")
-    return path
+    return Path(os.path.realpath(path))
 
 
 def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
-    default = _default_output(choice) / images.name
-    output = refuse_outside(settings, request.output, what="output") if request.output else default
-    for forbidden in (choice.files.raw, choice.files.preprocessed, images):
-        if output.is_relative_to(os.path.realpath(forbidden)):
-            raise Refused(f"output {str(output)!r} lies in {forbidden}, which nothing is written to. Choose another.")
+    default = Path(os.path.realpath(_default_output(choice) / images.name))
+    output = chosen_output(settings, request.output) if request.output else default
+    if output.is_relative_to(images):
+        raise Refused(f"output {str(output)!r} lies in {images}, the images' own folder. Choose another.")
     return output
 
 
@@ -120,8 +121,7 @@ def _default_output(choice: Choice) -> Path:
     return choice.files.results / "predictions" / name
 
 
-def _check(choice: Choice, images: Path, output: Path) -> list[str]:
+def _cases(choice: Choice, images: Path) -> list[str]:
     description = read_json(choice.models[0].folder / "dataset.json") or {}
     channels = description.get("channel_names") or description.get("modality") or {}
-    refuse_foreign(output, note_of([str(m.folder) for m in choice.models], choice.models[0].folds, choice.steps))
     return cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))
