@@ -121,20 +121,39 @@ def test_what_is_incomplete_is_marked_and_never_ranked(settings: Settings, files
     assert "(incomplete)" in answer.table
 
 
+def record_training(settings: Settings, fold: str, suffix: str = "tttt") -> str:
+    request = {"dataset_id": 91, "configuration": "2d", "fold": fold}
+    spec, run_id = stage(f"train_fold_{fold}"), f"d091-2d-f{fold}-{suffix}"
+    record = record_of(settings, spec, run_id=run_id, dataset_name=DATASET, request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    return run_id
+
+
 def test_runs_are_compared_by_the_folds_they_asked_for(settings: Settings, files: DatasetFiles) -> None:
     train(files, "nnUNetTrainer", GOOD)
-    run_ids = []
-    for fold in ("0", "1"):
-        request = {"dataset_id": 91, "configuration": "2d", "fold": fold}
-        spec = stage(f"train_fold_{fold}")
-        record = record_of(settings, spec, run_id=f"d091-2d-f{fold}-tttt", dataset_name=DATASET, request=request)
-        record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
-        run_ids.append(record.run_id)
+    run_ids = [record_training(settings, fold) for fold in ("0", "1")]
 
     answer = compare(settings, run_ids=run_ids)
 
     assert [model.folds for model in answer.models] == [("0", "1")]
     assert answer.models[0].cases == 4 and not answer.models[0].complete
+    assert "d091-2d-f0-tttt and d091-2d-f1-tttt have the same model folder" in answer.notes[0]
+
+
+def test_a_fold_that_another_run_trained_again_is_not_compared_as_the_runs_own(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    model = train(files, "nnUNetTrainer", GOOD)
+    old, new = (record_training(settings, "0", suffix) for suffix in ("tttt", "again"))
+    other = record_training(settings, "1")
+    (model / "fold_0" / "nnunet_mcp_run.txt").write_text(new, "utf-8")
+
+    answer = compare(settings, run_ids=[old, other])
+
+    assert answer.models[0].folds == ("1",)
+    assert answer.notes[0] == f"Fold 0 of run {old} now holds what run {new} trained. It is left out."
+    with pytest.raises(NotFound, match=f"now holds what run {new} trained"):
+        compare(settings, run_ids=[old])
 
 
 def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Settings, files: DatasetFiles) -> None:

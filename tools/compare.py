@@ -9,6 +9,7 @@ from ..runs.datasets import find_dataset
 from ..runs.errors import NotFound, Refused
 from ..runs.layout import StateDir
 from ..runs.models import Model, model_of
+from ..runs.owners import taken_over, told_taken_over
 from ..runs.result import mean_sd
 from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
@@ -28,14 +29,15 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
         NotFound: no such run or dataset, or none of its folds is validated.
         Refused: the runs belong to different datasets.
     """
-    models = _of_dataset(request, settings) if request.dataset_id is not None else _of_runs(request, settings)
+    models, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
     measured = [(model, scores) for model in models if (scores := read_scores(model)).folds]
     if not measured:
-        raise NotFound("None of these models has a validated fold yet. nnunet_runs shows which runs are how far.")
+        none = "None of these models has a validated fold yet. nnunet_runs shows which runs are how far."
+        raise NotFound(" ".join((none, *notes)))
     if len({model.files.name for model, _ in measured}) > 1:
         names = ", ".join(sorted({model.files.name for model, _ in measured}))
         raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
-    return _compare(measured, request)
+    return _compare(measured, notes, request)
 
 
 def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
@@ -43,13 +45,26 @@ def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
     return [_finished(Model(files, folder, (*FOLDS, "all"))) for folder in sorted(files.results.glob("*__*__*"))]
 
 
-def _of_runs(request: CompareRequest, settings: Settings) -> list[Model]:
+def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], list[str]]:
+    """The runs' models, with those folds that still are these runs' own, and what is left out or put together."""
+    state = StateDir(settings.state_dir)
     found: dict[Path, Model] = {}
-    for run_id in request.run_ids:
-        model = model_of(find_run(StateDir(settings.state_dir), run_id)[1])
+    runs: dict[Path, list[str]] = {}
+    notes = []
+    for run_id in dict.fromkeys(request.run_ids):
+        record = find_run(state, run_id)[1]
+        model, others = model_of(record), taken_over(state, record)
         before = found[model.folder].folds if model.folder in found else ()
-        found[model.folder] = replace(model, folds=tuple(sorted({*before, *model.folds})))
-    return list(found.values())
+        own = set(model.folds) - others.keys()
+        found[model.folder] = replace(model, folds=tuple(sorted({*before, *own})))
+        runs.setdefault(model.folder, []).append(run_id)
+        notes += [f"{told_taken_over(fold, run_id, other)} It is left out." for fold, other in others.items()]
+    notes += [
+        f"{' and '.join(ids)} have the same model folder, {folder.name}: their folds are shown as one model."
+        for folder, ids in runs.items()
+        if len(ids) > 1
+    ]
+    return list(found.values()), notes
 
 
 def _finished(model: Model) -> Model:
@@ -58,7 +73,7 @@ def _finished(model: Model) -> Model:
     return replace(model, folds=tuple(fold for fold in done if fold != "all") or done)
 
 
-def _compare(measured: list[tuple[Model, Scores]], request: CompareRequest) -> CompareAnswer:
+def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: CompareRequest) -> CompareAnswer:
     described = [(_describe(model, scores), scores) for model, scores in measured]
     described.sort(key=lambda pair: (not pair[0].complete, -(pair[0].dice or 0.0)))
     ranked = _ranked(described)
@@ -67,7 +82,7 @@ def _compare(measured: list[tuple[Model, Scores]], request: CompareRequest) -> C
         models=tuple(ranked),
         differences=differences,
         table=write_table(ranked, request.table),
-        notes=tuple(_notes(ranked)),
+        notes=(*notes, *_notes(ranked)),
         next_step=_next_step(ranked, differences),
     )
 

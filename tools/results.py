@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..runs.layout import StateDir
+from ..runs.owners import taken_over, told_taken_over
 from ..runs.result import compose_result
 from ..runs.settings import Settings
 from ..runs.store import find_run
@@ -18,9 +19,12 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     Raises:
         NotFound: no such run.
     """
-    run, record = find_run(StateDir(settings.state_dir), request.run_id)
+    state = StateDir(settings.state_dir)
+    run, record = find_run(state, request.run_id)
     result = compose_result(run, record)
-    return result.model_copy(update={"next_step": _next_step(result, record)})
+    others = taken_over(state, record).items() if result.complete else ()
+    notes = (*result.notes, *(told_taken_over(fold, record.run_id, other) for fold, other in others))
+    return result.model_copy(update={"notes": notes, "next_step": _next_step(result, record)})
 
 
 def _next_step(result: Result, record: RunRecord) -> str:

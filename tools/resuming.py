@@ -1,6 +1,7 @@
 """The call that goes on with a run that was stopped."""
 
 from ..runs.datasets import DatasetFiles, FoldFiles
+from ..runs.owners import owner_of
 from ..schemas.runs import RunRecord, StageSpec
 
 OTHER_KINDS = {
@@ -24,8 +25,4 @@ def resume_hint(record: RunRecord) -> str:
 def _has_saved(record: RunRecord, spec: StageSpec) -> bool:
     """Whether the fold folder has a checkpoint of this very run."""
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
-    try:
-        owner = fold.owner_file.read_text(encoding="utf-8").strip()
-    except OSError:
-        return False
-    return owner == record.run_id and bool(fold.checkpoints())
+    return owner_of(fold) == record.run_id and bool(fold.checkpoints())
