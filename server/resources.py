@@ -61,7 +61,7 @@ def _read(read: Callable[[], str]) -> str:
 
 
 def _run(settings: Settings, run_id: str) -> str:
-    now = tools.progress.answer(tools.progress.look(settings, run_id)).model_dump(mode="json")
+    now = tools.progress.answer(tools.view.look(settings, run_id)).model_dump(mode="json")
     result = tools.results.nnunet_results(ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
     return json.dumps({"progress": now, "result": result})
 

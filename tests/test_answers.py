@@ -14,7 +14,8 @@ from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import Epoch, Failure, Progress, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.server.app import create_server
-from nnunet_mcp.tools.progress import answer, look
+from nnunet_mcp.tools.progress import answer
+from nnunet_mcp.tools.view import look
 
 LONG = "a very long text with a path /data/nnUNet_raw/Dataset004_Hippocampus/labelsTr/case_0001.nii.gz " * 20
 

@@ -55,6 +55,7 @@ def test_a_good_request_is_possible_and_nothing_is_changed(settings: Settings, f
     answer = ahead(settings)
 
     assert answer.possible and not answer.problems
+    assert not (settings.state_dir / "claims").exists()
     assert [(line.name, line.status) for line in answer.stages] == [
         ("preprocess", "queued"),
         ("train_fold_0", "queued"),
@@ -104,6 +105,15 @@ def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: D
     assert hours is not None and hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, abs=0.001)
     assert hours.low < hours.expected < hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
     assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, abs=0.001)
+
+
+def test_more_gpus_train_more_folds_at_once_but_preprocess_no_faster(settings: Settings, files: DatasetFiles) -> None:
+    trained(settings, [36.0, 36.0, 36.0], device="cuda")
+    two_gpus = settings.model_copy(update={"gpus": 2})
+
+    hours = ahead(two_gpus, fold="all", device="cuda").hours
+
+    assert hours is not None and hours.expected == pytest.approx((60 + 3 * 36030) / 3600, abs=0.001)
 
 
 @pytest.mark.parametrize("other", [{"trainer": "OtherTrainer"}, {"device": "cuda"}, {"host": "elsewhere"}])

@@ -9,15 +9,16 @@ from ..runs.datasets import DatasetFiles
 from ..runs.errors import Unavailable
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
-from ..runs.slots import slot_names
 from ..runs.speed import earlier_preprocessing, earlier_training
 from ..schemas.answers import Hours
 from ..schemas.estimates import Estimate, EstimateJob
 from ..schemas.runs import RunRecord, StageSpec
+from .lanes import lanes, scheduled
 
 ESTIMATOR = "nnunet_mcp.worker.estimate"
 ESTIMATE_S = 100
 HOUR = 3600.0
+SIDE_BY_SIDE = ("train", "validate")
 # A made-up batch needs no loading and augmenting; on two cores these were seen to take as long again.
 SLOWEST_LOADING = 2.0
 
@@ -84,26 +85,25 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     todo = [spec for spec in record.stages if not spec.reused and spec.kind != "cross_validation"]
     known = {spec.name: _stage_times(state, record, spec, network) for spec in todo}
     missing = [name for name, times in known.items() if times is None]
-    unknown = [f"Not in the hours, for want of a measurement: {', '.join(missing)}."] if missing else []
+    unknown = [f"Not included in the hours, because nothing was measured for: {', '.join(missing)}."] if missing else []
     found = [times for times in known.values() if times is not None]
     trained = [spec.name for spec in todo if spec.kind == "train" and known[spec.name] is not None]
     if not trained:
-        hint = "measure=true measures them" if network else "the first run tells"
+        hint = "measure=true measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
-    lanes = _lanes(record, settings, len(trained))
-    sums = (sum(getattr(times, name) for times in found) / HOUR / lanes for name in ("expected", "low", "high"))
-    expected, low, high = (round(value, 3) for value in sums)
+    expected, low, high = (_hours(todo, known, record, settings, name) for name in ("expected", "low", "high"))
     basis = "; ".join(dict.fromkeys(times.basis for times in found))
     return Hours(expected=expected, low=low, high=high, basis=basis), unknown
 
 
-def _lanes(record: RunRecord, settings: Settings, trainings: int) -> int:
-    """How many folds train side by side."""
-    if record.engine == "slurm":
-        return max(1, min(trainings, int(record.slurm.get("parallel", trainings))))
-    if record.device != "cuda":
-        return 1
-    return max(1, min(trainings, len(slot_names("gpu", settings.gpus)) // record.num_gpus))
+def _hours(
+    todo: list[StageSpec], known: dict[str, Times | None], record: RunRecord, settings: Settings, name: str
+) -> float:
+    """Hours until the last stage ends: the folds of a run train side by side, everything else is one after another."""
+    seconds = [(spec.kind, float(getattr(times, name))) for spec in todo if (times := known[spec.name]) is not None]
+    folds = [value for kind, value in seconds if kind in SIDE_BY_SIDE]
+    alone = sum(value for kind, value in seconds if kind not in SIDE_BY_SIDE)
+    return round((alone + scheduled([], folds, lanes(record, settings, len(folds)))) / HOUR, 3)
 
 
 def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: Estimate | None) -> Times | None:

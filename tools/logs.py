@@ -15,15 +15,12 @@ from pathlib import Path
 import regex
 
 from ..runs.errors import NotFound, Refused
-from ..runs.layout import StateDir
-from ..runs.look import verdict
 from ..runs.settings import Settings
-from ..runs.store import find_run
 from ..runs.texts import short
 from ..schemas.answers import LogError, LogsAnswer
 from ..schemas.requests import LogsRequest
-from ..schemas.runs import RunRecord
-from .progress import present_stage
+from .timing import retry_after
+from .view import View, look
 
 LINE_CHARACTERS = 300
 COUNTED_BYTES = 16 * 1024 * 1024
@@ -52,8 +49,9 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
         NotFound: no such run or stage, or the stage has no log yet.
         Refused: the pattern is missing or not a regular expression, or `start` lies too deep in a huge log.
     """
-    run, record = find_run(StateDir(settings.state_dir), request.run_id)
-    stage = request.stage or _default_stage(record, settings)
+    view = look(settings, request.run_id)
+    run, record = view.run, view.record
+    stage = request.stage or _default_stage(view)
     if stage not in {spec.name for spec in record.stages}:
         names = ", ".join(spec.name for spec in record.stages)
         raise NotFound(f"Run {record.run_id} has no stage {stage!r}. Its stages: {names}.")
@@ -72,17 +70,17 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
         errors=tuple(_errors(log)) if request.mode == "summary" else (),
         size_bytes=log.size,
         path=str(path),
+        retry_after_s=retry_after(view),
         next_step=_next_step(request, found, log.total),
     )
 
 
-def _default_stage(record: RunRecord, settings: Settings) -> str:
-    run = StateDir(settings.state_dir).run(record.run_id)
-    found = present_stage(record, verdict(run, record))
-    started = [spec.name for spec in record.stages if run.stage(spec.name).readable_log.is_file()]
-    if found is not None and found.name in started:
-        return found.name
-    return started[-1] if started else record.stages[0].name
+def _default_stage(view: View) -> str:
+    stages = view.record.stages
+    started = [spec.name for spec in stages if view.run.stage(spec.name).readable_log.is_file()]
+    if view.spec is not None and view.spec.name in started:
+        return view.spec.name
+    return started[-1] if started else stages[0].name
 
 
 Numbered = tuple[int, str]

@@ -13,7 +13,11 @@ from ..runs.store import find_run, newest_runs
 from ..schemas.answers import CancelAnswer, RunLine, RunsAnswer
 from ..schemas.requests import CancelRequest, RunsRequest
 from ..schemas.runs import ACTIVE, RunRecord, Status
-from .progress import present_stage
+from .timing import retry_after
+from .view import look, present_stage
+
+# A training by hand says nothing of its speed.
+BY_HAND_S = 60
 
 
 def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
@@ -31,7 +35,15 @@ def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
             total += 1
             lines.append(_external_line(other))
     shown = lines[: request.limit]
-    return RunsAnswer(runs=tuple(shown), shown=len(shown), total=total, next_step=_next_step(shown))
+    again = min((_retry_after(line, settings) for line in shown if line.status in ACTIVE), default=0)
+    return RunsAnswer(
+        runs=tuple(shown), shown=len(shown), total=total, retry_after_s=again, next_step=_next_step(shown)
+    )
+
+
+def _retry_after(line: RunLine, settings: Settings) -> int:
+    """When a live run is worth another look; one that ends in this moment, at once."""
+    return BY_HAND_S if line.external else max(1, retry_after(look(settings, line.run_id)))
 
 
 def _external_line(found: ExternalTraining) -> RunLine:
@@ -115,7 +127,7 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
         status=status,
         detail=_cancel_detail(status, grace),
         retry_after_s=5 if active else 0,
-        next_step=f"See it end with {again}." if active else "Nothing of the run is left running.",
+        next_step=f"See it end with {again}." if active else "No process of this run is running any more.",
     )
 
 
