@@ -121,6 +121,16 @@ def test_what_is_incomplete_is_marked_and_never_ranked(settings: Settings, files
     assert "(incomplete)" in answer.table
 
 
+def test_a_split_of_its_own_is_ranked_by_its_own_folds(settings: Settings, files: DatasetFiles) -> None:
+    files.splits_file.write_text(json.dumps([{"train": [], "val": []}] * 3), "utf-8")
+    train(files, "Partly", GOOD, folds=1)
+
+    next_step = compare(settings, dataset_id=91).next_step
+
+    assert "has 3 folds" in next_step and "Partly__nnUNetPlans__2d (fold 1, 2)" in next_step
+    assert "fold='all'" not in next_step
+
+
 def record_training(settings: Settings, fold: str, suffix: str = "tttt") -> str:
     request = {"dataset_id": 91, "configuration": "2d", "fold": fold}
     spec, run_id = stage(f"train_fold_{fold}"), f"d091-2d-f{fold}-{suffix}"

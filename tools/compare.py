@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from ..runs.best import complete_folds
@@ -15,6 +16,7 @@ from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..runs.summary import fold_outcome
+from ..runs.texts import NAMED
 from ..schemas.answers import CompareAnswer, ComparedModel, ModelDifference
 from ..schemas.requests import CompareRequest
 from ..schemas.runs import Outcome
@@ -83,7 +85,7 @@ def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: Co
         differences=differences,
         table=write_table(ranked, request.table),
         notes=(*notes, *_notes(ranked)),
-        next_step=_next_step(ranked, differences),
+        next_step=_next_step(ranked, differences, complete_folds(measured[0][0].files)),
     )
 
 
@@ -148,10 +150,21 @@ def _notes(models: list[ComparedModel]) -> Iterable[str]:
         yield "The complete cross-validations have different cases, so none is ranked."
 
 
-def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, ...]) -> str:
+def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, ...], folds: list[str]) -> str:
     best = next((model for model in models if model.rank == 1), None)
     if best is None:
-        return "Train all folds (fold='all') of the models that are to be ranked."
+        return _way_to_a_rank(models, folds)
     if any(found.against == best.name and not found.clear for found in differences):
         return f"{best.name} has the highest Dice, but not clearly: prefer the cheaper of those that do not differ."
     return f"{best.name} has the highest Dice."
+
+
+def _way_to_a_rank(models: list[ComparedModel], folds: list[str]) -> str:
+    """Which folds to train; `all` is five folds, which a split of its own may not have."""
+    lacking = {model.name: [fold for fold in folds if fold not in model.folds] for model in models}
+    if not any(lacking.values()):
+        return "Train them on the same split to rank them."
+    if folds == [*FOLDS]:
+        return "Train all folds (fold='all') of the models that are to be ranked."
+    told = (f"{name} (fold {', '.join(missing)})" for name, missing in lacking.items() if missing)
+    return f"The dataset's split has {len(folds)} folds. Train what a rank needs: {'; '.join(islice(told, NAMED))}."

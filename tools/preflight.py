@@ -95,7 +95,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         job_scripts=jobs.scripts,
         recommended=recommend(look.files) if look.files else None,
         notes=(*look.notes, *unknown, *preset_notes(look.request, look.files)),
-        next_step=_next_step(look),
+        next_step=_next_step(look, measure=request.measure),
     )
 
 
@@ -196,7 +196,7 @@ def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
     return verdict(state.run(record.run_id), record).status == "queued"
 
 
-def _next_step(look: Look) -> str:
+def _next_step(look: Look, *, measure: bool) -> str:
     if look.problems:
         return "Solve the problems, then ask again."
-    return "Start it with nnunet_training and the same arguments."
+    return f"Start it with nnunet_training and the same arguments{' without measure' if measure else ''}."
