@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import mcp.types as types
 from anyio.to_thread import run_sync
+from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from .. import tools
@@ -36,7 +37,7 @@ class RunTasks:
         try:
             request = TrainingCall.model_validate(params.arguments or {})
             started = await run_sync(tools.training.nnunet_training, request, self._settings)
-        except (ValidationError, RunError):
+        except (ValidationError, RunError, OSError):
             return None
         return started.run_id
 
@@ -59,6 +60,8 @@ async def _of_run(act: Callable[[], T]) -> T:
         return await run_sync(act)
     except RunError as error:
         raise UnknownTask(str(error)) from None
+    except OSError as error:
+        raise MCPError(types.INTERNAL_ERROR, f"The file system refused: {error}.") from None
 
 
 def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, Any]:
