@@ -10,7 +10,7 @@ from .datasets import CHANNEL, FoldFiles
 from .errors import Refused
 from .files import read_model
 from .postprocessing import read_steps
-from .texts import NAMED, some
+from .texts import NAMED, fold_name, some
 
 NOTE = "nnunet_mcp_prediction.json"
 PARTS = "parts"
@@ -101,7 +101,7 @@ def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> No
         raise Refused(f"{output} holds predictions of the images in {there.images or 'an unknown folder'}. {other}")
     if (there.model, there.folds, there.postprocessing) != (note.model, note.folds, note.postprocessing):
         raise Refused(
-            f"{output} holds predictions of {there.model}, folds {', '.join(there.folds)}"
+            f"{output} holds predictions of {there.model}, folds {', '.join(map(fold_name, there.folds))}"
             f"{', with another postprocessing' if there.model == note.model else ''}. {other}"
         )
     if there.checkpoints != note.checkpoints and not overwrite:

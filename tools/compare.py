@@ -16,7 +16,7 @@ from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..runs.summary import fold_outcome
-from ..runs.texts import NAMED
+from ..runs.texts import NAMED, fold_name
 from ..schemas.answers import CompareAnswer, ComparedModel, ModelDifference
 from ..schemas.requests import CompareRequest
 from ..schemas.runs import Outcome
@@ -94,7 +94,7 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
     iou = scores.per_label("iou")
     return ComparedModel(
         name=model.folder.name,
-        folds=tuple("full" if fold == "all" else fold for fold in scores.folds),
+        folds=tuple(map(fold_name, scores.folds)),
         complete=set(scores.folds) == set(complete_folds(model.files)),
         rank=None,
         cases=len(scores.cases),

@@ -5,6 +5,8 @@ import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pydantic import ValidationError
+
 from ..runs.datasets import DatasetFiles
 from ..runs.errors import Unavailable
 from ..runs.layout import StateDir
@@ -60,13 +62,19 @@ def _ask(job: EstimateJob, python: str) -> Estimate:
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=ESTIMATE_S, check=False)
     except subprocess.TimeoutExpired:
+        did, way_on = (
+            ("Building and measuring", "Ask without measure.") if job.measure_s else ("Building", "Ask again.")
+        )
         raise Unavailable(
-            f"Building and measuring the network took longer than {ESTIMATE_S} s: it is large, or the machine is busy. "
-            "Ask without measure."
+            f"{did} the network took longer than {ESTIMATE_S} s: it is large, or the machine is busy. {way_on}"
         ) from None
-    if done.returncode != 0:
-        raise Unavailable(f"nnU-Net could not build the network: {done.stderr.strip()[-400:]}")
-    return Estimate.model_validate_json(done.stdout.strip().splitlines()[-1])
+    except OSError as error:
+        raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
+    try:
+        return Estimate.model_validate_json(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValidationError):
+        said = done.stderr.strip()[-400:] or "it says nothing"
+        raise Unavailable(f"nnU-Net could not build the network: {said}") from None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -39,7 +40,12 @@ BENIGN = re.compile(
     r"invalid value encountered in scalar divide|Failed to load image Python extension|"
     r"If you didn't see any error messages"
 )
-SECRET = re.compile(r"((?:api[_-]?key|token|password|secret)\w*\s*[=:]\s*)\S+", re.IGNORECASE)
+NAMED_SECRET = r"(?P<name>(?:api[_-]?key|token|passw(?:or)?d|secret|authorization)\w*[\"']?\s*[=:]\s*"
+SECRETS = (
+    re.compile(NAMED_SECRET + r"(?P<quote>[\"']))(?:(?!(?P=quote)).)*", re.IGNORECASE),
+    re.compile(NAMED_SECRET + r"(?:(?:Bearer|Basic)\s+)?)[^\s\"',}]+", re.IGNORECASE),
+    re.compile(r"(?P<name>\bBearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
+)
 
 
 def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
@@ -231,7 +237,15 @@ def _decode(line: bytes) -> str:
 
 
 def _clean(text: str) -> str:
-    return short(SECRET.sub(r"\1***", text.replace(str(Path.home()), "~")), LINE_CHARACTERS)
+    for secret in SECRETS:
+        text = secret.sub(r"\g<name>***", text)
+    return short(_beginning(str(Path.home())).sub("~", text), LINE_CHARACTERS)
+
+
+@cache
+def _beginning(home: str) -> re.Pattern[str]:
+    """The person's own folder where a path begins with it; nothing for a service whose home is /."""
+    return re.compile(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])" if home != "/" else r"(?!)")
 
 
 def _errors(log: Log) -> Iterator[LogError]:

@@ -13,6 +13,7 @@ from ..runs.predictions import cases_to_predict, note_of, refuse_foreign
 from ..runs.settings import Settings
 from ..runs.slurm.options import engine_of
 from ..runs.store import new_run_id
+from ..runs.texts import fold_name
 from ..schemas.answers import PredictionStarted
 from ..schemas.predictions import PredictionJob
 from ..schemas.requests import PredictRequest
@@ -47,7 +48,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         dataset_id=int(record.request["dataset_id"]),
         dataset_name=record.dataset_name,
         model_path=" + ".join(job.models),
-        folds=job.folds,
+        folds=tuple(map(fold_name, job.folds)),
         cases=len(cases),
         output=str(output),
     )

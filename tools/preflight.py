@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room
-from ..runs.errors import RunError
+from ..runs.errors import RunError, Unavailable
 from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.look import verdict
@@ -67,21 +67,12 @@ class Look:
 
 
 def nnunet_preflight(request: PreflightRequest, settings: Settings) -> PreflightAnswer:
-    """Check everything that nnunet_training checks, and say what it would cost.
-
-    Raises:
-        Unavailable: nnU-Net's Python could not build the network.
-    """
+    """Check everything that nnunet_training checks, and say what it would cost."""
     look = _look(request.training(), settings)
     record = _record(look, settings)
     jobs = _jobs(look, record, settings)
-    measure = request.measure and look.engine == "local"
-    network = _network(look, settings, MEASURE_S if measure else None)
+    network = _network(look, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
-    if request.measure and look.engine == "slurm":
-        unknown = [*unknown, "Nothing was measured: this machine is not the cluster's node that would train."]
-    elif request.measure and network is None:
-        unknown = [*unknown, "Nothing was measured: there are no plans yet. The first run makes them."]
     return PreflightAnswer(
         possible=not look.problems,
         problems=tuple(look.problems),
@@ -149,16 +140,23 @@ def _disk(look: Look) -> list[Room]:
     return [Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in sizes.items()]
 
 
-def _network(look: Look, settings: Settings, measure_s: float | None) -> Estimate | None:
-    if look.files is None or look.plan is None or look.device is None:
+def _network(look: Look, settings: Settings, *, measure: bool) -> Estimate | None:
+    """What nnU-Net says of the planned network; where it cannot, a note says why, and everything else still counts."""
+    if measure and look.engine == "slurm":
+        look.notes.append("Nothing was measured: this machine is not the cluster's node that would train.")
+    files, plan, device = look.files, look.plan, look.device
+    if files is None or plan is None or device is None:
         return None
-    plans = look.files.plans(look.plan.plans_identifier)
-    if plans is None or planned(plans, look.request.configuration) is None:
+    configuration, measured = look.request.configuration, MEASURE_S if measure and look.engine == "local" else None
+    plans = files.plans(plan.plans_identifier)
+    if plans is None or planned(plans, configuration) is None:
+        look.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
         return None
-    configuration, trainer = look.request.configuration, look.plan.trainer
-    return estimate_network(
-        look.files, look.plan.plans_identifier, configuration, trainer, look.device, measure_s, settings
-    )
+    try:
+        return estimate_network(files, plan.plans_identifier, configuration, plan.trainer, device, measured, settings)
+    except Unavailable as error:
+        look.notes.append(f"The network is not known. {error}")
+        return None
 
 
 def _cost(network: Estimate | None, device: Device | None, engine: Engine) -> NetworkCost | None:

@@ -7,7 +7,7 @@ from functools import partial
 import anyio
 
 from ..runs.settings import Settings
-from ..runs.texts import short
+from ..runs.texts import short_in_json
 from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
 from ..schemas.runs import ACTIVE, Failure
@@ -23,6 +23,7 @@ SAY_EVERY_S = 5.0
 # Together they keep the whole answer under 1,200 characters.
 DETAIL_CHARACTERS = 160
 REMEDY_CHARACTERS = 240
+PHASE_CHARACTERS = 60
 
 
 async def nnunet_progress(
@@ -80,9 +81,9 @@ def answer(view: View) -> ProgressAnswer:
 def _brief(failure: Failure) -> Failure:
     """The failure within the answer's budget; nnunet_results has all of it."""
     return Failure(
-        cause=short(failure.cause, DETAIL_CHARACTERS),
-        evidence=short(failure.evidence, DETAIL_CHARACTERS),
-        remedy=short(failure.remedy, REMEDY_CHARACTERS),
+        cause=short_in_json(failure.cause, DETAIL_CHARACTERS),
+        evidence=short_in_json(failure.evidence, DETAIL_CHARACTERS),
+        remedy=short_in_json(failure.remedy, REMEDY_CHARACTERS),
     )
 
 
@@ -90,10 +91,10 @@ def _health(view: View) -> Health:
     if view.judged.status != "running":
         found = judge(view.moment.epochs, None)
         reason = "see failure" if view.judged.failure else view.judged.reason
-        return Health(verdict=found.verdict, detail=short(reason or found.detail, DETAIL_CHARACTERS))
+        return Health(verdict=found.verdict, detail=short_in_json(reason or found.detail, DETAIL_CHARACTERS))
     found = judge(view.moment.epochs, view.moment.progress)
     if view.record.engine == "slurm" and view.judged.reason:  # what Slurm cannot be asked about now
-        return Health(verdict=found.verdict, detail=short(view.judged.reason, DETAIL_CHARACTERS))
+        return Health(verdict=found.verdict, detail=short_in_json(view.judged.reason, DETAIL_CHARACTERS))
     if view.spec is not None and view.spec.kind != "train" and found.verdict == "starting":
         return Health(verdict="ok", detail=f"{view.spec.name} is working.")
     return found
@@ -104,7 +105,7 @@ def _phase(view: View) -> str | None:
     if progress is None or view.judged.status not in ACTIVE:
         return None
     if progress.waits_for and progress.phase == "waiting":
-        return f"waiting: {progress.waits_for}"
+        return f"waiting: {short_in_json(progress.waits_for, PHASE_CHARACTERS)}"
     return f"{progress.phase} {progress.done}/{progress.total}" if progress.total is not None else progress.phase
 
 

@@ -17,6 +17,7 @@ from ..runs.predictions import (
     refuse_foreign,
 )
 from ..runs.summary import Summary
+from ..runs.texts import fold_name
 from ..schemas.predictions import PredictionJob
 from ..schemas.runs import Outcome
 from .stage import Job
@@ -106,8 +107,12 @@ class PredictionFolder:
         )
 
     def _notes(self) -> tuple[str, ...]:
-        said = f"{len(self.cases)} cases, folds {', '.join(self.asked.folds)} ensembled."
+        said = f"{len(self.cases)} cases, {self._folds()}."
         return (said, f"{self.kept} of them were there already and were kept.") if self.kept else (said,)
+
+    def _folds(self) -> str:
+        folds = self.asked.folds
+        return f"folds {', '.join(folds)} ensembled" if len(folds) > 1 else f"fold {fold_name(folds[0])}"
 
     def _score(self) -> Summary | None:
         """nnU-Net's own evaluation of the cases that have labels."""
