@@ -19,6 +19,7 @@ from nnunet_mcp.schemas.answers import CompareAnswer
 from nnunet_mcp.schemas.requests import CompareRequest
 from nnunet_mcp.schemas.runs import Metrics, Outcome
 from nnunet_mcp.tools.compare import nnunet_compare
+from nnunet_mcp.tools.tables import _escaped
 from tests.tiny import make_dataset, record_of, stage
 
 DATASET = "Dataset091_Compared"
@@ -194,4 +195,5 @@ def test_the_table_comes_in_three_formats(settings: Settings, files: DatasetFile
     assert "| 1 | My_Trainer__nnUNetPlans__2d | 0+1+2+3+4 | 10 | 0.7450 |" in markdown
     rows = list(csv.reader(io.StringIO(table)))
     assert rows[0][:5] == ["rank", "model", "folds", "cases", "Dice"] and len(rows[0]) == len(rows[1])
+    assert _escaped("T1^2") == r"T1\textasciicircum{}2"
     assert r"My\_Trainer\_\_nnUNetPlans\_\_2d" in latex and r"$\pm$" in latex and latex.count(r"\\") == 2

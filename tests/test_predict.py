@@ -40,7 +40,7 @@ def model(settings: Settings) -> Path:
     FoldFiles(folder / "fold_0").path.mkdir(parents=True)
     FoldFiles(folder / "fold_0").final.write_bytes(b"")
     shutil.copy(files.raw / "dataset.json", folder / "dataset.json")
-    (folder / "plans.json").write_text("{}", "utf-8")
+    (folder / "plans.json").write_text(json.dumps({"dataset_name": DATASET, "configurations": {}}), "utf-8")
     return folder
 
 
@@ -177,3 +177,10 @@ def test_predictions_of_the_model_before_it_was_trained_again_are_not_kept(setti
     with pytest.raises(Refused, match="before it was trained again"):
         waiting.prepare()
     assert len(prepared(settings, overwrite=True).missing) == 5
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_model_of_every_case_is_called_full(settings: Settings, model: Path) -> None:
+    (model / "fold_0").rename(model / "fold_all")
+
+    assert predict(settings, run_id=None, model=str(model)).folds == ("full",)

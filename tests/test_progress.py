@@ -126,3 +126,17 @@ def test_only_a_server_that_may_change_something_goes_on_with_a_start(
     assert started == []
     anyio.run(lambda: asked(read_only=False))
     assert started == [RUN]
+
+
+def test_a_training_by_hand_is_not_hidden_by_many_runs(settings: Settings) -> None:
+    for number in range(3):
+        record = record_of(settings, run_id=f"d001-2d-f0-run{number}", created_at=time.time() - 3600)
+        record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    fold = settings.folder("results") / "Dataset001_Tiny" / "nnUNetTrainer__nnUNetPlans__2d" / "fold_all"
+    fold.mkdir(parents=True)
+    (fold / "training_log_2026_1_1_00_00_00.txt").write_text("Epoch 3\n", encoding="utf-8")
+
+    shown = ask(settings, "nnunet_runs", limit=2)
+
+    assert [line["external"] for line in shown["runs"]] == [True, False]
+    assert (shown["runs"][0]["fold"], shown["total"]) == ("full", 4)
