@@ -1,30 +1,54 @@
 """What a prediction needs to know of its two folders: the cases to segment, and who wrote the output."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from .datasets import CHANNEL
+from ..schemas.predictions import PredictionJob
+from .datasets import CHANNEL, FoldFiles
 from .errors import Refused
 from .files import read_model
-from .texts import NAMED, some
+from .postprocessing import read_steps
+from .texts import NAMED, fold_name, some
 
 NOTE = "nnunet_mcp_prediction.json"
 PARTS = "parts"
 
 
 class PredictionNote(BaseModel):
-    """Which model an output folder belongs to."""
+    """What an output folder holds: predictions of these images by this model, and of each case what it was made of."""
 
     model: str
     folds: tuple[str, ...]
     postprocessing: str = ""
+    images: str = ""
+    checkpoints: tuple[str, ...] = ()
+    cases: dict[str, str] = Field(default_factory=dict)
 
 
-def note_of(models: Sequence[str], folds: tuple[str, ...], steps: Sequence[object]) -> PredictionNote:
-    """The note for predictions of these models with these postprocessing steps."""
-    return PredictionNote(model=" + ".join(models), folds=folds, postprocessing=str(list(steps)) if steps else "")
+def note_of(job: PredictionJob) -> PredictionNote:
+    """The note for what a prediction writes, without its cases."""
+    steps = read_steps(Path(job.postprocessing)) if job.postprocessing else ()
+    used = [FoldFiles(Path(step.model) / f"fold_{fold}").final for step in job.steps.values() for fold in step.folds]
+    return PredictionNote(
+        model=" + ".join(job.models),
+        folds=job.folds,
+        postprocessing=str(list(steps)) if steps else "",
+        images=job.images,
+        checkpoints=tuple(identity([path]) for path in used),
+    )
+
+
+def identity(paths: Iterable[Path]) -> str:
+    """Changes when one of the files is written again: nothing is read."""
+    found = [path.stat() for path in paths]
+    return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in found)
+
+
+def inputs_of(folder: Path, cases: Sequence[str], ending: str, channels: int) -> dict[str, str]:
+    """The identity of each case's images."""
+    return {case: identity(folder / f"{case}_{n:04d}{ending}" for n in range(channels)) for case in cases}
 
 
 def note_file(output: Path) -> Path:
@@ -61,19 +85,27 @@ def cases_to_predict(folder: Path, ending: str, channels: int) -> list[str]:
     return sorted(found)
 
 
-def refuse_foreign(output: Path, note: PredictionNote) -> None:
-    """An output folder holds the predictions of one model.
+def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> None:
+    """An output folder holds the predictions of one model, as it is now, for one folder of images.
 
     Raises:
-        Refused: it has files, and they are not this model's.
+        Refused: it has files, and they are others; those of the model before it was trained again may be overwritten.
     """
     if not output.is_dir() or not any(output.iterdir()):
         return
     there = read_model(note_file(output), PredictionNote)
     if there is None:
         raise Refused(f"{output} has files that are no predictions of this model. Choose an empty or a new folder.")
-    if there != note:
+    other = "Choose another folder with output."
+    if there.images != note.images:
+        raise Refused(f"{output} holds predictions of the images in {there.images or 'an unknown folder'}. {other}")
+    if (there.model, there.folds, there.postprocessing) != (note.model, note.folds, note.postprocessing):
         raise Refused(
-            f"{output} holds predictions of {there.model}, folds {', '.join(there.folds)}"
-            f"{', with another postprocessing' if there.model == note.model else ''}. Choose another folder."
+            f"{output} holds predictions of {there.model}, folds {', '.join(map(fold_name, there.folds))}"
+            f"{', with another postprocessing' if there.model == note.model else ''}. {other}"
+        )
+    if there.checkpoints != note.checkpoints and not overwrite:
+        raise Refused(
+            f"{output} holds predictions of {there.model} before it was trained again. {other} overwrite=true "
+            "predicts them all again."
         )

@@ -10,6 +10,7 @@ from .datasets import DatasetFiles, FoldFiles
 from .layout import RunDir
 from .look import verdict
 from .summary import fold_outcome
+from .texts import fold_name
 
 WORST_CASES = 5
 
@@ -62,7 +63,7 @@ def _fold_result(run: RunDir, record: RunRecord, spec: StageSpec) -> FoldResult:
     outcome = stage_outcome(run, record, spec)
     metrics = outcome.metrics if outcome and outcome.ok else None
     return FoldResult(
-        fold="full" if spec.fold == "all" else str(spec.fold),
+        fold=fold_name(spec.fold),
         dice=metrics.dice if metrics else None,
         iou=metrics.iou if metrics else None,
         validation_loss=metrics.validation_loss if metrics else None,

@@ -61,6 +61,7 @@ def record_run(
                 raise Refused(_already_active(run.run_id, target))
         for run, other in {run.run_id: (run, other) for run, other in earlier.values()}.values():
             sweep(run, other)
+        make_folder(state.claims_dir)
         for target in wanted:
             write_model(_claim_path(state, target), Claim(run_id=record.run_id))
         return _publish(state, record), True
@@ -93,9 +94,7 @@ def _last_on(state: StateDir, target: str) -> tuple[RunDir, RunRecord] | None:
 
 
 def _claim_path(state: StateDir, target: str) -> Path:
-    path = state.claims_dir / lock_name(target).replace(".lock", ".json")
-    make_folder(path.parent)
-    return path
+    return state.claims_dir / lock_name(target).replace(".lock", ".json")
 
 
 def _publish(state: StateDir, record: RunRecord) -> RunDir:

@@ -1,5 +1,6 @@
 """Texts of a bounded length, and sentences about many cases: at most three are named, and no name can do harm."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 NAMED = 3
@@ -7,9 +8,32 @@ NAME_LENGTH = 80
 SAID_LENGTH = 160
 
 
+ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
+
+
 def short(text: str, characters: int) -> str:
     """The text, cut with a mark where it is too long."""
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
+
+
+def short_in_json(text: str, characters: int) -> str:
+    """The text on one line without colours and control characters, cut where its JSON would be too long."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in ANSI.sub("", text))
+    if _json_length(plain) <= characters:
+        return plain
+    kept = characters - 1
+    while _json_length(plain[:kept]) > characters - 1:
+        kept -= 1
+    return f"{plain[:kept]}…"
+
+
+def _json_length(text: str) -> int:
+    return len(text) + text.count('"') + text.count("\\")
+
+
+def fold_name(fold: object) -> str:
+    """A fold as our answers name it: the model of every case, nnU-Net's "all", is "full"."""
+    return "full" if fold == "all" else str(fold)
 
 
 def clean(name: object, length: int = NAME_LENGTH) -> str:

@@ -84,6 +84,7 @@ class LogsAnswer(Record):
     errors: tuple[LogError, ...] = ()
     size_bytes: int
     path: str
+    retry_after_s: int
     next_step: str
 
 
@@ -108,7 +109,8 @@ class RunsAnswer(Record):
 
     runs: tuple[RunLine, ...]
     shown: int
-    total: int = Field(description="That fit the question, shown or not.")
+    total: int = Field(description="Runs that match the filters, including those not shown.")
+    retry_after_s: int
     next_step: str
 
 
@@ -299,7 +301,7 @@ class ModelDifference(Record):
     difference: float
     low: float = Field(description="95 % bootstrap interval.")
     high: float
-    clear: bool = Field(description="The interval does not hold zero.")
+    clear: bool = Field(description="The interval does not contain 0.")
 
 
 class CompareAnswer(Record):

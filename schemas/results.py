@@ -41,4 +41,5 @@ class Result(Record):
     archive: str | None = Field(default=None, description="The zip that a nnunet_export_model run wrote.")
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
+    retry_after_s: int = 0
     next_step: str = ""

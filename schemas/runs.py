@@ -16,7 +16,6 @@ StageKind = Literal[
 ]
 
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
-RESUMABLE: frozenset[Status] = frozenset({"cancelled", "interrupted"})
 
 # The phases that alternate within every epoch.
 TRAINING = "training"

@@ -22,7 +22,8 @@ days and goes on when this chat or server ends.
 2. nnunet_training starts a run and returns its run_id at once. It never overwrites a finished model by itself.
 3. nnunet_progress(run_id, wait_s=25) follows it; wait retry_after_s between calls. nnunet_logs explains failures.
 4. nnunet_results gives nnU-Net's own Dice and IoU when the run has succeeded.
-nnunet_runs finds runs of earlier chats; nnunet_cancel stops one; nnunet_progress then has the call that resumes it.
+nnunet_runs finds runs of earlier chats. nnunet_cancel stops one; the next_step of nnunet_progress then names the call
+that resumes it.
 nnunet_dashboard shows the person a live page of a run where the host can show pages.
 pseudo_dice is an estimate on patches during training; never report it as the Dice.
 Every answer has next_step: do that next.

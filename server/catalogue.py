@@ -31,11 +31,14 @@ from .dashboard import PAGE_URI
 from .functions import functions
 from .model_tool import model_tool
 
-Kind = Literal["reads", "starts", "stops"]
+Kind = Literal["reads", "starts", "replaces", "stops"]
 HINTS = {
     "reads": ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
     "starts": ToolAnnotations(
         read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False
+    ),
+    "replaces": ToolAnnotations(  # with overwrite=true what an earlier run has made is lost
+        read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False
     ),
     "stops": ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False),
 }
@@ -58,11 +61,11 @@ CATALOGUE = (
         "nnunet_training",
         "Train an nnU-Net model",
         TrainingCall,
-        "starts",
+        "replaces",
         "Start preprocessing and training of an nnU-Net v2 model in the background and return at once with a run_id. "
         "Runs take minutes to days and outlive the chat. fold: '0'-'4' = one fold; 'all' (default) = five models, "
-        "one per fold, then the cross-validation; 'full' = one model on every case (optimistic metrics). Then "
-        "follow with nnunet_progress; nnunet_results has the result.",
+        "then the cross-validation; 'full' = one model on every case (optimistic metrics). Follow with "
+        "nnunet_progress.",
     ),
     Entry(
         "nnunet_preflight",
@@ -78,7 +81,7 @@ CATALOGUE = (
         ProgressRequest,
         "reads",
         "Status, stage, epoch, losses, pseudo Dice (an estimate on patches, not the Dice), ETA, health and failure of "
-        "a run. wait_s up to 50 waits until something changes. Ask again after retry_after_s.",
+        "a run. Ask again after retry_after_s.",
     ),
     Entry(
         "nnunet_logs",
@@ -114,9 +117,9 @@ CATALOGUE = (
         "nnunet_predict",
         "Segment images",
         PredictRequest,
-        "starts",
+        "replaces",
         "Segment a folder of images in the background with a run's model, any model folder or a dataset's best "
-        "configuration: folds ensembled, cascades whole, predicted cases skipped, scored where labels are given.",
+        "configuration: folds ensembled, cascades whole.",
     ),
     Entry(
         "nnunet_find_best_configuration",
@@ -137,7 +140,7 @@ CATALOGUE = (
         "nnunet_import_model",
         "Import a model",
         ImportRequest,
-        "starts",
+        "replaces",
         "Install a model from a zip, after a check that nothing in it runs code. Then nnunet_predict.",
     ),
     Entry(
@@ -153,7 +156,7 @@ CATALOGUE = (
         CancelRequest,
         "stops",
         "Stop a run and all its processes. By default the training finishes its epoch and saves a checkpoint first, "
-        "so that continue_training can resume it; force=true ends it at once.",
+        "so that continue_training can resume it.",
     ),
     Entry(
         "nnunet_datasets",
@@ -170,7 +173,7 @@ CATALOGUE = (
         PrepareRequest,
         "starts",
         "Import a folder (Medical Segmentation Decathlon task, nnU-Net v1 or v2, or dataset.json with modality and "
-        "numbered labels) as a valid nnU-Net v2 dataset. The source is only read. Then train with nnunet_training.",
+        "numbered labels) as a valid nnU-Net v2 dataset. Then train with nnunet_training.",
     ),
     Entry(
         "nnunet_system",

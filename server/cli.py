@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,19 @@ def _main() -> None:
         sys.exit(perform(arguments, rest))
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if command == "serve":
-        _serve(arguments)
-    elif command == "forget":
-        _forget(arguments.days)
-    elif command == "client":
-        _client(arguments.name)
-    else:
-        from .demo import run_demo
+    sys.exit(_without_tool(command, arguments))
 
-        sys.exit(run_demo(arguments.folder))
+
+def _without_tool(command: str, arguments: argparse.Namespace) -> int:
+    """Do a command that is no tool; what is wrong with the environment is one message on standard error."""
+    from ..runs.errors import RunError
+    from .terminal.codes import of_error
+
+    try:
+        return OTHERS[command](arguments)
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return of_error(error)
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -80,33 +84,48 @@ def _add_the_rest(commands: Any) -> None:
     forget.add_argument("--days", type=float, default=90.0, help="runs recorded longer ago than this (default: 90)")
 
 
-def _forget(days: float) -> None:
+def _forget(arguments: argparse.Namespace) -> int:
     from ..runs.layout import StateDir
-    from ..runs.settings import Settings
     from ..runs.store import forget
+    from .environment import read_settings
 
-    for run_id in forget(StateDir(Settings().state_dir), older_than_s=days * 86400):
+    for run_id in forget(StateDir(read_settings().state_dir), older_than_s=arguments.days * 86400):
         print(f"forgot {run_id}")
+    return 0
 
 
-def _client(name: str) -> None:
-    from ..runs.settings import Settings
+def _client(arguments: argparse.Namespace) -> int:
+    from .environment import read_settings
     from .terminal.configure import CLIENTS, configuration
 
-    print(f"{CLIENTS[name].title}: {CLIENTS[name].where}", file=sys.stderr)
-    print(configuration(name, Settings()))
+    client, settings = CLIENTS[arguments.name], read_settings()
+    print(f"{client.title}: {client.where}", file=sys.stderr)
+    print(configuration(arguments.name, settings))
+    return 0
 
 
-def _serve(arguments: argparse.Namespace) -> None:
-    from ..runs.settings import Settings
+def _demo(arguments: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    return run_demo(arguments.folder)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
     from .app import create_server
+    from .environment import read_settings
     from .stdio import serve
 
-    settings = Settings()
-    settings.create_folders()
+    settings = read_settings()
+    if not arguments.read_only:
+        with suppress(OSError):  # nnunet_system says what is wrong with a folder, to whoever can ask it
+            settings.create_folders()
     if getattr(arguments, "http", False):
         from .http import serve_http
 
         serve_http(settings, host=arguments.host, port=arguments.port, read_only=arguments.read_only)
     else:
         serve(create_server(settings, read_only=arguments.read_only))
+    return 0
+
+
+OTHERS = {"serve": _serve, "forget": _forget, "client": _client, "demo": _demo}

@@ -131,8 +131,9 @@ def _eta(now: Answer) -> str:
 def _numbers(now: Answer) -> str:
     if now["train_loss"] is None:
         return ""
+    dice = "unknown" if now["pseudo_dice"] is None else f"{now['pseudo_dice']:.3f}"
     epoch = f"epoch {now['epoch']}/{now['epochs']}" if now["epochs"] else f"{now['epoch']} epochs"
-    return f"{epoch}, train_loss {now['train_loss']:.3f}, pseudo Dice {now['pseudo_dice'] or 0:.3f}"
+    return f"{epoch}, train_loss {now['train_loss']:.3f}, pseudo Dice {dice}"
 
 
 async def _stop_runs(client: Client) -> None:

@@ -38,12 +38,12 @@ def functions(settings: Settings, *, read_only: bool) -> dict[str, Function]:
     """Every tool's function, bound to the settings; its return annotation is the tool's output."""
     plain = {name: _plain(function, settings) for name, function in PLAIN.items()}
     return plain | {
-        "nnunet_progress": _progress(settings),
+        "nnunet_progress": _progress(settings, read_only=read_only),
         "nnunet_plot": _plot(settings),
         "nnunet_datasets": _datasets(settings),
         "nnunet_prepare_dataset": _prepare_dataset(settings),
-        "nnunet_dashboard": _dashboard(settings),
-        "nnunet_dashboard_data": _dashboard_data(settings, can_cancel=not read_only),
+        "nnunet_dashboard": _dashboard(settings, read_only=read_only),
+        "nnunet_dashboard_data": _dashboard_data(settings, read_only=read_only),
     }
 
 
@@ -55,12 +55,12 @@ def _plain(function: Function, settings: Settings) -> Function:
     return call
 
 
-def _progress(settings: Settings) -> Function:
+def _progress(settings: Settings, *, read_only: bool) -> Function:
     async def call(request: Any, ctx: Context[Any]) -> ProgressAnswer:
         async def say(percent: float, text: str) -> None:
             await ctx.report_progress(percent, 100, text)
 
-        return await tools.progress.nnunet_progress(request, settings, say)
+        return await tools.progress.nnunet_progress(request, settings, say, read_only=read_only)
 
     return call
 
@@ -105,17 +105,17 @@ def _prepare_dataset(settings: Settings) -> Function:
     return call
 
 
-def _dashboard(settings: Settings) -> Function:
+def _dashboard(settings: Settings, *, read_only: bool) -> Function:
     def call(request: Any) -> Annotated[CallToolResult, DashboardAnswer]:
-        answer = tools.dashboard.nnunet_dashboard(request, settings)
+        answer = tools.dashboard.nnunet_dashboard(request, settings, read_only=read_only)
         return _with_text(answer, f"{answer.text}\n{answer.next_step}")
 
     return call
 
 
-def _dashboard_data(settings: Settings, *, can_cancel: bool) -> Function:
+def _dashboard_data(settings: Settings, *, read_only: bool) -> Function:
     def call(request: Any) -> Annotated[CallToolResult, DashboardData]:
-        data = tools.dashboard.nnunet_dashboard_data(request, settings, can_cancel=can_cancel)
+        data = tools.dashboard.nnunet_dashboard_data(request, settings, read_only=read_only)
         return _with_text(data, data.next_step)
 
     return call

@@ -39,7 +39,7 @@ def serve_http(settings: Settings, *, host: str, port: int, read_only: bool) -> 
     token = settings.http_token.get_secret_value() if settings.http_token else _new_token()
     app = create_server(settings, read_only=read_only, token_verifier=OneToken(token), auth=_auth(host, port))
     _add_health(app)
-    print(f"nnunet-mcp serves on http://{host}:{port}/mcp", file=sys.stderr, flush=True)
+    print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp", file=sys.stderr, flush=True)
     app.run(
         "streamable-http",
         host=host,
@@ -58,8 +58,13 @@ def _new_token() -> str:
 
 def _auth(host: str, port: int) -> AuthSettings:
     # Without resource_server_url no OAuth metadata is published that would send clients to a server that is not there.
-    issuer = AnyHttpUrl(f"http://{host}:{port}")
+    issuer = AnyHttpUrl(f"http://{in_url(host)}:{port}")
     return AuthSettings(issuer_url=issuer, resource_server_url=None, required_scopes=[SCOPE])
+
+
+def in_url(host: str) -> str:
+    """The host as a URL and a Host header have it: an IPv6 address stands in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def protection(host: str, extra: str) -> TransportSecuritySettings:
@@ -67,11 +72,13 @@ def protection(host: str, extra: str) -> TransportSecuritySettings:
 
     A web page that a browser has open cannot reach the server under another name (DNS rebinding).
     """
-    names = {*LOCAL, host, *(part.strip() for part in extra.split(",") if part.strip())}
+    names = {*LOCAL, in_url(host), *(part.strip() for part in extra.split(",") if part.strip())}
     return TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
         allowed_hosts=sorted(f"{name}:*" for name in names) + sorted(names),
-        allowed_origins=sorted(f"http://{name}:*" for name in names),
+        allowed_origins=sorted(
+            f"{scheme}://{name}{port}" for name in names for scheme in ("http", "https") for port in ("", ":*")
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
@@ -102,7 +103,7 @@ class ModelTool(Tool):
     async def run(self, arguments: dict[str, Any], context: Context[Any], convert_result: bool = False) -> Any:
         """Validate, call, and turn expected errors into text for the model."""
         try:
-            request = self.model.model_validate(self.fn_metadata.pre_parse_json(arguments))
+            request = self.model.model_validate(self._parsed(arguments))
         except ValidationError as error:
             raise ToolError(explain(error, self.model)) from None
         given: dict[str, Any] = {"request": request}
@@ -113,12 +114,28 @@ class ModelTool(Tool):
         except RunError as error:
             raise ToolError(str(error)) from None
         except OSError as error:
-            repeatable = self.annotations is not None and self.annotations.idempotent_hint
-            consequence = "" if repeatable else " Nothing was started."
-            raise ToolError(f"The file system refused: {error}.{consequence}") from error
+            raise ToolError(self._refused(error)) from error
         except Exception as error:
             raise UnexpectedToolError(f"Error executing tool {self.name}") from error
         return self.fn_metadata.convert_result(result) if convert_result else result
+
+    def _parsed(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """With the lists that a client sent as JSON in a text; a text that only looks like one stays."""
+        parsed = self.fn_metadata.pre_parse_json(arguments)
+        texts = {name for name, field in self.model.model_fields.items() if _takes_text(field.annotation)}
+        kept = {name for name in texts & parsed.keys() if isinstance(parsed[name], list | dict)}
+        return parsed | {name: arguments[name] for name in kept}
+
+    def _refused(self, error: OSError) -> str:
+        hints = self.annotations
+        starts = hints is not None and not hints.read_only_hint and not hints.idempotent_hint
+        return f"The file system refused: {error}.{' Nothing was started.' if starts else ''}"
+
+
+def _takes_text(annotation: Any) -> bool:
+    """Whether a field of this type may be any text: str, or a choice that has it."""
+    choice = get_origin(annotation) in (Union, UnionType, Annotated)
+    return annotation is str or (choice and any(map(_takes_text, get_args(annotation))))
 
 
 def model_tool(

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import mcp.types as types
 from mcp.server.mcpserver import MCPServer
 
-from .. import tools
 from ..runs.datasets import all_dataset_names
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
@@ -79,6 +78,4 @@ def _values(settings: Settings) -> dict[str, Callable[[], list[str]]]:
     return {
         "dataset_id": lambda: [str(int(name[7:10])) for name in all_dataset_names(settings.folders)],
         "run_id": lambda: [run.run_id for run in newest_runs(StateDir(settings.state_dir), limit=MAX_VALUES)],
-        "trainer": lambda: tools.trainers.known_trainers(settings.nnunet_python),
-        "plans_identifier": lambda: list(tools.trainers.PLANNERS),
     }

@@ -58,7 +58,7 @@ class ResourceUpdates:
     def _state(self, run_id: str, stage: str | None) -> tuple[bool, str]:
         """Whether the run lives, and what is to be compared: its headline, or the size of the stage's log."""
         try:
-            view = tools.progress.look(self._settings, run_id)
+            view = tools.view.look(self._settings, run_id)
         except RunError:
             return False, ""
         alive = view.judged.status in ACTIVE

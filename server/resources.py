@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
+from pydantic import ValidationError
 
 from .. import tools
 from ..runs.errors import NotFound, RunError
@@ -35,8 +36,7 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
     @app.resource("nnunet://runs/{run_id}/log/{stage}", title="A stage's log", mime_type="text/plain")
     def log(run_id: str, stage: str) -> str:
         """The last lines of a stage's log."""
-        request = LogsRequest(run_id=run_id, stage=stage, mode="tail", lines=LOG_LINES)
-        return _read(lambda: "\n".join(tools.logs.nnunet_logs(request, settings).lines))
+        return _read(lambda: _log(settings, run_id, stage))
 
     @app.resource("nnunet://runs/{run_id}/provenance", title="What repeats a run", mime_type=JSON)
     def provenance(run_id: str) -> str:
@@ -46,10 +46,7 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
     @app.resource("nnunet://datasets/{dataset_id}", title="A dataset", mime_type=JSON)
     def dataset(dataset_id: str) -> str:
         """A dataset: cases, channels, labels, what is preprocessed and trained, problems."""
-        request = DatasetsRequest.model_validate({"dataset_id": dataset_id})
-        return _read(
-            lambda: tools.datasets.nnunet_datasets(request, settings, look_s=LOOK_S).datasets[0].model_dump_json()
-        )
+        return _read(lambda: _dataset(settings, dataset_id))
 
 
 def _read(read: Callable[[], str]) -> str:
@@ -58,12 +55,27 @@ def _read(read: Callable[[], str]) -> str:
         return read()
     except RunError as error:
         raise ResourceError(str(error)) from None
+    except ValidationError as error:
+        told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        raise ResourceError(f"The address names nothing that can be there: {told}.") from None
+    except OSError as error:
+        raise ResourceError(f"The file system refused: {error}.") from None
 
 
 def _run(settings: Settings, run_id: str) -> str:
-    now = tools.progress.answer(tools.progress.look(settings, run_id)).model_dump(mode="json")
+    now = tools.progress.answer(tools.view.look(settings, run_id)).model_dump(mode="json")
     result = tools.results.nnunet_results(ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
     return json.dumps({"progress": now, "result": result})
+
+
+def _log(settings: Settings, run_id: str, stage: str) -> str:
+    request = LogsRequest(run_id=run_id, stage=stage, mode="tail", lines=LOG_LINES)
+    return "\n".join(tools.logs.nnunet_logs(request, settings).lines)
+
+
+def _dataset(settings: Settings, dataset_id: str) -> str:
+    request = DatasetsRequest.model_validate({"dataset_id": dataset_id})
+    return tools.datasets.nnunet_datasets(request, settings, look_s=LOOK_S).datasets[0].model_dump_json()
 
 
 def _provenance(settings: Settings, run_id: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import mcp.types as types
 from anyio.to_thread import run_sync
+from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from .. import tools
@@ -36,7 +37,7 @@ class RunTasks:
         try:
             request = TrainingCall.model_validate(params.arguments or {})
             started = await run_sync(tools.training.nnunet_training, request, self._settings)
-        except (ValidationError, RunError):
+        except (ValidationError, RunError, OSError):
             return None
         return started.run_id
 
@@ -59,6 +60,8 @@ async def _of_run(act: Callable[[], T]) -> T:
         return await run_sync(act)
     except RunError as error:
         raise UnknownTask(str(error)) from None
+    except OSError as error:
+        raise MCPError(types.INTERNAL_ERROR, f"The file system refused: {error}.") from None
 
 
 def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, Any]:
@@ -67,7 +70,7 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
     Raises:
         RunError: no such run.
     """
-    view = tools.progress.look(settings, run_id)
+    view = tools.view.tend(settings, run_id)
     now = tools.progress.answer(view)
     status = "working" if view.judged.status in ACTIVE else "completed"
     task = {
@@ -75,19 +78,19 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
         "status": "cancelled" if view.judged.status == "cancelled" else status,
         "statusMessage": _message(view, now.eta_s),
         "createdAt": _iso(view.record.created_at),
-        "lastUpdatedAt": _iso(view.progress.heartbeat if view.progress else view.record.created_at),
+        "lastUpdatedAt": _iso(view.moment.progress.heartbeat if view.moment.progress else view.record.created_at),
         "ttlMs": None,  # runs are kept until somebody forgets them
         "pollIntervalMs": 1000 * max(1, now.retry_after_s),
     }
     return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
 
 
-def _message(view: "tools.progress.View", eta_s: int | None) -> str:
+def _message(view: "tools.view.View", eta_s: int | None) -> str:
     left = f", about {eta_s} s of training left" if eta_s is not None else ""
     return tools.progress.headline(view) + left
 
 
-def tool_result(view: "tools.progress.View", settings: Settings) -> dict[str, Any]:
+def tool_result(view: "tools.view.View", settings: Settings) -> dict[str, Any]:
     """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
     found = tools.results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
     started = tools.training.describe_run(view.run, view.record).model_dump(mode="json")

@@ -14,14 +14,16 @@ from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import Epoch, Failure, Progress, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.server.app import create_server
-from nnunet_mcp.tools.progress import answer, look
+from nnunet_mcp.tools.progress import answer
+from nnunet_mcp.tools.view import look
 from tests.lab import ToolRefused
 from tests.tiny import ask
 
+COLOURED = '\x1b[31m"Error" in C:\\\\data\x1b[0m\n' * 40
 LONG = "a very long text with a path /data/nnUNet_raw/Dataset004_Hippocampus/labelsTr/case_0001.nii.gz " * 20
 
 
-def run_at(settings: Settings, status: Status) -> RunDir:
+def run_at(settings: Settings, status: Status, text: str = LONG) -> RunDir:
     """A run whose training stands at epoch 998 of 1000, with the longest texts there can be."""
     spec = StageSpec(name="train_fold_0", kind="train", configuration="3d_cascade_fullres", fold="0")
     record = RunRecord(
@@ -39,9 +41,9 @@ def run_at(settings: Settings, status: Status) -> RunDir:
     run = StateDir(settings.state_dir).run(record.run_id)
     stage = run.stage(spec.name)
     stage.path.mkdir(parents=True)
-    failure = Failure(cause=LONG, evidence=LONG, remedy=LONG) if status == "error" else None
+    failure = Failure(cause=text, evidence=text, remedy=text) if status == "error" else None
     write_model(run.run_file, record)
-    write_model(stage.state_file, StageState(status=status, failure=failure, waits_for=LONG))
+    write_model(stage.state_file, StageState(status=status, failure=failure, waits_for=text))
     write_model(stage.progress_file, Progress(phase="estimating pseudo Dice", heartbeat=time.time(), epochs=1000))
     number = -0.123456789012345
     append_line(
@@ -82,13 +84,15 @@ def test_a_read_only_server_has_no_tool_that_changes_something(settings: Setting
     assert all(not tool["annotations"]["readOnlyHint"] for tool in every if tool not in safe)
 
 
+@pytest.mark.parametrize("words", [LONG, COLOURED])
 @pytest.mark.parametrize("status", ["queued", "running", "success", "error", "cancelled", "interrupted"])
-def test_a_progress_answer_has_at_most_1200_characters(settings: Settings, status: Status) -> None:
-    run = run_at(settings, status)
+def test_a_progress_answer_has_at_most_1200_characters(settings: Settings, status: Status, words: str) -> None:
+    run = run_at(settings, status, words)
 
     text = answer(look(settings, run.run_id)).model_dump_json()
 
     assert len(text) <= 1200, text
+    assert "\\u001b" not in text
     assert json.loads(text)["epoch"] == 999
 
 

@@ -143,7 +143,11 @@ def test_a_client_with_other_folders_than_this_shell_is_named(settings: Settings
 def test_comments_are_no_mistake_in_vs_code(settings: Settings, tmp_path: Path) -> None:
     text = f'{{\n  // the tools\n  "servers": {{"nnunet": {json.dumps(good(settings))},}},\n}}'
 
-    assert [check.level for check in checked(tmp_path, text, "project/.vscode/mcp.json")] == ["ok"]
+    behind = f'{{"servers": {{ // ours\n"nnunet": {json.dumps(good(settings))}, /* the\nlast, */ }} // "end"\n}}'
+    address = '{"servers": {"web": {"url": "https://x.example/a,]"}}}'
+
+    for valid in (text, behind, address):
+        assert {check.level for check in checked(tmp_path, valid, "project/.vscode/mcp.json")} <= {"ok", "warning"}
     assert [check.level for check in checked(tmp_path, text, ".cursor/mcp.json")] == ["problem"]
 
 

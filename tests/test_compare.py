@@ -19,6 +19,7 @@ from nnunet_mcp.schemas.answers import CompareAnswer
 from nnunet_mcp.schemas.requests import CompareRequest
 from nnunet_mcp.schemas.runs import Metrics, Outcome
 from nnunet_mcp.tools.compare import nnunet_compare
+from nnunet_mcp.tools.tables import _escaped
 from tests.tiny import make_dataset, record_of, stage
 
 DATASET = "Dataset091_Compared"
@@ -121,20 +122,46 @@ def test_what_is_incomplete_is_marked_and_never_ranked(settings: Settings, files
     assert "(incomplete)" in answer.table
 
 
+def test_the_way_to_a_rank_is_to_train_all_folds_of_the_split(settings: Settings, files: DatasetFiles) -> None:
+    files.splits_file.write_text(json.dumps([{"train": [], "val": []}] * 3), "utf-8")
+    train(files, "Partly", GOOD, folds=1)
+
+    assert "fold='all'" in compare(settings, dataset_id=91).next_step
+
+
+def record_training(settings: Settings, fold: str, suffix: str = "tttt") -> str:
+    request = {"dataset_id": 91, "configuration": "2d", "fold": fold}
+    spec, run_id = stage(f"train_fold_{fold}"), f"d091-2d-f{fold}-{suffix}"
+    record = record_of(settings, spec, run_id=run_id, dataset_name=DATASET, request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    return run_id
+
+
 def test_runs_are_compared_by_the_folds_they_asked_for(settings: Settings, files: DatasetFiles) -> None:
     train(files, "nnUNetTrainer", GOOD)
-    run_ids = []
-    for fold in ("0", "1"):
-        request = {"dataset_id": 91, "configuration": "2d", "fold": fold}
-        spec = stage(f"train_fold_{fold}")
-        record = record_of(settings, spec, run_id=f"d091-2d-f{fold}-tttt", dataset_name=DATASET, request=request)
-        record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
-        run_ids.append(record.run_id)
+    run_ids = [record_training(settings, fold) for fold in ("0", "1")]
 
     answer = compare(settings, run_ids=run_ids)
 
     assert [model.folds for model in answer.models] == [("0", "1")]
     assert answer.models[0].cases == 4 and not answer.models[0].complete
+    assert "d091-2d-f0-tttt and d091-2d-f1-tttt have the same model folder" in answer.notes[0]
+
+
+def test_a_fold_that_another_run_trained_again_is_not_compared_as_the_runs_own(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    model = train(files, "nnUNetTrainer", GOOD)
+    old, new = (record_training(settings, "0", suffix) for suffix in ("tttt", "again"))
+    other = record_training(settings, "1")
+    (model / "fold_0" / "nnunet_mcp_run.txt").write_text(new, "utf-8")
+
+    answer = compare(settings, run_ids=[old, other])
+
+    assert answer.models[0].folds == ("1",)
+    assert answer.notes[0] == f"Fold 0 of run {old} now holds what run {new} trained. It is left out."
+    with pytest.raises(NotFound, match=f"now holds what run {new} trained"):
+        compare(settings, run_ids=[old])
 
 
 def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Settings, files: DatasetFiles) -> None:
@@ -165,4 +192,5 @@ def test_the_table_comes_in_three_formats(settings: Settings, files: DatasetFile
     assert "| 1 | My_Trainer__nnUNetPlans__2d | 0+1+2+3+4 | 10 | 0.7450 |" in markdown
     rows = list(csv.reader(io.StringIO(table)))
     assert rows[0][:5] == ["rank", "model", "folds", "cases", "Dice"] and len(rows[0]) == len(rows[1])
+    assert _escaped("T1^2") == r"T1\textasciicircum{}2"
     assert r"My\_Trainer\_\_nnUNetPlans\_\_2d" in latex and r"$\pm$" in latex and latex.count(r"\\") == 2

@@ -114,6 +114,7 @@ def test_every_tool_has_a_title_all_hints_and_an_output_schema(tools: dict[str, 
     assert tool.title and tool.description and hints is not None
     assert None not in (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint)
     assert not (hints.read_only_hint and hints.destructive_hint)
+    assert hints.destructive_hint or "overwrite" not in tools[name].input_schema["properties"] or hints.read_only_hint
     if name in PICTURES:
         assert tool.output_schema is None
     else:

@@ -1,8 +1,10 @@
 """Serving over HTTP: a real server process on the loopback address."""
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +21,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import HEADER_MISMATCH, INVALID_PARAMS
 
+from nnunet_mcp.server.http import protection
 from nnunet_mcp.server.tasks import EXTENSION
 from tests.lab import Lab, call, free_port, until
 
@@ -31,10 +34,11 @@ class Served:
 
     process: "subprocess.Popen[bytes]"
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def post(self, **headers: str) -> int:
         """The HTTP status of an initialize with these headers."""
@@ -85,6 +89,35 @@ def test_another_host_name_or_origin_is_refused_even_with_the_token(served: Serv
     bearer = f"Bearer {TOKEN}"
     assert served.post(Authorization=bearer, Host="evil.example") == 421
     assert served.post(Authorization=bearer, Origin="http://evil.example") == 403
+
+
+@pytest.mark.parametrize("origin", ["http://lab.example", "https://lab.example", "https://lab.example:8443"])
+def test_a_page_of_a_named_host_may_call(origin: str) -> None:
+    allowed = protection("127.0.0.1", "lab.example").allowed_origins
+
+    assert origin in allowed or f"{origin.removesuffix(':8443')}:*" in allowed
+    assert not any("evil" in name for name in allowed)
+
+
+def test_an_ipv6_address_is_served(tmp_path: Path) -> None:
+    if not socket.has_ipv6 or not _has_loopback_of_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port = free_port()
+    environment = {**Lab(tmp_path).environment, "NNUNET_MCP_HTTP_TOKEN": TOKEN}
+    command = [sys.executable, "-m", "nnunet_mcp", "serve", "--http", "--host", "::1", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server = Served(process, port, "[::1]")
+        assert until(lambda: _answers(server))
+        assert server.post(Authorization=f"Bearer {TOKEN}") == 200
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _has_loopback_of_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as one:
+        return one.connect_ex(("::1", 1)) == errno.ECONNREFUSED
 
 
 def test_several_clients_use_the_tools_at_once(served: Served) -> None:

@@ -22,7 +22,7 @@ from nnunet_mcp.tools.logs import (
     tail,
     window,
 )
-from tests.tiny import record_of, stage
+from tests.tiny import ask, record_of, stage
 
 RUN = "d001-2d-f0-tttt"
 
@@ -250,3 +250,35 @@ def test_of_a_line_without_an_end_the_newest_part_is_kept(settings: Settings, lo
     for mode in ("tail", "window"):
         assert read(settings, mode=mode).lines == ("first", "newest", "last")
     assert all(len(text) <= LINE_BYTES for _, text in Log(log).backwards())
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Authorization: Bearer abc.def-123", "Authorization: Bearer ***"),
+        ("sent Bearer abcdefgh1234 to it", "sent Bearer *** to it"),
+        ('{"password": "two words", "user": "me"}', '{"password": "***", "user": "me"}'),
+        ("{'api_key': 'abc'}", "{'api_key': '***'}"),
+        ("HF_TOKEN=hf_abc rest", "HF_TOKEN=*** rest"),
+    ],
+)
+def test_secrets_are_masked_however_they_are_written(settings: Settings, log: Path, line: str, shown: str) -> None:
+    log.write_text(f"{line}\n", encoding="utf-8")
+
+    assert read(settings, mode="tail").lines == (shown,)
+
+
+@pytest.mark.parametrize(("home", "shown"), [("/", "/home/a/b /mnt/home/a"), ("/home/a", "~/b /mnt/home/a")])
+def test_only_the_persons_own_folder_becomes_a_tilde(
+    settings: Settings, log: Path, monkeypatch: pytest.MonkeyPatch, home: str, shown: str
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    log.write_text("/home/a/b /mnt/home/a\n", encoding="utf-8")
+
+    assert read(settings, mode="tail").lines == (shown,)
+
+
+def test_a_pattern_that_looks_like_a_list_is_a_pattern(settings: Settings, log: Path) -> None:
+    found = ask(settings, "nnunet_logs", run_id=RUN, mode="grep", pattern="[0]")
+
+    assert found["lines"][-1] == "line 100"

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.runs.datasets import DatasetFiles
+from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.requests import PredictRequest
 from nnunet_mcp.tools.model_choice import choose_model
 from nnunet_mcp.tools.prediction_stages import plan_stages
 from tests.lab import ToolRefused
-from tests.tiny import ask, make_dataset
+from tests.tiny import ask, make_dataset, record_of, stage
 
 DATASET = "Dataset096_Chosen"
 NETWORK = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
@@ -190,6 +192,60 @@ def test_an_export_is_a_new_zip_in_an_allowed_folder(settings: Settings, files: 
     ):
         with pytest.raises(ToolRefused, match=message):
             ask(settings, "nnunet_export_model", model=str(folder), output=output)
+
+
+def trained_by(settings: Settings, folder: Path, run_id: str, created_at: float, *, kind: str = "train") -> None:
+    """A run of fold 0 that has written its name into the fold folder."""
+    spec = stage("train_fold_0").model_copy(update={"kind": kind})
+    request = {"dataset_id": 96, "configuration": "2d", "fold": "0"}
+    fields: dict[str, Any] = {"dataset_name": DATASET, "request": request, "created_at": created_at}
+    record_run(StateDir(settings.state_dir), record_of(settings, spec, run_id=run_id, **fields), [], repeat_window_s=0)
+    (folder / "fold_0" / "nnunet_mcp_run.txt").write_text(run_id, encoding="utf-8")
+
+
+@pytest.mark.parametrize("tool", ["nnunet_predict", "nnunet_export_model"])
+def test_a_run_whose_fold_another_run_trained_again_names_that_run(
+    settings: Settings, files: DatasetFiles, tool: str
+) -> None:
+    folder = make_model(files, "2d", "0")
+    trained_by(settings, folder, "d096-2d-f0-first", 1.0)
+    trained_by(settings, folder, "d096-2d-f0-second", 2.0)
+
+    with pytest.raises(
+        ToolRefused, match="Fold 0 of run d096-2d-f0-first now holds what run d096-2d-f0-second trained"
+    ):
+        ask(settings, tool, run_id="d096-2d-f0-first")
+    assert choose_model(PredictRequest(run_id="d096-2d-f0-second"), settings).trusted
+
+
+def test_a_run_that_waits_to_train_a_fold_again_is_not_the_model_that_is_there(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    folder = make_model(files, "2d", "0")
+    trained_by(settings, folder, "d096-2d-f0-second", 2.0)
+    trained_by(settings, folder, "d096-2d-f0-first", 1.0)
+
+    with pytest.raises(ToolRefused, match="Fold 0 of run d096-2d-f0-second now holds what run d096-2d-f0-first"):
+        ask(settings, "nnunet_predict", run_id="d096-2d-f0-second")
+
+
+def test_a_later_validation_leaves_the_model_the_runs_own(settings: Settings, files: DatasetFiles) -> None:
+    folder = make_model(files, "2d", "0")
+    trained_by(settings, folder, "d096-2d-f0-first", 1.0)
+    trained_by(settings, folder, "d096-2d-f0-second", 2.0, kind="validate")
+
+    for run_id in ("d096-2d-f0-first", "d096-2d-f0-second"):
+        assert choose_model(PredictRequest(run_id=run_id), settings).trusted
+
+
+def test_a_fold_without_its_runs_name_may_come_from_elsewhere_and_is_not_trusted(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    folder = make_model(files, "2d", "0")
+    trained_by(settings, folder, "d096-2d-f0-first", 1.0)
+    (folder / "fold_0" / "nnunet_mcp_run.txt").unlink()
+
+    assert not choose_model(PredictRequest(run_id="d096-2d-f0-first"), settings).trusted
 
 
 def test_a_search_needs_complete_cross_validations(settings: Settings, files: DatasetFiles) -> None:

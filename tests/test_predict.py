@@ -17,6 +17,8 @@ from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.requests import PredictRequest
 from nnunet_mcp.schemas.runs import StageState
 from nnunet_mcp.tools.predicting import nnunet_predict
+from nnunet_mcp.worker.prediction_folder import PredictionFolder
+from nnunet_mcp.worker.stage import Job
 from tests.tiny import make_dataset, record_of, stage
 
 DATASET = "Dataset097_Predicted"
@@ -38,6 +40,7 @@ def model(settings: Settings) -> Path:
     FoldFiles(folder / "fold_0").path.mkdir(parents=True)
     FoldFiles(folder / "fold_0").final.write_bytes(b"")
     shutil.copy(files.raw / "dataset.json", folder / "dataset.json")
+    (folder / "plans.json").write_text(json.dumps({"dataset_name": DATASET, "configurations": {}}), "utf-8")
     return folder
 
 
@@ -76,12 +79,21 @@ def test_images_elsewhere_are_not_read(settings: Settings, model: Path, images: 
 
 @pytest.mark.parametrize(
     ("output", "message"),
-    [("/etc/predictions", "outside the allowed"), ("{raw}/new", "nothing is written to"), ("{results}", "outside")],
+    [
+        ("/etc/predictions", "outside the allowed"),
+        ("{raw}/new", "nothing is written to"),
+        ("{raw}/../Dataset098_Other/labelsTr", "nothing is written to"),
+        ("{preprocessed}/Dataset098_Other", "nothing is written to"),
+        ("{results}/.nnunet_mcp/runs", "nothing is written to"),
+        ("{raw}/imagesTs/new", "nothing is written to"),
+        ("{results}", "outside"),
+    ],
 )
 def test_predictions_go_only_where_nothing_else_lies(
     settings: Settings, model: Path, output: str, message: str
 ) -> None:
-    folders = {"raw": settings.folder("raw") / DATASET, "results": settings.folder("results")}
+    folders = {name: settings.folder(name) for name in ("preprocessed", "results")}
+    folders["raw"] = settings.folder("raw") / DATASET
 
     refused(settings, message, output=output.format(**folders))
 
@@ -92,7 +104,8 @@ def test_an_output_with_other_files_or_of_another_model_is_refused(settings: Set
     (output / "thesis.docx").write_text("dear", "utf-8")
     refused(settings, "no predictions of this model", output=str(output))
 
-    write_model(note_file(output), PredictionNote(model="/another/model", folds=("1",)))
+    images = str(settings.folder("raw") / DATASET / "imagesTs")
+    write_model(note_file(output), PredictionNote(model="/another/model", folds=("1",), images=images))
     refused(settings, "holds predictions of /another/model, folds 1", output=str(output))
 
 
@@ -109,3 +122,65 @@ def test_a_model_of_two_channels_wants_both(settings: Settings, model: Path) -> 
     (model / "dataset.json").write_text(json.dumps({**description, "channel_names": {"0": "a", "1": "b"}}), "utf-8")
 
     refused(settings, "2 channel")
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are recorded, and their processes are not started."""
+    monkeypatch.setattr("nnunet_mcp.tools.starting.start_run", lambda *_: None)
+
+
+def prepared(settings: Settings, **arguments: Any) -> PredictionFolder:
+    """The output folder as the first stage of a prediction leaves it before it predicts."""
+    started = predict(settings, **arguments)
+    run = StateDir(settings.state_dir).run(started.run_id)
+    write_model(run.stage("predict").state_file, StageState(status="success"))
+    folder = PredictionFolder(Job.of(str(run.path), "predict"))
+    folder.prepare()
+    return folder
+
+
+def segment(folder: PredictionFolder) -> None:
+    """Whole files in the place of predictions."""
+    for case in folder.missing:
+        shutil.copy(folder.images / f"{case}_0000.nii.gz", folder.path / f"{case}.nii.gz")
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_case_whose_image_was_exchanged_is_predicted_again(settings: Settings, model: Path) -> None:
+    segment(prepared(settings))
+    assert prepared(settings).missing == []
+    (settings.folder("raw") / DATASET / "imagesTs" / "case_001_0000.nii.gz").write_bytes(b"another patient")
+
+    folder = prepared(settings)
+
+    assert (folder.missing, folder.kept) == (["case_001"], 4)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_folders_of_the_same_name_do_not_share_predictions(settings: Settings, model: Path) -> None:
+    segment(prepared(settings))
+    other = settings.folder("results") / "elsewhere" / "imagesTs"
+    shutil.copytree(settings.folder("raw") / DATASET / "imagesTs", other)
+
+    for overwrite in (False, True):
+        refused(settings, "predictions of the images in .*/imagesTs. Choose", images=str(other), overwrite=overwrite)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_predictions_of_the_model_before_it_was_trained_again_are_not_kept(settings: Settings, model: Path) -> None:
+    waiting = prepared(settings)
+    segment(waiting)
+    FoldFiles(model / "fold_0").final.write_bytes(b"trained again")
+
+    refused(settings, "before it was trained again.*overwrite=true")
+    with pytest.raises(Refused, match="before it was trained again"):
+        waiting.prepare()
+    assert len(prepared(settings, overwrite=True).missing) == 5
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_model_of_every_case_is_called_full(settings: Settings, model: Path) -> None:
+    (model / "fold_0").rename(model / "fold_all")
+
+    assert predict(settings, run_id=None, model=str(model)).folds == ("full",)

@@ -2,19 +2,23 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nnunet_mcp.runs.datasets import DatasetFiles
+from nnunet_mcp.runs.errors import Unavailable
 from nnunet_mcp.runs.files import append_line, write_model
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.answers import PreflightAnswer
+from nnunet_mcp.schemas.estimates import EstimateJob
 from nnunet_mcp.schemas.requests import PreflightRequest
 from nnunet_mcp.schemas.runs import Epoch, Progress, StageState
+from nnunet_mcp.tools import costs
 from nnunet_mcp.tools.preflight import nnunet_preflight
 from tests.tiny import digest, make_dataset, record_of, stage
 
@@ -55,6 +59,7 @@ def test_a_good_request_is_possible_and_nothing_is_changed(settings: Settings, f
     answer = ahead(settings)
 
     assert answer.possible and not answer.problems
+    assert not (settings.state_dir / "claims").exists()
     assert [(line.name, line.status) for line in answer.stages] == [
         ("preprocess", "queued"),
         ("train_fold_0", "queued"),
@@ -104,6 +109,15 @@ def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: D
     assert hours is not None and hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, abs=0.001)
     assert hours.low < hours.expected < hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
     assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, abs=0.001)
+
+
+def test_more_gpus_train_more_folds_at_once_but_preprocess_no_faster(settings: Settings, files: DatasetFiles) -> None:
+    trained(settings, [36.0, 36.0, 36.0], device="cuda")
+    two_gpus = settings.model_copy(update={"gpus": 2})
+
+    hours = ahead(two_gpus, fold="all", device="cuda").hours
+
+    assert hours is not None and hours.expected == pytest.approx((60 + 3 * 36030) / 3600, abs=0.001)
 
 
 @pytest.mark.parametrize("other", [{"trainer": "OtherTrainer"}, {"device": "cuda"}, {"host": "elsewhere"}])
@@ -156,3 +170,41 @@ def test_images_of_a_single_slice_are_recommended_2d(
 def test_a_large_preset_on_few_cases_is_told_what_it_costs(settings: Settings, files: DatasetFiles) -> None:
     assert any("4 times the hours" in note for note in ahead(settings, plans_identifier="nnUNetResEncUNetLPlans").notes)
     assert not any("times the hours" in note for note in ahead(settings).notes)
+
+
+@pytest.mark.parametrize(
+    ("program", "note"), [("#!/bin/sh\necho no network >&2\nexit 1\n", "no network"), ("no program", "started")]
+)
+def test_a_network_that_cannot_be_built_is_a_note_and_the_rest_is_answered(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, note: str
+) -> None:
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    python = tmp_path / "python"
+    python.write_text(program, encoding="utf-8")
+    python.chmod(0o755)
+    ask = costs._ask
+    monkeypatch.setattr(costs, "_ask", lambda job, _: ask(job, str(python)))
+
+    answer = ahead(settings, measure=True)
+
+    assert answer.network is None and answer.stages and answer.possible
+    assert any(text.startswith("The network is not known.") and note in text for text in answer.notes)
+
+
+def test_only_who_asked_to_measure_is_told_to_ask_without(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(costs, "ESTIMATE_S", 0.1)
+    job = EstimateJob(
+        plans_file="", dataset_json="", configuration="2d", trainer="nnUNetTrainer", device="cpu", measure_s=None
+    )
+
+    with pytest.raises(Unavailable, match="Ask again"):
+        costs._ask(job, str(python))
+    with pytest.raises(Unavailable, match="Ask without measure"):
+        costs._ask(job.model_copy(update={"measure_s": 30.0}), str(python))

@@ -13,7 +13,7 @@ from nnunet_mcp.runs.liveness import mark_of
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.requests import TrainingCall
-from nnunet_mcp.schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec
+from nnunet_mcp.schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.repeating import complete
 from nnunet_mcp.tools.training import prepare_run
@@ -108,12 +108,30 @@ def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> Non
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
     fold.path.mkdir(parents=True)
 
-    assert ask(settings, "nnunet_progress", run_id=RUN)["next_step"] == f"Cancelled; {call}) starts it again."
+    again = f"{call}, overwrite=true) starts it again."
+    assert ask(settings, "nnunet_progress", run_id=RUN)["next_step"] == f"Cancelled; {again}"
     fold.latest.touch()
     fold.owner_file.write_text("another run", encoding="utf-8")
-    assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == f"It was stopped: {call}) starts it again."
+    assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == f"It was stopped: {again}"
     fold.owner_file.write_text(RUN, encoding="utf-8")
     assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == (
         f"It was stopped: {call}, continue_training=true) resumes it."
     )
     assert complete(TrainingCall(dataset_id=1, like=RUN, continue_training=True), settings)[0].fold == "3"
+
+
+def test_a_resume_that_was_stopped_before_it_began_goes_on_from_the_same_checkpoint(settings: Settings) -> None:
+    request = TrainingRequest(dataset_id=1, configuration="2d", fold="2", continue_training=True)
+    asked = request.model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-2d-f2-tttt", request=asked)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    write_model(run.stage("train_fold_2").state_file, StageState(status="cancelled"))
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid()).model_copy(update={"start_time": 0.0})))
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+    fold.latest.touch()
+    fold.owner_file.write_text("the run before", encoding="utf-8")
+
+    way_on = ask(settings, "nnunet_progress", run_id=record.run_id)["next_step"]
+
+    assert way_on.endswith(f"like='{record.run_id}', continue_training=true) resumes it.")

@@ -8,6 +8,7 @@ import anyio
 import mcp.types as types
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPError
 
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.server.app import create_server
@@ -43,6 +44,24 @@ def test_a_run_that_does_not_exist_is_an_error_and_no_path(settings: Settings) -
     for name in ("no-such-run", "..%2F..%2Fetc"):
         with pytest.raises(Exception, match=r"."):
             read(settings, f"nnunet://runs/{name}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("nnunet://datasets/abc", "names nothing that can be there"),
+        ("nnunet://datasets/9999", "less than or equal to 999"),
+        ("nnunet://runs/d004-none/log/Pre-process", "names nothing that can be there"),
+        ("nnunet://runs/d004-none", "There is no run"),
+    ],
+)
+def test_an_address_of_nothing_says_what_is_wrong_with_it(settings: Settings, uri: str, said: str) -> None:
+    async def refusal(client: Client) -> str:
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource(uri)
+        return str(refused.value)
+
+    assert said in with_client(settings, refusal)
 
 
 def test_every_prompt_names_the_tools_to_use(settings: Settings) -> None:

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lab import Lab
+import anyio
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from tests.lab import Answer, Lab, call
 
 # Prints as soon as the server has taken its standard output for the wire, and once more at the very end.
 NOISE = """
@@ -52,3 +56,30 @@ def test_stray_prints_never_reach_the_wire(tmp_path: Path) -> None:
         1 + len(rest.splitlines())
     )
     assert "stray at the end" in errors
+
+
+def asked(lab: Lab, *flags: str) -> tuple[Answer, Answer]:
+    """nnunet_system's and nnunet_runs' answers of a server with these flags."""
+    command = StdioServerParameters(command=sys.executable, args=["-m", "nnunet_mcp", *flags], env=lab.environment)
+
+    async def once() -> tuple[Answer, Answer]:
+        with anyio.fail_after(60):
+            async with Client(stdio_client(command)) as client:
+                return await call(client, "nnunet_system"), await call(client, "nnunet_runs")
+
+    return anyio.run(once)
+
+
+def test_a_folder_that_cannot_be_made_is_told_by_nnunet_system(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lab = Lab(tmp_path / "work", {"nnUNet_results": str(tmp_path / "file" / "results")})
+
+    system, runs = asked(lab)
+
+    assert any("nnUNet_results" in problem and "cannot be written" in problem for problem in system["problems"])
+    assert runs["runs"] == []
+
+
+def test_a_read_only_server_makes_no_folder(tmp_path: Path) -> None:
+    assert asked(Lab(tmp_path / "work"), "--read-only")[1]["runs"] == []
+    assert not (tmp_path / "work").exists()

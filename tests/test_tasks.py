@@ -13,6 +13,8 @@ from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.server.run_tasks import RunTasks
 from nnunet_mcp.server.tasks import EXTENSION, TaskParams
 from tests.chaos import stand_in_worker
 from tests.lab import Lab, call
@@ -232,3 +234,18 @@ def test_who_listens_to_a_runs_resources_is_told_until_it_ends(lab: Lab) -> None
 
     assert status == "success"
     assert heard.count("") >= 2 and "/log/train_fold_0" in heard
+
+
+def test_a_file_system_that_refuses_is_said_by_the_tool_and_by_the_task(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/state")
+
+    monkeypatch.setattr("nnunet_mcp.tools.training.nnunet_training", refuse)
+    monkeypatch.setattr("nnunet_mcp.tools.view.tend", refuse)
+    tasks, call = RunTasks(settings), types.CallToolRequestParams(name="nnunet_training", arguments={"dataset_id": 1})
+
+    assert anyio.run(tasks.start, call) is None
+    with pytest.raises(MCPError, match=r"The file system refused: .*Permission denied"):
+        anyio.run(lambda: tasks.describe("d001-2d-f0-tttt", detailed=False))

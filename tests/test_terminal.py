@@ -173,6 +173,18 @@ def test_settings_that_are_no_settings_are_named(settings: Settings, monkeypatch
     assert done.returncode == Code.REFUSED and "NNUNET_MCP_GPUS: " in done.stderr
 
 
+@pytest.mark.parametrize("words", [(), ("serve", "--http"), ("forget",), ("client", "cursor"), ("runs",)])
+def test_a_wrong_setting_is_one_sentence_for_every_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("NNUNET_MCP_GPUS", "abc")
+
+    done = typed(*words)
+
+    assert (done.returncode, done.stdout) == (Code.REFUSED, "")
+    assert len(done.stderr.splitlines()) == 1 and "NNUNET_MCP_GPUS: Input should be a valid integer" in done.stderr
+
+
 def test_what_nobody_expected_is_one_sentence_too(settings: Settings) -> None:
     script = (
         "import sys\n"

@@ -12,18 +12,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nnunet_mcp import nnunet_training
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.requests import CancelRequest
 from nnunet_mcp.schemas.runs import ACTIVE
 from nnunet_mcp.server.terminal.codes import Code
 from nnunet_mcp.server.terminal.show import duration
-from nnunet_mcp.tools.progress import look
 from nnunet_mcp.tools.runs import nnunet_cancel
+from nnunet_mcp.tools.view import look
 from tests.chaos import stand_in_worker
 from tests.lab import FEW, Lab, make_tiny_plans, msd_subset, until
 from tests.terminal import as_json, interrupted, on_a_terminal, terminal
-from tests.tiny import make_dataset
+from tests.tiny import ask, make_dataset
 
 TRAIN = ("train", "7", "--configuration", "2d", "--fold", "0", "--device", "cpu")
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
@@ -46,6 +47,13 @@ def stand_in(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         engine = StateDir(settings.state_dir).run(run_id).engine()
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(engine.supervisor.pid if engine else -1).wait(timeout=10)
+
+
+def test_the_python_function_waits_and_returns_what_nnunet_results_answers(stand_in: Settings) -> None:
+    found = nnunet_training(dataset_id=7, configuration="2d", fold="0", device="cpu")
+
+    assert found["status"] == "success" and found["next_step"].startswith("The model is in ")
+    assert found == ask(stand_in, "nnunet_results", run_id=found["run_id"])
 
 
 def test_train_watch_tells_each_change_in_a_plain_line_and_ends_with_the_result(stand_in: Settings) -> None:

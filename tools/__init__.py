@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         system,
         trainers,
         training,
+        view,
     )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "system",
     "trainers",
     "training",
+    "view",
 ]
 
 

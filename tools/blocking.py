@@ -7,11 +7,11 @@ from ..runs.cancel import request_cancel
 from ..runs.engine import go_on_starting
 from ..runs.layout import RunDir, StateDir
 from ..runs.look import verdict
-from ..runs.result import compose_result
 from ..runs.settings import Settings
 from ..runs.store import find_run
-from ..schemas.requests import TrainingCall
+from ..schemas.requests import ResultsRequest, TrainingCall
 from ..schemas.runs import ACTIVE, RunRecord
+from .results import nnunet_results
 from .training import nnunet_training as start
 
 POLL_S = 1.0
@@ -42,7 +42,7 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
     except KeyboardInterrupt:
         request_cancel(run, record, grace_s=settings.grace_s)
         raise
-    return compose_result(run, record).model_dump(mode="json")
+    return nnunet_results(ResultsRequest(run_id=record.run_id), settings).model_dump(mode="json")
 
 
 def _wait(run: RunDir, record: RunRecord, settings: Settings) -> None:

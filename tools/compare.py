@@ -8,12 +8,14 @@ from ..runs.datasets import find_dataset
 from ..runs.errors import NotFound, Refused
 from ..runs.layout import StateDir
 from ..runs.models import Model, model_of
+from ..runs.owners import taken_over, told_taken_over
 from ..runs.result import mean_sd
 from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
 from ..runs.splits import complete_folds
 from ..runs.store import find_run
 from ..runs.summary import fold_outcome
+from ..runs.texts import fold_name
 from ..schemas.answers import CompareAnswer, ComparedModel, ModelDifference
 from ..schemas.requests import CompareRequest
 from ..schemas.runs import Outcome
@@ -27,14 +29,15 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
         NotFound: no such run or dataset, or none of its folds is validated.
         Refused: the runs belong to different datasets.
     """
-    models = _of_dataset(request, settings) if request.dataset_id is not None else _of_runs(request, settings)
+    models, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
     measured = [(model, scores) for model in models if (scores := read_scores(model)).folds]
     if not measured:
-        raise NotFound("None of these models has a validated fold yet. nnunet_runs shows which runs are how far.")
+        none = "None of these models has a validated fold yet. nnunet_runs shows which runs are how far."
+        raise NotFound(" ".join((none, *notes)))
     if len({model.files.name for model, _ in measured}) > 1:
         names = ", ".join(sorted({model.files.name for model, _ in measured}))
         raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
-    return _compare(measured, request)
+    return _compare(measured, notes, request)
 
 
 def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
@@ -43,13 +46,26 @@ def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
     return [_finished(Model(files, folder, folds)) for folder in sorted(files.results.glob("*__*__*"))]
 
 
-def _of_runs(request: CompareRequest, settings: Settings) -> list[Model]:
+def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], list[str]]:
+    """The runs' models, with those folds that still are these runs' own, and what is left out or put together."""
+    state = StateDir(settings.state_dir)
     found: dict[Path, Model] = {}
-    for run_id in request.run_ids:
-        model = model_of(find_run(StateDir(settings.state_dir), run_id)[1])
+    runs: dict[Path, list[str]] = {}
+    notes = []
+    for run_id in dict.fromkeys(request.run_ids):
+        record = find_run(state, run_id)[1]
+        model, others = model_of(record), taken_over(state, record)
         before = found[model.folder].folds if model.folder in found else ()
-        found[model.folder] = replace(model, folds=tuple(sorted({*before, *model.folds})))
-    return list(found.values())
+        own = set(model.folds) - others.keys()
+        found[model.folder] = replace(model, folds=tuple(sorted({*before, *own})))
+        runs.setdefault(model.folder, []).append(run_id)
+        notes += [f"{told_taken_over(fold, run_id, other)} It is left out." for fold, other in others.items()]
+    notes += [
+        f"{' and '.join(ids)} have the same model folder, {folder.name}: their folds are shown as one model."
+        for folder, ids in runs.items()
+        if len(ids) > 1
+    ]
+    return list(found.values()), notes
 
 
 def _finished(model: Model) -> Model:
@@ -58,7 +74,7 @@ def _finished(model: Model) -> Model:
     return replace(model, folds=tuple(fold for fold in done if fold != "all") or done)
 
 
-def _compare(measured: list[tuple[Model, Scores]], request: CompareRequest) -> CompareAnswer:
+def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: CompareRequest) -> CompareAnswer:
     described = [(_describe(model, scores), scores) for model, scores in measured]
     described.sort(key=lambda pair: (not pair[0].complete, -(pair[0].dice or 0.0)))
     ranked = _ranked(described)
@@ -67,8 +83,8 @@ def _compare(measured: list[tuple[Model, Scores]], request: CompareRequest) -> C
         models=tuple(ranked),
         differences=differences,
         table=write_table(ranked, request.table),
-        notes=tuple(_notes(ranked)),
-        next_step=_next_step(ranked, differences),
+        notes=(*notes, *_notes(ranked)),
+        next_step=_next_step(ranked, differences, complete_folds(measured[0][0].files)),
     )
 
 
@@ -77,7 +93,7 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
     iou = scores.per_label("iou")
     return ComparedModel(
         name=model.folder.name,
-        folds=tuple("full" if fold == "all" else fold for fold in scores.folds),
+        folds=tuple(map(fold_name, scores.folds)),
         complete=set(scores.folds) == set(complete_folds(model.files)),
         rank=None,
         cases=len(scores.cases),
@@ -133,10 +149,16 @@ def _notes(models: list[ComparedModel]) -> Iterable[str]:
         yield "The complete cross-validations have different cases, so none is ranked."
 
 
-def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, ...]) -> str:
+def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, ...], folds: list[str]) -> str:
     best = next((model for model in models if model.rank == 1), None)
     if best is None:
-        return "Train all folds (fold='all') of the models that are to be ranked."
+        return _way_to_a_rank(models, folds)
     if any(found.against == best.name and not found.clear for found in differences):
         return f"{best.name} has the highest Dice, but not clearly: prefer the cheaper of those that do not differ."
     return f"{best.name} has the highest Dice."
+
+
+def _way_to_a_rank(models: list[ComparedModel], folds: list[str]) -> str:
+    if all(set(folds) <= set(model.folds) for model in models):
+        return "Train them on the same split to rank them."
+    return "Train all folds (fold='all') of the models that are to be ranked."

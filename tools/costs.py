@@ -4,52 +4,35 @@ import statistics
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
-from ..runs.datasets import DatasetFiles
+from pydantic import ValidationError
+
 from ..runs.errors import Unavailable
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
-from ..runs.slots import slot_names
 from ..runs.speed import earlier_preprocessing, earlier_training
 from ..schemas.answers import Hours
 from ..schemas.estimates import Estimate, EstimateJob
 from ..schemas.runs import RunRecord, StageSpec
+from .lanes import lanes, scheduled
 
 ESTIMATOR = "nnunet_mcp.worker.estimate"
 ESTIMATE_S = 100
 HOUR = 3600.0
+SIDE_BY_SIDE = ("train", "validate")
 # A made-up batch needs no loading and augmenting; on two cores these were seen to take as long again.
 SLOWEST_LOADING = 2.0
 
 
-def estimate_network(
-    files: DatasetFiles,
-    plans_identifier: str,
-    configuration: str,
-    trainer: str,
-    device: str,
-    measure_s: float | None,
-    settings: Settings,
-    *,
-    bf16: bool = False,
-) -> Estimate:
+def estimate_network(job: EstimateJob, settings: Settings) -> Estimate:
     """Ask nnU-Net's Python about the planned network; without measuring, the answer is remembered.
 
     Raises:
         Unavailable: it could not be built.
     """
-    plans = files.plans_file(plans_identifier)
-    job = EstimateJob(
-        plans_file=str(plans),
-        dataset_json=str(files.preprocessed / "dataset.json"),
-        configuration=configuration,
-        trainer=trainer,
-        device=device if measure_s else "cpu",
-        measure_s=measure_s,
-        bf16=bf16,
-    )
     python = settings.nnunet_python
-    return _ask(job, python) if measure_s else _remembered(job, python, plans.stat().st_mtime_ns)
+    return _ask(job, python) if job.measure_s else _remembered(job, python, Path(job.plans_file).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
@@ -62,13 +45,19 @@ def _ask(job: EstimateJob, python: str) -> Estimate:
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=ESTIMATE_S, check=False)
     except subprocess.TimeoutExpired:
+        did, way_on = (
+            ("Building and measuring", "Ask without measure.") if job.measure_s else ("Building", "Ask again.")
+        )
         raise Unavailable(
-            f"Building and measuring the network took longer than {ESTIMATE_S} s: it is large, or the machine is busy. "
-            "Ask without measure."
+            f"{did} the network took longer than {ESTIMATE_S} s: it is large, or the machine is busy. {way_on}"
         ) from None
-    if done.returncode != 0:
-        raise Unavailable(f"nnU-Net could not build the network: {done.stderr.strip()[-400:]}")
-    return Estimate.model_validate_json(done.stdout.strip().splitlines()[-1])
+    except OSError as error:
+        raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
+    try:
+        return Estimate.model_validate_json(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValidationError):
+        said = done.stderr.strip()[-400:] or "it says nothing"
+        raise Unavailable(f"nnU-Net could not build the network: {said}") from None
 
 
 @dataclass(frozen=True)
@@ -87,26 +76,25 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     todo = [spec for spec in record.stages if not spec.reused and spec.kind != "cross_validation"]
     known = {spec.name: _stage_times(state, record, spec, network) for spec in todo}
     missing = [name for name, times in known.items() if times is None]
-    unknown = [f"Not in the hours, for want of a measurement: {', '.join(missing)}."] if missing else []
+    unknown = [f"Not included in the hours, because nothing was measured for: {', '.join(missing)}."] if missing else []
     found = [times for times in known.values() if times is not None]
     trained = [spec.name for spec in todo if spec.kind == "train" and known[spec.name] is not None]
     if not trained:
-        hint = "measure=true measures them" if network else "the first run tells"
+        hint = "measure=true measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
-    lanes = _lanes(record, settings, len(trained))
-    sums = (sum(getattr(times, name) for times in found) / HOUR / lanes for name in ("expected", "low", "high"))
-    expected, low, high = (round(value, 3) for value in sums)
+    expected, low, high = (_hours(todo, known, record, settings, name) for name in ("expected", "low", "high"))
     basis = "; ".join(dict.fromkeys(times.basis for times in found))
     return Hours(expected=expected, low=low, high=high, basis=basis), unknown
 
 
-def _lanes(record: RunRecord, settings: Settings, trainings: int) -> int:
-    """How many folds train side by side."""
-    if record.engine == "slurm":
-        return max(1, min(trainings, int(record.slurm.get("parallel", trainings))))
-    if record.device != "cuda":
-        return 1
-    return max(1, min(trainings, len(slot_names("gpu", settings.gpus)) // record.num_gpus))
+def _hours(
+    todo: list[StageSpec], known: dict[str, Times | None], record: RunRecord, settings: Settings, name: str
+) -> float:
+    """Hours until the last stage ends: the folds of a run train side by side, everything else is one after another."""
+    seconds = [(spec.kind, float(getattr(times, name))) for spec in todo if (times := known[spec.name]) is not None]
+    folds = [value for kind, value in seconds if kind in SIDE_BY_SIDE]
+    alone = sum(value for kind, value in seconds if kind not in SIDE_BY_SIDE)
+    return round((alone + scheduled([], folds, lanes(record, settings, len(folds)))) / HOUR, 3)
 
 
 def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: Estimate | None) -> Times | None:

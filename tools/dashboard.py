@@ -20,10 +20,11 @@ from ..schemas.dashboard import (
 )
 from ..schemas.requests import ResultsRequest, RunsRequest
 from ..schemas.runs import ACTIVE, ClassMetrics, Metrics, Record, RunRecord, StageSpec
-from . import progress
 from .curves import curves_of, sparkline
+from .progress import answer
 from .results import nnunet_results
 from .runs import iso, nnunet_runs
+from .view import View, look, tend
 
 # Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.
 RUNS_SHOWN = 10
@@ -38,13 +39,13 @@ TEXT_CHARACTERS = 1100
 OTHERS_EVERY_S = 15
 
 
-def nnunet_dashboard(request: DashboardRequest, settings: Settings) -> DashboardAnswer:
+def nnunet_dashboard(request: DashboardRequest, settings: Settings, *, read_only: bool) -> DashboardAnswer:
     """The run in words and small curves, for hosts that show no pages.
 
     Raises:
         NotFound: no such run.
     """
-    data = nnunet_dashboard_data(request, settings, can_cancel=False)
+    data = nnunet_dashboard_data(request, settings, read_only=read_only)
     if data.run is None:
         return DashboardAnswer(run_id=None, text="There are no runs yet.", retry_after_s=0, next_step=data.next_step)
     run_id = data.run.facts.run_id
@@ -57,7 +58,7 @@ def nnunet_dashboard(request: DashboardRequest, settings: Settings) -> Dashboard
     )
 
 
-def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, can_cancel: bool) -> DashboardData:
+def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, read_only: bool) -> DashboardData:
     """Everything the page draws.
 
     Raises:
@@ -65,7 +66,7 @@ def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, can_
     """
     listed = nnunet_runs(RunsRequest(limit=RUNS_SHOWN), settings)
     run_id = request.run_id or _default(listed.runs)
-    chosen = _selected(settings, run_id, can_cancel=can_cancel) if run_id else None
+    chosen = _selected(settings, run_id, read_only=read_only) if run_id else None
     waiting = OTHERS_EVERY_S if any(line.status in ACTIVE for line in listed.runs) else 0
     return DashboardData(
         runs=tuple(_brief(line) for line in listed.runs),
@@ -88,15 +89,15 @@ def _brief(line: RunLine) -> RunLine:
     return line.model_copy(update={name: short(text, NAME_CHARACTERS) for name, text in texts.items()})
 
 
-def _selected(settings: Settings, run_id: str, *, can_cancel: bool) -> Selected:
-    view = progress.look(settings, run_id)
+def _selected(settings: Settings, run_id: str, *, read_only: bool) -> Selected:
+    view = look(settings, run_id) if read_only else tend(settings, run_id)
     return Selected(
         facts=_facts(view.record),
-        progress=progress.answer(view),
+        progress=answer(view),
         stages=tuple(_stage(view, spec) for spec in view.record.stages),
         curves=curves_of(view.run, view.record),
         scores=_scores(settings, run_id),
-        can_cancel=can_cancel and view.judged.status in ACTIVE,
+        can_cancel=not read_only and view.judged.status in ACTIVE,
     )
 
 
@@ -112,7 +113,7 @@ def _facts(record: RunRecord) -> RunFacts:
     )
 
 
-def _stage(view: progress.View, spec: StageSpec) -> StageFacts:
+def _stage(view: View, spec: StageSpec) -> StageFacts:
     return StageFacts(
         name=spec.name,
         status=view.judged.stages[spec.name],

@@ -53,7 +53,7 @@ def _trend(epochs: Sequence[Epoch]) -> str:
 def _nan(epochs: Sequence[Epoch]) -> Health | None:
     if epochs[-1].train_loss is not None:
         return None
-    return Health(verdict="nan", detail=f"train_loss is not a number in epoch {epochs[-1].epoch}.")
+    return Health(verdict="nan", detail=f"train_loss is not a number in epoch {epochs[-1].epoch + 1}.")
 
 
 def _losses(epochs: Sequence[Epoch], name: str) -> list[float]:

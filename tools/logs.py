@@ -9,21 +9,19 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import regex
 
 from ..runs.errors import NotFound, Refused
-from ..runs.layout import StateDir
-from ..runs.look import verdict
 from ..runs.settings import Settings
-from ..runs.store import find_run
 from ..runs.texts import short
 from ..schemas.answers import LogError, LogsAnswer
 from ..schemas.requests import LogsRequest
-from ..schemas.runs import RunRecord
-from .progress import present_stage
+from .timing import retry_after
+from .view import View, look
 
 LINE_CHARACTERS = 300
 COUNTED_BYTES = 16 * 1024 * 1024
@@ -42,7 +40,12 @@ BENIGN = re.compile(
     r"invalid value encountered in scalar divide|Failed to load image Python extension|"
     r"If you didn't see any error messages"
 )
-SECRET = re.compile(r"((?:api[_-]?key|token|password|secret)\w*\s*[=:]\s*)\S+", re.IGNORECASE)
+NAMED_SECRET = r"(?P<name>(?:api[_-]?key|token|passw(?:or)?d|secret|authorization)\w*[\"']?\s*[=:]\s*"
+SECRETS = (
+    re.compile(NAMED_SECRET + r"(?P<quote>[\"']))(?:(?!(?P=quote)).)*", re.IGNORECASE),
+    re.compile(NAMED_SECRET + r"(?:(?:Bearer|Basic)\s+)?)[^\s\"',}]+", re.IGNORECASE),
+    re.compile(r"(?P<name>\bBearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
+)
 
 
 def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
@@ -52,8 +55,9 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
         NotFound: no such run or stage, or the stage has no log yet.
         Refused: the pattern is missing or not a regular expression, or `start` lies too deep in a huge log.
     """
-    run, record = find_run(StateDir(settings.state_dir), request.run_id)
-    stage = request.stage or _default_stage(record, settings)
+    view = look(settings, request.run_id)
+    run, record = view.run, view.record
+    stage = request.stage or _default_stage(view)
     if stage not in {spec.name for spec in record.stages}:
         names = ", ".join(spec.name for spec in record.stages)
         raise NotFound(f"Run {record.run_id} has no stage {stage!r}. Its stages: {names}.")
@@ -72,17 +76,17 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
         errors=tuple(_errors(log)) if request.mode == "summary" else (),
         size_bytes=log.size,
         path=str(path),
+        retry_after_s=retry_after(view),
         next_step=_next_step(request, found, log.total),
     )
 
 
-def _default_stage(record: RunRecord, settings: Settings) -> str:
-    run = StateDir(settings.state_dir).run(record.run_id)
-    found = present_stage(record, verdict(run, record))
-    started = [spec.name for spec in record.stages if run.stage(spec.name).readable_log.is_file()]
-    if found is not None and found.name in started:
-        return found.name
-    return started[-1] if started else record.stages[0].name
+def _default_stage(view: View) -> str:
+    stages = view.record.stages
+    started = [spec.name for spec in stages if view.run.stage(spec.name).readable_log.is_file()]
+    if view.spec is not None and view.spec.name in started:
+        return view.spec.name
+    return started[-1] if started else stages[0].name
 
 
 Numbered = tuple[int, str]
@@ -233,7 +237,15 @@ def _decode(line: bytes) -> str:
 
 
 def _clean(text: str) -> str:
-    return short(SECRET.sub(r"\1***", text.replace(str(Path.home()), "~")), LINE_CHARACTERS)
+    for secret in SECRETS:
+        text = secret.sub(r"\g<name>***", text)
+    return short(_beginning(str(Path.home())).sub("~", text), LINE_CHARACTERS)
+
+
+@cache
+def _beginning(home: str) -> re.Pattern[str]:
+    """The person's own folder where a path begins with it; nothing for a service whose home is /."""
+    return re.compile(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])" if home != "/" else r"(?!)")
 
 
 def _errors(log: Log) -> Iterator[LogError]:

@@ -10,6 +10,7 @@ from ..runs.files import read_json
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.models import Model, model_at, model_of, previous_stage
+from ..runs.owners import owner_of, taken_over, told_taken_over
 from ..runs.postprocessing import Step, describe_steps, read_steps
 from ..runs.settings import Settings
 from ..runs.store import find_run
@@ -83,7 +84,8 @@ def _model_folder(given: str, settings: Settings) -> Path:
 
 
 def _of_run(run_id: str, settings: Settings) -> Choice:
-    run, trained = find_run(StateDir(settings.state_dir), run_id)
+    state = StateDir(settings.state_dir)
+    run, trained = find_run(state, run_id)
     if not any(spec.kind in ("train", "validate") for spec in trained.stages):
         raise Refused(
             f"Run {run_id} is no training. Name one (nnunet_runs), a model folder with model, or with dataset_id what "
@@ -97,4 +99,16 @@ def _of_run(run_id: str, settings: Settings) -> Choice:
             f"Run {run_id} is {verdict(run, trained).status} and has {len(there)} of {len(model.folds)} trained folds. "
             "Predict when all are there, or name a run of a single fold."
         )
-    return Choice(model.files, (model,), trusted=True, run=trained)
+    _refuse_taken_over(state, trained, model)
+    ours = all(owner_of(model.fold(fold)) is not None for fold in model.folds)
+    return Choice(model.files, (model,), trusted=ours, run=trained)
+
+
+def _refuse_taken_over(state: StateDir, trained: RunRecord, model: Model) -> None:
+    others = taken_over(state, trained)
+    if others:
+        told = " ".join(told_taken_over(fold, trained.run_id, other) for fold, other in others.items())
+        named = f"{model.folder.parent.name}/{model.folder.name}"
+        raise Refused(
+            f"{told} Name run_id={next(iter(others.values()))!r} for that, or model={named!r} for what is there now."
+        )

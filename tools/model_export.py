@@ -15,7 +15,7 @@ from ..schemas.exports import ExportedModel, ExportJob
 from ..schemas.requests import ExportRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .model_choice import Choice, choose_model
-from .paths import refuse_outside
+from .outputs import chosen_output
 from .starting import start_recorded
 
 
@@ -38,7 +38,7 @@ def _output(request: ExportRequest, choice: Choice, settings: Settings) -> Path:
     if request.output is None:
         output = choice.files.results / "exports" / f"{name}.zip"
     else:
-        output = refuse_outside(settings, request.output, what="output")
+        output = chosen_output(settings, request.output)
     if output.suffix != ".zip":
         raise Refused(f"output {request.output!r} is no name of a zip. Let it end with .zip.")
     for path in (output, output.with_suffix(".md")):

@@ -45,9 +45,9 @@ def _refuse_other_name(contents: Contents, settings: Settings) -> None:
     imported = [path.name for path in settings.folder("results").glob(f"Dataset{number:03d}*")]
     if others := sorted({*dataset_folders(settings.folders, number), *imported} - {contents.dataset}):
         raise Refused(
-            f"The zip holds {contents.dataset}, and the id {number:03d} is {', '.join(others)} here. Import it into "
-            "other nnU-Net folders; or unpack it yourself into an allowed folder and name its model folder in "
-            "nnunet_predict(model=…)."
+            f"The zip holds {contents.dataset}, but id {number:03d} is already used by {', '.join(others)} here. "
+            "Import it into other nnU-Net folders; or unpack it yourself into an allowed folder and name its model "
+            "folder in nnunet_predict(model=…)."
         )
 
 

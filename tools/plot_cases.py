@@ -10,6 +10,7 @@ from ..runs.result import model_stages, stage_outcome
 from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..runs.summary import finite
+from ..runs.texts import fold_name
 from ..schemas.pictures import CasePicture, CasesPicture, FoldsPicture, Picture
 from ..schemas.requests import PlotRequest
 from ..schemas.runs import CaseMetrics, RunRecord, StageSpec
@@ -67,7 +68,7 @@ def folds(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
 def _by_fold(cases: list[Validated]) -> dict[str, list[CaseMetrics]]:
     found: dict[str, list[CaseMetrics]] = {}
     for one in cases:
-        found.setdefault(str(one.spec.fold), []).append(one.case)
+        found.setdefault(fold_name(one.spec.fold), []).append(one.case)
     return found
 
 
@@ -85,11 +86,11 @@ def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     prediction = fold / "validation" / f"{chosen.case.case}{description.file_ending}"
     if not prediction.is_file():
         raise NotFound(
-            f"The prediction of case {chosen.case.case} is not in {prediction.parent}. Train again with "
-            "validation_only=true to make it anew."
+            f"The prediction of case {chosen.case.case} is not in {prediction.parent}. Call "
+            "nnunet_training with validation_only=true to write it again; nothing is retrained."
         )
     dice = "no Dice" if chosen.case.dice is None else f"Dice {chosen.case.dice:.3f}"
-    text = f"Case {chosen.case.case}, {dice}{rank}, predicted by fold {chosen.spec.fold} of {record.run_id}"
+    text = f"Case {chosen.case.case}, {dice}{rank}, predicted by fold {fold_name(chosen.spec.fold)} of {record.run_id}"
     case = _case_picture(files, description, chosen.case.case, settings, prediction)
     per_class = ", ".join(f"{name} {value:.3f}" for name, value in chosen.case.per_class.items() if value is not None)
     names, ignored = label_names(description)

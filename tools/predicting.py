@@ -13,13 +13,15 @@ from ..runs.predictions import cases_to_predict, note_of, refuse_foreign
 from ..runs.settings import Settings
 from ..runs.slurm.options import engine_of
 from ..runs.store import new_run_id
+from ..runs.texts import fold_name
 from ..schemas.answers import PredictionStarted
 from ..schemas.predictions import PredictionJob
 from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord
 from .device import choose_device
 from .model_choice import Choice, choose_model
-from .paths import allowed_path, refuse_outside
+from .outputs import chosen_output
+from .paths import allowed_path
 from .prediction_stages import PredictionStages, plan_stages
 from .starting import start_recorded
 
@@ -35,9 +37,10 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     choice = choose_model(request, settings)
     images = _folder(request.images, choice.files, settings, what="images")
     output = _output(request, choice, images, settings)
-    cases = _check(choice, images, output)
+    cases = _cases(choice, images)
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
+    refuse_foreign(output, note_of(job), overwrite=request.overwrite)
     record = _record(request, choice, job, stages, settings)
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
@@ -45,7 +48,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         dataset_id=int(record.request["dataset_id"]),
         dataset_name=record.dataset_name,
         model_path=" + ".join(job.models),
-        folds=job.folds,
+        folds=tuple(map(fold_name, job.folds)),
         cases=len(cases),
         output=str(output),
     )
@@ -99,15 +102,14 @@ def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -
     path = files.raw / given if given in OWN_FOLDERS else allowed_path(settings, given, what=what)
     if not path.is_dir():
         raise NotFound(f"{path} is not a folder. {what} is a folder, or imagesTs, imagesTr or labelsTr of the dataset.")
-    return path
+    return Path(os.path.realpath(path))
 
 
 def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
-    default = _default_output(choice) / images.name
-    output = refuse_outside(settings, request.output, what="output") if request.output else default
-    for forbidden in (choice.files.raw, choice.files.preprocessed, images):
-        if output.is_relative_to(os.path.realpath(forbidden)):
-            raise Refused(f"output {str(output)!r} lies in {forbidden}, which nothing is written to. Choose another.")
+    default = Path(os.path.realpath(_default_output(choice) / images.name))
+    output = chosen_output(settings, request.output) if request.output else default
+    if output.is_relative_to(images):
+        raise Refused(f"output {str(output)!r} lies in {images}, the images' own folder. Choose another.")
     return output
 
 
@@ -120,8 +122,7 @@ def _default_output(choice: Choice) -> Path:
     return choice.files.results / "predictions" / name
 
 
-def _check(choice: Choice, images: Path, output: Path) -> list[str]:
+def _cases(choice: Choice, images: Path) -> list[str]:
     description = read_json(choice.models[0].folder / "dataset.json") or {}
     channels = description.get("channel_names") or description.get("modality") or {}
-    refuse_foreign(output, note_of([str(m.folder) for m in choice.models], choice.models[0].folds, choice.steps))
     return cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))

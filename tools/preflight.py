@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room
-from ..runs.errors import RunError
+from ..runs.errors import RunError, Unavailable
 from ..runs.gpus import gpu_memory_gb
 from ..runs.installed import installed
 from ..runs.layout import StateDir
@@ -18,7 +18,7 @@ from ..runs.settings import Settings
 from ..runs.slots import slot_holder, slot_kind, slot_names
 from ..runs.store import active_on, newest_runs
 from ..schemas.answers import NetworkCost, PreflightAnswer, Room, StageLine
-from ..schemas.estimates import Estimate
+from ..schemas.estimates import Estimate, EstimateJob
 from ..schemas.requests import PreflightRequest
 from ..schemas.runs import RunRecord
 from ..schemas.slurm import Engine
@@ -67,21 +67,12 @@ class Look:
 
 
 def nnunet_preflight(request: PreflightRequest, settings: Settings) -> PreflightAnswer:
-    """Check everything that nnunet_training checks, and say what it would cost.
-
-    Raises:
-        Unavailable: nnU-Net's Python could not build the network.
-    """
+    """Check everything that nnunet_training checks, and say what it would cost."""
     look = _look(request.training(), settings)
     record = _record(look, settings)
     jobs = _jobs(look, record, settings)
-    measure = request.measure and look.engine == "local"
-    network = _network(look, settings, MEASURE_S if measure else None)
+    network = _network(look, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
-    if request.measure and look.engine == "slurm":
-        unknown = [*unknown, "Nothing was measured: this machine is not the cluster's node that would train."]
-    elif request.measure and network is None:
-        unknown = [*unknown, "Nothing was measured: there are no plans yet. The first run makes them."]
     return PreflightAnswer(
         possible=not look.problems,
         problems=tuple(look.problems),
@@ -100,7 +91,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *preset_notes(look.request, look.files),
             *bf16_notes(look.request, look.device, look.engine),
         ),
-        next_step=_next_step(look),
+        next_step=_next_step(look, measure=request.measure),
     )
 
 
@@ -156,22 +147,38 @@ def _disk(look: Look) -> list[Room]:
     return [Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in sizes.items()]
 
 
-def _network(look: Look, settings: Settings, measure_s: float | None) -> Estimate | None:
-    if look.files is None or look.plan is None or look.device is None:
+def _network(look: Look, settings: Settings, *, measure: bool) -> Estimate | None:
+    """What nnU-Net says of the planned network; where it cannot, a note says why, and everything else still counts."""
+    if measure and look.engine == "slurm":
+        look.notes.append("Nothing was measured: this machine is not the cluster's node that would train.")
+    files, plan, device = look.files, look.plan, look.device
+    if files is None or plan is None or device is None:
         return None
-    plans = look.files.plans(look.plan.plans_identifier)
-    if plans is None or planned(plans, look.request.configuration) is None:
+    configuration, measured = look.request.configuration, MEASURE_S if measure and look.engine == "local" else None
+    plans = files.plans(plan.plans_identifier)
+    if plans is None or planned(plans, configuration) is None:
+        look.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
         return None
-    asked, plan = look.request, look.plan
-    return estimate_network(
-        look.files,
-        plan.plans_identifier,
-        asked.configuration,
-        plan.trainer,
-        look.device,
-        measure_s,
-        settings,
-        bf16=asked.bf16,
+    try:
+        return estimate_network(
+            _estimate_job(look.request, files, plan, device if measured else "cpu", measured), settings
+        )
+    except Unavailable as error:
+        look.notes.append(f"The network is not known. {error}")
+        return None
+
+
+def _estimate_job(
+    request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, measure_s: float | None
+) -> EstimateJob:
+    return EstimateJob(
+        plans_file=str(files.plans_file(plan.plans_identifier)),
+        dataset_json=str(files.preprocessed / "dataset.json"),
+        configuration=request.configuration,
+        trainer=plan.trainer,
+        device=device,
+        bf16=request.bf16,
+        measure_s=measure_s,
     )
 
 
@@ -210,7 +217,7 @@ def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
     return verdict(state.run(record.run_id), record).status == "queued"
 
 
-def _next_step(look: Look) -> str:
+def _next_step(look: Look, *, measure: bool) -> str:
     if look.problems:
         return "Solve the problems, then ask again."
-    return "Start it with nnunet_training and the same arguments."
+    return f"Start it with nnunet_training and the same arguments{' without measure' if measure else ''}."

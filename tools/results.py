@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from ..runs.layout import StateDir
+from ..runs.owners import taken_over, told_taken_over
 from ..runs.result import compose_result
 from ..runs.settings import Settings
-from ..runs.store import find_run
 from ..schemas.requests import ResultsRequest
 from ..schemas.results import Result
-from ..schemas.runs import RunRecord
+from ..schemas.runs import ACTIVE, RunRecord
 from .resuming import resume_hint
+from .timing import retry_after
+from .view import look
 
 
 def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
@@ -18,9 +20,13 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     Raises:
         NotFound: no such run.
     """
-    run, record = find_run(StateDir(settings.state_dir), request.run_id)
-    result = compose_result(run, record)
-    return result.model_copy(update={"next_step": _next_step(result, record)})
+    view = look(settings, request.run_id)
+    result = compose_result(view.run, view.record)
+    others = taken_over(StateDir(settings.state_dir), view.record).items() if result.complete else ()
+    notes = (*result.notes, *(told_taken_over(fold, result.run_id, other) for fold, other in others))
+    again = retry_after(view) if result.status in ACTIVE else 0
+    update = {"notes": notes, "retry_after_s": again, "next_step": _next_step(result, view.record)}
+    return result.model_copy(update=update)
 
 
 def _next_step(result: Result, record: RunRecord) -> str:
@@ -35,7 +41,7 @@ def _next_step(result: Result, record: RunRecord) -> str:
         return f"The predictions are in {result.predictions}."
     if result.complete:
         return f"The model is in {result.model_path}."
-    if result.status in ("queued", "running"):
+    if result.status in ACTIVE:
         return f"Not finished: nnunet_progress(run_id='{result.run_id}', wait_s=25)."
     if result.status == "error":
         return f"It failed: do what failure.remedy says; nnunet_logs(run_id='{result.run_id}') shows more."

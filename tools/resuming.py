@@ -1,6 +1,7 @@
 """The call that goes on with a run that was stopped."""
 
 from ..runs.datasets import DatasetFiles, FoldFiles
+from ..runs.owners import owner_of
 from ..schemas.runs import RunRecord, StageSpec
 
 OTHER_KINDS = {
@@ -12,20 +13,20 @@ OTHER_KINDS = {
 
 
 def resume_hint(record: RunRecord) -> str:
-    """What to call, and what it does; only a training that has saved a checkpoint can be resumed."""
+    """What to call, and what it does; only a training that has a checkpoint can be resumed.
+
+    `like` repeats neither `overwrite` nor `continue_training`, so the call names them.
+    """
     if (hint := OTHER_KINDS.get(record.stages[0].kind)) is not None:
         return hint
     call = f"nnunet_training(dataset_id={record.request['dataset_id']}, like='{record.run_id}'"
-    if any(_has_saved(record, spec) for spec in record.stages if spec.kind == "train"):
+    if any(_can_go_on(record, spec) for spec in record.stages if spec.kind == "train" and not spec.reused):
         return f"{call}, continue_training=true) resumes it"
-    return f"{call}) starts it again"
+    return f"{call}{', overwrite=true' if record.request.get('overwrite') else ''}) starts it again"
 
 
-def _has_saved(record: RunRecord, spec: StageSpec) -> bool:
-    """Whether the fold folder has a checkpoint of this very run."""
+def _can_go_on(record: RunRecord, spec: StageSpec) -> bool:
+    """Whether the fold folder has a checkpoint of this very run, or one that the run was to go on from."""
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
-    try:
-        owner = fold.owner_file.read_text(encoding="utf-8").strip()
-    except OSError:
-        return False
-    return owner == record.run_id and bool(fold.checkpoints())
+    ours = owner_of(fold) == record.run_id or bool(record.request.get("continue_training"))
+    return ours and bool(fold.checkpoints())

@@ -10,16 +10,21 @@ from ..runs.look import verdict
 from ..runs.result import stage_outcome
 from ..runs.settings import Settings
 from ..runs.store import find_run, newest_runs
+from ..runs.texts import fold_name
 from ..schemas.answers import CancelAnswer, RunLine, RunsAnswer
 from ..schemas.requests import CancelRequest, RunsRequest
 from ..schemas.runs import ACTIVE, RunRecord, Status
-from .progress import present_stage
+from .timing import retry_after
+from .view import look, present_stage
+
+# A training by hand says nothing of its speed.
+BY_HAND_S = 60
 
 
 def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
     """List runs, newest first; without a status only as many directories are read as are shown.
 
-    Trainings that somebody started by hand come last, marked as external.
+    Among them are the trainings that somebody started by hand, by when they last wrote.
     """
     asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
     runs = (run for run in newest_runs(StateDir(settings.state_dir)) if run.run_id[1:].startswith(asked_for))
@@ -30,21 +35,28 @@ def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
         if other.run_id[1:].startswith(asked_for) and request.status in (None, other.status):
             total += 1
             lines.append(_external_line(other))
-    shown = lines[: request.limit]
-    return RunsAnswer(runs=tuple(shown), shown=len(shown), total=total, next_step=_next_step(shown))
+    shown = sorted(lines, key=lambda line: line.started, reverse=True)[: request.limit]
+    again = min((_retry_after(line, settings) for line in shown if line.status in ACTIVE), default=0)
+    return RunsAnswer(
+        runs=tuple(shown), shown=len(shown), total=total, retry_after_s=again, next_step=_next_step(shown)
+    )
+
+
+def _retry_after(line: RunLine, settings: Settings) -> int:
+    """When a live run is worth another look; one that ends in this moment, at once."""
+    return BY_HAND_S if line.external else max(1, retry_after(look(settings, line.run_id)))
 
 
 def _external_line(found: ExternalTraining) -> RunLine:
     model = found.path.parent
     losses = ", ".join(f"{name} {value:.4f}" for name, value in found.losses.items())
-    fold = found.path.name.removeprefix("fold_")
     return RunLine(
         run_id=found.run_id,
         status=found.status,
         external=True,
         dataset=model.parent.name,
         configuration=model.name.split("__", 2)[2],
-        fold="full" if fold == "all" else fold,
+        fold=fold_name(found.path.name.removeprefix("fold_")),
         started=iso(found.started),
         stage=None,
         epoch=None if found.epoch is None else str(found.epoch),
@@ -117,7 +129,7 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
         status=status,
         detail=" ".join([*remarks, _cancel_detail(status, grace)]),
         retry_after_s=5 if active else 0,
-        next_step=f"See it end with {again}." if active else "Nothing of the run is left running.",
+        next_step=f"See it end with {again}." if active else "No process of this run is running any more.",
     )
 
 

@@ -5,10 +5,19 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import read_json, write_model
+from ..runs.files import read_json, read_model, write_model
 from ..runs.postprocessing import read_steps
-from ..runs.predictions import PARTS, cases_to_predict, note_file, note_of
+from ..runs.predictions import (
+    PARTS,
+    PredictionNote,
+    cases_to_predict,
+    inputs_of,
+    note_file,
+    note_of,
+    refuse_foreign,
+)
 from ..runs.summary import Summary
+from ..runs.texts import fold_name
 from ..schemas.predictions import PredictionJob
 from ..schemas.runs import Outcome
 from .stage import Job
@@ -35,19 +44,30 @@ class PredictionFolder:
         return self.job.spec == self.job.record.stages[-1]
 
     def prepare(self) -> None:
-        """Sign the folder; remove what a kill left half written, or everything that is to be overwritten.
-
-        Only a run's first stage overwrites: what is there later was made by the run itself.
-        """
+        """Remove what a kill left half written; the run's first stage signs the folder."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_model(note_file(self.path), note_of(self.asked.models, self.asked.folds, self.steps))
-        if self.asked.overwrite and not self.job.spec.needs:
-            shutil.rmtree(self.path / PARTS, ignore_errors=True)
-            self.remove(self.path, self.cases)
+        if not self.job.spec.needs:  # what is there later was made by the run itself
+            self._sign()
         self.remove_torn(self.path, npz=False)
         for name in SIDECARS:
             shutil.copyfile(self.model / name, self.path / name)
         self.kept = len(self.there(self.path))
+
+    def _sign(self) -> None:
+        """Take away what is to be overwritten or was made of other images, then note what the rest is made of.
+
+        Raises:
+            Refused: while the run was waiting, the folder became another's, or the model was trained again.
+        """
+        note, overwrite = note_of(self.asked), self.asked.overwrite
+        refuse_foreign(self.path, note, overwrite=overwrite)
+        before = read_model(note_file(self.path), PredictionNote)
+        known = before.cases if before else {}
+        inputs = inputs_of(self.images, self.cases, self.ending, len(self.description["channel_names"]))
+        changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
+        for folder in (self.path, *(self.path / PARTS).glob("*/")):
+            self.remove(folder, [*known, *inputs] if overwrite else changed)
+        write_model(note_file(self.path), note.model_copy(update={"cases": {**known, **inputs}}))
 
     def there(self, folder: Path) -> list[str]:
         """The cases whose segmentation lies in a folder."""
@@ -87,8 +107,12 @@ class PredictionFolder:
         )
 
     def _notes(self) -> tuple[str, ...]:
-        said = f"{len(self.cases)} cases, folds {', '.join(self.asked.folds)} ensembled."
+        said = f"{len(self.cases)} cases, {self._folds()}."
         return (said, f"{self.kept} of them were there already and were kept.") if self.kept else (said,)
+
+    def _folds(self) -> str:
+        folds = self.asked.folds
+        return f"folds {', '.join(folds)} ensembled" if len(folds) > 1 else f"fold {fold_name(folds[0])}"
 
     def _score(self) -> Summary | None:
         """nnU-Net's own evaluation of the cases that have labels."""

@@ -20,8 +20,10 @@ from .start_up import start_up_check
 KEYS = ("mcpServers", "servers", "mcp_servers")
 OURS = re.compile(r"nnunet[-_]mcp", re.IGNORECASE)
 PLACE = re.compile(r"line (\d+),? column (\d+)")
-# VS Code takes comments and a comma before a closing bracket.
-COMMENT = re.compile(r"^\s*//.*$|,(?=\s*[}\]])", re.MULTILINE)
+# VS Code takes comments and a comma before a closing bracket. What stands in quotes is matched first and stays.
+TEXT = r'(?P<text>"(?:\\.|[^"\\\n])*")'
+COMMENT = re.compile(TEXT + r"|//[^\n]*|/\*.*?\*/", re.DOTALL)
+LAST_COMMA = re.compile(TEXT + r"|,(?=\s*[}\]])")
 ADD = "Add it: `nnunet-mcp client claude-code` prints what to do; for the others: {others}."
 
 
@@ -126,7 +128,7 @@ def _read(file: ClientFile) -> dict[str, Any]:
     try:
         text = file.path.read_text(encoding="utf-8-sig")
         if file.client == "VS Code":
-            text = COMMENT.sub("", text)
+            text = LAST_COMMA.sub(_without, COMMENT.sub(_without, text))
         content = tomllib.loads(text) if kind == "TOML" else json.loads(text)
     except ValueError as error:
         place = PLACE.search(str(error))
@@ -136,6 +138,11 @@ def _read(file: ClientFile) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"It is not a {kind} object.")
     return content
+
+
+def _without(match: re.Match[str]) -> str:
+    """Nothing, in as many lines, so that an error's line is the file's."""
+    return match["text"] or "\n" * match[0].count("\n")
 
 
 def _syntax_fix(file: ClientFile) -> str:

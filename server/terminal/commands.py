@@ -12,13 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from ... import tools
 from ...runs.errors import Refused, RunError
-from ...runs.settings import Settings, variable
+from ...runs.settings import Settings
 from ...schemas import requests
 from ...schemas.answers import DoctorAnswer, ProgressAnswer, TrainingStarted
 from ...schemas.results import Result
 from ...schemas.runs import ACTIVE
 from ...schemas.training import TrainingRequest
 from ...tools import calls
+from ..environment import read_settings
 from ..explain import explain
 from .codes import Code, epilog, of_error, of_status
 from .flags import add_flags, given
@@ -155,7 +156,7 @@ def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
 def _perform(command: Command, arguments: argparse.Namespace, rest: list[str]) -> int:
     if arguments.read_only and arguments.command in CHANGING:
         raise Refused(f"--read-only and {arguments.command} exclude each other. Leave --read-only out.")
-    request, settings = _request(command, given(arguments, rest, command.model, command.words)), _settings()
+    request, settings = _request(command, given(arguments, rest, command.model, command.words)), read_settings()
     if getattr(arguments, "watch", False):
         return _watched(command, request, settings, as_json=arguments.json)
     answer = command.run(request, settings)
@@ -168,16 +169,6 @@ def _request(command: Command, fields: dict[str, Any]) -> BaseModel:
         return command.model.model_validate(fields)
     except ValidationError as error:
         raise Refused(explain(error, command.model)) from None
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        fields = Settings.model_fields
-        places = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
-        wrong = [f"{variable(name, fields[name]) if name in fields else name}: {message}" for name, message in places]
-        raise Refused("Invalid settings in the environment:\n- " + "\n- ".join(wrong)) from None
 
 
 def _watched(command: Command, request: Any, settings: Settings, *, as_json: bool) -> int:

@@ -137,7 +137,7 @@ def _slots(settings: Settings) -> Iterator[Check]:
         if run is None or record is None or verdict(run, record).status in ACTIVE:
             yield Check(name=name, level="ok", detail=f"used by {slot.holder}")
             continue
-        detail = f"Held by {slot.holder}, which has ended: a process of it is left over."
+        detail = f"Held by {slot.holder}, although that run has ended: one of its processes is still alive."
         fix = f"Run nnunet-mcp cancel {run.run_id} --force: it ends what is left."
         yield Check(name=name, level="problem", detail=detail, fix=fix)
 

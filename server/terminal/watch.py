@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 from rich.console import Console
@@ -11,7 +12,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from ...runs.settings import Settings
 from ...schemas.answers import ProgressAnswer
 from ...schemas.runs import ACTIVE, StageSpec
-from ...tools.progress import View, answer, fraction, look, percent, wait_for_news
+from ...tools.progress import Look, answer, wait_for_news
+from ...tools.timing import fraction, percent
+from ...tools.view import View, tend
 from .codes import Code
 from .show import console, duration, line
 
@@ -44,20 +47,20 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
 
 
 async def _follow(run_id: str, settings: Settings, quiet: bool) -> View:
-    view = look(settings, run_id)
-    screen = console()
+    again = partial(tend, settings, run_id)
+    view, screen = again(), console()
     if quiet:
-        return await _until_the_end(view, settings, lambda view: None)
+        return await _until_the_end(view, again, lambda view: None)
     if not screen.is_terminal:
-        return await _until_the_end(view, settings, Lines(screen))
+        return await _until_the_end(view, again, Lines(screen))
     with Bars(screen, view) as bars:
-        return await _until_the_end(view, settings, bars)
+        return await _until_the_end(view, again, bars)
 
 
-async def _until_the_end(view: View, settings: Settings, tell: Tell) -> View:
+async def _until_the_end(view: View, again: Look, tell: Tell) -> View:
     tell(view)
     while view.judged.status in ACTIVE:
-        view = await wait_for_news(view, settings, WAIT_S)
+        view = await wait_for_news(view, again, WAIT_S)
         tell(view)
     return view
 

@@ -1,0 +1,21 @@
+"""The settings as the environment has them, or what is wrong with it in one message."""
+
+from pydantic import ValidationError
+
+from ..runs.errors import Refused
+from ..runs.settings import Settings, variable
+
+
+def read_settings() -> Settings:
+    """The settings.
+
+    Raises:
+        Refused: a variable has a value that it cannot have; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        fields = Settings.model_fields
+        places = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
+        wrong = [f"{variable(name, fields[name]) if name in fields else name}: {message}" for name, message in places]
+        raise Refused(f"Invalid settings in the environment: {'; '.join(wrong)}.") from None
