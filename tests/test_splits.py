@@ -196,6 +196,15 @@ def test_finished_folds_of_other_cases_are_not_reused_and_the_old_cases_can_be_g
     assert [spec.name for spec in found.stages if spec.reused] == [f"train_fold_{fold}" for fold in range(4)]
 
 
+def test_a_fold_of_an_old_split_is_named_though_another_fold_now_holds_its_cases_out(files: DatasetFiles) -> None:
+    begin(train(files, "0", "final", "summary"), files, 0)
+    split = split_there(files)
+    put_split(files.own_splits_file, [split[1], split[0], *split[2:]])
+
+    with pytest.raises(Refused, match=r"fold_0 validates .*Two ways on: overwrite=true"):
+        plan(files, fold="all")
+
+
 def test_a_fold_that_was_trained_on_other_cases_is_not_reused_though_it_validated_the_same(files: DatasetFiles) -> None:
     fold = train(files, "0", "final", "summary")
     cases = split_there(files)[0]

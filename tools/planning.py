@@ -79,6 +79,7 @@ class Planner:
         if self.request.configuration == CASCADE:
             ready = self._plan_lowres(ready, folds)
         models = [self._plan_fold(fold, ready, folds) for fold in folds.wanted]
+        self._check_cases(folds)
         self.plan.stages += models
         if self.request.fold == "all":
             self._plan_cross_validation(tuple(spec.name for spec in models))
@@ -95,12 +96,13 @@ class Planner:
 
     def _choose_folds(self) -> Folds:
         old = self.request.no_preprocessing or self._goes_on_with_old_data() or not self.files.raw.is_dir()
-        folds = Folds(self.request, self.files, self._preprocessed_cases() if old else None)
+        return Folds(self.request, self.files, self._preprocessed_cases() if old else None)
+
+    def _check_cases(self, folds: Folds) -> None:
         cases = {fold: folds.cases_of(fold, self._trained(fold)) for fold in folds.wanted}
         folds.refuse_overlap({fold: set(one.val) for fold, one in cases.items() if one})
         if self.request.configuration == CASCADE:
             folds.refuse_unpredicted(cases.values())
-        return folds
 
     def _trained(self, fold: str) -> FoldFiles | None:
         """The fold folder, if what was trained in it is reused, validated or gone on with."""
