@@ -52,7 +52,7 @@ class Lock:
         try:
             with self.path.open("rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return True
         except BlockingIOError:
             return False

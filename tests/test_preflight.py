@@ -80,7 +80,7 @@ def test_every_problem_is_named_at_once(settings: Settings, files: DatasetFiles)
 
     assert not answer.possible and "Solve the problems" in answer.next_step
     said = " ".join(answer.problems)
-    assert "there is no fold 4" in said and "nvidia-smi lists 0" in said and "outside the allowed folders" in said
+    assert "there is no fold 4" in said and "NNUNET_MCP_GPUS is 0" in said and "outside the allowed folders" in said
 
 
 def test_a_dataset_that_does_not_exist_is_a_problem_not_an_error(settings: Settings, files: DatasetFiles) -> None:
