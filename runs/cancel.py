@@ -12,6 +12,7 @@ from .files import write_model
 from .layout import RunDir
 from .liveness import liveness
 from .look import verdict
+from .old_models import put_back
 from .processes import kill_all
 from .slurm.cancel import cancel_jobs
 
@@ -81,4 +82,8 @@ def sweep(run: RunDir, record: RunRecord) -> None:
     if record.engine == "slurm":
         cancel_jobs(run, record, gracefully=False)
         return
-    kill_all(*(run.stage(spec.name).path for spec in record.stages if not spec.reused), term_wait_s=2.0)
+    specs = [spec for spec in record.stages if not spec.reused]
+    kill_all(*(run.stage(spec.name).path for spec in specs), term_wait_s=2.0)
+    for spec in specs:
+        if spec.kind == "train":
+            put_back(record, spec)

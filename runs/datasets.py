@@ -135,8 +135,11 @@ class FoldFiles:
         return self.path / "nnunet_mcp_run.txt"
 
     def owner(self) -> str | None:
-        """The run that last wrote this folder."""
-        return self.owner_file.read_text(encoding="utf-8").strip() if self.owner_file.is_file() else None
+        """The run that last wrote this folder; None where it was trained by hand or imported."""
+        try:
+            return self.owner_file.read_text(encoding="utf-8").strip() or None
+        except OSError:
+            return None
 
     @property
     def cases_file(self) -> Path:

@@ -9,10 +9,19 @@ from .child import Child
 from .diagnosis import diagnose
 from .files import write_model
 from .layout import RunDir
+from .old_models import put_back
+from .processes import kill_all
 from .provenance import compose_provenance
 from .result import compose_result
 
 RETRY_S = 2.0
+
+
+def clear_up(record: RunRecord, child: Child) -> None:
+    """After a stage's process: what outlived it ends, and an old model that nothing replaces has its place again."""
+    kill_all(child.stage.path)  # data-loader workers
+    if child.spec.kind == "train":
+        put_back(record, child.spec)
 
 
 def ended_state(child: Child, code: int, *, cancelled: bool, stall_timeout_s: float) -> StageState:

@@ -10,6 +10,7 @@ from ..schemas.runs import Folders, RunRecord
 from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
 from .errors import Refused
 from .files import read_json
+from .old_models import way_back
 from .preprocessed import CASCADE, LOWRES, planned
 from .result import model_stages
 from .texts import some
@@ -51,7 +52,9 @@ def model_at(folder: Path, folders: Folders) -> Model:
     refuse_code(plans, folder / "plans.json")
     folds = trained_folds(folder)
     if not folds:
-        raise Refused(f"{folder} has no fold_*/checkpoint_final.pth, so there is nothing to predict with.")
+        ways = (way_back(FoldFiles(path)) for path in sorted(folder.glob("fold_*")))
+        back = next((f" {way}" for way in ways if way), "")
+        raise Refused(f"{folder} has no fold_*/checkpoint_final.pth, so there is nothing to predict with.{back}")
     name = str(plans.get("dataset_name"))
     if DATASET_FOLDER.fullmatch(name) is None:
         raise Refused(f"{folder / 'plans.json'} names no dataset (DatasetXXX_Name), so it is not of nnU-Net v2.")

@@ -3,18 +3,9 @@
 from collections.abc import Iterator
 
 from ..schemas.runs import RunRecord, StageSpec
-from .datasets import FoldFiles
 from .layout import StateDir
 from .models import model_of
 from .result import model_stages
-
-
-def owner_of(fold: FoldFiles) -> str | None:
-    """The run that last wrote a fold folder; None where it was trained by hand or imported."""
-    try:
-        return fold.owner_file.read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None
 
 
 def taken_over(state: StateDir, record: RunRecord) -> dict[str, str]:
@@ -25,7 +16,7 @@ def taken_over(state: StateDir, record: RunRecord) -> dict[str, str]:
 def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]:
     model = model_of(record)
     for spec in model_stages(record):
-        owner = owner_of(model.fold(str(spec.fold)))
+        owner = model.fold(str(spec.fold)).owner()
         if owner not in (None, record.run_id) and not _is_of(record, spec, state.run(str(owner)).record()):
             yield str(spec.fold), str(owner)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from ..schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from .child import Child, start_child
-from .ending import Grace, States, close_run, ended_state, given_up, not_started, say
+from .ending import Grace, States, clear_up, close_run, ended_state, given_up, not_started, say
 from .files import write_model
 from .layout import RunDir, StateDir, read_run
 from .liveness import mark_of
@@ -183,7 +183,7 @@ class Supervision:
         if code is None:
             child.stop_if_stalled(self.settings.stall_timeout_s)
             return
-        kill_all(child.stage.path)  # data-loader workers that outlived their parent
+        clear_up(self.record, child)
         stall_s, cancelled = self.settings.stall_timeout_s, self.run.cancel_file.exists()
         state = ended_state(child, code, cancelled=cancelled, stall_timeout_s=stall_s)
         child.grant.release()

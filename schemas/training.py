@@ -192,6 +192,11 @@ EXCLUDE_EACH_OTHER = (
         "nnU-Net would delete the checkpoint and save no new one. Leave disable_checkpointing out.",
     ),
     (
+        "overwrite",
+        "disable_checkpointing",
+        "the old model would go and no new one would come. Leave one out.",
+    ),
+    (
         "validation_only",
         "pretrained_weights",
         "the validation uses the fold's own checkpoint. Leave pretrained_weights out.",

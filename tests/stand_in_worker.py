@@ -36,6 +36,21 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
+def replace_a_model(*, saves: bool) -> None:
+    """Begin a training with overwrite, as the worker does, and get stuck."""
+    from nnunet_mcp.runs.datasets import FoldFiles
+    from nnunet_mcp.runs.old_models import keep
+
+    fold = FoldFiles(CHECKPOINT.parent)
+    keep(fold, RUN.name)
+    fold.path.mkdir(parents=True)
+    fold.owner_file.write_text(RUN.name, encoding="utf-8")
+    if saves:
+        CHECKPOINT.touch()
+    (STAGE / "hanging").touch()
+    time.sleep(600)
+
+
 def play(part: str) -> None:
     """Do what the part says."""
     print(f"{STAGE.name} {part}", flush=True)
@@ -66,6 +81,8 @@ def play(part: str) -> None:
     elif part == "saves nothing":
         wait_for(STAGE / "pause")
         end(ok=False, stopped=True)
+    elif part.startswith("replaces a model"):
+        replace_a_model(saves=part.endswith("and saves"))
     elif part == "waits for go":
         wait_for(RUN / "go")
     end(ok=True, metrics=METRICS, model_path=str(STAGE))

@@ -117,7 +117,7 @@ def test_a_finished_model_is_refused_with_three_ways_on_and_overwritten_only_whe
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", overwrite=True, **TINY)
 
     assert result["status"] == "success"
-    assert not list(model_folder(lab).glob("fold_0.before-*"))
+    assert not list(model_folder(lab).glob("old_fold_0.*"))
 
 
 def test_a_validation_alone_gives_the_same_numbers_and_says_which_checkpoint_it_used(lab: Lab) -> None:

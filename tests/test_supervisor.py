@@ -17,6 +17,7 @@ import pytest
 
 from nnunet_mcp.runs.cancel import request_cancel
 from nnunet_mcp.runs.child import Child
+from nnunet_mcp.runs.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.ending import ended_state
 from nnunet_mcp.runs.engine import start_supervisor
 from nnunet_mcp.runs.errors import Unavailable
@@ -25,6 +26,7 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.liveness import liveness
 from nnunet_mcp.runs.locks import Lock
 from nnunet_mcp.runs.look import verdict
+from nnunet_mcp.runs.old_models import keep, kept, put_back, way_back
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.settings import Settings
@@ -439,3 +441,72 @@ def test_what_goes_wrong_with_one_stage_leaves_the_others_looked_after(
     assert found.stages == {"preprocess": "interrupted", "train_fold_0": "success"}
     assert found.failure is not None and "ValueError: a fault of ours" in found.failure.evidence
     assert "a fault of ours" in capfd.readouterr().out
+
+
+def old_model(record: RunRecord) -> FoldFiles:
+    """A finished model where the run's training is to write."""
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+    fold.final.write_text("the old model", encoding="utf-8")
+    return fold
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_a_model_that_was_to_be_replaced_has_its_place_again_when_nothing_came(
+    theatre: Stage, supervised: bool
+) -> None:
+    run, record = theatre.recorded(stage("train_fold_0"), train_fold_0="replaces a model")
+    fold = old_model(record)
+    theatre.runs.append(play := Play(run, record))
+    start_supervisor(run, theatre.settings)
+    assert until(play.file("hanging").exists)
+    assert not fold.final.exists() and kept(fold)[0].final.read_text(encoding="utf-8") == "the old model"
+
+    if not supervised:
+        play.supervisor.kill()
+        assert until(lambda: not play.supervisor_lives)
+    play.cancel(grace_s=0)
+
+    assert until(lambda: fold.final.exists()) and not kept(fold)
+    assert fold.final.read_text(encoding="utf-8") == "the old model"
+    assert play.finish().status == "cancelled"
+
+
+def test_a_model_that_was_to_be_replaced_is_kept_beside_what_can_be_gone_on_with(theatre: Stage) -> None:
+    run, record = theatre.recorded(stage("train_fold_0"), train_fold_0="replaces a model and saves")
+    fold = old_model(record)
+    theatre.runs.append(play := Play(run, record))
+    start_supervisor(run, theatre.settings)
+    assert until(play.file("hanging").exists)
+
+    play.cancel(grace_s=0)
+
+    assert play.finish().status == "cancelled"
+    assert fold.latest.exists() and not fold.final.exists()
+    assert [old.path.name for old in kept(fold)] == [f"old_fold_0.{record.run_id}"]
+    told = ask(theatre.settings, "nnunet_progress", run_id=record.run_id)["next_step"]
+    assert "continue_training=true" in told and f"kept in old_fold_0.{record.run_id}" in told
+
+
+def test_where_a_kill_left_no_model_the_refusal_says_how_to_have_the_old_one_back(theatre: Stage) -> None:
+    _, record = theatre.recorded(stage("train_fold_0"))
+    fold = old_model(record)
+    keep(fold, record.run_id)
+
+    assert way_back(fold) == (
+        f"The model before is kept in old_fold_0.{record.run_id}: nnunet_cancel(run_id='{record.run_id}') puts it back."
+    )
+    put_back(record, record.stages[0])
+    assert fold.final.exists() and way_back(fold) is None
+
+
+def test_what_is_kept_is_not_put_over_another_runs_training(theatre: Stage) -> None:
+    _, record = theatre.recorded(stage("train_fold_0"))
+    fold = old_model(record)
+    keep(fold, record.run_id)
+    fold.path.mkdir()
+    fold.owner_file.write_text("another run", encoding="utf-8")
+
+    put_back(record, record.stages[0])
+
+    assert fold.owner() == "another run" and kept(fold)

@@ -75,6 +75,7 @@ def test_what_is_no_fold_is_refused(spelling: object) -> None:
         ({"validation_only": True}, {"overwrite": True}),
         ({"validation_only": True}, {"disable_checkpointing": True}),
         ({"val_best": True}, {"disable_checkpointing": True}),
+        ({"overwrite": True}, {"disable_checkpointing": True}),
         ({"num_gpus": 2}, {"device": "cpu"}),
         ({"num_gpus": 2}, {"device": "mps"}),
         ({"bf16": True}, {"device": "cuda"}),

@@ -10,7 +10,7 @@ from ..runs.files import read_json
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.models import Model, model_at, model_of, previous_stage
-from ..runs.owners import owner_of, taken_over, told_taken_over
+from ..runs.owners import taken_over, told_taken_over
 from ..runs.postprocessing import Step, describe_steps, read_steps
 from ..runs.settings import Settings
 from ..runs.store import find_run
@@ -100,7 +100,7 @@ def _of_run(run_id: str, settings: Settings) -> Choice:
             "Predict when all are there, or name a run of a single fold."
         )
     _refuse_taken_over(state, trained, model)
-    ours = all(owner_of(model.fold(fold)) is not None for fold in model.folds)
+    ours = all(model.fold(fold).owner() is not None for fold in model.folds)
     return Choice(model.files, (model,), trusted=ours, run=trained)
 
 

@@ -11,6 +11,7 @@ from ..runs.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles, FoldFi
 from ..runs.errors import NotFound, Refused
 from ..runs.external import trained_by_hand_now
 from ..runs.files import read_json, read_model
+from ..runs.old_models import way_back
 from ..runs.preprocessed import (
     CASCADE,
     LOWRES,
@@ -283,6 +284,8 @@ def _refuse_training_by_hand(files: FoldFiles) -> None:
 
 def _require_trained(files: FoldFiles, *, best: bool) -> None:
     if not files.final.is_file():
+        if back := way_back(files):
+            raise Refused(f"There is no finished training in {files.path} to validate. {back}")
         way = "continue_training=true finishes it" if files.checkpoints() else "train it first"
         raise Refused(f"There is no finished training in {files.path} to validate: {way}.")
     if best and not files.best.is_file():
@@ -290,6 +293,8 @@ def _require_trained(files: FoldFiles, *, best: bool) -> None:
 
 
 def _refuse_overwriting(files: FoldFiles) -> None:
+    if way := way_back(files):
+        raise Refused(f"{files.path} was being trained again by a run that is gone. {way} overwrite=true starts again.")
     if files.final.is_file():
         raise Refused(
             f"{files.path} has a finished model. Three ways on: validation_only=true validates it again, "

@@ -1,7 +1,7 @@
 """The call that goes on with a run that was stopped."""
 
 from ..runs.datasets import DatasetFiles, FoldFiles
-from ..runs.owners import owner_of
+from ..runs.old_models import kept
 from ..schemas.runs import RunRecord, StageSpec
 
 OTHER_KINDS = {
@@ -21,12 +21,20 @@ def resume_hint(record: RunRecord) -> str:
         return hint
     call = f"nnunet_training(dataset_id={record.request['dataset_id']}, like='{record.run_id}'"
     if any(_can_go_on(record, spec) for spec in record.stages if spec.kind == "train" and not spec.reused):
-        return f"{call}, continue_training=true) resumes it"
+        return f"{call}, continue_training=true) resumes it{_kept(record)}"
     return f"{call}{', overwrite=true' if record.request.get('overwrite') else ''}) starts it again"
+
+
+def _kept(record: RunRecord) -> str:
+    """Where the model is that the training was to replace."""
+    files = DatasetFiles(record.folders, record.dataset_name)
+    folds = (FoldFiles(files.fold_of(record, spec)) for spec in record.stages if spec.kind == "train")
+    names = [old.path.name for fold in folds for old in kept(fold)[:1]]
+    return f"; until then the model before is kept in {names[0]}" if names else ""
 
 
 def _can_go_on(record: RunRecord, spec: StageSpec) -> bool:
     """Whether the fold folder has a checkpoint of this very run, or one that the run was to go on from."""
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
-    ours = owner_of(fold) == record.run_id or bool(record.request.get("continue_training"))
+    ours = fold.owner() == record.run_id or bool(record.request.get("continue_training"))
     return ours and bool(fold.checkpoints())

@@ -4,12 +4,12 @@ nnU-Net's `run_training` does everything; the functions it calls for the trainer
 are replaced by ones that add progress, atomic checkpoints and a resume that finds the newest checkpoint.
 """
 
-import shutil
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from ..runs import old_models
 from ..runs.files import read_json, read_model, write_model
 from ..runs.layout import StateDir
 from ..runs.liveness import host_name
@@ -36,7 +36,8 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     lock = _own_fold(job)
     again = _was_here(job)
-    set_aside = _set_old_fold_aside(job, again=again)
+    if job.asked("overwrite") and not again:
+        old_models.keep(job.fold, job.record.run_id)
     seen_before = _take_over(job)
     started = time.time()
     resume = job.spec.resume or (again and _has_saved(job))
@@ -46,8 +47,8 @@ def carry_out(job: Job) -> Outcome:
         _run_nnunet(job, resume=resume)
     outcome = _outcome(job, started, seen_before)
     write_model(job.fold.outcome_file, outcome)
-    if set_aside is not None:
-        shutil.rmtree(set_aside, ignore_errors=True)
+    if job.spec.kind == "train":
+        old_models.remove(job.fold)
     _link_documented_folder(job)
     lock.release()
     return outcome
@@ -111,16 +112,6 @@ def _hold_data(job: Job) -> ExitStack:
         lock = data_lock(locks, job.files, folder)
         stack.enter_context(waiting_for(lock, say, holder=job.holder, shared=True))
     return stack
-
-
-def _set_old_fold_aside(job: Job, *, again: bool) -> Path | None:
-    """With overwrite, keep the old fold folder under another name until the new training has succeeded."""
-    if not job.asked("overwrite"):
-        return None
-    aside = job.fold.path.with_name(f"{job.fold.path.name}.before-{job.record.run_id}")
-    if not again and job.fold.path.exists():
-        job.fold.path.rename(aside)
-    return aside if aside.exists() else None
 
 
 def _run_nnunet(job: Job, *, resume: bool) -> None:

@@ -17,7 +17,7 @@ from types import FrameType
 from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
 from ..child import Child, start_child
 from ..datasets import DatasetFiles, FoldFiles
-from ..ending import Grace, States, close_run, ended_state, not_started
+from ..ending import Grace, States, clear_up, close_run, ended_state, not_started
 from ..layout import RunDir, StageDir, read_run
 from ..look import HEARTBEAT_S
 from ..processes import kill_all
@@ -117,7 +117,7 @@ class StageJob:
             if (cancel := self.run.cancel()) is not None:
                 self._cancel(cancel)
             time.sleep(POLL_S)
-        kill_all(child.stage.path)  # data-loader workers that outlived their parent
+        clear_up(self.record, child)
         return code
 
     def _beat(self) -> None:
