@@ -104,6 +104,13 @@ def test_finished_folds_are_reused_by_a_cross_validation(ready: DatasetFiles) ->
     assert len(found.targets) == 2
 
 
+def test_a_reused_fold_is_told_to_be_without_what_was_asked_for_now(ready: DatasetFiles) -> None:
+    train(ready, "0", "final", "summary")
+
+    assert "Fold 0 was trained before and is reused as it is, without npz" in " ".join(plan(ready, npz=True).notes)
+    assert "reused as it is" not in " ".join(plan(ready).notes)
+
+
 def test_with_overwrite_nothing_is_reused(ready: DatasetFiles) -> None:
     train(ready, "0", "final", "summary")
 

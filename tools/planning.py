@@ -32,6 +32,8 @@ from .trainers import check_trainer, planner_for
 from .transfer import plan_transfer
 
 FLAT_IMAGES = (".png", ".bmp")
+# What a fold that is reused may have been trained or validated without.
+NOT_FOR_REUSED = ("pretrained_weights", "bf16", "npz", "val_best")
 NO_LOWRES = (
     "nnU-Net plans 3d_lowres and 3d_cascade_fullres only where the median image is much larger than a 3d_fullres "
     "patch. Use configuration='3d_fullres'."
@@ -271,6 +273,13 @@ class Planner:
         return "/".join(path.parts[-3:])
 
     def _add_notes(self) -> None:
+        reused = [str(spec.fold) for spec in self.plan.stages if spec.reused and spec.kind == "train"]
+        missed = [name for name in NOT_FOR_REUSED if getattr(self.request, name)]
+        if reused and missed:
+            self.plan.notes.append(
+                f"Fold {', '.join(reused)} was trained before and is reused as it is, without {' and '.join(missed)}. "
+                "overwrite=true trains it again; validation_only=true with npz=true adds the probabilities alone."
+            )
         self.plan.notes += list(_notes(self.request))
 
 
