@@ -53,8 +53,8 @@ def test_all_folds_keep_every_gpu_busy_and_no_gpu_twice(lab: Lab) -> None:
 
 
 def test_two_runs_share_the_gpus_and_the_one_that_waits_says_for_whom(lab: Lab) -> None:
-    lab.extra["STAND_IN_PACE_S"] = "0.5"
-    first = lab.call("nnunet_training", dataset_id=71, **REQUEST, num_gpus=3)["run_id"]
+    slowly = Lab(lab.folder, {**lab.extra, "STAND_IN_PACE_S": "1"})
+    first = slowly.call("nnunet_training", dataset_id=71, **REQUEST | {"fold": "0"}, num_gpus=3)["run_id"]
     lab.wait_for(first, lambda progress: progress["stage"] != "preprocess")
     second = lab.call("nnunet_training", dataset_id=72, **REQUEST)["run_id"]
 
