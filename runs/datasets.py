@@ -23,6 +23,7 @@ FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
 KNOWN = 20  # datasets that an error names
 # Of an image's name without its ending: CASE_0000.
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+COLOURED = (".png", ".bmp", ".tif")
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
 
 
@@ -35,6 +36,14 @@ def channel_of(name: str, images: Collection[str], labels: Collection[str]) -> r
     if match and name in labels and match["case"] not in labels and f"{name}_0000" not in images:
         return None
     return match
+
+
+def one_file_of_colours(ending: str, channels: int) -> bool:
+    """Whether a case may be one file, CASE_0000, that brings all the channels as its colours.
+
+    Source: nnunetv2 2.8.1, imageio/natural_image_reader_writer.py:33.
+    """
+    return ending in COLOURED and channels in (3, 4)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from .settings import Settings
 from .slurm.commands import SlurmRefused
 from .slurm.submit import go_on_submitting, submit
 from .store import remove
+from .texts import SAID_LENGTH, short_in_json
 
 LAUNCH_S = 30.0
 SUPERVISOR = "nnunet_mcp.runs.supervisor"
@@ -55,7 +56,7 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
     server's process group, session or tree do not find it, and it leaves no zombie in the server.
 
     Raises:
-        Unavailable: the process could not be started.
+        Unavailable: it could not be started; where that is certain, the run is gone again.
     """
     environment = {**os.environ, **settings.environment}
     with run.supervisor_log.open("ab") as log:
@@ -70,10 +71,22 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
                 start_new_session=True,
             )
         except OSError as error:
-            raise Unavailable(f"The supervisor of run {run.run_id} could not be started: {error}") from error
+            raise _not_started(run, str(error)) from error
         try:
-            launcher.wait(timeout=LAUNCH_S)
+            code = launcher.wait(timeout=LAUNCH_S)
         except subprocess.TimeoutExpired as error:
             launcher.kill()
             launcher.wait()
             raise Unavailable(f"The supervisor of run {run.run_id} could not be started: {error}") from error
+    if code > 0:  # it failed before it forked; one that was killed may have forked
+        raise _not_started(run, run.supervisor_log.read_text(encoding="utf-8", errors="replace"))
+
+
+def _not_started(run: RunDir, said: str) -> Unavailable:
+    """The error for a run that will never start. Its record goes, so that it keeps no fold from the next request."""
+    remove(run)
+    why = short_in_json(said.strip().rpartition("\n")[2], SAID_LENGTH)
+    return Unavailable(
+        f"The supervisor of run {run.run_id} could not be started: {why}. Nothing was started; nnunet_system names "
+        "what is wrong with this machine."
+    )

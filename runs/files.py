@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 USUAL_LINE_BYTES = 512
+# No file that may be read. A disk or network that fails is another matter: what is there then is not known.
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
 def make_folder(path: Path) -> None:
@@ -75,10 +77,10 @@ def read_model(path: Path, model: type[Model]) -> Model | None:
 
 
 def read_json(path: Path) -> Any:
-    """Parsed JSON, or None where the file is missing or not JSON. Reads nnU-Net's bare NaN as None."""
+    """Parsed JSON, or None where there is no file to read or it is not JSON. Reads nnU-Net's bare NaN as None."""
     try:
         return json.loads(_content(path).decode(), parse_constant=lambda _: None)
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+    except (*NO_FILE, ValueError, RecursionError):  # ValueError also for a number of thousands of digits
         return None
 
 

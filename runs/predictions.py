@@ -1,12 +1,12 @@
 """What a prediction needs to know of its two folders: the cases to segment, and who wrote the output."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from ..schemas.predictions import PredictionJob
-from .datasets import CHANNEL, FoldFiles
+from .datasets import CHANNEL, FoldFiles, one_file_of_colours
 from .errors import Refused
 from .files import read_model
 from .postprocessing import read_steps
@@ -46,9 +46,9 @@ def identity(paths: Iterable[Path]) -> str:
     return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in found)
 
 
-def inputs_of(folder: Path, cases: Sequence[str], ending: str, channels: int) -> dict[str, str]:
+def inputs_of(images: Mapping[str, Sequence[Path]]) -> dict[str, str]:
     """The identity of each case's images."""
-    return {case: identity(folder / f"{case}_{n:04d}{ending}" for n in range(channels)) for case in cases}
+    return {case: identity(files) for case, files in images.items()}
 
 
 def note_file(output: Path) -> Path:
@@ -61,28 +61,35 @@ def part_folder(output: Path, name: str) -> Path:
     return output / PARTS / name
 
 
-def cases_to_predict(folder: Path, ending: str, channels: int) -> list[str]:
-    """The cases in a folder of images, each with all its channels.
+def cases_to_predict(folder: Path, ending: str, channels: int) -> dict[str, list[Path]]:
+    """The cases in a folder of images, each with the files of all its channels in order.
 
     Raises:
         Refused: there are none, or a case lacks a channel; the message names it.
     """
-    found: dict[str, set[int]] = {}
+    found: dict[str, dict[int, Path]] = {}
     for path in folder.iterdir():
         match = CHANNEL.fullmatch(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
         if match and not path.name.startswith("."):
-            found.setdefault(match["case"], set()).add(int(match["channel"]))
+            found.setdefault(match["case"], {})[int(match["channel"])] = path
     if not found:
         others = sorted(path.name for path in folder.iterdir())[:NAMED]
         has = f"It has {', '.join(others)}." if others else "It is empty."
         raise Refused(f"{folder} has no images named CASE_0000{ending}, as the model needs them. {has}")
-    lacking = sorted(case for case, there in found.items() if there != set(range(channels)))
+    _refuse_lacking({case: set(files) for case, files in found.items()}, ending, channels)
+    return {case: [files[number] for number in sorted(files)] for case, files in sorted(found.items())}
+
+
+def _refuse_lacking(found: Mapping[str, set[int]], ending: str, channels: int) -> None:
+    colours = one_file_of_colours(ending, channels)
+    whole = [set(range(channels)), *([{0}] if colours else [])]
+    lacking = sorted(case for case, there in found.items() if there not in whole)
     if lacking:
         wanted = ", ".join(f"_{number:04d}{ending}" for number in range(channels))
         raise Refused(
-            f"The model was trained with {channels} channel(s), so each case needs {wanted}. Not so: {some(lacking)}."
+            f"The model was trained with {channels} channel(s), so each case needs {wanted}"
+            f"{f', or all its colours in one file, _0000{ending}' * colours}. Not so: {some(lacking)}."
         )
-    return sorted(found)
 
 
 def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> None:

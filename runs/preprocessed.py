@@ -16,6 +16,7 @@ from .datasets import DatasetFiles
 from .errors import Refused
 from .files import read_json, read_model
 from .raw_files import labels, listed_cases, training_files
+from .texts import clean
 
 CASCADE = "3d_cascade_fullres"
 LOWRES = "3d_lowres"
@@ -28,6 +29,16 @@ RECIPE_KEYS = (
     "resampling_fn_seg",
 )
 FULLRES = "3d_fullres"
+MEND_PLANS = "Correct it, or remove it and plan again."
+
+
+class OddPlans(Refused):
+    """A configuration that nnU-Net did not write so: somebody has edited the plans. `what` says what is odd in it."""
+
+    def __init__(self, plans: dict[str, Any], configuration: str, what: str) -> None:
+        file = clean(f"{plans.get('plans_name')}.json")
+        super().__init__(f"{file}, configuration {clean(configuration)}: {what}. {MEND_PLANS}")
+        self.what = what
 
 
 class DatasetNote(BaseModel):
@@ -100,16 +111,29 @@ def planned(plans: dict[str, Any], configuration: str, heirs: tuple[str, ...] = 
     Source: nnunetv2 2.8.1, utilities/plans_handling/plans_handler.py (inherits_from).
 
     Raises:
-        Refused: it inherits from itself.
+        Refused: it inherits from itself, or is not as nnU-Net writes it.
     """
     if configuration in heirs:
         circle = " from ".join((*heirs, configuration))
         raise Refused(f"In the plans {plans.get('plans_name')} {circle} inherits. Correct inherits_from.")
-    own = plans.get("configurations", {}).get(configuration)
+    own = _written(plans, configuration)
     if own is None:
         return None
     parent = planned(plans, own["inherits_from"], (*heirs, configuration)) if "inherits_from" in own else None
     return {**(parent or {}), **own}
+
+
+def _written(plans: dict[str, Any], configuration: str) -> dict[str, Any] | None:
+    """A configuration without what it inherits."""
+    listed = plans.get("configurations", {})
+    own = listed.get(configuration, {}) if isinstance(listed, dict) else None
+    if not isinstance(own, dict):
+        raise OddPlans(plans, configuration, "it is not as nnU-Net writes it")
+    for key, meaning in (("inherits_from", "a configuration"), ("data_identifier", "a folder")):
+        name = own.get(key, "")
+        if not isinstance(name, str) or not name.isprintable():
+            raise OddPlans(plans, configuration, f"{key} is {clean(repr(name))}; it must be the name of {meaning}")
+    return own if configuration in listed else None
 
 
 def data_folder(files: DatasetFiles, plans: dict[str, Any], configuration: str) -> Path:
@@ -117,10 +141,13 @@ def data_folder(files: DatasetFiles, plans: dict[str, Any], configuration: str) 
 
     Raises:
         KeyError: the plans have no such configuration.
+        Refused: they do not say where.
     """
     found = planned(plans, configuration)
     if found is None:
         raise KeyError(configuration)
+    if not found.get("data_identifier"):
+        raise OddPlans(plans, configuration, "it has no data_identifier")
     return files.preprocessed / str(found["data_identifier"])
 
 

@@ -1,15 +1,14 @@
 """The result of a run, put together from what its stages measured."""
 
-import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..schemas.results import FoldResult, Result
 from ..schemas.runs import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from .datasets import DatasetFiles, FoldFiles
 from .layout import RunDir
 from .look import verdict
-from .summary import fold_outcome
+from .summary import fold_outcome, why_dice_is_null
 from .texts import fold_name
 
 WORST_CASES = 5
@@ -19,7 +18,8 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
     judged = verdict(run, record)
     wanted = str(record.request.get("fold", ""))
-    folds = [_fold_result(run, record, spec) for spec in model_stages(record)]
+    measured = [(spec, stage_outcome(run, record, spec)) for spec in model_stages(record)]
+    folds = [_fold_result(spec, fold) for spec, fold in measured]
     summary = stage_outcome(run, record, record.stages[-1])
     complete = judged.status == "success"
     outcome = summary if summary is not None and complete else None
@@ -41,7 +41,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
         best=outcome.best if outcome else None,
         archive=outcome.archive if outcome else None,
         failure=judged.failure,
-        notes=(*record.notes, *(outcome.notes if outcome else ())),
+        notes=(*record.notes, *(outcome.notes if outcome else ()), *_unknowns(outcome, measured)),
     )
 
 
@@ -59,8 +59,23 @@ def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | 
     return fold_outcome(FoldFiles(files.fold_of(record, spec)))
 
 
-def _fold_result(run: RunDir, record: RunRecord, spec: StageSpec) -> FoldResult:
-    outcome = stage_outcome(run, record, spec)
+def _unknowns(outcome: Outcome | None, folds: Sequence[tuple[StageSpec, Outcome | None]]) -> Iterator[str]:
+    """Why a Dice is null although it was measured: of the whole, and of each of several folds."""
+    if outcome is not None and (why := _why_null(outcome)):
+        yield why
+    for spec, fold in folds if len(folds) > 1 else ():
+        if fold is not None and (why := _why_null(fold)):
+            yield f"Fold {fold_name(spec.fold)}: {why}"
+
+
+def _why_null(outcome: Outcome) -> str | None:
+    if outcome.metrics is None or outcome.metrics.dice is not None:
+        return None
+    cases = "scored case" if outcome.predictions else "validation case"
+    return why_dice_is_null({line.label: line.dice for line in outcome.per_class}, cases)
+
+
+def _fold_result(spec: StageSpec, outcome: Outcome | None) -> FoldResult:
     metrics = outcome.metrics if outcome and outcome.ok else None
     return FoldResult(
         fold=fold_name(spec.fold),
@@ -86,9 +101,3 @@ def worst(cases: Iterable[CaseMetrics]) -> tuple[CaseMetrics, ...]:
     """The cases with the lowest Dice, lowest first."""
     measured = [case for case in cases if case.dice is not None]
     return tuple(sorted(measured, key=lambda case: case.dice or 0.0)[:WORST_CASES])
-
-
-def nan_mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the numbers among the values, as numpy.nanmean; null where there is none."""
-    numbers = [value for value in values if value is not None and not math.isnan(value)]
-    return statistics.fmean(numbers) if numbers else None

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .files import read_json
 from .models import Model
-from .result import nan_mean
-from .summary import case_name, finite, label_names
+from .summary import cannot_be_read, finite, label_names, labels_in, measured_cases, nan_mean
 
 RESAMPLES = 10_000
 INTERVAL = (2.5, 97.5)
@@ -15,11 +13,15 @@ INTERVAL = (2.5, 97.5)
 
 @dataclass
 class Scores:
-    """Per label and case the Dice and IoU; null where neither the truth nor the prediction has the label."""
+    """Per label and case the Dice and IoU; null where neither the truth nor the prediction has the label.
+
+    `unread` says of each finished fold whose summary.json is odd that it is left out.
+    """
 
     folds: dict[str, set[str]] = field(default_factory=dict)
     dice: dict[str, dict[str, float | None]] = field(default_factory=dict)
     iou: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
     @property
     def cases(self) -> set[str]:
@@ -28,9 +30,11 @@ class Scores:
     def mean(self, metric: str = "dice", cases: set[str] | None = None) -> float | None:
         """The mean over labels of the mean over cases: nnU-Net's foreground_mean.
 
+        Null where a label has no mean, because it occurs in none of the cases (nnU-Net's NaN).
         Source: nnunetv2 2.8.1, evaluation/evaluate_predictions.py:150-163.
         """
-        return nan_mean(self.per_label(metric, cases).values())
+        means = list(self.per_label(metric, cases).values())
+        return None if None in means else nan_mean(means)
 
     def per_label(self, metric: str = "dice", cases: set[str] | None = None) -> dict[str, float | None]:
         """The mean over cases of each label."""
@@ -46,19 +50,22 @@ class Scores:
 def read_scores(model: Model) -> Scores:
     """The scores of those of the model's folds that are finished."""
     scores = Scores()
-    names = label_names((read_json(model.folder / "dataset.json") or {}).get("labels", {}))
+    names = label_names(labels_in(model.folder))
     for fold in model.folds:
         files = model.fold(fold)
-        content = read_json(files.summary) if files.finished() else None
-        if isinstance(content, dict):
-            entries = content.get("metric_per_case", [])
-            scores.folds[fold] = {case_name(entry["prediction_file"]) for entry in entries}
-            for entry in entries:
-                _add(scores, case_name(entry["prediction_file"]), entry["metrics"], names)
+        if not files.finished():
+            continue
+        measured = measured_cases(files.summary)
+        if measured is None:
+            scores.unread.append(cannot_be_read(files))
+            continue
+        scores.folds[fold] = set(measured)
+        for case, metrics in measured.items():
+            _add(scores, case, metrics, names)
     return scores
 
 
-def _add(scores: Scores, case: str, metrics: Mapping[str, Any], names: Mapping[str, str]) -> None:
+def _add(scores: Scores, case: str, metrics: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> None:
     for key, values in metrics.items():
         label = names.get(key, key)
         scores.dice.setdefault(label, {})[case] = finite(values.get("Dice"))

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .datasets import DatasetFiles, FoldFiles
 from .errors import Refused
-from .files import read_json, read_model
+from .files import read_model
 from .preprocessed import DatasetNote, dataset_note_file, raw_cases
-from .summary import case_name
+from .summary import measured_cases
 from .texts import some
 
 USUAL_FOLDS = 5
@@ -141,10 +141,8 @@ def trained_cases(fold: FoldFiles) -> TrainedCases | None:
 
 
 def validated_cases(fold: FoldFiles) -> frozenset[str]:
-    """The cases that summary.json has measured."""
-    content = read_json(fold.summary)
-    entries = content.get("metric_per_case", []) if isinstance(content, dict) else []
-    return frozenset(case_name(entry["prediction_file"]) for entry in entries)
+    """The cases that summary.json has measured; none where it is odd."""
+    return frozenset(measured_cases(fold.summary) or ())
 
 
 def other_cases(fold: FoldFiles, wanted: FoldCases) -> str | None:

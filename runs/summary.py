@@ -4,12 +4,17 @@ Source: nnunetv2 2.8.1, evaluation/evaluate_predictions.py:121-173.
 """
 
 import math
+import statistics
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from ..schemas.runs import CaseMetrics, ClassMetrics, Metrics, Outcome
 from .datasets import CASE_ENDINGS, FoldFiles
 from .files import read_json
+from .texts import some
 
 
 class Summary:
@@ -53,6 +58,58 @@ class Summary:
         return self._names.get(key, key)
 
 
+class _Case(BaseModel):
+    prediction_file: str
+    metrics: dict[str, dict[str, Any]]
+
+
+class _Cases(BaseModel):
+    metric_per_case: list[_Case]
+
+
+CaseTable = dict[str, dict[str, dict[str, Any]]]
+
+
+def measured_cases(path: Path) -> CaseTable | None:
+    """The metrics of each validation case by summary.json's own keys; None where it is not nnU-Net's."""
+    try:
+        found = _Cases.model_validate(read_json(path))
+    except ValidationError:
+        return None
+    return {case_name(case.prediction_file): case.metrics for case in found.metric_per_case}
+
+
+def cannot_be_read(fold: FoldFiles) -> str:
+    """That a fold's summary.json is not nnU-Net's, in words."""
+    name = f"{fold.path.parent.name}/{fold.path.name}"
+    return f"{name}: its validation/summary.json cannot be read. Validate this fold again."
+
+
+def labels_in(folder: Path) -> dict[str, Any]:
+    """The labels of a folder's dataset.json; none where it is not there or odd."""
+    content = read_json(folder / "dataset.json")
+    labels = content.get("labels") if isinstance(content, dict) else None
+    return labels if isinstance(labels, dict) else {}
+
+
+def nan_mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the numbers among the values, as numpy.nanmean; null where there is none."""
+    numbers = [value for value in values if value is not None and not math.isnan(value)]
+    return statistics.fmean(numbers) if numbers else None
+
+
+def why_dice_is_null(per_class: Mapping[str, float | None], cases: str = "validation case") -> str | None:
+    """Which classes leave nnU-Net without a mean Dice, in words; None where it has one."""
+    absent = [name for name, value in per_class.items() if value is None]
+    if not absent:
+        return None
+    one = len(absent) == 1
+    rest = nan_mean(per_class.values())
+    without = f"; without {'it' if one else 'them'} the mean is {rest:.4g}" if rest is not None else ""
+    classes = f"class {some(absent)} occurs" if one else f"classes {some(absent)} occur"
+    return f"Dice is null because {classes} in no {cases}{without}."
+
+
 def finite(value: Any) -> float | None:
     """A number, or null for NaN, infinity and anything else."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
@@ -79,14 +136,11 @@ def fold_outcome(fold: FoldFiles) -> Outcome | None:
     try:
         return _measured_by_hand(fold)
     except (ValueError, KeyError, TypeError, AttributeError):
-        model = fold.path.parent.name
-        note = f"{model}/{fold.path.name}: its validation/summary.json cannot be read. Validate this fold again."
-        return Outcome(ok=True, model_path=str(fold.path), notes=(note,))
+        return Outcome(ok=True, model_path=str(fold.path), notes=(cannot_be_read(fold),))
 
 
 def _measured_by_hand(fold: FoldFiles) -> Outcome:
-    labels = (read_json(fold.path.parent / "dataset.json") or {}).get("labels", {})
-    summary = Summary(fold.summary, labels)
+    summary = Summary(fold.summary, labels_in(fold.path.parent))
     return Outcome(
         ok=True,
         model_path=str(fold.path),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from nnunet_mcp.schemas.requests import CompareRequest
 from nnunet_mcp.schemas.runs import Metrics, Outcome
 from nnunet_mcp.tools.compare import nnunet_compare
 from nnunet_mcp.tools.tables import _escaped
-from tests.tiny import make_dataset, record_of, stage
+from tests.lab import ToolRefused
+from tests.tiny import ask, make_dataset, record_of, stage
 
 DATASET = "Dataset091_Compared"
 METRICS = Metrics(dice=0.5, iou=0.4, validation_loss=0.1)
@@ -74,7 +76,8 @@ def test_the_numbers_are_the_means_over_all_cases(settings: Settings, files: Dat
 
     assert model.per_class["big"][0] == pytest.approx(0.845) and model.per_class["big"][1] == pytest.approx(0.4225)
     assert model.per_class["whole"][0] == pytest.approx(0.645) and model.per_class["whole"][1] is None
-    assert model.dice == pytest.approx(0.745) and model.iou == pytest.approx(0.4225)
+    assert model.dice == pytest.approx(0.745)
+    assert model.iou is None, "nnU-Net has no mean where a class has none"
     assert model.dice_mean_sd == "0.7450 ± 0.0316"
     assert (model.rank, model.cases, model.epochs, model.train_hours, model.parameters) == (1, 10, 7, 2.5, 9)
 
@@ -162,6 +165,107 @@ def test_a_fold_that_another_run_trained_again_is_not_compared_as_the_runs_own(
     assert answer.notes[0] == f"Fold 0 of run {old} now holds what run {new} trained. It is left out."
     with pytest.raises(NotFound, match=f"now holds what run {new} trained"):
         compare(settings, run_ids=[old])
+
+
+NAN = float("nan")
+
+
+def validate(files: DatasetFiles, fold: str, cases: dict[str, dict[str, float]]) -> None:
+    """A fold that was trained by hand on a common and a rare class, with nnU-Net's own means."""
+    path = FoldFiles(files.fold("nnUNetTrainer", "nnUNetPlans", "2d", fold))
+    path.summary.parent.mkdir(parents=True)
+    path.final.write_bytes(b"")
+    entries = [
+        {"prediction_file": f"{case}.nii.gz", "metrics": {k: {"Dice": v, "IoU": v} for k, v in dice.items()}}
+        for case, dice in cases.items()
+    ]
+    known = {key: [dice[key] for dice in cases.values() if dice[key] == dice[key]] for key in ("1", "2")}
+    mean = {key: sum(values) / len(values) if values else NAN for key, values in known.items()}
+    foreground = sum(mean.values()) / 2
+    means = {key: {"Dice": value, "IoU": value} for key, value in mean.items()}
+    whole = {"Dice": foreground, "IoU": foreground}
+    text = json.dumps({"foreground_mean": whole, "mean": means, "metric_per_case": entries})
+    path.summary.write_text(text, "utf-8")
+    labels = {"labels": {"background": 0, "common": 1, "rare": 2}}
+    (path.path.parent / "dataset.json").write_text(json.dumps(labels), "utf-8")
+
+
+def results(settings: Settings, *folds: str) -> dict[str, Any]:
+    """nnunet_results of a run that found these folds trained."""
+    specs = [stage(f"train_fold_{fold}", reused=True) for fold in folds]
+    request = {"dataset_id": 91, "configuration": "2d", "fold": "all" if len(folds) > 1 else folds[0]}
+    record = record_of(settings, *specs, run_id="d091-2d-f0-rare", dataset_name=DATASET, request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    return ask(settings, "nnunet_results", run_id="d091-2d-f0-rare")
+
+
+def test_a_class_that_no_case_has_leaves_no_mean_and_both_tools_say_why(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    validate(files, "0", {"a": {"1": 0.9, "2": NAN}})
+
+    result, answer = results(settings, "0"), compare(settings, dataset_id=91)
+
+    why = "Dice is null because class rare occurs in no validation case; without it the mean is 0.9."
+    assert result["metrics"]["dice"] is None and why in result["notes"]
+    assert answer.models[0].dice is None and f"{answer.models[0].name}: {why}" in answer.notes
+
+
+def test_a_class_that_only_one_fold_lacks_is_told_of_that_fold(settings: Settings, files: DatasetFiles) -> None:
+    validate(files, "0", {"a": {"1": 0.9, "2": NAN}})
+    validate(files, "1", {"b": {"1": 0.9, "2": 0.7}})
+
+    result, answer = results(settings, "0", "1"), compare(settings, dataset_id=91)
+
+    why = "Dice is null because class rare occurs in no validation case; without it the mean is 0.9."
+    assert [fold["dice"] for fold in result["folds"]] == [None, 0.8] and result["dice_mean_sd"] is None
+    assert f"Fold 0: {why}" in result["notes"]
+    assert answer.models[0].dice == pytest.approx(0.8) and answer.models[0].dice_mean_sd is None
+    assert f"{answer.models[0].name}, fold 0: {why}" in answer.notes
+
+
+def test_several_classes_that_no_case_has_are_told_together(settings: Settings, files: DatasetFiles) -> None:
+    validate(files, "0", {"a": {"1": NAN, "2": NAN}})
+
+    (note,) = (note for note in compare(settings, dataset_id=91).notes if "null" in note)
+
+    assert note.endswith("Dice is null because classes common, rare occur in no validation case.")
+
+
+def test_cross_validations_without_a_dice_have_no_rank_and_no_advice_to_train(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    for fold in range(5):
+        validate(files, str(fold), {f"case_{fold}": {"1": 0.9, "2": NAN}})
+
+    answer = compare(settings, dataset_id=91)
+
+    assert (answer.models[0].complete, answer.models[0].rank) == (True, None)
+    assert answer.next_step == "A Dice that is null has no rank: the notes say which class to look at."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{", id="cut off"),
+        pytest.param('{"foreground_mean": {}}', id="no cases"),
+        pytest.param('{"metric_per_case": [5]}', id="a number as a case"),
+        pytest.param('{"metric_per_case": [{"prediction_file": "a.nii.gz", "metrics": {"1": 5}}]}', id="no metrics"),
+    ],
+)
+def test_a_damaged_summary_is_left_out_and_told(settings: Settings, files: DatasetFiles, text: str) -> None:
+    train(files, "Good", GOOD)
+    damaged = train(files, "Damaged", GOOD)
+    FoldFiles(damaged / "fold_3").summary.write_text(text, "utf-8")
+
+    answer = compare(settings, dataset_id=91)
+
+    folds = {model.name.split("__")[0]: model.folds for model in answer.models}
+    assert folds == {"Good": ("0", "1", "2", "3", "4"), "Damaged": ("0", "1", "2", "4")}
+    told = f"{damaged.name}/fold_3: its validation/summary.json cannot be read. Validate this fold again."
+    assert f"{told} It is left out." in answer.notes
+    with pytest.raises(ToolRefused, match=re.escape(told)):
+        ask(settings, "nnunet_find_best_configuration", dataset_id=91)
 
 
 def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Settings, files: DatasetFiles) -> None:

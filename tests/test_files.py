@@ -102,6 +102,34 @@ def test_the_nan_that_nnunet_writes_reads_as_null(tmp_path: Path) -> None:
     assert read_json(tmp_path / "summary.json") == {"Dice": None, "IoU": None}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\xfe{}", id="no text"),
+        pytest.param(b"[" * 100_000, id="bottomless"),
+        pytest.param(b"1" * 10_000, id="a number of thousands of digits"),
+    ],
+)
+def test_json_that_cannot_be_parsed_reads_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.json").write_bytes(content)
+
+    assert read_json(tmp_path / "odd.json") is None
+
+
+def test_a_folder_in_the_place_of_a_json_file_reads_as_none(tmp_path: Path) -> None:
+    assert read_json(tmp_path) is None
+    assert read_json(tmp_path / "missing" / "odd.json") is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_json_that_may_not_be_read_reads_as_none(tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "odd.json").chmod(0)
+
+    assert read_json(tmp_path / "odd.json") is None
+
+
 def test_a_half_written_last_line_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     append_line(path, Note(number=1))

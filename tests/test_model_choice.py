@@ -1,6 +1,7 @@
 """Which model a prediction or an export means, and what is refused before anything starts."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,24 @@ def test_what_names_no_model_is_refused_with_the_way_on(
 
     with pytest.raises(ToolRefused, match=message):
         ask(settings, tool, **arguments)
+
+
+def test_a_dataset_that_has_another_name_here_has_no_best_model(settings: Settings, files: DatasetFiles) -> None:
+    make_model(files, "2d")
+    found_best(files, "2d")
+
+    with pytest.raises(ToolRefused, match=f"Dataset 096 is {DATASET} here, not Dataset096_Other"):
+        ask(settings, "nnunet_predict", dataset_id="Dataset096_Other")
+
+
+def test_the_best_model_of_a_dataset_that_is_only_in_the_results_is_found(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    make_model(files, "2d")
+    found_best(files, "2d")
+    shutil.rmtree(files.raw)
+
+    assert choose_model(PredictRequest(dataset_id=96), settings).files == files
 
 
 @pytest.mark.parametrize(

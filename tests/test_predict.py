@@ -124,6 +124,17 @@ def test_a_model_of_two_channels_wants_both(settings: Settings, model: Path) -> 
     refused(settings, "2 channel")
 
 
+def colours(model: Path, images: Path, ending: str = ".png") -> None:
+    """A model of colour pictures, and three of them, each in a file of its own."""
+    names = {str(number): name for number, name in enumerate("RGB")}
+    description = json.loads((model / "dataset.json").read_text("utf-8"))
+    changed = {**description, "channel_names": names, "file_ending": ending}
+    (model / "dataset.json").write_text(json.dumps(changed), "utf-8")
+    images.mkdir()
+    for case in ("a", "b", "c"):
+        (images / f"{case}_0000{ending}").write_bytes(b"coloured")
+
+
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are recorded, and their processes are not started."""
@@ -143,7 +154,36 @@ def prepared(settings: Settings, **arguments: Any) -> PredictionFolder:
 def segment(folder: PredictionFolder) -> None:
     """Whole files in the place of predictions."""
     for case in folder.missing:
-        shutil.copy(folder.images / f"{case}_0000.nii.gz", folder.path / f"{case}.nii.gz")
+        shutil.copy(folder.images[case][0], folder.path / f"{case}.nii.gz")
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_picture_with_all_its_colours_in_one_file_is_a_case(settings: Settings, model: Path) -> None:
+    images = settings.folder("raw") / "pictures"
+    colours(model, images)
+    for channel in (1, 2):
+        (images / f"c_{channel:04d}.png").write_bytes(b"a file for each colour")
+
+    folder = prepared(settings, images=str(images))
+
+    names = {case: [path.name for path in files] for case, files in folder.images.items()}
+    each = [f"c_{channel:04d}.png" for channel in range(3)]
+    assert names == {"a": ["a_0000.png"], "b": ["b_0000.png"], "c": each}
+
+
+def test_colours_that_lack_a_file_are_told_both_ways_on(settings: Settings, model: Path) -> None:
+    images = settings.folder("raw") / "pictures"
+    colours(model, images)
+    (images / "a_0001.png").write_bytes(b"")
+
+    refused(settings, r"_0002\.png, or all its colours in one file, _0000\.png\. Not so: a\.", images=str(images))
+
+
+def test_other_images_than_pictures_have_a_file_for_each_channel(settings: Settings, model: Path) -> None:
+    images = settings.folder("raw") / "scans"
+    colours(model, images, ending=".nii.gz")
+
+    refused(settings, r"_0002\.nii\.gz\. Not so: a, b, c\.", images=str(images))
 
 
 @pytest.mark.usefixtures("recorded")

@@ -418,6 +418,25 @@ def test_a_cancel_that_can_neither_be_written_down_nor_carried_out_says_what_to_
     assert play.processes()
 
 
+@pytest.mark.parametrize(
+    ("changed", "value", "said"),
+    [
+        pytest.param("nnunet_mcp.runs.engine.SUPERVISOR", "nnunet_mcp.runs.nowhere", "No module named", id="no code"),
+        pytest.param("sys.executable", "/no/python", "No such file", id="no Python"),
+    ],
+)
+def test_a_supervisor_that_cannot_start_is_told_at_once_and_its_run_is_gone(
+    theatre: Stage, changed: str, value: str, said: str
+) -> None:
+    run, _ = theatre.recorded(stage("train_fold_0"))
+    theatre.patch.setattr(changed, value)
+
+    with pytest.raises(Unavailable, match=f"could not be started: .*{said}.* Nothing was started"):
+        start_supervisor(run, theatre.settings)
+
+    assert list(StateDir(theatre.settings.state_dir).run_ids()) == []
+
+
 def full_disk(*arguments: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..runs.datasets import channel_of
+from ..runs.datasets import channel_of, one_file_of_colours
 from ..runs.raw_files import listed_names, listed_path
 from ..runs.texts import clean, some, told
 from .description import Description
 
 TIFF = (".tif", ".tiff")
 Part = Literal["Tr", "Ts"]
-COLOURED = (".png", ".bmp", ".tif")
 
 
 @dataclass
@@ -121,8 +120,7 @@ def is_text(name: str) -> bool:
 
 
 def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[str]:
-    # A colour image brings three or four channels in one file (natural_image_reader_writer.py:33).
-    colours = ending in COLOURED and len(wanted) in (3, 4)
+    colours = one_file_of_colours(ending, len(wanted))
     wrong = {
         case: channels
         for case, channels in files.images.items()

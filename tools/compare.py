@@ -14,7 +14,7 @@ from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
 from ..runs.splits import complete_folds
 from ..runs.store import find_run
-from ..runs.summary import fold_outcome
+from ..runs.summary import fold_outcome, why_dice_is_null
 from ..runs.texts import fold_name
 from ..schemas.answers import CompareAnswer, ComparedModel, ModelDifference
 from ..schemas.requests import CompareRequest
@@ -30,7 +30,9 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
         Refused: the runs belong to different datasets.
     """
     models, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
-    measured = [(model, scores) for model in models if (scores := read_scores(model)).folds]
+    read = [(model, read_scores(model)) for model in models]
+    notes += [f"{text} It is left out." for _, scores in read for text in scores.unread]
+    measured = [(model, scores) for model, scores in read if scores.folds]
     if not measured:
         none = "None of these models has a validated fold yet. nnunet_runs shows which runs are how far."
         raise NotFound(" ".join((none, *notes)))
@@ -83,7 +85,7 @@ def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: Co
         models=tuple(ranked),
         differences=differences,
         table=write_table(ranked, request.table),
-        notes=(*notes, *_notes(ranked)),
+        notes=(*notes, *_notes(ranked), *(text for model, scores in described for text in _unknowns(model, scores))),
         next_step=_next_step(ranked, differences, complete_folds(measured[0][0].files)),
     )
 
@@ -116,10 +118,14 @@ def _hours(outcomes: list[Outcome | None]) -> float | None:
 
 def _ranked(described: list[tuple[ComparedModel, Scores]]) -> list[ComparedModel]:
     """Places for complete cross-validations over the same cases, best first."""
-    complete = [(model, scores) for model, scores in described if model.complete and model.dice is not None]
+    complete = [(model, scores) for model, scores in described if _can_rank(model)]
     same = len({frozenset(scores.cases) for _, scores in complete}) == 1
     places = {model.name: place for place, (model, _) in enumerate(complete, 1)} if same else {}
     return [model.model_copy(update={"rank": places.get(model.name)}) for model, _ in described]
+
+
+def _can_rank(model: ComparedModel) -> bool:
+    return model.complete and model.dice is not None
 
 
 def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDifference]:
@@ -139,13 +145,23 @@ def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDif
             )
 
 
+def _unknowns(model: ComparedModel, scores: Scores) -> Iterable[str]:
+    """Why a mean Dice is null: over all cases, or else over those of a fold."""
+    if why := why_dice_is_null(scores.per_label()):
+        yield f"{model.name}: {why}"
+        return
+    for fold, cases in scores.folds.items():
+        if why := why_dice_is_null(scores.per_label(cases=cases)):
+            yield f"{model.name}, fold {fold_name(fold)}: {why}"
+
+
 def _notes(models: list[ComparedModel]) -> Iterable[str]:
     for model in models:
         if "full" in model.folds:
             yield f"{model.name}: one model of every case; its metrics are measured on training data, so no rank."
         elif not model.complete:
             yield f"{model.name}: incomplete (folds {', '.join(model.folds)}), so no rank."
-    if sum(model.complete for model in models) > 1 and not any(model.rank for model in models):
+    if sum(_can_rank(model) for model in models) > 1 and not any(model.rank for model in models):
         yield "The complete cross-validations have different cases, so none is ranked."
 
 
@@ -159,6 +175,8 @@ def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, 
 
 
 def _way_to_a_rank(models: list[ComparedModel], folds: list[str]) -> str:
+    if all(model.complete and model.dice is None for model in models):
+        return "A Dice that is null has no rank: the notes say which class to look at."
     if all(set(folds) <= set(model.folds) for model in models):
         return "Train them on the same split to rank them."
     return "Train all folds (fold='all') of the models that are to be ranked."

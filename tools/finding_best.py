@@ -58,6 +58,8 @@ def _why_not(model: Model) -> str | None:
     _, identifier, configuration = model.folder.name.split("__", 2)
     if lacking := [fold for fold in model.folds if not model.fold(fold).finished()]:
         return f"fold {', '.join(lacking)} is not trained and validated"
+    if unread := read_scores(model).unread:
+        return unread[0].rstrip(".")
     if twice := validated_twice({fold: validated_cases(model.fold(fold)) for fold in model.folds}):
         return f"{twice}, so they were trained on different splits"
     if planned(model.files.plans(identifier) or {}, configuration) is None:

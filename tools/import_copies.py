@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..runs.datasets import one_file_of_colours
 from ..runs.errors import Refused
 from ..runs.raw_files import listed_names
 from ..runs.settings import Settings
 from ..runs.texts import clean, some
-from .cases import COLOURED, TIFF, CaseFiles, list_cases
+from .cases import TIFF, CaseFiles, list_cases
 from .description import Description
 from .paths import allowed_path
 
@@ -82,7 +83,7 @@ def _files(folder: Path, ending: str) -> list[Path]:
 def _image_copies(path: Path, stem: str, description: Description) -> Iterator[Copy]:
     """An image that may hold all channels: one file for each, or the colours of a picture, which stay together."""
     ending, channels = description.file_ending, len(description.channels)
-    if channels == 1 or (ending in COLOURED and channels in (3, 4)):
+    if channels == 1 or one_file_of_colours(ending, channels):
         yield Copy(path, f"{stem}_0000{ending}")
     else:
         for channel in range(channels):

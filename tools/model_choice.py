@@ -64,18 +64,9 @@ def choose_model(request: ModelRequest, settings: Settings) -> Choice:
         if (first := previous_stage(model)) is not None:
             model_at(first.folder, settings.folders)  # its plans are as foreign as those of the model itself
         return Choice(model.files, (model,), trusted=False)
-    files = find_trained(settings, request.dataset_id or 0)
+    files = find_dataset(settings.folders, request.dataset_id or 0)
     best = read_best(files)
     return Choice(files, best.models, trusted=False, best=best)
-
-
-def find_trained(settings: Settings, dataset_id: int) -> DatasetFiles:
-    """The dataset of that id; one that was only imported as a model counts too."""
-    found = sorted(settings.folder("results").glob(f"Dataset{dataset_id:03d}*"))
-    names = {path.name for path in found if path.name[10:11] in ("", "_")}
-    return (
-        DatasetFiles(settings.folders, names.pop()) if len(names) == 1 else find_dataset(settings.folders, dataset_id)
-    )
 
 
 def _model_folder(given: str, settings: Settings) -> Path:

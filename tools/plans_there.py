@@ -9,15 +9,14 @@ from statistics import median
 from typing import Any
 
 from ..runs.datasets import DatasetFiles
-from ..runs.errors import Refused, RunError
+from ..runs.errors import RunError
 from ..runs.files import read_json
-from ..runs.preprocessed import planned, preprocessed_cases
+from ..runs.preprocessed import MEND_PLANS, OddPlans, planned, preprocessed_cases
 from ..runs.texts import clean
 from ..schemas.answers import Fingerprint, PlannedConfiguration
 from .figures import rounded
 
 MOST_PLANS = 12
-MEND = "Correct it, or remove it and plan again."
 
 
 @dataclass
@@ -32,29 +31,25 @@ def read_plans(files: DatasetFiles) -> PlansThere:
     """Everything that is planned; files that people have edited may be odd in any way."""
     there = PlansThere()
     for path in sorted(files.preprocessed.glob("*.json")):
-        try:
-            plans = read_json(path)
-            if isinstance(plans, dict) and "plans_name" in plans:
-                _add(there, path, plans)
-        except (OSError, RecursionError, AttributeError, TypeError):
-            there.problems.append(f"{clean(path.name)} is not as nnU-Net writes it. {MEND}")
+        plans = read_json(path)
+        if plans is None and path.exists():
+            there.problems.append(f"{clean(path.name)} is not as nnU-Net writes it. {MEND_PLANS}")
+        elif isinstance(plans, dict) and "plans_name" in plans:
+            _add(there, path, plans)
     return there
 
 
 def _add(there: PlansThere, path: Path, plans: dict[str, Any]) -> None:
-    for name in dict(plans.get("configurations", {}).items()):
+    listed = plans.get("configurations", {})
+    if not isinstance(listed, dict):
+        there.problems.append(f"{clean(path.name)} is not as nnU-Net writes it. {MEND_PLANS}")
+        return
+    for name in listed:
         try:
-            there.configurations[clean(f"{path.stem} {name}")] = _checked(planned(plans, name) or {})
-        except (RunError, TypeError, ValueError) as error:
-            reason = str(error) if isinstance(error, RunError) else "it is not as nnU-Net writes it"
-            there.problems.append(f"{clean(path.name)}, configuration {clean(name)}: {reason.rstrip('.')}. {MEND}")
-
-
-def _checked(configuration: dict[str, Any]) -> dict[str, Any]:
-    identifier = configuration.get("data_identifier", "")
-    if not isinstance(identifier, str) or not identifier.isprintable():
-        raise Refused(f"data_identifier is {clean(repr(identifier))}; it must be the name of a folder")
-    return configuration
+            there.configurations[clean(f"{path.stem} {name}")] = planned(plans, name) or {}
+        except RunError as error:
+            what = error.what if isinstance(error, OddPlans) else str(error).rstrip(".")
+            there.problems.append(f"{clean(path.name)}, configuration {clean(name)}: {what}. {MEND_PLANS}")
 
 
 def preprocessed_of(files: DatasetFiles, there: PlansThere) -> list[str]:

@@ -122,7 +122,7 @@ def _default_output(choice: Choice) -> Path:
     return choice.files.results / "predictions" / name
 
 
-def _cases(choice: Choice, images: Path) -> list[str]:
+def _cases(choice: Choice, images: Path) -> dict[str, list[Path]]:
     description = read_json(choice.models[0].folder / "dataset.json") or {}
     channels = description.get("channel_names") or description.get("modality") or {}
     return cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))

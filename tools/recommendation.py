@@ -2,9 +2,11 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..runs.datasets import DatasetFiles
+from ..runs.errors import Refused
 from ..runs.files import read_json
 from ..runs.preprocessed import LOWRES, planned, raw_cases
 from ..schemas.answers import Recommendation
@@ -38,6 +40,11 @@ def _reasons(files: DatasetFiles, fingerprint: dict[str, Any], shape: list[int])
     ratio = max(spacing) / min(spacing)
     if ratio >= ANISOTROPIC:
         yield f"The spacing is anisotropic ({ratio:.1f} to 1): train 2d as well and compare."
+    with suppress(Refused, KeyError, TypeError, ValueError):  # plans edited by hand: whoever uses them is told
+        yield from _of_plans(files, shape)
+
+
+def _of_plans(files: DatasetFiles, shape: list[int]) -> Iterator[str]:
     plans = files.plans("nnUNetPlans")
     full = planned(plans, "3d_fullres") if plans else None
     if plans is None or full is None:

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..runs.files import read_json
 from ..runs.models import Model, model_of
 from ..runs.preprocessed import data_folder, preprocessed_cases
-from ..runs.result import nan_mean
 from ..runs.splits import trained_cases, validated_cases, validated_twice
-from ..runs.summary import Summary, fold_outcome
+from ..runs.summary import Summary, fold_outcome, labels_in, nan_mean
 from ..runs.texts import some
 from ..schemas.runs import Outcome
 from .stage import Job, StageFailure
@@ -27,7 +25,7 @@ def carry_out(job: Job) -> Outcome:
     folds = [fold_outcome(model.fold(fold)) for fold in model.folds]
     losses = [f.metrics.validation_loss for f in folds if f is not None and f.metrics is not None]
     known = [loss for loss in losses if loss is not None]
-    summary = Summary(merged / "summary.json", _labels(job.files.preprocessed))
+    summary = Summary(merged / "summary.json", labels_in(job.files.preprocessed))
     lacking = () if len(known) == len(folds) else ("The validation loss of some folds is not known.",)
     return Outcome(
         ok=True,
@@ -78,7 +76,3 @@ def _coverage(job: Job, model: Model, validated: Mapping[str, frozenset[str]]) -
             f"{len(missing)} cases are validated by no fold: {some(missing)}."
         )
     return f"Metrics over all {len(there)} cases of {len(validated)} folds of {job.files.name}."
-
-
-def _labels(preprocessed: Path) -> dict[str, object]:
-    return dict((read_json(preprocessed / "dataset.json") or {}).get("labels", {}))

@@ -72,10 +72,8 @@ class Prediction:
         return predictor
 
     def _images(self) -> list[list[str]]:
-        """Each missing case with all its channels."""
-        images, ending = self.folder.images, self.folder.ending
-        channels = range(len(self.folder.description["channel_names"]))
-        return [[str(images / f"{case}_{channel:04d}{ending}") for channel in channels] for case in self.cases]
+        """The files of each missing case."""
+        return [[str(path) for path in self.folder.images[case]] for case in self.cases]
 
     def count(self) -> int:
         """How many cases are predicted: by this stage, or before this run."""

@@ -31,11 +31,13 @@ class PredictionFolder:
 
     def __init__(self, job: Job) -> None:
         self.job, self.asked = job, PredictionJob.model_validate(job.record.request)
-        self.path, self.images = Path(self.asked.output), Path(self.asked.images)
+        self.path = Path(self.asked.output)
         self.model = Path(self.asked.models[0])
         self.description: dict[str, Any] = read_json(self.model / "dataset.json") or {}
         self.ending = str(self.description["file_ending"])
-        self.cases = cases_to_predict(self.images, self.ending, len(self.description["channel_names"]))
+        channels = len(self.description["channel_names"])
+        self.images = cases_to_predict(Path(self.asked.images), self.ending, channels)
+        self.cases = list(self.images)
         self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
         self.kept = 0
 
@@ -63,7 +65,7 @@ class PredictionFolder:
         refuse_foreign(self.path, note, overwrite=overwrite)
         before = read_model(note_file(self.path), PredictionNote)
         known = before.cases if before else {}
-        inputs = inputs_of(self.images, self.cases, self.ending, len(self.description["channel_names"]))
+        inputs = inputs_of(self.images)
         changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
         for folder in (self.path, *(self.path / PARTS).glob("*/")):
             self.remove(folder, [*known, *inputs] if overwrite else changed)

@@ -23,9 +23,10 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.liveness import liveness
 from nnunet_mcp.runs.look import verdict
 from nnunet_mcp.runs.processes import processes_of
+from nnunet_mcp.runs.status import START_ALLOWANCE_S
 from nnunet_mcp.schemas.answers import RunLine
 from nnunet_mcp.schemas.requests import CancelRequest, RunsRequest
-from nnunet_mcp.schemas.runs import RunRecord, StageState
+from nnunet_mcp.schemas.runs import ACTIVE, RunRecord, StageState
 from nnunet_mcp.tools.runs import nnunet_cancel, nnunet_runs
 from tests.lab import Answer, Lab, call, structured
 from tests.phantom import write_phantom
@@ -170,8 +171,7 @@ class Storm:
 
     def _cancel(self) -> None:
         self._victim(self._supervisors)
-        active = [line.run_id for line in self._lines() if line.status in ("queued", "running")]
-        run_id = self.random.choice(active or sorted(self.known))
+        run_id = self.random.choice(self._active() or sorted(self.known))
         self.lab.call("nnunet_cancel", run_id=run_id, force=self.random.random() < 0.5)
 
     def _kill_server(self) -> None:
@@ -271,6 +271,10 @@ class Storm:
         """What any server would say of the newest runs now: status is derived, so no server has to be asked."""
         return nnunet_runs(RunsRequest(limit=60), self.lab.settings).runs
 
+    def _active(self) -> list[str]:
+        """Also a run whose supervisor was killed before its first word: for a while nobody can know that."""
+        return [line.run_id for line in self._lines() if line.status in ACTIVE]
+
     def _check_status(self, line: RunLine) -> None:
         status, run = line.status, self.state.run(line.run_id)
         if status not in VOCABULARY:
@@ -312,10 +316,11 @@ class Storm:
 
     def _come_to_rest(self) -> None:
         """Nothing is stuck; after a cancel nothing of a run is left; what was trained can be resumed."""
-        deadline = time.monotonic() + SETTLE_S + (20 if self.real else 2) * len(self.known)
-        while self._supervisors() and time.monotonic() < deadline:
+        deadline = time.monotonic() + START_ALLOWANCE_S + SETTLE_S + (20 if self.real else 2) * len(self.known)
+        while (self._supervisors() or self._active()) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.counts.broken += [f"stuck: {process.cmdline()[-1]}" for process in self._supervisors()]
+        self.counts.broken += [f"stuck: {run_id} is still active" for run_id in self._active()]
         for run_id in sorted(self.known):
             answer = nnunet_cancel(CancelRequest(run_id=run_id), self.lab.settings)
             self.counts.ended[answer.status] += 1
