@@ -1,11 +1,10 @@
-"""A fold's training on this machine's CPU: nnU-Net's command, as it comes and with our settings, and nnunet-mcp.
+"""A fold's training on this machine's CPU: nnU-Net's command as it comes, nnunet-mcp, and nnunet-mcp with bf16.
 
     PYTHONPATH=. python benchmarks/epochs.py --source <MSD task> [--configuration 3d_fullres] [--rounds 2]
 
 The same fold of the same data with the same trainer, alternating, preprocessed once. An epoch's time is nnU-Net's own,
 from its training log, without the first epoch; so is the validation's Dice. The whole is from the call to the validated
-model. Against the command as it comes is what users gain, against the same settings what our hooks cost. Nothing is
-seeded: each training has weights and augmentation of its own, and the Dice has the spread of that.
+model. Nothing is seeded: each training has weights and augmentation of its own, and the Dice has the spread of that.
 """
 
 import argparse
@@ -22,15 +21,11 @@ from typing import Any, NamedTuple
 
 from nnunet_mcp.runs.processor import computes_bfloat16
 from nnunet_mcp.runs.summary import Summary
-from nnunet_mcp.worker.resources import GIB, fit_to_machine
 from tests.lab import Lab, msd_subset
 
-TRAINER = "EpochsTrainer"
-COMMAND_ALONE, COMMAND_FITTED = "nnU-Net's command", "its command with our settings"
-OURS, OURS_MIXED = "nnunet-mcp", "nnunet-mcp, bf16"
+TRAINERS = {"EpochsTrainer": "10 epochs of 80 iterations", "HalfEpochsTrainer": "10 epochs of 40 iterations"}
+THEIRS, OURS, OURS_MIXED = "nnU-Net's command", "nnunet-mcp", "nnunet-mcp, bf16"
 EPOCH_TIME = re.compile(r"Epoch time: ([\d.]+) s")
-# What a stage's process asks of malloc, as the variables that an nnU-Net command can be given.
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(GIB), "MALLOC_TRIM_THRESHOLD_": str(1024 * GIB)}
 COMMAND = Path(sys.executable).with_name("nnUNetv2_train")
 
 
@@ -42,31 +37,31 @@ class Measured(NamedTuple):
     dice: float
 
 
-def command(lab: Lab, configuration: str, extra: dict[str, str]) -> Measured:
+def command(lab: Lab, configuration: str, trainer: str) -> Measured:
     """Train fold 0 with nnU-Net's command."""
-    fold = fold_folder(lab, configuration)
+    fold = fold_folder(lab, configuration, trainer)
     shutil.rmtree(fold, ignore_errors=True)
-    arguments = [str(COMMAND), "4", configuration, "0", "-tr", TRAINER, "-device", "cpu"]
+    arguments = [str(COMMAND), "4", configuration, "0", "-tr", trainer, "-device", "cpu"]
     began = time.perf_counter()
-    subprocess.run(arguments, env={**lab.environment, **extra}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(arguments, env=lab.environment, check=True, stdout=subprocess.DEVNULL)
     return measured(fold, time.perf_counter() - began)
 
 
-def ours(lab: Lab, configuration: str, *, bf16: bool) -> Measured:
+def ours(lab: Lab, configuration: str, trainer: str, *, bf16: bool) -> Measured:
     """Train fold 0 through the server."""
-    fold = fold_folder(lab, configuration)
+    fold = fold_folder(lab, configuration, trainer)
     shutil.rmtree(fold, ignore_errors=True)
     began = time.perf_counter()
-    asked: dict[str, Any] = {"dataset_id": 4, "configuration": configuration, "fold": "0", "trainer": TRAINER}
-    result = lab.train(**asked, device="cpu", bf16=bf16)
+    asked: dict[str, Any] = {"dataset_id": 4, "configuration": configuration, "fold": "0", "trainer": trainer}
+    result = lab.train(timeout_s=3600, **asked, device="cpu", bf16=bf16)
     whole = time.perf_counter() - began
     if result["status"] != "success":
         raise SystemExit(f"the run failed: {result['failure']}")
     return measured(fold, whole)
 
 
-def fold_folder(lab: Lab, configuration: str) -> Path:
-    return lab.folder / "results" / "Dataset004_Benchmark" / f"{TRAINER}__nnUNetPlans__{configuration}" / "fold_0"
+def fold_folder(lab: Lab, configuration: str, trainer: str) -> Path:
+    return lab.folder / "results" / "Dataset004_Benchmark" / f"{trainer}__nnUNetPlans__{configuration}" / "fold_0"
 
 
 def measured(fold: Path, whole: float) -> Measured:
@@ -100,13 +95,11 @@ def alternate(ways: dict[str, Callable[[], Measured]], rounds: int) -> dict[str,
 
 def compare(found: dict[str, list[Measured]]) -> None:
     """The ratio of each round, and the Dice of each way."""
-    theirs, own = found[COMMAND_ALONE], found[OURS]
-    print(f"\n- an epoch of nnunet-mcp against one of nnU-Net's command: {ratios(own, theirs, 'epoch')}")
-    print(f"- against one of its command with our settings: {ratios(own, found[COMMAND_FITTED], 'epoch')}")
-    print(f"- the whole of nnunet-mcp against nnU-Net's command: {ratios(own, theirs, 'whole')}")
-    if mixed := found.get(OURS_MIXED):
-        print(f"- an epoch with bf16 against one of nnU-Net's command: {ratios(mixed, theirs, 'epoch')}")
-        print(f"- the whole with bf16 against nnU-Net's command: {ratios(mixed, theirs, 'whole')}")
+    print()
+    for name, trainings in found.items():
+        if name != THEIRS:
+            epoch, whole = (ratios(trainings, found[THEIRS], field) for field in ("epoch", "whole"))
+            print(f"- {name} against {THEIRS}: an epoch {epoch}; all of it {whole}")
     for name, trainings in found.items():
         dice = [one.dice for one in trainings]
         print(f"- Dice of {name}: mean {statistics.mean(dice):.3f}, from {min(dice):.3f} to {max(dice):.3f}")
@@ -118,25 +111,24 @@ def ratios(ours: list[Measured], theirs: list[Measured], field: str) -> str:
 
 
 def main() -> None:
-    """Alternate the three and print medians and ratios."""
+    """Alternate them and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--configuration", default="3d_fullres")
+    parser.add_argument("--trainer", choices=TRAINERS, default="EpochsTrainer")
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         lab = prepare(Path(folder), options.source, options.cases, options.configuration)
-        settings = fit_to_machine("train", "cpu", {}) | KEEP_FREED_MEMORY
+        same = (options.configuration, options.trainer)
         ways: dict[str, Callable[[], Measured]] = {
-            COMMAND_ALONE: lambda: command(lab, options.configuration, {}),
-            COMMAND_FITTED: lambda: command(lab, options.configuration, settings),
-            OURS: lambda: ours(lab, options.configuration, bf16=False),
+            THEIRS: lambda: command(lab, *same),
+            OURS: lambda: ours(lab, *same, bf16=False),
         }
         if computes_bfloat16():
-            ways[OURS_MIXED] = lambda: ours(lab, options.configuration, bf16=True)
-        chosen = ", ".join(f"{name}={value}" for name, value in settings.items())
-        print(f"{options.configuration}, {options.cases} cases, settings {chosen}\n")
+            ways[OURS_MIXED] = lambda: ours(lab, *same, bf16=True)
+        print(f"{options.configuration}, {options.cases} cases, {TRAINERS[options.trainer]}\n")
         compare(alternate(ways, options.rounds))
 
 

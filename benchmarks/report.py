@@ -1,6 +1,7 @@
-"""Every benchmark, one after the other, as a report: `make benchmarks SOURCE=<MSD task>` writes docs/benchmarks.md.
+"""Every benchmark, one after the other, as a report: `make benchmarks` writes docs/benchmarks.md.
 
-Takes about two and a half hours on two cores; nothing else should run beside it.
+Takes about four hours on two cores; nothing else should run beside it. With titles of sections only these are measured
+anew: `make benchmarks ONLY="'A step' 'Five folds'"`.
 """
 
 import argparse
@@ -16,9 +17,34 @@ import psutil
 HERE = Path(__file__).parent
 HEAD = """# Benchmarks
 
-Measured on {date} with `make benchmarks`: {machine}. Ratios compare what ran alternating in one session; single times
-depend on the machine.
+By `make benchmarks`, on {machine}. Ratios compare what ran alternating in one session; single times depend
+on the machine.
 """
+HEADING = "\n## "
+
+
+def sections(source: Path) -> dict[str, list[str]]:
+    """The script and its arguments of each section."""
+    data = ["--source", str(source.resolve())]
+    few = [*data, "--cases", "10"]
+    return {
+        "Start and memory": ["start_up.py"],
+        "Looking at many runs": ["latency.py"],
+        "Characters that a model reads": ["characters.py"],
+        "Folds on several GPUs": ["gpus.py"],
+        "A step": ["steps.py", *data],
+        "A training, 2d": ["epochs.py", *data, "--configuration", "2d"],
+        "A training, 3d_fullres": [
+            "epochs.py",
+            *data,
+            "--configuration",
+            "3d_fullres",
+            "--trainer",
+            "HalfEpochsTrainer",
+        ],
+        "One fold, from the data to the result": ["against_commands.py", *few, "--rounds", "2"],
+        "Five folds": ["against_commands.py", *few, "--folds", "all"],
+    }
 
 
 def machine() -> str:
@@ -28,38 +54,35 @@ def machine() -> str:
     return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, no GPU, {platform.system()}"
 
 
-def told(script: str, *arguments: str) -> str:
-    """What a benchmark prints on standard output."""
-    command = [sys.executable, str(HERE / script), *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-
-
-def section(title: str, script: str, *arguments: str) -> str:
-    """One benchmark: its own docstring's first line, and what it printed."""
-    print(title, flush=True)
+def measured(script: str, *arguments: str) -> str:
+    """A section's text: the benchmark's first docstring line, the day, and what it printed."""
     summary = (HERE / script).read_text(encoding="utf-8").split('"""')[1].strip().splitlines()[0]
-    return f"\n## {title}\n\n{summary} (`benchmarks/{script}`)\n\n{told(script, *arguments).strip()}\n"
+    command = [sys.executable, str(HERE / script), *arguments]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    return f"{summary} (`benchmarks/{script}`, {datetime.date.today().isoformat()})\n\n{told.strip()}\n"
+
+
+def read_report(path: Path) -> dict[str, str]:
+    """The sections of an earlier report."""
+    parts = path.read_text(encoding="utf-8").split(HEADING)[1:] if path.is_file() else []
+    return {title: text.strip() + "\n" for title, _, text in (part.partition("\n") for part in parts)}
 
 
 def main() -> None:
-    """Run them all."""
+    """Measure the sections that are asked for; the others stay as they are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="a Medical Segmentation Decathlon task, e.g. Task04_Hippocampus")
     parser.add_argument("target", type=Path, help="the report, e.g. docs/benchmarks.md")
+    parser.add_argument("only", nargs="*", metavar="TITLE", help="sections to measure; all if none is named")
     options = parser.parse_args()
-    source = ("--source", str(options.source.resolve()))
-    text = HEAD.format(date=datetime.date.today().isoformat(), machine=machine())
-    text += section("Start and memory", "start_up.py")
-    text += section("Looking at many runs", "latency.py")
-    text += section("Characters that a model reads", "characters.py")
-    text += section("Folds on several GPUs", "gpus.py")
-    text += section("A step", "steps.py", *source)
-    text += section("A training, 2d", "epochs.py", *source, "--configuration", "2d", "--rounds", "3")
-    text += section("A training, 3d_fullres", "epochs.py", *source)
-    few = (*source, "--cases", "10")
-    text += section("One fold, from the data to the result", "against_commands.py", *few, "--rounds", "2")
-    text += section("Five folds", "against_commands.py", *few, "--folds", "all")
-    options.target.write_text(text, encoding="utf-8")
+    every, report = sections(options.source), read_report(options.target)
+    if unknown := [title for title in options.only if title not in every]:
+        parser.error(f"no such section: {', '.join(unknown)}; there are {', '.join(every)}")
+    for title in options.only or every:
+        print(title, flush=True)
+        report[title] = measured(*every[title])
+        texts = (f"{HEADING}{title}\n\n{report[title]}" for title in every if title in report)
+        options.target.write_text(HEAD.format(machine=machine()) + "".join(texts), encoding="utf-8")
 
 
 if __name__ == "__main__":

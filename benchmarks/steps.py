@@ -1,9 +1,9 @@
-"""How near a training step comes to what this machine's cores can do, in float32 and in mixed precision (bf16).
+"""A training step: how near it comes to what this machine's cores can do, and what our hooks add to it.
 
     PYTHONPATH=. python benchmarks/steps.py --source <MSD task>
 
 Network and batch size are those that nnU-Net plans for the data; PyTorch counts the operations of a step. The yardstick
-is a product of two float32 matrices on the same cores, measured right before.
+is a product of two float32 matrices on the same cores, measured right before. With and without hooks alternate.
 """
 
 import argparse
@@ -15,30 +15,34 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from benchmarks.epochs import prepare
 from nnunet_mcp.runs.processor import computes_bfloat16
 from nnunet_mcp.schemas.estimates import EstimateJob
 from nnunet_mcp.worker.estimate import build_trainer, made_up_batch
+from nnunet_mcp.worker.hooks import TrainerHooks
 from nnunet_mcp.worker.precision import in_bfloat16
 from nnunet_mcp.worker.resources import fit_this_process, fit_to_machine
+from nnunet_mcp.worker.stage import Job
 from tests.lab import Lab
 
 CONFIGURATIONS = ("2d", "3d_fullres")
 SIZE = 2048
-REPEATS = 7
+REPEATS = 15
 GIGA = 1e9
 
 
-def seconds(act: Callable[[], object]) -> float:
-    """The median of a few, after one that warms up."""
-    act()
-    found = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        act()
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
+def seconds(*acts: Callable[[], object]) -> list[float]:
+    """The median of each, done in turn, after one turn that warms up."""
+    found: list[list[float]] = [[] for _ in acts]
+    for turn in range(REPEATS + 1):
+        for times, act in zip(found, acts, strict=True):
+            began = time.perf_counter()
+            act()
+            if turn:
+                times.append(time.perf_counter() - began)
+    return [statistics.median(times) for times in found]
 
 
 def matrix_product() -> float:
@@ -46,13 +50,11 @@ def matrix_product() -> float:
     import torch
 
     one, other = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
-    return 2 * SIZE**3 / seconds(lambda: one @ other) / GIGA
+    return 2 * SIZE**3 / seconds(lambda: one @ other)[0] / GIGA
 
 
-def measure(lab: Lab, configuration: str) -> None:
-    """A line of the table for each precision."""
-    from torch.utils.flop_counter import FlopCounterMode
-
+def trainer_and_job(lab: Lab, configuration: str) -> tuple[Any, Job]:
+    """nnU-Net's trainer for the planned network, and the stage that prepared the data, for the hooks to report to."""
     folder = lab.folder / "preprocessed" / "Dataset004_Benchmark"
     job = EstimateJob(
         plans_file=str(folder / "nnUNetPlans.json"),
@@ -64,19 +66,26 @@ def measure(lab: Lab, configuration: str) -> None:
     with redirect_stdout(sys.stderr):  # nnU-Net introduces itself
         trainer = build_trainer(job)
         trainer.initialize()
-    batch = made_up_batch(trainer)
+    run_id = lab.call("nnunet_runs", limit=1)["runs"][0]["run_id"]
+    return trainer, Job.of(str(lab.run_dir(run_id)), "train_fold_0")
+
+
+def measure(lab: Lab, configuration: str) -> None:
+    """A line of the table for each precision."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    trainer, job = trainer_and_job(lab, configuration)
+    batch, bare = made_up_batch(trainer), trainer.train_step
     with FlopCounterMode(display=False) as counter:
-        trainer.train_step(batch)
+        bare(batch)
     work = counter.get_total_flops() / GIGA
+    TrainerHooks(trainer, job).attach()
     for precision in ("float32", "bf16") if computes_bfloat16() else ("float32",):
         yardstick = matrix_product()
         with in_bfloat16(trainer.network) if precision == "bf16" else nullcontext():
-            step = seconds(lambda: trainer.train_step(batch))
-        share = work / step / yardstick
-        print(
-            f"| {configuration} | {precision} | {step:.2f} | {work / step:.0f} | {yardstick:.0f} | {share:.2f} |",
-            flush=True,
-        )
+            step, hooked = seconds(lambda: bare(batch), lambda: trainer.train_step(batch))
+        speed = f"{work / step:.0f} | {yardstick:.0f} | {work / step / yardstick:.2f}"
+        print(f"| {configuration} | {precision} | {step:.3f} | {speed} | {hooked / step:.3f} |", flush=True)
 
 
 def main() -> None:
@@ -87,8 +96,8 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.update(fit_to_machine("train", "cpu", dict(os.environ)))
     fit_this_process("cpu")
-    print("| configuration | precision | s per step | GFLOP/s | of a matrix product, GFLOP/s | ratio |")
-    print("|---|---|---:|---:|---:|---:|", flush=True)
+    print("| configuration | precision | s | GFLOP/s | a matrix product's GFLOP/s | ratio | with our hooks, ratio |")
+    print("|---|---|---:|---:|---:|---:|---:|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for configuration in CONFIGURATIONS:
             lab = prepare(Path(folder) / configuration, options.source, options.cases, configuration)

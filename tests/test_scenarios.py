@@ -15,8 +15,11 @@ import numpy
 import pytest
 import torch
 
-from nnunet_mcp.runs.processes import STAGE_VARIABLE
+from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.runs.layout import StageDir
+from nnunet_mcp.runs.processes import STAGE_VARIABLE, kill_all
 from nnunet_mcp.runs.processor import computes_bfloat16
+from nnunet_mcp.schemas.runs import CancelRecord
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training import prepare_run
 from nnunet_mcp.worker.train import parameters_of
@@ -256,27 +259,43 @@ def test_skipping_preprocessing_needs_preprocessed_data(lab: Lab) -> None:
     assert lab.finish(started["run_id"])["status"] == "success"
 
 
-def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No GPU here: two CPU processes play the GPUs; the rest is what runs on GPUs."""
+def on_two_gpus(lab: Lab, trainer: str, monkeypatch: pytest.MonkeyPatch) -> tuple[StageDir, "subprocess.Popen[bytes]"]:
+    """A training that believes in two GPUs: two CPU processes play them, the rest is what runs on GPUs."""
     monkeypatch.setenv("nnUNet_extTrainer", str(TRAINERS))
-    request = TrainingRequest(
-        dataset_id=4, fold="2", device="cuda", num_gpus=2, plans_identifier="tinyPlans", trainer="OtherTrainer"
-    )
-    settings = lab.settings.model_copy(update={"gpus": 2})
-    run, record, _ = prepare_run(request, settings)
+    asked: dict[str, Any] = {"dataset_id": 4, "fold": "2", "device": "cuda", "num_gpus": 2}
+    request = TrainingRequest(**asked, plans_identifier="tinyPlans", trainer=trainer)
+    run, record, _ = prepare_run(request, lab.settings.model_copy(update={"gpus": 2}))
+    assert record.num_gpus == 2
     stage = run.stage("train_fold_2")
     script = Path(__file__).with_name("ddp_on_cpu.py")
     environment = {**lab.environment, STAGE_VARIABLE: str(stage.path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    return stage, subprocess.Popen([sys.executable, str(script), str(run.path), stage.name], env=environment)
 
-    subprocess.run([sys.executable, str(script), str(run.path), stage.name], check=True, env=environment, timeout=200)
 
+def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, process = on_two_gpus(lab, "OtherTrainer", monkeypatch)
+
+    assert process.wait(timeout=200) == 0
     outcome = stage.outcome()
-    assert record.num_gpus == 2
     assert outcome is not None and outcome.ok
     assert [epoch.epoch for epoch in stage.epochs()] == [0, 1]
     assert all(epoch.train_loss is not None for epoch in stage.epochs())
+
+
+def test_a_wish_to_stop_ends_all_ranks_after_the_same_epoch(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, process = on_two_gpus(lab, "LongTrainer", monkeypatch)
+    try:
+        assert until(lambda: bool(stage.recent_epochs(1)), timeout_s=200)
+        write_model(stage.path.parents[1] / "cancel.json", CancelRecord(requested_at=time.time(), grace_s=60))
+
+        assert process.wait(timeout=60) == 1
+    finally:
+        kill_all(stage.path)
+    outcome = stage.outcome()
+    assert outcome is not None and outcome.stopped
+    assert (model_folder(lab, trainer="LongTrainer") / "fold_2" / "checkpoint_latest.pth").is_file()
 
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

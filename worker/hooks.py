@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from ..runs.datasets import FoldFiles
@@ -59,7 +60,7 @@ def _load_newest(trainer: Any, job: Job) -> None:
     for checkpoint in job.fold.checkpoints():
         try:
             trainer.load_checkpoint(str(checkpoint))
-        except (RuntimeError, EOFError, OSError, KeyError) as error:
+        except (RuntimeError, EOFError, OSError, KeyError, UnpicklingError) as error:
             damaged.append(f"{checkpoint.name} could not be read ({type(error).__name__})")
             continue
         if trainer.local_rank == 0 and job.stage.epochs_file.exists():
@@ -137,7 +138,7 @@ class TrainerHooks:
 
     def _on_epoch_end(self, method: Callable[[], None]) -> None:
         method()
-        # Every rank sees the same gathered loss and the same file, so all ranks leave together.
+        # Every rank has the same gathered loss, so all ranks leave together.
         loss = self.trainer.logger.get_value("train_losses", step=-1)
         self.nan_epochs = self.nan_epochs + 1 if finite(float(loss)) is None else 0
         from .train import NAN_EPOCHS, nan_failure
@@ -145,12 +146,23 @@ class TrainerHooks:
         if self.nan_epochs >= NAN_EPOCHS:
             raise nan_failure(self.trainer.current_epoch - NAN_EPOCHS)
         done = self.trainer.current_epoch >= self.trainer.num_epochs
-        stop = self.report.stop_requested() and not done
+        stop = self._all_are_to_stop() and not done
         if stop or (not done and self._checkpoint_due()):
             self._save_latest()
         if stop:
             _end_data_loaders(self.trainer)
             raise StopRequested
+
+    def _all_are_to_stop(self) -> bool:
+        """Whether rank 0 has seen the wish to stop: ranks that looked for themselves could part, and wait for ever."""
+        asked = self.report.stop_requested()
+        if not self.trainer.is_ddp:
+            return asked
+        import torch
+
+        word = torch.tensor([int(asked)], device=self.trainer.device)
+        torch.distributed.broadcast(word, src=0)
+        return bool(word.item())
 
     def _checkpoint_due(self) -> bool:
         return time.monotonic() - self.saved_at > self.job.settings.checkpoint_every_s
