@@ -1,10 +1,18 @@
 """Training on several GPUs: each rank is a fresh process that has to get our hooks, too."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..runs.files import write_model
 from ..runs.processes import STAGE_VARIABLE
+from ..schemas.runs import Outcome
+
+# How a rank tells the process that spawned it that it stopped on request; 75 is "try again later" in sysexits.h.
+STOPPED = 75
 
 
 def run_ddp(rank: int, *args: Any) -> None:
@@ -15,8 +23,35 @@ def run_ddp(rank: int, *args: Any) -> None:
     from nnunetv2.run import run_training
 
     from .hooks import install
-    from .stage import Job
+    from .progress import StopRequested
+    from .stage import Job, StageFailure
 
     stage = Path(os.environ[STAGE_VARIABLE])
-    install(run_training, Job.of(str(stage.parent.parent), stage.name))
-    run_training.run_ddp(rank, *args)
+    job = Job.of(str(stage.parent.parent), stage.name)
+    install(run_training, job)
+    try:
+        run_training.run_ddp(rank, *args)
+    except StopRequested:
+        sys.exit(STOPPED)
+    except StageFailure as failure:  # all ranks have the same, and the first to end takes the others with it
+        write_model(job.stage.outcome_file, Outcome(ok=False, failure=failure.failure))
+        raise
+
+
+@contextmanager
+def stop_of_ranks() -> Iterator[None]:
+    """Around what spawns the ranks.
+
+    Raises:
+        StopRequested: they stopped on request.
+    """
+    from torch.multiprocessing.spawn import ProcessExitedException
+
+    from .progress import StopRequested
+
+    try:
+        yield
+    except ProcessExitedException as error:
+        if error.exit_code != STOPPED:
+            raise
+        raise StopRequested from None

@@ -151,6 +151,7 @@ class TrainerHooks:
             self._save_latest()
         if stop:
             _end_data_loaders(self.trainer)
+            _wait_for_all_ranks(self.trainer)  # the first to end takes the others with it, and rank 0 may be saving
             raise StopRequested
 
     def _all_are_to_stop(self) -> bool:
@@ -202,6 +203,13 @@ class TrainerHooks:
         self.report.say("validated", done=len(cases), total=len(cases), epochs=self.trainer.num_epochs)
 
 
+def _wait_for_all_ranks(trainer: Any) -> None:
+    if trainer.is_ddp:
+        import torch
+
+        torch.distributed.barrier()
+
+
 def settle_cases(trainer: Any, job: Job) -> FoldCases:
     """The cases of this training from its start to its last validation, also when it is resumed.
 
@@ -212,10 +220,7 @@ def settle_cases(trainer: Any, job: Job) -> FoldCases:
     """
     if job.spec.kind == "train" and trainer.local_rank == 0 and trained_cases(job.fold) is None:
         write_model(job.fold.cases_file, _begin(trainer))
-    if trainer.is_ddp:
-        from torch import distributed
-
-        distributed.barrier()
+    _wait_for_all_ranks(trainer)
     cases = trained_cases(job.fold) or _begin(trainer)
     folder = Path(trainer.preprocessed_dataset_folder)
     if missing := sorted(cases.every - set(preprocessed_cases(folder))):

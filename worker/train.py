@@ -118,7 +118,7 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
     import torch
     from nnunetv2.run import run_training
 
-    from .ddp import run_ddp
+    from .ddp import run_ddp, stop_of_ranks
     from .hooks import install
 
     _check_processor(job)
@@ -126,21 +126,22 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
     install(run_training, job)
     run_training.run_ddp = run_ddp
     job.reporter.say("loading")
-    run_training.run_training(
-        dataset_name_or_id=job.record.dataset_name,
-        configuration=job.spec.configuration,
-        fold=str(job.spec.fold),
-        trainer_class_name=job.record.trainer,
-        plans_identifier=job.record.plans_identifier,
-        pretrained_weights=str(job.weights) if job.weights else None,
-        num_gpus=job.record.num_gpus,
-        export_validation_probabilities=job.asked("npz"),
-        continue_training=resume,
-        only_run_validation=job.spec.kind == "validate",
-        disable_checkpointing=job.asked("disable_checkpointing"),
-        val_with_best=job.asked("val_best"),
-        device=torch.device(job.record.device),
-    )
+    with stop_of_ranks():
+        run_training.run_training(
+            dataset_name_or_id=job.record.dataset_name,
+            configuration=job.spec.configuration,
+            fold=str(job.spec.fold),
+            trainer_class_name=job.record.trainer,
+            plans_identifier=job.record.plans_identifier,
+            pretrained_weights=str(job.weights) if job.weights else None,
+            num_gpus=job.record.num_gpus,
+            export_validation_probabilities=job.asked("npz"),
+            continue_training=resume,
+            only_run_validation=job.spec.kind == "validate",
+            disable_checkpointing=job.asked("disable_checkpointing"),
+            val_with_best=job.asked("val_best"),
+            device=torch.device(job.record.device),
+        )
 
 
 def _check_processor(job: Job) -> None:
