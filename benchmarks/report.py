@@ -26,7 +26,7 @@ HEADING = "\n## "
 def sections(source: Path) -> dict[str, list[str]]:
     """The script and its arguments of each section."""
     data = ["--source", str(source.resolve())]
-    few = [*data, "--cases", "10"]
+    few, half = [*data, "--cases", "10"], [*data, "--trainer", "HalfEpochsTrainer"]
     return {
         "Start and memory": ["start_up.py"],
         "Looking at many runs": ["latency.py"],
@@ -58,7 +58,7 @@ def measured(script: str, *arguments: str) -> str:
     """A section's text: the benchmark's first docstring line, the day, and what it printed."""
     summary = (HERE / script).read_text(encoding="utf-8").split('"""')[1].strip().splitlines()[0]
     command = [sys.executable, str(HERE / script), *arguments]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return f"{summary} (`benchmarks/{script}`, {datetime.date.today().isoformat()})\n\n{told.strip()}\n"
 
 

@@ -56,6 +56,7 @@ def matrix_product() -> float:
 def trainer_and_job(lab: Lab, configuration: str) -> tuple[Any, Job]:
     """nnU-Net's trainer for the planned network, and the stage that prepared the data, for the hooks to report to."""
     folder = lab.folder / "preprocessed" / "Dataset004_Benchmark"
+    run = lab.run_dir(lab.call("nnunet_runs", limit=1)["runs"][0]["run_id"])
     job = EstimateJob(
         plans_file=str(folder / "nnUNetPlans.json"),
         dataset_json=str(folder / "dataset.json"),
@@ -66,8 +67,7 @@ def trainer_and_job(lab: Lab, configuration: str) -> tuple[Any, Job]:
     with redirect_stdout(sys.stderr):  # nnU-Net introduces itself
         trainer = build_trainer(job)
         trainer.initialize()
-    run_id = lab.call("nnunet_runs", limit=1)["runs"][0]["run_id"]
-    return trainer, Job.of(str(lab.run_dir(run_id)), "train_fold_0")
+    return trainer, Job.of(str(run), "train_fold_0")
 
 
 def measure(lab: Lab, configuration: str) -> None:

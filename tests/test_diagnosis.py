@@ -266,6 +266,7 @@ for name, broken in {
 """
 
 
+@pytest.mark.heavy
 def test_what_nnunet_itself_prints_about_broken_cases_is_recognised(tmp_path: Path) -> None:
     label = image(fill=7).astype(numpy.uint8)
     files = [tmp_path / name for name in ("a b_0000.nii.gz", "cut one.nii.gz", "moved one.nii.gz", "a b.nii.gz")]

@@ -52,6 +52,7 @@ def test_all_folds_keep_every_gpu_busy_and_no_gpu_twice(lab: Lab) -> None:
         assert all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(mine))
 
 
+@pytest.mark.heavy
 def test_two_runs_share_the_gpus_and_the_one_that_waits_says_for_whom(lab: Lab) -> None:
     slowly = Lab(lab.folder, {**lab.extra, "STAND_IN_PACE_S": "1"})
     first = slowly.call("nnunet_training", dataset_id=71, **REQUEST | {"fold": "0"}, num_gpus=3)["run_id"]

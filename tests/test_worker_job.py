@@ -81,6 +81,7 @@ def pages_asked_for(device: str, **own: str) -> int:
     return int(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True).stdout)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_a_cpu_training_keeps_freed_memory_for_the_next_step_unless_the_user_set_malloc_themselves() -> None:
     given_back_each_time = pages_asked_for("cuda")
@@ -112,6 +113,7 @@ for _ in range(8):
 """
 
 
+@pytest.mark.heavy
 def test_fitting_a_training_to_the_cpu_leaves_every_bit_of_its_losses_as_it_is() -> None:
     def losses(*, fitted: bool) -> list[str]:
         code = LOSSES_OF_NNUNETS_NETWORK.format(fitted=fitted)

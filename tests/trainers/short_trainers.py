@@ -120,6 +120,6 @@ class EpochsTrainer(_Short):
 
 
 class HalfEpochsTrainer(EpochsTrainer):
-    """Half as long an epoch, for 3D."""
+    """Epochs of half the length."""
 
     iterations = 40
