@@ -33,15 +33,8 @@ def sections(source: Path) -> dict[str, list[str]]:
         "Characters that a model reads": ["characters.py"],
         "Folds on several GPUs": ["gpus.py"],
         "A step": ["steps.py", *data],
-        "A training, 2d": ["epochs.py", *data, "--configuration", "2d"],
-        "A training, 3d_fullres": [
-            "epochs.py",
-            *data,
-            "--configuration",
-            "3d_fullres",
-            "--trainer",
-            "HalfEpochsTrainer",
-        ],
+        "A training, 2d": ["epochs.py", *half, "--configuration", "2d"],
+        "A training, 3d_fullres": ["epochs.py", *half, "--rounds", "1"],
         "One fold, from the data to the result": ["against_commands.py", *few, "--rounds", "2"],
         "Five folds": ["against_commands.py", *few, "--folds", "all"],
     }
