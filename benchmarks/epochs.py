@@ -23,7 +23,11 @@ from nnunet_mcp.runs.processor import computes_bfloat16
 from nnunet_mcp.runs.summary import Summary
 from tests.lab import Lab, msd_subset
 
-TRAINERS = {"EpochsTrainer": "10 epochs of 80 iterations", "HalfEpochsTrainer": "10 epochs of 40 iterations"}
+TRAINERS = {
+    "EpochsTrainer": "10 epochs of 80 iterations",
+    "HalfEpochsTrainer": "10 epochs of 40 iterations",
+    "QuarterEpochsTrainer": "10 epochs of 20 iterations",
+}
 THEIRS, OURS, OURS_MIXED = "nnU-Net's command", "nnunet-mcp", "nnunet-mcp, bf16"
 EPOCH_TIME = re.compile(r"Epoch time: ([\d.]+) s")
 COMMAND = Path(sys.executable).with_name("nnUNetv2_train")

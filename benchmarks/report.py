@@ -26,15 +26,16 @@ HEADING = "\n## "
 def sections(source: Path) -> dict[str, list[str]]:
     """The script and its arguments of each section."""
     data = ["--source", str(source.resolve())]
-    few, half = [*data, "--cases", "10"], [*data, "--trainer", "HalfEpochsTrainer"]
+    few = [*data, "--cases", "10"]
+    short = [*data, "--trainer", "QuarterEpochsTrainer", "--rounds", "1"]
     return {
         "Start and memory": ["start_up.py"],
         "Looking at many runs": ["latency.py"],
         "Characters that a model reads": ["characters.py"],
         "Folds on several GPUs": ["gpus.py"],
         "A step": ["steps.py", *data],
-        "A training, 2d": ["epochs.py", *half, "--configuration", "2d"],
-        "A training, 3d_fullres": ["epochs.py", *half, "--rounds", "1"],
+        "A training, 2d": ["epochs.py", *short, "--configuration", "2d"],
+        "A training, 3d_fullres": ["epochs.py", *short],
         "One fold, from the data to the result": ["against_commands.py", *few, "--rounds", "2"],
         "Five folds": ["against_commands.py", *few, "--folds", "all"],
     }
