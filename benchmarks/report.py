@@ -34,8 +34,9 @@ def sections(source: Path) -> dict[str, list[str]]:
         "Characters that a model reads": ["characters.py"],
         "Folds on several GPUs": ["gpus.py"],
         "A step": ["steps.py", *data],
-        "A training, 2d": ["epochs.py", *short, "--configuration", "2d"],
-        "A training, 3d_fullres": ["epochs.py", *short],
+        "A training, 2d": ["epochs.py", *data, "--configuration", "2d"],
+        "A training, 3d_fullres": ["epochs.py", *data, "--configuration", "3d_fullres"],
+        "A short training, 2d": ["epochs.py", *short, "--configuration", "2d"],
         "One fold, from the data to the result": ["against_commands.py", *few, "--rounds", "2"],
         "Five folds": ["against_commands.py", *few, "--folds", "all"],
     }

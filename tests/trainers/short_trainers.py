@@ -119,13 +119,7 @@ class EpochsTrainer(_Short):
     epochs, iterations, val_iterations = 10, 80, 2
 
 
-class HalfEpochsTrainer(EpochsTrainer):
-    """Epochs of half the length."""
-
-    iterations = 40
-
-
 class QuarterEpochsTrainer(EpochsTrainer):
-    """Epochs of a quarter of the length, for 3D."""
+    """Epochs of a quarter of the length."""
 
     iterations = 20
