@@ -85,5 +85,4 @@ def sweep(run: RunDir, record: RunRecord) -> None:
     specs = [spec for spec in record.stages if not spec.reused]
     kill_all(*(run.stage(spec.name).path for spec in specs), term_wait_s=2.0)
     for spec in specs:
-        if spec.kind == "train":
-            put_back(record, spec)
+        put_back(record, spec)

@@ -20,8 +20,7 @@ RETRY_S = 2.0
 def clear_up(record: RunRecord, child: Child) -> None:
     """After a stage's process: what outlived it ends, and an old model that nothing replaces has its place again."""
     kill_all(child.stage.path)  # data-loader workers
-    if child.spec.kind == "train":
-        put_back(record, child.spec)
+    put_back(record, child.spec)
 
 
 def ended_state(child: Child, code: int, *, cancelled: bool, stall_timeout_s: float) -> StageState:

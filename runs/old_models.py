@@ -28,6 +28,8 @@ def kept(fold: FoldFiles) -> list[FoldFiles]:
 
 def put_back(record: RunRecord, spec: StageSpec) -> None:
     """The old model has its place again where the run's training has ended and left nothing to go on with."""
+    if spec.kind != "train":
+        return
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
     olds = kept(fold)
     if not olds or fold.checkpoints() or (fold.path.exists() and fold.owner() != record.run_id):

@@ -48,17 +48,12 @@ def earlier_preprocessing(state: StateDir, like: RunRecord, configuration: str) 
 
 
 def _alike(state: StateDir, like: RunRecord, *, trainer: bool = True) -> Iterator[tuple[RunDir, RunRecord]]:
-    names = ("dataset_name", "plans_identifier", "host", *(("trainer", "device", "num_gpus") if trainer else ()))
+    own = ("trainer", "device", "num_gpus", "bf16") if trainer else ()
+    names = ("dataset_name", "plans_identifier", "host", *own)
     for run in newest_runs(state, limit=RUNS_LOOKED_AT):
         record = run.record()
-        if record is None or any(getattr(record, name) != getattr(like, name) for name in names):
-            continue
-        if not trainer or _in_bf16(record) == _in_bf16(like):
+        if record is not None and all(getattr(record, name) == getattr(like, name) for name in names):
             yield run, record
-
-
-def _in_bf16(record: RunRecord) -> bool:
-    return bool(record.request.get("bf16"))
 
 
 def _speed(run: RunDir, spec: StageSpec) -> Speed | None:

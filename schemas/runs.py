@@ -88,6 +88,11 @@ class RunRecord(Record):
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def bf16(self) -> bool:
+        """Whether models are trained in mixed precision on the CPU; also the 3d_lowres models of a cascade."""
+        return bool(self.request.get("bf16"))
+
 
 class EngineRecord(Record):
     """engine.json: the supervisor, written by itself as its first act."""

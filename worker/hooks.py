@@ -118,7 +118,7 @@ class TrainerHooks:
 
     def _step(self, phase: str) -> Callable[..., Any]:
         def step(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            with in_bfloat16(self.trainer.network) if self.job.bf16 else contextlib.nullcontext():
+            with in_bfloat16(self.trainer.network) if self.job.record.bf16 else contextlib.nullcontext():
                 result = method(*args, **kwargs)
             self.iteration += 1
             self._tick(phase)

@@ -87,11 +87,6 @@ class Job:
         return Path(given) if given else None
 
     @property
-    def bf16(self) -> bool:
-        """Whether models are trained in mixed precision on the CPU; also the 3d_lowres models of a cascade."""
-        return bool(self.record.request.get("bf16"))
-
-    @property
     def _is_what_was_asked_for(self) -> bool:
         return bool(self.spec.configuration == self.record.request["configuration"])
 

@@ -146,7 +146,7 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
 
 def _check_processor(job: Job) -> None:
     """The machine that was asked may not be the one that trains: a cluster has many."""
-    if job.bf16 and not computes_bfloat16():
+    if job.record.bf16 and not computes_bfloat16():
         raise StageFailure(
             "bf16 was asked for, but this machine's CPU has no bfloat16 instructions",
             f"{CPUINFO} on {host_name()}",
@@ -229,7 +229,7 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
     notes = [f"Validated with {_checkpoint(job)}."] if job.asked("val_best") else []
     if job.spec.fold == "all":
         notes.append("fold full: trained on every case, so these metrics are measured on training data (optimistic).")
-    if job.bf16:
+    if job.record.bf16:
         notes.append("bf16: trained in mixed precision; the validation computed in float32.")
     if job.asked("disable_checkpointing"):
         notes.append("disable_checkpointing: no checkpoint was written; nothing can be resumed or predicted with.")
