@@ -54,13 +54,15 @@ def test_all_folds_keep_every_gpu_busy_and_no_gpu_twice(lab: Lab) -> None:
 
 @pytest.mark.heavy
 def test_two_runs_share_the_gpus_and_the_one_that_waits_says_for_whom(lab: Lab) -> None:
-    slowly = Lab(lab.folder, {**lab.extra, "STAND_IN_PACE_S": "1"})
-    first = slowly.call("nnunet_training", dataset_id=71, **REQUEST | {"fold": "0"}, num_gpus=3)["run_id"]
+    leave = lab.folder / "leave to end"
+    held = Lab(lab.folder, {**lab.extra, "STAND_IN_LEAVE": str(leave)})
+    first = held.call("nnunet_training", dataset_id=71, **REQUEST | {"fold": "0"}, num_gpus=3)["run_id"]
     lab.wait_for(first, lambda progress: progress["stage"] != "preprocess")
     second = lab.call("nnunet_training", dataset_id=72, **REQUEST)["run_id"]
 
     waiting = lab.wait_for(second, lambda p: p["status"] == "queued" and first in p["health"]["detail"], timeout_s=30)
     slots = lab.call("nnunet_system")["slots"]
+    leave.touch()
     results = [lab.finish(run_id) for run_id in (first, second)]
 
     assert first in waiting["health"]["detail"]

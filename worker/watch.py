@@ -15,7 +15,7 @@ from ..runs.layout import StageDir
 from ..schemas.runs import Failure, Outcome
 
 # A pool ends its own processes with SIGTERM.
-OWN_SIGNALS = (0, -signal.SIGTERM)
+OWN_SIGNALS = (-signal.SIGTERM,)
 
 
 def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
@@ -24,10 +24,13 @@ def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
     original = pool._join_exited_workers
 
     def join_exited_workers(workers: list[Any]) -> Any:
-        codes = [w.exitcode for w in workers if w.exitcode is not None and w.exitcode < 0]
-        if killed := [code for code in codes if code not in OWN_SIGNALS]:
+        before = list(workers)
+        cleaned = original(workers)
+        # Only of those that the pool has joined is it certain how they ended: one that dies meanwhile is for next time.
+        codes = [worker.exitcode for worker in before if worker not in workers]
+        if killed := [code for code in codes if code < 0 and code not in OWN_SIGNALS]:
             _end(stage, -killed[0])
-        return original(workers)
+        return cleaned
 
     pool._join_exited_workers = staticmethod(join_exited_workers)
 
