@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from nnunet_mcp.runs.processor import computes_bfloat16
 from nnunet_mcp.schemas.estimates import EstimateJob
 from nnunet_mcp.worker.estimate import build_trainer, made_up_batch
 from nnunet_mcp.worker.hooks import TrainerHooks
-from nnunet_mcp.worker.precision import in_bfloat16
+from nnunet_mcp.worker.precision import precision_of
 from nnunet_mcp.worker.resources import fit_this_process, fit_to_machine
 from nnunet_mcp.worker.stage import Job
 from tests.lab import Lab
@@ -82,7 +82,7 @@ def measure(lab: Lab, configuration: str) -> None:
     TrainerHooks(trainer, job).attach()
     for precision in ("float32", "bf16") if computes_bfloat16() else ("float32",):
         yardstick = matrix_product()
-        with in_bfloat16(trainer.network) if precision == "bf16" else nullcontext():
+        with precision_of(trainer.network, bf16=precision == "bf16"):
             step, hooked = seconds(lambda: bare(batch), lambda: trainer.train_step(batch))
         speed = f"{work / step:.0f} | {yardstick:.0f} | {work / step / yardstick:.2f}"
         print(f"| {configuration} | {precision} | {step:.3f} | {speed} | {hooked / step:.3f} |", flush=True)

@@ -1,24 +1,36 @@
-"""Whose model a fold folder holds now: a run's own, or that of another run that trained there after it."""
+"""Whose model a fold folder holds now: a run's own, or what another run or someone by hand trained there after it."""
 
 from collections.abc import Iterator
 
 from ..schemas.runs import RunRecord, StageSpec
+from .datasets import FoldFiles
 from .layout import StateDir
 from .models import model_of
 from .result import model_stages
+from .summary import measured_since
+
+BY_HAND = "by hand"
 
 
 def taken_over(state: StateDir, record: RunRecord) -> dict[str, str]:
-    """The run's folds that hold another run's model, as nnU-Net names them, and that run."""
+    """The run's folds that hold another model than its own, as nnU-Net names them, and the run it is of, or BY_HAND."""
     return dict(_taken_over(state, record))
 
 
 def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]:
     model = model_of(record)
     for spec in model_stages(record):
-        owner = model.fold(str(spec.fold)).owner()
+        fold = model.fold(str(spec.fold))
+        owner = fold.owner()
         if owner not in (None, record.run_id) and not _is_of(record, spec, state.run(str(owner)).record()):
             yield str(spec.fold), str(owner)
+        elif not spec.reused and _measured_by_hand(fold):
+            yield str(spec.fold), BY_HAND
+
+
+def _measured_by_hand(fold: FoldFiles) -> bool:
+    noted = fold.outcome()
+    return noted is not None and fold.finished() and measured_since(fold, noted)
 
 
 def _is_of(record: RunRecord, spec: StageSpec, other: RunRecord | None) -> bool:
@@ -36,4 +48,6 @@ def _trains(later: StageSpec, spec: StageSpec) -> bool:
 def told_taken_over(fold: str, run_id: str, other: str) -> str:
     """The fact in words."""
     name = "The model of every case" if fold == "all" else f"Fold {fold}"
+    if other == BY_HAND:
+        return f"{name} of run {run_id} was trained or validated by hand since: its summary.json has other numbers."
     return f"{name} of run {run_id} now holds what run {other} trained."

@@ -131,12 +131,22 @@ def fold_outcome(fold: FoldFiles) -> Outcome | None:
     """What a finished fold measured: our own note, or nnU-Net's files where it was trained by hand."""
     if not fold.finished():
         return None
-    if (own := fold.outcome()) is not None:
+    own = fold.outcome()
+    if own is not None and not measured_since(fold, own):
         return own
     try:
         return _measured_by_hand(fold)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Outcome(ok=True, model_path=str(fold.path), notes=(cannot_be_read(fold),))
+
+
+def measured_since(fold: FoldFiles, noted: Outcome) -> bool:
+    """Whether summary.json has other numbers than our note beside it: someone trained or validated there by hand."""
+    try:
+        now = Summary(fold.summary, {}).metrics(None)
+    except (ValueError, AttributeError):
+        return False
+    return noted.metrics is not None and (now.dice, now.iou) != (noted.metrics.dice, noted.metrics.iou)
 
 
 def _measured_by_hand(fold: FoldFiles) -> Outcome:

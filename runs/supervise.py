@@ -1,6 +1,5 @@
 """Carry a run out: start each stage when its turn has come, watch it, write down how it ended."""
 
-import contextlib
 import os
 import time
 import traceback
@@ -12,9 +11,9 @@ from ..schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, Sta
 from .child import Child, start_child
 from .ending import Grace, States, clear_up, close_run, ended_state, given_up, not_started, say
 from .files import write_model
+from .heartbeat import Heartbeat
 from .layout import RunDir, StateDir, read_run
 from .liveness import mark_of
-from .look import HEARTBEAT_S
 from .processes import kill_all
 from .settings import Settings
 from .slots import Grant, SlotQueue, find_slots, slot_kind
@@ -38,11 +37,12 @@ class Supervision:
     logged: dict[str, str] = field(default_factory=dict)
     listed_at: dict[str, float] = field(default_factory=dict)
     states: States = field(init=False)
+    heart: Heartbeat = field(init=False)
     grace: Grace = field(default_factory=Grace)
-    last_heartbeat: float = 0.0
 
     def __post_init__(self) -> None:
         self.states = States(self.run)
+        self.heart = Heartbeat(self.run.heartbeat_file)
 
     @classmethod
     def of(cls, path: str) -> "Supervision":
@@ -70,7 +70,7 @@ class Supervision:
 
     def _step(self) -> bool:
         """One look at everything; returns whether there is more to come."""
-        self._beat()
+        self.heart.beat()
         self.states.try_again()
         for child in list(self.children.values()):
             self._in_stage(child.spec.name, partial(self._look_after, child))
@@ -110,12 +110,6 @@ class Supervision:
         except OSError as error:
             self._log_once("cancel", f"cannot look for {self.run.cancel_file}: {error!r}")
             return None
-
-    def _beat(self) -> None:
-        if time.monotonic() - self.last_heartbeat > HEARTBEAT_S or not self.last_heartbeat:
-            self.last_heartbeat = time.monotonic()
-            with contextlib.suppress(OSError):  # a full disk must not end the run
-                self.run.heartbeat_file.touch()
 
     def _failed(self) -> bool:
         return any(status != "success" for status in self.ended.values())

@@ -37,6 +37,15 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return found
 
 
+@pytest.fixture
+def downloads(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that tools may read."""
+    folder = tmp_path / "my downloads"
+    folder.mkdir()
+    monkeypatch.setenv("NNUNET_MCP_ALLOWED_DIRS", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def hippocampus() -> Path:
     """Hippocampus MRI of the Medical Segmentation Decathlon, as downloaded."""

@@ -48,10 +48,10 @@ def train(files: DatasetFiles, trainer: str, dice: dict[str, float], *, folds: i
         path.final.write_bytes(b"")
         own = cases if fold else cases[2 * number : 2 * number + 2]
         entries = [_entry(case, dice[case]) for case in own]
-        path.summary.write_text(json.dumps({"foreground_mean": {}, "mean": {}, "metric_per_case": entries}), "utf-8")
-        metrics = Metrics(dice=0.5, iou=0.4, validation_loss=0.1)
+        mean = {"Dice": METRICS.dice, "IoU": METRICS.iou}
+        path.summary.write_text(json.dumps({"foreground_mean": mean, "mean": {}, "metric_per_case": entries}), "utf-8")
         write_model(
-            path.outcome_file, Outcome(ok=True, metrics=metrics, epochs_trained=7, train_hours=0.5, parameters=9)
+            path.outcome_file, Outcome(ok=True, metrics=METRICS, epochs_trained=7, train_hours=0.5, parameters=9)
         )
     (model / "dataset.json").write_text(json.dumps({"labels": LABELS}), "utf-8")
     return model
@@ -165,6 +165,30 @@ def test_a_fold_that_another_run_trained_again_is_not_compared_as_the_runs_own(
     assert answer.notes[0] == f"Fold 0 of run {old} now holds what run {new} trained. It is left out."
     with pytest.raises(NotFound, match=f"now holds what run {new} trained"):
         compare(settings, run_ids=[old])
+
+
+def test_a_fold_that_was_trained_by_hand_since_is_not_the_runs_own(settings: Settings, files: DatasetFiles) -> None:
+    fold = FoldFiles(train(files, "nnUNetTrainer", GOOD) / "fold_0")
+    run_id, other = record_training(settings, "0"), record_training(settings, "1")
+    fold.owner_file.write_text(run_id, "utf-8")
+    content = json.loads(fold.summary.read_text("utf-8"))
+    fold.summary.write_text(json.dumps({**content, "foreground_mean": {"Dice": 0.61, "IoU": 0.5}}), "utf-8")
+
+    answer = compare(settings, run_ids=[run_id, other])
+
+    assert answer.models[0].folds == ("1",)
+    assert f"Fold 0 of run {run_id} was trained or validated by hand since" in answer.notes[0]
+    assert compare(settings, dataset_id=91).models[0].epochs is None, "our note is not about this model"
+
+
+def test_folds_that_validate_the_same_case_are_no_cross_validation(settings: Settings, files: DatasetFiles) -> None:
+    model = train(files, "nnUNetTrainer", GOOD)
+    FoldFiles(model / "fold_1").summary.write_bytes(FoldFiles(model / "fold_0").summary.read_bytes())
+
+    answer = compare(settings, dataset_id=91)
+
+    assert (answer.models[0].complete, answer.models[0].rank) == (False, None)
+    assert any("folds 0 and 1 both validate case_0, case_1" in note for note in answer.notes)
 
 
 NAN = float("nan")

@@ -27,15 +27,6 @@ from tests.lab import ToolRefused
 from tests.tiny import ask, digest, image, make_dataset, save
 
 
-@pytest.fixture
-def downloads(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that tools may read."""
-    folder = tmp_path / "my downloads"
-    folder.mkdir()
-    monkeypatch.setenv("NNUNET_MCP_ALLOWED_DIRS", str(folder))
-    return folder
-
-
 def bring(source: Path | str, *, dataset_id: int = 7, name: str = "Brought") -> Prepared:
     return nnunet_prepare_dataset(PrepareRequest(source=str(source), dataset_id=dataset_id, name=name), Settings())
 

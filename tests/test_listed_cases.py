@@ -27,15 +27,6 @@ def with_list(folder: Path, listed: dict[str, Any], **fields: Any) -> Path:
     return folder
 
 
-@pytest.fixture
-def downloads(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that tools may read."""
-    folder = tmp_path / "downloads"
-    folder.mkdir()
-    monkeypatch.setenv("NNUNET_MCP_ALLOWED_DIRS", str(folder))
-    return folder
-
-
 def test_the_value_of_a_variable_in_the_list_is_told_to_nobody(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

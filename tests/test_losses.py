@@ -91,6 +91,30 @@ def test_a_checkpoint_that_was_cut_off_falls_back_to_the_one_before(lab: Lab) ->
     assert len(epochs) == 30
 
 
+def change_plans(lab: Lab, **fields: Any) -> None:
+    path = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "tinyPlans.json"
+    plans = json.loads(path.read_text(encoding="utf-8"))
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["batch_size"] = fields.get("batch_size", configuration["batch_size"])
+    configuration["architecture"]["arch_kwargs"].update(features_per_stage=fields.get("features", [4, 8, 16]))
+    path.write_text(json.dumps(plans), encoding="utf-8")
+
+
+def test_a_resume_after_the_plans_changed_says_so_and_needs_the_same_network(lab: Lab) -> None:
+    kill_everything(lab, start_and_train(lab, "3", epochs=2))
+    change_plans(lab, features=[4, 8, 8])
+
+    other_network = lab.train(**REQUEST, fold="3", continue_training=True)
+    change_plans(lab, batch_size=3)
+    other_batch, _ = resume(lab, "3")
+
+    assert other_network["status"] == "error"
+    assert "the plans have changed since this training began" in other_network["failure"]["cause"]
+    assert "architecture differ" in other_network["failure"]["evidence"]
+    assert other_batch["status"] == "success", other_batch
+    assert any("plans have changed" in note and "(batch_size)" in note for note in other_batch["notes"])
+
+
 def test_a_worker_that_is_killed_leaves_an_interrupted_run_with_the_signal_as_evidence(lab: Lab) -> None:
     run_id = start_and_train(lab, "2", epochs=2)
     worker = next(p for p in lab.processes() if "nnunet_mcp.worker" in p.cmdline())

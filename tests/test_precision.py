@@ -15,7 +15,7 @@ from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools import device
 from nnunet_mcp.tools.preflight import nnunet_preflight
 from nnunet_mcp.tools.training import nnunet_training
-from nnunet_mcp.worker.precision import in_bfloat16
+from nnunet_mcp.worker.precision import precision_of
 from tests.tiny import make_dataset
 
 REQUEST: dict[str, Any] = {"dataset_id": 97, "configuration": "2d", "fold": "0", "device": "cpu"}
@@ -91,7 +91,7 @@ def test_only_the_network_computes_in_bfloat16_and_only_inside() -> None:
     images = torch.randn(2, 1, 16, 16)
 
     exact = network(images)
-    with in_bfloat16(network):
+    with precision_of(network, bf16=True):
         mixed = network(images)
         mixed.sum().backward()
     again = network(images)
@@ -114,7 +114,7 @@ def test_every_output_of_deep_supervision_comes_back_in_float32() -> None:
             return [self.layer(images), self.layer(images[..., ::2, ::2])]
 
     network = Two()
-    with in_bfloat16(network):
+    with precision_of(network, bf16=True):
         outputs = network(torch.randn(1, 1, 4, 4))
 
     assert [output.dtype for output in outputs] == [torch.float32, torch.float32]

@@ -12,7 +12,7 @@ from ..runs.owners import taken_over, told_taken_over
 from ..runs.result import mean_sd
 from ..runs.scores import Scores, paired_difference, read_scores
 from ..runs.settings import Settings
-from ..runs.splits import complete_folds
+from ..runs.splits import complete_folds, validated_twice
 from ..runs.store import find_run
 from ..runs.summary import fold_outcome, why_dice_is_null
 from ..runs.texts import fold_name
@@ -85,7 +85,7 @@ def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: Co
         models=tuple(ranked),
         differences=differences,
         table=write_table(ranked, request.table),
-        notes=(*notes, *_notes(ranked), *(text for model, scores in described for text in _unknowns(model, scores))),
+        notes=(*notes, *_notes(described), *_rankless(ranked)),
         next_step=_next_step(ranked, differences, complete_folds(measured[0][0].files)),
     )
 
@@ -96,7 +96,7 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
     return ComparedModel(
         name=model.folder.name,
         folds=tuple(map(fold_name, scores.folds)),
-        complete=set(scores.folds) == set(complete_folds(model.files)),
+        complete=set(scores.folds) == set(complete_folds(model.files)) and not validated_twice(scores.folds),
         rank=None,
         cases=len(scores.cases),
         dice=scores.mean(),
@@ -155,12 +155,18 @@ def _unknowns(model: ComparedModel, scores: Scores) -> Iterable[str]:
             yield f"{model.name}, fold {fold_name(fold)}: {why}"
 
 
-def _notes(models: list[ComparedModel]) -> Iterable[str]:
-    for model in models:
+def _notes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:
+    for model, scores in described:
         if "full" in model.folds:
             yield f"{model.name}: one model of every case; its metrics are measured on training data, so no rank."
+        elif twice := validated_twice(scores.folds):
+            yield f"{model.name}: {twice}, which is no cross-validation, so no rank."
         elif not model.complete:
             yield f"{model.name}: incomplete (folds {', '.join(model.folds)}), so no rank."
+        yield from _unknowns(model, scores)
+
+
+def _rankless(models: list[ComparedModel]) -> Iterable[str]:
     if sum(_can_rank(model) for model in models) > 1 and not any(model.rank for model in models):
         yield "The complete cross-validations have different cases, so none is ranked."
 

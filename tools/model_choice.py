@@ -10,7 +10,7 @@ from ..runs.files import read_json
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.models import Model, model_at, model_of, previous_stage
-from ..runs.owners import taken_over, told_taken_over
+from ..runs.owners import BY_HAND, taken_over, told_taken_over
 from ..runs.postprocessing import Step, describe_steps, read_steps
 from ..runs.settings import Settings
 from ..runs.store import find_run
@@ -100,6 +100,5 @@ def _refuse_taken_over(state: StateDir, trained: RunRecord, model: Model) -> Non
     if others:
         told = " ".join(told_taken_over(fold, trained.run_id, other) for fold, other in others.items())
         named = f"{model.folder.parent.name}/{model.folder.name}"
-        raise Refused(
-            f"{told} Name run_id={next(iter(others.values()))!r} for that, or model={named!r} for what is there now."
-        )
+        runs = [f"run_id={other!r} for that, or " for other in others.values() if other != BY_HAND]
+        raise Refused(f"{told} Name {''.join(runs[:1])}model={named!r} for what is there now.")

@@ -1,6 +1,5 @@
 """`python -m nnunet_mcp.worker.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line of stdout."""
 
-import contextlib
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schemas.estimates import Estimate, EstimateJob
-from .precision import in_bfloat16
+from .precision import precision_of
 from .resources import fit_this_process
 from .weights import bare
 
@@ -65,7 +64,7 @@ def _measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
 
     fit_this_process(trainer.device.type)
     batch = made_up_batch(trainer)
-    with in_bfloat16(trainer.network) if bf16 else contextlib.nullcontext():
+    with precision_of(trainer.network, bf16=bf16):
         trainer.network.train()
         trainer.train_step(batch)
         train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)

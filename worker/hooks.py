@@ -5,22 +5,22 @@ the trainer object, so that any trainer class works and its name stays what it i
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from ..runs.datasets import FoldFiles
-from ..runs.files import append_line, read_lines, read_model, write_model, write_text
+from ..runs.files import append_line, read_model, write_model
 from ..runs.preprocessed import DataNote, data_note_file, preprocessed_cases
 from ..runs.result import model_stages
 from ..runs.splits import FoldCases, TrainedCases, trained_cases
 from ..runs.summary import finite
 from ..runs.texts import some
 from ..schemas.runs import ESTIMATING, TRAINING, Epoch
-from .precision import in_bfloat16
+from .checkpoints import load_checkpoint, save_whole
+from .pools import start_server
+from .precision import precision_of
 from .progress import StopRequested
 from .stage import Job, StageFailure
 
@@ -40,39 +40,6 @@ def install(run_training: Any, job: Job) -> None:
     run_training.get_trainer_from_args = get_trainer_from_args
     run_training.maybe_load_checkpoint = lambda trainer, resume, validate, weights=None: load_checkpoint(
         trainer, job, resume=resume, validate=validate, weights=weights
-    )
-
-
-def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, weights: str | None) -> None:
-    """Load the newest readable checkpoint for a resume, the final one for a validation, or the weights."""
-    if weights is not None:
-        from .weights import load_weights
-
-        load_weights(trainer, Path(weights))
-    elif validate:
-        trainer.load_checkpoint(str(job.fold.final))
-    elif resume:
-        _load_newest(trainer, job)
-
-
-def _load_newest(trainer: Any, job: Job) -> None:
-    damaged = []
-    for checkpoint in job.fold.checkpoints():
-        try:
-            trainer.load_checkpoint(str(checkpoint))
-        except (RuntimeError, EOFError, OSError, KeyError, UnpicklingError) as error:
-            damaged.append(f"{checkpoint.name} could not be read ({type(error).__name__})")
-            continue
-        if trainer.local_rank == 0 and job.stage.epochs_file.exists():
-            _forget_epochs(job.stage.epochs_file, since=trainer.current_epoch)
-        if damaged:
-            note = f"{'; '.join(damaged)}: went on from {checkpoint.name}."
-            (job.stage.path / "fallback.txt").write_text(note, encoding="utf-8")
-        return
-    raise StageFailure(
-        "there is no readable checkpoint to continue from",
-        "; ".join(damaged) or f"no checkpoint in {job.fold.path}",
-        "Start again with overwrite=true.",
     )
 
 
@@ -118,7 +85,7 @@ class TrainerHooks:
 
     def _step(self, phase: str) -> Callable[..., Any]:
         def step(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            with in_bfloat16(self.trainer.network) if self.job.record.bf16 else contextlib.nullcontext():
+            with precision_of(self.trainer.network, bf16=self.job.record.bf16):
                 result = method(*args, **kwargs)
             self.iteration += 1
             self._tick(phase)
@@ -187,6 +154,7 @@ class TrainerHooks:
 
     def _on_train_end(self, method: Callable[[], None]) -> None:
         self.report.say("saving the model")
+        start_server()  # for the pools of the validation, which comes next
         method()
 
     def _on_load(self, method: Callable[[Any], None], checkpoint: Any) -> None:
@@ -299,26 +267,6 @@ def _write_history(trainer: Any, job: Job) -> None:
     values = trainer.logger.local_logger.my_fantastic_logging
     for epoch in range(min(trainer.current_epoch, *(len(v) for v in values.values()))):
         append_line(job.stage.epochs_file, epoch_line(values, epoch, restored=True))
-
-
-def _forget_epochs(history: Path, *, since: int) -> None:
-    """What an earlier attempt trained behind its checkpoint is trained again."""
-    kept = [epoch.model_dump_json() for epoch in read_lines(history, Epoch) if epoch.epoch < since]
-    write_text(history, "".join(f"{line}\n" for line in kept))
-
-
-def save_whole(method: Callable[[str], None], filename: str) -> None:
-    """Save beside and rename: a kill or a full disk leaves the checkpoint before it intact."""
-    temporary = f"{filename}.saving"
-    try:
-        method(temporary)
-        if Path(temporary).exists():  # nothing is written with disable_checkpointing
-            with Path(temporary).open("rb") as stream:
-                os.fsync(stream.fileno())
-            Path(temporary).replace(filename)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _end_data_loaders(trainer: Any) -> None:

@@ -9,8 +9,12 @@ from typing import Any
 
 
 @contextmanager
-def in_bfloat16(network: Any) -> Iterator[None]:
-    """Inside, the network computes in bfloat16 what PyTorch's autocast holds to be safe; its outputs are float32."""
+def precision_of(network: Any, *, bf16: bool) -> Iterator[None]:
+    """With bf16, the network inside computes in bfloat16 what PyTorch's autocast holds to be safe; its outputs are
+    float32. Without, it stays as it is."""
+    if not bf16:
+        yield
+        return
     import torch
 
     plain = network.forward

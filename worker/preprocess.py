@@ -30,6 +30,7 @@ from ..runs.preprocessed import (
 from ..runs.raw_files import labels, training_files
 from ..runs.splits import digest, made_here, read_split, split_to_make, text_of
 from ..schemas.runs import Outcome
+from .pools import start_server
 from .progress import Reporter
 from .resources import usable_cores
 from .stage import Job, StageFailure
@@ -42,6 +43,7 @@ from .whole_files import refuse_damaged
 def carry_out(job: Job) -> Outcome:
     """Make the dataset ready for the configuration; one run of a dataset at a time."""
     end_when_a_pool_process_is_killed(job.stage)
+    start_server()
     if job.weights is not None:
         read_tensors(job.weights)  # refuse a bad file before the long work
     locks = StateDir(job.settings.state_dir).locks_dir

@@ -19,6 +19,7 @@ from ..runs.processor import CPUINFO, computes_bfloat16
 from ..runs.splits import trained_cases
 from ..runs.summary import Summary
 from ..schemas.runs import Epoch, Outcome
+from .checkpoints import notes_file
 from .preprocess import data_lock
 from .resources import fit_this_process
 from .stage import Job, StageFailure
@@ -238,8 +239,8 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
         notes.append(f"Resumed after epoch {restored - 1}; {lost} epochs behind the checkpoint were trained again.")
     if _has_other_data(job):
         notes.append("The raw data have changed and were preprocessed again since this training began.")
-    if (job.stage.path / "fallback.txt").is_file():
-        notes.append((job.stage.path / "fallback.txt").read_text(encoding="utf-8").strip())
+    if notes_file(job.stage).is_file():
+        notes += notes_file(job.stage).read_text(encoding="utf-8").splitlines()
     return notes
 
 

@@ -15,7 +15,9 @@ from ..runs.layout import StageDir
 from ..schemas.runs import Failure, Outcome
 
 # A pool ends its own processes with SIGTERM.
-OWN_SIGNALS = (-signal.SIGTERM,)
+OWN = -signal.SIGTERM
+# What multiprocessing tells of processes whose server was killed (popen_forkserver.py, `poll`).
+SERVER_KILLED = 255
 
 
 def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
@@ -28,8 +30,8 @@ def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
         cleaned = original(workers)
         # Only of those that the pool has joined is it certain how they ended: one that dies meanwhile is for next time.
         codes = [worker.exitcode for worker in before if worker not in workers]
-        if killed := [code for code in codes if code < 0 and code not in OWN_SIGNALS]:
-            _end(stage, -killed[0])
+        if killed := [code for code in codes if code == SERVER_KILLED or (code < 0 and code != OWN)]:
+            _end(stage, signal.SIGKILL if killed[0] == SERVER_KILLED else -killed[0])
         return cleaned
 
     pool._join_exited_workers = staticmethod(join_exited_workers)

@@ -18,8 +18,8 @@ from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageSt
 from ..child import Child, start_child
 from ..datasets import DatasetFiles, FoldFiles
 from ..ending import Grace, States, clear_up, close_run, ended_state, not_started
+from ..heartbeat import Heartbeat
 from ..layout import RunDir, StageDir, read_run
-from ..look import HEARTBEAT_S
 from ..processes import kill_all
 from ..settings import Settings
 from ..slots import Grant
@@ -50,12 +50,13 @@ class StageJob:
     warned_at: float | None = None
     terminated: bool = False
     states: States = field(init=False)
+    heart: Heartbeat = field(init=False)
     grace: Grace = field(default_factory=Grace)
-    _beat_at: float = 0.0
     _log_start: int = 0
 
     def __post_init__(self) -> None:
         self.states = States(self.run)
+        self.heart = Heartbeat(self.stage.heartbeat_file)
 
     @classmethod
     def of(cls, path: str, stage: str) -> "StageJob":
@@ -110,7 +111,7 @@ class StageJob:
 
     def _watch(self, child: Child) -> int:
         while (code := child.process.poll()) is None:
-            self._beat()
+            self.heart.beat()
             self.states.try_again()
             child.stop_if_stalled(self.settings.stall_timeout_s)
             self._pause()
@@ -119,12 +120,6 @@ class StageJob:
             time.sleep(POLL_S)
         clear_up(self.record, child)
         return code
-
-    def _beat(self) -> None:
-        if time.monotonic() - self._beat_at > HEARTBEAT_S or not self._beat_at:
-            self._beat_at = time.monotonic()
-            with contextlib.suppress(OSError):  # a full disk must not end the run
-                self.stage.heartbeat_file.touch()
 
     def _pause(self) -> None:
         """Time is nearly up: the worker stops after its epoch; shortly before the end it is made to."""

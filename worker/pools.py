@@ -1,0 +1,38 @@
+"""Pools whose processes need not import PyTorch and nnU-Net again.
+
+nnU-Net makes a pool of new processes for each of its steps: verification, fingerprint, preprocessing, export,
+metrics (nnunetv2 2.8.1, `multiprocessing.get_context("spawn").Pool`). Each of them imports for seconds before it
+works. Here they are forked from a server that has imported once and does nothing else, so that they share its memory.
+"""
+
+import multiprocessing.context
+import sys
+from multiprocessing import forkserver
+from typing import Any
+
+PRELOADED = "nnunet_mcp.worker.preloaded"
+
+
+def fork_pools_from_a_server() -> None:
+    """From now on pools of new processes are forked from a server, on Linux; elsewhere forking is not safe."""
+    if sys.platform != "linux":
+        return
+    multiprocessing.set_forkserver_preload([PRELOADED])
+    spawning: Any = multiprocessing.context.SpawnContext
+    new_processes = spawning.Pool
+
+    def pool(context: Any, *args: Any, **kwargs: Any) -> Any:
+        if start_server():
+            return multiprocessing.get_context("forkserver").Pool(*args, **kwargs)
+        return new_processes(context, *args, **kwargs)
+
+    spawning.Pool = pool
+
+
+def start_server() -> bool:
+    """Whether the server runs. It imports in the background, so an early call saves the first pool's waiting."""
+    try:
+        forkserver.ensure_running()
+    except OSError:  # no place for its socket: a full disk, or a path that is too long for one
+        return False
+    return True
