@@ -18,7 +18,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not heavy and not long'
+	$(BIN)/python -m pytest -m 'not heavy and not long' -n auto --maxprocesses 4 --dist loadfile
 
 # Trains for real: about twenty minutes on two cores.
 test-heavy: setup

@@ -51,6 +51,7 @@ def test_a_disk_without_room_is_refused_before_anything_starts(lab: Lab) -> None
         lab.call("nnunet_training", **REQUEST, fold="0")
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_is_named_and_after_freeing_it_the_same_request_works(lab: Lab) -> None:
     finished = lab.train(**REQUEST, fold="1")
     model = Path(finished["model_path"]) / "checkpoint_final.pth"

@@ -87,7 +87,7 @@ def test_listed_files_outside_the_allowed_folders_are_not_trained_on(settings: S
     assert ask(allowed, "nnunet_preflight", **request)["possible"]
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 def test_listed_files_that_a_variable_leads_to_are_preprocessed_and_trained(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "work", {**FEW, "SCANS": str(tmp_path / "scans")})
     raw = lab.folder / "raw" / "Dataset061_Listed"

@@ -100,6 +100,7 @@ def change_plans(lab: Lab, **fields: Any) -> None:
     path.write_text(json.dumps(plans), encoding="utf-8")
 
 
+@pytest.mark.long
 def test_a_resume_after_the_plans_changed_says_so_and_needs_the_same_network(lab: Lab) -> None:
     kill_everything(lab, start_and_train(lab, "3", epochs=2))
     change_plans(lab, features=[4, 8, 8])

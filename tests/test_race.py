@@ -16,6 +16,7 @@ pytestmark = pytest.mark.heavy
 SERVERS, ROUNDS = 8, 25
 
 
+@pytest.mark.long
 def test_of_eight_servers_that_start_at_once_exactly_one_wins_each_time(tmp_path: Path) -> None:
     extra = {"NNUNET_MCP_WORKER_PYTHON": stand_in_worker.__file__, "NNUNET_MCP_REPEAT_WINDOW_S": "0"}
     lab = Lab(tmp_path / "work", extra)

@@ -161,6 +161,7 @@ def test_a_cancelled_training_is_resumed_with_a_continuous_history(lab: Lab) -> 
     assert "0 epochs behind the checkpoint" in " ".join(result["notes"])
 
 
+@pytest.mark.long
 def test_a_training_validates_the_cases_that_it_began_with_though_the_split_changes_and_it_is_resumed(lab: Lab) -> None:
     request = {"dataset_id": 4, "configuration": "3d_fullres", "fold": "1", **TINY, "trainer": "MiddleTrainer"}
     splits = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "splits_final.json"
@@ -284,6 +285,7 @@ def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
     assert all(epoch.train_loss is not None for epoch in stage.epochs())
 
 
+@pytest.mark.long
 def test_a_wish_to_stop_ends_all_ranks_after_the_same_epoch(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, process = on_two_gpus(lab, "LongTrainer", monkeypatch)
     try:
