@@ -66,6 +66,7 @@ def test_a_broken_case_is_named_with_cause_and_remedy(lab: Lab, damage: Damage, 
     assert result["failure"]["remedy"]
 
 
+@pytest.mark.long
 def test_after_mending_the_data_the_same_request_works(lab: Lab) -> None:
     raw = lab.folder / "raw" / "Dataset004_Hippocampus"
     label = sorted((raw / "labelsTr").iterdir())[0]

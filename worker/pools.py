@@ -14,9 +14,7 @@ PRELOADED = "nnunet_mcp.worker.preloaded"
 
 
 def fork_pools_from_a_server() -> None:
-    """From now on pools of new processes are forked from a server, on Linux; elsewhere forking is not safe."""
-    if sys.platform != "linux":
-        return
+    """From now on pools of new processes are forked from a server, where there can be one."""
     multiprocessing.set_forkserver_preload([PRELOADED])
     spawning: Any = multiprocessing.context.SpawnContext
     new_processes = spawning.Pool
@@ -30,7 +28,12 @@ def fork_pools_from_a_server() -> None:
 
 
 def start_server() -> bool:
-    """Whether the server runs. It imports in the background, so an early call saves the first pool's waiting."""
+    """Whether the server runs: on Linux, as forking is not safe elsewhere.
+
+    It imports in the background, so an early call saves the first pool's waiting.
+    """
+    if sys.platform != "linux":
+        return False
     try:
         forkserver.ensure_running()
     except OSError:  # no place for its socket: a full disk, or a path that is too long for one
