@@ -24,11 +24,11 @@ def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]
         owner = fold.owner()
         if owner not in (None, record.run_id) and not _is_of(record, spec, state.run(str(owner)).record()):
             yield str(spec.fold), str(owner)
-        elif not spec.reused and _measured_by_hand(fold):
+        elif not spec.reused and _trained_by_hand(fold):
             yield str(spec.fold), BY_HAND
 
 
-def _measured_by_hand(fold: FoldFiles) -> bool:
+def _trained_by_hand(fold: FoldFiles) -> bool:
     noted = fold.outcome()
     return noted is not None and fold.finished() and measured_since(fold, noted)
 

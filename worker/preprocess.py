@@ -43,7 +43,6 @@ from .whole_files import refuse_damaged
 def carry_out(job: Job) -> Outcome:
     """Make the dataset ready for the configuration; one run of a dataset at a time."""
     end_when_a_pool_process_is_killed(job.stage)
-    start_server()
     if job.weights is not None:
         read_tensors(job.weights)  # refuse a bad file before the long work
     locks = StateDir(job.settings.state_dir).locks_dir
@@ -96,6 +95,7 @@ class Preprocessing:
 
     def _begin(self, phase: str, **fields: Any) -> None:
         self.job.reporter.stop_here()
+        start_server()  # a step that is needed brings pools; where everything is reused there are none
         self.job.reporter.say(phase, **fields)
 
     def _verify(self) -> bool:
