@@ -13,7 +13,8 @@ from typing import Any
 from ..schemas.runs import Folders, Outcome, RunRecord, StageSpec
 from ..schemas.training import NamedId
 from .errors import NotFound, Refused
-from .files import read_json, read_model
+from .files import read_model
+from .foreign import read_plans
 from .texts import some
 
 DEFAULT_TRAINER = "nnUNetTrainer"
@@ -95,9 +96,12 @@ class DatasetFiles:
         return self.preprocessed / f"{plans}.json"
 
     def plans(self, plans: str) -> dict[str, Any] | None:
-        """The plans as nnU-Net wrote them, or None."""
-        found = read_json(self.plans_file(plans))
-        return found if isinstance(found, dict) else None
+        """The plans as nnU-Net may have them, or None.
+
+        Raises:
+            Refused: they name what only the person's own plans may.
+        """
+        return read_plans(self.plans_file(plans))
 
     def model(self, trainer: str, plans: str, configuration: str) -> Path:
         return self.results / f"{trainer}__{plans}__{configuration}"

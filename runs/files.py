@@ -1,11 +1,14 @@
-"""Reading and writing the files of a run so that nobody ever sees half of one."""
+"""Reading files that anybody may have written, and writing ours so that nobody ever sees half of one.
+
+Every file is opened through `open_plain`: a FIFO, a device or a link that leads elsewhere is an error, never a wait.
+"""
 
 import errno
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -14,8 +17,70 @@ from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 USUAL_LINE_BYTES = 512
+# A dataset.json that lists 100,000 cases has about 15 MB; nnU-Net's summary of as many about 200.
+JSON_BYTES = 256 << 20
+DESCRIPTION_BYTES = 16 << 20
+
+
+class NotPlain(OSError):
+    """No regular file, one that is too large to be what its name says, or one that lies elsewhere."""
+
+
 # No file that may be read. A disk or network that fails is another matter: what is there then is not known.
-NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, NotPlain)
+
+
+def open_plain(path: Path, *, inside: Sequence[Path] = ()) -> IO[bytes]:
+    """Open a regular file for reading, without ever waiting for it.
+
+    `inside`: folders of which one must hold the file once all links are followed. What is opened is compared with
+    what lies there afterwards, so a link that is exchanged in between is noticed.
+
+    Raises:
+        NotPlain: it is no regular file, or lies elsewhere.
+        OSError: it cannot be opened.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a device can do things already
+        raise _not_plain(path, "is no regular file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_plain(path, "is no regular file")
+        if inside and not _lies_in(found, path, inside):
+            raise _not_plain(path, "leads out of the folders that may be read")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _lies_in(found: os.stat_result, path: Path, folders: Sequence[Path]) -> bool:
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(os.path.realpath(folder)) for folder in folders):
+        return False
+    try:
+        return os.path.samestat(found, os.lstat(real))
+    except OSError:
+        return False
+
+
+def _not_plain(path: Path, why: str) -> NotPlain:
+    return NotPlain(errno.EINVAL, why, str(path))
+
+
+def read_plain(path: Path, *, most: int = JSON_BYTES, inside: Sequence[Path] = ()) -> bytes:
+    """A regular file's content, of at most so many bytes.
+
+    Raises:
+        NotPlain: it is no regular file, lies elsewhere or has more.
+        OSError: it cannot be read.
+    """
+    with open_plain(path, inside=inside) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise _not_plain(path, f"has more than {most >> 20} MB")
+    return content
 
 
 def make_folder(path: Path) -> None:
@@ -58,28 +123,28 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         raise
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, most: int = JSON_BYTES, inside: Sequence[Path] = ()) -> bytes:
     """Read a file; on NFS it can have been replaced between its opening and its reading."""
     try:
-        return path.read_bytes()
+        return read_plain(path, most=most, inside=inside)
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-        return path.read_bytes()
+        return read_plain(path, most=most, inside=inside)
 
 
 def read_model(path: Path, model: type[Model]) -> Model | None:
     """The file's content, or None where it is missing or not (yet) valid."""
     try:
         return model.model_validate_json(_content(path))
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
+    except (FileNotFoundError, NotADirectoryError, NotPlain, ValidationError):
         return None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, most: int = JSON_BYTES, inside: Sequence[Path] = ()) -> Any:
     """Parsed JSON, or None where there is no file to read or it is not JSON. Reads nnU-Net's bare NaN as None."""
     try:
-        return json.loads(_content(path).decode(), parse_constant=lambda _: None)
+        return json.loads(_content(path, most, inside).decode(), parse_constant=lambda _: None)
     except (*NO_FILE, ValueError, RecursionError):  # ValueError also for a number of thousands of digits
         return None
 
@@ -103,8 +168,8 @@ def _ends_with_newline(path: Path) -> bool:
 def read_lines(path: Path, model: type[Model]) -> Iterator[Model]:
     """Every whole line of a JSONL file; a half-written or broken line is passed over."""
     try:
-        stream = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
+        stream = open_plain(path)
+    except (FileNotFoundError, NotADirectoryError, NotPlain):
         return
     with stream:
         yield from _valid(stream, model)
@@ -113,9 +178,9 @@ def read_lines(path: Path, model: type[Model]) -> Iterator[Model]:
 def read_last_lines(path: Path, model: type[Model], count: int) -> list[Model]:
     """The last whole lines of a JSONL file, oldest first, read from the end: its length does not matter."""
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             return _last(stream, model, count)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, NotPlain):
         return []
 
 

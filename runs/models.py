@@ -1,24 +1,18 @@
 """A trained model as nnU-Net keeps it: a folder of a dataset, with a folder for each fold."""
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..schemas.runs import Folders, RunRecord
 from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
 from .errors import Refused
-from .files import read_json
+from .foreign import read_dataset_json, read_plans
 from .old_models import way_back
 from .preprocessed import CASCADE, LOWRES, planned
 from .result import model_stages
 from .texts import some
-
-# A class of one of these modules and nothing further: pydoc.locate would follow any attribute, as far as os.system.
-KNOWN_CODE = re.compile(
-    r"dynamic_network_architectures\.architectures\.[a-z_0-9]+\.[A-Z]\w*|torch\.nn\.(modules\.[a-z_0-9]+\.)?[A-Z]\w*"
-)
 
 
 @dataclass(frozen=True)
@@ -28,6 +22,30 @@ class Model:
     files: DatasetFiles
     folder: Path
     folds: tuple[str, ...]
+
+    @property
+    def plans(self) -> dict[str, Any]:
+        """Its plans, as nnU-Net may have them.
+
+        Raises:
+            Refused: there are none, or nnU-Net must not have them.
+        """
+        return self._judged("plans.json", read_plans)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Its dataset.json, as nnU-Net may have it.
+
+        Raises:
+            Refused: there is none, or nnU-Net must not have it.
+        """
+        return self._judged("dataset.json", read_dataset_json)
+
+    def _judged(self, name: str, read: Callable[..., dict[str, Any] | None]) -> dict[str, Any]:
+        found = read(self.folder / name, inside=[self.folder])
+        if found is None:
+            raise Refused(f"{self.folder / name} is not there, or no file of the model's that can be read as JSON.")
+        return found
 
     def fold(self, name: str) -> FoldFiles:
         return FoldFiles(self.folder / f"fold_{name}")
@@ -46,19 +64,18 @@ def model_at(folder: Path, folders: Folders) -> Model:
     Raises:
         Refused: it is no model folder of nnU-Net v2, has no trained fold, or its plans could run code.
     """
-    plans = read_json(folder / "plans.json")
-    if folder.name.count("__") != 2 or not isinstance(plans, dict) or not (folder / "dataset.json").is_file():
+    if folder.name.count("__") != 2 or not all((folder / name).exists() for name in ("plans.json", "dataset.json")):
         raise Refused(_no_model(folder))
-    refuse_code(plans, folder / "plans.json")
     folds = trained_folds(folder)
     if not folds:
         ways = (way_back(FoldFiles(path)) for path in sorted(folder.glob("fold_*")))
         back = next((f" {way}" for way in ways if way), "")
         raise Refused(f"{folder} has no fold_*/checkpoint_final.pth, so there is nothing to predict with.{back}")
-    name = str(plans.get("dataset_name"))
+    model = Model(DatasetFiles(folders, ""), folder, folds)
+    name, _ = str(model.plans.get("dataset_name")), model.description
     if DATASET_FOLDER.fullmatch(name) is None:
         raise Refused(f"{folder / 'plans.json'} names no dataset (DatasetXXX_Name), so it is not of nnU-Net v2.")
-    return Model(DatasetFiles(folders, name), folder, folds)
+    return replace(model, files=DatasetFiles(folders, name))
 
 
 def _no_model(folder: Path) -> str:
@@ -84,8 +101,8 @@ def previous_stage(model: Model) -> Model | None:
         Refused: it is not trained.
     """
     trainer, identifier, configuration = model.folder.name.split("__", 2)
-    plans = read_json(model.folder / "plans.json") or {}
     usual = LOWRES if configuration == CASCADE else None
+    plans = read_plans(model.folder / "plans.json", inside=[model.folder]) or {}
     before = (planned(plans, configuration) or {}).get("previous_stage", usual)
     if before is None:
         return None
@@ -98,30 +115,3 @@ def previous_stage(model: Model) -> Model | None:
             "nnUNetv2_predict and -prev_stage_predictions."
         )
     return Model(model.files, folder, folds)
-
-
-def refuse_code(plans: Mapping[str, Any], path: Path) -> None:
-    """nnU-Net imports and calls what plans name as network; only its own networks and PyTorch's layers pass.
-
-    Source: nnunetv2 2.8.1, utilities/get_network_from_plans.py:9-33.
-
-    Raises:
-        Refused: the plans name something else, or are no plans.
-    """
-    try:
-        foreign = [name for name in _called(plans) if name is not None and not KNOWN_CODE.fullmatch(str(name))]
-    except (KeyError, TypeError, AttributeError):
-        raise Refused(f"{path} is no plans file of nnU-Net v2.") from None
-    if foreign:
-        raise Refused(
-            f"{path} names {some(foreign)}, which nnU-Net would import and call. From a model that was not trained "
-            "here only the networks of dynamic_network_architectures and the layers of torch.nn are used."
-        )
-
-
-def _called(plans: Mapping[str, Any]) -> Iterator[Any]:
-    for configuration in plans["configurations"].values():
-        network = configuration.get("architecture", {})
-        yield network.get("network_class_name")
-        layers = network.get("arch_kwargs", {})
-        yield from (layers.get(key) for key in network.get("_kw_requires_import", ()))

@@ -27,16 +27,24 @@ def read_steps(path: Path) -> tuple[Step, ...]:
     arguments = content.get("postprocessing_kwargs") if isinstance(content, dict) else None
     if not isinstance(names, list) or not isinstance(arguments, list) or len(names) != len(arguments):
         raise Refused(f"{path} is not there or no postprocessing of nnU-Net. nnunet_find_best_configuration makes it.")
-    if set(names) - {LARGEST} or any(set(given) != {"labels_or_regions"} for given in arguments):
+    if any(name != LARGEST for name in names) or not all(_are_labels(given) for given in arguments):
         raise Refused(f"{path} asks for functions that nnU-Net does not have. Determine the postprocessing again.")
     return tuple(_labels(given["labels_or_regions"], path) for given in arguments)
+
+
+def _are_labels(given: object) -> bool:
+    return isinstance(given, dict) and given.keys() == {"labels_or_regions"}
 
 
 def _labels(given: Any, path: Path) -> Step:
     """JSON has no tuples; a list of labels and a region of the same labels have the same voxels."""
     if isinstance(given, int):
         return given
-    flat = [label for part in given for label in (part if isinstance(part, list) else [part])]
+    flat = [
+        label
+        for part in (given if isinstance(given, list) else [given])
+        for label in (part if isinstance(part, list) else [part])
+    ]
     if not flat or not all(isinstance(label, int) for label in flat):
         raise Refused(f"{path} names labels that are no numbers. Determine the postprocessing again.")
     return tuple(flat)

@@ -131,7 +131,7 @@ def _written(plans: dict[str, Any], configuration: str) -> dict[str, Any] | None
         raise OddPlans(plans, configuration, "it is not as nnU-Net writes it")
     for key, meaning in (("inherits_from", "a configuration"), ("data_identifier", "a folder")):
         name = own.get(key, "")
-        if not isinstance(name, str) or not name.isprintable():
+        if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name[:1] == ".":
             raise OddPlans(plans, configuration, f"{key} is {clean(repr(name))}; it must be the name of {meaning}")
     return own if configuration in listed else None
 

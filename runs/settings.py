@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         default="",
         description="More folders that tools may read from, separated by the system's path separator.",
     )
+    trust_plans: bool = Field(
+        default=False,
+        description="1: plans and dataset.json in the three nnU-Net folders are the user's own and may name any class "
+        "(a network of one's own, for example); those of imported and named models are judged all the same.",
+    )
     worker_python: str | None = Field(default=None, description="Python that runs nnU-Net. Default: the server's own.")
     gpus: int | None = Field(default=None, ge=0, description="Number of GPUs to use. Default: what nvidia-smi lists.")
     grace_s: float = Field(

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -391,10 +391,10 @@ def under_way(source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     begun, go_on = threading.Event(), threading.Event()
     bring_one = importing._bring
 
-    def slowly(copy: Copy, target: Path) -> None:
+    def slowly(copy: Copy, target: Path, allowed: Sequence[Path]) -> None:
         begun.set()
         assert "Slow" not in str(target) or go_on.wait(30)
-        bring_one(copy, target)
+        bring_one(copy, target, allowed)
 
     monkeypatch.setattr(importing, "_bring", slowly)
     with ThreadPoolExecutor(1) as pool:

@@ -167,7 +167,7 @@ def test_plans_that_name_other_code_than_networks_and_layers_are_refused(
 ) -> None:
     folder = make_model(files, "2d", network=name)
 
-    with pytest.raises(ToolRefused, match=rf"names {name}, which nnU-Net would import and call"):
+    with pytest.raises(ToolRefused, match=rf"conv_op is '{name}': nnU-Net would import and call it"):
         ask(settings, "nnunet_predict", model=str(folder))
 
 
@@ -175,7 +175,7 @@ def test_the_plans_of_a_cascades_first_stage_are_looked_at_too(settings: Setting
     make_model(files, "3d_lowres", network="subprocess.Popen")
     cascade = make_model(files, "3d_cascade_fullres")
 
-    with pytest.raises(ToolRefused, match=r"names subprocess\.Popen"):
+    with pytest.raises(ToolRefused, match=r"conv_op is 'subprocess\.Popen'"):
         ask(settings, "nnunet_predict", model=str(cascade))
 
 

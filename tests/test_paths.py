@@ -8,9 +8,9 @@ import pytest
 
 from nnunet_mcp.runs.datasets import DatasetFiles
 from nnunet_mcp.runs.errors import NotFound, Refused
+from nnunet_mcp.runs.paths import allowed_path, readable, refuse_outside
 from nnunet_mcp.runs.preprocessed import raw_identity
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.tools.paths import allowed_path, readable, refuse_outside
 from tests.lab import ToolRefused
 from tests.tiny import ask, make_dataset
 

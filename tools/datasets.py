@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from ..runs.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
 from ..runs.errors import NotFound, Refused, RunError
+from ..runs.paths import readable
 from ..runs.raw_files import training_files
 from ..runs.settings import Settings
 from ..runs.summary import fold_outcome
@@ -18,7 +19,6 @@ from .dataset_details import details
 from .description import Description, read_description
 from .findings import bounded
 from .looks import Tell
-from .paths import readable
 from .plans_there import PlansThere, preprocessed_of, read_plans
 from .twins import twin_of
 

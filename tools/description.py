@@ -11,6 +11,7 @@ from typing import Any
 
 from ..runs.datasets import CASE_ENDINGS
 from ..runs.errors import NotFound, Refused
+from ..runs.files import DESCRIPTION_BYTES, read_plain
 from ..runs.raw_files import listed_names
 from ..runs.texts import SAID_LENGTH, clean, some
 from .label_rules import Labels, doubles, refuse_bad_labels
@@ -55,7 +56,7 @@ def read_description(folder: Path) -> Description:
     """
     path = folder / "dataset.json"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path, most=DESCRIPTION_BYTES).decode()
         raw = json.loads(text.removeprefix(BYTE_ORDER_MARK))
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr.") from None

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ..runs.datasets import one_file_of_colours
 from ..runs.errors import Refused
+from ..runs.paths import allowed_path
 from ..runs.raw_files import listed_names
 from ..runs.settings import Settings
 from ..runs.texts import clean, some
 from .cases import TIFF, CaseFiles, list_cases
 from .description import Description
-from .paths import allowed_path
 
 
 @dataclass(frozen=True)

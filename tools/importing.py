@@ -1,10 +1,9 @@
 """nnunet_prepare_dataset: a valid nnU-Net v2 dataset made from what people have; the source is only read."""
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ from typing import Any
 from ..runs.datasets import dataset_folders, trained_folders
 from ..runs.disk import SPARE_BYTES, refuse_without_room
 from ..runs.errors import NotFound, Refused, Unavailable
+from ..runs.files import NotPlain, open_plain
 from ..runs.layout import StateDir
 from ..runs.locks import Lock, lock_name
+from ..runs.paths import allowed_path
 from ..runs.settings import Settings
 from ..runs.texts import clean, some
 from ..schemas.answers import Prepared
@@ -21,10 +22,10 @@ from ..schemas.requests import PrepareRequest
 from .cases import file_problems
 from .description import Description, read_description
 from .import_copies import Copy, copies_of
-from .paths import allowed_path
 
 NIFTI = (".nii", ".nii.gz")
 LISTS = ("dataset", "training", "test", "tensorImageSize")
+BLOCK = 1 << 20
 Tell = Callable[[int, int], None]
 
 
@@ -76,7 +77,7 @@ def _import(source: Path, target: Path, request: PrepareRequest, settings: Setti
     partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
     try:
         partial.chmod(0o755)
-        imported = _fill(partial, copies, description, tell)
+        imported = _fill(partial, copies, description, settings, tell)
         partial.rename(target)
     except OSError as error:
         raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
@@ -101,14 +102,14 @@ def _free_target(settings: Settings, request: PrepareRequest) -> Path:
     return settings.folder("raw") / name
 
 
-def _fill(folder: Path, copies: list[Copy], description: Description, tell: Tell) -> Description:
+def _fill(folder: Path, copies: list[Copy], description: Description, settings: Settings, tell: Tell) -> Description:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir()
     for done, copy in enumerate(copies):
         tell(done, len(copies))
         target = folder / copy.target
         target.parent.mkdir(exist_ok=True)
-        _bring(copy, target)
+        _bring(copy, target, settings.allowed_roots)
     tell(len(copies), len(copies))
     imported = _described(description)
     (folder / "dataset.json").write_text(json.dumps(imported.content, indent=2, ensure_ascii=False), encoding="utf-8")
@@ -124,39 +125,47 @@ def _described(description: Description) -> Description:
     return Description({k: v for k, v in description.content.items() if k not in LISTS}, changes)
 
 
-def _bring(copy: Copy, target: Path) -> None:
-    if copy.channel is None and not _is_4d(copy.source):
-        shutil.copyfile(os.path.realpath(copy.source), target)
+def _bring(copy: Copy, target: Path, allowed: Sequence[Path]) -> None:
+    """Copy what is opened and was looked at; from then on only the copy is read."""
+    aside = target.with_name(f".{target.name}") if copy.source.name.endswith(NIFTI) else target
+    try:
+        with open_plain(copy.source, inside=allowed) as source, aside.open("xb") as stream:
+            shutil.copyfileobj(source, stream, BLOCK)
+    except NotPlain as error:
+        raise Refused(f"{copy.source.name} {error.strerror}. Put a copy of the file there.") from None
+    if aside == target:
+        if copy.channel is not None:
+            raise Refused(
+                f"{copy.source.name} has no channel number, and only NIfTI images are split into channels. Write each "
+                f"channel to a file of its own, CASE_0000{copy.source.suffix} and so on."
+            )
         return
-    _split(copy, target)
+    image = _open(aside, copy.source)
+    if copy.channel is None and not _is_4d(image):
+        aside.rename(target)
+    else:
+        _split(copy, image, target)
+        aside.unlink()
 
 
-def _is_4d(path: Path) -> bool:
-    if not path.name.endswith(NIFTI):
-        return False
-    shape = tuple(_open(path).shape)
-    return len(shape) > 3 and any(size > 1 for size in shape[3:])
+def _is_4d(image: Any) -> bool:
+    return len(image.shape) > 3 and any(size > 1 for size in image.shape[3:])
 
 
-def _open(path: Path) -> Any:
+def _open(aside: Path, source: Path) -> Any:
     import nibabel
 
     try:
-        return nibabel.load(path)
+        return nibabel.load(aside)
     except Exception as error:  # nibabel raises many kinds, all of them mean the same here
-        raise Refused(f"{path.name} cannot be read ({error}). Export it again.") from error
+        why = str(error).replace(str(aside), source.name)
+        raise Refused(f"{source.name} cannot be read ({why}). Export it again.") from error
 
 
-def _split(copy: Copy, target: Path) -> None:
+def _split(copy: Copy, image: Any, target: Path) -> None:
     """Write one channel of a 4D NIfTI image with the geometry of the whole."""
     import nibabel
 
-    if not copy.source.name.endswith(NIFTI):
-        raise Refused(
-            f"{copy.source.name} has no channel number, and only NIfTI images are split into channels. Write each "
-            f"channel to a file of its own, CASE_0000{copy.source.suffix} and so on."
-        )
-    image = _open(copy.source)
     channels = image.shape[3] if len(image.shape) == 4 else 1
     if copy.channel is None or copy.channels != channels:
         raise Refused(

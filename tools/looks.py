@@ -14,13 +14,13 @@ from ..runs.errors import RunError
 from ..runs.files import make_folder, read_model, write_model
 from ..runs.layout import StateDir
 from ..runs.locks import held, lock_name
+from ..runs.paths import readable
 from ..runs.raw_files import listed_files
 from ..runs.settings import Settings
 from ..schemas.looks import CaseLook, CasePaths, LookJob, Reader
 from .cases import is_text, list_cases
 from .description import Description
 from .looking import LookEnded, looks_of
-from .paths import readable
 
 VERSION = 1  # of what a look finds; a change makes every kept look old
 SAVE_EVERY_S = 5.0

@@ -6,17 +6,16 @@ from pathlib import Path
 from ..runs.best import FIND, Best, read_best
 from ..runs.datasets import DatasetFiles, find_dataset
 from ..runs.errors import Refused
-from ..runs.files import read_json
 from ..runs.layout import StateDir
 from ..runs.look import verdict
 from ..runs.models import Model, model_at, model_of, previous_stage
 from ..runs.owners import BY_HAND, taken_over, told_taken_over
+from ..runs.paths import allowed_path
 from ..runs.postprocessing import Step, describe_steps, read_steps
 from ..runs.settings import Settings
 from ..runs.store import find_run
 from ..schemas.requests import ModelRequest
 from ..schemas.runs import RunRecord
-from .paths import allowed_path
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Choice:
     def notes(self) -> tuple[str, ...]:
         """What was chosen and what comes with it, in words."""
         names = " and ".join(model.folder.name for model in self.models)
-        labels = (read_json(self.models[0].folder / "dataset.json") or {}).get("labels", {})
+        labels = self.models[0].description.get("labels", {})
         chosen = [f"Best configuration: {names}{' as an ensemble' * (len(self.models) > 1)}."] if self.best else []
         cascades = [f"{model.folder.name} predicts first, for the cascade." for model in self.previous() if model]
         return (*chosen, *cascades, *(f"Postprocessing: {text}." for text in describe_steps(self.steps, labels)))

@@ -8,6 +8,7 @@ from ..runs.errors import Refused
 from ..runs.installed import installed
 from ..runs.liveness import host_name
 from ..runs.models import Model
+from ..runs.outputs import chosen_output
 from ..runs.settings import Settings
 from ..runs.store import new_run_id
 from ..schemas.answers import RunStarted
@@ -15,7 +16,6 @@ from ..schemas.exports import ExportedModel, ExportJob
 from ..schemas.requests import ExportRequest
 from ..schemas.runs import RunRecord, StageSpec
 from .model_choice import Choice, choose_model
-from .outputs import chosen_output
 from .starting import start_recorded
 
 
@@ -38,7 +38,7 @@ def _output(request: ExportRequest, choice: Choice, settings: Settings) -> Path:
     if request.output is None:
         output = choice.files.results / "exports" / f"{name}.zip"
     else:
-        output = chosen_output(settings, request.output)
+        output = chosen_output(settings, request.output, choice.models)
     if output.suffix != ".zip":
         raise Refused(f"output {request.output!r} is no name of a zip. Let it end with .zip.")
     for path in (output, output.with_suffix(".md")):

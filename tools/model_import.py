@@ -9,12 +9,12 @@ from ..runs.errors import NotFound, Refused
 from ..runs.installed import installed
 from ..runs.liveness import host_name
 from ..runs.model_zip import Contents, open_zip, read_contents, refuse_replacing
+from ..runs.paths import allowed_path
 from ..runs.settings import Settings
 from ..runs.store import new_run_id
 from ..schemas.answers import RunStarted
 from ..schemas.requests import ImportRequest
 from ..schemas.runs import RunRecord, StageSpec
-from .paths import allowed_path
 from .starting import start_recorded
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..runs.datasets import DatasetFiles, find_dataset
 from ..runs.errors import NotFound
 from ..runs.layout import RunDir, StateDir
+from ..runs.paths import readable
 from ..runs.result import model_stages, stage_outcome
 from ..runs.settings import Settings
 from ..runs.store import find_run
@@ -16,7 +17,6 @@ from ..schemas.requests import PlotRequest
 from ..schemas.runs import CaseMetrics, RunRecord, StageSpec
 from .case_files import case_names, image_of, label_names, truth_of
 from .description import Description, read_description
-from .paths import readable
 
 DATASET_CASES = 4
 

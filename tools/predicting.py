@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
 from ..runs.errors import NotFound, Refused
-from ..runs.files import read_json
 from ..runs.installed import installed
 from ..runs.liveness import host_name
+from ..runs.outputs import chosen_output
+from ..runs.paths import allowed_path, readable_file
 from ..runs.predictions import cases_to_predict, note_of, refuse_foreign
 from ..runs.settings import Settings
 from ..runs.slurm.options import engine_of
@@ -20,8 +21,6 @@ from ..schemas.requests import PredictRequest
 from ..schemas.runs import RunRecord
 from .device import choose_device
 from .model_choice import Choice, choose_model
-from .outputs import chosen_output
-from .paths import allowed_path
 from .prediction_stages import PredictionStages, plan_stages
 from .starting import start_recorded
 
@@ -37,7 +36,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     choice = choose_model(request, settings)
     images = _folder(request.images, choice.files, settings, what="images")
     output = _output(request, choice, images, settings)
-    cases = _cases(choice, images)
+    cases = _cases(choice, images, settings)
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
@@ -107,7 +106,7 @@ def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -
 
 def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
     default = Path(os.path.realpath(_default_output(choice) / images.name))
-    output = chosen_output(settings, request.output) if request.output else default
+    output = chosen_output(settings, request.output, choice.models) if request.output else default
     if output.is_relative_to(images):
         raise Refused(f"output {str(output)!r} lies in {images}, the images' own folder. Choose another.")
     return output
@@ -122,7 +121,10 @@ def _default_output(choice: Choice) -> Path:
     return choice.files.results / "predictions" / name
 
 
-def _cases(choice: Choice, images: Path) -> dict[str, list[Path]]:
-    description = read_json(choice.models[0].folder / "dataset.json") or {}
+def _cases(choice: Choice, images: Path, settings: Settings) -> dict[str, list[Path]]:
+    description = choice.models[0].description
     channels = description.get("channel_names") or description.get("modality") or {}
-    return cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))
+    cases = cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))
+    for path in (path for files in cases.values() for path in files):
+        readable_file(path, settings)
+    return cases

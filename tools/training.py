@@ -10,6 +10,7 @@ from ..runs.installed import installed
 from ..runs.layout import RunDir, StateDir
 from ..runs.liveness import host_name
 from ..runs.look import verdict
+from ..runs.paths import allowed_path
 from ..runs.settings import Settings
 from ..runs.store import new_run_id, record_run
 from ..schemas.answers import StageLine, TrainingStarted
@@ -19,7 +20,6 @@ from ..schemas.training import Device, TrainingRequest
 from .dataset_details import refuse_known_damage
 from .datasets import ready_to_train
 from .device import check_bf16, choose_device, choose_engine
-from .paths import allowed_path
 from .planning import Plan, Planner
 from .repeating import complete
 

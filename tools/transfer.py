@@ -12,7 +12,8 @@ from typing import Any
 
 from ..runs.datasets import DEFAULT_PLANS, DatasetFiles
 from ..runs.errors import Refused
-from ..runs.files import read_json
+from ..runs.files import DESCRIPTION_BYTES, read_json
+from ..runs.foreign import read_plans
 from ..runs.preprocessed import planned
 from ..schemas.training import TrainingRequest
 
@@ -38,7 +39,9 @@ def plan_transfer(request: TrainingRequest, files: DatasetFiles) -> Transfer | N
     beside = _plans_beside(weights)
     if beside is None:
         return None if request.plans_identifier else _from_checkpoint(weights)
-    plans = read_json(beside) or {}
+    plans = read_plans(beside)
+    if plans is None:
+        raise Refused(f"{beside}, the plans of pretrained_weights, cannot be read as JSON. Put the model's own back.")
     _refuse_misfit(request, files, plans, beside)
     own = files.plans(request.plans_identifier or DEFAULT_PLANS)
     if request.plans_identifier or (own is not None and _same_architecture(own, plans, request.configuration)):
@@ -91,8 +94,8 @@ def _refuse_misfit(request: TrainingRequest, files: DatasetFiles, plans: dict[st
 
 
 def _channel_count(dataset_json: Path) -> int | None:
-    content = read_json(dataset_json) or {}
-    names = content.get("channel_names") or content.get("modality")
+    content = read_json(dataset_json, most=DESCRIPTION_BYTES) or {}
+    names = (content.get("channel_names") or content.get("modality")) if isinstance(content, dict) else None
     return len(names) if isinstance(names, dict) else None
 
 

@@ -23,12 +23,14 @@ def run_ddp(rank: int, *args: Any) -> None:
     from nnunetv2.run import run_training
 
     from .hooks import install
+    from .judged import judge_what_nnunet_reads
     from .pools import fork_pools_from_a_server
     from .progress import StopRequested
     from .stage import Job, StageFailure
 
     stage = Path(os.environ[STAGE_VARIABLE])
     job = Job.of(str(stage.parent.parent), stage.name)
+    judge_what_nnunet_reads()
     install(run_training, job)
     fork_pools_from_a_server()
     try:

@@ -1,6 +1,5 @@
 """`python -m nnunet_mcp.worker.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line of stdout."""
 
-import json
 import os
 import sys
 import tempfile
@@ -9,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..runs.errors import Refused
+from ..runs.foreign import read_dataset_json, read_plans
 from ..schemas.estimates import Estimate, EstimateJob
 from .precision import precision_of
 from .resources import fit_this_process
@@ -45,8 +46,9 @@ def build_trainer(job: EstimateJob) -> Any:
     import torch
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-    plans = json.loads(Path(job.plans_file).read_text(encoding="utf-8"))
-    description = json.loads(Path(job.dataset_json).read_text(encoding="utf-8"))
+    plans, description = read_plans(Path(job.plans_file)), read_dataset_json(Path(job.dataset_json))
+    if plans is None or description is None:
+        raise Refused(f"{job.plans_file} or {job.dataset_json} is not there.")
     made = recursive_find_trainer_class_by_name(job.trainer)
     return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
 

@@ -8,17 +8,19 @@ import io
 import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..runs.errors import Refused
-from ..runs.files import read_json, write_text
+from ..runs.files import open_plain, read_json, read_plain, write_text
 from ..runs.model_zip import CARD
 from ..runs.models import Model
+from ..runs.outputs import same_output
 from ..runs.postprocessing import JSON_NAME, PICKLE_NAME, describe_steps, read_steps
 from ..schemas.exports import ExportJob
 from ..schemas.runs import Outcome
@@ -26,22 +28,25 @@ from . import scrub
 from .model_card import write_card
 from .postprocessing import functions
 from .stage import Job
-from .weights import read_checkpoint
+from .weights import checkpoint_in
+
+BLOCK = 1 << 20
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the zip: its name there, and its content, a file, or what makes one of them when its turn comes."""
+    """A file of the zip: its name there, and its content or what opens it when its turn comes."""
 
     name: str
-    content: bytes | Path | Callable[[], bytes | Path]
+    content: bytes | Callable[[], IO[bytes]]
 
 
 def carry_out(job: Job) -> Outcome:
     """Write the zip beside its place, then rename it."""
     asked = ExportJob.model_validate(job.record.request)
-    target = Path(asked.output)
     models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
+    target = same_output(job.settings, Path(asked.output), models)
     card = _card(job, asked, models)
     entries = list(_entries(job, asked, models, card.encode()))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,17 +76,17 @@ def _write(job: Job, path: Path, entries: list[Entry]) -> None:
         for done, entry in enumerate(entries):
             job.reporter.stop_here()
             job.reporter.say("writing the zip", done=done, total=len(entries))
-            content = entry.content() if callable(entry.content) else entry.content
-            if isinstance(content, Path):
-                archive.write(content, entry.name)
+            if isinstance(entry.content, bytes):
+                archive.writestr(entry.name, entry.content)
             else:
-                archive.writestr(entry.name, content)
+                with entry.content() as source, archive.open(entry.name, "w", force_zip64=True) as stream:
+                    shutil.copyfileobj(source, stream, BLOCK)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 def _card(job: Job, asked: ExportJob, models: list[Model]) -> str:
-    description = scrub.dataset_json(read_json(models[0].folder / "dataset.json") or {})
+    description = scrub.dataset_json(models[0].description)
     steps = read_steps(Path(asked.measured) / JSON_NAME) if asked.measured else ()
     best = [*asked.best, *describe_steps(steps, description.get("labels", {}))]
     versions = {**asked.trained_with, **{f"{key} (export)": value for key, value in job.record.versions.items()}}
@@ -101,18 +106,20 @@ def _entries(job: Job, asked: ExportJob, models: list[Model], card: bytes) -> It
 
 
 def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
-    for file, clean in (("plans.json", scrub.without_paths), ("dataset.json", scrub.dataset_json)):
-        yield Entry(f"{prefix}/{file}", _json(clean(read_json(model.folder / file) or {})))
+    """Only the model's own files: nothing that a link in its folder leads to."""
+    yield Entry(f"{prefix}/plans.json", _json(scrub.without_paths(model.plans)))
+    yield Entry(f"{prefix}/dataset.json", _json(scrub.dataset_json(model.description)))
     fingerprint = model.folder / "dataset_fingerprint.json"
     if fingerprint.is_file():
-        yield Entry(f"{prefix}/{fingerprint.name}", _json(scrub.without_paths(read_json(fingerprint))))
+        yield Entry(f"{prefix}/{fingerprint.name}", _json(scrub.without_paths(_read(fingerprint, model.folder))))
     for fold in model.folds:
         files, inside = model.fold(fold), f"{prefix}/fold_{fold}"
-        yield Entry(f"{inside}/{files.final.name}", partial(_checkpoint, files.final))
+        yield Entry(f"{inside}/{files.final.name}", partial(_checkpoint, files.final, model.folder))
         if (files.path / "progress.png").is_file():
-            yield Entry(f"{inside}/progress.png", files.path / "progress.png")
+            yield Entry(f"{inside}/progress.png", partial(_picture, files.path / "progress.png", model.folder))
         if files.summary.is_file():
-            yield Entry(f"{inside}/validation/summary.json", _json(scrub.summary(_read(files.summary))))
+            summary = scrub.summary(_read(files.summary, model.folder))
+            yield Entry(f"{inside}/validation/summary.json", _json(summary))
     for merged in sorted(model.folder.glob(f"crossval_results_folds_{'_'.join(model.folds)}")):
         yield from _measured(merged, f"{prefix}/{merged.name}")
 
@@ -120,34 +127,50 @@ def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
 def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
     """What was measured over all folds, and the postprocessing that was determined from it."""
     if (folder / "summary.json").is_file():
-        yield Entry(f"{prefix}/summary.json", _json(scrub.summary(_read(folder / "summary.json"))))
+        yield Entry(f"{prefix}/summary.json", _json(scrub.summary(_read(folder / "summary.json", folder.parent))))
     if (folder / JSON_NAME).is_file():
         steps = read_steps(folder / JSON_NAME)
-        yield Entry(f"{prefix}/{JSON_NAME}", _json(scrub.without_paths(_read(folder / JSON_NAME))))
+        yield Entry(f"{prefix}/{JSON_NAME}", _json(scrub.without_paths(_read(folder / JSON_NAME, folder.parent))))
         yield Entry(f"{prefix}/{PICKLE_NAME}", pickle.dumps(functions(steps)))
 
 
-def _checkpoint(path: Path) -> bytes | Path:
+def _checkpoint(path: Path, model: Path) -> IO[bytes]:
     """The checkpoint as it is, unless what its trainer was given names paths or cases.
 
     Raises:
         StageFailure: it holds more than data, so nobody else should load it.
     """
-    content = read_checkpoint(path)
+    stream = open_plain(path, inside=[model])
+    content = checkpoint_in(stream, path)
     given = dict(content.get("init_args") or {})
     clean = scrub.init_args(given)
-    if clean == given:
-        return path
-    import torch
+    if clean != given:
+        import torch
 
-    stream = io.BytesIO()
-    torch.save({**content, "init_args": clean}, stream)
-    return stream.getvalue()
+        stream.close()
+        stream = io.BytesIO()
+        torch.save({**content, "init_args": clean}, stream)
+    stream.seek(0)
+    return stream
 
 
-def _read(path: Path) -> Any:
+def _picture(path: Path, model: Path) -> IO[bytes]:
+    """nnU-Net's picture of the losses, if it is one.
+
+    Raises:
+        Refused: it is another file under that name.
+    """
+    stream = open_plain(path, inside=[model])
+    if stream.read(len(PNG)) != PNG:
+        stream.close()
+        raise Refused(f"{path} is no PNG picture. Remove it, then export again.")
+    stream.seek(0)
+    return stream
+
+
+def _read(path: Path, model: Path) -> Any:
     """JSON as nnU-Net wrote it, NaN included."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_plain(path, inside=[model]))
 
 
 def _json(content: Any) -> bytes:

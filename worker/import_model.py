@@ -1,13 +1,15 @@
 """The import_model stage: unpack aside, look at everything that could run code, then install in one step each."""
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from ..runs.errors import Refused
-from ..runs.files import read_json
+from ..runs.files import DESCRIPTION_BYTES, read_json
+from ..runs.foreign import judged_dataset, judged_plans
 from ..runs.model_zip import Contents, is_pickle, open_zip, read_contents, refuse_replacing
-from ..runs.models import refuse_code
 from ..runs.postprocessing import JSON_NAME, PICKLE_NAME, read_steps
 from ..schemas.runs import Outcome
 from .folders import install_beside
@@ -69,13 +71,25 @@ def _look(job: Job, contents: Contents, aside: Path) -> None:
         if path.suffix == ".pth":
             read_checkpoint(aside / path)
         elif path.name == "plans.json":
-            refuse_code(_table(aside / path), Path(path))
-        elif path.name == "dataset.json" and not all(key in _table(aside / path) for key in NEEDED):
-            raise Refused(f"{path} in the zip lacks one of {', '.join(NEEDED)}, so nnU-Net v2 did not write it.")
+            _keep(aside / path, judged_plans(_table(aside / path), f"{path} in the zip"))
+        elif path.name == "dataset.json":
+            _keep(aside / path, _described(aside / path, f"{path} in the zip"))
+
+
+def _described(path: Path, name: str) -> dict[str, Any]:
+    content = judged_dataset(_table(path), name)
+    if not all(key in content for key in NEEDED):
+        raise Refused(f"{name} lacks one of {', '.join(NEEDED)}, so nnU-Net v2 did not write it.")
+    return content
+
+
+def _keep(path: Path, content: dict[str, Any]) -> None:
+    """Nothing but what was judged is installed."""
+    path.write_text(json.dumps(content, indent=4), encoding="utf-8")
 
 
 def _table(path: Path) -> dict[str, object]:
-    content = read_json(path)
+    content = read_json(path, most=DESCRIPTION_BYTES)
     if not isinstance(content, dict):
         raise Refused(f"{path.name} in the zip is not readable JSON. Export the model again.")
     return content

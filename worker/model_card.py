@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..runs.files import read_json
 from ..runs.models import Model
 from ..runs.preprocessed import planned
 from ..runs.summary import Summary, fold_outcome
@@ -62,7 +61,7 @@ def _model(model: Model) -> str:
 
 def _plans(model: Model) -> Iterator[tuple[str, object]]:
     trainer, identifier, configuration = model.folder.name.split("__", 2)
-    found = planned(read_json(model.folder / "plans.json") or {}, configuration) or {}
+    found = planned(model.plans, configuration) or {}
     outcome = _first_outcome(model)
     yield "configuration", configuration
     yield "trainer", trainer
@@ -82,7 +81,7 @@ def _first_outcome(model: Model) -> Outcome | None:
 
 def _folds(model: Model) -> str:
     """What nnU-Net measured on the validation cases of each fold, and of all folds together."""
-    labels = (read_json(model.folder / "dataset.json") or {}).get("labels", {})
+    labels = model.description.get("labels", {})
     summaries = {f"fold {fold}": model.fold(fold).summary for fold in model.folds}
     for merged in sorted(model.folder.glob("crossval_results_folds_*")):
         summaries["all folds"] = merged / "summary.json"

@@ -67,7 +67,7 @@ class Prediction:
         self.job.reporter.say("loading the model")
         device = torch.device(self.job.record.device)
         predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
-        with nothing_but_data_is_loaded(unless=self.folder.asked.trusted):
+        with nothing_but_data_is_loaded(Path(self.step.model), unless=self.folder.asked.trusted):
             predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, CHECKPOINT)
         return predictor
 

@@ -1,11 +1,15 @@
 """The folder that a prediction fills: signed, resumable, holding one model's predictions and nothing else."""
 
+import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
-from ..runs.files import read_json, read_model, write_model
+from ..runs.files import read_model, write_model, write_text
+from ..runs.models import Model
+from ..runs.outputs import same_output
+from ..runs.paths import readable_file
 from ..runs.postprocessing import read_steps
 from ..runs.predictions import (
     PARTS,
@@ -23,8 +27,6 @@ from ..schemas.runs import Outcome
 from .stage import Job
 from .whole_files import readable_whole
 
-SIDECARS = ("dataset.json", "plans.json")
-
 
 class PredictionFolder:
     """The output folder of a prediction as one of its stages sees it."""
@@ -32,12 +34,14 @@ class PredictionFolder:
     def __init__(self, job: Job) -> None:
         self.job, self.asked = job, PredictionJob.model_validate(job.record.request)
         self.path = Path(self.asked.output)
-        self.model = Path(self.asked.models[0])
-        self.description: dict[str, Any] = read_json(self.model / "dataset.json") or {}
+        self.models = [Model(job.files, Path(folder), self.asked.folds) for folder in self.asked.models]
+        self.model = self.models[0].folder
+        self.description = self.models[0].description
         self.ending = str(self.description["file_ending"])
-        channels = len(self.description["channel_names"])
+        channels = len(self.description.get("channel_names") or self.description.get("modality") or {})
         self.images = cases_to_predict(Path(self.asked.images), self.ending, channels)
         self.cases = list(self.images)
+        self._refuse_links_elsewhere()
         self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
         self.kept = 0
 
@@ -45,14 +49,26 @@ class PredictionFolder:
     def is_last_stage(self) -> bool:
         return self.job.spec == self.job.record.stages[-1]
 
+    def _refuse_links_elsewhere(self) -> None:
+        """What the images and labels lead to may have changed since the prediction was asked for.
+
+        Raises:
+            Refused: one of them lies outside the allowed folders, or is no file.
+        """
+        labels = [Path(self.asked.labels) / f"{case}{self.ending}" for case in self.cases] if self.asked.labels else []
+        files = [path for paths in self.images.values() for path in paths]
+        for path in (*files, *filter(os.path.lexists, labels)):
+            readable_file(path, self.job.settings)
+
     def prepare(self) -> None:
         """Remove what a kill left half written; the run's first stage signs the folder."""
+        same_output(self.job.settings, self.path, self.models)
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.job.spec.needs:  # what is there later was made by the run itself
             self._sign()
         self.remove_torn(self.path, npz=False)
-        for name in SIDECARS:
-            shutil.copyfile(self.model / name, self.path / name)
+        for name, content in (("dataset.json", self.description), ("plans.json", self.models[0].plans)):
+            write_text(self.path / name, json.dumps(content, indent=4))
         self.kept = len(self.there(self.path))
 
     def _sign(self) -> None:

@@ -15,6 +15,7 @@ from ..runs.files import write_model
 from ..runs.layout import RunDir, StageDir
 from ..runs.settings import Settings
 from ..schemas.runs import Failure, Outcome, RunRecord, StageSpec
+from .judged import judge_what_nnunet_reads
 from .pools import fork_pools_from_a_server
 from .progress import Reporter, StopRequested
 from .resources import fit_to_machine
@@ -97,6 +98,7 @@ def carry_out(run_path: str, stage_name: str) -> int:
     job = Job.of(run_path, stage_name)
     os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ)))
     fork_pools_from_a_server()
+    judge_what_nnunet_reads()
     job.reporter.say("starting")
     try:
         step = importlib.import_module(f".{STEPS[job.spec.kind]}", __package__)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.datasets import DatasetFiles
-from ..runs.files import read_json
+from ..runs.files import write_text
+from ..runs.foreign import judged_plans, read_dataset_json, read_plans
 from .stage import StageFailure
 from .weights import read_checkpoint
 
@@ -16,6 +17,7 @@ def move_plans(source: Path, target: DatasetFiles, plans_name: str) -> None:
 
     Raises:
         StageFailure: the source has no plans.
+        Refused: they are none that nnU-Net may have.
     """
     from nnunetv2.experiment_planning.plans_for_pretraining import move_plans_between_datasets as nnunet
 
@@ -30,8 +32,8 @@ def move_plans(source: Path, target: DatasetFiles, plans_name: str) -> None:
 
 
 def _plans_in(source: Path) -> dict[str, Any]:
-    plans = read_json(source) if source.suffix == ".json" else read_checkpoint(source).get("init_args", {}).get("plans")
-    if not isinstance(plans, dict) or "plans_name" not in plans:
+    plans = read_plans(source) if source.suffix == ".json" else _plans_of_checkpoint(source)
+    if plans is None or "plans_name" not in plans:
         raise StageFailure(
             "the pretrained model has no plans",
             str(source),
@@ -40,7 +42,13 @@ def _plans_in(source: Path) -> dict[str, Any]:
     return plans
 
 
+def _plans_of_checkpoint(path: Path) -> dict[str, Any] | None:
+    given = read_checkpoint(path).get("init_args")
+    plans = given.get("plans") if isinstance(given, dict) else None
+    return None if plans is None else judged_plans(plans, f"the plans in {path.name}")
+
+
 def _copy_dataset_json(target: DatasetFiles) -> None:
     """Planning would have copied it; preprocessing reads it there (default_preprocessor.py:364)."""
-    text = (target.raw / "dataset.json").read_text(encoding="utf-8")
-    (target.preprocessed / "dataset.json").write_text(text, encoding="utf-8")
+    description = read_dataset_json(target.raw / "dataset.json")
+    write_text(target.preprocessed / "dataset.json", json.dumps(description, indent=4))

@@ -6,38 +6,53 @@ tensors, and handed to nnU-Net as a new file of plain tensors.
 
 import re
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ..runs.files import open_plain
+from ..runs.texts import SAID_LENGTH, clean
+from .data_only import NotData, plain, refuse_odd_archive, stand_ins
 from .stage import StageFailure
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 
 # nnU-Net does not transfer these: they map to the labels (load_pretrained_weights.py:27).
 NOT_TRANSFERRED = ".seg_layers."
 SHOWN_LAYERS = 5
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """An nnU-Net checkpoint, on the CPU, without running anything from the file.
+def read_checkpoint(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any]:
+    """An nnU-Net checkpoint, on the CPU: tensors, numbers and texts, without running anything from the file.
+
+    `inside`: as `open_plain`.
 
     Raises:
         StageFailure: the file is not a checkpoint of nnU-Net, or holds more than data.
     """
+    try:
+        with open_plain(path, inside=inside) as stream:
+            return checkpoint_in(stream, path)
+    except OSError as error:
+        raise _unsafe(path, _why(error)) from error
+
+
+def checkpoint_in(stream: IO[bytes], path: Path) -> dict[str, Any]:
+    """As `read_checkpoint`, of a file that is open; `path` is only told."""
     import pickle
 
     import torch
 
     try:
-        with torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise StageFailure(
-            "the checkpoint cannot be read safely",
-            f"{path.name}: {_why(error)}",
-            "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when "
-            "they are loaded are refused; a model that was trained here predicts with its run_id.",
-        ) from error
+        with torch.serialization.safe_globals(stand_ins()):
+            refuse_odd_archive(stream)
+            content = plain(torch.load(stream, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, zipfile.BadZipFile, NotData) as error:
+        raise _unsafe(path, _why(error)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError, LookupError, MemoryError) as error:
+        raise _unsafe(path, _why(error)) from error
     if not isinstance(content, dict) or not isinstance(content.get("network_weights"), dict):
         raise StageFailure(
             "the file is not an nnU-Net checkpoint", f"{path.name} has no network_weights", "Use a checkpoint_*.pth."
@@ -45,15 +60,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def _unsafe(path: Path, why: str) -> StageFailure:
+    return StageFailure(
+        "the checkpoint cannot be read safely",
+        f"{clean(path.name)}: {why}",
+        "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when "
+        "they are loaded are refused; a model that was trained here predicts with its run_id.",
+    )
+
+
 def _why(error: Exception) -> str:
     """What PyTorch refused, without its advice to load the file anyway."""
-    refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-    return f"it would call {refused[1]}" if refused else (str(error).splitlines() or [type(error).__name__])[0][:200]
+    refused = re.search(r"(?:Unsupported global: GLOBAL|function) (\S+)", str(error))
+    if refused:
+        return clean(f"it would call {refused[1]}", SAID_LENGTH)
+    lines = [line for line in str(error).splitlines() if "weights_only" not in line]
+    return clean(next(filter(str.strip, lines), type(error).__name__), SAID_LENGTH)
 
 
 @contextmanager
-def nothing_but_data_is_loaded(*, unless: bool) -> Iterator[None]:
-    """nnU-Net's predictor unpickles checkpoints whole; in here `torch.load` reads them as `read_checkpoint` does.
+def nothing_but_data_is_loaded(model: Path, *, unless: bool) -> Iterator[None]:
+    """nnU-Net's predictor unpickles checkpoints whole; in here `torch.load` reads those of the
+    folder `model` as `read_checkpoint` does.
 
     Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:81. `unless` leaves it as it is.
 
@@ -68,7 +96,7 @@ def nothing_but_data_is_loaded(*, unless: bool) -> Iterator[None]:
     def data_only(path: str, *_: Any, **__: Any) -> dict[str, Any]:
         library.load = original
         try:
-            return read_checkpoint(Path(path))
+            return refuse_odd_names(read_checkpoint(Path(path), inside=[model]), path)
         finally:
             library.load = data_only
 
@@ -89,7 +117,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     import torch
 
     weights = read_checkpoint(path)["network_weights"]
-    return {name.removeprefix("module."): t for name, t in weights.items() if isinstance(t, torch.Tensor)}
+    return {str(name).removeprefix("module."): t for name, t in weights.items() if isinstance(t, torch.Tensor)}
 
 
 def count_parameters(path: Path) -> int:
@@ -102,15 +130,22 @@ def count_parameters(path: Path) -> int:
     return sum(sizes.values())
 
 
-def _harmless() -> list[Any]:
-    """The numpy types in nnU-Net's own checkpoints (its logged numbers), also under their names before numpy 2."""
-    import numpy
-    from numpy._core import multiarray
+def refuse_odd_names(content: dict[str, Any], path: str) -> dict[str, Any]:
+    """What nnU-Net's predictor looks up by name is a name.
 
-    dtypes = [getattr(numpy.dtypes, name) for name in numpy.dtypes.__all__]
-    functions = [multiarray.scalar, multiarray._reconstruct]
-    before = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
-    return [numpy.dtype, numpy.ndarray, *functions, *before, *dtypes]
+    Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:83-87.
+
+    Raises:
+        StageFailure: it is not.
+    """
+    given = content.get("init_args")
+    names = content.get("trainer_name"), given.get("configuration") if isinstance(given, dict) else None
+    axes = content.get("inference_allowed_mirroring_axes") or ()
+    if not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+        raise _unsafe(Path(path), "trainer_name or configuration is no name")
+    if not isinstance(axes, list | tuple) or not set(axes) <= {0, 1, 2}:
+        raise _unsafe(Path(path), "inference_allowed_mirroring_axes are no axes")
+    return content
 
 
 def load_weights(trainer: Any, path: Path) -> None:

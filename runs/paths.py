@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from ..runs.errors import NotFound, Refused
-from ..runs.settings import Settings, absolute
+from .errors import NotFound, Refused
+from .settings import Settings, absolute
 
 
 def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
@@ -69,3 +69,15 @@ def readable(path: Path, settings: Settings) -> Path:
     if any(plain.is_relative_to(folder) for folder in owned):
         return plain
     return allowed_path(settings, str(path), what="file")
+
+
+def readable_file(path: Path, settings: Settings) -> Path:
+    """As `readable`, of a regular file: nothing waits for a FIFO.
+
+    Raises:
+        Refused: it lies elsewhere, or is none.
+    """
+    found = readable(path, settings)
+    if not found.is_file():
+        raise Refused(f"{found} is no regular file. Remove it, or put a copy of the image there.")
+    return found

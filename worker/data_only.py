@@ -1,0 +1,150 @@
+"""What may be in a checkpoint: tensors, numbers, texts, and lists and dictionaries of them.
+
+PyTorch's `weights_only=True` calls nothing but what it knows, and the few numpy types that nnU-Net's logged numbers
+need. numpy's own would follow pointers that a crafted file gives them, so here stand-ins take their place: a number
+or an array is made anew from its bytes, and of everything else that the file says about its type only the kind, the
+size and the order of bytes count.
+"""
+
+import re
+import zipfile
+from collections import OrderedDict
+from typing import IO, Any
+
+# nnU-Net writes a thousand epochs of logged numbers and the plans: below one MB.
+MOST_PICKLED = 64 << 20
+MOST_ENTRIES = 100_000
+DEEPEST = 100
+NUMBER = re.compile(r"[biufc](?:1|2|4|8|16)")
+
+
+class NotData(Exception):
+    """The file holds something that is neither tensor, number nor text."""
+
+
+def refuse_odd_archive(stream: IO[bytes]) -> None:
+    """PyTorch writes a zip whose entries are stored as they are, with one small pickle among them.
+
+    Raises:
+        NotData, BadZipFile: it is another file, and reading it could take any time and memory.
+    """
+    with zipfile.ZipFile(stream) as archive:
+        entries = archive.infolist()
+    if len(entries) > MOST_ENTRIES or any(info.compress_type != zipfile.ZIP_STORED for info in entries):
+        raise NotData("it is packed as PyTorch packs no checkpoint")
+    if any(info.file_size > MOST_PICKLED for info in entries if info.filename.endswith(".pkl")):
+        raise NotData("it has more to unpickle than any checkpoint of nnU-Net")
+    stream.seek(0)
+
+
+class _Type:
+    """Stands in for numpy.dtype."""
+
+    def __init__(self, code: object = "", *_: object) -> None:
+        if not isinstance(code, str) or NUMBER.fullmatch(code) is None:
+            raise NotData(f"it has numbers of the type {str(code)[:40]!r}")
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: object) -> None:
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
+        self.order = order if order in ("<", ">", "=", "|") else "="
+
+    def numpy(self) -> Any:
+        import numpy
+
+        return numpy.dtype(self.code if self.order in "=|" else f"{self.order}{self.code}")
+
+
+class _Array:
+    """Stands in for numpy.ndarray; `plain` puts the array in its place."""
+
+    def __init__(self, *_: object) -> None:
+        self.made: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, of, in_columns, content = state
+        if not isinstance(of, _Type) or not isinstance(content, bytes):
+            raise NotData("it has an array of something else than numbers")
+        import numpy
+
+        flat = numpy.frombuffer(content, dtype=of.numpy())
+        self.made = flat.reshape(tuple(map(int, shape)), order="F" if in_columns else "C").copy()
+
+
+def _number(of: object, content: object = b"") -> Any:
+    """Stands in for numpy's `scalar`."""
+    import numpy
+
+    if not isinstance(of, _Type) or not isinstance(content, bytes | str):
+        raise NotData("it has a number that is none")
+    found = content.encode("latin-1") if isinstance(content, str) else content
+    return numpy.frombuffer(found, dtype=of.numpy(), count=1)[0]
+
+
+def _array(*_: object) -> _Array:
+    """Stands in for numpy's `_reconstruct`; what it is to be made of comes later."""
+    return _Array()
+
+
+def stand_ins() -> list[Any]:
+    """For `torch.serialization.safe_globals`, also under numpy's names before version 2."""
+    places = ("numpy._core.multiarray", "numpy.core.multiarray")
+    functions = [(made, f"{place}.{name}") for place in places for made, name in _FUNCTIONS]
+    return [(_Type, "numpy.dtype"), (_Array, "numpy.ndarray"), *functions]
+
+
+_FUNCTIONS = ((_number, "scalar"), (_array, "_reconstruct"))
+
+
+def plain(value: Any) -> Any:
+    """The value, of which every part is a tensor, a number or a text.
+
+    Raises:
+        NotData: a part is not.
+    """
+    return _plain(value, {}, 0)
+
+
+def _plain(value: Any, known: dict[int, Any], depth: int) -> Any:
+    """`known`: a list may stand in a thousand places, and is looked at once."""
+    import torch
+
+    if depth > DEEPEST:
+        raise NotData("it is nested without end")
+    if type(value) in (dict, OrderedDict, list, tuple, set, torch.Size):
+        if id(value) not in known:
+            known[id(value)] = _container(value, known, depth + 1)
+        return known[id(value)]
+    if isinstance(value, _Array) and value.made is not None:
+        return value.made
+    if isinstance(value, torch.Tensor):
+        return _dense(value)
+    if value is None or isinstance(value, _simple()):
+        return value
+    raise NotData(f"it holds a {type(value).__name__}")
+
+
+def _container(value: Any, known: dict[int, Any], depth: int) -> Any:
+    if isinstance(value, dict):
+        return type(value)((_plain(key, known, depth), _plain(inner, known, depth)) for key, inner in value.items())
+    return type(value)(_plain(inner, known, depth) for inner in value)
+
+
+def _simple() -> tuple[type, ...]:
+    import numpy
+    import torch
+
+    return (bool, int, float, complex, str, bytes, numpy.number, numpy.bool_, torch.device, torch.dtype)
+
+
+def _dense(tensor: Any) -> Any:
+    """No view that is larger than what is stored: a file of few bytes could promise any size."""
+    import torch
+
+    if (
+        tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.numel() * tensor.element_size() > (tensor.untyped_storage().nbytes())
+    ):
+        raise NotData("it has a tensor that is larger than its content")
+    return tensor
