@@ -73,9 +73,14 @@ def _judged(model: type[BaseModel], content: object, source: Path | str, verdict
     try:
         found = model.model_validate(content)
     except ValidationError as error:
-        raise Refused(f"{clean(source, SAID_LENGTH)} is {verdict}: {_told(error)}. {way_on}") from None
+        raise Refused(f"{_named(source)} is {verdict}: {_told(error)}. {way_on}") from None
     kept: dict[str, Any] = _kept(found, content)
     return kept
+
+
+def _named(source: Path | str) -> str:
+    """A file with its folder: answers about a live run have room for little more."""
+    return clean("/".join(source.parts[-2:]) if isinstance(source, Path) else source, SAID_LENGTH)
 
 
 def _kept(model: Any, content: Any) -> Any:

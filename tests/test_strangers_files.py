@@ -1,0 +1,188 @@
+"""Files as archives and neighbours bring them: pipes, sockets, devices, endless ones, links and exchanged ones."""
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nnunet_mcp.runs.files import NotPlain, open_plain, read_json, read_plain
+from nnunet_mcp.runs.paths import readable_file
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.tools import importing
+from tests.lab import ToolRefused
+from tests.strangers import sample
+from tests.tiny import ask, make_dataset
+
+MODEL = "nnUNetTrainer__nnUNetPlans__2d"
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def listening_socket(path: Path) -> None:
+    short = Path(tempfile.mkdtemp()) / "s"  # a socket's name has at most 107 characters
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(short))
+    shutil.move(short, path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def bottomless(path: Path) -> None:
+    path.write_text("[" * 200_000, encoding="utf-8")
+
+
+def endless(path: Path) -> None:
+    with path.open("wb") as stream:  # a hole: nothing is on the disk
+        stream.truncate(1 << 40)
+
+
+def many_lists(path: Path) -> None:
+    path.write_text('{"channel_names": {}, "x": [' + "[]," * 7_000_000 + "[]]}", encoding="utf-8")
+
+
+KINDS = [pipe, listening_socket, device, folder, bottomless, endless, many_lists]
+
+
+@pytest.fixture(params=KINDS, ids=lambda make: str(make.__name__))
+def make(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    found: Callable[[Path], None] = request.param
+    return found
+
+
+def quick(act: Callable[[], object]) -> None:
+    begun = time.monotonic()
+    act()
+    assert time.monotonic() - begun < 5  # seconds of a busy machine; what is meant is: it does not wait
+
+
+def test_a_json_of_an_odd_kind_is_none_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "x.json")
+
+    quick(lambda: read_json(tmp_path / "x.json", most=16 << 20) is None or pytest.fail("it was read"))
+
+
+def test_an_import_whose_description_is_of_an_odd_kind_is_refused_in_a_sentence(
+    settings: Settings, downloads: Path, make: Callable[[Path], None]
+) -> None:
+    source = make_dataset(downloads, "Task01_Odd")
+    (source / "dataset.json").unlink()
+    make(source / "dataset.json")
+
+    def act() -> None:
+        with pytest.raises(ToolRefused, match=r"dataset\.json"):
+            ask(Settings(), "nnunet_prepare_dataset", source=str(source), dataset_id=7, name="Odd")
+
+    quick(act)
+    assert not list(settings.folder("raw").iterdir())
+
+
+def test_a_dataset_of_an_odd_kind_hides_no_other(settings: Settings, make: Callable[[Path], None]) -> None:
+    make_dataset(settings.folder("raw"), "Dataset001_Whole")
+    odd = settings.folder("raw") / "Dataset500_F"
+    odd.mkdir()
+    make(odd / "dataset.json")
+
+    quick(lambda: ask(settings, "nnunet_datasets"))
+    whole, strange = ask(settings, "nnunet_datasets")["datasets"]
+    assert whole["problems"] == [] and len(strange["problems"]) == 1
+
+
+@pytest.mark.parametrize("name", ["plans.json", "dataset.json"])
+def test_a_model_with_a_file_of_an_odd_kind_is_refused(
+    settings: Settings, downloads: Path, make: Callable[[Path], None], name: str
+) -> None:
+    model = downloads / MODEL
+    (model / "fold_0").mkdir(parents=True)
+    (model / "fold_0" / "checkpoint_final.pth").touch()
+    (model / "plans.json").write_text(json.dumps(sample()), encoding="utf-8")
+    (model / "dataset.json").write_text("{}", encoding="utf-8")
+    (model / name).unlink()
+    make(model / name)
+
+    def act() -> None:
+        with pytest.raises(ToolRefused, match=r"json|model folder"):
+            ask(Settings(), "nnunet_predict", model=str(model), images=str(downloads), device="cpu")
+
+    quick(act)
+
+
+@pytest.mark.parametrize("make_image", [pipe, listening_socket, device])
+def test_images_that_are_no_files_are_refused(
+    settings: Settings, downloads: Path, make_image: Callable[[Path], None]
+) -> None:
+    make_image(downloads / "x_0000.nii.gz")
+
+    with pytest.raises(Exception, match=r"no regular file|outside the allowed"):
+        readable_file(downloads / "x_0000.nii.gz", Settings())
+
+
+def test_nothing_outside_the_folders_is_opened_through_a_link(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for one in (inside, outside):
+        one.mkdir()
+    (outside / "secret").write_text("s", encoding="utf-8")
+    (inside / "file").symlink_to(outside / "secret")
+    (inside / "folder").symlink_to(outside)
+
+    for path in (inside / "file", inside / "folder" / "secret", inside / ".." / "outside" / "secret"):
+        with pytest.raises(NotPlain, match="leads out"):
+            open_plain(path, inside=[inside])
+    assert read_plain(inside / "file", inside=[inside, outside]) == b"s"
+
+
+def test_a_file_that_is_exchanged_between_look_and_use_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attacker's best moment: a link outside while it is opened, the harmless file again when it is looked at."""
+    inside, secret = tmp_path / "inside", tmp_path / "secret"
+    inside.mkdir()
+    secret.write_text("s", encoding="utf-8")
+    (inside / "file").symlink_to(secret)
+    opened = os.open
+
+    def exchanged(path: Path, flags: int) -> int:
+        descriptor = opened(path, flags)
+        (inside / "file").unlink()
+        (inside / "file").write_text("harmless", encoding="utf-8")
+        return descriptor
+
+    monkeypatch.setattr(os, "open", exchanged)
+    with pytest.raises(NotPlain):
+        open_plain(inside / "file", inside=[inside])
+
+
+@pytest.mark.parametrize("part", ["labelsTr/case_004.nii.gz", "imagesTr/case_004.nii.gz"])
+def test_an_import_copies_nothing_that_a_link_was_exchanged_for(
+    settings: Settings, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """As soon as the copying begins all checks of names are over."""
+    source = make_dataset(downloads, "Task01_Race", style="msd")
+    secret = shutil.copy(source / "imagesTr" / "case_000.nii.gz", tmp_path / "secret.nii.gz")
+    bring, swapped = importing._bring, threading.Event()
+
+    def attacked(*arguments: object) -> None:
+        if not swapped.is_set():
+            swapped.set()
+            (source / part).unlink()
+            (source / part).symlink_to(secret)
+        bring(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(importing, "_bring", attacked)
+    with pytest.raises(ToolRefused, match="leads out of the folders"):
+        ask(Settings(), "nnunet_prepare_dataset", source=str(source), dataset_id=7, name="Race")
+    assert swapped.is_set() and not list(settings.folder("raw").iterdir())
