@@ -1,14 +1,20 @@
 """The model card: what a stranger needs to know of a model before using it, in Markdown."""
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..runs.models import Model
 from ..runs.preprocessed import planned
 from ..runs.summary import Summary, fold_outcome
+from ..runs.texts import clean
 from ..schemas.runs import Outcome
 
 NOT_KNOWN = "not known"
+LONGEST = 2000
+# What begins a link, a picture, HTML, code or a cell; an underscore inside a name does nothing.
+SPECIAL = re.compile(r"[\\`*<>|!#~&]|(?<=\])[(\[:]")
 
 
 def write_card(
@@ -24,7 +30,7 @@ def write_card(
         "A model of [nnU-Net v2](https://github.com/MIC-DKFZ/nnUNet), exported by nnunet-mcp. It is no medical device.",
         "## Dataset\n\n" + _table(("", ""), _dataset(description)),
         *(_model(model) for model in models),
-        *(["## Best configuration\n\n" + "\n".join(f"- {line}" for line in best)] if best else []),
+        *(["## Best configuration\n\n" + "\n".join(f"- {_escaped(line)}" for line in best)] if best else []),
         "## Use\n\n" + _use(archive, models, description),
         "## Versions\n\n" + _table(("", ""), versions.items()),
         "The weights fall under the licence of the data that they were trained on. Please cite Isensee et al., Nature "
@@ -39,8 +45,15 @@ def _table(heads: Sequence[str], rows: Any) -> str:
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else NOT_KNOWN if value is None else str(value)
-    return " ".join(text.replace("|", "\\|").split())
+    if value is None:
+        return NOT_KNOWN
+    return f"{value:.4f}" if isinstance(value, float) else _escaped(value)
+
+
+def _escaped(text: object) -> str:
+    """Names and descriptions are a stranger's: in Markdown they stay the signs that they are."""
+    visible = clean(" ".join(str(text).split()), LONGEST)
+    return SPECIAL.sub(r"\\\g<0>", visible)
 
 
 def _dataset(description: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -81,13 +94,14 @@ def _first_outcome(model: Model) -> Outcome | None:
 
 def _folds(model: Model) -> str:
     """What nnU-Net measured on the validation cases of each fold, and of all folds together."""
-    labels = model.description.get("labels", {})
     summaries = {f"fold {fold}": model.fold(fold).summary for fold in model.folds}
     for merged in sorted(model.folder.glob("crossval_results_folds_*")):
         summaries["all folds"] = merged / "summary.json"
-    measured = {name: Summary(path, labels) for name, path in summaries.items() if path.is_file()}
-    if not measured:
+    there = {name: path for name, path in summaries.items() if path.is_file()}
+    if not there:
         return ""
+    labels = model.description.get("labels", {})
+    measured = {name: Summary(path, labels) for name, path in there.items()}
     classes = list(dict.fromkeys(one.label for found in measured.values() for one in found.per_class()))
     rows = [(name, *_metrics(found, classes)) for name, found in measured.items()]
     heads = ("", "cases", "Dice", "IoU", *(f"Dice {label}" for label in classes))
@@ -104,11 +118,12 @@ def _use(archive: str, models: Sequence[Model], description: Mapping[str, Any]) 
     model, ending = models[-1], description.get("file_ending", ".nii.gz")
     trainer, identifier, configuration = model.folder.name.split("__", 2)
     which = f"-d {model.files.name} -tr {trainer} -p {identifier} -c {configuration} -f {' '.join(model.folds)}"
+    named = shlex.quote(clean(archive))
     cascade = "; a cascade also needs `-prev_stage_predictions`" if "cascade" in configuration else ""
     return (
         f"Images are named `CASE_0000{ending}`, one file per channel. With nnU-Net's own commands{cascade}:\n\n"
-        f"```sh\nnnUNetv2_install_pretrained_model_from_zip {archive}\n"
+        f"```sh\nnnUNetv2_install_pretrained_model_from_zip {named}\n"
         f"nnUNetv2_predict -i IMAGES -o PREDICTIONS {which}\n```\n\n"
-        f"With nnunet-mcp: `nnunet_import_model(zip='{archive}')`, then "
+        f"With nnunet-mcp: `nnunet_import_model(zip={clean(archive)!r})`, then "
         f"`nnunet_predict(model='{model.files.name}/{model.folder.name}', images=…)`."
     )
