@@ -46,7 +46,7 @@ TEXTS = (
     ),
 )
 NUMBERS = (0, -1, 1, 2**31, 2**63, 10**400, -(10**400), 1e308, -1e308, 5e-324, float("nan"), float("inf"), True, None)
-OTHERS = ([], {}, [[]], {"a": {"b": []}}, [1] * 10_000, "1", [None], {"0": "x"})
+OTHERS: tuple[Any, ...] = ([], {}, [[]], {"a": {"b": []}}, [1] * 10_000, "1", [None], {"0": "x"})
 
 
 def sample(number: int = 0) -> dict[str, Any]:
