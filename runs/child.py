@@ -1,6 +1,5 @@
 """One stage's process: how it is started and whether it still moves."""
 
-import os
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from ..schemas.runs import ProcessMark, RunRecord, StageSpec, StageState
+from .launch import inherited, python_command
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
 from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
@@ -68,7 +68,7 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
             stdout=log,
             stderr=log,
             cwd=stage.path,
-            env=worker_environment(stage, record, grant),
+            env=worker_environment(stage, record, grant, settings.pass_on),
             start_new_session=True,
             pass_fds=grant.file_descriptors(),
         )
@@ -78,13 +78,13 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
 
 def worker_command(run: RunDir, spec: StageSpec, settings: Settings) -> list[str]:
     """The command line of a stage's worker."""
-    return [settings.nnunet_python, "-m", WORKER, str(run.path), spec.name]
+    return python_command(settings.nnunet_python, WORKER, str(run.path), spec.name)
 
 
-def worker_environment(stage: StageDir, record: RunRecord, grant: Grant) -> dict[str, str]:
+def worker_environment(stage: StageDir, record: RunRecord, grant: Grant, pass_on: str = "") -> dict[str, str]:
     """The supervisor's environment, the folders, the mark, and the GPUs of the grant."""
     environment = {
-        **os.environ,
+        **inherited(pass_on),
         "nnUNet_raw": record.folders.raw,
         "nnUNet_preprocessed": record.folders.preprocessed,
         "nnUNet_results": record.folders.results,

@@ -3,12 +3,12 @@
 Here that is a supervisor of its own; on Slurm it is a job for each stage.
 """
 
-import os
 import subprocess
 import sys
 
 from ..schemas.runs import RunRecord
 from .errors import Refused, Unavailable
+from .launch import inherited, python_command
 from .layout import RunDir
 from .settings import Settings
 from .slurm.commands import SlurmRefused
@@ -58,11 +58,11 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
     Raises:
         Unavailable: it could not be started; where that is certain, the run is gone again.
     """
-    environment = {**os.environ, **settings.environment}
+    environment = {**inherited(settings.pass_on), **settings.environment}
     with run.supervisor_log.open("ab") as log:
         try:
             launcher = subprocess.Popen(
-                [sys.executable, "-m", SUPERVISOR, str(run.path)],
+                python_command(sys.executable, SUPERVISOR, str(run.path)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

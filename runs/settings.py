@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     )
     worker_python: str | None = Field(default=None, description="Python that runs nnU-Net. Default: the server's own.")
     gpus: int | None = Field(default=None, ge=0, description="Number of GPUs to use. Default: what nvidia-smi lists.")
+    pass_on: str = Field(
+        default="",
+        description="Secrets of the environment that trainings get, separated by commas, e.g. WANDB_API_KEY. Others "
+        "(tokens, keys, passwords) stay with the server.",
+    )
     grace_s: float = Field(
         default=60, ge=0, description="Seconds a cancelled training may take to finish its epoch and save."
     )

@@ -1,10 +1,10 @@
 """nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
 
-import os
 import subprocess
 from dataclasses import dataclass
 
 from ..runs.errors import Refused, Unavailable
+from ..runs.launch import ask_module, said
 from ..runs.settings import Settings
 from ..schemas.pictures import REFUSED, Picture, PictureJob
 from ..schemas.requests import PlotRequest
@@ -44,24 +44,15 @@ def render(picture: Picture, settings: Settings) -> bytes:
         Refused: it shows nothing; in the drawer's words.
         Unavailable: the drawer failed.
     """
-    command = [settings.nnunet_python, "-m", DRAWER]
-    job = PictureJob(picture=picture).model_dump_json().encode()
+    job = PictureJob(picture=picture).model_dump_json()
     try:
-        done = subprocess.run(
-            command,
-            input=job,
-            capture_output=True,
-            timeout=DRAW_S,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        done = ask_module(settings.nnunet_python, DRAWER, job, timeout_s=DRAW_S, variables={"OMP_NUM_THREADS": "1"})
     except subprocess.TimeoutExpired:
         raise Unavailable(
             f"Drawing took longer than {DRAW_S} s and was stopped. Try again when the machine is idle."
         ) from None
-    said = done.stderr.decode(errors="replace").strip()
     if done.returncode == REFUSED:
-        raise Refused(said.splitlines()[-1])
+        raise Refused(said(done).splitlines()[-1])
     if done.returncode != 0 or not done.stdout:
-        raise Unavailable(f"Drawing failed (exit code {done.returncode}): {said[-EXCERPT:]}")
+        raise Unavailable(f"Drawing failed (exit code {done.returncode}): {said(done)[-EXCERPT:]}")
     return done.stdout

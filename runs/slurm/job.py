@@ -1,6 +1,6 @@
 """What a Slurm job runs: one attempt at one stage, as its parent.
 
-    python -m nnunet_mcp.runs.slurm.job <run directory> <stage>
+    python -P -m nnunet_mcp.runs.slurm.job <run directory> <stage>
 
 It does for its stage what the supervisor does here, and is the only writer of the stage's state.json. Slurm sends
 SIGUSR1 ahead of the time limit: the worker saves and ends, and the job puts itself back into the queue.
