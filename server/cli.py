@@ -18,7 +18,10 @@ def main() -> None:
 
 
 def _main() -> None:
-    from .terminal.commands import COMMANDS, perform  # here, so that Ctrl-C while it loads is no traceback
+    from ..runs.launch import leave_out_working_folder  # here, so that Ctrl-C while it loads is no traceback
+
+    leave_out_working_folder()
+    from .terminal.commands import COMMANDS, perform
 
     parser = _parser(next((word for word in sys.argv[1:] if word in COMMANDS), None))
     arguments, rest = parser.parse_known_args()
@@ -113,8 +116,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from .app import create_server
     from .environment import read_settings
+    from .limits import log_plainly, raise_file_limit
     from .stdio import serve
 
+    raise_file_limit()
     settings = read_settings()
     if not arguments.read_only:
         with suppress(OSError):  # nnunet_system says what is wrong with a folder, to whoever can ask it
@@ -124,7 +129,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
         serve_http(settings, host=arguments.host, port=arguments.port, read_only=arguments.read_only)
     else:
-        serve(create_server(settings, read_only=arguments.read_only))
+        app = create_server(settings, read_only=arguments.read_only)
+        log_plainly()
+        serve(app)
     return 0
 
 
