@@ -106,7 +106,7 @@ def _is_listed(path: Path) -> bool:
     Where there is no such list it counts as held: whoever asks cannot take it.
     """
     try:
-        inode, listed = path.stat().st_ino, Path("/proc/locks").read_text(encoding="ascii")
+        inode, listed = path.stat().st_ino, Path("/proc/locks").read_text(encoding="utf-8")
     except OSError:
         return True
     return re.search(rf":{inode}\b", listed) is not None

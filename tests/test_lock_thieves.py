@@ -43,7 +43,8 @@ def as_nobody(act: Callable[[], bool]) -> bool:
 
 def can_take(path: Path, how: int) -> bool:
     try:
-        fcntl.flock(path.open("rb"), how | fcntl.LOCK_NB)
+        with path.open("rb") as stream:
+            fcntl.flock(stream, how | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
