@@ -36,12 +36,13 @@ def _main() -> None:
 def _without_tool(command: str, arguments: argparse.Namespace) -> int:
     """Do a command that is no tool; what is wrong with the environment is one message on standard error."""
     from ..runs.errors import RunError
+    from ..runs.texts import visible
     from .terminal.codes import of_error
 
     try:
         return OTHERS[command](arguments)
     except RunError as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return of_error(error)
 
 
