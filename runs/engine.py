@@ -10,6 +10,7 @@ from ..schemas.runs import RunRecord
 from .errors import Refused, Unavailable
 from .launch import inherited, python_command
 from .layout import RunDir
+from .rights import to_append
 from .settings import Settings
 from .slurm.commands import SlurmRefused
 from .slurm.submit import go_on_submitting, submit
@@ -58,8 +59,8 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
     Raises:
         Unavailable: it could not be started; where that is certain, the run is gone again.
     """
-    environment = {**inherited(settings.pass_on), **settings.environment}
-    with run.supervisor_log.open("ab") as log:
+    environment = {**inherited(settings.hand_on), **settings.environment}
+    with to_append(run.supervisor_log) as log:
         try:
             launcher = subprocess.Popen(
                 python_command(sys.executable, SUPERVISOR, str(run.path)),

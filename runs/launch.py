@@ -27,18 +27,18 @@ def python_command(python: str, module: str, *arguments: str) -> list[str]:
     return [python, "-P", "-m", module, *arguments]
 
 
-def inherited(pass_on: str = "") -> dict[str, str]:
-    """This process's environment for one that it starts; of the secrets only those named in `pass_on`."""
-    kept = without_secrets(os.environ, pass_on)
+def inherited(hand_on: str = "") -> dict[str, str]:
+    """This process's environment for one that it starts; of the secrets only those named in `hand_on`."""
+    kept = without_secrets(os.environ, hand_on)
     kept["PYTHONSAFEPATH"] = "1"  # -P for the processes that it starts in turn
     if "PYTHONPATH" in kept:
         kept["PYTHONPATH"] = os.pathsep.join(_absolute_entries(kept["PYTHONPATH"]))
     return {name: value for name, value in kept.items() if name != "PYTHONPATH" or value}
 
 
-def without_secrets(variables: Mapping[str, str], pass_on: str = "") -> dict[str, str]:
-    """Without what only the server needs, and without passwords, keys and tokens that are not named in `pass_on`."""
-    wanted = {name.strip() for name in pass_on.split(",")}
+def without_secrets(variables: Mapping[str, str], hand_on: str = "") -> dict[str, str]:
+    """Without what only the server needs, and without passwords, keys and tokens that are not named in `hand_on`."""
+    wanted = {name.strip() for name in hand_on.split(",")}
     return {
         name: value
         for name, value in variables.items()

@@ -21,6 +21,7 @@ from ..ending import Grace, States, clear_up, close_run, ended_state, not_starte
 from ..heartbeat import Heartbeat
 from ..layout import RunDir, StageDir, read_run
 from ..processes import kill_all
+from ..rights import RIGHTS
 from ..settings import Settings
 from ..slots import Grant
 from .commands import SlurmError, requeue
@@ -127,7 +128,7 @@ class StageJob:
             return
         if not self.stage.pause_file.exists():
             with contextlib.suppress(OSError):  # a full disk: then the worker is ended below
-                self.stage.pause_file.touch()
+                self.stage.pause_file.touch(RIGHTS)
         warned = warn_s(self.record.slurm)
         if time.monotonic() > self.warned_at + max(warned - RESERVE_S, warned / 2):
             kill_all(self.stage.path, term_wait_s=TERM_WAIT_S)
