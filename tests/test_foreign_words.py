@@ -1,10 +1,10 @@
 """What strangers write, into files or into ids, reaches agents and people as words and nothing more."""
 
 import json
+import re
 import resource
 import time
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
+from nnunet_mcp.runs import log_search
 from nnunet_mcp.runs.errors import Refused
 from nnunet_mcp.runs.files import write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
@@ -257,8 +258,11 @@ def test_a_pattern_that_only_looks_like_it_is_none(pattern: str, log: Log) -> No
     assert len(search(log, f"{pattern}|epoch", 40).lines) == 40
 
 
-@pytest.mark.parametrize("pattern", GREEDY)
-def test_a_search_takes_little_memory_and_time_whatever_the_pattern(pattern: str, log: Log) -> None:
+@pytest.mark.parametrize("pattern", (*GREEDY, *RECURSION))
+def test_a_search_takes_little_memory_and_time_whatever_the_pattern(
+    pattern: str, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_search, "CALLS_ITSELF", re.compile("(?!)"))  # as if somebody had got round it
     own, began = psutil.Process().memory_info().rss, time.monotonic()
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     try:
@@ -288,5 +292,4 @@ def test_names_of_any_length_are_drawn_at_once(settings: Settings) -> None:
 
 
 def test_an_old_pattern_is_still_found(log: Log) -> None:
-    found: Callable[[str], int] = lambda pattern: len(search(log, pattern, 40).lines)  # noqa: E731
-    assert (found("EPOCH"), found("39$"), found("nothing")) == (40, 1, 0)
+    assert [len(search(log, pattern, 40).lines) for pattern in ("EPOCH", "39$", "nothing")] == [40, 1, 0]
