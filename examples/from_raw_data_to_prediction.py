@@ -58,7 +58,7 @@ async def finish(client: Client, run_id: str) -> Answer:
 async def main(given: argparse.Namespace) -> None:
     """Import, look, train one fold, measure, predict the test images, draw."""
     environment = {**get_default_environment(), **server_environment()}
-    server = StdioServerParameters(command=sys.executable, args=["-m", "nnunet_mcp"], env=environment)
+    server = StdioServerParameters(command=sys.executable, args=["-P", "-m", "nnunet_mcp"], env=environment)
     async with Client(stdio_client(server)) as client:
         await call(client, "nnunet_prepare_dataset", source=given.source, dataset_id=given.dataset, name=given.name)
         request = {"dataset_id": given.dataset, "configuration": given.configuration, "fold": "0"}

@@ -1,6 +1,5 @@
 """One stage's process: how it is started and whether it still moves."""
 
-import os
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -8,9 +7,11 @@ from dataclasses import dataclass, field
 import psutil
 
 from ..schemas.runs import ProcessMark, RunRecord, StageSpec, StageState
+from .launch import inherited, python_command
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
 from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
+from .rights import to_append
 from .settings import Settings
 from .slots import Grant
 
@@ -61,14 +62,14 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
     """Start the stage's worker in a session of its own; it inherits the slots."""
     stage = run.stage(spec.name)
     stage.path.mkdir(parents=True, exist_ok=True)
-    with stage.log_file.open("ab") as log:
+    with to_append(stage.log_file) as log:
         process = subprocess.Popen(
             worker_command(run, spec, settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=stage.path,
-            env=worker_environment(stage, record, grant),
+            env=worker_environment(stage, record, grant, settings.hand_on),
             start_new_session=True,
             pass_fds=grant.file_descriptors(),
         )
@@ -78,13 +79,13 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
 
 def worker_command(run: RunDir, spec: StageSpec, settings: Settings) -> list[str]:
     """The command line of a stage's worker."""
-    return [settings.nnunet_python, "-m", WORKER, str(run.path), spec.name]
+    return python_command(settings.nnunet_python, WORKER, str(run.path), spec.name)
 
 
-def worker_environment(stage: StageDir, record: RunRecord, grant: Grant) -> dict[str, str]:
+def worker_environment(stage: StageDir, record: RunRecord, grant: Grant, hand_on: str = "") -> dict[str, str]:
     """The supervisor's environment, the folders, the mark, and the GPUs of the grant."""
     environment = {
-        **os.environ,
+        **inherited(hand_on),
         "nnUNet_raw": record.folders.raw,
         "nnUNet_preprocessed": record.folders.preprocessed,
         "nnUNet_results": record.folders.results,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..schemas.runs import Failure
-from .texts import short
+from .texts import masked, short, visible
 
 LOG_WINDOW = 256 * 1024
 EVIDENCE_CHARACTERS = 400
@@ -327,4 +327,4 @@ def last_words(text: str) -> str:
 
 
 def _brief(text: str) -> str:
-    return short(text, EVIDENCE_CHARACTERS)
+    return short(masked(visible(text[: 4 * EVIDENCE_CHARACTERS])), EVIDENCE_CHARACTERS)

@@ -3,13 +3,14 @@
 Here that is a supervisor of its own; on Slurm it is a job for each stage.
 """
 
-import os
 import subprocess
 import sys
 
 from ..schemas.runs import RunRecord
 from .errors import Refused, Unavailable
+from .launch import inherited, python_command
 from .layout import RunDir
+from .rights import to_append
 from .settings import Settings
 from .slurm.commands import SlurmRefused
 from .slurm.submit import go_on_submitting, submit
@@ -58,11 +59,11 @@ def start_supervisor(run: RunDir, settings: Settings) -> None:
     Raises:
         Unavailable: it could not be started; where that is certain, the run is gone again.
     """
-    environment = {**os.environ, **settings.environment}
-    with run.supervisor_log.open("ab") as log:
+    environment = {**inherited(settings.hand_on), **settings.environment}
+    with to_append(run.supervisor_log) as log:
         try:
             launcher = subprocess.Popen(
-                [sys.executable, "-m", SUPERVISOR, str(run.path)],
+                python_command(sys.executable, SUPERVISOR, str(run.path)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -15,6 +15,8 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from .rights import to_append
+
 Model = TypeVar("Model", bound=BaseModel)
 USUAL_LINE_BYTES = 512
 # A dataset.json that lists 100,000 cases has about 15 MB; nnU-Net's summary of as many about 200.
@@ -154,7 +156,7 @@ def append_line(path: Path, model: BaseModel) -> None:
 
     A last line that a kill cut off is ended first, so that it cannot swallow the new one.
     """
-    with path.open("ab") as stream:
+    with to_append(path) as stream:
         torn = stream.tell() > 0 and not _ends_with_newline(path)
         stream.write((b"\n" if torn else b"") + model.model_dump_json().encode() + b"\n")
 

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from .rights import RIGHTS
+
 HEARTBEAT_S = 15.0
 
 
@@ -20,4 +22,4 @@ class Heartbeat:
         if self._beat_at is None or time.monotonic() - self._beat_at > HEARTBEAT_S:
             self._beat_at = time.monotonic()
             with contextlib.suppress(OSError):
-                self.file.touch()
+                self.file.touch(RIGHTS)

@@ -1,4 +1,4 @@
-"""What is installed where nnU-Net runs, without importing it: `PYTHON -m nnunet_mcp.runs.installed` prints it."""
+"""What is installed where nnU-Net runs, without importing it: `PYTHON -P -m nnunet_mcp.runs.installed` prints it."""
 
 import importlib.metadata
 import importlib.util
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from .. import __version__
 from .errors import Unavailable
+from .launch import ask_module, said
 
 DECIDES_A_RESULT = ("nnunetv2", "torch", "numpy")
 ASK_S = 20.0
@@ -47,14 +48,12 @@ def installed(python: str) -> Installed:
     if python == sys.executable:
         return installed_here()
     try:
-        done = subprocess.run(
-            [python, "-m", "nnunet_mcp.runs.installed"], capture_output=True, text=True, timeout=ASK_S, check=False
-        )
-        return Installed.model_validate_json((done.stdout.strip().splitlines() or [""])[-1])
+        done = ask_module(python, "nnunet_mcp.runs.installed", timeout_s=ASK_S)
+        return Installed.model_validate_json((done.stdout.strip().splitlines() or [b""])[-1])
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot be asked what it has: {error}.") from None
     except ValidationError:
-        words = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        words = (said(done).splitlines() or ["no output"])[-1]
         raise Unavailable(
             f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot run nnunet-mcp ({words}). Install it there as well: "
             f"{python} -m pip install nnunet-mcp (or the folder of its source)."

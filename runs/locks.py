@@ -56,6 +56,8 @@ class Lock:
             return True
         except BlockingIOError:
             return False
+        except PermissionError:
+            return not _is_listed(self.path)
         return True
 
     def release(self) -> None:
@@ -98,14 +100,31 @@ def _has_ended(mark: dict[str, Any] | None) -> bool:
     return mark is not None and liveness(ProcessMark.model_validate(mark)) == "dead"
 
 
+def _is_listed(path: Path) -> bool:
+    """Whether the kernel lists somebody's lock on the file: all that who may not read it can see.
+
+    Where there is no such list it counts as held: whoever asks cannot take it.
+    """
+    try:
+        inode, listed = path.stat().st_ino, Path("/proc/locks").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return re.search(rf":{inode}\b", listed) is not None
+
+
 def _open(path: Path) -> IO[bytes]:
-    """Open or make a lock file. Who may write the folder may write the file, whoever made it."""
+    """Open or make a lock file. Who may write the folder may take it, whoever made it, and nobody else.
+
+    A right to read would be enough for flock.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except PermissionError:  # flock itself needs no more
+    except PermissionError:
+        if not os.access(path.parent, os.W_OK):
+            raise
         return path.open("rb", buffering=0)
     found, folder = os.fstat(descriptor), path.parent.stat()
-    wanted = 0o600 | (folder.st_mode & 0o066)
+    wanted = 0o600 | sum(bits for bits, writes in ((0o060, 0o020), (0o006, 0o002)) if folder.st_mode & writes)
     if stat.S_IMODE(found.st_mode) != wanted and found.st_uid == os.geteuid():
         with suppress(OSError):
             os.fchmod(descriptor, wanted)

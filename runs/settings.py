@@ -12,6 +12,7 @@ from ..schemas.runs import Folders
 from ..schemas.slurm import Engine
 from .errors import Unavailable
 from .files import make_folder
+from .rights import make_folders
 
 
 class Settings(BaseSettings):
@@ -53,6 +54,11 @@ class Settings(BaseSettings):
     )
     worker_python: str | None = Field(default=None, description="Python that runs nnU-Net. Default: the server's own.")
     gpus: int | None = Field(default=None, ge=0, description="Number of GPUs to use. Default: what nvidia-smi lists.")
+    hand_on: str = Field(
+        default="",
+        description="Secrets of the environment that trainings get, separated by commas, e.g. WANDB_API_KEY. Others "
+        "(tokens, keys, passwords) stay with the server.",
+    )
     grace_s: float = Field(
         default=60, ge=0, description="Seconds a cancelled training may take to finish its epoch and save."
     )
@@ -127,7 +133,7 @@ class Settings(BaseSettings):
     def create_folders(self) -> None:
         """Make the nnU-Net folders and the state folder where they are missing."""
         for which in ("raw", "preprocessed", "results"):
-            self.folder(which).mkdir(parents=True, exist_ok=True)
+            make_folders(self.folder(which))
         make_folder(self.state_dir)
 
 

@@ -5,6 +5,7 @@ still active is derived from the run itself.
 """
 
 import os
+import re
 import secrets
 import shutil
 import time
@@ -21,9 +22,14 @@ from .files import make_folder, read_model, write_model
 from .layout import RunDir, StateDir
 from .locks import held, lock_name
 from .look import verdict
+from .texts import clean
 
 # No vowels and no look-alikes, so that ids neither spell words nor get misread.
 ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
+
+
+# What may be asked for: no path, nothing that no file may be called.
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 
 
 class Claim(BaseModel):
@@ -125,11 +131,11 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
             "cancelled or resumed from here. Stop it in its own terminal."
         )
     run = state.run(run_id)
-    record = run.record() if Path(run_id).name == run_id and not run_id.startswith(".") else None
+    record = run.record() if RUN_ID.fullmatch(run_id) else None
     if record is None:
         known = [found.run_id for found in newest_runs(state, limit=5)]
         hint = f"The newest are {', '.join(known)}." if known else "There are no runs yet."
-        raise NotFound(f"There is no run {run_id!r}. {hint} nnunet_runs lists them.")
+        raise NotFound(f"There is no run {clean(run_id)!r}. {hint} nnunet_runs lists them.")
     return run, record
 
 

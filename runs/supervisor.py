@@ -1,6 +1,6 @@
 """The supervisor: one small process per run that starts its stages, watches them and writes down how they end.
 
-    python -m nnunet_mcp.runs.supervisor <run directory>
+    python -P -m nnunet_mcp.runs.supervisor <run directory>
 
 It imports neither torch nor nnU-Net, belongs to no terminal and no server, and is the only writer of
 engine.json, state.json and result.json.

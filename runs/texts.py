@@ -2,13 +2,55 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import regex
+from pydantic import BaseModel
 
 NAMED = 3
 NAME_LENGTH = 80
 SAID_LENGTH = 160
+ONE_LINE = {ord("\n"): " ", ord("\t"): " "}
+
+# Colours and movements (ECMA-48, 5.4).
+ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
+# What is not seen, or changes how its neighbours are seen: controls, directions of writing, invisible letters and tags,
+# halves of characters, lines that do not look like ones.
+UNSEEN = regex.compile(r"[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}--[\n\t]]", regex.VERSION1)
+REPLACED = "�"
+NAMED_SECRET = r"(?P<name>(?:api[_-]?key|token|passw(?:or)?d|secret|authorization)\w{0,40}[\"']?\s*[=:]\s*"
+SECRETS = (
+    re.compile(r"(?P<name>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/\"'<>]+(?=@)", re.IGNORECASE),
+    re.compile(NAMED_SECRET + r"(?P<quote>[\"']))(?:(?!(?P=quote)).)*", re.IGNORECASE),
+    re.compile(NAMED_SECRET + r"(?:(?:Bearer|Basic)\s+)?)[^\s\"',}]+", re.IGNORECASE),
+    re.compile(r"(?P<name>\bBearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
+)
 
 
-ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
+def visible(text: str, instead: str = REPLACED) -> str:
+    """The text as a person sees it: without what steers a terminal or hides letters; its lines stay lines."""
+    return UNSEEN.sub(instead, ANSI.sub("", text))
+
+
+def masked(text: str) -> str:
+    """The text without the passwords, keys and tokens in it."""
+    for secret in SECRETS:
+        text = secret.sub(r"\g<name>***", text)
+    return text
+
+
+def all_visible(value: Any) -> Any:
+    """The same of every text in an answer, however deep it lies."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, BaseModel):
+        changed = {name: seen for name, held in value if (seen := all_visible(held)) != held}
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, dict):
+        return {all_visible(key): all_visible(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(all_visible(held) for held in value)
+    return value
 
 
 def short(text: str, characters: int) -> str:
@@ -18,7 +60,7 @@ def short(text: str, characters: int) -> str:
 
 def short_in_json(text: str, characters: int) -> str:
     """The text on one line without colours and control characters, cut where its JSON would be too long."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in ANSI.sub("", text))
+    plain = visible(text, " ").translate(ONE_LINE)
     if _json_length(plain) <= characters:
         return plain
     kept = characters - 1
@@ -38,7 +80,7 @@ def fold_name(fold: object) -> str:
 
 def clean(name: object, length: int = NAME_LENGTH) -> str:
     """A name from a file or folder, or a library's words, without control characters and not endless."""
-    return short("".join(sign if sign.isprintable() else "�" for sign in str(name)), length)
+    return short("".join(sign if sign.isprintable() else REPLACED for sign in visible(str(name))), length)
 
 
 def some(names: Sequence[object], most: int = NAMED) -> str:

@@ -84,6 +84,7 @@ class LogsAnswer(Record):
     errors: tuple[LogError, ...] = ()
     size_bytes: int
     path: str
+    note: str = ""
     retry_after_s: int
     next_step: str
 

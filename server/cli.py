@@ -18,7 +18,10 @@ def main() -> None:
 
 
 def _main() -> None:
-    from .terminal.commands import COMMANDS, perform  # here, so that Ctrl-C while it loads is no traceback
+    from ..runs.launch import leave_out_working_folder  # here, so that Ctrl-C while it loads is no traceback
+
+    leave_out_working_folder()
+    from .terminal.commands import COMMANDS, perform
 
     parser = _parser(next((word for word in sys.argv[1:] if word in COMMANDS), None))
     arguments, rest = parser.parse_known_args()
@@ -33,12 +36,13 @@ def _main() -> None:
 def _without_tool(command: str, arguments: argparse.Namespace) -> int:
     """Do a command that is no tool; what is wrong with the environment is one message on standard error."""
     from ..runs.errors import RunError
+    from ..runs.texts import visible
     from .terminal.codes import of_error
 
     try:
         return OTHERS[command](arguments)
     except RunError as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return of_error(error)
 
 
@@ -113,8 +117,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from .app import create_server
     from .environment import read_settings
+    from .limits import log_plainly, raise_file_limit
     from .stdio import serve
 
+    raise_file_limit()
     settings = read_settings()
     if not arguments.read_only:
         with suppress(OSError):  # nnunet_system says what is wrong with a folder, to whoever can ask it
@@ -124,7 +130,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
         serve_http(settings, host=arguments.host, port=arguments.port, read_only=arguments.read_only)
     else:
-        serve(create_server(settings, read_only=arguments.read_only))
+        app = create_server(settings, read_only=arguments.read_only)
+        log_plainly()
+        serve(app)
     return 0
 
 

@@ -16,6 +16,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from ..runs.launch import python_command
 from .phantom import write_phantom
 
 DATASET_ID = 1
@@ -88,7 +89,8 @@ def _server(folder: Path) -> StdioServerParameters:
         "NNUNET_MCP_ALLOWED_DIRS": str(folder),
     }
     environment.pop("NNUNET_MCP_HOME", None)
-    return StdioServerParameters(command=sys.executable, args=["-m", "nnunet_mcp"], env=environment)
+    python, *words = python_command(sys.executable, "nnunet_mcp")
+    return StdioServerParameters(command=python, args=words, env=environment)
 
 
 async def _call(client: Client, tool: str, **arguments: Any) -> Answer:

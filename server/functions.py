@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from .. import tools
 from ..runs.settings import Settings
+from ..runs.texts import visible
 from ..schemas.answers import DatasetsAnswer, Prepared, ProgressAnswer
 from ..schemas.dashboard import DashboardAnswer, DashboardData
 from ..tools import calls
@@ -58,7 +59,7 @@ def _plain(function: Function, settings: Settings) -> Function:
 def _progress(settings: Settings, *, read_only: bool) -> Function:
     async def call(request: Any, ctx: Context[Any]) -> ProgressAnswer:
         async def say(percent: float, text: str) -> None:
-            await ctx.report_progress(percent, 100, text)
+            await ctx.report_progress(percent, 100, visible(text))
 
         return await tools.progress.nnunet_progress(request, settings, say, read_only=read_only)
 

@@ -4,22 +4,30 @@ import hmac
 import secrets
 import sys
 
+import uvicorn
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from nnunet_mcp import __version__
 
+from ..runs.errors import Refused
 from ..runs.settings import Settings
 from .app import create_server
+from .http_limits import BoundedProtocol, Room
+from .http_names import OnlyNames, in_url, names_of
+from .limits import log_plainly
 
 SCOPE = "mcp"
 BODY_BYTES = 1024 * 1024
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
+# Of about 40 KiB each. One that nobody uses for half an hour is closed by the SDK.
+MOST_SESSIONS = 500
+TOKEN_CHARACTERS = 16
 
 
 class OneToken(TokenVerifier):
@@ -35,18 +43,50 @@ class OneToken(TokenVerifier):
 
 
 def serve_http(settings: Settings, *, host: str, port: int, read_only: bool) -> None:
-    """Serve on http://host:port/mcp until SIGINT or SIGTERM. Runs go on."""
-    token = settings.http_token.get_secret_value() if settings.http_token else _new_token()
+    """Serve on http://host:port/mcp until SIGINT or SIGTERM. Runs go on.
+
+    Raises:
+        Refused: the token is too short.
+    """
+    token = _token(settings)
     app = create_server(settings, read_only=read_only, token_verifier=OneToken(token), auth=_auth(host, port))
     _add_health(app)
+    log_plainly()
     print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp", file=sys.stderr, flush=True)
-    app.run(
-        "streamable-http",
+    names = names_of(host, settings.http_hosts)
+    uvicorn.run(
+        OnlyNames(_application(app, host), names),
         host=host,
         port=port,
-        max_request_body_size=BODY_BYTES,
-        transport_security=protection(host, settings.http_hosts),
+        loop="asyncio",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        backlog=Room.here().at_once,
+        log_config=None,
     )
+
+
+def _application(app: MCPServer, host: str) -> Starlette:
+    return app.streamable_http_app(
+        host=host,
+        max_request_body_size=BODY_BYTES,
+        max_sessions=MOST_SESSIONS,
+        # OnlyNames is stricter: the SDK takes anything for a port.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+
+
+def _token(settings: Settings) -> str:
+    if settings.http_token is None:
+        return _new_token()
+    token = settings.http_token.get_secret_value()
+    if len(token.strip()) < TOKEN_CHARACTERS:
+        raise Refused(
+            f"NNUNET_MCP_HTTP_TOKEN has fewer than {TOKEN_CHARACTERS} characters, so it could be guessed. Choose a "
+            "longer one, or leave it out: then one is made up and shown."
+        )
+    return token
 
 
 def _new_token() -> str:
@@ -60,26 +100,6 @@ def _auth(host: str, port: int) -> AuthSettings:
     # Without resource_server_url no OAuth metadata is published that would send clients to a server that is not there.
     issuer = AnyHttpUrl(f"http://{in_url(host)}:{port}")
     return AuthSettings(issuer_url=issuer, resource_server_url=None, required_scopes=[SCOPE])
-
-
-def in_url(host: str) -> str:
-    """The host as a URL and a Host header have it: an IPv6 address stands in brackets."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def protection(host: str, extra: str) -> TransportSecuritySettings:
-    """Which Host and Origin headers are answered: this machine's own names, `host`, and those in `extra`.
-
-    A web page that a browser has open cannot reach the server under another name (DNS rebinding).
-    """
-    names = {*LOCAL, in_url(host), *(part.strip() for part in extra.split(",") if part.strip())}
-    return TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=sorted(f"{name}:*" for name in names) + sorted(names),
-        allowed_origins=sorted(
-            f"{scheme}://{name}{port}" for name in names for scheme in ("http", "https") for port in ("", ":*")
-        ),
-    )
 
 
 def _add_health(app: MCPServer) -> None:

@@ -13,6 +13,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from ..runs.errors import RunError
+from ..runs.texts import all_visible, visible
 from ..schemas.requests import PreflightRequest
 from ..schemas.training import TrainingRequest
 from .explain import explain
@@ -105,16 +106,16 @@ class ModelTool(Tool):
         try:
             request = self.model.model_validate(self._parsed(arguments))
         except ValidationError as error:
-            raise ToolError(explain(error, self.model)) from None
+            raise ToolError(visible(explain(error, self.model))) from None
         given: dict[str, Any] = {"request": request}
         if self.context_kwarg is not None:
             given[self.context_kwarg] = context
         try:
-            result = await self.fn_metadata.call_fn(self.fn, self.is_async, given)
+            result = all_visible(await self.fn_metadata.call_fn(self.fn, self.is_async, given))
         except RunError as error:
-            raise ToolError(str(error)) from None
+            raise ToolError(visible(str(error))) from None
         except OSError as error:
-            raise ToolError(self._refused(error)) from error
+            raise ToolError(visible(self._refused(error))) from error
         except Exception as error:
             raise UnexpectedToolError(f"Error executing tool {self.name}") from error
         return self.fn_metadata.convert_result(result) if convert_result else result

@@ -8,14 +8,17 @@ import re
 from typing import Any
 
 import anyio
+import mcp.types as types
 from anyio.to_thread import run_sync
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
+from mcp.shared.exceptions import MCPError
 
 from .. import tools
 from ..runs.errors import RunError
 from ..runs.settings import Settings
 from ..schemas.runs import ACTIVE
+from .tasks import MOST_LISTENED, listened_to
 
 POLL_S = 1.0
 ADDRESS = re.compile(r"nnunet://runs/(?P<run_id>[^/]+)(?:/log/(?P<stage>[a-z][a-z0-9_]*))?")
@@ -31,9 +34,12 @@ class ResourceUpdates:
 
     async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Watch what a `subscriptions/listen` names while it is served."""
-        uris = _named(ctx.params) if ctx.method == "subscriptions/listen" else []
+        wanted = listened_to(ctx, "resourceSubscriptions")
+        uris = [uri for uri in wanted if isinstance(uri, str)] if isinstance(wanted, list) else []
         if not uris:
             return await call_next(ctx)
+        if len(uris) > MOST_LISTENED:
+            raise MCPError(types.INVALID_PARAMS, f"At most {MOST_LISTENED} resources can be listened to at once.")
         async with anyio.create_task_group() as watching:
             for uri in uris:
                 watching.start_soon(self._watch, uri)
@@ -66,8 +72,3 @@ class ResourceUpdates:
             return alive, f"{view.judged.status} {tools.progress.headline(view)}"
         log = view.run.stage(stage).log_file
         return alive, str(log.stat().st_size if log.is_file() else 0)
-
-
-def _named(params: Any) -> list[str]:
-    wanted = (params.get("notifications") or {}).get("resourceSubscriptions") if isinstance(params, dict) else None
-    return [uri for uri in wanted or [] if isinstance(uri, str)]

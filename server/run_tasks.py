@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from .. import tools
 from ..runs.errors import RunError
 from ..runs.settings import Settings
+from ..runs.texts import all_visible, visible
 from ..schemas.requests import CancelRequest, ResultsRequest, TrainingCall
 from ..schemas.runs import ACTIVE
 from .tasks import Task, UnknownTask
@@ -43,7 +44,7 @@ class RunTasks:
 
     async def describe(self, task_id: str, *, detailed: bool) -> Task:
         """The run as a task, with nnunet_results' answer once it has ended."""
-        return await _of_run(lambda: describe(task_id, self._settings, detailed=detailed))
+        return await _of_run(lambda: dict(all_visible(describe(task_id, self._settings, detailed=detailed))))
 
     async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
         """A training never asks anything."""
@@ -59,7 +60,7 @@ async def _of_run(act: Callable[[], T]) -> T:
     try:
         return await run_sync(act)
     except RunError as error:
-        raise UnknownTask(str(error)) from None
+        raise UnknownTask(visible(str(error))) from None
     except OSError as error:
         raise MCPError(types.INTERNAL_ERROR, f"The file system refused: {error}.") from None
 
@@ -95,7 +96,7 @@ def tool_result(view: "tools.view.View", settings: Settings) -> dict[str, Any]:
     found = tools.results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
     started = tools.training.describe_run(view.run, view.record).model_dump(mode="json")
     content = {**started, **found.model_dump(mode="json"), "retry_after_s": 0}
-    text = types.TextContent(type="text", text=found.model_dump_json())
+    text = types.TextContent(type="text", text=all_visible(found).model_dump_json())
     failed = view.judged.status != "success"
     result = types.CallToolResult(content=[text], structured_content=content, is_error=failed)
     return result.model_dump(mode="json", by_alias=True, exclude_none=True) | {"structuredContent": content}

@@ -21,6 +21,7 @@ EXTENSION = "io.modelcontextprotocol/tasks"
 MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
 TERMINAL = ("completed", "failed", "cancelled")
 LISTEN_POLL_S = 1.0
+MOST_LISTENED = 1000
 Context = ServerRequestContext[Any, Any]
 Task = dict[str, Any]
 T = TypeVar("T")
@@ -99,11 +100,12 @@ class TasksExtension(Extension):
 
     async def listen_middleware(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Serve `subscriptions/listen` that names tasks; everything else passes through."""
-        params = ctx.params if isinstance(ctx.params, dict) else {}
-        wanted = (params.get("notifications") or {}).get("taskIds") if ctx.method == "subscriptions/listen" else None
+        wanted = listened_to(ctx, "taskIds")
         if not wanted or ctx.request_id is None:
             return await call_next(ctx)
         require_client_extension(ctx, EXTENSION)
+        if not isinstance(wanted, list) or len(wanted) > MOST_LISTENED:
+            raise MCPError(types.INVALID_PARAMS, f"taskIds must be a list of at most {MOST_LISTENED} tasks.")
         known = [name for name in wanted if isinstance(name, str) and await self._exists(name)]
         meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         acknowledged = ListenAcknowledged(params={"notifications": {"taskIds": known}, "_meta": meta})
@@ -148,6 +150,13 @@ class TasksExtension(Extension):
 
     async def _task(self, task_id: str, *, detailed: bool) -> Task:
         return await _known(self._source.describe(task_id, detailed=detailed))
+
+
+def listened_to(ctx: Context, kind: str) -> Any:
+    """What a `subscriptions/listen` names under this kind, whatever it is; None for every other request."""
+    params = ctx.params if ctx.method == "subscriptions/listen" and isinstance(ctx.params, dict) else {}
+    named = params.get("notifications")
+    return named.get(kind) if isinstance(named, dict) else None
 
 
 async def _known(asked: Awaitable[T]) -> T:

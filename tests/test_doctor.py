@@ -43,7 +43,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Python for nnU-Net that answers the probe with what stands in a file."""
     answer = tmp_path / "answer"
     program = tmp_path / "worker python"
-    real = f'case "$2" in *installed) exec "{sys.executable}" "$@";; esac'
+    real = f'case "$3" in *installed) exec "{sys.executable}" "$@";; esac'
     program.write_text(f'#!/bin/sh\n{real}\necho a warning; cat "{answer}"\n', encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(program))

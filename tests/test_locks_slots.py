@@ -186,7 +186,7 @@ def test_a_waiter_is_told_of_those_who_share_the_lock_now(tmp_path: Path, afterw
         assert Lock(path).holder()["run_id"] == "d002"
 
 
-@pytest.mark.parametrize(("folder", "file"), [(0o2775, 0o664), (0o777, 0o666), (0o755, 0o644), (0o700, 0o600)])
+@pytest.mark.parametrize(("folder", "file"), [(0o2775, 0o660), (0o777, 0o666), (0o755, 0o600), (0o700, 0o600)])
 def test_who_may_write_the_state_folder_may_use_its_locks(tmp_path: Path, folder: int, file: int) -> None:
     state = StateDir(tmp_path / "state")
     state.path.mkdir()

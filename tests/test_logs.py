@@ -7,21 +7,13 @@ import pytest
 
 from nnunet_mcp.runs.errors import NotFound, Refused
 from nnunet_mcp.runs.layout import StageDir, StateDir
+from nnunet_mcp.runs.log_file import BLOCK_BYTES, COUNTED_BYTES, LINE_BYTES, Log, tail, window
+from nnunet_mcp.runs.log_search import LINE_CHARACTERS, grep
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.answers import LogsAnswer
 from nnunet_mcp.schemas.requests import LogsRequest
-from nnunet_mcp.tools.logs import (
-    BLOCK_BYTES,
-    COUNTED_BYTES,
-    LINE_BYTES,
-    LINE_CHARACTERS,
-    Log,
-    grep,
-    nnunet_logs,
-    tail,
-    window,
-)
+from nnunet_mcp.tools.logs import nnunet_logs
 from tests.tiny import ask, record_of, stage
 
 RUN = "d001-2d-f0-tttt"
@@ -129,7 +121,7 @@ def test_of_a_progress_bar_the_last_state_is_shown(settings: Settings, log: Path
 def test_lines_with_windows_endings_and_odd_bytes_are_readable(settings: Settings, log: Path) -> None:
     log.write_bytes(b"one\r\ntw\xff\x00o\r\n")
 
-    assert read(settings, mode="tail").lines == ("one", "tw�\x00o")
+    assert read(settings, mode="tail").lines == ("one", "tw��o")
 
 
 def test_long_lines_are_cut(settings: Settings, log: Path) -> None:
@@ -208,10 +200,16 @@ def test_a_pattern_that_would_take_years_is_refused_in_seconds(settings: Setting
     assert time.monotonic() - begun < 20
 
 
+def in_time(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Give windows and searches this long."""
+    for module in ("log_file", "log_search"):
+        patch.setattr(f"nnunet_mcp.runs.{module}.SEARCH_S", seconds)
+
+
 @pytest.fixture
 def enormous(log: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Too large to be counted: its lines are numbered from the end. A busy machine may take its time."""
-    monkeypatch.setattr("nnunet_mcp.tools.logs.SEARCH_S", 120)
+    in_time(monkeypatch, 120)
     text = "".join(f"line {number:07d}\n" for number in range(COUNTED_BYTES // 12))
     log.write_text(text, encoding="utf-8")
     with log.open("a", encoding="utf-8") as stream:
@@ -236,7 +234,7 @@ def test_a_log_too_large_to_be_counted_is_numbered_from_its_end(settings: Settin
 
 
 def test_what_is_not_found_in_time_is_said(settings: Settings, enormous: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.logs.SEARCH_S", 0.2)
+    in_time(monkeypatch, 0.2)
 
     answer = read(settings, mode="grep", pattern="^end 7$|0000042")
     assert answer.lines == ("end 7",) and "older lines may match" in answer.next_step

@@ -249,3 +249,33 @@ def test_a_file_system_that_refuses_is_said_by_the_tool_and_by_the_task(
     assert anyio.run(tasks.start, call) is None
     with pytest.raises(MCPError, match=r"The file system refused: .*Permission denied"):
         anyio.run(lambda: tasks.describe("d001-2d-f0-tttt", detailed=False))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"taskIds": 5},
+        {"taskIds": "abc"},
+        {"taskIds": {"a": 1}},
+        {"taskIds": ["a\x00b", 5, None, "x" * 5000, ".."]},
+        {"taskIds": ["x"] * 2000},
+        {"resourceSubscriptions": ["nnunet://runs/a\x00b", "nnunet://runs/" + "x" * 5000]},
+        {"resourceSubscriptions": [f"nnunet://runs/r{number}" for number in range(2000)]},
+        {"resourceSubscriptions": 5},
+        5,
+        [],
+    ],
+)
+def test_what_nobody_can_listen_to_is_refused_in_words_or_ends(lab: Lab, named: Any) -> None:
+    async def listen() -> str:
+        async with client_of(lab, TasksClient()) as client:
+            text = ""
+            with anyio.move_on_after(2):  # some are listened to, and nothing comes
+                try:
+                    await client.session.send_request(Listen(params={"notifications": named}), types.Result)
+                except MCPError as error:
+                    text = str(error)
+            await call(client, "nnunet_runs")
+            return text
+
+    assert "Internal" not in run(listen)

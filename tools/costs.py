@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..runs.errors import Unavailable
+from ..runs.launch import ask_module, said
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
 from ..runs.speed import earlier_preprocessing, earlier_training
@@ -41,9 +42,8 @@ def _remembered(job: EstimateJob, python: str, changed_ns: int) -> Estimate:
 
 
 def _ask(job: EstimateJob, python: str) -> Estimate:
-    command, text = [python, "-m", ESTIMATOR], job.model_dump_json()
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=ESTIMATE_S, check=False)
+        done = ask_module(python, ESTIMATOR, job.model_dump_json(), timeout_s=ESTIMATE_S)
     except subprocess.TimeoutExpired:
         did, way_on = (
             ("Building and measuring", "Ask without measure.") if job.measure_s else ("Building", "Ask again.")
@@ -56,8 +56,8 @@ def _ask(job: EstimateJob, python: str) -> Estimate:
     try:
         return Estimate.model_validate_json(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValidationError):
-        said = done.stderr.strip()[-400:] or "it says nothing"
-        raise Unavailable(f"nnU-Net could not build the network: {said}") from None
+        words = said(done)[-400:] or "it says nothing"
+        raise Unavailable(f"nnU-Net could not build the network: {words}") from None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from ..runs.launch import NOWHERE, inherited, python_command
 from ..schemas.looks import CaseLook, FileLook, Line, LookJob
 
 LOOKER = "nnunet_mcp.worker.inspection"
@@ -77,11 +78,11 @@ def _lines(job: LookJob, python: str, deadline: float) -> Iterator[Line]:
 
 
 def _start(python: str, said: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
-    command = [python, "-m", LOOKER]
+    environment = {**inherited(), "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+    command = python_command(python, LOOKER)
     pipe = subprocess.PIPE
     try:
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, env=environment)
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, cwd=NOWHERE, env=environment)
     except OSError as error:
         raise LookEnded(f"{python} cannot be started: {error.strerror}") from None
 

@@ -1,12 +1,14 @@
 """nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
 
-import os
 import subprocess
 from dataclasses import dataclass
+from typing import Any
 
 from ..runs.errors import Refused, Unavailable
+from ..runs.launch import ask_module, said
 from ..runs.settings import Settings
-from ..schemas.pictures import REFUSED, Picture, PictureJob
+from ..runs.texts import clean
+from ..schemas.pictures import REFUSED, CasesPicture, CurvesPicture, FoldsPicture, Picture, PictureJob
 from ..schemas.requests import PlotRequest
 from .plot_cases import dataset, folds, overlay
 from .plot_curves import curves
@@ -14,6 +16,7 @@ from .plot_curves import curves
 DRAWER = "nnunet_mcp.worker.pictures"
 DRAW_S = 120
 EXCERPT = 400
+TITLE_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,29 @@ def render(picture: Picture, settings: Settings) -> bytes:
         Refused: it shows nothing; in the drawer's words.
         Unavailable: the drawer failed.
     """
-    command = [settings.nnunet_python, "-m", DRAWER]
-    job = PictureJob(picture=picture).model_dump_json().encode()
+    job = PictureJob(picture=_readable(picture)).model_dump_json()
     try:
-        done = subprocess.run(
-            command,
-            input=job,
-            capture_output=True,
-            timeout=DRAW_S,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        done = ask_module(settings.nnunet_python, DRAWER, job, timeout_s=DRAW_S, variables={"OMP_NUM_THREADS": "1"})
     except subprocess.TimeoutExpired:
         raise Unavailable(
             f"Drawing took longer than {DRAW_S} s and was stopped. Try again when the machine is idle."
         ) from None
-    said = done.stderr.decode(errors="replace").strip()
     if done.returncode == REFUSED:
-        raise Refused(said.splitlines()[-1])
+        raise Refused(said(done).splitlines()[-1])
     if done.returncode != 0 or not done.stdout:
-        raise Unavailable(f"Drawing failed (exit code {done.returncode}): {said[-EXCERPT:]}")
+        raise Unavailable(f"Drawing failed (exit code {done.returncode}): {said(done)[-EXCERPT:]}")
     return done.stdout
+
+
+def _readable(picture: Picture) -> Picture:
+    """With names as a picture can show them: a drawer lays out every letter of a name, however long it is."""
+    changed: dict[str, Any] = {"title": clean(picture.title, TITLE_CHARACTERS)}
+    match picture:
+        case CurvesPicture(curves=curves):
+            changed["curves"] = tuple(one.model_copy(update={"label": clean(one.label)}) for one in curves)
+        case FoldsPicture(labels=labels):
+            changed["labels"] = tuple(clean(name) for name in labels)
+        case CasesPicture(cases=cases, names=names):
+            changed["cases"] = tuple(one.model_copy(update={"name": clean(one.name)}) for one in cases)
+            changed["names"] = {value: clean(name) for value, name in names.items()}
+    return picture.model_copy(update=changed)

@@ -1,4 +1,4 @@
-"""`python -m nnunet_mcp.worker <run directory> <stage>`: carry out one stage.
+"""`python -P -m nnunet_mcp.worker <run directory> <stage>`: carry out one stage.
 
 Nothing is imported up here: every pool process that nnU-Net spawns imports this file again.
 """

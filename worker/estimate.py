@@ -1,4 +1,4 @@
-"""`python -m nnunet_mcp.worker.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line of stdout."""
+"""`python -P -m nnunet_mcp.worker.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line."""
 
 import os
 import sys

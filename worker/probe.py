@@ -1,4 +1,4 @@
-"""`python -m nnunet_mcp.worker.probe`: what nnU-Net's Python has, as one JSON object on the last line."""
+"""`python -P -m nnunet_mcp.worker.probe`: what nnU-Net's Python has, as one JSON object on the last line."""
 
 import importlib.metadata
 import json

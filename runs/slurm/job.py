@@ -1,6 +1,6 @@
 """What a Slurm job runs: one attempt at one stage, as its parent.
 
-    python -m nnunet_mcp.runs.slurm.job <run directory> <stage>
+    python -P -m nnunet_mcp.runs.slurm.job <run directory> <stage>
 
 It does for its stage what the supervisor does here, and is the only writer of the stage's state.json. Slurm sends
 SIGUSR1 ahead of the time limit: the worker saves and ends, and the job puts itself back into the queue.
@@ -21,6 +21,7 @@ from ..ending import Grace, States, clear_up, close_run, ended_state, not_starte
 from ..heartbeat import Heartbeat
 from ..layout import RunDir, StageDir, read_run
 from ..processes import kill_all
+from ..rights import RIGHTS
 from ..settings import Settings
 from ..slots import Grant
 from .commands import SlurmError, requeue
@@ -127,7 +128,7 @@ class StageJob:
             return
         if not self.stage.pause_file.exists():
             with contextlib.suppress(OSError):  # a full disk: then the worker is ended below
-                self.stage.pause_file.touch()
+                self.stage.pause_file.touch(RIGHTS)
         warned = warn_s(self.record.slurm)
         if time.monotonic() > self.warned_at + max(warned - RESERVE_S, warned / 2):
             kill_all(self.stage.path, term_wait_s=TERM_WAIT_S)

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from ...schemas.runs import RunRecord, StageSpec
 from ...schemas.slurm import OPTIONS
 from ..errors import Refused
+from ..launch import python_command, without_secrets
 from ..layout import RunDir
 from ..settings import Settings
 from .options import warn_s
 
 JOB = "nnunet_mcp.runs.slurm.job"
 GPU_KINDS = ("train", "validate", "predict")
-# What jobs have no use for; the token would lie in a file that others may read.
-SERVER_ONLY = ("NNUNET_MCP_HTTP_TOKEN", "NNUNET_MCP_HTTP_HOSTS", "NNUNET_MCP_SLURM_SETUP", "NNUNET_MCP_SLURM_SBATCH")
 
 
 def job_script(run: RunDir, record: RunRecord, spec: StageSpec, settings: Settings) -> str:
@@ -25,7 +24,7 @@ def job_script(run: RunDir, record: RunRecord, spec: StageSpec, settings: Settin
     Raises:
         Refused: the server's NNUNET_MCP_SLURM_SBATCH cannot be read.
     """
-    command = [sys.executable, "-m", JOB, str(run.path), spec.name]
+    command = python_command(sys.executable, JOB, str(run.path), spec.name)
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {line}" for line in _directives(record, spec, settings)),
@@ -81,5 +80,6 @@ def _quoted(word: str) -> str:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """nnU-Net's variables and ours, as this server has them, with absolute folders."""
-    ours = {n: v for n, v in os.environ.items() if n.startswith(("nnUNet_", "NNUNET_MCP_")) and n not in SERVER_ONLY}
+    # Secrets would lie in a file that others may read.
+    ours = {n: v for n, v in without_secrets(os.environ).items() if n.startswith(("nnUNet_", "NNUNET_MCP_"))}
     return {**ours, **settings.environment}

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ... import tools
 from ...runs.errors import Refused, RunError
 from ...runs.settings import Settings
+from ...runs.texts import visible
 from ...schemas import requests
 from ...schemas.answers import DoctorAnswer, ProgressAnswer, TrainingStarted
 from ...schemas.results import Result
@@ -209,5 +210,5 @@ def _code(answer: BaseModel) -> Code:
 
 
 def _say(code: Code, text: str) -> Code:
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
     return code

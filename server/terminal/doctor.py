@@ -11,6 +11,7 @@ import psutil
 
 from ...runs.external import external_trainings
 from ...runs.gpus import gpu_names
+from ...runs.launch import ask_module, said
 from ...runs.layout import StateDir
 from ...runs.look import verdict
 from ...runs.settings import Settings
@@ -83,16 +84,9 @@ def _probed(settings: Settings) -> Iterator[Check]:
 
 
 def _probe(python: str) -> dict[str, Any] | Check:
-    name, fix = "nnU-Net's Python", f"Run {python} -m {PROBE} and solve what it says."
+    name, fix = "nnU-Net's Python", f"Run {python} -P -m {PROBE} and solve what it says."
     try:
-        done = subprocess.run(
-            [python, "-m", PROBE],
-            capture_output=True,
-            text=True,
-            timeout=PROBE_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        done = ask_module(python, PROBE, timeout_s=PROBE_S)
         found = json.loads(done.stdout.strip().splitlines()[-1])
         if not isinstance(found, dict) or "errors" not in found:
             raise ValueError("no answer of the probe")
@@ -103,7 +97,7 @@ def _probe(python: str) -> dict[str, Any] | Check:
     except OSError as error:
         return Check(name=name, level="problem", detail=f"{python} cannot be started: {error}.", fix=fix)
     except (IndexError, ValueError):
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        last = (said(done).splitlines() or ["it says nothing"])[-1]
         detail = f"{python} cannot look at PyTorch and nnU-Net: {last[:200]}"
         return Check(name=name, level="problem", detail=detail, fix=fix)
 
@@ -160,8 +154,8 @@ def _commands() -> Iterator[tuple[int, list[str]]]:
 
 
 def _serves(command: list[str]) -> bool:
-    """`nnunet-mcp [serve …]` or `python -m nnunet_mcp [serve …]`, no other subcommand."""
-    for index, word in enumerate(command[:3]):
+    """`nnunet-mcp [serve …]` or `python -P -m nnunet_mcp [serve …]`, no other subcommand."""
+    for index, word in enumerate(command[:4]):
         if Path(word).name == "nnunet-mcp" or (word == "nnunet_mcp" and command[index - 1] == "-m"):
             rest = [part for part in command[index + 1 :] if not part.startswith("-")]
             return not rest or rest[0] == "serve"

@@ -1,6 +1,5 @@
 """The tools' answers for people: tables, cards and plain lines. Without a terminal: no colours, no wrapping."""
 
-import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...runs.texts import visible
 from ...schemas.answers import (
     CancelAnswer,
     Check,
@@ -42,8 +42,6 @@ STYLES = {
     "error": "red",
     "problem": "red",
 }
-# What a log or a file name must not do to the terminal.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 PIPE_WIDTH = 10_000
 
 
@@ -62,8 +60,8 @@ def console() -> Console:
 
 
 def line(screen: Console, text: str, style: str | None = None) -> None:
-    """One line as it is, without the control characters that a file may have brought in."""
-    screen.print(Text(CONTROL.sub("�", text), style=style or ""), soft_wrap=True)
+    """One line as it is, without what a log or a file name must not do to the terminal."""
+    screen.print(Text(visible(text), style=style or ""), soft_wrap=True)
 
 
 def show(answer: BaseModel) -> None:
@@ -97,7 +95,7 @@ def _table(screen: Console, heads: Iterable[str], rows: Iterable[Iterable[object
 def _cell(value: object) -> Text:
     if isinstance(value, float):
         return Text(f"{value:.4f}", justify="right")
-    text = "" if value is None else CONTROL.sub("�", str(value))
+    text = "" if value is None else visible(str(value))
     return Text(text, style=STYLES.get(text, ""))
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from ...runs.settings import Settings
+from ...runs.texts import visible
 from ...schemas.answers import ProgressAnswer
 from ...schemas.runs import ACTIVE, StageSpec
 from ...tools.progress import Look, answer, wait_for_news
@@ -133,7 +134,7 @@ class Bars:
         if spec.name != now.stage or status == "success":
             return "" if status == "queued" else status
         of_stage = now.model_copy(update={"eta_s": _stage_eta(now), "train_loss": None, "val_loss": None})
-        return ", ".join(part for part in (now.phase or status, numbers(of_stage)) if part)
+        return visible(", ".join(part for part in (now.phase or status, numbers(of_stage)) if part))
 
 
 def _stage_eta(now: ProgressAnswer) -> int | None:

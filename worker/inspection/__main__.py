@@ -1,4 +1,4 @@
-"""`python -m nnunet_mcp.worker.inspection`: a LookJob in one line on stdin, Lines of JSON on stdout.
+"""`python -P -m nnunet_mcp.worker.inspection`: a LookJob in one line on stdin, Lines of JSON on stdout.
 
 It ends when stdin ends, so that a server that is killed leaves nothing behind.
 """

@@ -1,4 +1,4 @@
-"""`python -m nnunet_mcp.worker.pictures`: a PictureJob as JSON on stdin, a PNG on stdout, reasons on stderr."""
+"""`python -P -m nnunet_mcp.worker.pictures`: a PictureJob as JSON on stdin, a PNG on stdout, reasons on stderr."""
 
 import os
 import sys

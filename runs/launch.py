@@ -1,0 +1,88 @@
+"""How our own Python processes are started: what they inherit, and nothing from the folder they start in.
+
+Clients start servers in whatever folder is open, which may be a stranger's. There `python -m` would import modules that
+lie in it before the installed ones.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+# Nobody puts anything here: matplotlib, for one, reads its settings from the working folder.
+NOWHERE = "/"
+# What only the server has a use for.
+SERVER_ONLY = ("NNUNET_MCP_HTTP_TOKEN", "NNUNET_MCP_HTTP_HOSTS", "NNUNET_MCP_SLURM_SETUP", "NNUNET_MCP_SLURM_SBATCH")
+SECRET_NAME = re.compile(
+    r"TOKEN(?!IZ)|SECRET|PASSWO?R?D|PASSPHRASE|CREDENTIAL|API_?KEY|_PWD$|(^|_)(KEYS?|PASS|AUTH|PAT|JWT|COOKIE)(_|$)",
+    re.IGNORECASE,
+)
+URL_WITH_PASSWORD = re.compile(r"://[^\s/@]+@")
+
+
+def python_command(python: str, module: str, *arguments: str) -> list[str]:
+    """The command line of `python -m module`; -P leaves the working folder out of the places of modules."""
+    return [python, "-P", "-m", module, *arguments]
+
+
+def inherited(hand_on: str = "") -> dict[str, str]:
+    """This process's environment for one that it starts; of the secrets only those named in `hand_on`."""
+    kept = without_secrets(os.environ, hand_on)
+    kept["PYTHONSAFEPATH"] = "1"  # -P for the processes that it starts in turn
+    if "PYTHONPATH" in kept:
+        kept["PYTHONPATH"] = os.pathsep.join(_absolute_entries(kept["PYTHONPATH"]))
+    return {name: value for name, value in kept.items() if name != "PYTHONPATH" or value}
+
+
+def without_secrets(variables: Mapping[str, str], hand_on: str = "") -> dict[str, str]:
+    """Without what only the server needs, and without passwords, keys and tokens that are not named in `hand_on`."""
+    wanted = {name.strip() for name in hand_on.split(",")}
+    return {
+        name: value
+        for name, value in variables.items()
+        if name.upper() not in SERVER_ONLY and (name in wanted or not _is_secret(name, value))
+    }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return bool(SECRET_NAME.search(name) or URL_WITH_PASSWORD.search(value))
+
+
+def leave_out_working_folder() -> None:
+    """For the server itself: what it still imports does not come from an empty or relative entry of PYTHONPATH."""
+    for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        place = str(Path(entry).absolute())
+        if not Path(entry).is_absolute() and place in sys.path:
+            sys.path.remove(place)
+
+
+def _absolute_entries(path: str) -> Iterator[str]:
+    """An empty or relative entry of PYTHONPATH means the working folder, or one in it."""
+    return (entry for entry in path.split(os.pathsep) if Path(entry).is_absolute())
+
+
+def ask_module(
+    python: str, module: str, job: str = "", *, timeout_s: float, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a module of ours with the job on its standard input, and return what it said.
+
+    Raises:
+        OSError: this Python cannot be started.
+        TimeoutExpired: it took too long, and was ended.
+    """
+    return subprocess.run(
+        python_command(python, module),
+        input=job.encode(),
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+        cwd=NOWHERE,
+        env={**inherited(), **(variables or {})},
+    )
+
+
+def said(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What a process that was asked complained of."""
+    return done.stderr.decode(errors="replace").strip()
