@@ -1,0 +1,115 @@
+"""A resume goes on from the newest whole checkpoint, and what a GPU says never counts against a file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.schemas.runs import Epoch
+from nnunet_mcp.worker.checkpoints import load_checkpoint
+from nnunet_mcp.worker.stage import Job, StageFailure
+from tests.tiny import record_of
+
+NUMBERS = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice", "seconds"), 0.5)
+# What PyTorch raises where a GPU is occupied, taken or gone: all of them are RuntimeErrors.
+OF_A_GPU = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 128.00 MiB."),
+    RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+    RuntimeError("The NVIDIA driver on your system is too old (found version 12020)."),
+    RuntimeError("No CUDA GPUs are available"),
+]
+
+
+class Trainer:
+    """As much of nnU-Net's trainer as a resume asks for; the GPU refuses where it is told to."""
+
+    local_rank, is_ddp, device = 0, False, torch.device("cpu")
+
+    def __init__(self, *, at_first: Exception | None = None, at_load: Exception | None = None) -> None:
+        self.was_initialized, self.current_epoch = False, 0
+        self.my_init_kwargs: dict[str, Any] = {"plans": {}}
+        self.at_first, self.at_load = at_first, at_load
+
+    def initialize(self) -> None:
+        if self.at_first:
+            raise self.at_first
+        self.was_initialized = True
+
+    def load_checkpoint(self, filename: str) -> None:
+        if self.at_load:
+            raise self.at_load
+        self.current_epoch = torch.load(filename, weights_only=False)["current_epoch"]
+
+
+@pytest.fixture
+def job(settings: Settings) -> Job:
+    """A fold of 900 epochs whose best one was the 650th."""
+    record = record_of(settings)
+    run = StateDir(settings.state_dir).run(record.run_id)
+    run.stage("train_fold_0").path.mkdir(parents=True)
+    write_model(run.run_file, record)
+    found = Job.of(str(run.path), "train_fold_0")
+    lines = [Epoch.model_validate({"epoch": epoch, **NUMBERS}).model_dump_json() for epoch in range(900)]
+    found.stage.epochs_file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    found.fold.path.mkdir(parents=True)
+    for at, (path, epoch) in enumerate(((found.fold.best, 650), (found.fold.latest, 899))):
+        torch.save({"network_weights": {"layer": torch.zeros(9)}, "current_epoch": epoch}, path)
+        os.utime(path, (1e9 + at, 1e9 + at))
+    return found
+
+
+def resume(job: Job, trainer: Trainer) -> Trainer:
+    load_checkpoint(trainer, job, resume=True, validate=False, weights=None)
+    return trainer
+
+
+def cut(path: Path) -> None:
+    times = path.stat().st_atime, path.stat().st_mtime
+    path.write_bytes(path.read_bytes()[:-200])
+    os.utime(path, times)
+
+
+@pytest.mark.parametrize("when", ["at_first", "at_load"])
+@pytest.mark.parametrize("error", OF_A_GPU, ids=lambda error: str(error)[:24])
+def test_what_a_gpu_refuses_is_told_as_it_is_and_loses_no_epoch(job: Job, error: Exception, when: str) -> None:
+    with pytest.raises(type(error)) as told:
+        resume(job, Trainer(**{when: error}))
+
+    assert told.value is error
+    assert len(job.stage.epochs()) == 900
+
+
+def test_the_newest_whole_checkpoint_is_gone_on_from_and_a_damaged_one_is_named(job: Job) -> None:
+    assert resume(job, Trainer()).current_epoch == 899
+
+    cut(job.fold.latest)
+
+    assert resume(job, Trainer()).current_epoch == 650
+    assert len(job.stage.epochs()) == 650
+    assert "checkpoint_latest.pth could not be read" in (job.stage.path / "resumed.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02."])
+def test_where_no_checkpoint_is_whole_nobody_is_told_to_overwrite_them(job: Job, content: bytes) -> None:
+    job.fold.latest.write_bytes(content)
+    torch.save({"something": "else"}, job.fold.best)
+
+    with pytest.raises(StageFailure) as refused:
+        resume(job, Trainer())
+
+    failure = refused.value.failure
+    assert "no readable checkpoint" in failure.cause
+    assert "checkpoint_latest.pth" in failure.evidence and "checkpoint_best.pth" in failure.evidence
+    assert "overwrite" not in failure.remedy
+
+
+def test_weights_of_another_network_are_no_damage(job: Job) -> None:
+    error = RuntimeError("Error(s) in loading state_dict for PlainConvUNet: size mismatch for encoder.0")
+
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        resume(job, Trainer(at_load=error))
