@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..runs.engine import go_on_starting
 from ..runs.layout import RunDir, StageDir, StateDir
 from ..runs.look import verdict
+from ..runs.pace import pace
 from ..runs.settings import Settings
 from ..runs.status import Verdict
 from ..runs.store import find_run
@@ -26,8 +27,7 @@ class Moment:
     @property
     def epoch_s(self) -> float | None:
         """Seconds of an epoch at the present speed."""
-        times = [epoch.seconds for epoch in self.epochs[-5:] if epoch.seconds is not None]
-        return sum(times) / len(times) if times else None
+        return pace(self.epochs)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class View:
     def moment(self) -> Moment:
         """How far the stage to look at is."""
         return self.moments.get(self.spec.name, Moment()) if self.spec else Moment()
+
+    @property
+    def trains(self) -> bool:
+        """Whether the stage to look at is a training."""
+        return self.spec is not None and self.spec.kind == "train"
 
     @property
     def signature(self) -> tuple[object, ...]:
