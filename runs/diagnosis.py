@@ -8,7 +8,7 @@ which they are to be believed, and that line comes last.
 import re
 from pathlib import Path
 
-from ..schemas.runs import Failure
+from ..schemas.runs import COMPILING, TICKING, Failure
 from .gpu_signatures import OF_GPUS
 from .signatures import OF_DISKS, OF_THE_REST, Signature
 from .texts import short
@@ -54,11 +54,11 @@ def disk_failure(evidence: str) -> Failure:
     )
 
 
-def diagnose(log: Path, *, code: int, stalled_s: float | None = None) -> Failure:
-    """Name the cause of a stage's death from its exit code and the end of its log."""
+def diagnose(log: Path, *, code: int, stalled_s: float | None = None, phase: str = "") -> Failure:
+    """Name the cause of a stage's death from its exit code, the end of its log, and where it stalled its phase."""
     text = read_end(log, LOG_WINDOW)
     if stalled_s is not None:
-        return _stalled(text, stalled_s)
+        return _hung(text, stalled_s, phase) if phase in (*TICKING, COMPILING) else _stalled(text, stalled_s)
     if code == DISK_EXIT_CODE:
         return disk_failure("the stage could not even write down why it ended")
     for signature in (OWN_WORDS, *SIGNATURES):
@@ -109,6 +109,15 @@ def _killed(code: int, text: str) -> Failure:
         cause=f"the process was killed by signal {-code}{memory}",
         evidence=last_words(text),
         remedy="Call nnunet_training with the same arguments and continue_training=true to go on.",
+    )
+
+
+def _hung(text: str, seconds: float, phase: str) -> Failure:
+    return Failure(
+        cause=f"the stage hung while it was {phase}: no step ended for {seconds:.0f} s and more",
+        evidence=last_words(text),
+        remedy="A GPU, its driver or a file system that does not answer is likely: look at nvidia-smi and the kernel's "
+        "log (dmesg), then start the request again with continue_training=true.",
     )
 
 
