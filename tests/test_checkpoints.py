@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from nnunet_mcp.runs.files import write_model
-from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import Epoch
 from nnunet_mcp.worker.checkpoints import load_checkpoint
 from nnunet_mcp.worker.stage import Job, StageFailure
-from tests.tiny import record_of
+from tests.tiny import training_job
 
 NUMBERS = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice", "seconds"), 0.5)
 # What PyTorch raises where a GPU is occupied, taken or gone: all of them are RuntimeErrors.
@@ -49,14 +47,9 @@ class Trainer:
 @pytest.fixture
 def job(settings: Settings) -> Job:
     """A fold of 900 epochs whose best one was the 650th."""
-    record = record_of(settings)
-    run = StateDir(settings.state_dir).run(record.run_id)
-    run.stage("train_fold_0").path.mkdir(parents=True)
-    write_model(run.run_file, record)
-    found = Job.of(str(run.path), "train_fold_0")
+    found = training_job(settings)
     lines = [Epoch.model_validate({"epoch": epoch, **NUMBERS}).model_dump_json() for epoch in range(900)]
     found.stage.epochs_file.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    found.fold.path.mkdir(parents=True)
     for at, (path, epoch) in enumerate(((found.fold.best, 650), (found.fold.latest, 899))):
         torch.save({"network_weights": {"layer": torch.zeros(9)}, "current_epoch": epoch}, path)
         os.utime(path, (1e9 + at, 1e9 + at))

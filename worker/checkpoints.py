@@ -8,10 +8,10 @@ from typing import Any, cast
 from zipfile import BadZipFile
 
 from ..runs.files import read_lines, write_text
-from ..runs.layout import StageDir
 from ..runs.preprocessed import planned
 from ..runs.texts import some
 from ..schemas.runs import Epoch
+from .notes import RESUMED, write_notes
 from .stage import Job, StageFailure
 
 # A case more or less changes it, and nothing is built from it.
@@ -107,12 +107,7 @@ def _changed(trainer: Any, job: Job, now: dict[str, Any]) -> list[str]:
 def _go_on(trainer: Any, job: Job, notes: list[str]) -> None:
     if job.stage.epochs_file.exists():
         _forget_epochs(job.stage.epochs_file, since=trainer.current_epoch)
-    write_text(notes_file(job.stage), "".join(f"{note}\n" for note in notes))
-
-
-def notes_file(stage: StageDir) -> Path:
-    """What a resume has to say, a note in each line."""
-    return stage.path / "resumed.txt"
+    write_notes(job.stage, RESUMED, notes)
 
 
 def _fallback(damaged: list[str], checkpoint: Path) -> list[str]:

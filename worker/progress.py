@@ -35,6 +35,15 @@ class Reporter:
         if time.monotonic() - self._written >= INTERVAL_S:
             self._write()
 
+    def enter(self, phase: str, **fields: Any) -> None:
+        """Go on in this phase; written at once where it is another one than before."""
+        changed = phase != self._fields.get("phase")
+        self._fields.update(phase=phase, **fields)
+        if changed:
+            self._write()
+        else:
+            self.tick()
+
     def stop_requested(self) -> bool:
         """Whether somebody asked for the run to stop, or for the stage to pause."""
         return any(path.exists() for path in self._stop_files)
@@ -54,3 +63,10 @@ class Reporter:
             write_model(self._stage.progress_file, Progress(heartbeat=time.time(), **self._fields), durable=False)
         except OSError as error:  # a full disk must not end a training that does not need it now
             print(f"progress could not be written: {error}", flush=True)
+
+
+class Silent(Reporter):
+    """That of a further process of the same stage: rank 0 speaks for all."""
+
+    def _write(self) -> None:
+        """Nothing."""
