@@ -365,6 +365,7 @@ class NetworkCost(Record):
     batch_size: int
     parameters: int
     gpu_memory_gb: float = Field(description="nnU-Net's planner's estimate for a GPU.")
+    measured_gpu_memory_gb: float | None = Field(default=None, description="What measure=true saw it take.")
     device_memory_gb: float | None
     fits: bool | None = Field(description="Null on a CPU, where nnU-Net has no estimate.")
 
