@@ -289,8 +289,8 @@ def of_a_training(found: Found) -> dict[str, bool]:
         "Dice > 0.8": (found["metrics"] or {}).get("dice", 0) > 0.8,
         "never stalled": "stalled" not in found["health_seen"],
         "the compilation is told": "compiling" in found["longest_silence_s"],
-        "silent for 10 s in no other phase": all(
-            s <= 10 for p, s in found["longest_silence_s"].items() if p != "compiling"
+        "silent for 15 s in no other phase": all(
+            s <= 15 for p, s in found["longest_silence_s"].items() if p != "compiling"
         ),
         "ETA within 2x from the first epoch on": all(told <= 2 * true + 5 for _, told, true in found["eta"]),
         "waits for data < 5 %": max(found["wait"], default=1) < 0.05,
