@@ -26,8 +26,11 @@ VALIDATING = "validating"
 # The validation waits for the processes that resample and write, which can take long in silence.
 EXPORTING = "validating: writing"
 VALIDATED = "validated"
+PREDICTING = "predicting"
+# A prediction waits for its processes that prepare and write cases.
+HANDING_OVER = "predicting: reading and writing"
 # In these every step and every patch is told: who is silent here does not move, whatever CPU time it takes.
-TICKING = frozenset({TRAINING, ESTIMATING, VALIDATING})
+TICKING = frozenset({TRAINING, ESTIMATING, VALIDATING, PREDICTING})
 
 
 class Record(BaseModel):

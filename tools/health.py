@@ -27,7 +27,7 @@ def judge(
     epochs: Sequence[Epoch], progress: Progress | None, *, now: float | None = None, on_gpu: bool = False
 ) -> Health:
     """A verdict and the evidence for it in one sentence."""
-    if (found := _stalled(epochs, progress, time.time() if now is None else now)) is not None:
+    if (found := stalled(epochs, progress, time.time() if now is None else now)) is not None:
         return found
     if not epochs:
         compiling = progress is not None and progress.phase == COMPILING
@@ -39,7 +39,7 @@ def judge(
     return Health(verdict="ok", detail=_trend(epochs))
 
 
-def _stalled(epochs: Sequence[Epoch], progress: Progress | None, now: float) -> Health | None:
+def stalled(epochs: Sequence[Epoch], progress: Progress | None, now: float) -> Health | None:
     """Silence means something only where every step is told."""
     if progress is None or progress.phase not in TICKING:
         return None

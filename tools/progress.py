@@ -11,7 +11,7 @@ from ..runs.texts import short_in_json
 from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
 from ..schemas.runs import ACTIVE, Failure
-from .health import judge, wait_share
+from .health import judge, stalled, wait_share
 from .resuming import resume_hint
 from .timing import elapsed, eta, percent, retry_after
 from .view import View, look, tend
@@ -92,10 +92,12 @@ def _health(view: View) -> Health:
     """Of a training by its numbers; of everything else only that it works, or how it ended."""
     failed, status, spec = view.judged.failure, view.judged.status, view.spec
     reason = "see failure" if failed else view.judged.reason
+    progress = view.moment.progress if status == "running" else None
     if not view.trains:
+        if (found := stalled((), progress, time.time())) is not None:
+            return found
         works = f"{spec.name} is working." if spec and status == "running" else f"The run is {status}."
         return Health(verdict="ok", detail=short_in_json(reason or works, DETAIL_CHARACTERS))
-    progress = view.moment.progress if status == "running" else None
     found = judge(view.moment.epochs, progress, on_gpu=view.record.device == "cuda")
     # Of a live run on Slurm, the reason is what Slurm cannot be asked about now.
     told = reason if status != "running" or view.record.engine == "slurm" else ""

@@ -58,8 +58,9 @@ class View:
 
 
 def _signature(moment: Moment) -> tuple[object, ...]:
-    phase = moment.progress.phase if moment.progress else None
-    return (moment.epochs_done, None if phase in (TRAINING, ESTIMATING) else phase)
+    """Without what changes with every epoch or every case."""
+    phase = moment.progress.phase if moment.progress else ""
+    return (moment.epochs_done, None if phase in (TRAINING, ESTIMATING) else phase.partition(":")[0])
 
 
 def look(settings: Settings, run_id: str) -> View:
