@@ -164,7 +164,7 @@ def ended(run_id: str, now: ProgressAnswer) -> Found:
 
 def free_after(seconds: float = 15) -> Found:
     begun = time.monotonic()
-    while (left := smi("--query-compute-apps=pid")).isdigit() and time.monotonic() - begun < seconds:
+    while (left := smi("--query-compute-apps=pid"))[:1].isdigit() and time.monotonic() - begun < seconds:
         time.sleep(0.5)
     return {"gpu_processes_left": "" if CPU else left, "free_after_s": round(time.monotonic() - begun, 1)}
 
