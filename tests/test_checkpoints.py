@@ -1,6 +1,8 @@
 """A resume goes on from the newest whole checkpoint, and what a GPU says never counts against a file."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import Epoch
 from nnunet_mcp.worker.checkpoints import load_checkpoint
 from nnunet_mcp.worker.stage import Job, StageFailure
+from tests.lab import free_port
 from tests.tiny import training_job
 
 NUMBERS = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice", "seconds"), 0.5)
@@ -106,3 +109,40 @@ def test_weights_of_another_network_are_no_damage(job: Job) -> None:
 
     with pytest.raises(RuntimeError, match="size mismatch"):
         resume(job, Trainer(at_load=error))
+
+
+RANKS = """
+import sys
+from types import SimpleNamespace
+import torch, torch.multiprocessing, torch.distributed
+from nnunet_mcp.worker.checkpoints import load_checkpoint
+from nnunet_mcp.worker.stage import Job
+
+def resume(rank, run, port):
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    read = torch.load
+    def unlucky(file, **options):
+        if rank == 1 and "latest" in str(file):
+            raise EOFError("only here")
+        return read(file, **options)
+    torch.load = unlucky
+    trainer = SimpleNamespace(local_rank=rank, is_ddp=True, device=torch.device("cpu"), was_initialized=True)
+    def load(file):
+        trainer.current_epoch = read(file, weights_only=False)["current_epoch"]
+    trainer.load_checkpoint = load
+    load_checkpoint(trainer, Job.of(run, "train_fold_0"), resume=True, validate=False, weights=None)
+    print(rank, trainer.current_epoch, flush=True)
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(resume, args=tuple(sys.argv[1:]), nprocs=2)
+"""
+
+
+@pytest.mark.heavy
+def test_all_ranks_go_on_from_the_checkpoint_that_rank_0_could_read(job: Job, tmp_path: Path) -> None:
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS, encoding="utf-8")
+    command = [sys.executable, str(script), str(job.run.path), str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert sorted(done.stdout.splitlines()) == ["0 899", "1 899"], done.stderr

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from nnunet_mcp.runs.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.errors import NotFound, Refused
@@ -230,24 +231,24 @@ def test_the_model_of_every_case_is_called_full(settings: Settings, model: Path)
     assert predict(settings, run_id=None, model=str(model)).folds == ("full",)
 
 
-def test_a_prediction_is_heard_of_only_when_a_patch_or_a_case_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prediction_is_heard_of_only_when_a_pass_or_a_case_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a GPU that hangs is not hidden behind a heartbeat."""
     monkeypatch.setattr(predict_stage, "LOOK_S", 0.001)
     looks, told = count(1), list[tuple[str, int]]()
     reporter = SimpleNamespace(enter=lambda phase, done: told.append((phase, done)), stop_requested=lambda: False)
     work: Any = SimpleNamespace(job=SimpleNamespace(reporter=reporter), count=lambda: 0 * next(looks))
-    predictor = SimpleNamespace(_internal_maybe_mirror_and_predict=lambda: None)
+    predictor = SimpleNamespace(network=torch.nn.Identity())
 
-    def whole() -> None:
-        """A volume of two patches, the second of which hangs for many looks."""
+    def volume() -> None:
+        """One pass through the network, and a second one that hangs for many looks."""
         assert until(lambda: told == [(HANDING_OVER, 0), (PREDICTING, 0)])
-        predictor._internal_maybe_mirror_and_predict()
+        predictor.network(torch.ones(1))
         assert until(lambda: told == [(HANDING_OVER, 0), *[(PREDICTING, 0)] * 2])
         seen = next(looks)
         assert until(lambda: next(looks) > seen + 100)
         assert len(told) == 3
 
-    predictor.predict_sliding_window_return_logits = whole
+    predictor.predict_sliding_window_return_logits = volume
     with predict_stage._Watched(work, predictor):
         assert until(lambda: told == [(HANDING_OVER, 0)])
         predictor.predict_sliding_window_return_logits()

@@ -83,18 +83,16 @@ def _processes(variable: str) -> int:
 
 
 class _Watched:
-    """Reports patches and finished cases while nnU-Net predicts, and ends the process when somebody asks for it."""
+    """Reports each pass through the network and each finished case while nnU-Net predicts, and ends the process when
+    somebody asks for it."""
 
     def __init__(self, work: Prediction, predictor: Any) -> None:
         self._work, self._over = work, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
-        self._phase, self._patches = HANDING_OVER, 0
-        self._case, self._patch = (
-            predictor.predict_sliding_window_return_logits,
-            predictor._internal_maybe_mirror_and_predict,
-        )
-        predictor.predict_sliding_window_return_logits = self._predict_case
-        predictor._internal_maybe_mirror_and_predict = self._predict_patch
+        self._phase, self._passes = HANDING_OVER, 0
+        self._volume = predictor.predict_sliding_window_return_logits
+        predictor.predict_sliding_window_return_logits = self._predict_volume
+        self._hook = predictor.network.register_forward_hook(self._pass)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -102,24 +100,24 @@ class _Watched:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
+        self._hook.remove()
 
-    def _predict_case(self, *args: Any, **kwargs: Any) -> Any:
+    def _predict_volume(self, *args: Any, **kwargs: Any) -> Any:
         self._phase = PREDICTING
         try:
-            return self._case(*args, **kwargs)
+            return self._volume(*args, **kwargs)
         finally:
             self._phase = HANDING_OVER
 
-    def _predict_patch(self, *args: Any, **kwargs: Any) -> Any:
-        self._patches += 1
-        return self._patch(*args, **kwargs)
+    def _pass(self, *_: Any) -> None:
+        self._passes += 1
 
     def _look(self) -> None:
         """A heartbeat only where something moved, so that a hang is seen."""
         reporter, seen = self._work.job.reporter, None
         while not self._over.wait(LOOK_S):
             done = self._work.count()
-            if (now := (self._phase, self._patches, done)) != seen:
+            if (now := (self._phase, self._passes, done)) != seen:
                 seen = now
                 reporter.enter(self._phase, done=done)
             if reporter.stop_requested():
