@@ -1,5 +1,6 @@
 """A resume goes on from the newest whole checkpoint, and what a GPU says never counts against a file."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def job(settings: Settings) -> Job:
     lines = [Epoch.model_validate({"epoch": epoch, **NUMBERS}).model_dump_json() for epoch in range(900)]
     found.stage.epochs_file.write_text("\n".join([*lines, ""]), encoding="utf-8")
     for at, (path, epoch) in enumerate(((found.fold.best, 650), (found.fold.latest, 899))):
-        torch.save({"network_weights": {"layer": torch.zeros(9)}, "current_epoch": epoch}, path)
+        torch.save({"network_weights": {"layer": torch.zeros(9_000)}, "current_epoch": epoch}, path)
         os.utime(path, (1e9 + at, 1e9 + at))
     return found
 
@@ -64,9 +65,10 @@ def resume(job: Job, trainer: Trainer) -> Trainer:
     return trainer
 
 
-def cut(path: Path) -> None:
+def cut(path: Path, share: float) -> None:
     times = path.stat().st_atime, path.stat().st_mtime
-    path.write_bytes(path.read_bytes()[:-200])
+    content = path.read_bytes()
+    path.write_bytes(content[: round(share * len(content))])
     os.utime(path, times)
 
 
@@ -80,10 +82,11 @@ def test_what_a_gpu_refuses_is_told_as_it_is_and_loses_no_epoch(job: Job, error:
     assert len(job.stage.epochs()) == 900
 
 
-def test_the_newest_whole_checkpoint_is_gone_on_from_and_a_damaged_one_is_named(job: Job) -> None:
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
+def test_the_newest_whole_checkpoint_is_gone_on_from_and_a_damaged_one_is_named(job: Job, share: float) -> None:
     assert resume(job, Trainer()).current_epoch == 899
 
-    cut(job.fold.latest)
+    cut(job.fold.latest, share)
 
     assert resume(job, Trainer()).current_epoch == 650
     assert len(job.stage.epochs()) == 650
@@ -146,3 +149,13 @@ def test_all_ranks_go_on_from_the_checkpoint_that_rank_0_could_read(job: Job, tm
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     assert sorted(done.stdout.splitlines()) == ["0 899", "1 899"], done.stderr
+
+
+def test_a_file_system_that_fails_is_no_damage(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(torch, "load", fails)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        resume(job, Trainer())

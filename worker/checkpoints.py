@@ -1,5 +1,6 @@
 """Checkpoints: written whole, and gone on with from the newest that can be read."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from .stage import Job, StageFailure
 ONLY_TOLD = "median_image_size_in_voxels"
 # What `Module.load_state_dict` says of weights of another network (torch/nn/modules/module.py).
 OTHER_NETWORK = "loading state_dict"
+# PyTorch's reader seeks before the beginning of a file that was cut off.
+BEYOND = errno.EINVAL
 # Of what a training goes on from while it trains: the best one is gone on from only where neither is there.
 MUST_LAST = ("checkpoint_latest.pth", "checkpoint_final.pth")
 
@@ -84,8 +87,9 @@ def _damage(checkpoint: Path) -> str | None:
         content["network_weights"]
     except (EOFError, BadZipFile, UnpicklingError, LookupError, TypeError) as error:
         return type(error).__name__
-    except RuntimeError as error:
-        if "allocate memory" in str(error):
+    except (RuntimeError, OSError) as error:
+        of_the_machine = "allocate memory" in str(error) if isinstance(error, RuntimeError) else error.errno != BEYOND
+        if of_the_machine:
             raise
         return type(error).__name__
     return None
