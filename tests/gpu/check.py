@@ -68,6 +68,7 @@ os.environ.update(
     GPU_CHECK_EPOCHS=str(EPOCHS),
     GPU_CHECK_ITERATIONS="3" if CPU else "60",
     NNUNET_MCP_CHECKPOINT_EVERY_S="10",
+    NNUNET_MCP_REPEAT_WINDOW_S="0",
     NNUNET_MCP_ALLOWED_DIRS=str(WORK.parent),
 )
 
