@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 
-.PHONY: setup demo test test-heavy test-long test-all clients slurm chaos docs benchmarks bundle pictures
+.PHONY: setup demo test test-heavy test-long test-all gpu clients slurm chaos docs benchmarks bundle pictures
 
 setup: $(STAMP)
 
@@ -29,6 +29,11 @@ test-long: setup
 	$(BIN)/python -m pytest -m long --durations 15
 
 test-all: test test-heavy test-long
+
+# What only an NVIDIA GPU shows, in about eight minutes; FOUND keeps it, CHECKS names single ones.
+FOUND ?= build/gpu
+gpu: setup
+	GPU_CHECK_S=900 $(BIN)/python tests/gpu/check.py $(abspath $(FOUND)) $(CHECKS)
 
 # Other people's clients, for the heavy tests; needs npm.
 clients:

@@ -3,13 +3,15 @@
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
-from ..schemas.runs import ProcessMark, RunRecord, StageSpec, StageState
+from ..schemas.runs import COMPILING, TICKING, ProcessMark, RunRecord, StageSpec, StageState
 from .launch import inherited, python_command
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
+from .pace import RECENT, pace
 from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
 from .rights import to_append
 from .settings import Settings
@@ -18,6 +20,10 @@ from .slots import Grant
 WORKER = "nnunet_mcp.worker"
 # Data-loader processes poll even when nothing moves: about 2 % of a core was measured for three of them.
 IDLE_CPU_SHARE = 0.05
+# A phase that tells every step is hung when it tells none for as long as so many epochs.
+SILENT_EPOCHS = 10
+# torch.compile was seen to take a minute for a usual network, and ten for the largest.
+COMPILING_S = 1800.0
 
 
 @dataclass
@@ -31,31 +37,57 @@ class Child:
     state: StageState
     stalled: bool = False
     # Counted by a clock that stands still while the machine sleeps.
+    _ticked_at: float = field(default_factory=time.monotonic)
     _quiet_since: float = field(default_factory=time.monotonic)
-    _signs: tuple[float, ...] = ()
+    _tick: float = 0.0
+    _print: float = 0.0
     _cpu_checked: float = 0.0
     _cpu_seconds: dict[int, float] | None = None
 
     def stop_if_stalled(self, timeout_s: float) -> None:
-        """End the stage when for `timeout_s` it neither reported, printed nor computed anything.
+        """End the stage when it does not move any more.
 
-        nnU-Net waits for ever when a pool worker is killed during verification or validation.
+        nnU-Net waits for ever when a pool worker is killed during verification or validation, and CUDA for a GPU that
+        hangs.
         """
         now = time.monotonic()
-        if (signs := self._signs_of_life()) != self._signs:
-            self._signs, self._quiet_since, self._cpu_seconds = signs, now, None
-        if now - max(self._quiet_since, self._cpu_checked) < timeout_s:
+        self._look_for_signs(now)
+        if now - self._ticked_at < timeout_s:
             return
-        used = cpu_seconds(self.stage.path)
-        before, since = self._cpu_seconds, now - self._cpu_checked
-        self._cpu_checked, self._cpu_seconds = now, used
-        if before is not None and cpu_used_since(before, used) / since < IDLE_CPU_SHARE:
+        limit = self._longest_silence(timeout_s)
+        if now - self._ticked_at >= limit if limit is not None else self._idle(now, timeout_s):
             self.stalled = True
             kill_all(self.stage.path)
 
-    def _signs_of_life(self) -> tuple[float, ...]:
-        files = (self.stage.progress_file, self.stage.log_file)
-        return tuple(path.stat().st_mtime for path in files if path.exists())
+    def _look_for_signs(self, now: float) -> None:
+        tick, written = (_changed_at(path) for path in (self.stage.progress_file, self.stage.log_file))
+        if tick != self._tick:
+            self._ticked_at = now
+        if (tick, written) != (self._tick, self._print):
+            self._tick, self._print, self._quiet_since, self._cpu_seconds = tick, written, now, None
+
+    def _longest_silence(self, timeout_s: float) -> float | None:
+        """For how long a phase that tells every step may tell none. Null for one that may be silent: there CPU time
+        counts, which would prove nothing here, as a process that waits for a GPU keeps a core busy."""
+        progress = self.stage.progress()
+        if progress is not None and progress.phase == COMPILING:
+            return max(timeout_s, COMPILING_S)
+        if progress is None or progress.phase not in TICKING:
+            return None
+        return max(timeout_s, SILENT_EPOCHS * (pace(self.stage.recent_epochs(RECENT + 1)) or 0.0))
+
+    def _idle(self, now: float, timeout_s: float) -> bool:
+        """Whether for `timeout_s` it neither reported nor printed nor computed anything."""
+        if now - max(self._quiet_since, self._cpu_checked) < timeout_s:
+            return False
+        used = cpu_seconds(self.stage.path)
+        before, since = self._cpu_seconds, now - self._cpu_checked
+        self._cpu_checked, self._cpu_seconds = now, used
+        return before is not None and cpu_used_since(before, used) / since < IDLE_CPU_SHARE
+
+
+def _changed_at(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, settings: Settings) -> Child:

@@ -29,8 +29,12 @@ def ended_state(child: Child, code: int, *, cancelled: bool, stall_timeout_s: fl
     status = _ending_status(code, outcome, cancelled=cancelled, stalled=child.stalled)
     failure = None
     if status in ("error", "interrupted"):
+        progress = child.stage.progress()
         failure = (outcome.failure if outcome else None) or diagnose(
-            child.stage.log_file, code=code, stalled_s=stall_timeout_s if child.stalled else None
+            child.stage.log_file,
+            code=code,
+            stalled_s=stall_timeout_s if child.stalled else None,
+            phase=progress.phase if progress else "",
         )
     return child.state.model_copy(
         update={

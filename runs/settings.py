@@ -60,12 +60,16 @@ class Settings(BaseSettings):
         "(tokens, keys, passwords) stay with the server.",
     )
     grace_s: float = Field(
-        default=60, ge=0, description="Seconds a cancelled training may take to finish its epoch and save."
+        default=60,
+        ge=0,
+        description="Seconds a cancelled training may take to finish its epoch and save. Where it is not set, two "
+        "epochs and 30 s if that is longer.",
     )
     stall_timeout_s: float = Field(
         default=900,
         gt=0,
-        description="Seconds without any progress, output or CPU time after which a stage ends.",
+        description="Seconds without any progress (while every step is told, 10 epochs if that is longer), else "
+        "without progress, output and CPU time, after which a stage ends.",
     )
     checkpoint_every_s: float = Field(
         default=600, ge=0, description="Seconds of training after which checkpoint_latest is saved again."

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from ..schemas.runs import RunRecord, StageSpec
 from .layout import RunDir, StateDir
+from .pace import warm
 from .store import newest_runs
 
 RUNS_LOOKED_AT = 100
 EPOCHS_LOOKED_AT = 200
-FEWEST_EPOCHS = 2
+FEWEST_EPOCHS = 2  # beside the first one
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _alike(state: StateDir, like: RunRecord, *, trainer: bool = True) -> Iterato
 def _speed(run: RunDir, spec: StageSpec) -> Speed | None:
     stage = run.stage(spec.name)
     epochs = stage.recent_epochs(EPOCHS_LOOKED_AT)
-    seconds = [epoch.seconds for epoch in epochs if epoch.seconds is not None and not epoch.restored]
+    seconds = [epoch.seconds for epoch in warm(epochs) if epoch.seconds is not None and not epoch.restored]
     progress = stage.progress()
     if len(seconds) < FEWEST_EPOCHS or progress is None or progress.epochs is None:
         return None

@@ -8,7 +8,7 @@ from .runs import Failure, Record, Status
 
 # Whole lengths are told without a point.
 Number = int | float
-HealthVerdict = Literal["starting", "ok", "slow", "stalled", "plateau", "overfitting", "diverging", "nan"]
+HealthVerdict = Literal["starting", "ok", "slow", "starved", "stalled", "plateau", "overfitting", "diverging", "nan"]
 
 
 class StageLine(Record):
@@ -54,6 +54,7 @@ class ProgressAnswer(Record):
     epoch: int | None = Field(description="Epochs finished in this stage.")
     epochs: int | None
     epoch_s: float | None
+    wait: float | None = Field(description="Share of the last epoch spent waiting for data, 0-1.")
     train_loss: float | None
     val_loss: float | None
     pseudo_dice: float | None = Field(description="nnU-Net's estimate on random patches; not the Dice.")
@@ -365,6 +366,7 @@ class NetworkCost(Record):
     batch_size: int
     parameters: int
     gpu_memory_gb: float = Field(description="nnU-Net's planner's estimate for a GPU.")
+    measured_gpu_memory_gb: float | None = Field(default=None, description="What measure=true saw it take.")
     device_memory_gb: float | None
     fits: bool | None = Field(description="Null on a CPU, where nnU-Net has no estimate.")
 

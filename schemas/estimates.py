@@ -29,3 +29,5 @@ class Estimate(Record):
     validation_iterations: int
     train_s: tuple[float, ...] = Field(default=(), description="Seconds of each measured training iteration.")
     validation_s: tuple[float, ...] = ()
+    peak_gb: float | None = Field(default=None, description="Memory of the GPU that the measured iterations took.")
+    out_of_memory: str | None = Field(default=None, description="What PyTorch said where the GPU has too little.")

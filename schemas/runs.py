@@ -20,6 +20,17 @@ ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 # The phases that alternate within every epoch.
 TRAINING = "training"
 ESTIMATING = "estimating pseudo Dice"
+# The first step on a GPU, until torch.compile has built its kernels: half a minute to minutes in silence.
+COMPILING = "compiling"
+VALIDATING = "validating"
+# The validation waits for the processes that resample and write, which can take long in silence.
+EXPORTING = "validating: writing"
+VALIDATED = "validated"
+PREDICTING = "predicting"
+# A prediction waits for its processes that prepare and write cases.
+HANDING_OVER = "predicting: reading and writing"
+# In these every step and every patch is told: who is silent here does not move, whatever CPU time it takes.
+TICKING = frozenset({TRAINING, ESTIMATING, VALIDATING, PREDICTING})
 
 
 class Record(BaseModel):
@@ -164,6 +175,8 @@ class Epoch(Record):
     ema_pseudo_dice: float | None
     pseudo_dice_per_class: tuple[float | None, ...] = ()
     seconds: float | None
+    wait_s: float | None = Field(default=None, description="Of these seconds, those in which steps waited for data.")
+    compile_s: float | None = Field(default=None, description="Those of steps that torch.compile compiled for.")
     restored: bool = Field(default=False, description="Read back from the checkpoint a resume started from.")
 
 

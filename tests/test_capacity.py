@@ -1,12 +1,13 @@
 """In a container as many cores and as much memory count as its group may use; groups made of files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from nnunet_mcp.runs import capacity
-from nnunet_mcp.runs.capacity import usable_cores, usable_memory
+from nnunet_mcp.runs.capacity import Memory, usable_cores, usable_memory
 from nnunet_mcp.runs.processes import LANES_VARIABLE
 from nnunet_mcp.worker.resources import fit_to_machine
 
@@ -78,6 +79,52 @@ def test_without_a_limit_the_memory_is_the_machines(tmp_path: Path) -> None:
     assert usable_memory().total == psutil.virtual_memory().total
 
 
-@pytest.mark.parametrize(("lanes", "processes"), [("1", "12"), ("4", "3"), ("16", "1"), ("32", "1")])
-def test_trainings_that_can_run_side_by_side_share_the_cores(lanes: str, processes: str) -> None:
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many GiB of memory are available."""
+    return lambda gib: monkeypatch.setattr(
+        "nnunet_mcp.worker.resources.usable_memory", lambda: Memory(total=gib * GIB, available=gib * GIB)
+    )
+
+
+@pytest.mark.parametrize(("lanes", "processes"), [("1", "15"), ("4", "3"), ("16", "1"), ("32", "1")])
+def test_trainings_that_can_run_side_by_side_share_the_cores(
+    memory: Callable[[int], None], lanes: str, processes: str
+) -> None:
+    memory(128)
+
     assert fit_to_machine("train", "cuda", {LANES_VARIABLE: lanes})["nnUNet_n_proc_DA"] == processes
+
+
+@pytest.mark.parametrize(("cores", "gib", "processes"), [(64, 256, "24"), (64, 8, "8"), (8, 256, "7")])
+def test_a_gpu_has_as_many_loaders_as_the_machine_allows(
+    memory: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, processes: str
+) -> None:
+    memory(gib)
+    monkeypatch.setattr("nnunet_mcp.worker.resources.usable_cores", lambda: cores)
+
+    assert fit_to_machine("train", "cuda", {})["nnUNet_n_proc_DA"] == processes
+
+
+def test_the_processes_of_several_gpus_share_the_pools_that_fit_the_machine(memory: Callable[[int], None]) -> None:
+    memory(128)
+
+    assert fit_to_machine("train", "cuda", {}, ranks=4)["nnUNet_def_n_proc"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("gib", "own", "processes"),
+    [
+        (128, {}, {"nnUNet_npp": "3", "nnUNet_nps": "3"}),
+        (8, {}, {"nnUNet_npp": "2", "nnUNet_nps": "2"}),
+        (128, {"nnUNet_def_n_proc": "5"}, {"nnUNet_npp": "5", "nnUNet_nps": "5"}),
+        (128, {"nnUNet_npp": "1"}, {"nnUNet_nps": "3"}),
+    ],
+)
+def test_a_prediction_has_nnunets_own_few_processes(
+    memory: Callable[[int], None], gib: int, own: dict[str, str], processes: dict[str, str]
+) -> None:
+    memory(gib)
+    chosen = fit_to_machine("predict", "cuda", own)
+
+    assert {name: value for name, value in chosen.items() if name != "nnUNet_def_n_proc"} == processes

@@ -1,6 +1,7 @@
 """Every known death of nnU-Net is recognised by its real text; the cause is never a mere consequence."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy
 import pytest
 
 from nnunet_mcp.runs.diagnosis import CONSEQUENCE, LOG_WINDOW, SIGNATURES, diagnose
+from nnunet_mcp.runs.gpu_signatures import OF_GPUS
 from nnunet_mcp.schemas.runs import Failure
 from tests.tiny import image, save
 
@@ -25,13 +27,10 @@ for the actual error message
 
 # The texts as nnU-Net 2.8.1, PyTorch and SimpleITK print them, and words that the cause must have.
 EXAMPLES = {
+    "open files": ("OSError: [Errno 24] Too many open files", "too many files are open"),
     "shared memory": ("RuntimeError: unable to write to file </torch_9_195>: No space left on device (28)", "/dev/shm"),
     "disk full": ("OSError: [Errno 28] No space left on device: '/data/checkpoint_latest.pth'", "disk is full"),
     "read-only disk": ("OSError: [Errno 30] Read-only file system: '/data/nnUNet_results/x'", "read-only"),
-    "cuda out of memory": (
-        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB",
-        "GPU ran out of memory",
-    ),
     "unexpected labels": (
         "Error: Unexpected labels found in file /raw/Dataset 1/labelsTr/case 7.nii.gz.\n"
         "Expected: [0, 1, 2]\nFound: [0. 1. 2. 7.]\n",
@@ -105,16 +104,18 @@ EXAMPLES = {
         "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
         "checkpoint file is damaged",
     ),
+    "another network": (
+        "RuntimeError: Error(s) in loading state_dict for PlainConvUNet:\n\tsize mismatch for encoder.stages.0",
+        "another network than",
+    ),
     "torchvision mismatch": ("RuntimeError: operator torchvision::nms does not exist", "torch and torchvision"),
-    "no gpu": ("AssertionError: Torch not compiled with CUDA enabled", "device is not available"),
     "nnU-Net missing": ("ModuleNotFoundError: No module named 'nnunetv2'", "no package nnunetv2"),
     "trainer signature": (
         "    self.my_init_kwargs[k] = locals()[k]\n                             ~~~~~~~~^^^\nKeyError: 'args'",
         "(args)",
     ),
-    "compile failed": ("torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:", "torch.compile failed"),
-    "nccl": ("[rank1]:[E] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=5)", "GPUs' processes"),
     "versions": ("ModuleNotFoundError: No module named 'distutils'", "packages do not fit"),
+    "overflow": ("RuntimeError: Encountered inf in predicted array. Aborting...", "too large for half precision"),
     "too few cases": (
         "ValueError: Cannot have number of splits n_splits=5 greater than the number of samples: n_samples=3.",
         "fewer than five",
@@ -123,6 +124,7 @@ EXAMPLES = {
         "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9.31 GiB for an array with shape (5,)",
         "machine ran out of memory",
     ),
+    "native crash": ("malloc(): invalid size (unsorted)", "overwrote memory"),
     "worker exception": (
         "Exception in background worker 3:\n boolean index did not match\nTraceback (most recent call last):\n"
         "IndexError: boolean index did not match\n" + GENERIC,
@@ -136,6 +138,29 @@ EXAMPLES = {
 }
 
 
+# What GPUs, their drivers, torch.compile and NCCL say: "# signature: name", then the text; "-" is none of ours.
+GPU_TEXTS = {
+    name: (signature, text)
+    for part in Path(__file__).with_name("gpu_texts.txt").read_text(encoding="utf-8").removeprefix("# ").split("\n# ")
+    for (signature, name), text in [(part.split("\n", 1)[0].split(": ", 1), part.split("\n", 1)[1])]
+}
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "/home/user/miniconda3/envs/nnunet/lib/python3.11/site-packages/nnunetv2/training/nnUNetTrainer/nnUNetTrainer.py\
+", line 1035, in train_step
+    output = self.network(data)
+"""
+ADVICE = """
+CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be incorrect.
+For debugging consider passing CUDA_LAUNCH_BLOCKING=1
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
+
+Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace (please do this especially if you're reporting a bug to PyTorch).
+"""
+# What nnunet_progress shows of the evidence.
+SHOWN = 160
+
+
 def diagnosed(folder: Path, text: str, *, code: int = 1) -> Failure:
     log = folder / "log.txt"
     log.write_text(text, encoding="utf-8")
@@ -143,7 +168,10 @@ def diagnosed(folder: Path, text: str, *, code: int = 1) -> Failure:
 
 
 def test_every_signature_has_an_example() -> None:
-    assert [signature.name for signature in (*SIGNATURES, CONSEQUENCE)] == list(EXAMPLES)
+    ours = [signature for signature in (*SIGNATURES, CONSEQUENCE) if signature not in OF_GPUS]
+
+    assert [signature.name for signature in ours] == list(EXAMPLES)
+    assert {signature.name for signature in OF_GPUS} <= {name for name, _ in GPU_TEXTS.values()}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -156,6 +184,24 @@ def test_a_known_death_is_recognised_by_its_real_text(tmp_path: Path, name: str)
     assert words in failure.cause
     assert failure.remedy == signature.remedy, "another signature was faster"
     assert failure.evidence and "{" not in failure.cause
+
+
+@pytest.mark.parametrize("after", ["", GENERIC], ids=["alone", "with its consequence"])
+@pytest.mark.parametrize("case", GPU_TEXTS)
+def test_what_a_gpu_says_is_explained_and_shown(tmp_path: Path, case: str, after: str) -> None:
+    name, text = GPU_TEXTS[case]
+
+    failure = diagnosed(tmp_path, f"Using device: cuda:0\n{TRACEBACK}{text}{ADVICE}{after}")
+
+    if name == "-":
+        assert failure.cause.startswith("unknown")
+        assert failure.evidence.startswith(("AttributeError: 'MyTrainer'", "ValueError: something else broke"))
+        return
+    signature = next(signature for signature in SIGNATURES if signature.name == name)
+    assert failure.remedy == signature.remedy, f"another signature was faster: {failure.cause}"
+    shown = failure.evidence[:SHOWN]
+    assert 'File "' not in shown and not shown.startswith(("raise ", "output =")), "the error, not its frame"
+    assert re.search(signature.pattern, failure.evidence)
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "workers gone"])

@@ -91,6 +91,39 @@ def test_the_worst_news_comes_first() -> None:
     assert judge(epochs, silent(9999), now=NOW).verdict == "stalled"
 
 
+@pytest.mark.parametrize("phase", ["compiling", "validating: writing", "saving the model", "preprocessing", "waiting"])
+def test_silence_means_nothing_where_not_every_step_is_told(phase: str) -> None:
+    quiet = Progress(phase=phase, heartbeat=NOW - 1000)
+
+    assert judge([], quiet, now=NOW).verdict == "starting"
+    assert judge(history(30), quiet, now=NOW).verdict == "ok"
+
+
+def test_a_network_that_is_compiled_is_said_to_be() -> None:
+    assert "compiled" in judge([], Progress(phase="compiling", heartbeat=NOW), now=NOW).detail
+
+
+def test_a_loss_that_mixed_precision_left_out_is_told_from_weights_that_are_gone() -> None:
+    overflown = history(10, train=lambda n: None if n == 9 else -0.5)
+    gone = history(10, train=lambda n: None if n == 9 else -0.5, val=lambda n: None if n == 9 else -0.5)
+
+    assert "the weights are sound" in judge(overflown, None, now=NOW).detail
+    assert "sound" not in judge(gone, None, now=NOW).detail
+
+
+def test_a_gpu_that_waits_for_data_is_starved_and_a_cpu_is_not() -> None:
+    waits = [epoch.model_copy(update={"wait_s": 30.0}) for epoch in history(30)]
+    cold = [epoch.model_copy(update={"wait_s": 50.0 if epoch.epoch == 0 else 1.0}) for epoch in history(3)]
+
+    found = judge(waits, silent(1), now=NOW, on_gpu=True)
+
+    assert found.verdict == "starved" and "50% of each epoch" in found.detail and "nnUNet_n_proc_DA" in found.detail
+    assert judge(waits, silent(1), now=NOW).verdict == "ok"
+    assert judge(cold, silent(1), now=NOW, on_gpu=True).verdict == "ok", (
+        "the first epoch of a process counts for nothing"
+    )
+
+
 def test_without_a_process_there_is_no_stall() -> None:
     assert judge(history(30), None, now=NOW).verdict == "ok"
 

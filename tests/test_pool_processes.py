@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.runs.layout import StageDir
+from nnunet_mcp.runs.processes import STAGE_VARIABLE
+from nnunet_mcp.runs.settings import Settings
+from tests.tiny import training_job
 
 # A pool waits for ever for the result of a process that was killed.
 STAGE = """
@@ -42,6 +45,22 @@ if __name__ == "__main__":
     end_when_a_pool_process_is_killed(StageDir(Path(stage)))
     task = kill_server if kind == "with its server" else kill_process
     multiprocessing.get_context("spawn").Pool(1).apply_async(task).get(60)
+"""
+
+RANK = """
+import multiprocessing, os, signal
+from nnunetv2.run import run_training
+from nnunet_mcp.worker.ddp import run_ddp
+
+def kill_process():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def validate(rank):
+    multiprocessing.get_context("spawn").Pool(1).apply_async(kill_process).get(60)
+
+if __name__ == "__main__":
+    run_training.run_ddp = validate
+    run_ddp(1)
 """
 
 TELL = """
@@ -91,6 +110,19 @@ def test_a_pool_process_that_is_killed_ends_the_stage(tmp_path: Path, how: str) 
     outcome = StageDir(tmp_path).outcome()
     assert outcome is not None, ended.stderr
     assert outcome.failure is not None
+    assert "killed by signal 9" in outcome.failure.cause
+
+
+@pytest.mark.heavy
+def test_a_pool_process_that_is_killed_in_the_process_of_one_of_several_gpus_ends_the_stage(
+    settings: Settings, tmp_path: Path
+) -> None:
+    job = training_job(settings, num_gpus=2)
+
+    ended = run(RANK, tmp_path, **{STAGE_VARIABLE: str(job.stage.path)})
+
+    outcome = job.stage.outcome()
+    assert outcome is not None and outcome.failure is not None, ended.stderr
     assert "killed by signal 9" in outcome.failure.cause
 
 

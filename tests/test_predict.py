@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from nnunet_mcp.runs.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.errors import NotFound, Refused
@@ -15,10 +18,12 @@ from nnunet_mcp.runs.predictions import PredictionNote, note_file
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.requests import PredictRequest
-from nnunet_mcp.schemas.runs import StageState
+from nnunet_mcp.schemas.runs import HANDING_OVER, PREDICTING, StageState
 from nnunet_mcp.tools.predicting import nnunet_predict
+from nnunet_mcp.worker import predict as predict_stage
 from nnunet_mcp.worker.prediction_folder import PredictionFolder
 from nnunet_mcp.worker.stage import Job
+from tests.lab import until
 from tests.tiny import make_dataset, record_of, stage
 
 DATASET = "Dataset097_Predicted"
@@ -224,3 +229,26 @@ def test_the_model_of_every_case_is_called_full(settings: Settings, model: Path)
     (model / "fold_0").rename(model / "fold_all")
 
     assert predict(settings, run_id=None, model=str(model)).folds == ("full",)
+
+
+def test_a_prediction_is_heard_of_only_when_a_pass_or_a_case_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a GPU that hangs is not hidden behind a heartbeat."""
+    monkeypatch.setattr(predict_stage, "LOOK_S", 0.001)
+    looks, told = count(1), list[tuple[str, int]]()
+    reporter = SimpleNamespace(enter=lambda phase, done: told.append((phase, done)), stop_requested=lambda: False)
+    work: Any = SimpleNamespace(job=SimpleNamespace(reporter=reporter), count=lambda: 0 * next(looks))
+    predictor = SimpleNamespace(network=torch.nn.Identity())
+
+    def volume() -> None:
+        """One pass through the network, and a second one that hangs for many looks."""
+        assert until(lambda: told == [(HANDING_OVER, 0), (PREDICTING, 0)])
+        predictor.network(torch.ones(1))
+        assert until(lambda: told == [(HANDING_OVER, 0), *[(PREDICTING, 0)] * 2])
+        seen = next(looks)
+        assert until(lambda: next(looks) > seen + 100)
+        assert len(told) == 3
+
+    predictor.predict_sliding_window_return_logits = volume
+    with predict_stage._Watched(work, predictor):
+        assert until(lambda: told == [(HANDING_OVER, 0)])
+        predictor.predict_sliding_window_return_logits()

@@ -15,7 +15,7 @@ from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.answers import PreflightAnswer
-from nnunet_mcp.schemas.estimates import EstimateJob
+from nnunet_mcp.schemas.estimates import Estimate, EstimateJob
 from nnunet_mcp.schemas.requests import PreflightRequest
 from nnunet_mcp.schemas.runs import Epoch, Progress, StageState
 from nnunet_mcp.tools import costs
@@ -101,7 +101,7 @@ def test_an_older_style_is_read_without_leaving_anything_behind(settings: Settin
 
 
 def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: DatasetFiles) -> None:
-    trained(settings, [35.0, 36.0, 36.0, 36.0, 38.0])
+    trained(settings, [90.0, 35.0, 36.0, 36.0, 36.0, 38.0])  # the first one of a process compiles
 
     hours = ahead(settings).hours
     all_folds = ahead(settings, fold="all").hours
@@ -191,6 +191,23 @@ def test_a_network_that_cannot_be_built_is_a_note_and_the_rest_is_answered(
 
     assert answer.network is None and answer.stages and answer.possible
     assert any(text.startswith("The network is not known.") and note in text for text in answer.notes)
+
+
+def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
+    settings: Settings, files: DatasetFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1, "iterations": 1, "validation_iterations": 1}
+    network = {"patch_size": (9,), "batch_size": 2, "out_of_memory": "Tried to allocate 2.00 GiB.", **numbers}
+    found = Estimate.model_validate(network)
+    monkeypatch.setattr(costs, "_ask", lambda job, _: found)
+
+    answer = ahead(settings, measure=True)
+
+    assert not answer.possible
+    assert any("too little free memory" in problem and "2.00 GiB" in problem for problem in answer.problems)
 
 
 def test_only_who_asked_to_measure_is_told_to_ask_without(

@@ -13,7 +13,7 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.liveness import mark_of
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.runs import EngineRecord, Epoch, Progress, StageState
+from nnunet_mcp.schemas.runs import EngineRecord, Epoch, Outcome, Progress, StageSpec, StageState
 from nnunet_mcp.server.app import create_server
 from tests.lab import Answer, structured
 from tests.tiny import ask, record_of, stage
@@ -37,12 +37,16 @@ def recorded(settings: Settings, *, age_s: float = 0.0, alive: bool = True, **fi
 
 def trains(run: RunDir, fold: int, epochs: int, seconds: float, *, heartbeat: float | None = None) -> None:
     """A fold that has trained so many of a hundred epochs."""
+    trained(run, fold, *({"epoch": number, "seconds": seconds} for number in range(epochs)), heartbeat=heartbeat)
+
+
+def trained(run: RunDir, fold: int, *lines: dict[str, Any], heartbeat: float | None = None) -> None:
+    """A fold that trains, after these of a hundred epochs."""
     stage, now = run.stage(f"train_fold_{fold}"), time.time()
     write_model(stage.state_file, StageState(status="running", started_at=now - 60, process=mark_of(os.getpid())))
     write_model(stage.progress_file, Progress(phase="training", heartbeat=heartbeat or now, epochs=100))
-    for number in range(epochs):
-        line: dict[str, Any] = {"epoch": number, "seconds": seconds, **dict.fromkeys(NAMES, 0.1)}
-        append_line(stage.epochs_file, Epoch.model_validate(line))
+    for line in lines:
+        append_line(stage.epochs_file, Epoch.model_validate({**dict.fromkeys(NAMES, 0.1), **line}))
 
 
 def test_a_run_that_died_took_as_long_as_it_was_heard_of(settings: Settings) -> None:
@@ -54,6 +58,74 @@ def test_a_run_that_died_took_as_long_as_it_was_heard_of(settings: Settings) -> 
     now = ask(settings, "nnunet_progress", run_id=RUN)
 
     assert now["status"] == "interrupted" and now["elapsed_s"] == pytest.approx(90, abs=2)
+
+
+COMPILED = {"epoch": 0, "seconds": 57.9, "compile_s": 55.1}
+RESTORED = [{"epoch": number, "seconds": 2.8, "restored": True} for number in range(1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds"),
+    [
+        pytest.param([COMPILED], 2.8, id="what was compiled is taken off the only epoch"),
+        pytest.param([COMPILED, {"epoch": 1, "seconds": 2.8}], 2.8, id="a second epoch counts alone"),
+        pytest.param([{"epoch": 0, "seconds": 150.0}, {"epoch": 1, "seconds": 30.0}], 30.0, id="a cold first epoch"),
+        pytest.param([*RESTORED, {"epoch": 4, "seconds": 24.3}], 2.8, id="the first epoch of a resume"),
+        pytest.param(
+            [*({"epoch": n, "seconds": 30.0} for n in range(6)), {"epoch": 6, "seconds": 300.0}], 30.0, id="one outlier"
+        ),
+    ],
+)
+def test_the_time_left_is_told_from_usual_epochs(
+    settings: Settings, epochs: list[dict[str, Any]], seconds: float
+) -> None:
+    run = recorded(settings, device="cuda")
+    for fold in range(5):
+        trained(run, fold, *epochs)
+
+    now = ask(settings.model_copy(update={"gpus": 5}), "nnunet_progress", run_id=RUN)
+
+    assert now["epoch_s"] == pytest.approx(seconds)
+    assert now["eta_s"] == pytest.approx(seconds * (99 - epochs[-1]["epoch"]), abs=1)
+
+
+@pytest.mark.parametrize(("epoch_s", "seconds"), [(10.0, "60 s"), (126.0, "282 s")])
+def test_a_cancelled_training_may_finish_its_epoch_however_long_it_is(
+    settings: Settings, epoch_s: float, seconds: str
+) -> None:
+    trains(recorded(settings), 0, 3, epoch_s)
+
+    assert seconds in ask(settings, "nnunet_cancel", run_id=RUN)["detail"]
+
+
+def test_a_grace_that_somebody_set_is_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNUNET_MCP_GRACE_S", "7")
+    trains(recorded(settings), 0, 3, 126.0)
+
+    assert "7 s" in ask(Settings(), "nnunet_cancel", run_id=RUN)["detail"]
+
+
+def test_the_share_of_an_epoch_that_waits_for_data_is_told(settings: Settings) -> None:
+    trained(recorded(settings, device="cuda"), 0, {"epoch": 0, "seconds": 10.0, "wait_s": 6.0})
+
+    now = ask(settings, "nnunet_progress", run_id=RUN)
+
+    assert (now["wait"], now["health"]["verdict"]) == (0.6, "starved")
+
+
+@pytest.mark.parametrize(("status", "said"), [("running", "predict is working."), ("success", "The run is success.")])
+def test_a_prediction_is_not_spoken_of_in_epochs(settings: Settings, status: Any, said: str) -> None:
+    spec = StageSpec(name="predict", kind="predict", configuration="2d")
+    record = record_of(settings, spec)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+    write_model(run.stage("predict").state_file, StageState(status=status, process=mark_of(os.getpid())))
+    if status == "success":
+        write_model(run.stage("predict").outcome_file, Outcome(ok=True))
+
+    now = ask(settings, "nnunet_progress", run_id=RUN)
+
+    assert now["health"] == {"verdict": "ok", "detail": said}
 
 
 def test_folds_that_train_side_by_side_all_count(settings: Settings) -> None:

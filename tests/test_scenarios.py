@@ -283,6 +283,8 @@ def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
     assert outcome is not None and outcome.ok
     assert [epoch.epoch for epoch in stage.epochs()] == [0, 1]
     assert all(epoch.train_loss is not None for epoch in stage.epochs())
+    progress = stage.progress()
+    assert progress is not None and progress.done == progress.total == (len(outcome.cases) + 1) // 2, "those of rank 0"
 
 
 @pytest.mark.long

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from nnunet_mcp.runs.child import Child
+from nnunet_mcp.runs.diagnosis import diagnose
+from nnunet_mcp.runs.files import append_line, write_model
 from nnunet_mcp.runs.layout import StageDir
 from nnunet_mcp.runs.slots import Grant
-from nnunet_mcp.schemas.runs import StageState
+from nnunet_mcp.schemas.runs import Epoch, Progress, StageState
 from tests.tiny import stage
 
 TIMEOUT_S = 900
+NAMES = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice")
 
 
 @dataclass
@@ -31,6 +34,13 @@ class World:
     def sleep(self, hours: float) -> None:
         """The machine sleeps: only the wall clock goes on."""
         self.wall += hours * 3600
+
+    def tell(self, phase: str, epoch_s: float | None = None) -> None:
+        """The worker is in a phase, after a few epochs of that length where there were any."""
+        write_model(self.folder.progress_file, Progress(phase=phase, heartbeat=self.wall))
+        for epoch in range(4) if epoch_s else ():
+            line = Epoch.model_validate({"epoch": epoch, **dict.fromkeys(NAMES, 0.1), "seconds": epoch_s})
+            append_line(self.folder.epochs_file, line)
 
     def live(self, child: Child, minutes: int, *, computes: bool, prints: bool) -> None:
         for _ in range(minutes):
@@ -93,3 +103,48 @@ def test_a_stage_that_computes_in_silence_is_left_alone(world: World, child: Chi
     world.live(child, 300, computes=True, prints=False)
 
     assert not child.stalled
+
+
+@pytest.mark.parametrize("phase", ["training", "estimating pseudo Dice", "validating"])
+def test_a_hung_gpu_that_keeps_a_core_busy_is_a_stall_where_every_step_is_told(
+    world: World, child: Child, phase: str
+) -> None:
+    """A wait for CUDA spins, and idle data loaders poll: neither is progress, nor is what they print."""
+    world.tell(phase)
+    world.live(child, 14, computes=True, prints=True)
+    assert not child.stalled
+
+    world.live(child, 2, computes=True, prints=True)
+    assert child.stalled
+
+
+def test_steps_as_long_as_the_epochs_before_are_waited_for(world: World, child: Child) -> None:
+    world.tell("training", epoch_s=600)
+    world.live(child, 95, computes=True, prints=False)
+    assert not child.stalled, "ten epochs of ten minutes are not over"
+
+    world.live(child, 6, computes=True, prints=False)
+    assert child.stalled
+
+
+def test_a_compilation_has_half_an_hour_whatever_it_computes(world: World, child: Child) -> None:
+    world.tell("compiling")
+    world.live(child, 29, computes=False, prints=False)
+    assert not child.stalled
+
+    world.live(child, 2, computes=True, prints=False)
+    assert child.stalled
+
+
+def test_writing_large_predictions_in_silence_is_no_stall(world: World, child: Child) -> None:
+    world.tell("validating: writing")
+    world.live(child, 300, computes=True, prints=False)
+
+    assert not child.stalled
+
+
+def test_a_stage_that_hung_in_a_step_is_told_so(tmp_path: Path) -> None:
+    failure = diagnose(tmp_path / "missing.txt", code=-9, stalled_s=TIMEOUT_S, phase="training")
+
+    assert "hung while it was training: no step ended for 900 s" in failure.cause
+    assert "continue_training=true" in failure.remedy

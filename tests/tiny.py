@@ -12,10 +12,13 @@ import numpy
 from mcp import Client
 from mcp.types import CallToolResult
 
+from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import RunRecord, StageKind, StageSpec
 from nnunet_mcp.server.app import create_server
+from nnunet_mcp.worker.stage import Job
 from tests.lab import Answer, structured
 
 Style = Literal["v2", "documented", "msd"]
@@ -115,3 +118,14 @@ def stage(name: str, *needs: str, **fields: Any) -> StageSpec:
     """A stage of a 2d training; its kind follows from its name."""
     kinds: dict[str, StageKind] = {"preprocess": "preprocess", "cross_validation": "cross_validation"}
     return StageSpec(name=name, kind=kinds.get(name, "train"), configuration="2d", fold=name[-1], needs=needs, **fields)
+
+
+def training_job(settings: Settings, **fields: Any) -> Job:
+    """What the worker of a training has to do, recorded as nnunet_training would."""
+    record = record_of(settings, **fields)
+    run = StateDir(settings.state_dir).run(record.run_id)
+    run.stage(record.stages[0].name).path.mkdir(parents=True)
+    write_model(run.run_file, record)
+    job = Job.of(str(run.path), record.stages[0].name)
+    job.fold.path.mkdir(parents=True)
+    return job

@@ -12,7 +12,9 @@ from ..runs.store import find_run
 from ..schemas.requests import ResultsRequest, TrainingCall
 from ..schemas.runs import ACTIVE, RunRecord
 from .results import nnunet_results
+from .timing import grace
 from .training import nnunet_training as start
+from .view import look
 
 POLL_S = 1.0
 
@@ -40,7 +42,7 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
     try:
         _wait(run, record, settings)
     except KeyboardInterrupt:
-        request_cancel(run, record, grace_s=settings.grace_s)
+        request_cancel(run, record, grace_s=grace(look(settings, record.run_id)))
         raise
     return nnunet_results(ResultsRequest(run_id=record.run_id), settings).model_dump(mode="json")
 

@@ -20,6 +20,8 @@ from .lanes import lanes, scheduled
 
 ESTIMATOR = "nnunet_mcp.worker.estimate"
 ESTIMATE_S = 100
+# Both modes of the network are compiled first, which takes minutes for a large one.
+MEASURE_ON_GPU_S = 400
 HOUR = 3600.0
 SIDE_BY_SIDE = ("train", "validate")
 # A made-up batch needs no loading and augmenting; on two cores these were seen to take as long again.
@@ -42,14 +44,15 @@ def _remembered(job: EstimateJob, python: str, changed_ns: int) -> Estimate:
 
 
 def _ask(job: EstimateJob, python: str) -> Estimate:
+    limit = MEASURE_ON_GPU_S if job.measure_s and job.device == "cuda" else ESTIMATE_S
     try:
-        done = ask_module(python, ESTIMATOR, job.model_dump_json(), timeout_s=ESTIMATE_S)
+        done = ask_module(python, ESTIMATOR, job.model_dump_json(), timeout_s=limit)
     except subprocess.TimeoutExpired:
         did, way_on = (
             ("Building and measuring", "Ask without measure.") if job.measure_s else ("Building", "Ask again.")
         )
         raise Unavailable(
-            f"{did} the network took longer than {ESTIMATE_S} s: it is large, or the machine is busy. {way_on}"
+            f"{did} the network took longer than {limit} s: it is large, or the machine is busy. {way_on}"
         ) from None
     except OSError as error:
         raise Unavailable(f"{python} could not be started to build the network: {error}.") from None

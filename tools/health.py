@@ -4,8 +4,9 @@ import statistics
 import time
 from collections.abc import Sequence
 
+from ..runs.pace import RECENT, pace, warm
 from ..schemas.answers import Health
-from ..schemas.runs import Epoch, Progress
+from ..schemas.runs import COMPILING, TICKING, Epoch, Progress
 
 # Epochs looked back on; nnU-Net's pseudo Dice of one epoch is noisy.
 WINDOW = 20
@@ -16,29 +17,36 @@ PLATEAU_GAIN = 0.001
 SLOW_FACTOR = 2.0
 DIVERGING_RISE = 0.2
 OVERFITTING_GAP = 0.1
+STARVED_SHARE = 0.4
 # No movement for this many epoch times, and at least this long, is a stall.
 STALL_EPOCHS = 5.0
 STALL_AT_LEAST_S = 120.0
 
 
-def judge(epochs: Sequence[Epoch], progress: Progress | None, *, now: float | None = None) -> Health:
+def judge(
+    epochs: Sequence[Epoch], progress: Progress | None, *, now: float | None = None, on_gpu: bool = False
+) -> Health:
     """A verdict and the evidence for it in one sentence."""
-    now = time.time() if now is None else now
-    silence = now - progress.heartbeat if progress is not None else 0.0
-    usual = _usual_seconds(epochs)
-    if silence > max(STALL_AT_LEAST_S, STALL_EPOCHS * (usual or 0.0)):
-        return Health(verdict="stalled", detail=f"No sign of life for {silence:.0f} s.")
+    if (found := stalled(epochs, progress, time.time() if now is None else now)) is not None:
+        return found
     if not epochs:
-        return Health(verdict="starting", detail="No epoch has ended yet.")
-    for check in (_nan, _diverging, _overfitting, _slow, _plateau):
+        compiling = progress is not None and progress.phase == COMPILING
+        detail = "The network is being compiled, once." if compiling else "No epoch has ended yet."
+        return Health(verdict="starting", detail=detail)
+    for check in (_nan, _diverging, _overfitting, _slow, *([_starved] if on_gpu else []), _plateau):
         if (found := check(epochs)) is not None:
             return found
     return Health(verdict="ok", detail=_trend(epochs))
 
 
-def _usual_seconds(epochs: Sequence[Epoch]) -> float | None:
-    times = [epoch.seconds for epoch in epochs[-WINDOW:] if epoch.seconds is not None]
-    return statistics.median(times) if times else None
+def stalled(epochs: Sequence[Epoch], progress: Progress | None, now: float) -> Health | None:
+    """Silence means something only where every step is told."""
+    if progress is None or progress.phase not in TICKING:
+        return None
+    silence = now - progress.heartbeat
+    if silence <= max(STALL_AT_LEAST_S, STALL_EPOCHS * (pace(epochs, recent=WINDOW) or 0.0)):
+        return None
+    return Health(verdict="stalled", detail=f"No sign of life for {silence:.0f} s.")
 
 
 def _trend(epochs: Sequence[Epoch]) -> str:
@@ -51,9 +59,13 @@ def _trend(epochs: Sequence[Epoch]) -> str:
 
 
 def _nan(epochs: Sequence[Epoch]) -> Health | None:
-    if epochs[-1].train_loss is not None:
+    last = epochs[-1]
+    if last.train_loss is not None:
         return None
-    return Health(verdict="nan", detail=f"train_loss is not a number in epoch {epochs[-1].epoch + 1}.")
+    detail = f"train_loss is not a number in epoch {last.epoch + 1}"
+    if last.val_loss is not None:  # nnU-Net's GradScaler has left such a step out
+        detail += f"; val_loss is {last.val_loss:.3f}, so the weights are sound: mixed precision overflowed in a step"
+    return Health(verdict="nan", detail=f"{detail}.")
 
 
 def _losses(epochs: Sequence[Epoch], name: str) -> list[float]:
@@ -89,6 +101,21 @@ def _slow(epochs: Sequence[Epoch]) -> Health | None:
     if recent <= SLOW_FACTOR * usual:
         return None
     return Health(verdict="slow", detail=f"Epochs take {recent:.1f} s now; {usual:.1f} s was usual.")
+
+
+def _starved(epochs: Sequence[Epoch]) -> Health | None:
+    shares = [share for epoch in (warm(epochs) or epochs)[-RECENT:] if (share := wait_share(epoch)) is not None]
+    if not shares or (share := statistics.median(shares)) <= STARVED_SHARE:
+        return None
+    remedy = "set nnUNet_n_proc_DA higher, give it more cores, or keep nnUNet_preprocessed on a local disk"
+    return Health(verdict="starved", detail=f"The GPU waits for data {share:.0%} of each epoch: {remedy}.")
+
+
+def wait_share(epoch: Epoch) -> float | None:
+    """The share of an epoch in which its steps waited for data."""
+    if epoch.wait_s is None or not epoch.seconds:
+        return None
+    return min(1.0, epoch.wait_s / epoch.seconds)
 
 
 def _plateau(epochs: Sequence[Epoch]) -> Health | None:

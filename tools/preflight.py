@@ -160,12 +160,17 @@ def _network(look: Look, settings: Settings, *, measure: bool) -> Estimate | Non
         look.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
         return None
     try:
-        return estimate_network(
-            _estimate_job(look.request, files, plan, device if measured else "cpu", measured), settings
-        )
+        job = _estimate_job(look.request, files, plan, device if measured else "cpu", measured)
+        found = estimate_network(job, settings)
     except Unavailable as error:
         look.notes.append(f"The network is not known. {error}")
         return None
+    if found.out_of_memory:
+        look.problems.append(
+            f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
+            "or choose configuration='2d' or a smaller preset."
+        )
+    return found
 
 
 def _estimate_job(
@@ -191,6 +196,7 @@ def _cost(network: Estimate | None, device: Device | None, engine: Engine) -> Ne
         batch_size=network.batch_size,
         parameters=network.parameters,
         gpu_memory_gb=network.gpu_memory_gb,
+        measured_gpu_memory_gb=network.peak_gb,
         device_memory_gb=memory,
         fits=network.gpu_memory_gb < memory if memory is not None else None,
     )

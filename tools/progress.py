@@ -11,7 +11,7 @@ from ..runs.texts import short_in_json
 from ..schemas.answers import Health, ProgressAnswer
 from ..schemas.requests import ProgressRequest
 from ..schemas.runs import ACTIVE, Failure
-from .health import judge
+from .health import judge, stalled, wait_share
 from .resuming import resume_hint
 from .timing import elapsed, eta, percent, retry_after
 from .view import View, look, tend
@@ -64,9 +64,10 @@ def answer(view: View) -> ProgressAnswer:
         percent=percent(view),
         elapsed_s=elapsed(view),
         eta_s=eta(view),
-        epoch=moment.epochs_done if moment.epochs or _trains(view) else None,
+        epoch=moment.epochs_done if moment.epochs or (view.trains and moment.progress is not None) else None,
         epochs=moment.progress.epochs if moment.progress else None,
         epoch_s=round(epoch_s, 2) if epoch_s is not None else None,
+        wait=_rounded(wait_share(last) if last else None, 2),
         train_loss=_rounded(last.train_loss if last else None),
         val_loss=_rounded(last.val_loss if last else None),
         pseudo_dice=_rounded(last.pseudo_dice if last else None),
@@ -88,16 +89,19 @@ def _brief(failure: Failure) -> Failure:
 
 
 def _health(view: View) -> Health:
-    if view.judged.status != "running":
-        found = judge(view.moment.epochs, None)
-        reason = "see failure" if view.judged.failure else view.judged.reason
-        return Health(verdict=found.verdict, detail=short_in_json(reason or found.detail, DETAIL_CHARACTERS))
-    found = judge(view.moment.epochs, view.moment.progress)
-    if view.record.engine == "slurm" and view.judged.reason:  # what Slurm cannot be asked about now
-        return Health(verdict=found.verdict, detail=short_in_json(view.judged.reason, DETAIL_CHARACTERS))
-    if view.spec is not None and view.spec.kind != "train" and found.verdict == "starting":
-        return Health(verdict="ok", detail=f"{view.spec.name} is working.")
-    return found
+    """Of a training by its numbers; of everything else only that it works, or how it ended."""
+    failed, status, spec = view.judged.failure, view.judged.status, view.spec
+    reason = "see failure" if failed else view.judged.reason
+    progress = view.moment.progress if status == "running" else None
+    if not view.trains:
+        if (found := stalled((), progress, time.time())) is not None:
+            return found
+        works = f"{spec.name} is working." if spec and status == "running" else f"The run is {status}."
+        return Health(verdict="ok", detail=short_in_json(reason or works, DETAIL_CHARACTERS))
+    found = judge(view.moment.epochs, progress, on_gpu=view.record.device == "cuda")
+    # Of a live run on Slurm, the reason is what Slurm cannot be asked about now.
+    told = reason if status != "running" or view.record.engine == "slurm" else ""
+    return Health(verdict=found.verdict, detail=short_in_json(told or found.detail, DETAIL_CHARACTERS))
 
 
 def _phase(view: View) -> str | None:
@@ -107,10 +111,6 @@ def _phase(view: View) -> str | None:
     if progress.waits_for and progress.phase == "waiting":
         return f"waiting: {short_in_json(progress.waits_for, PHASE_CHARACTERS)}"
     return f"{progress.phase} {progress.done}/{progress.total}" if progress.total is not None else progress.phase
-
-
-def _trains(view: View) -> bool:
-    return view.spec is not None and view.spec.kind == "train" and view.moment.progress is not None
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

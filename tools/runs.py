@@ -14,7 +14,7 @@ from ..runs.texts import fold_name
 from ..schemas.answers import CancelAnswer, RunLine, RunsAnswer
 from ..schemas.requests import CancelRequest, RunsRequest
 from ..schemas.runs import ACTIVE, RunRecord, Status
-from .timing import retry_after
+from .timing import grace, retry_after
 from .view import look, present_stage
 
 # A training by hand says nothing of its speed.
@@ -119,23 +119,23 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
         Unavailable: the wish cannot be written down, and the run cannot be ended from here.
     """
     run, record = find_run(StateDir(settings.state_dir), request.run_id)
-    grace = 0.0 if request.force else settings.grace_s
+    seconds = 0.0 if request.force else grace(look(settings, request.run_id))
     remarks: list[str] = []
-    status = request_cancel(run, record, grace_s=grace, say=remarks.append)
+    status = request_cancel(run, record, grace_s=seconds, say=remarks.append)
     active = status in ACTIVE
     again = f"nnunet_progress(run_id='{record.run_id}', wait_s=25)"
     return CancelAnswer(
         run_id=record.run_id,
         status=status,
-        detail=" ".join([*remarks, _cancel_detail(status, grace)]),
+        detail=" ".join([*remarks, _cancel_detail(status, seconds)]),
         retry_after_s=5 if active else 0,
         next_step=f"See it end with {again}." if active else "No process of this run is running any more.",
     )
 
 
-def _cancel_detail(status: Status, grace: float) -> str:
+def _cancel_detail(status: Status, seconds: float) -> str:
     if status not in ACTIVE:
         return f"The run is {status}."
-    if grace == 0:
+    if seconds == 0:
         return "The run is being ended."
-    return f"Asked to stop: it may finish its epoch and save within {grace:.0f} s, then it is ended."
+    return f"Asked to stop: it may finish its epoch and save within {seconds:.0f} s, then it is ended."

@@ -14,6 +14,8 @@ VALIDATION_SHARE = 0.05
 SOONEST_S, LATEST_S = 5.0, 300.0
 # Where no epoch gives the measure: who has waited for an hour need not look again in five seconds.
 SHARE_OF_THE_WAIT = 0.1
+# Beside the epochs that a cancelled training may still take.
+SAVING_S = 30.0
 
 
 def percent(view: View) -> float:
@@ -73,9 +75,17 @@ def retry_after(view: View) -> int:
     """A good time to ask again: about one epoch, else a tenth of the wait so far; 0 when nothing will change."""
     if view.judged.status not in ACTIVE:
         return 0
-    trains = view.judged.status == "running" and view.spec is not None and view.spec.kind == "train"
-    usual = view.moment.epoch_s if trains else None
+    usual = view.moment.epoch_s if view.judged.status == "running" and view.trains else None
     return round(min(LATEST_S, max(SOONEST_S, usual or SHARE_OF_THE_WAIT * _waited(view))))
+
+
+def grace(view: View) -> float:
+    """Seconds that a run may take to finish its epoch and save, where no setting says it: two of its own epochs."""
+    if "grace_s" in view.settings.model_fields_set:
+        return view.settings.grace_s
+    trainings = [spec.name for spec in view.record.stages if spec.kind == "train"]
+    usual = [view.moments[name].epoch_s or 0.0 for name in trainings if view.judged.stages[name] == "running"]
+    return max([view.settings.grace_s, *(2 * seconds + SAVING_S for seconds in usual)])
 
 
 def _waited(view: View) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..runs.engine import go_on_starting
 from ..runs.layout import RunDir, StageDir, StateDir
 from ..runs.look import verdict
+from ..runs.pace import pace
 from ..runs.settings import Settings
 from ..runs.status import Verdict
 from ..runs.store import find_run
@@ -26,8 +27,7 @@ class Moment:
     @property
     def epoch_s(self) -> float | None:
         """Seconds of an epoch at the present speed."""
-        times = [epoch.seconds for epoch in self.epochs[-5:] if epoch.seconds is not None]
-        return sum(times) / len(times) if times else None
+        return pace(self.epochs)
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,20 @@ class View:
         return self.moments.get(self.spec.name, Moment()) if self.spec else Moment()
 
     @property
+    def trains(self) -> bool:
+        """Whether the stage to look at is a training."""
+        return self.spec is not None and self.spec.kind == "train"
+
+    @property
     def signature(self) -> tuple[object, ...]:
         """What is worth telling when it changes."""
         return (self.judged.status, self.spec, *((name, *_signature(one)) for name, one in self.moments.items()))
 
 
 def _signature(moment: Moment) -> tuple[object, ...]:
-    phase = moment.progress.phase if moment.progress else None
-    return (moment.epochs_done, None if phase in (TRAINING, ESTIMATING) else phase)
+    """Without what changes with every epoch or every case."""
+    phase = moment.progress.phase if moment.progress else ""
+    return (moment.epochs_done, None if phase in (TRAINING, ESTIMATING) else phase.partition(":")[0])
 
 
 def look(settings: Settings, run_id: str) -> View:

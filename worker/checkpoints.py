@@ -1,20 +1,30 @@
 """Checkpoints: written whole, and gone on with from the newest that can be read."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
+from zipfile import BadZipFile
 
 from ..runs.files import read_lines, write_text
-from ..runs.layout import StageDir
 from ..runs.preprocessed import planned
 from ..runs.texts import some
 from ..schemas.runs import Epoch
+from .notes import RESUMED, write_notes
 from .stage import Job, StageFailure
 
 # A case more or less changes it, and nothing is built from it.
 ONLY_TOLD = "median_image_size_in_voxels"
+# What `Module.load_state_dict` says of weights of another network (torch/nn/modules/module.py).
+OTHER_NETWORK = "loading state_dict"
+# PyTorch's reader seeks before the beginning of a file that was cut off.
+BEYOND = errno.EINVAL
+# Of what a training goes on from while it trains: the best one is gone on from only where neither is there.
+MUST_LAST = ("checkpoint_latest.pth", "checkpoint_final.pth")
+
+Choice = tuple[Path | None, list[str]]
 
 
 def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, weights: str | None) -> None:
@@ -30,17 +40,59 @@ def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, wei
 
 
 def _load_newest(trainer: Any, job: Job) -> None:
-    now, damaged = _plans(trainer), []
+    """What a GPU says (occupied, lost, too old) goes on to the diagnosis: it says nothing about a file."""
+    now = _plans(trainer)
+    if not trainer.was_initialized:
+        trainer.initialize()
+    checkpoint, damaged = _agreed(trainer, lambda: _newest_readable(job))
+    if checkpoint is None:
+        raise _nothing_to_go_on_from(job, damaged)
+    try:
+        trainer.load_checkpoint(str(checkpoint))
+    except RuntimeError as error:
+        if OTHER_NETWORK in str(error) and (changed := _changed(trainer, job, now)):
+            raise _of_another_network(job, changed) from error
+        raise
+    if trainer.local_rank == 0:
+        _go_on(trainer, job, [*_fallback(damaged, checkpoint), *_other_plans(_changed(trainer, job, now))])
+
+
+def _agreed(trainer: Any, choose: Callable[[], Choice]) -> Choice:
+    """The choice of rank 0: ranks that chose for themselves could go on from different weights."""
+    if not trainer.is_ddp:
+        return choose()
+    import torch
+
+    choice = [choose() if trainer.local_rank == 0 else None]
+    torch.distributed.broadcast_object_list(choice, src=0, device=trainer.device)
+    return cast(Choice, choice[0])
+
+
+def _newest_readable(job: Job) -> Choice:
+    """The newest checkpoint that is whole, and what is said of newer ones that are not."""
+    damaged: list[str] = []
     for checkpoint in job.fold.checkpoints():
-        try:
-            trainer.load_checkpoint(str(checkpoint))
-        except (RuntimeError, EOFError, OSError, KeyError, UnpicklingError) as error:
-            damaged.append(f"{checkpoint.name} could not be read ({type(error).__name__})")
-            continue
-        if trainer.local_rank == 0:
-            _go_on(trainer, job, [*_fallback(damaged, checkpoint), *_other_plans(_changed(trainer, job, now))])
-        return
-    raise _nothing_to_go_on_from(job, damaged, _changed(trainer, job, now))
+        if (damage := _damage(checkpoint)) is None:
+            return checkpoint, damaged
+        damaged.append(f"{checkpoint.name} could not be read ({damage})")
+    return None, damaged
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """What is wrong with the file itself; read on the CPU, where a RuntimeError is about the file or the memory."""
+    import torch
+
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        content["network_weights"]
+    except (EOFError, BadZipFile, UnpicklingError, LookupError, TypeError) as error:
+        return type(error).__name__
+    except (RuntimeError, OSError) as error:
+        of_the_machine = "allocate memory" in str(error) if isinstance(error, RuntimeError) else error.errno != BEYOND
+        if of_the_machine:
+            raise
+        return type(error).__name__
+    return None
 
 
 def _plans(trainer: Any) -> dict[str, Any]:
@@ -59,12 +111,7 @@ def _changed(trainer: Any, job: Job, now: dict[str, Any]) -> list[str]:
 def _go_on(trainer: Any, job: Job, notes: list[str]) -> None:
     if job.stage.epochs_file.exists():
         _forget_epochs(job.stage.epochs_file, since=trainer.current_epoch)
-    write_text(notes_file(job.stage), "".join(f"{note}\n" for note in notes))
-
-
-def notes_file(stage: StageDir) -> Path:
-    """What a resume has to say, a note in each line."""
-    return stage.path / "resumed.txt"
+    write_notes(job.stage, RESUMED, notes)
 
 
 def _fallback(damaged: list[str], checkpoint: Path) -> list[str]:
@@ -77,18 +124,24 @@ def _other_plans(changed: list[str]) -> list[str]:
     return [f"The plans have changed since this training began ({some(changed)}); it went on with those of now."]
 
 
-def _nothing_to_go_on_from(job: Job, damaged: list[str], changed: list[str]) -> StageFailure:
-    if changed:
-        return StageFailure(
-            "the plans have changed since this training began, and its checkpoint is not of the network of now",
-            f"{job.record.plans_identifier}.json, {job.spec.configuration}: {some(changed)} differ",
-            "Train the fold anew with overwrite=true; or put the old plans back and start the request again.",
-        )
+def _of_another_network(job: Job, changed: list[str]) -> StageFailure:
     return StageFailure(
-        "there is no readable checkpoint to continue from",
-        "; ".join(damaged) or f"no checkpoint in {job.fold.path}",
-        "Start again with overwrite=true.",
+        "the plans have changed since this training began, and its checkpoint is not of the network of now",
+        f"{job.record.plans_identifier}.json, {job.spec.configuration}: {some(changed)} differ",
+        "Put the old plans back and start the request again; with the plans of now, train another fold or under "
+        "another plans_identifier.",
     )
+
+
+def _nothing_to_go_on_from(job: Job, damaged: list[str]) -> StageFailure:
+    remedy = (
+        "Put a whole copy of a checkpoint back and start the request again. Where there is none, rename the damaged "
+        "files and start the request without continue_training."
+        if damaged
+        else "Start the request without continue_training."
+    )
+    evidence = "; ".join(damaged) or f"no checkpoint in {job.fold.path}"
+    return StageFailure("there is no readable checkpoint to continue from", evidence, remedy)
 
 
 def _forget_epochs(history: Path, *, since: int) -> None:
@@ -98,13 +151,17 @@ def _forget_epochs(history: Path, *, since: int) -> None:
 
 
 def save_whole(method: Callable[[str], None], filename: str) -> None:
-    """Save beside and rename: a kill or a full disk leaves the checkpoint before it intact."""
+    """Save beside and rename: a kill or a full disk leaves the checkpoint before it intact.
+
+    Only what a training goes on from waits for the disk: early on every epoch has a new best one.
+    """
     temporary = f"{filename}.saving"
     try:
         method(temporary)
         if Path(temporary).exists():  # nothing is written with disable_checkpointing
-            with Path(temporary).open("rb") as stream:
-                os.fsync(stream.fileno())
+            if Path(filename).name in MUST_LAST:
+                with Path(temporary).open("rb") as stream:
+                    os.fsync(stream.fileno())
             Path(temporary).replace(filename)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -27,10 +27,12 @@ def run_ddp(rank: int, *args: Any) -> None:
     from .pools import fork_pools_from_a_server
     from .progress import StopRequested
     from .stage import Job, StageFailure
+    from .watch import end_when_a_pool_process_is_killed
 
     stage = Path(os.environ[STAGE_VARIABLE])
     job = Job.of(str(stage.parent.parent), stage.name)
     judge_what_nnunet_reads()
+    end_when_a_pool_process_is_killed(job.stage)
     install(run_training, job)
     fork_pools_from_a_server()
     try:

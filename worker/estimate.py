@@ -11,6 +11,7 @@ from typing import Any
 from ..runs.errors import Refused
 from ..runs.foreign import read_dataset_json, read_plans
 from ..schemas.estimates import Estimate, EstimateJob
+from .compiling import look_ahead
 from .precision import precision_of
 from .resources import fit_this_process
 from .weights import bare
@@ -20,15 +21,21 @@ from .weights import bare
 REFERENCES = {"PlainConvUNet": (85_000_000, 560_000_000), "ResidualEncoderUNet": (135_000_000, 680_000_000)}
 REFERENCE_GB = 8
 REFERENCE_BATCH = (12, 2)
+# Not in PyTorch's own figures; seen on an H200.
+CONTEXT_GB = 0.54
+# Steps that do not count: the first compiles and tries, the second still allocates.
+WARM_UP = 2
 
 
 def estimate(job: EstimateJob) -> Estimate:
     """Build the trainer as a training would, without data, and ask it."""
     trainer = build_trainer(job)
+    if job.measure_s:
+        _prepare(trainer.device.type)
     trainer.initialize()
     planned, network = trainer.configuration_manager, bare(trainer.network)
     patch, batch = tuple(planned.patch_size), int(planned.batch_size)
-    measured = _measure(trainer, job.measure_s, bf16=job.bf16) if job.measure_s else {}
+    measured = measure(trainer, job.measure_s, bf16=job.bf16) if job.measure_s else {}
     return Estimate(
         patch_size=patch,
         batch_size=batch,
@@ -53,6 +60,16 @@ def build_trainer(job: EstimateJob) -> Any:
     return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
 
 
+def _prepare(device: str) -> None:
+    """As for a training (nnunetv2 2.8.1, run_training.py:195, and our own)."""
+    import torch
+
+    fit_this_process(device)
+    if device == "cuda":
+        look_ahead()
+        torch.backends.cudnn.benchmark = True
+
+
 def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
     flat = len(patch) == 2
     by_name = REFERENCES.get(type(network).__name__, REFERENCES["PlainConvUNet"])
@@ -60,20 +77,32 @@ def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
     return float(network.compute_conv_feature_map_size(patch)) / reference * REFERENCE_GB * batch / usual
 
 
-def _measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
-    """Time iterations on a made-up batch; the first one warms up and does not count."""
+def measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
+    """Time iterations on a made-up batch, after those in which the network is compiled and cuDNN tries its ways."""
     import torch
 
-    fit_this_process(trainer.device.type)
     batch = made_up_batch(trainer)
-    with precision_of(trainer.network, bf16=bf16):
-        trainer.network.train()
-        trainer.train_step(batch)
-        train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
-        trainer.network.eval()
-        with torch.no_grad():
-            validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
-    return {"train_s": train, "validation_s": validation}
+    try:
+        with precision_of(trainer.network, bf16=bf16):
+            trainer.network.train()
+            train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
+            trainer.network.eval()
+            with torch.no_grad():
+                validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        return {"out_of_memory": str(error).splitlines()[0][:200]}
+    return {"train_s": train, "validation_s": validation, "peak_gb": _peak_gb(trainer.device)}
+
+
+def _peak_gb(device: Any) -> float | None:
+    """What the training takes of a GPU: PyTorch's memory and the CUDA context beside it."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_reserved(device) / 1e9 + CONTEXT_GB, 2)
 
 
 def made_up_batch(trainer: Any) -> dict[str, Any]:
@@ -91,18 +120,25 @@ def made_up_batch(trainer: Any) -> dict[str, Any]:
 
 
 def _time(step: Callable[[], Any], seconds: float, device: Any) -> tuple[float, ...]:
-    import torch
-
+    """Seconds of single steps, after the first ones."""
     found: list[float] = []
+    for _ in range(WARM_UP):
+        _seconds(step, device)
     while len(found) < 3 or (sum(found) < seconds and len(found) < 20):
-        begun = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        found.append(round(time.perf_counter() - begun, 4))
+        found.append(_seconds(step, device))
         if sum(found) > 2 * seconds:
             break
     return tuple(found)
+
+
+def _seconds(step: Callable[[], Any], device: Any) -> float:
+    import torch
+
+    begun = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return round(time.perf_counter() - begun, 4)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ The logger is nnU-Net's own extension point (training/logging/nnunet_logger.py);
 the trainer object, so that any trainer class works and its name stays what it is in checkpoints.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,13 @@ from ..runs.summary import finite
 from ..runs.texts import some
 from ..schemas.runs import ESTIMATING, TRAINING, Epoch
 from .checkpoints import load_checkpoint, save_whole
+from .compiling import look_ahead
+from .notes import COMPILE, write_notes
 from .pools import start_server
-from .precision import precision_of
-from .progress import StopRequested
+from .progress import Silent, StopRequested
 from .stage import Job, StageFailure
+from .steps import Steps
+from .validation import validate
 
 # Drawing progress.png takes about 0.7 s on a CPU, more than many a short epoch.
 PLOT_EVERY_S = 60.0
@@ -34,7 +36,11 @@ def install(run_training: Any, job: Job) -> None:
 
     def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
         trainer = original(*args, **kwargs)
-        TrainerHooks(trainer, job).attach()
+        hooks = TrainerHooks(trainer, job)
+        hooks.attach()
+        if trainer.device.type == "cuda":
+            note = look_ahead()
+            hooks.say_of_compiling([note] if note else [])
         return trainer
 
     run_training.get_trainer_from_args = get_trainer_from_args
@@ -49,24 +55,23 @@ class TrainerHooks:
     def __init__(self, trainer: Any, job: Job) -> None:
         self.trainer = trainer
         self.job = job
-        self.report = job.reporter
         self.first = trainer.local_rank == 0
+        self.report = job.reporter if self.first else Silent(job.stage, job.run.cancel_file)
+        self.steps = Steps(trainer, job, self.report)
         self.nan_epochs = 0
         self.saved_at = self.drawn_at = time.monotonic()
-        self.iteration = 0
-        self.validation_cases = 0
 
     def attach(self) -> None:
         """Wrap the trainer's methods; only rank 0 speaks and saves."""
         cases = settle_cases(self.trainer, self.job)
         self.trainer.do_split = lambda: (list(cases.train), list(cases.val))
         self._wrap("on_epoch_end", self._on_epoch_end)
+        self._wrap("on_epoch_start", self._on_epoch_start)
+        self._wrap("train_step", self.steps.around(TRAINING))
+        self._wrap("validation_step", self.steps.around(ESTIMATING))
         if not self.first:
             return
-        self.trainer.logger.loggers.append(EpochLogger(self.trainer, self.job))
-        self._wrap("on_epoch_start", self._on_epoch_start)
-        self._wrap("train_step", self._step(TRAINING))
-        self._wrap("validation_step", self._step(ESTIMATING))
+        self.trainer.logger.loggers.append(EpochLogger(self.trainer, self.job, self.steps))
         self._wrap("save_checkpoint", self._save)
         self._wrap("on_train_end", self._on_train_end)
         self._wrap("perform_actual_validation", self._on_validation)
@@ -74,40 +79,23 @@ class TrainerHooks:
         plot = self.trainer.logger.plot_progress_png
         self.trainer.logger.plot_progress_png = lambda folder: self._plot(plot, folder)
 
+    def say_of_compiling(self, notes: list[str]) -> None:
+        """In place of what an earlier attempt said, which may have been on another machine."""
+        if self.first:
+            write_notes(self.job.stage, COMPILE, notes)
+
     def _wrap(self, name: str, around: Callable[..., Any]) -> None:
         method = getattr(self.trainer, name)
         setattr(self.trainer, name, lambda *args, **kwargs: around(method, *args, **kwargs))
 
     def _on_epoch_start(self, method: Callable[[], None]) -> None:
-        self.iteration = 0
-        self._tick(TRAINING)
+        self.steps.begin_epoch()
         method()
-
-    def _step(self, phase: str) -> Callable[..., Any]:
-        def step(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            with precision_of(self.trainer.network, bf16=self.job.record.bf16):
-                result = method(*args, **kwargs)
-            self.iteration += 1
-            self._tick(phase)
-            return result
-
-        return step
-
-    def _tick(self, phase: str) -> None:
-        trainer = self.trainer
-        self.report.tick(
-            phase=phase,
-            epoch=trainer.current_epoch,
-            epochs=trainer.num_epochs,
-            iteration=self.iteration,
-            iterations=trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch,
-        )
 
     def _on_epoch_end(self, method: Callable[[], None]) -> None:
         method()
-        # Every rank has the same gathered loss, so all ranks leave together.
-        loss = self.trainer.logger.get_value("train_losses", step=-1)
-        self.nan_epochs = self.nan_epochs + 1 if finite(float(loss)) is None else 0
+        # Every rank has the same gathered losses and the same weights, so all ranks leave together.
+        self.nan_epochs = self.nan_epochs + 1 if self._is_lost() else 0
         from .train import NAN_EPOCHS, nan_failure
 
         if self.nan_epochs >= NAN_EPOCHS:
@@ -120,6 +108,14 @@ class TrainerHooks:
             _end_data_loaders(self.trainer)
             _wait_for_all_ranks(self.trainer)  # the first to end takes the others with it, and rank 0 may be saving
             raise StopRequested
+
+    def _is_lost(self) -> bool:
+        """Whether the weights are gone. A train_loss that is not a number does not prove it: in mixed precision the
+        GradScaler skips such a step, and one of 250 makes the mean NaN."""
+        train, val = (
+            finite(float(self.trainer.logger.get_value(name, step=-1))) for name in ("train_losses", "val_losses")
+        )
+        return train is None and (val is None or not _all_finite(self.trainer.network))
 
     def _all_are_to_stop(self) -> bool:
         """Whether rank 0 has seen the wish to stop: ranks that looked for themselves could part, and wait for ever."""
@@ -163,12 +159,11 @@ class TrainerHooks:
             _write_history(self.trainer, self.job)
 
     def _on_validation(self, method: Callable[..., None], save_probabilities: bool = False) -> None:
-        cases = list(self.trainer.do_split()[1])
-        _remove_stale_predictions(self.job, cases)
-        self.report.say("validating", done=0, total=len(cases), epochs=self.trainer.num_epochs)
-        with _counted_predictions(self):
-            method(save_probabilities)
-        self.report.say("validated", done=len(cases), total=len(cases), epochs=self.trainer.num_epochs)
+        validate(self.trainer, self.job, self.report, method, save_probabilities)
+
+
+def _all_finite(network: Any) -> bool:
+    return all(bool(weights.isfinite().all()) for weights in network.parameters())
 
 
 def _wait_for_all_ranks(trainer: Any) -> None:
@@ -226,9 +221,8 @@ def _refuse_other_split(job: Job, cases: FoldCases) -> None:
 class EpochLogger:
     """Receives what nnU-Net logs; the last value of an epoch makes the line in epochs.jsonl."""
 
-    def __init__(self, trainer: Any, job: Job) -> None:
-        self.trainer = trainer
-        self.job = job
+    def __init__(self, trainer: Any, job: Job, steps: Steps) -> None:
+        self.trainer, self.job, self.steps = trainer, job, steps
 
     def update_config(self, config: dict[str, Any]) -> None:
         """Part of nnU-Net's logger interface; the run directory has the configuration already."""
@@ -237,7 +231,8 @@ class EpochLogger:
         """Called for every value of every epoch."""
         if key == "epoch_end_timestamps":
             values = self.trainer.logger.local_logger.my_fantastic_logging
-            append_line(self.job.stage.epochs_file, epoch_line(values, step))
+            own = {"wait_s": round(self.steps.wait_s, 3), "compile_s": round(self.steps.compile_s, 3) or None}
+            append_line(self.job.stage.epochs_file, epoch_line(values, step).model_copy(update=own))
 
     def log_summary(self, key: str, value: Any) -> None:
         """Part of nnU-Net's logger interface; the final metrics are read from summary.json."""
@@ -273,42 +268,3 @@ def _end_data_loaders(trainer: Any) -> None:
     for loader in (trainer.dataloader_train, trainer.dataloader_val):
         if hasattr(loader, "_finish"):
             loader._finish()
-
-
-def _remove_stale_predictions(job: Job, cases: list[str]) -> None:
-    """nnU-Net measures every file in the folder, also those of an earlier split."""
-    from ..runs.summary import case_name
-
-    for path in (job.fold.path / "validation").glob("*"):
-        if path.is_file() and path.name != "summary.json" and case_name(path.name) not in cases:
-            path.unlink()
-
-
-@contextlib.contextmanager
-def _counted_predictions(hooks: TrainerHooks) -> Any:
-    """Count the cases and the patches that the validation predicts."""
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    whole, patch = (
-        nnUNetPredictor.predict_sliding_window_return_logits,
-        nnUNetPredictor._internal_maybe_mirror_and_predict,
-    )
-
-    def predict_case(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = whole(self, *args, **kwargs)
-        hooks.validation_cases += 1
-        hooks.report.tick(done=hooks.validation_cases)
-        hooks.report.stop_here()
-        return result
-
-    def predict_patch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        hooks.report.tick()
-        return patch(self, *args, **kwargs)
-
-    nnUNetPredictor.predict_sliding_window_return_logits = predict_case
-    nnUNetPredictor._internal_maybe_mirror_and_predict = predict_patch
-    try:
-        yield
-    finally:
-        nnUNetPredictor.predict_sliding_window_return_logits = whole
-        nnUNetPredictor._internal_maybe_mirror_and_predict = patch

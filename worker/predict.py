@@ -7,7 +7,7 @@ from typing import Any
 
 from ..runs.files import write_model
 from ..schemas.predictions import PredictStep
-from ..schemas.runs import Outcome
+from ..schemas.runs import HANDING_OVER, PREDICTING, Outcome
 from .prediction_folder import PredictionFolder
 from .resources import fit_this_process
 from .stage import Job
@@ -41,21 +41,19 @@ class Prediction:
 
         Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:1016-1060.
         """
-        from nnunetv2.configuration import default_num_processes
-
         self.folder.remove_torn(self.target, npz=self.step.npz)
         if not self.cases:
             return
         predictor = self._predictor()
-        self.job.reporter.say("predicting", done=self.count(), total=len(self.folder.cases))
-        with _Watched(self):
+        self.job.reporter.say(HANDING_OVER, done=self.count(), total=len(self.folder.cases))
+        with _Watched(self, predictor):
             predictor.predict_from_files(
                 self._images(),
                 [str(self.target / case) for case in self.cases],
                 save_probabilities=self.step.npz,
                 overwrite=False,
-                num_processes_preprocessing=default_num_processes,
-                num_processes_segmentation_export=default_num_processes,
+                num_processes_preprocessing=_processes("nnUNet_npp"),
+                num_processes_segmentation_export=_processes("nnUNet_nps"),
                 folder_with_segs_from_prev_stage=self.step.previous,
             )
 
@@ -80,12 +78,21 @@ class Prediction:
         return self.folder.kept + len(set(self.folder.there(self.target)) & set(self.cases))
 
 
-class _Watched:
-    """Reports finished cases while nnU-Net predicts, and ends the process when somebody asks for it."""
+def _processes(variable: str) -> int:
+    return int(os.environ[variable])
 
-    def __init__(self, work: Prediction) -> None:
+
+class _Watched:
+    """Reports each pass through the network and each finished case while nnU-Net predicts, and ends the process when
+    somebody asks for it."""
+
+    def __init__(self, work: Prediction, predictor: Any) -> None:
         self._work, self._over = work, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
+        self._phase, self._passes = HANDING_OVER, 0
+        self._volume = predictor.predict_sliding_window_return_logits
+        predictor.predict_sliding_window_return_logits = self._predict_volume
+        self._hook = predictor.network.register_forward_hook(self._pass)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -93,11 +100,26 @@ class _Watched:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
+        self._hook.remove()
+
+    def _predict_volume(self, *args: Any, **kwargs: Any) -> Any:
+        self._phase = PREDICTING
+        try:
+            return self._volume(*args, **kwargs)
+        finally:
+            self._phase = HANDING_OVER
+
+    def _pass(self, *_: Any) -> None:
+        self._passes += 1
 
     def _look(self) -> None:
-        reporter = self._work.job.reporter
+        """A heartbeat only where something moved, so that a hang is seen."""
+        reporter, seen = self._work.job.reporter, None
         while not self._over.wait(LOOK_S):
-            reporter.tick(done=self._work.count())
+            done = self._work.count()
+            if (now := (self._phase, self._passes, done)) != seen:
+                seen = now
+                reporter.enter(self._phase, done=done)
             if reporter.stop_requested():
                 # nnU-Net's loop cannot be asked to stop. What is written is kept, and what is half written is
                 # found and made again by the next prediction.

@@ -1,6 +1,7 @@
 """What a worker says while it works: progress.json, at most once a second."""
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ class Reporter:
         self._stop_files = (cancel_file, stage.pause_file)
         self._fields: dict[str, Any] = {"phase": "starting"}
         self._written = 0.0
+        # A network file system takes its time, and the next step need not wait for it.
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._aside: Future[None] | None = None
 
     def say(self, phase: str, **fields: Any) -> None:
         """Begin a phase; written at once."""
@@ -32,8 +36,18 @@ class Reporter:
     def tick(self, **fields: Any) -> None:
         """Report movement; written when a second has passed."""
         self._fields.update(fields)
-        if time.monotonic() - self._written >= INTERVAL_S:
+        if time.monotonic() - self._written >= INTERVAL_S and (self._aside is None or self._aside.done()):
+            self._written = time.monotonic()
+            self._aside = self._pool.submit(self._save, self._now())
+
+    def enter(self, phase: str, **fields: Any) -> None:
+        """Go on in this phase; written at once where it is another one than before."""
+        changed = phase != self._fields.get("phase")
+        self._fields.update(phase=phase, **fields)
+        if changed:
             self._write()
+        else:
+            self.tick()
 
     def stop_requested(self) -> bool:
         """Whether somebody asked for the run to stop, or for the stage to pause."""
@@ -49,8 +63,23 @@ class Reporter:
             raise StopRequested
 
     def _write(self) -> None:
+        if self._aside is not None:
+            self._aside.result()  # or an older state would be written last
         self._written = time.monotonic()
+        self._save(self._now())
+
+    def _now(self) -> Progress:
+        return Progress(heartbeat=time.time(), **self._fields)
+
+    def _save(self, progress: Progress) -> None:
         try:
-            write_model(self._stage.progress_file, Progress(heartbeat=time.time(), **self._fields), durable=False)
+            write_model(self._stage.progress_file, progress, durable=False)
         except OSError as error:  # a full disk must not end a training that does not need it now
             print(f"progress could not be written: {error}", flush=True)
+
+
+class Silent(Reporter):
+    """That of a further process of the same stage: rank 0 speaks for all."""
+
+    def _save(self, progress: Progress) -> None:
+        """Nothing."""

@@ -15,7 +15,11 @@ GIB = 1024**3
 # Measured on Hippocampus: a preprocessing process peaks at 0.4-0.8 GB, plus its share of large cases.
 GIB_PER_PROCESS = 2.0
 NNUNET_DEFAULT_PROCESSES = 8
-NNUNET_DEFAULT_AUGMENTERS = 12
+# nnunetv2 2.8.1, predict_from_raw_data.py:949-952: as many for preprocessing, as many for export.
+NNUNET_DEFAULT_PREDICTION_PROCESSES = 3
+# nnU-Net's own machines use 12 to 48 for a GPU, by its speed (utilities/default_n_proc_DA.py).
+MOST_AUGMENTERS = 24
+GIB_PER_AUGMENTER = 1.0
 # malloc.h; -1 is "never".
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, NEVER = -1, -3, -1
 
@@ -48,26 +52,32 @@ def _keep_freed_memory(device: str) -> None:
         mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
-def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str]) -> dict[str, str]:
+def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str], *, ranks: int = 1) -> dict[str, str]:
     """The variables to set for a stage, without those that the user has set."""
     cores = usable_cores()
     memory = usable_memory().available / GIB
     processes = max(1, min(NNUNET_DEFAULT_PROCESSES, cores, int(memory / GIB_PER_PROCESS)))
-    chosen = {"nnUNet_def_n_proc": str(processes)}
+    # Each of several GPUs' processes has pools of its own.
+    chosen = {"nnUNet_def_n_proc": str(max(1, processes // ranks))}
     if device == "cpu":
         # OpenMP's threads wait for each other many times in a step, by default spinning. Where the process that
         # prepares the next batch has the other core, a step then takes two to three times as long as with sleeping.
         chosen["OMP_WAIT_POLICY"] = "PASSIVE"
     if kind == "train":
-        chosen["nnUNet_n_proc_DA"] = str(augmenters(cores // int(environment.get(LANES_VARIABLE, "1")), device))
+        lanes = int(environment.get(LANES_VARIABLE, "1"))
+        chosen["nnUNet_n_proc_DA"] = str(augmenters(cores // lanes, memory / lanes, device))
+    if kind == "predict":
+        both = max(1, min(NNUNET_DEFAULT_PREDICTION_PROCESSES, processes // 2))
+        each = environment.get("nnUNet_def_n_proc", str(both))
+        chosen |= {"nnUNet_npp": each, "nnUNet_nps": each}
     return {name: value for name, value in chosen.items() if name not in environment}
 
 
-def augmenters(cores: int, device: str) -> int:
-    """Data-augmentation processes for a training that has this many cores.
+def augmenters(cores: int, memory: float, device: str) -> int:
+    """Data-augmentation processes for a training that has this many cores and GiB of memory.
 
     On a CPU the training itself uses every core, so one process that prepares the next batch is enough.
     """
     if device == "cpu":
         return 1
-    return max(1, min(NNUNET_DEFAULT_AUGMENTERS, cores - 1))
+    return max(1, min(MOST_AUGMENTERS, cores - 1, int(memory / GIB_PER_AUGMENTER)))

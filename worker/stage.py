@@ -96,7 +96,8 @@ class Job:
 def carry_out(run_path: str, stage_name: str) -> int:
     """Do the stage; returns the process's exit code."""
     job = Job.of(run_path, stage_name)
-    os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ)))
+    ranks = job.record.num_gpus if job.spec.kind in ("train", "validate") else 1
+    os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ), ranks=ranks))
     fork_pools_from_a_server()
     judge_what_nnunet_reads()
     job.reporter.say("starting")

@@ -19,14 +19,14 @@ from ..runs.processor import CPUINFO, computes_bfloat16
 from ..runs.splits import trained_cases
 from ..runs.summary import Summary
 from ..schemas.runs import Epoch, Outcome
-from .checkpoints import notes_file
+from .notes import read_notes
 from .preprocess import data_lock
 from .resources import fit_this_process
 from .stage import Job, StageFailure
 from .watch import end_when_a_pool_process_is_killed
 from .weights import count_parameters
 
-# A loss that is not a number for this many epochs in a row does not come back: the weights are gone.
+# Losses that are not numbers for this many epochs in a row do not come back: the weights are gone.
 NAN_EPOCHS = 3
 # A shared file system gives the locks of a host that failed back after about 90 s (NFSv4's lease).
 EARLIER_ATTEMPT_S = 180.0
@@ -200,9 +200,9 @@ def _hours(epochs: list[Epoch]) -> float | None:
 
 def _refuse_nan(epochs: list[Epoch]) -> None:
     """nnU-Net exits with 0 and a Dice of 0 when the loss was not a number from some epoch on."""
-    if epochs and epochs[-1].train_loss is None:
-        since = next(e.epoch for e in epochs if all(later.train_loss is None for later in epochs[e.epoch :]))
-        raise nan_failure(since)
+    sound = [epoch.epoch for epoch in epochs if epoch.train_loss is not None or epoch.val_loss is not None]
+    if epochs and epochs[-1].epoch not in sound[-1:]:
+        raise nan_failure(sound[-1] + 1 if sound else epochs[0].epoch)
 
 
 def nan_failure(since: int) -> StageFailure:
@@ -239,9 +239,7 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
         notes.append(f"Resumed after epoch {restored - 1}; {lost} epochs behind the checkpoint were trained again.")
     if _has_other_data(job):
         notes.append("The raw data have changed and were preprocessed again since this training began.")
-    if notes_file(job.stage).is_file():
-        notes += notes_file(job.stage).read_text(encoding="utf-8").splitlines()
-    return notes
+    return notes + read_notes(job.stage)
 
 
 def _has_other_data(job: Job) -> bool:

@@ -1,0 +1,29 @@
+"""How fast a training is: the median of its recent epochs, without those in which PyTorch compiled and all was cold."""
+
+import statistics
+from collections.abc import Sequence
+
+from ..schemas.runs import Epoch
+
+RECENT = 5
+
+
+def pace(epochs: Sequence[Epoch], *, recent: int = RECENT) -> float | None:
+    """Seconds of a usual epoch; null before one has ended.
+
+    Until a process has a second epoch, what it compiled in its first one is taken off.
+    """
+    timed = [epoch for epoch in epochs if epoch.seconds is not None]
+    times = [(e.seconds or 0.0) - (e.compile_s or 0.0) for e in warm(timed) or timed]
+    return statistics.median(times[-recent:]) if times else None
+
+
+def warm(epochs: Sequence[Epoch]) -> list[Epoch]:
+    """Every epoch but the first one of each process."""
+    pairs = zip(epochs, [None, *epochs], strict=False)
+    return [epoch for epoch, before in pairs if not _is_first(epoch, before)]
+
+
+def _is_first(epoch: Epoch, before: Epoch | None) -> bool:
+    resumed = before is not None and before.restored and not epoch.restored
+    return epoch.epoch == 0 or epoch.compile_s is not None or resumed
