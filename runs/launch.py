@@ -52,7 +52,8 @@ def _is_secret(name: str, value: str) -> bool:
 
 def leave_out_working_folder() -> None:
     """For the server itself: what it still imports does not come from an empty or relative entry of PYTHONPATH."""
-    for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    path = os.environ.get("PYTHONPATH")
+    for entry in path.split(os.pathsep) if path else ():
         place = str(Path(entry).absolute())
         if not Path(entry).is_absolute() and place in sys.path:
             sys.path.remove(place)
