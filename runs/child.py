@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from ..schemas.runs import ProcessMark, RunRecord, StageSpec, StageState
+from ..schemas.runs import GpuUsed, ProcessMark, RunRecord, StageSpec, StageState
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
 from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
@@ -72,7 +72,8 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
             start_new_session=True,
             pass_fds=grant.file_descriptors(),
         )
-    state = StageState(status="running", started_at=time.time(), process=_mark(process.pid))
+    devices = tuple(GpuUsed(name=gpu.model, uuid=gpu.uuid, driver=gpu.driver) for gpu in grant.gpus)
+    state = StageState(status="running", started_at=time.time(), process=_mark(process.pid), devices=devices)
     return Child(spec, stage, process, grant, state)
 
 

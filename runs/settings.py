@@ -47,7 +47,19 @@ class Settings(BaseSettings):
         description="More folders that tools may read from, separated by the system's path separator.",
     )
     worker_python: str | None = Field(default=None, description="Python that runs nnU-Net. Default: the server's own.")
-    gpus: int | None = Field(default=None, ge=0, description="Number of GPUs to use. Default: what nvidia-smi lists.")
+    gpus: int | None = Field(
+        default=None,
+        ge=0,
+        description="Use this many GPUs of those that CUDA_VISIBLE_DEVICES shows; where no NVIDIA driver can be asked "
+        "(ROCm, some containers), believe that they are there. Default: all.",
+    )
+    share_gpus: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Stages that may run on a GPU at once. Above 1, other people's programs count only where their "
+        "memory leaves too little.",
+    )
     grace_s: float = Field(
         default=60, ge=0, description="Seconds a cancelled training may take to finish its epoch and save."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from nnunet_mcp.runs.gpus import MACHINE
 from nnunet_mcp.runs.settings import Settings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -24,6 +25,12 @@ def nothing_from_the_users_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(OURS)]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_look_at_the_gpus_is_kept() -> None:
+    """What a test finds is its own."""
+    MACHINE.forget()
 
 
 @pytest.fixture

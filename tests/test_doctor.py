@@ -13,8 +13,8 @@ import pytest
 from nnunet_mcp.runs import installed
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock
+from nnunet_mcp.runs.places import slot_path
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.runs.slots import slot_path
 from nnunet_mcp.schemas.answers import Check
 from nnunet_mcp.schemas.requests import DoctorRequest
 from nnunet_mcp.server.terminal import doctor

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from ...runs.external import external_trainings
-from ...runs.gpus import gpu_names
+from ...runs.gpus import MACHINE
 from ...runs.layout import StateDir
 from ...runs.look import verdict
 from ...runs.settings import Settings
@@ -79,7 +79,8 @@ def _probed(settings: Settings) -> Iterator[Check]:
         yield Check(name=name, level="problem", detail=f"{name} cannot be loaded: {error}", fix=fix)
     if not errors:
         yield Check(name="trainers", level="ok", detail="nnU-Net finds its trainers")
-    yield device_check(gpu_names(), found.get("cuda", 0), bool(found.get("mps")))
+    gpus = [gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus]
+    yield device_check(gpus, found.get("cuda", 0), bool(found.get("mps")))
 
 
 def _probe(python: str) -> dict[str, Any] | Check:
