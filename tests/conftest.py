@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from nnunet_mcp.runs.gpus import MACHINE
+from nnunet_mcp.runs import gpus
 from nnunet_mcp.runs.settings import Settings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -30,7 +30,21 @@ def nothing_from_the_users_environment() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_look_at_the_gpus_is_kept() -> None:
     """What a test finds is its own."""
-    MACHINE.forget()
+    gpus.MACHINE.forget()
+
+
+@pytest.fixture
+def no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """None of this machine's own; what a test puts into its folder (nvidia-smi, a library, `driver`) is found."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"no library")
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NNUNET_MCP_GPUS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(gpus, "SIGNS", ())
+    monkeypatch.setattr("nnunet_mcp.runs.nvidia_smi.FOLDERS", ())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the host's locks
 
 
 @pytest.fixture

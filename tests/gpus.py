@@ -58,11 +58,6 @@ def nvidia_smi_hangs(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Machin
     assert until(lambda: not machine.look("no python", max_age_s=0).hangs)
 
 
-def no_nvml(folder: Path) -> None:
-    """A libnvidia-ml.so.1 that cannot be loaded, ahead of a real one on LD_LIBRARY_PATH."""
-    (folder / "libnvidia-ml.so.1").write_bytes(b"no library")
-
-
 # Two cards: a plain one that a training and the MPS server use, and one that is divided into two instances, of which
 # CUDA may use the first. A third is lost. The functions and structures are those of nvml.h.
 NVML = r"""

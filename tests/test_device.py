@@ -1,5 +1,8 @@
 """On which device a training runs, and that nobody finds out after days that it was the wrong one."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.places import find_places
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.tools.device import choose_device
-from tests.gpus import Card, no_nvml, nvidia_smi_hangs, nvidia_smi_shows
+from tests.gpus import Card, nvidia_smi_hangs, nvidia_smi_shows
 from tests.lab import stand_in_nvidia_smi
 from tests.tiny import ask, make_dataset
 
@@ -20,13 +23,7 @@ LOST = "printf '0, GPU-aa\nUnable to determine the device handle for GPU1: Unkno
 
 
 @pytest.fixture(autouse=True)
-def a_machine_without_gpus(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("NNUNET_MCP_GPUS")
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
-    monkeypatch.setattr(gpus, "SIGNS", ())
-    no_nvml(tmp_path)
+def a_machine_without_gpus(settings: Settings, no_gpus: None) -> None:
     make_dataset(settings.folder("raw"), "Dataset095_Here")
 
 
@@ -131,3 +128,19 @@ def test_instances_of_a_divided_gpu_do_not_train_together(tmp_path: Path) -> Non
         choose_device(None, Settings(), num_gpus=2)
 
     assert choose_device(None, Settings())[0] == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("written", "cuda"), [("cuda: Optional[str] = '13.0'\nhip = None", "13.0"), ("cuda = None\nhip = '6.4'", None)]
+)
+def test_the_versions_of_a_run_name_the_cuda_that_pytorch_was_built_for(
+    written: str, cuda: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").touch()
+    (tmp_path / "torch" / "version.py").write_text(written, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    told = subprocess.run([sys.executable, "-m", "nnunet_mcp.runs.installed"], capture_output=True, check=True).stdout
+
+    assert json.loads(told)["versions"].get("cuda") == cuda

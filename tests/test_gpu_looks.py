@@ -16,21 +16,14 @@ import pytest
 from nnunet_mcp.runs import gpus
 from nnunet_mcp.runs.gpus import Machine, visible
 from nnunet_mcp.schemas.gpus import Gpu, TorchGpus
-from tests.gpus import Card, build_nvml, no_nvml, nvidia_smi_shows
+from tests.gpus import Card, build_nvml, nvidia_smi_shows
 from tests.lab import stand_in_nvidia_smi, until
 
 ONE = Card("GPU-aa11", used=400)
 INFORMATION = "Model: \t\t NVIDIA H200\nIRQ:   \t\t 127\nGPU UUID: \t {}\nBus Location: \t 0000:01:00.0\n"
 
 
-@pytest.fixture(autouse=True)
-def a_machine_without_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
-    monkeypatch.setattr(gpus, "SIGNS", ())
-    no_nvml(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_gpus")
 
 
 @pytest.fixture
@@ -157,18 +150,18 @@ def test_a_look_is_kept_for_a_moment_and_shared(machine: Machine, tmp_path: Path
 def test_a_slow_answer_is_not_waited_for_but_still_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "ASK_S", 1.0)
     machine, go = Machine(), tmp_path / "go"
-    os.mkfifo(go)
-    nvidia_smi_shows(tmp_path, ONE, first=f"echo x >> {tmp_path}/calls; read _ < {go}")
+    waits = f"until [ -e {go} ]; do sleep 0.05; done"
+    nvidia_smi_shows(tmp_path, ONE, first=f"echo x >> {tmp_path}/calls; {waits}")
 
     slow = machine.look(sys.executable)
     again = machine.look(sys.executable, max_age_s=0)
     assert slow.hangs and slow.problem == "nvidia-smi lists no GPU (nvidia-smi does not answer within 1 s)"
     assert again.hangs and "an earlier look (nvidia-smi, pid " in again.problem
-    for _ in range(2):  # one for the GPUs, one for their processes
-        threading.Thread(target=go.write_text, args=("x\n",), daemon=True).start()
+
+    go.touch()
 
     assert until(lambda: bool(machine.look(sys.executable, max_age_s=0).gpus), timeout_s=20)
-    assert len((tmp_path / "calls").read_text().splitlines()) == 2, "nothing is asked twice at once"
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2, "for the GPUs and for their processes"
 
 
 def test_a_program_that_cannot_be_killed_holds_nobody_and_is_not_started_again(

@@ -16,7 +16,7 @@ from nnunet_mcp.runs.processes import LANES_VARIABLE
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
 from nnunet_mcp.schemas.runs import RunRecord
-from tests.gpus import GIB, Card, no_nvml, nvidia_smi_shows
+from tests.gpus import GIB, Card, nvidia_smi_shows
 from tests.lab import stand_in_nvidia_smi, until
 from tests.tiny import record_of
 
@@ -33,14 +33,7 @@ input()
 
 
 @pytest.fixture(autouse=True)
-def four_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the host's locks
-    no_nvml(tmp_path)
+def four_gpus(no_gpus: None, tmp_path: Path) -> None:
     nvidia_smi_shows(tmp_path, *FOUR)
 
 
