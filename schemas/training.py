@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from .slurm import Engine, parse_options
+from .slurm import Engine, gpus_asked, parse_options
 
 Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
@@ -240,6 +240,12 @@ def contradictions(request: TrainingRequest) -> list[str]:
         found.append(
             'slurm and engine="local" exclude each other: these are options of Slurm jobs. Use engine="slurm", '
             "or leave slurm out."
+        )
+    asked, used = gpus_asked(parse_options(request.slurm)), request.num_gpus or 1
+    if asked not in (None, used) and request.device != "cpu":
+        found.append(
+            f"slurm asks for {asked} GPU(s) and num_gpus={used} uses {used}: a job gets the GPUs that its training "
+            'uses. Say how many with num_gpus, and in slurm only the type, e.g. "gres=gpu:a100".'
         )
     if request.device == "mps" and request.engine == "slurm":
         found.append(

@@ -117,3 +117,19 @@ def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) 
     if device != "cpu" or request.bf16 or engine == "slurm" or not computes_bfloat16():
         return []
     return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
+
+
+def slurm_notes(engine: Engine, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
+    """What a job lacks that sites give little of: often one core, and then the GPU waits for its data."""
+    own = settings.slurm_sbatch
+    lacking = [
+        name
+        for name, flags in (("cpus", ("--cpus-per", "-c")), ("memory", ("--mem",)))
+        if name not in options and not any(word.startswith(flags) for word in own.split())
+    ]
+    if engine != "slurm" or device != "cuda" or not lacking:
+        return []
+    return [
+        f"Neither this request nor the server names {' and '.join(lacking)} of a job, and many sites give "
+        'little: with one core the GPU waits for its data. E.g. slurm=["cpus=12", "memory=64G"] for each GPU.'
+    ]

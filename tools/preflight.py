@@ -26,7 +26,7 @@ from ..schemas.training import Device, TrainingRequest
 from .checks import GB, SHM, free_gb, shm_check
 from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
-from .device import bf16_notes, check_bf16, choose_device, choose_engine
+from .device import bf16_notes, check_bf16, choose_device, choose_engine, slurm_notes
 from .jobs import Preview, preview_jobs
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
@@ -92,6 +92,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *unknown,
             *preset_notes(look.request, look.files),
             *bf16_notes(look.request, look.device, look.engine),
+            *slurm_notes(look.engine, look.device, look.options, settings),
         ),
         next_step=_next_step(look, measure=request.measure),
     )

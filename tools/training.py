@@ -18,7 +18,7 @@ from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
 from .dataset_details import refuse_known_damage
 from .datasets import ready_to_train
-from .device import check_bf16, choose_device, choose_engine
+from .device import check_bf16, choose_device, choose_engine, slurm_notes
 from .paths import allowed_path
 from .planning import Plan, Planner
 from .repeating import complete
@@ -51,9 +51,8 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
     versions = installed(settings.nnunet_python).versions
-    record = make_record(
-        request, files, plan, (device, why), versions, [*repeated, *notes], engine=engine, slurm=options
-    )
+    said = [*repeated, *notes, *slurm_notes(engine, device, options, settings)]
+    record = make_record(request, files, plan, (device, why), versions, said, engine=engine, slurm=options)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
