@@ -7,6 +7,7 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,7 +21,7 @@ from pydantic import (
 
 from .slurm import Engine, gpus_asked, parse_options
 
-Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
+CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
 Device = Literal["cuda", "cpu", "mps"]
 
@@ -62,6 +63,26 @@ def parse_fold(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+# nnU-Net's way to another batch size or patch (nnunetv2 2.8.1, documentation/resenc_presets.md).
+INHERITING = re.compile(r"(2d|3d_fullres)_[A-Za-z0-9_]+", re.ASCII)
+
+
+def check_configuration(value: str) -> str:
+    """One of nnU-Net's four, or a name that an entry of somebody's plans may have which inherits from one of them."""
+    if value in CONFIGURATIONS or INHERITING.fullmatch(value):
+        return value
+    raise ValueError(
+        f"it is one of {', '.join(CONFIGURATIONS)}, or one that your plans define and that inherits, named for example "
+        "3d_fullres_bs10"
+    )
+
+
+Configuration = Annotated[
+    str,
+    Field(max_length=60),
+    AfterValidator(check_configuration),
+    WithJsonSchema({"anyOf": [{"type": "string", "enum": list(CONFIGURATIONS)}, {"type": "string"}]}),
+]
 # Names are read too, so the schema has no bounds; they are checked, and told when they are broken.
 DatasetId = Annotated[int, Field(ge=1, le=999), WrapValidator(_with_name), WithJsonSchema({"type": "integer"})]
 ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
@@ -85,7 +106,8 @@ class TrainingRequest(BaseModel):
     configuration: Configuration = Field(
         default="3d_fullres",
         description="3d_fullres suits most 3D images; 2d suits strongly anisotropic or 2D "
-        "images and small GPUs; 3d_lowres and 3d_cascade_fullres are for very large images.",
+        "images and small GPUs; 3d_lowres and 3d_cascade_fullres are for very large images. Or one of your plans that "
+        "inherits, e.g. 3d_fullres_bs10.",
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
