@@ -50,10 +50,13 @@ class Lock:
         make_folder(self.path.parent)
         return _open(self.path)
 
+    def _look(self) -> IO[bytes]:
+        return self.path.open("rb", buffering=0)
+
     def is_free(self) -> bool:
         """Whether nobody has it for himself; looking makes no file and needs no right to write."""
         try:
-            with self.path.open("rb") as stream:
+            with self._look() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (FileNotFoundError, NotADirectoryError):
             return True
@@ -105,13 +108,15 @@ class HostLock(Lock):
     """
 
     def _open(self) -> IO[bytes]:
-        # Without O_CREAT first: in a sticky folder it is refused for another user's file (fs.protected_regular).
         with suppress(FileExistsError):
-            if not self.path.exists():
+            if not self.path.exists():  # in a sticky folder O_CREAT fails on another user's file (fs.protected_regular)
                 made = os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444)
                 os.fchmod(made, 0o444)  # whatever the umask
                 os.close(made)
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return self._look()
+
+    def _look(self) -> IO[bytes]:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # nor wait for a pipe's other end
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(f"{self.path} is no file")

@@ -28,6 +28,7 @@ EMPTY_GB = 2.0
 MARGIN, CONTEXT_GB = 1.15, 0.6
 # nnunetv2 2.8.1: default_experiment_planner.py:26, residual_encoder_unet_planners.py:225,251,276. The longest first.
 PLANNED_GB = {"ResEncUNetXL": 40.0, "ResEncUNetL": 24.0, "ResEncUNetM": 8.0, "nnUNetPlans": 8.0}
+HOST_LOCK = "nnunet-mcp-gpu-"
 # Not a training: the server that MPS clients share, which stays when they have gone.
 SHARED_BY_ALL = "nvidia-cuda-mps-server"
 
@@ -87,7 +88,7 @@ def gpu_places(
         return [], found.problem
     needed = needed_gb(record) if record else None
     if record is not None:
-        gpus = _suited(gpus, needed, several=record.num_gpus > 1)
+        gpus = _suited(gpus, needed, record.num_gpus)
         why = why or "a training on several GPUs cannot use instances of a divided one (MIG)"
     gpus = sorted(gpus, key=lambda gpu: -(gpu.free_gb or gpu.total_gb or 0.0))
     shares = range(1, settings.share_gpus + 1)
@@ -101,18 +102,19 @@ def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, needed
         name=gpu.cuda_name,
         lock=slot_path(state, "gpu", gpu.index + suffix, uuid=gpu.uuid and gpu.uuid + suffix),
         title=gpu.title + (f", share {share}" if share > 1 else ""),
-        host_lock=Path(tempfile.gettempdir()) / f"nnunet-mcp-gpu-{gpu.uuid}{suffix}" if gpu.uuid else None,
+        host_lock=Path(tempfile.gettempdir()) / lock_name(f"{HOST_LOCK}{gpu.uuid}{suffix}") if gpu.uuid else None,
         gpu=gpu,
         taken_by=why_not_free(gpu, needed, shared=settings.share_gpus > 1),
     )
 
 
-def _suited(gpus: list[Gpu], needed: float | None, *, several: bool) -> list[Gpu]:
-    """Without the cards that are too small, if there is a larger one. Several GPUs must be whole ones: CUDA shows a
-    process only one instance.
+def _suited(gpus: list[Gpu], needed: float | None, wanted: int) -> list[Gpu]:
+    """Without the cards that are too small, if there are enough larger ones. Several GPUs must be whole ones: CUDA
+    shows a process only one instance.
     """
-    whole = [gpu for gpu in gpus if not (several and gpu.is_instance)]
-    return [gpu for gpu in whole if needed is None or gpu.total_gb is None or gpu.total_gb >= needed] or whole
+    whole = [gpu for gpu in gpus if wanted == 1 or not gpu.is_instance]
+    large = [gpu for gpu in whole if needed is None or gpu.total_gb is None or gpu.total_gb >= needed]
+    return large if len(large) >= wanted else whole
 
 
 def needed_gb(record: RunRecord) -> float | None:

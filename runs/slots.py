@@ -162,6 +162,7 @@ def slot_holder(place: Place) -> str | None:
         return _who(lock)
     if place.taken_by:
         return f"others: {place.taken_by}"
-    if place.host_lock and not HostLock(place.host_lock).is_free():
-        return "a run of another user or state folder"
+    with contextlib.suppress(OSError):
+        if place.host_lock and not HostLock(place.host_lock).is_free():
+            return "a run of another user or state folder"
     return None

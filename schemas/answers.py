@@ -337,6 +337,8 @@ class PredictionStarted(Record):
     folds: tuple[str, ...]
     cases: int
     output: str
+    device: str
+    device_reason: str = Field(default="", description="Why it runs there.")
     notes: tuple[str, ...] = ()
     retry_after_s: int
     next_step: str

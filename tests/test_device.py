@@ -1,6 +1,7 @@
 """On which device a training runs, and that nobody finds out after days that it was the wrong one."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.tools.device import choose_device
 from tests.gpus import Card, nvidia_smi_hangs, nvidia_smi_shows
 from tests.lab import stand_in_nvidia_smi
+from tests.terminal import terminal
 from tests.tiny import ask, make_dataset
 
 REQUEST: dict[str, Any] = {"dataset_id": 95, "configuration": "2d", "fold": "0"}
@@ -46,6 +48,8 @@ def test_the_answer_and_the_record_say_where_it_trains_and_why(settings: Setting
 
     assert (ahead["device"], ahead["device_reason"]) == ("cuda", "there is NVIDIA H200, 143.7 GB")
     assert (asked["device"], asked["device_reason"]) == ("cpu", "asked for")
+    told = terminal("preflight", "95", "--configuration", "2d", "--fold", "0").stdout
+    assert re.search("device +cuda: there is NVIDIA H200, 143.7 GB", told), told
 
 
 def test_one_lost_gpu_of_several_does_not_send_a_training_to_the_cpu(tmp_path: Path) -> None:

@@ -171,14 +171,14 @@ def test_the_hosts_lock_can_be_taken_by_every_user_and_written_by_none(state: St
     finally:
         os.umask(before)
 
-    assert (tmp_path / "nnunet-mcp-gpu-GPU-aa11").stat().st_mode & 0o777 == 0o444
+    assert (tmp_path / "nnunet-mcp-gpu-GPU-aa11.lock").stat().st_mode & 0o777 == 0o444
 
 
 def test_a_stranger_who_holds_a_lock_on_an_empty_gpu_holds_it_for_minutes_only(
     state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given(granted(state, "d001", gpus=1))
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "nnunet-mcp-gpu-GPU-aa11")]
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "nnunet-mcp-gpu-GPU-aa11.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
         assert stranger.stdout is not None and stranger.stdout.readline() == b"held\n"
         places = find_places("gpu", state, Settings(gpus=1))[0]
@@ -194,7 +194,7 @@ def test_a_stranger_who_holds_a_lock_on_an_empty_gpu_holds_it_for_minutes_only(
 def test_what_somebody_puts_in_the_place_of_the_hosts_lock_harms_nothing(
     make: str, state: StateDir, tmp_path: Path
 ) -> None:
-    lock, victim = tmp_path / "nnunet-mcp-gpu-GPU-aa11", tmp_path / "victim"
+    lock, victim = tmp_path / "nnunet-mcp-gpu-GPU-aa11.lock", tmp_path / "victim"
     victim.write_text("mine", encoding="utf-8")
     if make == "link":
         lock.symlink_to(victim)
@@ -203,6 +203,7 @@ def test_what_somebody_puts_in_the_place_of_the_hosts_lock_harms_nothing(
     else:
         lock.mkdir()
 
+    assert slot_holder(find_places("gpu", state, Settings(gpus=1))[0][0]) is None
     assert given(granted(state, "d001", gpus=1)) == ["GPU-aa11"]
     assert victim.read_text(encoding="utf-8") == "mine"
 
@@ -318,6 +319,9 @@ def test_a_run_gets_the_card_with_most_free_memory_and_none_that_is_too_small(
         grant.release()
     nvidia_smi_shows(tmp_path, cards[0])
     assert given(granted(state, "d001", record=record)) == ["GPU-display"], "where there is nothing better, it may try"
+    nvidia_smi_shows(tmp_path, Card("GPU-half", total=8 * GIB), Card("GPU-whole"))
+    both = record.model_copy(update={"num_gpus": 2})
+    assert given(granted(state, "d001", wanted=2, record=both)) == ["GPU-whole", "GPU-half"], "each has half a batch"
 
 
 def test_a_training_on_several_gpus_gets_no_instances_of_a_divided_one(

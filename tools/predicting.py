@@ -51,6 +51,8 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         folds=tuple(map(fold_name, job.folds)),
         cases=len(cases),
         output=str(output),
+        device=record.device,
+        device_reason=record.device_reason,
     )
 
 
