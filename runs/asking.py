@@ -42,6 +42,7 @@ class Question:
         self.wait_s = wait_s
         self.end_s = end_s
         self._process: subprocess.Popen[str] | None = None
+        self._command: Sequence[str] = ()
         self._begun = 0.0
         self._turn = threading.Lock()
 
@@ -53,14 +54,19 @@ class Question:
             StillHangs: it has not answered yet.
         """
         with self._turn:
-            process = self._running() or self._start(command, environment)
-            age = time.monotonic() - self._begun
-            try:
-                out, err = process.communicate(timeout=max(AGAIN_S, self.wait_s - age))
-            except subprocess.TimeoutExpired:
-                raise self._still_hangs(process, first=age < AGAIN_S) from None
-            self._process = None
-            return Answer(out, err, process.returncode)
+            answer = self._answer(self._running() or self._start(command, environment))
+            if self._command != command:  # the late answer to another question
+                answer = self._answer(self._start(command, environment))
+            return answer
+
+    def _answer(self, process: "subprocess.Popen[str]") -> Answer:
+        age = time.monotonic() - self._begun
+        try:
+            out, err = process.communicate(timeout=max(AGAIN_S, self.wait_s - age))
+        except subprocess.TimeoutExpired:
+            raise self._still_hangs(process, first=age < AGAIN_S) from None
+        self._process = None
+        return Answer(out, err, process.returncode)
 
     def _running(self) -> "subprocess.Popen[str] | None":
         """The one that was asked before, if it is not one that we have ended since."""
@@ -85,7 +91,7 @@ class Question:
             )
         except OSError as error:
             raise NoAnswer(f"it cannot be started: {error}") from None
-        self._begun = time.monotonic()
+        self._command, self._begun = command, time.monotonic()
         return self._process
 
     def _still_hangs(self, process: "subprocess.Popen[str]", *, first: bool) -> StillHangs:

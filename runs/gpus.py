@@ -26,6 +26,7 @@ ASK_S = 10.0
 # Eight cards without persistence mode can take longer than anybody wants to wait: their late answer is still taken.
 GIVE_UP_S = 60.0
 TORCH_S = 30.0
+TORCH_AGAIN_S = 60.0
 FRESH_S = 5.0
 WHY_CHARACTERS = 160
 NVML = Path(__file__).with_name("nvml.py")
@@ -47,7 +48,7 @@ class Machine:
         self._turn = threading.Lock()
         self._found: FoundGpus | None = None
         self._seen_at = 0.0
-        self._of_torch: dict[str, TorchGpus] = {}
+        self._of_torch: dict[str, tuple[TorchGpus, float]] = {}
 
     def look(self, python: str, *, max_age_s: float = FRESH_S) -> FoundGpus:
         """The GPUs as they were at most `max_age_s` ago; `python` is the one that runs nnU-Net."""
@@ -63,14 +64,17 @@ class Machine:
         self._found = None
 
     def torch(self, python: str) -> TorchGpus | None:
-        """What that Python's PyTorch says, asked until it has answered once; None where it does not."""
-        if python not in self._of_torch:
-            try:
-                said = self._torch.ask([python, "-m", "nnunet_mcp.worker.cuda"]).out
-                self._of_torch[python] = TorchGpus.model_validate_json(_last_line(said))
-            except (NoAnswer, ValidationError):
-                return None
-        return self._of_torch[python]
+        """What that Python's PyTorch says, asked again only where it has seen no GPU; None where it does not answer."""
+        found, seen_at = self._of_torch.get(python, (None, 0.0))
+        if found and (found.devices or time.monotonic() - seen_at < TORCH_AGAIN_S):
+            return found
+        try:
+            said = self._torch.ask([python, "-m", "nnunet_mcp.worker.cuda"]).out
+            found = TorchGpus.model_validate_json(_last_line(said))
+        except (NoAnswer, ValidationError):
+            return None
+        self._of_torch[python] = found, time.monotonic()
+        return found
 
     def _look(self, python: str) -> FoundGpus:
         try:
@@ -84,7 +88,10 @@ class Machine:
                 library = "" if NO_LIBRARY in why else f"; NVIDIA's library: {why}"
                 why, hangs = f"nvidia-smi lists no GPU ({error}){library}", isinstance(error, StillHangs)
         if listed := tuple(nvidia_smi.found_in(DRIVER)):
-            return FoundGpus(gpus=listed, source="/proc", problem=why, hangs=hangs)
+            torch = None if hangs else self.torch(python)
+            if torch is None or torch.devices:
+                return FoundGpus(gpus=listed, source="/proc", problem=why, hangs=hangs)
+            return FoundGpus(problem=f"{why}; PyTorch can use none")
         if not hangs and signs_of_a_gpu() and (listed := tuple(self._by_torch(python))):
             return FoundGpus(gpus=listed, source="torch", problem=why)
         return FoundGpus(problem=why, hangs=hangs)
@@ -149,7 +156,8 @@ def visible(found: FoundGpus, wanted: int | None) -> tuple[list[Gpu], str]:
         return [], "NNUNET_MCP_GPUS is 0"
     shown, gpus = _shown(), list(found.gpus)
     if not gpus and wanted and not nvidia_is_here():
-        gpus = [Gpu(index=name) for name in shown or map(str, range(wanted))]
+        names = map(str, range(wanted)) if shown is None else takewhile(lambda name: name not in HIDDEN, shown)
+        gpus = [Gpu(index=name) for name in names]
     if not gpus:
         return [], found.problem
     if shown is not None:
@@ -171,8 +179,8 @@ def _shown() -> list[str] | None:
 
 def _named(name: str, gpus: Sequence[Gpu]) -> list[Gpu]:
     """The GPU of that name, or the instances of the card; none where there is no such."""
-    if name.isdigit():  # as nvidia-smi counts, which is what people look at
-        return [gpu for gpu in gpus if gpu.index == name]
+    if exact := [gpu for gpu in gpus if gpu.index == name]:  # as nvidia-smi counts, which is what people look at
+        return exact
     if not name.startswith(("GPU-", "MIG-")):
         return []
     alike = [gpu for gpu in gpus if gpu.uuid.startswith(name) or (gpu.card and gpu.card.startswith(name))]

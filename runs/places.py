@@ -1,13 +1,12 @@
 """Where a stage can run on this host: on one of its GPUs, on its CPU, or as the one that preprocesses.
 
 Each place is a lock in the state folder. A GPU goes by its UUID, the same under all its names and in every container,
-and has a second lock in the system's temporary folder for runs of other users and state folders: a worker needs a
+and has a second lock in a folder of the whole host for runs of other users and state folders: a worker needs a
 minute until its memory shows that the GPU is used, and until then only a lock does. Whoever may read that file may
 hold its lock, and that is everybody, because any two users must be able to keep out of each other's way. So the lock
 is made to be worth little: on a GPU that stays empty it counts for minutes only (`slots.py`).
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +17,7 @@ from .gpus import MACHINE, visible
 from .layout import StateDir
 from .liveness import host_name
 from .locks import lock_name
-from .settings import Settings
+from .settings import Settings, absolute
 
 SlotKind = Literal["gpu", "cpu", "preprocess"]
 # What a desktop and a driver keep for themselves; a training that has begun has more.
@@ -102,7 +101,7 @@ def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, needed
         name=gpu.cuda_name,
         lock=slot_path(state, "gpu", gpu.index + suffix, uuid=gpu.uuid and gpu.uuid + suffix),
         title=gpu.title + (f", share {share}" if share > 1 else ""),
-        host_lock=Path(tempfile.gettempdir()) / lock_name(f"{HOST_LOCK}{gpu.uuid}{suffix}") if gpu.uuid else None,
+        host_lock=absolute(settings.host_locks) / lock_name(f"{HOST_LOCK}{gpu.uuid}{suffix}") if gpu.uuid else None,
         gpu=gpu,
         taken_by=why_not_free(gpu, needed, shared=settings.share_gpus > 1),
     )

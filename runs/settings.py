@@ -53,6 +53,10 @@ class Settings(BaseSettings):
         description="Use this many GPUs of those that CUDA_VISIBLE_DEVICES shows; where no NVIDIA driver can be asked "
         "(ROCm, some containers), believe that they are there. Default: all.",
     )
+    host_locks: Path = Field(
+        default=Path("/tmp"),
+        description="Folder of the locks on GPUs that all users of this host share, and containers that mount it.",
+    )
     share_gpus: int = Field(
         default=1,
         ge=1,

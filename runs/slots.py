@@ -16,6 +16,7 @@ from .layout import StateDir
 from .liveness import host_name
 from .locks import HostLock, Lock
 from .places import Place, SlotKind
+from .texts import NAMED
 
 # A training shows up in a GPU's memory within a minute or two; whoever holds the host's lock on one that stays empty
 # for longer does not train there.
@@ -92,7 +93,8 @@ class SlotQueue:
         if len(grant.devices) == wanted:
             return grant
         grant.release()
-        return "waits for a slot: " + "; ".join(reasons)
+        more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+        return "waits for a slot: " + "; ".join(reasons[:NAMED]) + more
 
     def _lock(self, place: Place) -> list[Lock] | str:
         """The locks of a free place, or who has it."""

@@ -338,7 +338,6 @@ class PredictionStarted(Record):
     cases: int
     output: str
     device: str
-    device_reason: str = Field(default="", description="Why it runs there.")
     notes: tuple[str, ...] = ()
     retry_after_s: int
     next_step: str

@@ -81,7 +81,7 @@ Configuration = Annotated[
     str,
     Field(max_length=60),
     AfterValidator(check_configuration),
-    WithJsonSchema({"anyOf": [{"type": "string", "enum": list(CONFIGURATIONS)}, {"type": "string"}]}),
+    WithJsonSchema({"type": "string", "examples": list(CONFIGURATIONS)}),
 ]
 # Names are read too, so the schema has no bounds; they are checked, and told when they are broken.
 DatasetId = Annotated[int, Field(ge=1, le=999), WrapValidator(_with_name), WithJsonSchema({"type": "integer"})]
@@ -105,9 +105,9 @@ class TrainingRequest(BaseModel):
     )
     configuration: Configuration = Field(
         default="3d_fullres",
-        description="3d_fullres suits most 3D images; 2d suits strongly anisotropic or 2D "
-        "images and small GPUs; 3d_lowres and 3d_cascade_fullres are for very large images. Or one of your plans that "
-        "inherits, e.g. 3d_fullres_bs10.",
+        description="3d_fullres for most 3D images; 2d for strongly anisotropic or 2D images and small GPUs; "
+        "3d_lowres and 3d_cascade_fullres for very large ones. Or one of your plans that inherits, e.g. "
+        "3d_fullres_bs10.",
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
@@ -128,7 +128,7 @@ class TrainingRequest(BaseModel):
         default=None,
         description="GPUs for one training; more than 1 split the batch (DDP, cuda only). Omitted: 1.",
     )
-    device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
+    device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,

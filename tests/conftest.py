@@ -44,7 +44,7 @@ def no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
     monkeypatch.setattr(gpus, "SIGNS", ())
     monkeypatch.setattr("nnunet_mcp.runs.nvidia_smi.FOLDERS", ())
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the host's locks
+    monkeypatch.setenv("NNUNET_MCP_HOST_LOCKS", str(tmp_path))
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in ("raw", "preprocessed", "results"):
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
     monkeypatch.setenv("NNUNET_MCP_GPUS", "0")
+    monkeypatch.setenv("NNUNET_MCP_HOST_LOCKS", str(tmp_path))
     found = Settings()
     found.create_folders()
     return found

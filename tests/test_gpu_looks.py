@@ -9,11 +9,13 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from nnunet_mcp.runs import gpus
+from nnunet_mcp.runs.asking import Question, StillHangs
 from nnunet_mcp.runs.gpus import Machine, visible
 from nnunet_mcp.schemas.gpus import Gpu, TorchGpus
 from tests.gpus import Card, build_nvml, nvidia_smi_shows
@@ -112,10 +114,22 @@ def test_nvidia_smi_is_found_where_path_does_not_lead(
 def test_without_either_the_drivers_own_files_tell_uuid_and_name(machine: Machine, tmp_path: Path) -> None:
     driver_lists(tmp_path, "GPU-aa11", "GPU-????????-????-????-????-????????????")
 
-    found = machine.look(sys.executable)
+    found = machine.look(python_that_says(tmp_path, '{"cuda": "13.0", "devices": [{"name": "NVIDIA H200"}]}'))
 
     assert [(gpu.cuda_name, gpu.model) for gpu in found.gpus] == [("GPU-aa11", "NVIDIA H200")]
     assert (found.source, found.problem) == ("/proc", "nvidia-smi lists no GPU (it is not installed)")
+
+
+def test_a_gpu_that_only_the_drivers_files_have_and_pytorch_cannot_use_is_none(
+    machine: Machine, tmp_path: Path
+) -> None:
+    driver_lists(tmp_path, "GPU-aa11")
+    stand_in_nvidia_smi(tmp_path, "echo Driver/library version mismatch; exit 18")
+
+    found = machine.look(python_that_says(tmp_path, '{"cuda": "13.0"}'))
+
+    assert not found.gpus
+    assert found.problem == "nvidia-smi lists no GPU (Driver/library version mismatch); PyTorch can use none"
 
 
 def test_where_nvidia_is_not_pytorch_is_asked_once(
@@ -185,6 +199,19 @@ def test_a_program_that_cannot_be_killed_holds_nobody_and_is_not_started_again(
     os.killpg(tried.pop(), signal.SIGKILL)
     nvidia_smi_shows(tmp_path, ONE)
     assert until(lambda: not machine.look(sys.executable, max_age_s=0).hangs, timeout_s=20)
+
+
+def test_a_late_answer_to_another_question_is_not_taken_for_this_one() -> None:
+    question = Question("a program", wait_s=0.2, end_s=60)
+    with pytest.raises(StillHangs):
+        question.ask(["sh", "-c", "sleep 1; echo old"])
+
+    def asked_again() -> bool:
+        with suppress(StillHangs):
+            return question.ask(["sh", "-c", "echo new"]).out == "new\n"
+        return False
+
+    assert until(asked_again, timeout_s=10)
 
 
 def test_what_was_killed_is_asked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

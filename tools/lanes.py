@@ -4,6 +4,9 @@ from ..runs.gpus import MACHINE, visible
 from ..runs.settings import Settings
 from ..schemas.runs import RunRecord
 
+# How many GPUs there are changes seldom, and whoever follows a run asks every few seconds.
+KNOWN_S = 600.0
+
 
 def lanes(record: RunRecord, settings: Settings, trainings: int) -> int:
     """At most this many of `trainings` folds at once: by Slurm's limit, or by the GPUs of this machine."""
@@ -13,7 +16,7 @@ def lanes(record: RunRecord, settings: Settings, trainings: int) -> int:
         return min(trainings, int(record.slurm.get("parallel", trainings)))
     if record.device != "cuda":
         return 1
-    gpus, _ = visible(MACHINE.look(settings.nnunet_python), settings.gpus)
+    gpus, _ = visible(MACHINE.look(settings.nnunet_python, max_age_s=KNOWN_S), settings.gpus)
     return max(1, min(trainings, len(gpus) * settings.share_gpus // record.num_gpus))
 
 

@@ -52,7 +52,6 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         cases=len(cases),
         output=str(output),
         device=record.device,
-        device_reason=record.device_reason,
     )
 
 

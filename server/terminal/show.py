@@ -238,8 +238,7 @@ def _compare(screen: Console, answer: CompareAnswer) -> None:
 
 def _prediction(screen: Console, answer: PredictionStarted) -> None:
     cases = f"{answer.cases}, folds {', '.join(answer.folds)}"
-    device = _device(answer.device, answer.device_reason)
-    told = [("run", answer.run_id), ("status", answer.status), ("device", device), ("cases", cases)]
+    told = [("run", answer.run_id), ("status", answer.status), ("device", answer.device), ("cases", cases)]
     _card(screen, [*told, ("output", answer.output)])
     _notes(screen, answer.notes)
     _next(screen, answer.next_step)
