@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from ..schemas.runs import COMPILING, TICKING, ProcessMark, RunRecord, StageSpec, StageState
+from ..schemas.runs import COMPILING, TICKING, GpuUsed, ProcessMark, RunRecord, StageSpec, StageState
 from .launch import inherited, python_command
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
@@ -105,7 +105,8 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
             start_new_session=True,
             pass_fds=grant.file_descriptors(),
         )
-    state = StageState(status="running", started_at=time.time(), process=_mark(process.pid))
+    devices = tuple(GpuUsed(name=gpu.model, uuid=gpu.uuid, driver=gpu.driver) for gpu in grant.gpus)
+    state = StageState(status="running", started_at=time.time(), process=_mark(process.pid), devices=devices)
     return Child(spec, stage, process, grant, state)
 
 

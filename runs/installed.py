@@ -3,8 +3,10 @@
 import importlib.metadata
 import importlib.util
 import platform
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,9 +35,23 @@ def installed_here() -> Installed:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    spec = importlib.util.find_spec("nnunetv2")
-    folder = Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
-    return Installed(versions=versions, nnunet=folder)
+    if cuda := _cuda_of(_folder("torch")):
+        versions["cuda"] = cuda
+    return Installed(versions=versions, nnunet=_folder("nnunetv2"))
+
+
+def _folder(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+
+
+def _cuda_of(torch: Path | None) -> str | None:
+    """The CUDA that PyTorch was built for, from the file that its build writes; its version need not say it."""
+    with suppress(OSError):
+        text = (torch / "version.py").read_text(encoding="utf-8") if torch else ""
+        if found := re.search(r"^cuda\b.*= '([\d.]+)'", text, re.MULTILINE):
+            return found[1]
+    return None
 
 
 @lru_cache(maxsize=4)

@@ -31,8 +31,7 @@ class Lock:
 
     def try_acquire(self, holder: dict[str, Any] | None = None, *, shared: bool = False) -> bool:
         """Take the lock if it is free."""
-        make_folder(self.path.parent)
-        stream = _open(self.path)
+        stream = self._open()
         try:
             fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -47,10 +46,17 @@ class Lock:
         self._write([*others, *([{**holder, **mark}] if holder is not None else [])])
         return True
 
+    def _open(self) -> IO[bytes]:
+        make_folder(self.path.parent)
+        return _open(self.path)
+
+    def _look(self) -> IO[bytes]:
+        return self.path.open("rb", buffering=0)
+
     def is_free(self) -> bool:
         """Whether nobody has it for himself; looking makes no file and needs no right to write."""
         try:
-            with self.path.open("rb") as stream:
+            with self._look() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (FileNotFoundError, NotADirectoryError):
             return True
@@ -94,6 +100,32 @@ class Lock:
         with suppress(OSError):
             os.ftruncate(self.fileno(), 0)
             os.pwrite(self.fileno(), "".join(f"{json.dumps(line)}\n" for line in lines).encode(), 0)
+
+
+class HostLock(Lock):
+    """A lock in a folder that everybody writes to, such as /tmp, for all users of this host.
+
+    The file is never written to. What somebody else has put in its place (a link, a pipe, a file that only he may
+    read) is refused with an OSError.
+    """
+
+    def _open(self) -> IO[bytes]:
+        with suppress(FileExistsError):
+            if not self.path.exists():  # in a sticky folder O_CREAT fails on another user's file (fs.protected_regular)
+                made = os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444)
+                os.fchmod(made, 0o444)  # whatever the umask
+                os.close(made)
+        return self._look()
+
+    def _look(self) -> IO[bytes]:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # nor wait for a pipe's other end
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(f"{self.path} is no file")
+        return os.fdopen(descriptor, "rb", buffering=0)
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        """Nothing: it is another user's file as often as not."""
 
 
 def _has_ended(mark: dict[str, Any] | None) -> bool:

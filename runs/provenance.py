@@ -3,13 +3,13 @@
 import hashlib
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
 from ..schemas.runs import Machine, Provenance, RunRecord, StageTimes
 from .datasets import DatasetFiles
-from .gpus import gpu_names
 from .layout import RunDir
 from .liveness import host_name
 from .preprocessed import raw_identity
@@ -22,6 +22,7 @@ SEEDS = "nnU-Net's split: KFold(5, shuffle=True, random_state=12345). Weights an
 def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
     """Put together at the end of a run; what is not there any more is left out."""
     files = DatasetFiles(record.folders, record.dataset_name)
+    stages = tuple(_times(run, spec.name) for spec in record.stages if not spec.reused)
     used = (
         files.plans_file(record.plans_identifier),
         files.preprocessed / "dataset.json",
@@ -38,9 +39,9 @@ def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
         sha256={path.name: _sha256(path) for path in used if path.is_file()},
         raw_identity=_raw_identity(files),
         seeds=SEEDS,
-        machine=machine(record),
+        machine=machine(record, dict.fromkeys(gpu.name for stage in stages for gpu in stage.devices)),
         created_at=record.created_at,
-        stages=tuple(_times(run, spec.name) for spec in record.stages if not spec.reused),
+        stages=stages,
     )
 
 
@@ -52,15 +53,15 @@ def _raw_identity(files: DatasetFiles) -> str | None:
     return raw_identity(files) if (files.raw / "dataset.json").is_file() else None
 
 
-def machine(record: RunRecord) -> Machine:
-    """The computer that this runs on."""
+def machine(record: RunRecord, gpus: Iterable[str]) -> Machine:
+    """The computer that this runs on, with the GPUs that the run was given."""
     return Machine(
         host=host_name(),
         system=platform.platform(),
         processor=platform.processor() or platform.machine(),
         cores=os.cpu_count() or 1,
         memory_gb=round(psutil.virtual_memory().total / GB, 1),
-        gpus=tuple(gpu_names()),
+        gpus=tuple(gpus),
         device=record.device,
     )
 
@@ -75,4 +76,5 @@ def _times(run: RunDir, name: str) -> StageTimes:
         started_at=state.started_at,
         ended_at=state.ended_at,
         attempts=state.attempt,
+        devices=state.devices,
     )

@@ -53,7 +53,23 @@ class Settings(BaseSettings):
         "(a network of one's own, for example); those of imported and named models are judged all the same.",
     )
     worker_python: str | None = Field(default=None, description="Python that runs nnU-Net. Default: the server's own.")
-    gpus: int | None = Field(default=None, ge=0, description="Number of GPUs to use. Default: what nvidia-smi lists.")
+    gpus: int | None = Field(
+        default=None,
+        ge=0,
+        description="Use this many GPUs of those that CUDA_VISIBLE_DEVICES shows; where no NVIDIA driver can be asked "
+        "(ROCm, some containers), believe that they are there. Default: all.",
+    )
+    host_locks: Path = Field(
+        default=Path("/tmp"),
+        description="Folder of the locks on GPUs that all users of this host share, and containers that mount it.",
+    )
+    share_gpus: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Stages that may run on a GPU at once. Above 1, other people's programs count only where their "
+        "memory leaves too little.",
+    )
     hand_on: str = Field(
         default="",
         description="Secrets of the environment that trainings get, separated by commas, e.g. WANDB_API_KEY. Others "

@@ -7,17 +7,20 @@ named so that tickets sort by age.
 """
 
 import contextlib
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from ..schemas.runs import StageKind
-from .gpus import find_gpus, gpu_processes, uuid_of
+from ..schemas.gpus import Gpu
 from .layout import StateDir
 from .liveness import host_name
-from .locks import Lock, lock_name
+from .locks import HostLock, Lock
+from .places import Place, SlotKind
+from .texts import NAMED
 
-SlotKind = Literal["gpu", "cpu", "preprocess"]
+# A training shows up in a GPU's memory within a minute or two; whoever holds the host's lock on one that stays empty
+# for longer does not train there.
+EMPTY_S = 600.0
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Grant:
     devices: list[str]
     kind: SlotKind | None = None
     lanes: int = 1
+    gpus: list[Gpu] = field(default_factory=list)
 
     def file_descriptors(self) -> list[int]:
         return [lock.fileno() for lock in self.locks]
@@ -44,51 +48,78 @@ class SlotQueue:
 
     state: StateDir
     kind: SlotKind
-    names: list[str]
+    places: list[Place]
     run_id: str
     created_at: float
     stage: str
     why_none: str = ""
     _ticket: Lock | None = field(default=None, init=False)
+    _empty_since: dict[str, float] = field(default_factory=dict, init=False)
 
     def try_acquire(self, wanted: int) -> Grant | str:
         """Take `wanted` slots, or say what is being waited for."""
+        if len({place.name for place in self.places}) < wanted:
+            self._drop_ticket()  # those behind it must not wait for what may never be
+            lacking = f"{wanted} {self.kind} slots are needed and there are {len(self.places)}"
+            return f"waits for a slot: {self.why_none or lacking}"
         if self._ticket is None:
             self._take_ticket()
         if older := self._older_ticket():
             return f"waits behind {older} for a {self.kind} slot"
         found = self._free_slots(wanted)
-        if isinstance(found, str):
-            return found
-        self._drop_ticket()
-        return Grant(list(found.values()), list(found), self.kind, len(self.names))
+        if isinstance(found, Grant):
+            self._drop_ticket()
+        return found
 
     def withdraw(self) -> None:
         """Wait no longer."""
         self._drop_ticket()
 
-    def _free_slots(self, wanted: int) -> dict[str, Lock] | str:
-        if len(self.names) < wanted:
-            lacking = f"{wanted} {self.kind} slots are needed and there are {len(self.names)}"
-            return f"waits for a slot: {self.why_none or lacking}"
-        taken: dict[str, Lock] = {}
+    def _free_slots(self, wanted: int) -> Grant | str:
+        grant = Grant([], [], self.kind, len(self.places))
         reasons: list[str] = []
-        for name in self.names:
-            if len(taken) == wanted:
+        for place in self.places:
+            if len(grant.devices) == wanted:
                 break
-            lock = Lock(slot_path(self.state, self.kind, name))
-            if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
-                reasons.append(f"{self.kind} slot {name} is held by {_who(lock)}")
-            elif self.kind == "gpu" and (foreign := gpu_processes(name)):
-                lock.release()
-                reasons.append(f"GPU {name} is used by other processes ({foreign})")
-            else:
-                taken[name] = lock
-        if len(taken) == wanted:
-            return taken
-        for lock in taken.values():
+            if place.name in grant.devices:  # another share of the same GPU
+                continue
+            locks = self._lock(place)
+            if isinstance(locks, str):
+                reasons.append(locks)
+                continue
+            grant.locks += locks
+            grant.devices.append(place.name)
+            grant.gpus += [place.gpu] if place.gpu else []
+        if len(grant.devices) == wanted:
+            return grant
+        grant.release()
+        more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+        return "waits for a slot: " + "; ".join(reasons[:NAMED]) + more
+
+    def _lock(self, place: Place) -> list[Lock] | str:
+        """The locks of a free place, or who has it."""
+        lock = Lock(place.lock)
+        if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
+            return f"{self.kind} slot {place.title} is held by {_who(lock)}"
+        if place.taken_by:
             lock.release()
-        return "waits for a slot: " + "; ".join(reasons)
+            return f"GPU {place.title} is used by others: {place.taken_by}"
+        host = HostLock(place.host_lock) if place.host_lock else None
+        try:
+            mine = host is None or host.try_acquire()
+        except OSError:  # somebody has made it useless: then the GPU's memory alone must tell
+            host, mine = None, True
+        if mine or self._is_only_held(place):
+            return [lock] if host is None or not mine else [lock, host]
+        lock.release()
+        return f"GPU {place.title} is held by a run of another user or state folder"
+
+    def _is_only_held(self, place: Place) -> bool:
+        """Whether the host's lock on this place has had no effect on the GPU for so long that it does not count."""
+        if not place.is_empty:
+            self._empty_since.pop(place.name, None)
+            return False
+        return time.monotonic() - self._empty_since.setdefault(place.name, time.monotonic()) > EMPTY_S
 
     @property
     def _queue_dir(self) -> Path:
@@ -121,39 +152,19 @@ class SlotQueue:
         return None
 
 
-def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
-    """Which slots a stage takes; None for one that needs no more than a moment."""
-    if stage_kind in ("train", "validate", "predict"):
-        return "gpu" if device == "cuda" else "cpu"
-    # The search computes in as many processes as a preprocessing does.
-    return "preprocess" if stage_kind in ("preprocess", "find_best") else None
-
-
-def slot_names(kind: SlotKind, gpus: int | None) -> list[str]:
-    """The slots of a kind on this host. GPUs go by the names that CUDA_VISIBLE_DEVICES takes."""
-    return find_slots(kind, gpus)[0]
-
-
-def find_slots(kind: SlotKind, gpus: int | None) -> tuple[list[str], str]:
-    """The slots of a kind on this host, and where there are none, why."""
-    return find_gpus(gpus) if kind == "gpu" else (["0"], "")
-
-
-def slot_path(state: StateDir, kind: SlotKind, name: str) -> Path:
-    """The lock of a slot of this host; a GPU has one under all its names, also in another container."""
-    own = uuid_of(name) if kind == "gpu" else None
-    return state.locks_dir / lock_name(f"slot-{kind}-{own or f'{host_name()}-{name}'}")
-
-
 def _who(lock: Lock) -> str:
     holder = lock.holder()
     return f"run {holder['run_id']} ({holder.get('stage', '?')})" if "run_id" in holder else "another process"
 
 
-def slot_holder(state: StateDir, kind: SlotKind, name: str) -> str | None:
+def slot_holder(place: Place) -> str | None:
     """Who holds a slot, or None where it is free."""
-    lock = Lock(slot_path(state, kind, name))
+    lock = Lock(place.lock)
     if not lock.is_free():
         return _who(lock)
-    foreign = gpu_processes(name) if kind == "gpu" else ""
-    return f"other processes ({foreign})" if foreign else None
+    if place.taken_by:
+        return f"others: {place.taken_by}"
+    with contextlib.suppress(OSError):
+        if place.host_lock and not HostLock(place.host_lock).is_free():
+            return "a run of another user or state folder"
+    return None

@@ -11,16 +11,17 @@ from ..schemas.runs import CancelRecord, EngineRecord, RunRecord, StageSpec, Sta
 from .child import Child, start_child
 from .ending import Grace, States, clear_up, close_run, ended_state, given_up, not_started, say
 from .files import write_model
+from .gpu_watch import GpuWatch
 from .heartbeat import Heartbeat
 from .layout import RunDir, StateDir, read_run
 from .liveness import mark_of
+from .places import Place, find_places, gpu_places, slot_kind
 from .processes import kill_all
 from .settings import Settings
-from .slots import Grant, SlotQueue, find_slots, slot_kind
+from .slots import Grant, SlotQueue
 
 POLL_S = 0.2
 TERM_WAIT_S = 10.0
-LIST_AGAIN_S = 2.0
 
 
 @dataclass
@@ -35,14 +36,15 @@ class Supervision:
     queues: dict[str, SlotQueue] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
     logged: dict[str, str] = field(default_factory=dict)
-    listed_at: dict[str, float] = field(default_factory=dict)
     states: States = field(init=False)
     heart: Heartbeat = field(init=False)
+    watch: GpuWatch = field(init=False)
     grace: Grace = field(default_factory=Grace)
 
     def __post_init__(self) -> None:
         self.states = States(self.run)
         self.heart = Heartbeat(self.run.heartbeat_file)
+        self.watch = GpuWatch(self.settings.nnunet_python)
 
     @classmethod
     def of(cls, path: str) -> "Supervision":
@@ -151,25 +153,38 @@ class Supervision:
             self.queues[spec.name] = SlotQueue(
                 state=StateDir(self.settings.state_dir),
                 kind=kind,
-                names=[],
+                places=[],
                 run_id=self.record.run_id,
                 created_at=self.record.created_at,
                 stage=spec.name,
             )
         queue, wanted = self.queues[spec.name], self.record.num_gpus if kind == "gpu" else 1
-        self._list_slots(queue, wanted)
-        return queue.try_acquire(wanted)
+        queue.places, queue.why_none = self._places(queue)
+        answer = queue.try_acquire(wanted)
+        if isinstance(answer, Grant) and kind == "gpu" and not self._is_sure(answer):
+            return "waits for a slot: looks at the GPUs"
+        return answer
 
-    def _list_slots(self, queue: SlotQueue, wanted: int) -> None:
-        """nvidia-smi can fail, or lack a GPU, for a while: it is asked again until there are enough."""
-        asked = self.listed_at.get(queue.stage)
-        if len(queue.names) < wanted and (asked is None or time.monotonic() - asked > LIST_AGAIN_S):
-            self.listed_at[queue.stage] = time.monotonic()
-            queue.names, queue.why_none = find_slots(queue.kind, self.settings.gpus)
+    def _places(self, queue: SlotQueue) -> tuple[list[Place], str]:
+        """The driver may hang, or lack a GPU, for a while: the GPUs are those that it has told last."""
+        if queue.kind != "gpu":
+            return find_places(queue.kind, queue.state, self.settings)
+        if (found := self.watch.newest()) is None:
+            return [], "looks at the GPUs"
+        return gpu_places(found, queue.state, self.settings, record=self.record)
+
+    def _is_sure(self, grant: Grant) -> bool:
+        """Whether the GPUs are free now; they may not have been looked at since somebody else had them."""
+        if self.watch.is_fresh():
+            return True
+        grant.release()
+        self.watch.look_soon()
+        return False
 
     def _say_waiting(self, spec: StageSpec, reason: str) -> None:
         if self.said.get(spec.name) != reason:
             self.said[spec.name] = reason
+            self.watch.look_soon()
             self.states.write(spec.name, StageState(status="queued", waits_for=reason))
 
     def _look_after(self, child: Child) -> None:

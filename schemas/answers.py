@@ -28,6 +28,8 @@ class TrainingStarted(Record):
     dataset_name: str
     configuration: str
     fold: str
+    device: str
+    device_reason: str = Field(default="", description="Why it trains there.")
     stages: tuple[StageLine, ...]
     notes: tuple[str, ...] = ()
     retry_after_s: int
@@ -337,6 +339,7 @@ class PredictionStarted(Record):
     folds: tuple[str, ...]
     cases: int
     output: str
+    device: str
     notes: tuple[str, ...] = ()
     retry_after_s: int
     next_step: str
@@ -367,8 +370,13 @@ class NetworkCost(Record):
     parameters: int
     gpu_memory_gb: float = Field(description="nnU-Net's planner's estimate for a GPU.")
     measured_gpu_memory_gb: float | None = Field(default=None, description="What measure=true saw it take.")
-    device_memory_gb: float | None
+    device_memory_gb: float | None = Field(
+        description="Free on the GPU that would be taken; all of it while it is used."
+    )
     fits: bool | None = Field(description="Null on a CPU, where nnU-Net has no estimate.")
+    fit: Literal["fits", "tight", "no"] | None = Field(
+        default=None, description="tight: the estimate fits, but not with what CUDA and fragmentation take besides."
+    )
 
 
 class Recommendation(Record):
@@ -385,6 +393,7 @@ class PreflightAnswer(Record):
     problems: tuple[str, ...] = Field(description="Every reason found why it would be refused or fail.")
     dataset_name: str | None
     device: str | None
+    device_reason: str = Field(default="", description="Why it would train there.")
     stages: tuple[StageLine, ...] = Field(description="queued: would run. success: would be reused.")
     disk: tuple[Room, ...]
     network: NetworkCost | None = Field(description="Null until there are plans.")

@@ -212,7 +212,7 @@ class PredictRequest(ModelRequest, Request):
         max_length=4096,
         description="Folder with the true labels, or labelsTr, to score at once. Omitted: no scores.",
     )
-    device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
+    device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     npz: bool = Field(default=False, description="Save the softmax probabilities as .npz as well.")
     overwrite: bool = Field(
         default=False, description="Predict cases again that are in the output folder. Default: they are kept."

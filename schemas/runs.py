@@ -90,6 +90,7 @@ class RunRecord(Record):
     planner: str | None = Field(default=None, description="Makes the plans; null where existing plans are used.")
     source_plans: str | None = Field(default=None, description="Plans to move from another model (transfer learning).")
     device: Literal["cuda", "cpu", "mps"]
+    device_reason: str = Field(default="", description="Why that device.")
     num_gpus: int = 1
     folders: Folders
     stages: tuple[StageSpec, ...]
@@ -126,6 +127,14 @@ class CancelRecord(Record):
     grace_s: float
 
 
+class GpuUsed(Record):
+    """A GPU that a stage ran on."""
+
+    name: str
+    uuid: str = ""
+    driver: str = ""
+
+
 class StageState(Record):
     """state.json of a stage, written by its parent (the supervisor)."""
 
@@ -138,6 +147,7 @@ class StageState(Record):
     process: ProcessMark | None = None
     failure: Failure | None = None
     waits_for: str | None = None
+    devices: tuple[GpuUsed, ...] = Field(default=(), description="The GPUs that it was given.")
 
     @property
     def seconds(self) -> float | None:
@@ -264,6 +274,7 @@ class StageTimes(Record):
     started_at: float | None
     ended_at: float | None
     attempts: int
+    devices: tuple[GpuUsed, ...] = ()
 
 
 class Provenance(Record):

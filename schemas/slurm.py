@@ -6,7 +6,7 @@ else a site needs (lines of sbatch, `module load`) comes from the server's own s
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,7 +32,9 @@ OPTIONS = {
     "qos": Option(NAME, "quality of service", "--qos"),
     "reservation": Option(NAME, "reservation", "--reservation"),
     "gres": Option(r"[A-Za-z0-9_][A-Za-z0-9_.:,/-]*", "GPUs as a generic resource; default: gpu:<num_gpus>", "--gres"),
-    "gpus": Option(r"(?:[A-Za-z0-9_.]+:)?\d{1,3}", "GPUs as --gpus takes them, in place of gres", "--gpus"),
+    "gpus": Option(
+        r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*:)?\d{1,3}", "GPUs as --gpus takes them, in place of gres", "--gpus"
+    ),
     "constraint": Option(r"[A-Za-z0-9_(\[][A-Za-z0-9_.,:|&*@()\[\]-]*", "features of the nodes", "--constraint"),
     "cpus": Option(NUMBER, "cores of a job", "--cpus-per-task"),
     "memory": Option(r"[1-9]\d*[KMGT]?", "memory of a job, e.g. 32G", "--mem"),
@@ -53,6 +55,49 @@ def parse_options(words: Iterable[str]) -> dict[str, str]:
         ValueError: no such option, or not a value of it.
     """
     return dict(_parse(word) for word in words)
+
+
+def gpus_asked(options: Mapping[str, str]) -> int | None:
+    """How many GPUs a job's options ask for; None where they do not say it.
+
+    >>> gpus_asked({"gres": "gpu:a100:2,lscratch:100"}), gpus_asked({"gpus": "a100:4"}), gpus_asked({"gres": "shard:1"})
+    (2, 4, None)
+    """
+    counts = [int(count) for item in _gpu_items(options) if (count := _kind_and_count(item)[1])]
+    return sum(counts) if counts else None
+
+
+def with_gpus(options: Mapping[str, str], count: int) -> dict[str, str]:
+    """The options with this many GPUs, of the type that they name.
+
+    >>> with_gpus({"gres": "gpu:a100:1,lscratch:100"}, 2), with_gpus({"gpus": "a100:1"}, 2), with_gpus({}, 1)
+    ({'gres': 'gpu:a100:2,lscratch:100'}, {'gpus': 'a100:2'}, {'gres': 'gpu:1'})
+    """
+    changed = dict(options)
+    for name in ("gpus", "gres"):
+        if name in options:
+            items = [
+                _counted(item, count) if item in _gpu_items(options) else item for item in options[name].split(",")
+            ]
+            return {**changed, name: ",".join(items)}
+    return {"gres": f"gpu:{count}", **changed}
+
+
+def _gpu_items(options: Mapping[str, str]) -> list[str]:
+    if "gpus" in options:
+        return [options["gpus"]]
+    return [item for item in options.get("gres", "").split(",") if item.split(":")[0] in ("gpu", "gres/gpu")]
+
+
+def _kind_and_count(item: str) -> tuple[str, str]:
+    """("gpu:a100", "2") of "gpu:a100:2"; the count is empty where there is none."""
+    kind, _, last = item.rpartition(":")
+    return (kind, last) if last.isdigit() else (item, "")
+
+
+def _counted(item: str, count: int) -> str:
+    kind, _ = _kind_and_count(item)
+    return f"{kind}:{count}" if kind else str(count)
 
 
 def _parse(word: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,9 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from .slurm import Engine, parse_options
+from .slurm import Engine, gpus_asked, parse_options
 
-Configuration = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
+CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
 Device = Literal["cuda", "cpu", "mps"]
 
@@ -62,6 +63,26 @@ def parse_fold(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+# nnU-Net's way to another batch size or patch (nnunetv2 2.8.1, documentation/resenc_presets.md).
+INHERITING = re.compile(r"(2d|3d_fullres)_[A-Za-z0-9_]+", re.ASCII)
+
+
+def check_configuration(value: str) -> str:
+    """One of nnU-Net's four, or a name that an entry of somebody's plans may have which inherits from one of them."""
+    if value in CONFIGURATIONS or INHERITING.fullmatch(value):
+        return value
+    raise ValueError(
+        f"it is one of {', '.join(CONFIGURATIONS)}, or one that your plans define and that inherits, named for example "
+        "3d_fullres_bs10"
+    )
+
+
+Configuration = Annotated[
+    str,
+    Field(max_length=60),
+    AfterValidator(check_configuration),
+    WithJsonSchema({"type": "string", "examples": list(CONFIGURATIONS)}),
+]
 # Names are read too, so the schema has no bounds; they are checked, and told when they are broken.
 DatasetId = Annotated[int, Field(ge=1, le=999), WrapValidator(_with_name), WithJsonSchema({"type": "integer"})]
 ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
@@ -84,8 +105,9 @@ class TrainingRequest(BaseModel):
     )
     configuration: Configuration = Field(
         default="3d_fullres",
-        description="3d_fullres suits most 3D images; 2d suits strongly anisotropic or 2D "
-        "images and small GPUs; 3d_lowres and 3d_cascade_fullres are for very large images.",
+        description="3d_fullres for most 3D images; 2d for strongly anisotropic or 2D images and small GPUs; "
+        "3d_lowres and 3d_cascade_fullres for very large ones. Or one of your plans that inherits, e.g. "
+        "3d_fullres_bs10.",
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
@@ -106,7 +128,7 @@ class TrainingRequest(BaseModel):
         default=None,
         description="GPUs for one training; more than 1 split the batch (DDP, cuda only). Omitted: 1.",
     )
-    device: Device | None = Field(default=None, description="Omitted: cuda if there is a GPU, else mps, else cpu.")
+    device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
@@ -240,6 +262,12 @@ def contradictions(request: TrainingRequest) -> list[str]:
         found.append(
             'slurm and engine="local" exclude each other: these are options of Slurm jobs. Use engine="slurm", '
             "or leave slurm out."
+        )
+    asked, used = gpus_asked(parse_options(request.slurm)), request.num_gpus or 1
+    if asked not in (None, used) and request.device != "cpu":
+        found.append(
+            f"slurm asks for {asked} GPU(s) and num_gpus={used} uses {used}: a job gets the GPUs that its training "
+            'uses. Say how many with num_gpus, and in slurm only the type, e.g. "gres=gpu:a100".'
         )
     if request.device == "mps" and request.engine == "slurm":
         found.append(

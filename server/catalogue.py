@@ -180,7 +180,7 @@ CATALOGUE = (
         "This machine",
         SystemRequest,
         "reads",
-        "GPUs, cores, memory, disk, folders, versions, which slots are used by whom, and problems with their fixes.",
+        "GPUs, cores, memory, disk, folders, versions, who uses which slot, and problems with their fixes.",
     ),
     Entry(
         "nnunet_dashboard",

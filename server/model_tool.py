@@ -90,9 +90,9 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refer(schema: dict[str, Any]) -> None:
-    """What nnunet_training describes at length is not described again, nor its defaults."""
+    """What nnunet_training describes at length is not described again, nor its defaults and examples."""
     for name in TrainingRequest.model_fields:
-        for key in ("description", "default"):
+        for key in ("description", "default", "examples"):
             schema["properties"][name].pop(key, None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from nnunet_mcp.runs import gpus
 from nnunet_mcp.runs.settings import Settings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -26,12 +27,33 @@ def nothing_from_the_users_environment() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def no_look_at_the_gpus_is_kept() -> None:
+    """What a test finds is its own."""
+    gpus.MACHINE.forget()
+
+
+@pytest.fixture
+def no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """None of this machine's own; what a test puts into its folder (nvidia-smi, a library, `driver`) is found."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"no library")
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NNUNET_MCP_GPUS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(gpus, "SIGNS", ())
+    monkeypatch.setattr("nnunet_mcp.runs.nvidia_smi.FOLDERS", ())
+    monkeypatch.setenv("NNUNET_MCP_HOST_LOCKS", str(tmp_path))
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of an empty workspace, in the environment too, so that child processes have the same."""
     for name in ("raw", "preprocessed", "results"):
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
     monkeypatch.setenv("NNUNET_MCP_GPUS", "0")
+    monkeypatch.setenv("NNUNET_MCP_HOST_LOCKS", str(tmp_path))
     found = Settings()
     found.create_folders()
     return found

@@ -20,6 +20,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
 
+from nnunet_mcp.runs.gpus import MACHINE
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.runs.settings import Settings
 
@@ -224,6 +225,7 @@ def stand_in_nvidia_smi(folder: Path, script: str) -> None:
     new.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     new.chmod(0o755)
     new.replace(folder / "nvidia-smi")
+    MACHINE.forget()
 
 
 def kill_group(pid: int) -> None:

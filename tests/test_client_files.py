@@ -203,6 +203,18 @@ def test_what_goose_reads_names_the_command_and_the_folders(settings: Settings) 
     assert written["envs"]["nnUNet_results"] == str(settings.folder("results"))
 
 
+def test_what_the_shell_says_about_gpus_libraries_and_nnunet_is_written_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"CUDA_VISIBLE_DEVICES": "2", "LD_LIBRARY_PATH": "/opt/cuda/lib", "nnUNet_compile": "f"}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+
+    written = yaml.safe_load(configuration("goose", Settings()))["extensions"]["nnunet"]["envs"]
+
+    assert said.items() <= written.items() and "NNUNET_MCP_SHARE_GPUS" not in written
+
+
 def test_the_wrong_key_is_named_with_the_right_one(settings: Settings, tmp_path: Path) -> None:
     [found] = checked(tmp_path, {"servers": {"nnunet": good(settings)}})
     [code] = checked(tmp_path, {"mcpServers": {"nnunet": good(settings)}}, ".config/Code/User/mcp.json")

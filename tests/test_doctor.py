@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.runs import installed
+from nnunet_mcp.runs.asking import Question
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock
+from nnunet_mcp.runs.places import slot_path
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.runs.slots import slot_path
 from nnunet_mcp.schemas.answers import Check
 from nnunet_mcp.schemas.requests import DoctorRequest
 from nnunet_mcp.server.terminal import doctor
@@ -22,6 +23,8 @@ from nnunet_mcp.server.terminal.codes import Code
 from nnunet_mcp.server.terminal.doctor import TESTED, device_check, examine, version_checks
 from nnunet_mcp.tools import checks
 from nnunet_mcp.tools.system import find_problems
+from tests.gpus import Card, nvidia_smi_shows
+from tests.lab import stand_in_nvidia_smi, until
 from tests.terminal import terminal
 from tests.test_answers import run_at
 from tests.tiny import digest
@@ -135,6 +138,60 @@ def test_a_gpu_that_pytorch_cannot_use_is_a_problem() -> None:
     assert device_check(["NVIDIA H100"], cuda=1, mps=False).level == "ok"
     assert device_check([], cuda=0, mps=True).level == "ok"
     assert device_check([], cuda=0, mps=False).level == "warning"
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "words"),
+    [
+        ('{"cuda": "13.0", "devices": [{"name": "NVIDIA H200"}]}', "ok", "NVIDIA H200, CUDA 13.0"),
+        (
+            '{"devices": [{"name": "Tesla V100", "problem": "this PyTorch has no kernels for its capability 7.0"}]}',
+            "problem",
+            "Tesla V100: this PyTorch has no kernels",
+        ),
+        ("Segmentation fault", "problem", "PyTorch cannot compute"),
+    ],
+)
+def test_a_gpu_that_can_be_counted_must_also_compute(
+    settings: Settings, worker: Path, no_gpus: None, tmp_path: Path, said: str, level: str, words: str
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", "NVIDIA H200"))
+    worker.write_text(json.dumps({**HEALTHY, "cuda": 1}), encoding="utf-8")
+    program = Path(os.environ["NNUNET_MCP_WORKER_PYTHON"])
+    step = f"case \"$2\" in *cuda) echo '{said}'; exit;; esac"
+    program.write_text(program.read_text("utf-8").replace("echo a", f"{step}\necho a"), encoding="utf-8")
+
+    found = {name: check for name, check in looked_at(Settings(), quick=False).items() if name.startswith("step")}
+
+    assert [(check.level, words in check.detail) for check in found.values()] == [(level, True)], found
+
+
+def test_a_step_that_never_comes_back_is_a_problem_and_not_waited_for(
+    settings: Settings, worker: Path, no_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "STEP", Question("a step", wait_s=0.3, end_s=0.3))
+    worker.write_text(json.dumps({**HEALTHY, "cuda": 1}), encoding="utf-8")
+    program = Path(os.environ["NNUNET_MCP_WORKER_PYTHON"])
+    before = program.read_text("utf-8")
+    program.write_text(before.replace("echo a", 'case "$2" in *cuda) exec sleep 600;; esac\necho a'), encoding="utf-8")
+
+    found = looked_at(Settings(), quick=False)["step on the GPU"]
+
+    assert found.level == "problem" and "a step does not answer within" in found.detail
+    program.write_text(before, encoding="utf-8")
+    assert until(lambda: "PyTorch cannot compute" in looked_at(Settings(), quick=False)["step on the GPU"].detail)
+
+
+def test_a_gpu_that_is_there_and_cannot_be_used_is_a_problem_and_a_lost_one_of_several_a_warning(
+    settings: Settings, no_gpus: None, tmp_path: Path
+) -> None:
+    stand_in_nvidia_smi(tmp_path, "echo Driver/library version mismatch; exit 18")
+    found = looked_at(Settings(worker_python=str(tmp_path / "none")))["GPU"]
+    assert found.level == "problem" and "Driver/library version mismatch" in found.detail
+
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11"), first="echo Unable to determine the device handle for GPU1")
+    found = looked_at(Settings())["GPU"]
+    assert found.level == "warning" and "device handle for GPU1" in found.detail
 
 
 def test_a_slot_that_a_dead_run_holds_is_a_problem_and_names_the_command(settings: Settings) -> None:

@@ -1,27 +1,40 @@
-"""Which GPUs have slots, by which names. A stand-in nvidia-smi, because this is about reading what it says."""
+"""Which GPUs have slots, by which names, and which of them a run gets. A stand-in nvidia-smi says what there is."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nnunet_mcp.runs import gpus, slots
 from nnunet_mcp.runs.child import worker_environment
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.places import find_places, place_of
 from nnunet_mcp.runs.processes import LANES_VARIABLE
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.runs.slots import Grant, SlotQueue, find_slots, slot_holder, slot_names
-from tests.lab import stand_in_nvidia_smi
+from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
+from nnunet_mcp.schemas.runs import RunRecord
+from tests.gpus import GIB, Card, nvidia_smi_shows
+from tests.lab import stand_in_nvidia_smi, until
 from tests.tiny import record_of
 
-FOUR = """case "$*" in *query-gpu=index*) printf '0, GPU-aa11\\n1, GPU-bb22\\n2, GPU-cc33\\n3, GPU-dd44\\n';; esac"""
+FOUR = [Card(uuid) for uuid in ("GPU-aa11", "GPU-bb22", "GPU-cc33", "GPU-dd44")]
+ALL = [card.uuid for card in FOUR]
 MIG = "MIG-GPU-8932f937-d72c-4106-c12f-20bd9faed9f6/1/0"
+HOLD = """
+import fcntl, sys
+stream = open(sys.argv[1], "rb")
+fcntl.flock(stream, fcntl.LOCK_EX)
+print("held", flush=True)
+input()
+"""
 
 
 @pytest.fixture(autouse=True)
-def four_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-    stand_in_nvidia_smi(tmp_path, FOUR)
+def four_gpus(no_gpus: None, tmp_path: Path) -> None:
+    nvidia_smi_shows(tmp_path, *FOUR)
 
 
 @pytest.fixture
@@ -29,77 +42,183 @@ def state(tmp_path: Path) -> StateDir:
     return StateDir(tmp_path / "state")
 
 
-def granted(state: StateDir, run_id: str, *names: str) -> Grant | str:
-    """What a run gets that asks for one of these GPUs."""
-    queue = SlotQueue(state, "gpu", list(names), run_id, created_at=1.0, stage="train_fold_0")
-    answer = queue.try_acquire(1)
+def names(state: StateDir, **settings: Any) -> list[str]:
+    return [place.name for place in find_places("gpu", state, Settings(**settings))[0]]
+
+
+def why_none(state: StateDir) -> str:
+    places, why = find_places("gpu", state, Settings())
+    assert not places
+    return why
+
+
+def granted(
+    state: StateDir, run_id: str, *, wanted: int = 1, record: RunRecord | None = None, **settings: Any
+) -> Grant | str:
+    """What a run gets that asks for GPUs."""
+    places, why = find_places("gpu", state, Settings(**settings), record=record)
+    queue = SlotQueue(state, "gpu", places, run_id, created_at=1.0, stage="train_fold_0", why_none=why)
+    answer = queue.try_acquire(wanted)
     queue.withdraw()
     return answer
 
 
+def given(answer: Grant | str) -> list[str]:
+    """The GPUs of a grant, which is given back."""
+    assert isinstance(answer, Grant), answer
+    answer.release()
+    return answer.devices
+
+
 @pytest.mark.parametrize(
-    ("visible", "names"),
+    ("visible", "seen"),
     [
-        (None, ["0", "1", "2", "3"]),
-        ("2,3", ["2", "3"]),
-        ("GPU-bb22, 0", ["GPU-bb22", "0"]),
-        ("GPU-bb", ["GPU-bb"]),
+        (None, ALL),
+        ("2,3", ["GPU-cc33", "GPU-dd44"]),
+        ("GPU-bb22, 0", ["GPU-bb22", "GPU-aa11"]),
+        ("GPU-bb", ["GPU-bb22"]),
         (MIG, [MIG]),
         ("", []),
         ("-1", []),
         ("NoDevFiles", []),
-        ("1,-1,2", ["1"]),
-        ("0,7,1", ["0"]),
+        ("1,-1,2", ["GPU-bb22"]),
+        ("0,7,1", ["GPU-aa11"]),
+        ("0,0", ["GPU-aa11"]),
     ],
 )
 def test_the_gpus_are_those_that_cuda_would_see(
-    visible: str | None, names: list[str], monkeypatch: pytest.MonkeyPatch
+    visible: str | None, seen: list[str], state: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
-    assert slot_names("gpu", None) == names
-    assert slot_names("gpu", 1) == ["0"], "the setting wins"
+    assert names(state) == seen
+    assert names(state, gpus=1) == seen[:1], "the setting takes fewer of them, and never another card"
 
 
-def test_without_a_gpu_it_is_said_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_number_of_gpus_is_believed_only_where_no_driver_of_nvidia_could_tell_them(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in_nvidia_smi(tmp_path, "echo the driver is away; exit 9")
+    assert names(state, gpus=2) == [], "two runs could get one GPU under two names"
+
+    (tmp_path / "nvidia-smi").unlink()
+    gpus.MACHINE.forget()
+    assert names(state, gpus=2) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert names(state, gpus=1) == ["3"]
+
+
+def test_of_fewer_than_there_are_the_largest_are_used(state: StateDir, tmp_path: Path) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-small", total=2 * GIB), Card("GPU-large"))
+
+    assert names(state, gpus=1) == ["GPU-large"]
+
+
+def test_without_a_gpu_it_is_said_why(state: StateDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert find_slots("gpu", None) == ([], "CUDA_VISIBLE_DEVICES='-1' shows no GPU")
+    assert why_none(state) == "CUDA_VISIBLE_DEVICES='-1' shows no GPU"
     stand_in_nvidia_smi(tmp_path, "echo no driver; exit 9")
-    assert find_slots("gpu", None) == ([], "nvidia-smi lists no GPU (no driver)")
+    assert why_none(state) == "nvidia-smi lists no GPU (no driver)"
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert find_slots("gpu", None) == ([], "nvidia-smi lists no GPU (it is not installed)")
+    gpus.MACHINE.forget()
+    assert why_none(state) == "nvidia-smi lists no GPU (it is not installed)"
 
 
-def test_more_gpus_than_there_are_are_waited_for_with_a_reason(state: StateDir) -> None:
-    queue = SlotQueue(state, "gpu", ["0"], "d001", created_at=1.0, stage="train_fold_0")
+def test_more_gpus_than_there_are_are_waited_for_with_a_reason_and_keep_nobody_else(state: StateDir) -> None:
+    places = find_places("gpu", state, Settings(gpus=1))[0]
+    queue = SlotQueue(state, "gpu", places, "d001", created_at=1.0, stage="train_fold_0")
 
     assert queue.try_acquire(2) == "waits for a slot: 2 gpu slots are needed and there are 1"
+    assert given(granted(state, "d002", gpus=1))
     queue.withdraw()
 
 
 def test_a_gpu_has_one_slot_under_all_its_names_and_in_every_container(
     state: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grant = granted(state, "d001", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    grant = granted(state, "d001")
     assert isinstance(grant, Grant)
 
     monkeypatch.setattr("socket.gethostname", lambda: "container")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bb22")
 
-    answer = granted(state, "d002", "GPU-bb22")
-    assert answer == "waits for a slot: gpu slot GPU-bb22 is held by run d001 (train_fold_0)"
+    answer = granted(state, "d002")
+    assert answer == "waits for a slot: gpu slot 1 (NVIDIA RTX 4090) is held by run d001 (train_fold_0)"
     grant.release()
 
 
-def test_the_worker_gets_the_names_as_they_were_and_the_order_of_nvidia_smi(
+def test_runs_of_two_state_folders_do_not_get_the_same_gpu(state: StateDir, tmp_path: Path) -> None:
+    other = StateDir(tmp_path / "somebody else")
+    grant = granted(state, "d001", gpus=1)
+    assert isinstance(grant, Grant)
+
+    answer = granted(other, "d002", gpus=1)
+
+    wanted = "waits for a slot: GPU 0 (NVIDIA RTX 4090) is held by a run of another user or state folder"
+    assert answer == wanted
+    assert slot_holder(find_places("gpu", other, Settings())[0][0]) == "a run of another user or state folder"
+    assert given(granted(other, "d002")) == ["GPU-bb22"], "the next one is free"
+    grant.release()
+    assert given(granted(other, "d002", gpus=1)) == ["GPU-aa11"]
+
+
+def test_the_hosts_lock_can_be_taken_by_every_user_and_written_by_none(state: StateDir, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        given(granted(state, "d001", gpus=1))
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "nnunet-mcp-gpu-GPU-aa11.lock").stat().st_mode & 0o777 == 0o444
+
+
+def test_a_stranger_who_holds_a_lock_on_an_empty_gpu_holds_it_for_minutes_only(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(granted(state, "d001", gpus=1))
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "nnunet-mcp-gpu-GPU-aa11.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout is not None and stranger.stdout.readline() == b"held\n"
+        places = find_places("gpu", state, Settings(gpus=1))[0]
+        queue = SlotQueue(state, "gpu", places, "d002", created_at=1.0, stage="train_fold_0")
+        assert "another user" in str(queue.try_acquire(1))
+        monkeypatch.setattr(slots, "EMPTY_S", 0.0)
+
+        assert until(lambda: isinstance(answer := queue.try_acquire(1), Grant) and bool(given(answer)), timeout_s=5)
+        stranger.kill()
+
+
+@pytest.mark.parametrize("make", ["link", "pipe", "folder"])
+def test_what_somebody_puts_in_the_place_of_the_hosts_lock_harms_nothing(
+    make: str, state: StateDir, tmp_path: Path
+) -> None:
+    lock, victim = tmp_path / "nnunet-mcp-gpu-GPU-aa11.lock", tmp_path / "victim"
+    victim.write_text("mine", encoding="utf-8")
+    if make == "link":
+        lock.symlink_to(victim)
+    elif make == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.mkdir()
+
+    assert slot_holder(find_places("gpu", state, Settings(gpus=1))[0][0]) is None
+    assert given(granted(state, "d001", gpus=1)) == ["GPU-aa11"]
+    assert victim.read_text(encoding="utf-8") == "mine"
+
+
+def test_the_worker_gets_uuids_and_the_order_of_nvidia_smi(
     state: StateDir, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, grant = record_of(settings, device="cuda"), granted(state, "d001", MIG)
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    record, grant = record_of(settings, device="cuda"), granted(state, "d001", wanted=2)
     assert isinstance(grant, Grant)
     stage = state.run("d001").stage("train_fold_0")
 
     environment = worker_environment(stage, record, grant)
-    assert (environment["CUDA_VISIBLE_DEVICES"], environment["CUDA_DEVICE_ORDER"]) == (MIG, "PCI_BUS_ID")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-aa11,GPU-bb22"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     assert worker_environment(stage, record, grant)["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST", "the user has said it"
@@ -110,8 +229,8 @@ def test_the_worker_gets_the_names_as_they_were_and_the_order_of_nvidia_smi(
 def test_the_worker_is_told_how_many_can_train_beside_it(
     state: StateDir, settings: Settings, gpus: int, each: int, lanes: str
 ) -> None:
-    names = [str(number) for number in range(gpus)]
-    queue = SlotQueue(state, "gpu", names, "d001", created_at=1.0, stage="train_fold_0")
+    places = [place_of(state, "gpu", str(number)) for number in range(gpus)]
+    queue = SlotQueue(state, "gpu", places, "d001", created_at=1.0, stage="train_fold_0")
     grant, record = queue.try_acquire(each), record_of(settings, device="cuda", num_gpus=each)
     assert isinstance(grant, Grant)
 
@@ -121,12 +240,100 @@ def test_the_worker_is_told_how_many_can_train_beside_it(
     grant.release()
 
 
-def test_a_gpu_that_other_peoples_processes_use_is_not_free(state: StateDir, tmp_path: Path) -> None:
-    stand_in_nvidia_smi(tmp_path, 'case "$*" in *compute-apps*--id=0*) echo 4242;; esac')
+def test_a_gpu_that_other_peoples_programs_fill_is_not_free_and_they_are_named(state: StateDir, tmp_path: Path) -> None:
+    full = Card("GPU-aa11", used=20 * GIB)
+    nvidia_smi_shows(tmp_path, full, Card("GPU-bb22"), apps="GPU-aa11, 4242, /usr/bin/python3, 20000")
+    used = "21.5 of its 25.8 GB are used by pid 4242 (python3, 21.0 GB)"
 
-    one, two = granted(state, "d001", "0", "1"), granted(state, "d002", "0")
+    one = granted(state, "d001")
+    two = granted(state, "d002")
 
-    assert isinstance(one, Grant) and one.devices == ["1"]
-    assert isinstance(two, str) and "GPU 0 is used by other processes (pid 4242)" in two
-    assert slot_holder(state, "gpu", "0") == "other processes (pid 4242)"
+    assert isinstance(one, Grant) and one.devices == ["GPU-bb22"]
+    assert isinstance(two, str) and f"GPU 0 (NVIDIA RTX 4090) is used by others: {used}" in two
+    assert slot_holder(find_places("gpu", state, Settings())[0][1]) == f"others: {used}"
     one.release()
+
+
+@pytest.mark.parametrize(
+    ("card", "apps"),
+    [
+        (Card("GPU-aa11", used=1500), "GPU-aa11, 4242, jupyter, 500"),
+        (Card("GPU-aa11", used=1900), "GPU-aa11, 4242, /usr/libexec/gnome-remote-desktop, 300"),
+        (Card("GPU-aa11"), "GPU-aa11, [N/A], [N/A], [N/A]"),
+        (Card("GPU-aa11"), "GPU-aa11, 7, nvidia-cuda-mps-server, 60"),
+        (Card("GPU-aa11", total=80 * GIB, used=8 * GIB), "GPU-aa11, 4242, python3, 8000"),
+    ],
+)
+def test_what_leaves_a_training_enough_memory_keeps_nobody_waiting(
+    card: Card, apps: str, state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    nvidia_smi_shows(tmp_path, card, apps=apps)
+
+    assert given(granted(state, "d001", record=record_of(settings, device="cuda"))) == ["GPU-aa11"]
+
+
+def test_where_the_memory_is_not_told_processes_decide(state: StateDir, tmp_path: Path) -> None:
+    script = """case "$*" in *query-gpu=index*) echo 0, GPU-aa11;; *apps*) echo GPU-aa11, {}, [N/A];; esac"""
+    stand_in_nvidia_smi(tmp_path, script.format("4242, python3"))
+    assert "is used by others: pid 4242 (python3)" in str(granted(state, "d001"))
+
+    stand_in_nvidia_smi(tmp_path, script.format("7, nvidia-cuda-mps-server"))
+    assert given(granted(state, "d001")) == ["GPU-aa11"]
+
+
+def test_on_request_stages_share_a_gpu_as_long_as_its_memory_lasts(
+    state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    record, grants = record_of(settings, device="cuda"), list[Grant]()
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=80 * GIB, used=8 * GIB), apps="GPU-aa11, 4242, python3, 8000")
+
+    for run_id in ("d001", "d002"):
+        grant = granted(state, run_id, record=record, share_gpus=2)
+        assert isinstance(grant, Grant) and grant.devices == ["GPU-aa11"]
+        grants.append(grant)
+
+    assert "held by run d001" in str(granted(state, "d003", record=record, share_gpus=2))
+    assert "2 gpu slots are needed" in str(granted(state, "d003", wanted=2, share_gpus=2)), "one GPU is not two"
+    for grant in grants:
+        grant.release()
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=80 * GIB, used=75 * GIB), apps="GPU-aa11, 4242, python3, 75000")
+    assert "is used by others" in str(granted(state, "d003", record=record, share_gpus=2))
+
+
+def test_a_run_gets_the_card_with_most_free_memory_and_none_that_is_too_small(
+    state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    record = record_of(settings, device="cuda", plans_identifier="nnUNetPlans")
+    cards = [Card("GPU-display", "NVIDIA GeForce GT 710", 2 * GIB), Card("GPU-desk", used=1800), Card("GPU-rest")]
+    nvidia_smi_shows(tmp_path, *cards)
+
+    grants = [granted(state, f"d00{number}", record=record) for number in range(3)]
+
+    assert [grant.devices for grant in grants if isinstance(grant, Grant)] == [["GPU-rest"], ["GPU-desk"]]
+    assert isinstance(grants[2], str) and "GT 710" not in grants[2]
+    for grant in grants[:2]:
+        assert isinstance(grant, Grant)
+        grant.release()
+    nvidia_smi_shows(tmp_path, cards[0])
+    assert given(granted(state, "d001", record=record)) == ["GPU-display"], "where there is nothing better, it may try"
+    nvidia_smi_shows(tmp_path, Card("GPU-half", total=8 * GIB), Card("GPU-whole"))
+    both = record.model_copy(update={"num_gpus": 2})
+    assert given(granted(state, "d001", wanted=2, record=both)) == ["GPU-whole", "GPU-half"], "each has half a batch"
+
+
+def test_a_training_on_several_gpus_gets_no_instances_of_a_divided_one(
+    state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    listing = (
+        "GPU 0: H100 (UUID: GPU-aa11)\n  MIG 1g.10gb Device 0: (UUID: MIG-1)\n  MIG 1g.10gb Device 1: (UUID: MIG-2)"
+    )
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", mig="Enabled"), listing=listing)
+
+    answer = granted(state, "d001", wanted=2, record=record_of(settings, device="cuda", num_gpus=2))
+
+    assert answer == "waits for a slot: a training on several GPUs cannot use instances of a divided one (MIG)"
+    assert given(granted(state, "d001")) == ["MIG-1"]

@@ -15,7 +15,8 @@ import pytest
 from nnunet_mcp.runs.files import make_folder
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.locks import Lock, held, lock_name, waiting_for
-from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder, slot_path
+from nnunet_mcp.runs.places import place_of, slot_path
+from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
 from tests.lab import until
 
 HOLD = """
@@ -40,8 +41,10 @@ WAIT = """
 import sys
 from pathlib import Path
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.places import place_of
 from nnunet_mcp.runs.slots import SlotQueue
-queue = SlotQueue(StateDir(Path(sys.argv[1])), "cpu", ["0"], "d009", 1.0, "train_fold_0")
+state = StateDir(Path(sys.argv[1]))
+queue = SlotQueue(state, "cpu", [place_of(state, "cpu", "0")], "d009", 1.0, "train_fold_0")
 print(queue.try_acquire(1), flush=True)
 input()
 """
@@ -89,9 +92,8 @@ class Line:
     afterwards: ExitStack
 
     def join(self, run_id: str, *, age: float, count: int = 1) -> SlotQueue:
-        queue = SlotQueue(
-            self.state, "cpu", [str(n) for n in range(count)], run_id, created_at=age, stage="train_fold_0"
-        )
+        places = [place_of(self.state, "cpu", str(n)) for n in range(count)]
+        queue = SlotQueue(self.state, "cpu", places, run_id, created_at=age, stage="train_fold_0")
         self.afterwards.callback(queue.withdraw)
         return queue
 
@@ -193,7 +195,7 @@ def test_who_may_write_the_state_folder_may_use_its_locks(tmp_path: Path, folder
     state.path.chmod(folder)
     before = os.umask(0o077)
     try:
-        queue = SlotQueue(state, "cpu", ["0"], "d001", created_at=1.0, stage="train_fold_0")
+        queue = SlotQueue(state, "cpu", [place_of(state, "cpu", "0")], "d001", created_at=1.0, stage="train_fold_0")
         grant = queue.try_acquire(1)
     finally:
         os.umask(before)
@@ -214,12 +216,12 @@ def test_a_sticky_folder_passes_its_rights_to_nobody(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_slot_neither_makes_nor_changes_a_file(state: StateDir, line: Line) -> None:
-    assert slot_holder(state, "cpu", "0") is None
+    assert slot_holder(place_of(state, "cpu", "0")) is None
     assert not state.path.exists()
     line.take(line.join("d001", age=1)).release()
     before = slot_path(state, "cpu", "0").stat()
 
-    assert slot_holder(state, "cpu", "0") is None
+    assert slot_holder(place_of(state, "cpu", "0")) is None
 
     assert slot_path(state, "cpu", "0").stat() == before
 
@@ -234,7 +236,7 @@ def test_the_second_in_line_is_told_who_holds_the_slot(line: Line) -> None:
     assert line.join("d002", age=2).try_acquire(1) == (
         "waits for a slot: cpu slot 0 is held by run d001 (train_fold_0)"
     )
-    assert slot_holder(line.state, "cpu", "0") == "run d001 (train_fold_0)"
+    assert slot_holder(place_of(line.state, "cpu", "0")) == "run d001 (train_fold_0)"
 
 
 def test_a_released_slot_goes_to_the_oldest_in_line(line: Line) -> None:
@@ -283,7 +285,7 @@ def test_a_shared_state_folder_has_slots_for_each_host(line: Line, monkeypatch: 
 
     monkeypatch.setattr("socket.gethostname", lambda: "node-b")
 
-    assert slot_holder(line.state, "cpu", "0") is None
+    assert slot_holder(place_of(line.state, "cpu", "0")) is None
     line.take(line.join("d003", age=3))
 
 
@@ -292,7 +294,7 @@ def test_several_slots_are_taken_together_or_not_at_all(line: Line) -> None:
     waiting = line.join("d002", age=2, count=3)
 
     assert waiting.try_acquire(3) == "waits for a slot: cpu slot 0 is held by run d001 (train_fold_0)"
-    assert slot_holder(line.state, "cpu", "1") is None
+    assert slot_holder(place_of(line.state, "cpu", "1")) is None
     one.release()
     assert line.take(waiting, 3).devices == ["0", "1", "2"]
 

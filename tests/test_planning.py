@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -308,3 +309,42 @@ def test_planning_writes_nothing(ready: DatasetFiles, settings: Settings, tmp_pa
     plan(ready, fold="all")
 
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def define(files: DatasetFiles, **configurations: dict[str, Any]) -> None:
+    """Write configurations into the plans, as people do."""
+    path = files.plans_file("nnUNetPlans")
+    plans = json.loads(path.read_text(encoding="utf-8"))
+    for name, entry in configurations.items():
+        plans["configurations"][name] = {**plans["configurations"].get(name, {}), **entry}
+    path.write_text(json.dumps(plans), encoding="utf-8")
+
+
+def test_a_batch_is_not_split_into_more_parts_than_it_has_patches(ready: DatasetFiles) -> None:
+    define(ready, **{"3d_fullres": {"batch_size": 2}, "2d": {"batch_size": 12}})
+
+    with pytest.raises(Refused) as refused:
+        plan(ready, fold="0", num_gpus=4)
+
+    for words in ("batch of 2", "Use num_gpus=2 or less", '{"3d_fullres_bs4": {"inherits_from": "3d_fullres"'):
+        assert words in str(refused.value)
+    assert plan(ready, fold="0", num_gpus=2).stages and plan(ready, fold="0", configuration="2d", num_gpus=4).stages
+
+
+def test_a_configuration_of_the_plans_that_inherits_is_trained_on_the_same_data(ready: DatasetFiles) -> None:
+    define(ready, **{"3d_fullres_bs8": {"inherits_from": "3d_fullres", "batch_size": 8}})
+
+    found = plan(ready, fold="0", configuration="3d_fullres_bs8", num_gpus=8)
+
+    assert stages(found) == [("preprocess", True), ("train_fold_0", False)]
+    assert found.targets == ["Dataset001_Tiny/nnUNetTrainer__nnUNetPlans__3d_fullres_bs8/fold_0"]
+
+
+@pytest.mark.parametrize("made", ["files", "ready"])
+def test_one_that_the_plans_do_not_have_is_refused_with_what_to_write(
+    made: str, request: pytest.FixtureRequest
+) -> None:
+    files: DatasetFiles = request.getfixturevalue(made)
+
+    with pytest.raises(Refused, match=r'Add it to .*nnUNetPlans.json.*"3d_fullres_bs10".*"inherits_from"'):
+        plan(files, fold="0", configuration="3d_fullres_bs10")

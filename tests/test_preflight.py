@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.answers import PreflightAnswer
+from nnunet_mcp.schemas.answers import NetworkCost, PreflightAnswer
 from nnunet_mcp.schemas.estimates import Estimate, EstimateJob
 from nnunet_mcp.schemas.requests import PreflightRequest
 from nnunet_mcp.schemas.runs import Epoch, Progress, StageState
 from nnunet_mcp.tools import costs
 from nnunet_mcp.tools.preflight import nnunet_preflight
+from tests.gpus import GIB, Card, nvidia_smi_shows
 from tests.tiny import digest, make_dataset, record_of, stage
 
 DATASET = "Dataset095_Ahead"
@@ -225,3 +227,81 @@ def test_only_who_asked_to_measure_is_told_to_ask_without(
         costs._ask(job, str(python))
     with pytest.raises(Unavailable, match="Ask without measure"):
         costs._ask(job.model_copy(update={"measure_s": 30.0}), str(python))
+
+
+@pytest.fixture
+def network_of(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float], NetworkCost]:
+    """What preflight says of a network for which nnU-Net plans so many GB."""
+
+    def look(planned: float) -> NetworkCost:
+        files.preprocessed.mkdir(parents=True, exist_ok=True)
+        plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+        files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+        found = Estimate(
+            patch_size=(1,), batch_size=2, parameters=1, gpu_memory_gb=planned, epochs=1, iterations=1,
+            validation_iterations=1,
+        )  # fmt: skip
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\ncat <<'E'\n{found.model_dump_json()}\nE\n", encoding="utf-8")
+        python.chmod(0o755)
+        ask = costs._ask
+        monkeypatch.setattr(costs, "_ask", lambda job, _: ask(job, str(python)))
+        network = ahead(Settings(), device="cuda").network
+        monkeypatch.setattr(costs, "_ask", ask)
+        assert network is not None
+        return network
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("used", "planned", "free", "fit"),
+    [
+        (400, 6.0, 8.2, "fits"),
+        (1200, 6.0, 7.3, "tight"),  # a desktop on an 8 GiB card
+        (400, 8.0, 8.2, "tight"),
+        (400, 9.0, 8.2, "no"),
+    ],
+)
+def test_whether_it_fits_is_judged_by_what_is_free_and_what_cuda_takes_besides(
+    used: int, planned: float, free: float, fit: str, network_of: Callable[[float], NetworkCost], tmp_path: Path
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=8 * GIB, used=used))
+
+    network = network_of(planned)
+
+    assert (network.device_memory_gb, network.fit, network.fits) == (free, fit, fit == "fits")
+
+
+def test_the_card_that_it_would_get_decides_whether_it_fits(
+    network_of: Callable[[float], NetworkCost], tmp_path: Path
+) -> None:
+    cards = (Card("GPU-display", total=2 * GIB), Card("GPU-desk", used=20 * GIB), Card("GPU-rest", used=0))
+    nvidia_smi_shows(tmp_path, *cards, apps="GPU-desk, 4242, python3, 20000")
+    assert network_of(8.0).device_memory_gb == 25.8
+
+    nvidia_smi_shows(tmp_path, *cards[:2], apps="GPU-desk, 4242, python3, 20000")
+    assert network_of(8.0).device_memory_gb == 25.8, "all of the one that it will have to wait for"
+
+
+def test_of_an_instance_of_unknown_memory_it_is_not_said_whether_it_fits(
+    network_of: Callable[[float], NetworkCost], tmp_path: Path
+) -> None:
+    listing = "GPU 0: H100 (UUID: GPU-aa11)\n  MIG 1g.10gb Device 0: (UUID: MIG-1)"
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=80 * GIB, mig="Enabled"), listing=listing)
+
+    network = network_of(8.0)
+
+    assert (network.device_memory_gb, network.fit, network.fits) == (None, None, None)
+
+
+def test_too_little_shared_memory_is_a_problem_of_a_training_on_a_gpu(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11"))
+    monkeypatch.setattr("nnunet_mcp.tools.checks.SMALL_SHM_GB", 1e9)
+
+    assert any("--shm-size" in problem for problem in ahead(Settings(), device="cuda").problems)
+    assert ahead(Settings()).possible

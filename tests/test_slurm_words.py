@@ -26,6 +26,7 @@ from nnunet_mcp.schemas.runs import CancelRecord, JobsRecord, Outcome, RunRecord
 from nnunet_mcp.schemas.slurm import OPTIONS, parse_options
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.checks import machine_checks
+from nnunet_mcp.tools.device import slurm_notes
 from tests.lab import ToolRefused
 from tests.tiny import ask, make_dataset, record_of, stage
 
@@ -155,6 +156,53 @@ def test_only_stages_that_use_a_gpu_ask_for_one(settings: Settings) -> None:
     for text in (script_of("preprocess", slurm=options), script_of("cross_validation", slurm=options)):
         assert "--gres" not in text and "--constraint" not in text and "--partition=cpu" in text
     assert "--gres" not in script_of(slurm=options, device="cpu") and "--partition=gpu" in script_of(slurm=options)
+
+
+@pytest.mark.parametrize(
+    ("slurm", "num_gpus", "line"),
+    [
+        ({}, 2, "--gres=gpu:2"),
+        ({"gres": "gpu:a100:1"}, 2, "--gres=gpu:a100:2"),
+        ({"gres": "gpu:8"}, 1, "--gres=gpu:1"),
+        ({"gres": "gpu"}, 1, "--gres=gpu:1"),
+        ({"gres": "gpu:a100"}, 4, "--gres=gpu:a100:4"),
+        ({"gres": "gpu:a100_3g.20gb:1,lscratch:100"}, 1, "--gres=gpu:a100_3g.20gb:1,lscratch:100"),
+        ({"gres": "shard:4"}, 1, "--gres=shard:4"),
+        ({"gpus": "1"}, 4, "--gpus=4"),
+        ({"gpus": "nvidia_a100-sxm4-80gb:1"}, 2, "--gpus=nvidia_a100-sxm4-80gb:2"),
+    ],
+)
+def test_a_job_gets_as_many_gpus_as_its_training_uses_of_the_type_that_the_options_name(
+    settings: Settings, slurm: dict[str, str], num_gpus: int, line: str
+) -> None:
+    assert parse_options(f"{name}={value}" for name, value in slurm.items()) == slurm
+
+    lines = script_of(slurm=slurm, num_gpus=num_gpus).splitlines()
+
+    assert [found for found in lines if "--gres" in found or "--gpus" in found] == [f"#SBATCH {line}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "num_gpus"), [("gres=gpu:a100:2", None), ("gpus=4", 2), ("gres=gpu:8", 1), ("gpus=0", None)]
+)
+def test_a_request_that_asks_slurm_for_other_gpus_than_it_uses_is_refused(words: str, num_gpus: int | None) -> None:
+    asked = {"dataset_id": 1, "engine": "slurm", "slurm": [words], "num_gpus": num_gpus}
+
+    with pytest.raises(ValidationError, match=r"a job gets the GPUs that its training uses. Say how many"):
+        TrainingRequest.model_validate(asked)
+
+    assert TrainingRequest.model_validate({**asked, "device": "cpu", "num_gpus": None})
+    assert TrainingRequest.model_validate({**asked, "slurm": ["gres=gpu:a100"], "num_gpus": 2})
+
+
+def test_jobs_without_cores_or_memory_are_noted(settings: Settings) -> None:
+    [both] = slurm_notes("slurm", "cuda", {}, settings)
+    [memory] = slurm_notes("slurm", "cuda", {}, Settings(slurm_sbatch="--cpus-per-gpu=8"))
+
+    assert "cpus and memory" in both and 'slurm=["cpus=12", "memory=64G"]' in both
+    assert "cpus and" not in memory and "names memory of" in memory
+    assert not slurm_notes("slurm", "cuda", {"cpus": "8", "memory": "32G"}, settings)
+    assert not slurm_notes("local", "cuda", {}, settings) and not slurm_notes("slurm", "cpu", {}, settings)
 
 
 @pytest.mark.parametrize("lines", ["--mail-type FAIL", "mail", "-p gpu", "--comment='open", "--comment='a\nb'"])

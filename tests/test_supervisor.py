@@ -27,14 +27,15 @@ from nnunet_mcp.runs.liveness import liveness
 from nnunet_mcp.runs.locks import Lock
 from nnunet_mcp.runs.look import verdict
 from nnunet_mcp.runs.old_models import keep, kept, put_back, way_back
+from nnunet_mcp.runs.places import slot_path
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.runs.slots import slot_path
 from nnunet_mcp.runs.store import new_run_id, record_run
 from nnunet_mcp.runs.supervise import Supervision
 from nnunet_mcp.schemas.results import Result
-from nnunet_mcp.schemas.runs import ACTIVE, CancelRecord, RunRecord, StageSpec, StageState, Status
+from nnunet_mcp.schemas.runs import ACTIVE, CancelRecord, GpuUsed, RunRecord, StageSpec, StageState, Status
+from tests.gpus import GIB, Card, nvidia_smi_shows
 from tests.lab import stand_in_nvidia_smi, until
 from tests.tiny import ask, record_of, stage
 
@@ -392,6 +393,50 @@ def test_a_gpu_that_nvidia_smi_does_not_list_yet_is_waited_for_with_its_words(th
     stand_in_nvidia_smi(tmp_path, 'case "$*" in *query-gpu=index*) echo 0, GPU-11;; esac')
 
     assert play.finish().status == "success"
+
+
+def test_a_driver_that_never_comes_back_stops_neither_the_other_stages_nor_a_cancel(
+    theatre: Stage, tmp_path: Path
+) -> None:
+    theatre.device = "cuda"
+    theatre.patch.delenv("NNUNET_MCP_GPUS")
+    theatre.patch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    stand_in_nvidia_smi(tmp_path, f"echo $$ >> {tmp_path}/asked; exec sleep 600")
+    play = theatre.play(stage("train_fold_0"), stage("preprocess"), stage("cross_validation", "preprocess"))
+    assert until((tmp_path / "asked").exists)
+
+    assert until(lambda: verdict(play.run, play.record).stages["cross_validation"] == "success", timeout_s=8)
+    assert verdict(play.run, play.record).reason == "waits for a slot: looks at the GPUs"
+    play.cancel(grace_s=0)
+    assert until(lambda: play.status == "cancelled", timeout_s=8)
+
+    for pid in (tmp_path / "asked").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def test_while_a_run_waits_the_gpus_are_looked_at_more_and_more_rarely(theatre: Stage, tmp_path: Path) -> None:
+    theatre.device = "cuda"
+    theatre.patch.delenv("NNUNET_MCP_GPUS")
+    theatre.patch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    asked = tmp_path / "asked"
+    busy = Card("GPU-11", used=20 * GIB)
+    nvidia_smi_shows(tmp_path, busy, apps="GPU-11, 4242, python3, 20000", first=f"echo x >> {asked}")
+    play = theatre.play()
+    assert until(lambda: "pid 4242 (python3" in verdict(play.run, play.record).reason)
+
+    begun = time.monotonic()
+    assert until(lambda: len(asked.read_text().split()) >= 2 * 3, timeout_s=20), "three looks of two questions"
+
+    assert time.monotonic() - begun > 4
+    nvidia_smi_shows(tmp_path, Card("GPU-11"))
+    assert play.finish().status == "success"
+    state = play.run.stage("train_fold_0").state()
+    assert state is not None
+    assert state.devices == (GpuUsed(name="NVIDIA RTX 4090, 25.8 GB", uuid="GPU-11", driver="580.159.04"),)
+    assert until(play.run.provenance_file.exists)
+    provenance = json.loads(play.run.provenance_file.read_text(encoding="utf-8"))
+    assert provenance["machine"]["gpus"] == ["NVIDIA RTX 4090, 25.8 GB"]
+    assert provenance["stages"][0]["devices"][0]["uuid"] == "GPU-11"
 
 
 def test_a_cancel_that_cannot_be_written_down_ends_the_run_at_once_and_says_so(theatre: Stage) -> None:

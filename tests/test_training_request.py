@@ -101,6 +101,9 @@ def test_all_contradictions_are_named_at_once() -> None:
     "arguments",
     [
         {"configuration": "3d"},
+        {"configuration": "3d_lowres_bs2"},
+        {"configuration": "3d_fullres_../x"},
+        {"configuration": "3d_fullres_" + "x" * 60},
         {"device": "gpu"},
         {"num_gpus": 0},
         {"trainer": "--help"},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..runs.errors import Refused, RunError
+from ..runs.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
 from ..runs.installed import installed
 from ..runs.locks import Lock
 from ..runs.settings import Settings
@@ -20,16 +21,19 @@ FOLDERS = ("raw", "preprocessed", "results")
 LOW_DISK_GB = 2.0
 TIGHT_DISK_GB = 20.0
 SMALL_SHM_GB = 0.5
+SHM = Path("/dev/shm")
 
 
 def machine_checks(settings: Settings) -> Iterator[Check]:
     """Everything that would make runs fail, in a moment and without changing anything."""
     yield from (folder_check(settings, which) for which in FOLDERS)
     yield package_check(settings)
-    if (shm := Path("/dev/shm")).is_dir():
-        yield shm_check(shm)
+    if SHM.is_dir():
+        yield shm_check(SHM)
     if settings.engine == "slurm":
         yield slurm_check(settings)
+    else:
+        yield from gpu_checks(settings)
 
 
 def existing(folder: Path) -> Path:
@@ -93,6 +97,23 @@ def shm_check(folder: Path) -> Check:
         detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
         return Check(name="shared memory", level="problem", detail=detail, fix=fix)
     return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
+
+
+def gpu_checks(settings: Settings) -> Iterator[Check]:
+    """GPUs that are there and cannot be used, and what is wrong with those that can."""
+    found = MACHINE.look(settings.nnunet_python)
+    gpus, why_none = visible(found, settings.gpus)
+    if not gpus and settings.gpus != 0 and not are_hidden() and (signs := signs_of_a_gpu()):
+        detail = f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}."
+        fix = "docs/troubleshooting.md names the causes; NNUNET_MCP_GPUS=1 makes the server believe in one."
+        yield Check(name="GPU", level="problem", detail=detail, fix=fix)
+    elif gpus and (found.hangs or (found.problem and found.source in ("NVML", "nvidia-smi"))):
+        fix = "dmesg says more (Xid); often the machine must be restarted. Runs use the others."
+        yield Check(name="GPU", level="warning", detail=f"Not every GPU answers: {found.problem}.", fix=fix)
+    for gpu in gpus:
+        if gpu.faults:
+            fix = "Have it looked at if trainings fail or are slow on it."
+            yield Check(name=f"GPU {gpu.index}", level="warning", detail=gpu.model, fix=fix)
 
 
 def slurm_check(settings: Settings) -> Check:

@@ -4,12 +4,15 @@ import platform
 import sys
 
 from ..runs.errors import Refused, Unavailable
+from ..runs.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
 from ..runs.processor import computes_bfloat16
 from ..runs.settings import Settings
-from ..runs.slots import find_slots
 from ..runs.slurm.options import options_of
+from ..schemas.gpus import Gpu
 from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
+
+IS_APPLE = sys.platform == "darwin" and platform.machine() == "arm64"
 
 
 def choose_engine(request: TrainingRequest, settings: Settings) -> tuple[Engine, dict[str, str]]:
@@ -28,29 +31,67 @@ def choose_engine(request: TrainingRequest, settings: Settings) -> tuple[Engine,
 
 def choose_device(
     asked: Device | None, settings: Settings, *, num_gpus: int | None = None, engine: Engine = "local"
-) -> Device:
-    """The device asked for, or the best one here; on Slurm a GPU, which is the scheduler's to find.
+) -> tuple[Device, str]:
+    """The device asked for, or the best one here, and why; on Slurm a GPU, which is the scheduler's to find.
 
     Raises:
-        Unavailable: the machine has no such device, or not as many GPUs.
+        Unavailable: the machine has no such device, or not as many GPUs; or it shows signs of a GPU that cannot be
+            used, and nobody has said that the CPU will do.
     """
     if engine == "slurm":
-        return asked or "cuda"
-    names, why_none = find_slots("gpu", settings.gpus)
-    gpus = len(names)
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    device: Device = asked or ("cuda" if gpus else "mps" if apple else "cpu")
+        return asked or "cuda", "asked for" if asked else "Slurm finds the GPU"
     wanted = num_gpus or 1
-    if device == "cuda" and gpus < wanted:
-        raise Unavailable(
-            f"device='cuda' with num_gpus={wanted} needs {wanted} NVIDIA GPU(s); {why_none or f'{gpus} are here'}. Use "
-            f"{'device=' + repr('cpu') if gpus == 0 else f'num_gpus={gpus}'}."
-        )
-    if device == "mps" and not apple:
+    if asked in ("cpu", "mps"):
+        _check_other(asked, wanted)
+        return asked, "asked for"
+    found = MACHINE.look(settings.nnunet_python)
+    gpus, why_none = visible(found, settings.gpus)
+    if gpus:
+        _check_count(gpus, wanted)
+        return "cuda", "asked for" if asked else f"there is {gpus[0].model}"
+    if asked == "cuda":
+        raise Unavailable(f"device='cuda' with num_gpus={wanted} needs {wanted} GPU(s); {why_none}. {_ways_on()}")
+    if IS_APPLE:
+        _check_other("mps", wanted)
+        return "mps", "this is an Apple silicon Mac"
+    _refuse_cpu_beside_a_gpu(settings, why_none)
+    _check_other("cpu", wanted)
+    return "cpu", f"no GPU: {why_none}"
+
+
+def _check_other(device: Device, wanted: int) -> None:
+    if device == "mps" and not IS_APPLE:
         raise Unavailable("device='mps' needs an Apple silicon Mac. Use device='cpu'.")
-    if device != "cuda" and wanted > 1:
+    if wanted > 1:
         raise Unavailable(f"num_gpus={wanted} needs NVIDIA GPUs; this machine would train on {device}. Use num_gpus=1.")
-    return device
+
+
+def _check_count(gpus: list[Gpu], wanted: int) -> None:
+    whole = [gpu for gpu in gpus if not gpu.is_instance]
+    if wanted > 1 and len(whole) < wanted:
+        divided = ", and instances of a divided GPU (MIG) cannot train together" if len(whole) < len(gpus) else ""
+        raise Unavailable(
+            f"device='cuda' with num_gpus={wanted} needs {wanted} GPU(s); {len(whole)} are here{divided}. "
+            f"Use num_gpus={max(1, len(whole))}."
+        )
+
+
+def _refuse_cpu_beside_a_gpu(settings: Settings, why_none: str) -> None:
+    """A training on the CPU takes days where a GPU takes hours: nobody should find out afterwards."""
+    said = settings.gpus == 0 or are_hidden()
+    if not said and (signs := signs_of_a_gpu()):
+        raise Unavailable(
+            f"This machine has a GPU ({', '.join(signs)}) that cannot be used: {why_none}. It would train on the CPU, "
+            f"for days. {_ways_on()}"
+        )
+
+
+def _ways_on() -> str:
+    return (
+        "Use device='cpu'. If there is a GPU, `nnunet-mcp doctor` says what is wrong; "
+        "NNUNET_MCP_GPUS=1 in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some "
+        "containers)."
+    )
 
 
 def check_bf16(request: TrainingRequest, device: Device, engine: Engine) -> None:
@@ -76,3 +117,19 @@ def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) 
     if device != "cpu" or request.bf16 or engine == "slurm" or not computes_bfloat16():
         return []
     return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
+
+
+def slurm_notes(engine: Engine, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
+    """What a job lacks that sites give little of: often one core, and then the GPU waits for its data."""
+    own = settings.slurm_sbatch
+    lacking = [
+        name
+        for name, flags in (("cpus", ("--cpus-per", "-c")), ("memory", ("--mem",)))
+        if name not in options and not any(word.startswith(flags) for word in own.split())
+    ]
+    if engine != "slurm" or device != "cuda" or not lacking:
+        return []
+    return [
+        f"Neither this request nor the server names {' and '.join(lacking)} of a job, and many sites give "
+        'little: with one core the GPU waits for its data. E.g. slurm=["cpus=12", "memory=64G"] for each GPU.'
+    ]

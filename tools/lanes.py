@@ -1,8 +1,11 @@
 """How many folds of a run train side by side."""
 
+from ..runs.gpus import MACHINE, visible
 from ..runs.settings import Settings
-from ..runs.slots import slot_names
 from ..schemas.runs import RunRecord
+
+# How many GPUs there are changes seldom, and whoever follows a run asks every few seconds.
+KNOWN_S = 600.0
 
 
 def lanes(record: RunRecord, settings: Settings, trainings: int) -> int:
@@ -13,7 +16,8 @@ def lanes(record: RunRecord, settings: Settings, trainings: int) -> int:
         return min(trainings, int(record.slurm.get("parallel", trainings)))
     if record.device != "cuda":
         return 1
-    return max(1, min(trainings, len(slot_names("gpu", settings.gpus)) // record.num_gpus))
+    gpus, _ = visible(MACHINE.look(settings.nnunet_python, max_age_s=KNOWN_S), settings.gpus)
+    return max(1, min(trainings, len(gpus) * settings.share_gpus // record.num_gpus))
 
 
 def scheduled(begun: list[float], waiting: list[float], side_by_side: int) -> float:

@@ -3,6 +3,7 @@
 Whatever a look of seconds can show to be hopeless is refused here.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..runs.preprocessed import (
 )
 from ..runs.splits import FoldCases, read_split, split_to_make
 from ..schemas.runs import StageSpec
-from ..schemas.training import TrainingRequest
+from ..schemas.training import CONFIGURATIONS, TrainingRequest
 from .folds import Folds
 from .trainers import check_trainer, planner_for
 from .transfer import plan_transfer
@@ -91,11 +92,34 @@ class Planner:
 
     def _refuse_impossible(self) -> None:
         description = read_json(self.files.raw / "dataset.json") or {}
-        if str(description.get("file_ending")) in FLAT_IMAGES and self.request.configuration != "2d":
+        if str(description.get("file_ending")) in FLAT_IMAGES and not self.request.configuration.startswith("2d"):
             raise Refused(
                 f"{self.files.name} has 2D images ({description['file_ending']}), so nnU-Net plans no "
                 f"{self.request.configuration} for it. Use configuration='2d'."
             )
+
+        plans = self.files.plans(self.plans_identifier) or {}
+        wanted = self.request.configuration
+        if wanted not in CONFIGURATIONS and planned(plans, wanted) is None:
+            self._refuse_unplanned()
+        for configuration in (LOWRES, CASCADE) if wanted == CASCADE else (wanted,):
+            self._refuse_small_batch(configuration, (planned(plans, configuration) or {}).get("batch_size"))
+
+    def _refuse_small_batch(self, configuration: str, batch: object) -> None:
+        gpus = self.request.num_gpus or 1
+        if isinstance(batch, int) and gpus > batch:  # nnunetv2 2.8.1, nnUNetTrainer.py:402
+            raise Refused(
+                f"num_gpus={gpus} splits a batch, and the plans {self.plans_identifier} of {self.files.name} have a "
+                f"batch of {batch} for {configuration}. Use num_gpus={batch} or less, or "
+                f"{_larger_batch(configuration, gpus)}"
+            )
+
+    def _refuse_unplanned(self) -> None:
+        raise Refused(
+            f"The plans {self.plans_identifier} of {self.files.name} have no {self.request.configuration}, and nnU-Net "
+            f"plans only {', '.join(CONFIGURATIONS)}. Add it to {self.files.plans_file(self.plans_identifier)} under "
+            f'"configurations", e.g. {_inherits(self.request.configuration, 10)}, once there are plans.'
+        )
 
     def _choose_folds(self) -> Folds:
         old = self.request.no_preprocessing or self._goes_on_with_old_data() or not self.files.raw.is_dir()
@@ -281,6 +305,20 @@ class Planner:
                 "overwrite=true trains it again; validation_only=true with npz=true adds the probabilities alone."
             )
         self.plan.notes += list(_notes(self.request))
+
+
+def _inherits(name: str, batch: int) -> str:
+    """What to write into plans for a configuration with another batch."""
+    parent = next(one for one in CONFIGURATIONS if name.startswith(one))
+    return json.dumps({name: {"inherits_from": parent, "batch_size": batch}})
+
+
+def _larger_batch(configuration: str, gpus: int) -> str:
+    """How to train the configuration on more GPUs than its batch has patches."""
+    name = f"{configuration}_bs{gpus}"
+    if configuration not in ("2d", "3d_fullres"):
+        return "train the folds on single GPUs."
+    return f"add {_inherits(name, gpus)} to the plans' configurations and train {name}."
 
 
 def _refuse_training_by_hand(files: FoldFiles) -> None:

@@ -50,6 +50,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         folds=tuple(map(fold_name, job.folds)),
         cases=len(cases),
         output=str(output),
+        device=record.device,
     )
 
 
@@ -77,6 +78,7 @@ def _record(
 ) -> RunRecord:
     dataset_id, configuration = int(choice.files.name[7:10]), choice.configuration
     engine, options = engine_of(settings, choice.run)
+    device, device_reason = choose_device(request.device, settings, engine=engine)
     trainer, plans_identifier, _ = choice.models[0].folder.name.split("__", 2)
     asked = {"dataset_id": dataset_id, "configuration": configuration, "fold": "predict", "of_run": request.run_id}
     return RunRecord(
@@ -86,7 +88,8 @@ def _record(
         dataset_name=choice.files.name,
         trainer=trainer,
         plans_identifier=plans_identifier,
-        device=choose_device(request.device, settings, engine=engine),
+        device=device,
+        device_reason=device_reason,
         folders=choice.files.folders,
         stages=tuple(stages.specs),
         engine=engine,

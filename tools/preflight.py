@@ -4,18 +4,18 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from ..runs.datasets import DatasetFiles
 from ..runs.disk import refuse_without_room
 from ..runs.errors import RunError, Unavailable
-from ..runs.gpus import gpu_memory_gb
 from ..runs.installed import installed
 from ..runs.layout import StateDir
 from ..runs.look import verdict
+from ..runs.places import find_places, slot_kind, with_margin
 from ..runs.preprocessed import planned
 from ..runs.settings import Settings
-from ..runs.slots import slot_holder, slot_kind, slot_names
+from ..runs.slots import slot_holder
 from ..runs.store import active_on, newest_runs
 from ..schemas.answers import NetworkCost, PreflightAnswer, Room, StageLine
 from ..schemas.estimates import Estimate, EstimateJob
@@ -23,10 +23,10 @@ from ..schemas.requests import PreflightRequest
 from ..schemas.runs import RunRecord
 from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
-from .checks import GB, free_gb
+from .checks import GB, SHM, free_gb, shm_check
 from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
-from .device import bf16_notes, check_bf16, choose_device, choose_engine
+from .device import bf16_notes, check_bf16, choose_device, choose_engine, slurm_notes
 from .jobs import Preview, preview_jobs
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
@@ -53,6 +53,7 @@ class Look:
     engine: Engine = "local"
     options: dict[str, str] = field(default_factory=dict)
     device: Device | None = None
+    device_reason: str = ""
     files: DatasetFiles | None = None
     plan: Plan | None = None
     room: dict[Path, float] = field(default_factory=dict)
@@ -78,11 +79,12 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         problems=tuple(look.problems),
         dataset_name=look.files.name if look.files else None,
         device=look.device,
+        device_reason=look.device_reason,
         stages=tuple(_stages(look)),
         disk=tuple(_disk(look)),
-        network=_cost(network, look.device, look.engine),
+        network=_cost(network, record, settings),
         hours=hours,
-        queue=tuple(_queue(look, settings)) if look.engine == "local" else jobs.said,
+        queue=tuple(_queue(look, record, settings)) if look.engine == "local" else jobs.said,
         job_scripts=jobs.scripts,
         recommended=recommend(look.files) if look.files else None,
         notes=(
@@ -90,6 +92,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *unknown,
             *preset_notes(look.request, look.files),
             *bf16_notes(look.request, look.device, look.engine),
+            *slurm_notes(look.engine, look.device, look.options, settings),
         ),
         next_step=_next_step(look, measure=request.measure),
     )
@@ -99,11 +102,13 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     look = Look(request)
     asked, look.notes = look.attempt(lambda: complete(request, settings)) or (request, [])
     look.engine, look.options = look.attempt(lambda: choose_engine(asked, settings)) or (settings.engine, {})
-    look.device = look.attempt(
+    look.device, look.device_reason = look.attempt(
         lambda: choose_device(asked.device, settings, num_gpus=asked.num_gpus, engine=look.engine)
-    )
+    ) or (None, "")
     if (device := look.device) is not None:
         look.attempt(lambda: check_bf16(asked, device, look.engine))
+    if device == "cuda" and look.engine == "local" and SHM.is_dir() and (shm := shm_check(SHM)).level == "problem":
+        look.problems.append(f"{shm.detail} {shm.fix}")
     look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
     ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
     if ready is None:
@@ -124,8 +129,9 @@ def _record(look: Look, settings: Settings) -> RunRecord | None:
     if look.files is None or look.plan is None or look.device is None:
         return None
     versions = installed(settings.nnunet_python).versions
+    device = (look.device, look.device_reason)
     return make_record(
-        look.request, look.files, look.plan, look.device, versions, [], engine=look.engine, slurm=look.options
+        look.request, look.files, look.plan, device, versions, [], engine=look.engine, slurm=look.options
     )
 
 
@@ -187,10 +193,11 @@ def _estimate_job(
     )
 
 
-def _cost(network: Estimate | None, device: Device | None, engine: Engine) -> NetworkCost | None:
-    if network is None:
+def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings) -> NetworkCost | None:
+    if network is None or record is None:
         return None
-    memory = gpu_memory_gb() if device == "cuda" and engine == "local" else None
+    memory = _memory_gb(record, settings) if record.device == "cuda" and record.engine == "local" else None
+    fit = how_it_fits(network.gpu_memory_gb, memory)
     return NetworkCost(
         patch_size=network.patch_size,
         batch_size=network.batch_size,
@@ -198,20 +205,37 @@ def _cost(network: Estimate | None, device: Device | None, engine: Engine) -> Ne
         gpu_memory_gb=network.gpu_memory_gb,
         measured_gpu_memory_gb=network.peak_gb,
         device_memory_gb=memory,
-        fits=network.gpu_memory_gb < memory if memory is not None else None,
+        fits=fit == "fits" if fit else None,
+        fit=fit,
     )
 
 
-def _queue(look: Look, settings: Settings) -> list[str]:
+def _memory_gb(record: RunRecord, settings: Settings) -> float | None:
+    """What is free on the GPU that the run would get, or all of it if it has to wait for that; null if not known."""
+    places, _ = find_places("gpu", StateDir(settings.state_dir), settings, record=record)
+    free = [place.gpu.free_gb for place in places if place.gpu and slot_holder(place) is None]
+    all_of_it = [place.gpu.total_gb for place in places if place.gpu]
+    memory = next(iter(free or all_of_it), None)
+    return None if memory is None else round(memory, 1)
+
+
+def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight", "no"] | None:
+    """Whether a training fits that nnU-Net plans to take so much; null where the memory is not known."""
+    if memory is None:
+        return None
+    return "fits" if with_margin(planned) <= memory else "tight" if planned <= memory else "no"
+
+
+def _queue(look: Look, record: RunRecord | None, settings: Settings) -> list[str]:
     todo = [spec for spec in look.plan.stages if not spec.reused] if look.plan else []
     kinds = dict.fromkeys(slot_kind(spec.kind, str(look.device)) for spec in todo)
     state = StateDir(settings.state_dir)
     held = [
-        f"{kind} slot {name} is held by {holder}"
+        f"{kind} slot {place.title} is held by {holder}"
         for kind in kinds
         if kind is not None
-        for name in slot_names(kind, settings.gpus)
-        if (holder := slot_holder(state, kind, name))
+        for place in find_places(kind, state, settings, record=record)[0]
+        if (holder := slot_holder(place))
     ]
     waiting = sum(_is_queued(run.record(), state) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
     return [*held, f"{waiting} other runs are queued"] if waiting else held

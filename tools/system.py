@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from ..runs.capacity import usable_cores, usable_memory
 from ..runs.errors import Unavailable
-from ..runs.gpus import gpu_names
+from ..runs.gpus import MACHINE
 from ..runs.installed import installed
 from ..runs.layout import StateDir
+from ..runs.places import SlotKind, find_places
 from ..runs.settings import Settings
-from ..runs.slots import SlotKind, slot_holder, slot_names
+from ..runs.slots import slot_holder
 from ..schemas.answers import Slot, SystemAnswer
 from ..schemas.requests import SystemRequest
 from .checks import FOLDERS, GB, free_gb, machine_checks
@@ -21,7 +22,7 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     memory, taken = usable_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
     return SystemAnswer(
-        gpus=tuple(gpu_names()),
+        gpus=tuple(gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus),
         cpu_cores=usable_cores(),
         memory_gb=round(memory.total / GB, 1),
         memory_free_gb=round(memory.available / GB, 1),
@@ -47,8 +48,8 @@ def slots(settings: Settings) -> Iterator[Slot]:
     """Every place for one stage at a time, and who has it."""
     state = StateDir(settings.state_dir)
     for kind in SLOT_KINDS:
-        for name in slot_names(kind, settings.gpus):
-            yield Slot(kind=kind, name=name, holder=slot_holder(state, kind, name))
+        for place in find_places(kind, state, settings)[0]:
+            yield Slot(kind=kind, name=place.title, holder=slot_holder(place))
 
 
 def find_problems(settings: Settings) -> Iterator[str]:

@@ -19,7 +19,7 @@ from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
 from .dataset_details import refuse_known_damage
 from .datasets import ready_to_train
-from .device import check_bf16, choose_device, choose_engine
+from .device import check_bf16, choose_device, choose_engine, slurm_notes
 from .planning import Plan, Planner
 from .repeating import complete
 
@@ -44,14 +44,15 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     request, repeated = complete(request, settings)
     request = resolve_weights(request, settings)
     engine, options = choose_engine(request, settings)
-    device = choose_device(request.device, settings, num_gpus=request.num_gpus, engine=engine)
+    device, why = choose_device(request.device, settings, num_gpus=request.num_gpus, engine=engine)
     check_bf16(request, device, engine)
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files, settings.nnunet_python).make()
     refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
     versions = installed(settings.nnunet_python).versions
-    record = make_record(request, files, plan, device, versions, [*repeated, *notes], engine=engine, slurm=options)
+    said = [*repeated, *notes, *slurm_notes(engine, device, options, settings)]
+    record = make_record(request, files, plan, (device, why), versions, said, engine=engine, slurm=options)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
@@ -92,14 +93,14 @@ def make_record(
     request: TrainingRequest,
     files: DatasetFiles,
     plan: Plan,
-    device: Device,
+    device: tuple[Device, str],
     versions: dict[str, str],
     notes: list[str],
     *,
     engine: Engine = "local",
     slurm: dict[str, str] | None = None,
 ) -> RunRecord:
-    """The record of a run that is about to start."""
+    """The record of a run that is about to start, on a device that was chosen for a reason."""
     return RunRecord(
         run_id=new_run_id(request.dataset_id, request.configuration, request.fold),
         created_at=time.time(),
@@ -109,7 +110,8 @@ def make_record(
         plans_identifier=plan.plans_identifier,
         planner=plan.planner,
         source_plans=plan.source_plans,
-        device=device,
+        device=device[0],
+        device_reason=device[1],
         num_gpus=request.num_gpus or 1,
         folders=files.folders,
         stages=tuple(plan.stages),
@@ -133,6 +135,8 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
         dataset_name=record.dataset_name,
         configuration=str(record.request["configuration"]),
         fold=str(record.request["fold"]),
+        device=record.device,
+        device_reason=record.device_reason,
         stages=tuple(
             StageLine(name=spec.name, status=judged.stages[spec.name], detail=spec.detail) for spec in record.stages
         ),

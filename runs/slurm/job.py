@@ -18,6 +18,7 @@ from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageSt
 from ..child import Child, start_child
 from ..datasets import DatasetFiles, FoldFiles
 from ..ending import Grace, States, clear_up, close_run, ended_state, not_started
+from ..gpus import MACHINE, visible
 from ..heartbeat import Heartbeat
 from ..layout import RunDir, StageDir, read_run
 from ..processes import kill_all
@@ -27,6 +28,7 @@ from ..slots import Grant
 from .commands import SlurmError, requeue
 from .listing import Job
 from .options import attempts, warn_s
+from .script import GPU_KINDS
 from .submit import todo
 from .words import GO_ON, ending_of, last_word
 
@@ -99,12 +101,17 @@ class StageJob:
         self._log_start = self.stage.job_log.stat().st_size if self.stage.job_log.exists() else 0
         before = self._saved()
         try:
-            child = start_child(self.run, self.record, self.spec, Grant([], []), self.settings)
+            child = start_child(self.run, self.record, self.spec, self._grant(), self.settings)
         except OSError as error:
             return not_started(error).model_copy(update={"attempt": self.attempt})
         child.state = child.state.model_copy(update={"attempt": self.attempt})
         self.states.write(self.spec.name, child.state)
         return self._ending(child, self._watch(child), saved=self._saved() != before)
+
+    def _grant(self) -> Grant:
+        """Slurm has granted already: the GPUs are those that it shows to the job."""
+        uses_gpus = self.spec.kind in GPU_KINDS and self.record.device == "cuda"
+        return Grant([], [], gpus=visible(MACHINE.look(self.settings.nnunet_python), None)[0] if uses_gpus else [])
 
     def _write_at_last(self, state: StageState) -> None:
         self.states.write(self.spec.name, state)

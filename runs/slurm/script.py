@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from ...schemas.runs import RunRecord, StageSpec
-from ...schemas.slurm import OPTIONS
+from ...schemas.slurm import OPTIONS, with_gpus
 from ..errors import Refused
 from ..launch import python_command, without_secrets
 from ..layout import RunDir
@@ -56,7 +56,7 @@ def _options(record: RunRecord, spec: StageSpec) -> dict[str, str]:
     """The options that sbatch knows, as they are for this stage."""
     options = {name: value for name, value in record.slurm.items() if OPTIONS[name].flag}
     if spec.kind in GPU_KINDS and record.device == "cuda":
-        return options if "gpus" in options else {"gres": f"gpu:{record.num_gpus}", **options}
+        return with_gpus(options, record.num_gpus)  # the server's options cannot know how many a run uses
     without = {name: value for name, value in options.items() if name not in ("gres", "gpus", "constraint")}
     if spec.kind not in GPU_KINDS and "cpu_partition" in record.slurm:
         without["partition"] = record.slurm["cpu_partition"]

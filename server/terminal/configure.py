@@ -1,6 +1,7 @@
 """What to write into each client's configuration, for this installation and these folders: `nnunet-mcp client NAME`."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +15,9 @@ NAME = "nnunet"
 CODEX_ANSWER_S = 120
 GOOSE_ANSWER_S = 300
 KEPT = ("raw", "preprocessed", "results")
-KEPT_IF_SET = ("home", "allowed_dirs", "worker_python", "gpus")
+KEPT_IF_SET = ("home", "allowed_dirs", "worker_python", "gpus", "share_gpus")
+# What a shell says about GPUs, libraries and nnU-Net: without it a client's server takes everybody's GPUs.
+PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,9 @@ def environment(settings: Settings) -> dict[str, str]:
     """The variables that make a client's server use the folders of this shell: a client starts it without them."""
     fields = Settings.model_fields
     folders = {variable(which, fields[which]): str(settings.folder(which)) for which in KEPT}
-    given = {variable(name, fields[name]): getattr(settings, name) for name in KEPT_IF_SET}
-    return {**folders, **{name: str(value) for name, value in given.items() if value not in (None, "")}}
+    given = {variable(n, fields[n]): value for n in KEPT_IF_SET if (value := getattr(settings, n)) != fields[n].default}
+    theirs = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("nnUNet_")}
+    return {**theirs, **folders, **{name: str(value) for name, value in given.items()}}
 
 
 def own_command() -> str:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 
+from ...runs.asking import NoAnswer, Question
 from ...runs.external import external_trainings
-from ...runs.gpus import gpu_names
+from ...runs.gpus import MACHINE
 from ...runs.launch import ask_module, said
 from ...runs.layout import StateDir
 from ...runs.look import verdict
 from ...runs.settings import Settings
 from ...schemas.answers import Check, DoctorAnswer
+from ...schemas.gpus import TorchGpus
 from ...schemas.requests import DoctorRequest
 from ...schemas.runs import ACTIVE
 from ...tools.checks import machine_checks, state_check
@@ -26,6 +29,13 @@ from .clients import client_checks
 TESTED = {"nnunetv2": "2.8.1", "torch": "2.14.1", "torchvision": "0.29.1"}
 PROBE = "nnunet_mcp.worker.probe"
 PROBE_S = 120.0
+CUDA = "nnunet_mcp.worker.cuda"
+STEP_S = 120.0
+STEP = Question("a small step on the GPUs", wait_s=STEP_S, end_s=STEP_S)
+OTHER_BUILD = (
+    "Install the PyTorch build for this card and driver (the README's table), free the GPU if it is in use, or leave "
+    "it out of CUDA_VISIBLE_DEVICES."
+)
 MATCHED = "Install a matching pair, e.g. pip install torch=={torch} torchvision=={torchvision}.".format(**TESTED)
 
 
@@ -80,7 +90,31 @@ def _probed(settings: Settings) -> Iterator[Check]:
         yield Check(name=name, level="problem", detail=f"{name} cannot be loaded: {error}", fix=fix)
     if not errors:
         yield Check(name="trainers", level="ok", detail="nnU-Net finds its trainers")
-    yield device_check(gpu_names(), found.get("cuda", 0), bool(found.get("mps")))
+    gpus = [gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus]
+    yield device_check(gpus, found.get("cuda", 0), bool(found.get("mps")))
+    if found.get("cuda"):
+        yield from step_checks(settings.nnunet_python)
+
+
+def step_checks(python: str) -> Iterator[Check]:
+    """A small real step on every GPU: to count them needs neither a kernel nor a driver that fits."""
+    name, fix = "step on the GPU", f"Run {python} -m {CUDA} step and solve what it says."
+    try:
+        answer = STEP.ask([python, "-m", CUDA, "step"])
+        found = TorchGpus.model_validate_json((answer.out.strip().splitlines() or [""])[-1])
+    except NoAnswer as error:
+        yield Check(name=name, level="problem", detail=f"{error}: the driver may hang.", fix="dmesg says more (Xid).")
+        return
+    except ValidationError:
+        last = (answer.err.strip().splitlines() or ["it says nothing"])[-1]
+        yield Check(name=name, level="problem", detail=f"PyTorch cannot compute: {last[:200]}", fix=fix)
+        return
+    for number, device in enumerate(found.devices):
+        name = f"step on GPU {number}"
+        if device.problem:
+            yield Check(name=name, level="problem", detail=f"{device.name}: {device.problem}", fix=OTHER_BUILD)
+        else:
+            yield Check(name=name, level="ok", detail=f"{device.name}, CUDA {found.cuda}")
 
 
 def _probe(python: str) -> dict[str, Any] | Check:

@@ -42,6 +42,7 @@ STYLES = {
     "error": "red",
     "problem": "red",
 }
+FITS = {"fits": "fits", "tight": "may just not fit", "no": "does not fit"}
 PIPE_WIDTH = 10_000
 
 
@@ -127,10 +128,16 @@ def _failure(screen: Console, failure: Failure | None) -> None:
 
 def _training(screen: Console, answer: TrainingStarted) -> None:
     what = f"{answer.dataset_name}, {answer.configuration}, fold {answer.fold}"
-    _card(screen, [("run", answer.run_id), ("status", answer.status), ("training", what)])
+    device = _device(answer.device, answer.device_reason)
+    _card(screen, [("run", answer.run_id), ("status", answer.status), ("training", what), ("device", device)])
     _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
     _notes(screen, answer.notes)
     _next(screen, answer.next_step)
+
+
+def _device(device: str | None, reason: str) -> str:
+    """ "cuda: there is NVIDIA H200, 143.8 GB"."""
+    return ": ".join(filter(None, (device, spoken(reason))))
 
 
 def _progress(screen: Console, answer: ProgressAnswer) -> None:
@@ -195,12 +202,14 @@ def _preflight(screen: Console, answer: PreflightAnswer) -> None:
     network, hours = answer.network, answer.hours
     told = f"{hours.expected:.2f} ({hours.low:.2f} to {hours.high:.2f}): {hours.basis}" if hours else "not known"
     memory = f"{network.gpu_memory_gb} GB on a GPU, {network.parameters / 1e6:.1f} million weights" if network else None
+    if network and network.fit:
+        memory = f"{memory}; {FITS[network.fit]} in {network.device_memory_gb} GB"
     _card(
         screen,
         [
             ("possible", "yes" if answer.possible else "no"),
             ("dataset", answer.dataset_name),
-            ("device", answer.device),
+            ("device", _device(answer.device, answer.device_reason)),
             ("hours", told),
             ("memory", memory),
             *(("disk", f"{room.needed_gb} of {room.free_gb} GB free in {room.folder}") for room in answer.disk),
@@ -227,7 +236,8 @@ def _compare(screen: Console, answer: CompareAnswer) -> None:
 
 def _prediction(screen: Console, answer: PredictionStarted) -> None:
     cases = f"{answer.cases}, folds {', '.join(answer.folds)}"
-    _card(screen, [("run", answer.run_id), ("status", answer.status), ("cases", cases), ("output", answer.output)])
+    told = [("run", answer.run_id), ("status", answer.status), ("device", answer.device), ("cases", cases)]
+    _card(screen, [*told, ("output", answer.output)])
     _notes(screen, answer.notes)
     _next(screen, answer.next_step)
 
