@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .launch import NOWHERE, inherited
+
 AGAIN_S = 0.1
 
 
@@ -86,7 +88,8 @@ class Question:
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
-                env=environment,
+                cwd=NOWHERE,
+                env=inherited() if environment is None else environment,
                 start_new_session=True,
             )
         except OSError as error:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from ..schemas.gpus import FoundGpus, Gpu, TorchGpus
 from . import nvidia_smi
 from .asking import NoAnswer, Question, StillHangs
+from .launch import python_command
 from .texts import short
 
 ASK_S = 10.0
@@ -69,7 +70,7 @@ class Machine:
         if found and (found.devices or time.monotonic() - seen_at < TORCH_AGAIN_S):
             return found
         try:
-            said = self._torch.ask([python, "-m", "nnunet_mcp.worker.cuda"]).out
+            said = self._torch.ask(python_command(python, "nnunet_mcp.worker.cuda")).out
             found = TorchGpus.model_validate_json(_last_line(said))
         except (NoAnswer, ValidationError):
             return None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ...runs.asking import NoAnswer, Question
 from ...runs.external import external_trainings
 from ...runs.gpus import MACHINE
-from ...runs.launch import ask_module, said
+from ...runs.launch import ask_module, python_command, said
 from ...runs.layout import StateDir
 from ...runs.look import verdict
 from ...runs.settings import Settings
@@ -98,9 +98,9 @@ def _probed(settings: Settings) -> Iterator[Check]:
 
 def step_checks(python: str) -> Iterator[Check]:
     """A small real step on every GPU: to count them needs neither a kernel nor a driver that fits."""
-    name, fix = "step on the GPU", f"Run {python} -m {CUDA} step and solve what it says."
+    name, fix = "step on the GPU", f"Run {python} -P -m {CUDA} step and solve what it says."
     try:
-        answer = STEP.ask([python, "-m", CUDA, "step"])
+        answer = STEP.ask(python_command(python, CUDA, "step"))
         found = TorchGpus.model_validate_json((answer.out.strip().splitlines() or [""])[-1])
     except NoAnswer as error:
         yield Check(name=name, level="problem", detail=f"{error}: the driver may hang.", fix="dmesg says more (Xid).")
