@@ -32,7 +32,7 @@ class ProgressRequest(Request):
         default=0,
         ge=0,
         le=50,
-        description="Seconds to wait (0-50) for something new: a stage, a status, an epoch. Omitted: answer at once.",
+        description="Seconds to wait (0-50) for a new stage, status or epoch. Omitted: answer at once.",
     )
 
 
@@ -55,7 +55,7 @@ class LogsRequest(Request):
     pattern: str | None = Field(
         default=None,
         max_length=200,
-        description="Regular expression for mode=grep (case is ignored). Omitted in the other modes.",
+        description="mode=grep: a regular expression (case is ignored). Omitted: none.",
     )
     start: int | None = Field(
         default=None, description="First line for mode=window, from 1; negative counts from the end. Omitted: 1."

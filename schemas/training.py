@@ -105,9 +105,8 @@ class TrainingRequest(BaseModel):
     )
     configuration: Configuration = Field(
         default="3d_fullres",
-        description="3d_fullres for most 3D images; 2d for strongly anisotropic or 2D images and small GPUs; "
-        "3d_lowres and 3d_cascade_fullres for very large ones. Or one of your plans that inherits, e.g. "
-        "3d_fullres_bs10.",
+        description="3d_fullres for most 3D images; 2d for 2D or strongly anisotropic ones and small GPUs; "
+        "3d_lowres, 3d_cascade_fullres for very large ones; or another of your plans (3d_fullres_bs10).",
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",

@@ -158,7 +158,7 @@ def test_a_gpu_that_can_be_counted_must_also_compute(
     nvidia_smi_shows(tmp_path, Card("GPU-aa11", "NVIDIA H200"))
     worker.write_text(json.dumps({**HEALTHY, "cuda": 1}), encoding="utf-8")
     program = Path(os.environ["NNUNET_MCP_WORKER_PYTHON"])
-    step = f"case \"$2\" in *cuda) echo '{said}'; exit;; esac"
+    step = f"case \"$3\" in *cuda) echo '{said}'; exit;; esac"
     program.write_text(program.read_text("utf-8").replace("echo a", f"{step}\necho a"), encoding="utf-8")
 
     found = {name: check for name, check in looked_at(Settings(), quick=False).items() if name.startswith("step")}
@@ -173,7 +173,7 @@ def test_a_step_that_never_comes_back_is_a_problem_and_not_waited_for(
     worker.write_text(json.dumps({**HEALTHY, "cuda": 1}), encoding="utf-8")
     program = Path(os.environ["NNUNET_MCP_WORKER_PYTHON"])
     before = program.read_text("utf-8")
-    program.write_text(before.replace("echo a", 'case "$2" in *cuda) exec sleep 600;; esac\necho a'), encoding="utf-8")
+    program.write_text(before.replace("echo a", 'case "$3" in *cuda) exec sleep 600;; esac\necho a'), encoding="utf-8")
 
     found = looked_at(Settings(), quick=False)["step on the GPU"]
 
