@@ -158,7 +158,8 @@ def test_a_line_of_letters_is_masked_at_once() -> None:
     assert time.monotonic() - began < 1
 
 
-@pytest.mark.parametrize("umask", [0o000, pytest.param(0o077, marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_nobody_else_writes_into_the_state_folder_whatever_the_umask(umask: int, tmp_path: Path) -> None:
     extra = {"NNUNET_MCP_WORKER_PYTHON": stand_in_worker.__file__, "STAND_IN_PACE_S": "0.01"}
     write_phantom(tmp_path / "work" / "source", cases=5, shape=(4, 4, 4))

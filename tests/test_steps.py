@@ -120,6 +120,7 @@ def no_compiler(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/bin/false"))
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("no_compiler")
 def test_a_network_that_cannot_be_compiled_trains_without_and_says_so(job: Job) -> None:
     trainer = Trainer()

@@ -414,6 +414,7 @@ def test_a_driver_that_never_comes_back_stops_neither_the_other_stages_nor_a_can
         os.kill(int(pid), signal.SIGKILL)
 
 
+@pytest.mark.heavy
 def test_while_a_run_waits_the_gpus_are_looked_at_more_and_more_rarely(theatre: Stage, tmp_path: Path) -> None:
     theatre.device = "cuda"
     theatre.patch.delenv("NNUNET_MCP_GPUS")

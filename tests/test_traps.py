@@ -104,9 +104,8 @@ async def one_run(client: Client) -> str:
     return run_id
 
 
-@pytest.mark.parametrize(
-    "start", [name if name == "nnunet-mcp" else pytest.param(name, marks=pytest.mark.heavy) for name in COMMANDS]
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("start", COMMANDS)
 def test_no_tool_imports_a_module_of_the_folder_that_the_server_was_started_in(
     start: str, lab: Lab, tmp_path: Path
 ) -> None:

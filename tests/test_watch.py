@@ -132,7 +132,7 @@ def test_train_returns_at_once_with_the_run_and_the_next_command(
     assert done.returncode == Code.DONE and f"nnunet-mcp progress {run_id} --watch" in done.stdout
     second = terminal(*TRAIN, "--npz")
     assert second.returncode == Code.REFUSED and f"nnunet-mcp cancel {run_id}" in second.stderr
-    assert as_json("runs", "--status", "running")["total"] == 1
+    assert until(lambda: as_json("runs", "--status", "running")["total"] == 1)  # between two stages it is queued
 
 
 @pytest.mark.parametrize(
