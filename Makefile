@@ -14,11 +14,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/nnunet-mcp demo
 
+# Three at a time also on two cores: many tests wait for processes.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not heavy and not long' -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m 'not heavy and not long' -n 3 --dist loadfile
 
 # Trains for real: about twenty minutes on two cores.
 test-heavy: setup

@@ -96,6 +96,7 @@ def test_the_gpus_are_those_that_cuda_would_see(
     assert names(state, gpus=1) == seen[:1], "the setting takes fewer of them, and never another card"
 
 
+@pytest.mark.heavy  # asks the real PyTorch
 def test_a_number_of_gpus_is_believed_only_where_no_driver_of_nvidia_could_tell_them(
     state: StateDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
