@@ -7,6 +7,7 @@ from .datasets import FoldFiles
 from .layout import StateDir
 from .models import model_of
 from .result import model_stages
+from .store import newest_runs
 from .summary import measured_since
 
 BY_HAND = "by hand"
@@ -26,6 +27,21 @@ def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]
             yield str(spec.fold), str(owner)
         elif not spec.reused and _trained_by_hand(fold):
             yield str(spec.fold), BY_HAND
+
+
+def trained_here(state: StateDir, record: RunRecord, spec: StageSpec) -> bool:
+    """Whether a run of this state folder has trained epochs in the fold that a stage of `record` goes on with.
+
+    The fold folder is not asked: whoever made it could say so.
+    """
+    names = (record.dataset_name, record.trainer, record.plans_identifier)
+    for run in newest_runs(state):
+        other = run.record()
+        if other is None or (other.dataset_name, other.trainer, other.plans_identifier) != names:
+            continue
+        if any(_trains(one, spec) and run.stage(one.name).recent_epochs(1) for one in other.stages):
+            return True
+    return False
 
 
 def _trained_by_hand(fold: FoldFiles) -> bool:

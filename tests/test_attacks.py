@@ -5,6 +5,7 @@ folders that was read, written or deleted.
 """
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab import FEW, Answer, Lab, ToolRefused
+from tests.lab import FEW, Answer, Lab, ToolRefused, write_evil_checkpoint
+from tests.phantom import write_phantom
 from tests.strangers import make_model, sample, small
 from tests.tiny import make_dataset
 
@@ -147,6 +149,36 @@ def test_plans_that_lie_in_the_preprocessed_folder_run_nothing(lab: Lab, outside
     assert not (outside / "marker").exists()
 
 
+def test_pickles_and_checkpoints_in_nnunets_own_folders_run_nothing(lab: Lab, outside: Path) -> None:
+    """Somebody's archive was unpacked there: preprocessed cases, and folds that no run of this place has trained."""
+    write_phantom(lab.folder / "raw" / "Dataset008_Phantom", cases=5, shape=(24, 28, 24))
+    short: dict[str, Any] = {**TRAINING, "dataset_id": 8, "trainer": "OneStepTrainer"}
+    assert lab.train(**short)["status"] == "success"
+    model = lab.folder / "results" / "Dataset008_Phantom" / "OneStepTrainer__nnUNetPlans__2d"
+    for fold, name in (("2", "latest"), ("3", "final")):
+        (model / f"fold_{fold}").mkdir()
+        write_evil_checkpoint(model / f"fold_{fold}" / f"checkpoint_{name}.pth", outside / "marker")
+
+    resumed = lab.train(**{**short, "fold": "2"}, continue_training=True)
+    validated = lab.train(**{**short, "fold": "3"}, validation_only=True)
+    for case in (lab.folder / "preprocessed" / "Dataset008_Phantom" / "nnUNetPlans_2d").glob("*.pkl"):
+        case.write_bytes(pickle.dumps(Evil(outside / "marker")))
+    trained = lab.train(**{**short, "fold": "1"})
+
+    assert [found["status"] for found in (resumed, validated, trained)] == ["error"] * 3
+    assert not (outside / "marker").exists()
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (str(self.marker), "w"))
+
+
 def test_a_model_whose_plans_are_exchanged_after_the_answer_runs_nothing(lab: Lab, data: Path, outside: Path) -> None:
     model, images = make_model(data / MODEL), images_in(data, lab)
     evil = json.loads((model / "plans.json").read_text(encoding="utf-8"))
@@ -234,6 +266,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunet_mcp.runs.errors import Refused
 from nnunet_mcp.runs.foreign import judged_plans
+from tests.phantom import write_phantom
 from tests.strangers import mutants, sample
 
 warnings.simplefilter("ignore")

@@ -1,5 +1,7 @@
 """Checkpoints of strangers: data is read as data, whatever else is in them is a refusal and never a crash or a wait."""
 
+import io
+import pickle
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import pytest
 import torch
 from numpy._core import multiarray
 
-from nnunet_mcp.worker.data_only import DEEPEST
+from nnunet_mcp.worker.data_only import DEEPEST, NotData, unpickled
 from nnunet_mcp.worker.stage import StageFailure
 from nnunet_mcp.worker.weights import read_checkpoint, refuse_odd_names
 
@@ -192,3 +194,35 @@ def test_what_the_predictor_looks_up_in_a_checkpoint_is_a_plain_name(wrong: dict
 
     with pytest.raises(StageFailure):
         refuse_odd_names({**good, **wrong}, "x.pth")
+
+
+PROPERTIES = {
+    "spacing": [numpy.float64(1.5), 1.0],
+    "class_locations": {1: numpy.arange(12).reshape(3, 4), 2: numpy.zeros((0, 4), numpy.int64)},
+    "sitk_stuff": {"origin": (0.0, 1.0), "name": "case", "bytes": b"x"},
+}
+
+
+@pytest.mark.parametrize("protocol", range(3, 6))
+def test_the_properties_of_a_preprocessed_case_are_read_as_they_were_written(protocol: int) -> None:
+    read = unpickled(io.BytesIO(pickle.dumps(PROPERTIES, protocol=protocol)))
+
+    assert repr(read) == repr(PROPERTIES)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_of_preprocessed_data_that_would_run_code_runs_nothing(tmp_path: Path, protocol: int) -> None:
+    evil = {"x": Call(open, (str(tmp_path / "marker"), "w")), **PROPERTIES}
+
+    with pytest.raises(NotData, match=r"it would call \w+\.open"):
+        unpickled(io.BytesIO(pickle.dumps(evil, protocol=protocol)))
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_pickle_with_a_crafted_type_is_refused_too(name: str) -> None:
+    try:
+        read = unpickled(io.BytesIO(pickle.dumps(CRAFTED[name], protocol=4)))
+    except NotData:
+        return
+    assert name == "a harmless type that becomes a void one" and read.dtype == numpy.dtype("f8")

@@ -2,18 +2,22 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
 from zipfile import BadZipFile
 
 from ..runs.files import read_lines, write_text
+from ..runs.layout import StateDir
+from ..runs.owners import trained_here
 from ..runs.preprocessed import planned
 from ..runs.texts import some
 from ..schemas.runs import Epoch
 from .notes import RESUMED, write_notes
 from .stage import Job, StageFailure
+from .weights import load_weights, nothing_but_data_is_loaded
 
 # A case more or less changes it, and nothing is built from it.
 ONLY_TOLD = "median_image_size_in_voxels"
@@ -30,8 +34,6 @@ Choice = tuple[Path | None, list[str]]
 def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, weights: str | None) -> None:
     """Load the newest readable checkpoint for a resume, the final one for a validation, or the weights."""
     if weights is not None:
-        from .weights import load_weights
-
         load_weights(trainer, Path(weights))
     elif validate:
         trainer.load_checkpoint(str(job.fold.final))
@@ -72,19 +74,22 @@ def _newest_readable(job: Job) -> Choice:
     """The newest checkpoint that is whole, and what is said of newer ones that are not."""
     damaged: list[str] = []
     for checkpoint in job.fold.checkpoints():
-        if (damage := _damage(checkpoint)) is None:
+        if (damage := _damage(job, checkpoint)) is None:
             return checkpoint, damaged
         damaged.append(f"{checkpoint.name} could not be read ({damage})")
     return None, damaged
 
 
-def _damage(checkpoint: Path) -> str | None:
+def _damage(job: Job, checkpoint: Path) -> str | None:
     """What is wrong with the file itself; read on the CPU, where a RuntimeError is about the file or the memory."""
     import torch
 
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        with only_data_of_others(job):
+            content = torch.load(str(checkpoint), map_location="cpu", weights_only=False)
         content["network_weights"]
+    except StageFailure as failure:
+        return failure.failure.evidence
     except (EOFError, BadZipFile, UnpicklingError, LookupError, TypeError) as error:
         return type(error).__name__
     except (RuntimeError, OSError) as error:
@@ -93,6 +98,20 @@ def _damage(checkpoint: Path) -> str | None:
             raise
         return type(error).__name__
     return None
+
+
+@contextmanager
+def only_data_of_others(job: Job) -> Iterator[None]:
+    """In here a checkpoint of the fold is loaded whole where it was trained here, and as data where it was not.
+
+    A trainer of one's own may keep anything in its checkpoints; those of strangers would run it.
+
+    Raises:
+        StageFailure: it holds more than data.
+    """
+    trusted = trained_here(StateDir(job.settings.state_dir), job.record, job.spec)
+    with nothing_but_data_is_loaded(job.fold.path, unless=trusted):
+        yield
 
 
 def _plans(trainer: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What may be in a checkpoint: tensors, numbers, texts, and lists and dictionaries of them.
+"""What may be in a checkpoint or in a pickle: tensors, numbers, texts, and lists and dictionaries of them.
 
 PyTorch's `weights_only=True` calls nothing but what it knows, and the few numpy types that nnU-Net's logged numbers
 need. numpy's own would follow pointers that a crafted file gives them, so here stand-ins take their place: a number
@@ -6,10 +6,11 @@ or an array is made anew from its bytes, and of everything else that the file sa
 size and the order of bytes count.
 """
 
+import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 # nnU-Net writes a thousand epochs of logged numbers and the plans: below one MB.
 MOST_PICKLED = 64 << 20
@@ -91,6 +92,43 @@ def stand_ins() -> list[Any]:
     places = ("numpy._core.multiarray", "numpy.core.multiarray")
     functions = [(made, f"{place}.{name}") for place in places for made, name in _FUNCTIONS]
     return [(_Type, "numpy.dtype"), (_Array, "numpy.ndarray"), *functions]
+
+
+def unpickled(stream: IO[bytes]) -> Any:
+    """What a pickle holds, without calling anything that it names.
+
+    Raises:
+        NotData: it is no pickle, or holds more than numbers, texts, lists and dictionaries of them.
+    """
+    try:
+        return plain(_OfData(stream).load())
+    except NotData:
+        raise
+    except Exception as error:  # a pickle that somebody made can fail in any way
+        raise NotData(f"it cannot be read ({type(error).__name__})") from error
+
+
+class _OfData(pickle.Unpickler):
+    """Knows numpy's numbers and arrays, by the stand-ins."""
+
+    known: ClassVar[dict[str, Any]] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if not self.known:
+            self.known.update({place: made for made, place in stand_ins()})
+            self.known.update({f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("_core", "core")})
+            self.known["collections.OrderedDict"] = OrderedDict
+        try:
+            return self.known[f"{module}.{name}"]
+        except KeyError:
+            raise NotData(f"it would call {module}.{name}"[:160]) from None
+
+
+def _from_buffer(content: Any, of: object, shape: Any, order: object) -> Any:
+    """Stands in for numpy's function of that name, which protocol 5 calls."""
+    made = _Array()
+    made.__setstate__((1, shape, of, order == "F", bytes(content)))
+    return made
 
 
 _FUNCTIONS = ((_number, "scalar"), (_array, "_reconstruct"))

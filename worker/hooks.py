@@ -17,7 +17,7 @@ from ..runs.splits import FoldCases, TrainedCases, trained_cases
 from ..runs.summary import finite
 from ..runs.texts import some
 from ..schemas.runs import ESTIMATING, TRAINING, Epoch
-from .checkpoints import load_checkpoint, save_whole
+from .checkpoints import load_checkpoint, only_data_of_others, save_whole
 from .compiling import look_ahead
 from .notes import COMPILE, write_notes
 from .pools import start_server
@@ -69,6 +69,7 @@ class TrainerHooks:
         self._wrap("on_epoch_start", self._on_epoch_start)
         self._wrap("train_step", self.steps.around(TRAINING))
         self._wrap("validation_step", self.steps.around(ESTIMATING))
+        self._wrap("load_checkpoint", self._as_data)
         if not self.first:
             return
         self.trainer.logger.loggers.append(EpochLogger(self.trainer, self.job, self.steps))
@@ -78,6 +79,10 @@ class TrainerHooks:
         self._wrap("load_checkpoint", self._on_load)
         plot = self.trainer.logger.plot_progress_png
         self.trainer.logger.plot_progress_png = lambda folder: self._plot(plot, folder)
+
+    def _as_data(self, method: Callable[[Any], None], checkpoint: Any) -> None:
+        with only_data_of_others(self.job):
+            method(checkpoint)
 
     def say_of_compiling(self, notes: list[str]) -> None:
         """In place of what an earlier attempt said, which may have been on another machine."""

@@ -1,29 +1,36 @@
-"""nnU-Net reads plans and dataset.json through one function. From here on it gets what was judged, and nothing else.
+"""What nnU-Net reads from files that anybody may have written: it gets what was judged, and nothing else.
 
-Source: nnunetv2 2.8.1; PlansManager, the trainer, the predictor, preprocessing and evaluation all take what
-batchgenerators' `load_json` returns, so the object that is judged is the object that is used.
+Source: nnunetv2 2.8.1. PlansManager, the trainer, the predictor, preprocessing and evaluation all take what
+batchgenerators' `load_json` returns, so the object that is judged is the object that is used; the properties of a
+preprocessed case are a pickle that `load_pickle` reads (training/dataloading/nnunet_dataset.py:272 and 335).
 """
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import read_plain
+from ..runs.errors import Refused
+from ..runs.files import open_plain, read_plain
 from ..runs.foreign import is_trusted, judged_dataset, judged_plans
+from .data_only import NotData, unpickled
 
 # What nnU-Net looks up by name, so a file that has one of them is used as plans.
 KEYS_OF_PLANS = {"configurations", "image_reader_writer", "label_manager", "experiment_planner_used"}
 
 
 def judge_what_nnunet_reads() -> None:
-    """Replace the function, also in modules of nnU-Net that have been imported already."""
-    from batchgenerators.utilities import file_and_folder_operations
+    """Replace the two functions, also in modules of nnU-Net that have been imported already."""
+    from batchgenerators.utilities import file_and_folder_operations as library
 
-    original = file_and_folder_operations.load_json
+    ours = {"load_json": load_json, "load_pickle": partial(load_pickle, whole=library.load_pickle)}
+    originals = {name: getattr(library, name) for name in ours}
     for module in list(sys.modules.values()):
-        if vars(module).get("load_json") is original:
-            setattr(module, "load_json", load_json)  # noqa: B010 - a module has no such attribute for mypy
+        for name, original in originals.items():
+            if vars(module).get(name) is original:
+                setattr(module, name, ours[name])
 
 
 def load_json(file: str) -> Any:
@@ -40,3 +47,24 @@ def load_json(file: str) -> Any:
     if path.name == "dataset.json":
         return judged_dataset(content, path)
     return judged_plans(content, path) if isinstance(content, dict) and KEYS_OF_PLANS & content.keys() else content
+
+
+def load_pickle(file: str, mode: str = "rb", *, whole: Callable[[str], Any]) -> Any:
+    """As batchgenerators' function `whole`, of numbers, texts, lists and dictionaries of them.
+
+    Raises:
+        Refused: the file holds something else.
+        OSError: it cannot be read.
+    """
+    path = Path(file)
+    try:
+        with open_plain(path) as stream:
+            return unpickled(stream)
+    except NotData as error:
+        if is_trusted(path):
+            return whole(file)
+        raise Refused(
+            f"{path.parent.name}/{path.name} holds more than data: {error}. Remove the folder, and the next training "
+            "preprocesses the data anew. Where a preprocessor of your own wrote it, set NNUNET_MCP_TRUST_PLANS=1 where "
+            "the server starts."
+        ) from None

@@ -205,6 +205,7 @@ def _leftovers(settings: Settings) -> Iterator[Check]:
             fix = "Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with --overwrite."
             detail = f"A training by hand in {found.path} was not finished."
             yield Check(name="by hand", level="warning", detail=detail, fix=fix)
-    for path in sorted(settings.folder("raw").glob(".importing-*")):
+    raw, results = settings.folder("raw"), settings.folder("results")
+    for path in (*sorted(raw.glob(".importing-*")), *sorted(results.glob(".import-*"))):
         fix = "Remove the folder if no import is running."
         yield Check(name="import", level="warning", detail=f"{path} is left of an import.", fix=fix)
