@@ -19,7 +19,8 @@ from .texts import some
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"
-DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[A-Za-z0-9_.-]*)?")
+# As nnU-Net has it; in a zip or in plans also of a name in which nothing is hidden.
+DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[^/\\\x00-\x1f\x7f]*)?")
 FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
 KNOWN = 20  # datasets that an error names
 # Of an image's name without its ending: CASE_0000.

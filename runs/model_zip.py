@@ -150,10 +150,11 @@ def _refuse_bomb(files: list[zipfile.ZipInfo], size: int) -> None:
 
 def _dataset(files: list[zipfile.ZipInfo]) -> str:
     tops = {PurePosixPath(info.filename).parts[0] for info in files}
-    if len(tops) != 1 or DATASET_FOLDER.fullmatch(next(iter(tops))) is None:
+    name = next(iter(tops)) if len(tops) == 1 else ""
+    if DATASET_FOLDER.fullmatch(name) is None or not name.isprintable():
         found = ", ".join(sorted(map(clean, tops))[:5]) or "nothing"
         raise Refused(f"A zip of nnU-Net has one folder DatasetXXX_Name at its top; this one has {found}.")
-    return next(iter(tops))
+    return name
 
 
 def _refuse_incomplete(found: Contents) -> None:

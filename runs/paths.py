@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .errors import NotFound, Refused
 from .settings import Settings, absolute
+from .whole_images import voxels_elsewhere
 
 
 def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
@@ -72,7 +73,7 @@ def readable(path: Path, settings: Settings) -> Path:
 
 
 def readable_file(path: Path, settings: Settings) -> Path:
-    """As `readable`, of a regular file: nothing waits for a FIFO.
+    """As `readable`, of an image that is whole in one regular file: nothing waits for a FIFO or is led elsewhere.
 
     Raises:
         Refused: it lies elsewhere, or is none.
@@ -80,4 +81,6 @@ def readable_file(path: Path, settings: Settings) -> Path:
     found = readable(path, settings)
     if not found.is_file():
         raise Refused(f"{found} is no regular file. Remove it, or put a copy of the image there.")
+    if why := voxels_elsewhere(found):
+        raise Refused(f"{found}: {why}. Write the image into one file.")
     return found

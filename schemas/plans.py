@@ -10,7 +10,7 @@ What is missing is nnU-Net's to say.
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 # PlainConvUNet and ResEnc presets have 20 to 150 million weights; a billion fill 4 GB before the first step.
 MOST_WEIGHTS = 1_000_000_000
@@ -34,11 +34,13 @@ NORMS = (
     *_layers("instancenorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
     *_layers("batchnorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"),
     *_layers("normalization", "GroupNorm", "LayerNorm"),
+    *_layers("linear", "Identity"),
 )
 DROPOUTS = _layers("dropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
 NONLINEARITIES = (
     *_layers("activation", "LeakyReLU", "ReLU", "ReLU6", "PReLU", "RReLU", "ELU", "SELU", "CELU", "GELU", "SiLU"),
     *_layers("activation", "Mish", "Hardswish", "Softplus", "Tanh", "Sigmoid"),
+    *_layers("linear", "Identity"),
 )
 BLOCKS = tuple(
     f"dynamic_network_architectures.building_blocks.residual.{name}" for name in ("BasicBlockD", "BottleneckD")
@@ -88,6 +90,13 @@ def _free(value: object) -> object:
     return value
 
 
+def _seen(value: str) -> str:
+    """Datasets are people's: their names have letters of all languages, but nothing that steers or hides."""
+    if not value.isprintable():
+        raise ValueError("it has signs that are not seen")
+    return value
+
+
 def _to(most: int, least: int = 1) -> Any:
     return Field(strict=True, ge=least, le=most)
 
@@ -109,7 +118,9 @@ ResamplingFunction = Annotated[str, _among(RESAMPLINGS)]
 Word = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
 Argument = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Digits = Annotated[str, Field(strict=True, pattern=r"^\d{1,4}$")]
-DatasetName = Annotated[str, Field(strict=True, pattern=r"^Dataset\d{3}(_[A-Za-z0-9_.-]*)?$", max_length=120)]
+DatasetName = Annotated[
+    str, Field(strict=True, pattern=r"^Dataset\d{3}(_[^/\\]*)?$", max_length=120), AfterValidator(_seen)
+]
 Text = Annotated[str, Field(strict=True, max_length=500)]
 FileName = Annotated[str, Field(strict=True, max_length=4096)]
 Yes = Annotated[bool, Field(strict=True)]
@@ -130,7 +141,7 @@ PerStageAndAxis = Side | Annotated[list[Side | Annotated[list[Side], _at_most(3)
 PerAxis = Annotated[list[Number], _at_most(3)]
 Spacings = Annotated[list[Spacing], _at_most(3)]
 Axes = Annotated[list[Annotated[int, _to(2, 0)]], _at_most(3)]
-Arguments = Annotated[dict[Argument, Yes | Number | None], _at_most(20)]
+Arguments = Annotated[dict[Argument, Yes | Number | Word | None], _at_most(20)]  # e.g. approximate="tanh"
 Intensities = dict[Digits, dict[Argument, Measured]]
 
 
@@ -238,7 +249,7 @@ class Configuration(Judged):
     resampling_fn_seg_kwargs: Resampling = Field(default_factory=Resampling)
     resampling_fn_probabilities_kwargs: Resampling = Field(default_factory=Resampling)
     architecture: Architecture | None = None
-    batch_dice: Yes = False
+    batch_dice: Yes | Annotated[int, _to(1, 0)] = False
     next_stage: Word | Annotated[list[Word], _at_most(10)] | None = None
     previous_stage: Word | None = None
     UNet_class_name: Literal["PlainConvUNet", "ResidualEncoderUNet"] | None = None
@@ -294,20 +305,23 @@ class ListedCase(Judged):
     label: FileName = ""
 
 
-Label = Value | Annotated[list[Value], Field(min_length=1, max_length=1000)]
+Whole = Annotated[float, Field(strict=True, ge=0, le=65535, multiple_of=1)]  # some tools write every number as 1.0
+Label = Value | Whole | Annotated[list[Value | Whole], Field(min_length=1, max_length=1000)]
 
 
 class DatasetDescription(Judged):
     """dataset.json of nnU-Net v2 (documentation/dataset_format.md), and what older ones and people add to it."""
 
-    channel_names: Annotated[dict[Digits, Text], Field(min_length=1, max_length=1000)] = Field(default_factory=dict)
+    channel_names: Annotated[dict[Digits, Text | Number | None], Field(min_length=1, max_length=1000)] = Field(
+        default_factory=dict
+    )
     modality: Annotated[dict[Digits, Text], Field(max_length=1000)] = Field(default_factory=dict)
     labels: Annotated[dict[Text, Label], Field(max_length=10_000)] = Field(default_factory=dict)
-    regions_class_order: Annotated[list[Value], Field(max_length=10_000)] | None = None
+    regions_class_order: Annotated[list[Value | Whole], Field(max_length=10_000)] | None = None
     file_ending: Annotated[str, Field(strict=True, pattern=r"^(\.[A-Za-z0-9]{1,10}){1,3}$")] = ""
     numTraining: Any = None
     overwrite_image_reader_writer: Annotated[str, _among((*READERS, "None"))] | None = None
-    dataset: dict[FileName, ListedCase] = Field(default_factory=dict)
+    dataset: dict[FileName, ListedCase] | None = Field(default_factory=dict)
     name: JsonValue = None
     description: JsonValue = None
     reference: JsonValue = None

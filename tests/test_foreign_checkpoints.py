@@ -226,3 +226,27 @@ def test_a_pickle_with_a_crafted_type_is_refused_too(name: str) -> None:
     except NotData:
         return
     assert name == "a harmless type that becomes a void one" and read.dtype == numpy.dtype("f8")
+
+
+SIZED = {
+    "bytes of any number": Call(bytearray, (10**10,)),
+    "a tensor of nothing": Call(torch.FloatTensor, (3 * 10**9,)),
+    "another tensor of nothing": Call(torch.Tensor, (3 * 10**9,)),
+    "a tensor without storage": Call(
+        torch._utils._rebuild_meta_tensor_no_storage,
+        (torch.float32, (10**6, 10**6), (10**6, 1), False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_nothing_is_made_of_a_size_that_the_file_only_names(tmp_path: Path, name: str) -> None:
+    assert "it would call" in refused({"network_weights": {"x": SIZED[name]}}, tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("number", [250_000_000, 2**31 - 1])
+def test_ten_bytes_do_not_fill_the_memory(number: int) -> None:
+    evil = b"\x80\x02}r" + number.to_bytes(4, "little") + b"."
+
+    with pytest.raises(NotData, match="numbered beyond their count"):
+        unpickled(io.BytesIO(evil))

@@ -61,6 +61,28 @@ def test_a_configuration_of_ones_own_with_another_batch_passes() -> None:
     assert judged_plans(plans, "plans.json") == plans
 
 
+@pytest.mark.parametrize("name", ["Dataset022_Größe", "Dataset021_My Data", "Dataset023_a+b", "Dataset024_腹部-CT"])
+def test_a_dataset_may_be_called_as_people_call_it(name: str) -> None:
+    assert judged_plans({**sample(), "dataset_name": name}, "plans.json")["dataset_name"] == name
+
+
+@pytest.mark.parametrize("name", ["Dataset001_\u202egpj", "Dataset001_\x1b[31m", "Dataset001_a\nb"])
+def test_a_dataset_has_no_name_that_steers_or_hides(name: str) -> None:
+    with pytest.raises(Refused, match="dataset_name"):
+        judged_plans({**sample(), "dataset_name": name}, "plans.json")
+
+
+def test_what_other_tools_write_differently_and_means_the_same_passes() -> None:
+    plans = sample()
+    two(plans)["batch_dice"] = 1
+    layers = two(plans)["architecture"]["arch_kwargs"]
+    layers.update(nonlin="torch.nn.GELU", nonlin_kwargs={"approximate": "tanh"}, norm_op="torch.nn.Identity")
+    described = {"channel_names": {"0": 1}, "labels": {"background": 0.0, "a": [1.0, 2.0]}, "dataset": None}
+
+    assert judged_plans(plans, "plans.json") == plans
+    assert judged_dataset(described, "dataset.json") == described
+
+
 def test_keys_that_nnunet_does_not_read_are_left_out() -> None:
     plans = sample()
     plans["mcpServers"] = {"evil": {"command": "sh"}}
@@ -186,7 +208,7 @@ def test_an_argument_that_nnunets_networks_do_not_have_is_refused_instead_of_lef
 
 
 def test_no_mutation_of_plans_passes_with_code_or_a_path_in_it() -> None:
-    plain, passed, slowest = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*"), 0, 0.0
+    plain, passed, slowest = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|Dataset\d{3}_[^/\\]*"), 0, 0.0
     for plans in mutants(1000, seed=2027):
         begun = time.perf_counter()
         try:

@@ -15,6 +15,7 @@ import pytest
 from nnunet_mcp.runs.files import NotPlain, open_plain, read_json, read_plain
 from nnunet_mcp.runs.paths import readable_file
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.whole_images import voxels_elsewhere
 from nnunet_mcp.tools import importing
 from tests.lab import ToolRefused
 from tests.strangers import sample
@@ -186,3 +187,52 @@ def test_an_import_copies_nothing_that_a_link_was_exchanged_for(
     with pytest.raises(ToolRefused, match="leads out of the folders"):
         ask(Settings(), "nnunet_prepare_dataset", source=str(source), dataset_id=7, name="Race")
     assert swapped.is_set() and not list(settings.folder("raw").iterdir())
+
+
+def meta(path: Path, secret: Path) -> None:
+    header = f"ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = {secret}\n"
+    path.with_suffix(".mha").write_text(header, encoding="utf-8")
+
+
+def nrrd(path: Path, secret: Path) -> None:
+    header = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: {secret}\n\n"
+    path.with_suffix(".nrrd").write_text(header, encoding="utf-8")
+
+
+def hdf5(path: Path, secret: Path) -> None:
+    path.with_suffix(".nii").write_bytes(bytes(1024) + b"\x89HDF\r\n\x1a\n" + str(secret).encode())
+
+
+def ome(path: Path, secret: Path) -> None:
+    text = f'<OME><TiffData><UUID FileName="{secret}">x</UUID></TiffData></OME>'
+    path.with_suffix(".tif").write_bytes(b"II*\0" + bytes(100_000) + text.encode())
+
+
+@pytest.mark.parametrize("make_image", [meta, nrrd, hdf5, ome])
+def test_an_image_whose_voxels_lie_in_another_file_is_neither_imported_nor_predicted(
+    settings: Settings, downloads: Path, tmp_path: Path, make_image: Callable[[Path, Path], None]
+) -> None:
+    (tmp_path / "secret").write_bytes(b"12345678")
+    source = downloads / "Task01_Led"
+    for part in ("imagesTr", "labelsTr"):
+        (source / part).mkdir(parents=True)
+        make_image(source / part / "case_000", tmp_path / "secret")
+    [image] = (source / "imagesTr").iterdir()
+    described = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "file_ending": image.suffix}
+    (source / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+
+    with pytest.raises(ToolRefused, match=r"other files?|another file|several files"):
+        ask(Settings(), "nnunet_prepare_dataset", source=str(source), dataset_id=7, name="Led")
+    with pytest.raises(Exception, match="Write the image into one file"):
+        readable_file(image, Settings())
+    assert voxels_elsewhere(image) and not list(settings.folder("raw").iterdir())
+
+
+def test_images_that_are_whole_in_themselves_are_no_others(tmp_path: Path, downloads: Path) -> None:
+    import SimpleITK
+
+    source = make_dataset(downloads, "Task01_Whole")
+    image = SimpleITK.ReadImage(str(source / "imagesTr" / "case_000_0000.nii.gz"))
+    for ending in ("nii", "nii.gz", "mha", "nrrd", "gipl", "tif"):
+        SimpleITK.WriteImage(SimpleITK.Cast(image, SimpleITK.sitkUInt8), str(tmp_path / f"x.{ending}"))
+        assert voxels_elsewhere(tmp_path / f"x.{ending}") == ""

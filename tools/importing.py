@@ -17,6 +17,7 @@ from ..runs.locks import Lock, lock_name
 from ..runs.paths import allowed_path
 from ..runs.settings import Settings
 from ..runs.texts import clean, some
+from ..runs.whole_images import voxels_elsewhere
 from ..schemas.answers import Prepared
 from ..schemas.requests import PrepareRequest
 from .cases import file_problems
@@ -133,6 +134,8 @@ def _bring(copy: Copy, target: Path, allowed: Sequence[Path]) -> None:
             shutil.copyfileobj(source, stream, BLOCK)
     except NotPlain as error:
         raise Refused(f"{copy.source.name} {error.strerror}. Put a copy of the file there.") from None
+    if why := voxels_elsewhere(aside):
+        raise Refused(f"{copy.source.name}: {why}. Write the image into one file.")
     if aside == target:
         if copy.channel is not None:
             raise Refused(

@@ -6,16 +6,28 @@ or an array is made anew from its bytes, and of everything else that the file sa
 size and the order of bytes count.
 """
 
+import io
 import pickle
+import pickletools
 import re
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import IO, Any, ClassVar
 
 # nnU-Net writes a thousand epochs of logged numbers and the plans: below one MB.
 MOST_PICKLED = 64 << 20
+MOST_UNPICKLED = 1 << 30  # properties of a case: places of each class, a few MB
 MOST_ENTRIES = 100_000
 DEEPEST = 100
+# What the pickle of a checkpoint may name: tensors are made of storages of the same file (torch/_utils.py), numbers by
+# the stand-ins. PyTorch itself would also make tensors of any size from nothing.
+IN_CHECKPOINTS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|parameter)|torch\.storage (?:Untyped|Typed)Storage"
+    r"|torch \w+Storage|torch (?:device|Size|b?float\d+|u?int\d+|bool|complex\d+)|_codecs encode|__builtin__ set"
+    r"|builtins set|numpy (?:dtype|ndarray)|numpy\.(?:_core|core)\.multiarray (?:scalar|_reconstruct)"
+)
+OTHER_WAYS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4")  # of naming something; torch.save has none of them
 NUMBER = re.compile(r"[biufc](?:1|2|4|8|16)")
 
 
@@ -31,11 +43,34 @@ def refuse_odd_archive(stream: IO[bytes]) -> None:
     """
     with zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()
-    if len(entries) > MOST_ENTRIES or any(info.compress_type != zipfile.ZIP_STORED for info in entries):
-        raise NotData("it is packed as PyTorch packs no checkpoint")
-    if any(info.file_size > MOST_PICKLED for info in entries if info.filename.endswith(".pkl")):
-        raise NotData("it has more to unpickle than any checkpoint of nnU-Net")
+        if len(entries) > MOST_ENTRIES or any(info.compress_type != zipfile.ZIP_STORED for info in entries):
+            raise NotData("it is packed as PyTorch packs no checkpoint")
+        for info in (info for info in entries if info.filename.endswith(".pkl")):
+            if info.file_size > MOST_PICKLED:
+                raise NotData("it has more to unpickle than any checkpoint of nnU-Net")
+            _refuse_odd_names(archive.read(info))
     stream.seek(0)
+
+
+def _refuse_odd_names(content: bytes) -> None:
+    for name, argument in _opcodes(content):
+        if name in OTHER_WAYS or (name == "GLOBAL" and IN_CHECKPOINTS.fullmatch(str(argument)) is None):
+            raise NotData(f"it would call {'.'.join(str(argument or name).split())}"[:160])
+
+
+def _opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
+    """The steps of a pickle, without carrying them out.
+
+    Raises:
+        NotData: it is none, or would number its parts so high that the table of them fills the memory.
+    """
+    try:
+        for opcode, argument, _ in pickletools.genops(content):
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > len(content):
+                raise NotData("its parts are numbered beyond their count")
+            yield opcode.name, argument
+    except ValueError as error:
+        raise NotData(f"it is no pickle ({error})"[:160]) from None
 
 
 class _Type:
@@ -100,8 +135,13 @@ def unpickled(stream: IO[bytes]) -> Any:
     Raises:
         NotData: it is no pickle, or holds more than numbers, texts, lists and dictionaries of them.
     """
+    content = stream.read(MOST_UNPICKLED + 1)
+    if len(content) > MOST_UNPICKLED:
+        raise NotData("it has more to unpickle than any case")
+    for _ in _opcodes(content):
+        pass
     try:
-        return plain(_OfData(stream).load())
+        return plain(_OfData(io.BytesIO(content)).load())
     except NotData:
         raise
     except Exception as error:  # a pickle that somebody made can fail in any way
@@ -180,9 +220,10 @@ def _dense(tensor: Any) -> Any:
     import torch
 
     if (
-        tensor.layout != torch.strided
+        tensor.device.type != "cpu"
+        or tensor.layout != torch.strided
         or tensor.is_quantized
-        or tensor.numel() * tensor.element_size() > (tensor.untyped_storage().nbytes())
+        or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
     ):
         raise NotData("it has a tensor that is larger than its content")
     return tensor

@@ -10,6 +10,8 @@ import sys
 from multiprocessing import forkserver
 from typing import Any
 
+from .judged import judge_what_nnunet_reads
+
 PRELOADED = "nnunet_mcp.worker.preloaded"
 
 
@@ -22,9 +24,14 @@ def fork_pools_from_a_server() -> None:
     def pool(context: Any, *args: Any, **kwargs: Any) -> Any:
         if start_server():
             return multiprocessing.get_context("forkserver").Pool(*args, **kwargs)
-        return new_processes(context, *args, **kwargs)
+        return new_processes(context, *args, **_judging(*args, **kwargs))
 
     spawning.Pool = pool
+
+
+def _judging(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """With what each new process does first; nnU-Net gives its pools nothing of the kind."""
+    return kwargs if len(args) > 1 or "initializer" in kwargs else {**kwargs, "initializer": judge_what_nnunet_reads}
 
 
 def start_server() -> bool:

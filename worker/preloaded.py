@@ -9,5 +9,10 @@ import nnunetv2.inference.export_prediction
 import nnunetv2.preprocessing.preprocessors.default_preprocessor  # noqa: F401
 import numpy
 
+from .judged import judge_what_nnunet_reads
+
+# What a process of a pool reads is judged as in the stage's own.
+judge_what_nnunet_reads()
+
 # Processes of one server would else draw the same random numbers.
 os.register_at_fork(after_in_child=numpy.random.seed)

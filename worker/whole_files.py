@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..runs.whole_images import voxels_elsewhere
 from .stage import StageFailure
 
 BLOCK = 1 << 20
@@ -32,6 +33,8 @@ def refuse_damaged(files: Iterable[Path], *, threads: int, tell: Callable[[int],
 
 def _examine(path: Path) -> tuple[Path, str]:
     try:
+        if why := voxels_elsewhere(path):
+            return path, why
         size = _decompressed_size(path) if path.suffix == ".gz" else path.stat().st_size
         expected = _expected_size(path)
     except (OSError, EOFError, zlib.error, ValueError) as error:

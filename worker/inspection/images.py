@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from ...runs.capacity import usable_memory
+from ...runs.whole_images import voxels_elsewhere
 from ...schemas.looks import FileLook, LabelLook, Reader
 from . import nifti
 from .nifti import Damaged, TooLarge
@@ -46,6 +47,8 @@ def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[F
         with path.open("rb") as stream:  # a file that may not be read says so here
             if not stream.read(1):
                 raise Damaged("it is empty, 0 bytes")
+        if why := voxels_elsewhere(path):
+            raise Damaged(why)
         return _reading(path, reader)(path, tally)
     except (TooLarge, MemoryError) as error:
         return look(error=_sentence(error, path), passing=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import SimpleITK
 
+from ...runs.whole_images import voxels_elsewhere
 from .style import NothingToShow
 
 # Where the first row and the first column of each plane lie, in LPS coordinates.
@@ -38,6 +39,8 @@ def read_volume(path: str) -> Volume:
     Raises:
         NothingToShow: the file cannot be read as an image of two or three dimensions.
     """
+    if why := voxels_elsewhere(Path(path)):
+        raise NothingToShow(f"{Path(path).name}: {why}.")
     try:
         image = SimpleITK.ReadImage(path)
     except RuntimeError as error:
