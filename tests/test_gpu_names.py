@@ -11,7 +11,8 @@ import pytest
 from nnunet_mcp.runs import gpus, slots
 from nnunet_mcp.runs.child import worker_environment
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.runs.places import find_places, place_of
+from nnunet_mcp.runs.locks import Lock
+from nnunet_mcp.runs.places import Place, find_places, slot_path
 from nnunet_mcp.runs.processes import LANES_VARIABLE
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
@@ -44,6 +45,11 @@ def state(tmp_path: Path) -> StateDir:
 
 def names(state: StateDir, **settings: Any) -> list[str]:
     return [place.name for place in find_places("gpu", state, Settings(**settings))[0]]
+
+
+def named_places(state: StateDir, share: str = "") -> list[Place]:
+    """Four GPUs, or another share of each."""
+    return [Place("gpu", name, slot_path(state, "gpu", name + share), name) for name in "0123"]
 
 
 def why_none(state: StateDir) -> str:
@@ -263,19 +269,33 @@ def test_the_worker_gets_uuids_and_the_order_of_nvidia_smi(
     grant.release()
 
 
-@pytest.mark.parametrize(("gpus", "each", "lanes"), [(1, 1, "1"), (4, 1, "4"), (4, 2, "4")])
-def test_the_worker_is_told_how_many_can_train_beside_it(
-    state: StateDir, settings: Settings, gpus: int, each: int, lanes: str
+@pytest.mark.parametrize(
+    ("each", "folds", "busy", "lanes"),
+    [
+        (1, 1, 0, "1"),  # alone on the machine it gets all cores
+        (1, 5, 0, "4"),
+        (1, 3, 0, "3"),
+        (1, 1, 2, "3"),
+        (2, 1, 0, "2"),
+        (2, 2, 1, "4"),
+    ],
+)
+def test_the_worker_is_told_how_many_train_beside_it(
+    state: StateDir, settings: Settings, each: int, folds: int, busy: int, lanes: str
 ) -> None:
-    places = [place_of(state, "gpu", str(number)) for number in range(gpus)]
-    queue = SlotQueue(state, "gpu", places, "d001", created_at=1.0, stage="train_fold_0")
+    places = [place for share in ("", "-2") for place in named_places(state, share)]
+    taken = [Lock(place.lock) for place in places[:busy]]
+    assert all(lock.try_acquire() for lock in taken)
+    queue = SlotQueue(state, "gpu", places[busy:4] + places[:busy] + places[4:], "d001", 1.0, "train_fold_0")
+    queue.beside = each * folds
     grant, record = queue.try_acquire(each), record_of(settings, device="cuda", num_gpus=each)
     assert isinstance(grant, Grant)
 
     environment = worker_environment(state.run("d001").stage("train_fold_0"), record, grant)
 
     assert environment[LANES_VARIABLE] == lanes
-    grant.release()
+    for held in (grant, *taken):
+        held.release()
 
 
 def test_a_gpu_that_other_peoples_programs_fill_is_not_free_and_they_are_named(state: StateDir, tmp_path: Path) -> None:
@@ -334,7 +354,8 @@ def test_on_request_stages_share_a_gpu_as_long_as_its_memory_lasts(
         grants.append(grant)
 
     assert "held by run d001" in str(granted(state, "d003", record=record, share_gpus=2))
-    assert "2 gpu slots are needed" in str(granted(state, "d003", wanted=2, share_gpus=2)), "one GPU is not two"
+    lacking = "waits for a slot: 2 gpu slots are needed and there are 1"
+    assert granted(state, "d003", wanted=2, share_gpus=2) == lacking, "one GPU is not two"
     for grant in grants:
         grant.release()
     nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=80 * GIB, used=75 * GIB), apps="GPU-aa11, 4242, python3, 75000")
