@@ -105,7 +105,9 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
             start_new_session=True,
             pass_fds=grant.file_descriptors(),
         )
-    devices = tuple(GpuUsed(name=gpu.model, uuid=gpu.uuid, driver=gpu.driver) for gpu in grant.gpus)
+    devices = tuple(
+        GpuUsed(name=gpu.product, uuid=gpu.uuid, driver=gpu.driver, capability=gpu.capability) for gpu in grant.gpus
+    )
     state = StageState(status="running", started_at=time.time(), process=_mark(process.pid), devices=devices)
     return Child(spec, stage, process, grant, state)
 

@@ -101,6 +101,18 @@ def test_nvidia_smi_lists_the_instances_of_a_divided_card(machine: Machine, tmp_
     ]
 
 
+def test_a_divided_card_without_instances_is_none_and_the_one_beside_it_is_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    divided, listing = Card("GPU-aa11", "NVIDIA H100", mig="Enabled"), "GPU 0: NVIDIA H100 (UUID: GPU-aa11)"
+    nvidia_smi_shows(tmp_path, divided, Card("GPU-bb22"), listing=listing)
+    assert [gpu.uuid for gpu in machine.look(sys.executable).gpus] == ["GPU-bb22"]
+
+    nvidia_smi_shows(tmp_path, divided, listing=listing)
+
+    assert "in MIG mode and have no instances" in visible(machine.look(sys.executable, max_age_s=0), None)[1]
+
+
 def test_nvidia_smi_is_found_where_path_does_not_lead(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -294,8 +294,9 @@ def test_the_worker_is_told_how_many_train_beside_it(
     environment = worker_environment(state.run("d001").stage("train_fold_0"), record, grant)
 
     assert environment[LANES_VARIABLE] == lanes
-    for held in (grant, *taken):
-        held.release()
+    grant.release()
+    for lock in taken:
+        lock.release()
 
 
 def test_a_gpu_that_other_peoples_programs_fill_is_not_free_and_they_are_named(state: StateDir, tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from nnunet_mcp.schemas.answers import NetworkCost, PreflightAnswer
 from nnunet_mcp.schemas.estimates import Estimate, EstimateJob
 from nnunet_mcp.schemas.requests import PreflightRequest
 from nnunet_mcp.schemas.runs import Epoch, Progress, StageState
+from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools import costs
 from nnunet_mcp.tools.preflight import nnunet_preflight
-from tests.gpus import GIB, Card, nvidia_smi_shows
+from nnunet_mcp.tools.training import prepare_run
+from tests.gpus import GIB, Card, nvidia_smi_shows, python_with_cuda
 from tests.tiny import digest, make_dataset, record_of, stage
 
 DATASET = "Dataset095_Ahead"
@@ -238,6 +240,8 @@ def network_of(
 ) -> Callable[[float], NetworkCost]:
     """What preflight says of a network for which nnU-Net plans so many GB."""
 
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+
     def look(planned: float) -> NetworkCost:
         files.preprocessed.mkdir(parents=True, exist_ok=True)
         plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
@@ -268,6 +272,7 @@ def test_it_measures_on_the_gpu_that_the_run_would_get_and_on_none_that_is_taken
     numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1, "iterations": 1, "validation_iterations": 1}
     found = Estimate.model_validate({"patch_size": (9,), "batch_size": 2, **numbers})
     nvidia_smi_shows(tmp_path, Card("GPU-full", used=20 * GIB), Card("GPU-rest"))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
     settings, state = Settings(), StateDir(settings.state_dir)
     [rest, _] = find_places("gpu", state, settings)[0]
     asked: list[tuple[str, str, str | None]] = []
@@ -337,5 +342,8 @@ def test_too_little_shared_memory_is_a_problem_of_a_training_on_a_gpu(
     nvidia_smi_shows(tmp_path, Card("GPU-aa11"))
     monkeypatch.setattr("nnunet_mcp.tools.checks.SMALL_SHM_GB", 1e9)
 
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
     assert any("--shm-size" in problem for problem in ahead(Settings(), device="cuda").problems)
     assert ahead(Settings()).possible
+    request = TrainingRequest.model_validate({**REQUEST, "device": "cuda"})
+    assert any("--shm-size" in note for note in prepare_run(request, Settings())[1].notes)

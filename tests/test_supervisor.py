@@ -433,7 +433,9 @@ def test_while_a_run_waits_the_gpus_are_looked_at_more_and_more_rarely(theatre: 
     assert play.finish().status == "success"
     state = play.run.stage("train_fold_0").state()
     assert state is not None
-    assert state.devices == (GpuUsed(name="NVIDIA RTX 4090, 25.8 GB", uuid="GPU-11", driver="580.159.04"),)
+    assert state.devices == (
+        GpuUsed(name="NVIDIA RTX 4090, 25.8 GB", uuid="GPU-11", driver="580.159.04", capability=(8, 9)),
+    )
     assert until(play.run.provenance_file.exists)
     provenance = json.loads(play.run.provenance_file.read_text(encoding="utf-8"))
     assert provenance["machine"]["gpus"] == ["NVIDIA RTX 4090, 25.8 GB"]
@@ -450,7 +452,7 @@ def test_the_memory_of_other_programs_that_goes_up_and_down_is_told_but_no_reaso
     def told(reason: str) -> str | None:
         supervision._say_waiting(record.stages[0], reason)
         state = run.stage("train_fold_0").state()
-        return state and state.waits_for
+        return state.waits_for if state else None
 
     for used in ("20", "21", "20"):
         reason = f"GPU 0 is used by others: {used} of its 26 GB are used by pid 7"

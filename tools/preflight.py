@@ -24,7 +24,7 @@ from ..schemas.requests import PreflightRequest
 from ..schemas.runs import RunRecord
 from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
-from .checks import GB, SHM, free_gb, shm_check
+from .checks import GB, free_gb, shm_problems
 from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
 from .device import bf16_notes, check_bf16, choose_device, choose_engine, slurm_notes
@@ -108,8 +108,7 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     ) or (None, "")
     if (device := look.device) is not None:
         look.attempt(lambda: check_bf16(asked, device, look.engine))
-    if device == "cuda" and look.engine == "local" and SHM.is_dir() and (shm := shm_check(SHM)).level == "problem":
-        look.problems.append(f"{shm.detail} {shm.fix}")
+    look.problems += shm_problems(device, look.engine)
     look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
     ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
     if ready is None:
