@@ -56,6 +56,7 @@ def test_nvidias_library_tells_cards_instances_processes_and_what_is_wrong(machi
     assert (found.source, found.hangs, found.problem) == ("NVML", False, "GPU 2: GPU is lost")
     plain, *parts = found.gpus
     assert plain.model == "NVIDIA H100, 80.0 GB (2 uncorrected memory errors, slowed down by heat)"
+    assert plain.product == "NVIDIA H100, 80.0 GB", "what is wrong with it now is no part of a record"
     assert (plain.uuid, plain.free_gb, plain.capability, plain.driver) == ("GPU-plain", 60.0, (9, 0), "580.159.04")
     assert [(one.pid, one.name, one.memory_gb) for one in plain.processes] == [
         (4242, "/usr/bin/python3", 19.5),

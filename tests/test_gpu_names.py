@@ -367,6 +367,7 @@ def test_on_request_stages_share_a_gpu_as_long_as_its_memory_lasts(
     ("card", "plans"),
     [
         (Card("GPU-aa11", total=8 * GIB, used=300), "nnUNetPlans"),
+        (Card("GPU-aa11", total=6 * GIB, used=300), "nnUNetPlans"),
         (Card("GPU-aa11", total=24 * GIB, used=300), "nnUNetResEncUNetLPlans"),
     ],
 )
