@@ -105,7 +105,9 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
             start_new_session=True,
             pass_fds=grant.file_descriptors(),
         )
-    devices = tuple(GpuUsed(name=gpu.model, uuid=gpu.uuid, driver=gpu.driver) for gpu in grant.gpus)
+    devices = tuple(
+        GpuUsed(name=gpu.product, uuid=gpu.uuid, driver=gpu.driver, capability=gpu.capability) for gpu in grant.gpus
+    )
     state = StageState(status="running", started_at=time.time(), process=_mark(process.pid), devices=devices)
     return Child(spec, stage, process, grant, state)
 
@@ -117,7 +119,7 @@ def worker_command(run: RunDir, spec: StageSpec, settings: Settings) -> list[str
 
 def worker_environment(stage: StageDir, record: RunRecord, grant: Grant, hand_on: str = "") -> dict[str, str]:
     """The supervisor's environment, the folders, the mark, and the GPUs of the grant."""
-    environment = {
+    return {
         **inherited(hand_on),
         "nnUNet_raw": record.folders.raw,
         "nnUNet_preprocessed": record.folders.preprocessed,
@@ -126,11 +128,8 @@ def worker_environment(stage: StageDir, record: RunRecord, grant: Grant, hand_on
         "PYTHONFAULTHANDLER": "1",
         STAGE_VARIABLE: str(stage.path),
         LANES_VARIABLE: str(max(grant.lanes, record.num_gpus)),
+        **grant.variables(),
     }
-    if grant.kind == "gpu":
-        environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(grant.devices)
-    return environment
 
 
 def _mark(pid: int) -> ProcessMark:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..schemas.gpus import FoundGpus, Gpu, TorchGpus
+from ..schemas.gpus import FoundGpus, Gpu, TorchDevice, TorchGpus
 from . import nvidia_smi
 from .asking import NoAnswer, Question, StillHangs
 from .launch import python_command
@@ -122,7 +122,10 @@ class Machine:
             return
         names = _shown() or [str(number) for number in range(len(found.devices))]
         for index, one in zip(names, found.devices, strict=False):
-            yield Gpu(index=index, name=one.name, total_gb=one.total_gb, capability=one.capability)
+            uuid, card = _names_of(index, one)
+            yield Gpu(
+                index=index, uuid=uuid, card=card, name=one.name, total_gb=one.total_gb, capability=one.capability
+            )
 
 
 MACHINE = Machine()
@@ -130,6 +133,16 @@ MACHINE = Machine()
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["it says nothing"])[-1]
+
+
+def _names_of(shown: str, device: TorchDevice) -> tuple[str, str]:
+    """The UUID of a GPU and of the card that it is an instance of, as far as PyTorch tells them.
+
+    All instances of a divided card have the card's to PyTorch: of them only the variable tells which it is.
+    """
+    if shown.startswith("MIG-"):
+        return shown, device.uuid or shown
+    return ("", device.uuid) if " MIG " in device.name else (device.uuid, "")
 
 
 def signs_of_a_gpu() -> list[str]:

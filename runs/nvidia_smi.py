@@ -5,7 +5,7 @@ What it prints is read whatever its exit code: one lost card of eight makes it f
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from ..schemas.gpus import FoundGpus, Gpu, GpuProcess
@@ -20,6 +20,7 @@ APPS = ("gpu_uuid", "pid", "process_name", "used_memory")
 GB_PER_MIB = 1024**2 / 1e9
 WHY_CHARACTERS = 160
 NONE = "none is found"
+UNDIVIDED = "the GPUs are in MIG mode and have no instances: make some (nvidia-smi mig -cgi), or switch it off"
 INSTANCE = re.compile(r"^\s+MIG (?P<name>\S+).*\(UUID: (?P<uuid>MIG-[^)]+)\)")
 CARD = re.compile(r"^GPU \d+:.*\(UUID: (?P<uuid>GPU-[^)]+)\)")
 
@@ -48,9 +49,10 @@ def found_by(ask: Callable[[list[str]], Answer]) -> FoundGpus:
         raise NoAnswer(short(words, WHY_CHARACTERS) or (f"it ends with code {answer.code}" if answer.code else NONE))
     apps = ask([path, f"--query-compute-apps={','.join(APPS)}", "--format=csv,noheader,nounits"])
     gpus = tuple(_gpu(row, apps.out) for row in listed)
-    if any(row[6] == "Enabled" for row in listed):
-        gpus = tuple(_with_instances(gpus, ask([path, "-L"]).out))
     lost = " ".join(" ".join(filter(None, row)) for row in rows if not row[0].isdigit())
+    if divided := {row[1] for row in listed if row[6] == "Enabled"}:
+        gpus = tuple(_with_instances(gpus, ask([path, "-L"]).out, divided))
+        lost = lost or ("" if gpus else UNDIVIDED)
     return FoundGpus(gpus=gpus, source="nvidia-smi", problem=short(lost, WHY_CHARACTERS))
 
 
@@ -86,7 +88,7 @@ def _processes(uuid: str, apps: str) -> Iterator[GpuProcess]:
             yield GpuProcess(pid=int(pid), name=name, memory_gb=_gb(used))
 
 
-def _with_instances(gpus: tuple[Gpu, ...], listing: str) -> Iterator[Gpu]:
+def _with_instances(gpus: tuple[Gpu, ...], listing: str, divided: Container[str]) -> Iterator[Gpu]:
     """The instances of a divided card in its place: CUDA shows nothing else of it."""
     instances: dict[str, list[Gpu]] = {}
     card = next(iter(gpus))
@@ -98,7 +100,7 @@ def _with_instances(gpus: tuple[Gpu, ...], listing: str) -> Iterator[Gpu]:
             one = card.model_copy(update={**part, "total_gb": None, "free_gb": None, "processes": ()})
             instances.setdefault(card.uuid, []).append(one)
     for gpu in gpus:
-        yield from instances.get(gpu.uuid, [gpu])
+        yield from instances.get(gpu.uuid, []) if gpu.uuid in divided else [gpu]
 
 
 def found_in(driver: Path) -> Iterator[Gpu]:

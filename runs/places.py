@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..schemas.gpus import FoundGpus, Gpu
 from ..schemas.runs import RunRecord, StageKind
-from .gpus import MACHINE, visible
+from .gpus import MACHINE, nvidia_is_here, visible
 from .layout import StateDir
 from .liveness import host_name
 from .locks import lock_name
@@ -48,7 +48,7 @@ class Place:
     def is_empty(self) -> bool:
         """Whether nothing at all is known to run there."""
         gpu = self.gpu
-        return gpu is not None and not gpu.processes and (gpu.used_gb or 0.0) < EMPTY_GB
+        return gpu is not None and not gpu.processes and gpu.used_gb is not None and gpu.used_gb < EMPTY_GB
 
 
 def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
@@ -85,16 +85,31 @@ def gpu_places(
     gpus, why = visible(found, settings.gpus)
     if found.hangs and gpus:
         return [], found.problem
-    needed = needed_gb(record) if record else None
+    if nvidia_is_here() and (nameless := [gpu for gpu in gpus if not gpu.uuid]):
+        # By its number it would have another lock than by its UUID, which the driver tells again in a moment.
+        gpus = [gpu for gpu in gpus if gpu.uuid]
+        why = why or f"the UUID of GPU {nameless[0].title} is not known now; {found.problem}".removesuffix("; ")
+    planned = planned_gb(record) if record else None
     if record is not None:
-        gpus = _suited(gpus, needed, record.num_gpus)
+        gpus = _suited(gpus, planned, record.num_gpus)
         why = why or "a training on several GPUs cannot use instances of a divided one (MIG)"
     gpus = sorted(gpus, key=lambda gpu: -(gpu.free_gb or gpu.total_gb or 0.0))
     shares = range(1, settings.share_gpus + 1)
-    return [_gpu_place(gpu, share, state, settings, needed) for share in shares for gpu in gpus], "" if gpus else why
+    places = [
+        _gpu_place(gpu, share, state, settings, planned)
+        for share in shares
+        for gpu in gpus
+        if share == 1 or _has_room_for(gpu, share, planned)
+    ]
+    return places, "" if gpus else why
 
 
-def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, needed: float | None) -> Place:
+def _has_room_for(gpu: Gpu, trainings: int, planned: float | None) -> bool:
+    """Whether so many fit at once: of those that start together, none shows memory yet."""
+    return planned is None or gpu.total_gb is None or gpu.total_gb >= trainings * with_margin(planned)
+
+
+def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, planned: float | None) -> Place:
     suffix = f"-{share}" if share > 1 else ""
     return Place(
         kind="gpu",
@@ -103,24 +118,23 @@ def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, needed
         title=gpu.title + (f", share {share}" if share > 1 else ""),
         host_lock=absolute(settings.host_locks) / lock_name(f"{HOST_LOCK}{gpu.uuid}{suffix}") if gpu.uuid else None,
         gpu=gpu,
-        taken_by=why_not_free(gpu, needed, shared=settings.share_gpus > 1),
+        taken_by=why_not_free(gpu, planned, shared=settings.share_gpus > 1),
     )
 
 
-def _suited(gpus: list[Gpu], needed: float | None, wanted: int) -> list[Gpu]:
+def _suited(gpus: list[Gpu], planned: float | None, wanted: int) -> list[Gpu]:
     """Without the cards that are too small, if there are enough larger ones. Several GPUs must be whole ones: CUDA
     shows a process only one instance.
     """
     whole = [gpu for gpu in gpus if wanted == 1 or not gpu.is_instance]
-    large = [gpu for gpu in whole if needed is None or gpu.total_gb is None or gpu.total_gb >= needed]
+    large = [gpu for gpu in whole if _has_room_for(gpu, 1, planned)]
     return large if len(large) >= wanted else whole
 
 
-def needed_gb(record: RunRecord) -> float | None:
-    """GPU memory that the plans may take at most; None for plans of somebody's own."""
+def planned_gb(record: RunRecord) -> float | None:
+    """GPU memory that the planner has aimed at; None for plans of somebody's own."""
     names = f"{record.planner or ''} {record.plans_identifier}"
-    planned = next((size for name, size in PLANNED_GB.items() if name in names), None)
-    return planned and with_margin(planned)
+    return next((size for name, size in PLANNED_GB.items() if name in names), None)
 
 
 def with_margin(planned: float) -> float:
@@ -128,11 +142,12 @@ def with_margin(planned: float) -> float:
     return planned * MARGIN + CONTEXT_GB
 
 
-def why_not_free(gpu: Gpu, needed: float | None, *, shared: bool = False) -> str:
+def why_not_free(gpu: Gpu, planned: float | None, *, shared: bool = False) -> str:
     """What of other programs is in the way on a GPU; empty where it is free.
 
     A GPU is free when its memory is: an idle notebook, a desktop or the MPS server stays for ever. Processes decide
-    where the memory is not told or the driver lets only one compute.
+    where the memory is not told or the driver lets only one compute. Whoever shares GPUs has said that other programs
+    do not matter as long as what is planned is left.
     """
     others = [one for one in gpu.processes if SHARED_BY_ALL not in one.name]
     named = ", ".join(_called(one.pid, one.name, one.memory_gb) for one in others)
@@ -140,12 +155,15 @@ def why_not_free(gpu: Gpu, needed: float | None, *, shared: bool = False) -> str
         return f"the driver lets only one process compute on it, {named}"
     if gpu.used_gb is None or gpu.free_gb is None:
         return "" if shared else named
-    enough = needed is not None and gpu.free_gb >= needed
-    if enough or (shared and needed is None) or (not shared and gpu.used_gb < EMPTY_GB):
+    enough = planned is not None and gpu.free_gb >= with_margin(planned)
+    just_enough = planned is None or gpu.free_gb >= planned
+    if gpu.used_gb < EMPTY_GB or enough or (shared and just_enough):
         return ""
-    return f"{gpu.used_gb:.1f} of its {gpu.total_gb:.1f} GB are used by {named or 'programs that cannot be seen'}"
+    way_on = "; NNUNET_MCP_SHARE_GPUS=2 trains beside them" if just_enough and not shared else ""
+    used_by = named or "programs that cannot be seen"
+    return f"{gpu.used_gb:.0f} of its {gpu.total_gb:.0f} GB are used by {used_by}{way_on}"
 
 
 def _called(pid: int, name: str, memory_gb: float | None) -> str:
-    told = [Path(name).name, "" if memory_gb is None else f"{memory_gb:.1f} GB"]
+    told = [Path(name).name, "" if memory_gb is None else f"{max(memory_gb, 1.0):.0f} GB"]
     return f"pid {pid} ({', '.join(filter(None, told))})".removesuffix(" ()")

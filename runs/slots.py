@@ -7,6 +7,7 @@ named so that tickets sort by age.
 """
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,13 @@ class Grant:
     def file_descriptors(self) -> list[int]:
         return [lock.fileno() for lock in self.locks]
 
+    def variables(self) -> dict[str, str]:
+        """What makes CUDA show the GPUs of the grant, and no others, to whoever is started with it."""
+        if self.kind != "gpu":
+            return {}
+        order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
+        return {"CUDA_DEVICE_ORDER": order, "CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
+
     def release(self) -> None:
         """Give the slots back on this process's side."""
         for lock in self.locks:
@@ -53,14 +61,16 @@ class SlotQueue:
     created_at: float
     stage: str
     why_none: str = ""
+    # Slots that this run's stages of this kind still want, this one's among them.
+    beside: int = 0
     _ticket: Lock | None = field(default=None, init=False)
     _empty_since: dict[str, float] = field(default_factory=dict, init=False)
 
     def try_acquire(self, wanted: int) -> Grant | str:
         """Take `wanted` slots, or say what is being waited for."""
-        if len({place.name for place in self.places}) < wanted:
+        if len(names := {place.name for place in self.places}) < wanted:
             self._drop_ticket()  # those behind it must not wait for what may never be
-            lacking = f"{wanted} {self.kind} slots are needed and there are {len(self.places)}"
+            lacking = f"{wanted} {self.kind} slots are needed and there are {len(names)}"
             return f"waits for a slot: {self.why_none or lacking}"
         if self._ticket is None:
             self._take_ticket()
@@ -76,7 +86,7 @@ class SlotQueue:
         self._drop_ticket()
 
     def _free_slots(self, wanted: int) -> Grant | str:
-        grant = Grant([], [], self.kind, len(self.places))
+        grant = Grant([], [], self.kind)
         reasons: list[str] = []
         for place in self.places:
             if len(grant.devices) == wanted:
@@ -91,10 +101,17 @@ class SlotQueue:
             grant.devices.append(place.name)
             grant.gpus += [place.gpu] if place.gpu else []
         if len(grant.devices) == wanted:
+            grant.lanes = self._lanes(grant)
             return grant
         grant.release()
         more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
         return "waits for a slot: " + "; ".join(reasons[:NAMED]) + more
+
+    def _lanes(self, grant: Grant) -> int:
+        """Among how many the cores and the memory of the host are divided: those that run now, and this run's own."""
+        others = {place.name for place in self.places if place.name not in grant.devices and slot_holder(place)}
+        wanted = max(len(grant.devices), self.beside)
+        return min(len(others) + wanted, len({place.name for place in self.places}))
 
     def _lock(self, place: Place) -> list[Lock] | str:
         """The locks of a free place, or who has it."""

@@ -1,6 +1,7 @@
 """Carry a run out: start each stage when its turn has come, watch it, write down how it ended."""
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from .slots import Grant, SlotQueue
 
 POLL_S = 0.2
 TERM_WAIT_S = 10.0
+NUMBER = re.compile(r"\d+")
 
 
 @dataclass
@@ -160,10 +162,15 @@ class Supervision:
             )
         queue, wanted = self.queues[spec.name], self.record.num_gpus if kind == "gpu" else 1
         queue.places, queue.why_none = self._places(queue)
+        queue.beside = wanted * sum(self._is_like(spec, other) for other in self._waiting())
         answer = queue.try_acquire(wanted)
         if isinstance(answer, Grant) and kind == "gpu" and not self._is_sure(answer):
             return "waits for a slot: looks at the GPUs"
         return answer
+
+    def _is_like(self, spec: StageSpec, other: StageSpec) -> bool:
+        """Whether the other can run at the same time: another fold of the same training."""
+        return (other.kind, other.configuration) == (spec.kind, spec.configuration)
 
     def _places(self, queue: SlotQueue) -> tuple[list[Place], str]:
         """The driver may hang, or lack a GPU, for a while: the GPUs are those that it has told last."""
@@ -182,9 +189,11 @@ class Supervision:
         return False
 
     def _say_waiting(self, spec: StageSpec, reason: str) -> None:
-        if self.said.get(spec.name) != reason:
+        before = self.said.get(spec.name, "")
+        if before != reason:
             self.said[spec.name] = reason
-            self.watch.look_soon()
+            if NUMBER.sub("", before) != NUMBER.sub("", reason):  # other people's memory goes up and down all day
+                self.watch.look_soon()
             self.states.write(spec.name, StageState(status="queued", waits_for=reason))
 
     def _look_after(self, child: Child) -> None:

@@ -47,10 +47,14 @@ class Gpu(Record):
         return bool(self.card)
 
     @property
+    def product(self) -> str:
+        """ "NVIDIA H200, 143.8 GB"."""
+        return (self.name or "GPU") + (f", {self.total_gb:.1f} GB" if self.total_gb is not None else "")
+
+    @property
     def model(self) -> str:
-        """ "NVIDIA H200, 143.8 GB", and what is wrong with it."""
-        size = f", {self.total_gb:.1f} GB" if self.total_gb is not None else ""
-        return f"{self.name or 'GPU'}{size}" + (f" ({', '.join(self.faults)})" if self.faults else "")
+        """The product, and what is wrong with it now."""
+        return self.product + (f" ({', '.join(self.faults)})" if self.faults else "")
 
     @property
     def title(self) -> str:
@@ -84,6 +88,14 @@ class TorchGpus(Record):
     rocm: str | None = None
     archs: tuple[str, ...] = Field(default=(), description="What its kernels were built for, e.g. sm_90.")
     devices: tuple[TorchDevice, ...] = ()
+
+    @property
+    def is_for_gpus(self) -> bool:
+        return bool(self.cuda or self.rocm)
+
+    def can_use(self, capability: tuple[int, int] | None) -> bool:
+        """Whether this PyTorch can compute on such a card; true where it is not known."""
+        return self.is_for_gpus and self.has_kernels_for(capability)
 
     def has_kernels_for(self, capability: tuple[int, int] | None) -> bool:
         """Whether this PyTorch can compute on such a card; true where it is not known.

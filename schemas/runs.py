@@ -133,6 +133,7 @@ class GpuUsed(Record):
     name: str
     uuid: str = ""
     driver: str = ""
+    capability: tuple[int, int] | None = None
 
 
 class StageState(Record):

@@ -14,6 +14,8 @@ Engine = Literal["local", "slurm"]
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.,-]*"
 NUMBER = r"[1-9]\d{0,4}"
+# Whole ones, and parts of one (slurm.conf(5), GresTypes).
+GPU_RESOURCES = ("gpu", "shard", "mps")
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,38 @@ def with_gpus(options: Mapping[str, str], count: int) -> dict[str, str]:
 
     >>> with_gpus({"gres": "gpu:a100:1,lscratch:100"}, 2), with_gpus({"gpus": "a100:1"}, 2), with_gpus({}, 1)
     ({'gres': 'gpu:a100:2,lscratch:100'}, {'gpus': 'a100:2'}, {'gres': 'gpu:1'})
+    >>> with_gpus({"gres": "lscratch:100"}, 2), with_gpus({"gpus": "1", "gres": "gpu:1,lscratch:100"}, 2)
+    ({'gres': 'gpu:2,lscratch:100'}, {'gpus': '2', 'gres': 'lscratch:100'})
     """
-    changed = dict(options)
-    for name in ("gpus", "gres"):
-        if name in options:
-            items = [
-                _counted(item, count) if item in _gpu_items(options) else item for item in options[name].split(",")
-            ]
-            return {**changed, name: ",".join(items)}
-    return {"gres": f"gpu:{count}", **changed}
+    changed, items = dict(options), _items_of_gres(options)
+    if "gpus" in options:
+        changed["gpus"] = _counted(options["gpus"], count)
+        items = [item for item in items if _resource(item) not in GPU_RESOURCES]
+    elif names_gpus(options):
+        items = [_counted(item, count) if _resource(item) == "gpu" else item for item in items]
+    else:
+        items = [f"gpu:{count}", *items]
+    changed.pop("gres", None)
+    return {**changed, "gres": ",".join(items)} if items else changed
+
+
+def names_gpus(options: Mapping[str, str]) -> bool:
+    """Whether gres says which GPUs, or which part of one."""
+    return any(_resource(item) in GPU_RESOURCES for item in _items_of_gres(options))
+
+
+def _items_of_gres(options: Mapping[str, str]) -> list[str]:
+    return list(filter(None, options.get("gres", "").split(",")))
+
+
+def _resource(item: str) -> str:
+    return item.split(":")[0].removeprefix("gres/")
 
 
 def _gpu_items(options: Mapping[str, str]) -> list[str]:
     if "gpus" in options:
         return [options["gpus"]]
-    return [item for item in options.get("gres", "").split(",") if item.split(":")[0] in ("gpu", "gres/gpu")]
+    return [item for item in _items_of_gres(options) if _resource(item) == "gpu"]
 
 
 def _kind_and_count(item: str) -> tuple[str, str]:

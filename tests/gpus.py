@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 
 from nnunet_mcp.runs import gpus
 from nnunet_mcp.runs.gpus import Machine
+from nnunet_mcp.schemas.gpus import TorchDevice, TorchGpus
 from tests.lab import stand_in_nvidia_smi, until
 
 GIB = 1024
@@ -43,6 +45,19 @@ def nvidia_smi_shows(folder: Path, *cards: Card, apps: str = "", first: str = ""
         f"*compute-apps*) cat <<'E'\n{apps}\nE\n;;\n"
         f"-L) cat <<'E'\n{listing}\nE\n;;\nesac",
     )
+
+
+def python_with_cuda(folder: Path, *archs: str, cuda: str | None = "13.0") -> str:
+    """This Python, whose PyTorch has kernels for these GPUs."""
+    torch = TorchGpus(cuda=cuda, archs=archs, devices=(TorchDevice(name="a GPU"),) if cuda else ())
+    program = folder / f"python-{'-'.join(archs) or cuda}"
+    program.write_text(
+        f"#!/bin/sh\ncase \"$*\" in\n*worker.cuda*) cat <<'E'\n{torch.model_dump_json()}\nE\n;;\n"
+        f'*) exec {sys.executable} "$@";;\nesac\n',
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    return str(program)
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.places import find_places
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.tools.device import choose_device
-from tests.gpus import Card, nvidia_smi_hangs, nvidia_smi_shows
-from tests.lab import stand_in_nvidia_smi
+from tests.gpus import Card, nvidia_smi_hangs, nvidia_smi_shows, python_with_cuda
+from tests.lab import ToolRefused, stand_in_nvidia_smi
 from tests.terminal import terminal
 from tests.tiny import ask, make_dataset
 
@@ -25,7 +25,8 @@ LOST = "printf '0, GPU-aa\nUnable to determine the device handle for GPU1: Unkno
 
 
 @pytest.fixture(autouse=True)
-def a_machine_without_gpus(settings: Settings, no_gpus: None) -> None:
+def a_machine_without_gpus(settings: Settings, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
     make_dataset(settings.folder("raw"), "Dataset095_Here")
 
 
@@ -50,6 +51,34 @@ def test_the_answer_and_the_record_say_where_it_trains_and_why(settings: Setting
     assert (asked["device"], asked["device_reason"]) == ("cpu", "asked for")
     told = terminal("preflight", "95", "--configuration", "2d", "--fold", "0").stdout
     assert re.search("device +cuda: there is NVIDIA H200, 143.7 GB", told), told
+
+
+@pytest.mark.parametrize(
+    ("cuda", "archs", "said"),
+    [
+        ("13.0", ("sm_75", "sm_90"), "has no kernels for its capability 7.0 (it has sm_75, sm_90)"),
+        (None, (), "is built for the CPU only"),
+    ],
+)
+def test_a_pytorch_that_cannot_use_the_gpu_is_a_problem_before_anything_starts(
+    cuda: str | None, archs: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", "Tesla V100", capability="7.0"))
+    settings = Settings(worker_python=python_with_cuda(tmp_path, *archs, cuda=cuda))
+
+    for device in (None, "cuda"):
+        problems = ask(settings, "nnunet_preflight", **REQUEST, device=device)["problems"]
+        assert [problem for problem in problems if problem.startswith("There is Tesla V100") and said in problem]
+        with pytest.raises(ToolRefused, match="There is Tesla V100"):
+            ask(settings, "nnunet_training", **REQUEST, device=device)
+    assert choose_device("cpu", settings) == ("cpu", "asked for")
+
+
+def test_an_nvidia_smi_without_a_gpu_is_called_a_sign_and_no_more(tmp_path: Path) -> None:
+    stand_in_nvidia_smi(tmp_path, "echo No devices were found")
+
+    with pytest.raises(Unavailable, match=r"There are signs of a GPU .*nvidia-smi.*, but none can be used: .*No devi"):
+        choose_device(None, Settings(worker_python=python_without_gpus(tmp_path)))
 
 
 def test_one_lost_gpu_of_several_does_not_send_a_training_to_the_cpu(tmp_path: Path) -> None:

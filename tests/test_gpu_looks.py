@@ -56,6 +56,7 @@ def test_nvidias_library_tells_cards_instances_processes_and_what_is_wrong(machi
     assert (found.source, found.hangs, found.problem) == ("NVML", False, "GPU 2: GPU is lost")
     plain, *parts = found.gpus
     assert plain.model == "NVIDIA H100, 80.0 GB (2 uncorrected memory errors, slowed down by heat)"
+    assert plain.product == "NVIDIA H100, 80.0 GB", "what is wrong with it now is no part of a record"
     assert (plain.uuid, plain.free_gb, plain.capability, plain.driver) == ("GPU-plain", 60.0, (9, 0), "580.159.04")
     assert [(one.pid, one.name, one.memory_gb) for one in plain.processes] == [
         (4242, "/usr/bin/python3", 19.5),
@@ -99,6 +100,18 @@ def test_nvidia_smi_lists_the_instances_of_a_divided_card(machine: Machine, tmp_
         ("MIG-11", "GPU-aa11", "NVIDIA H100 MIG 1g.10gb", None),
         ("MIG-22", "GPU-aa11", "NVIDIA H100 MIG 1g.10gb", None),
     ]
+
+
+def test_a_divided_card_without_instances_is_none_and_the_one_beside_it_is_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    divided, listing = Card("GPU-aa11", "NVIDIA H100", mig="Enabled"), "GPU 0: NVIDIA H100 (UUID: GPU-aa11)"
+    nvidia_smi_shows(tmp_path, divided, Card("GPU-bb22"), listing=listing)
+    assert [gpu.uuid for gpu in machine.look(sys.executable).gpus] == ["GPU-bb22"]
+
+    nvidia_smi_shows(tmp_path, divided, listing=listing)
+
+    assert "in MIG mode and have no instances" in visible(machine.look(sys.executable, max_age_s=0), None)[1]
 
 
 def test_nvidia_smi_is_found_where_path_does_not_lead(

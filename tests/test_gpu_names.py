@@ -11,7 +11,8 @@ import pytest
 from nnunet_mcp.runs import gpus, slots
 from nnunet_mcp.runs.child import worker_environment
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.runs.places import find_places, place_of
+from nnunet_mcp.runs.locks import Lock
+from nnunet_mcp.runs.places import Place, find_places, slot_path
 from nnunet_mcp.runs.processes import LANES_VARIABLE
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.runs.slots import Grant, SlotQueue, slot_holder
@@ -44,6 +45,11 @@ def state(tmp_path: Path) -> StateDir:
 
 def names(state: StateDir, **settings: Any) -> list[str]:
     return [place.name for place in find_places("gpu", state, Settings(**settings))[0]]
+
+
+def named_places(state: StateDir, share: str = "") -> list[Place]:
+    """Four GPUs, or another share of each."""
+    return [Place("gpu", name, slot_path(state, "gpu", name + share), name) for name in "0123"]
 
 
 def why_none(state: StateDir) -> str:
@@ -150,6 +156,30 @@ def test_a_gpu_has_one_slot_under_all_its_names_and_in_every_container(
     grant.release()
 
 
+def test_a_gpu_that_only_pytorch_tells_of_has_the_same_slot_or_none(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    grant = granted(state, "d001", gpus=1)
+    assert isinstance(grant, Grant)
+    stand_in_nvidia_smi(tmp_path, "echo the driver is away; exit 9")
+    monkeypatch.setattr(gpus, "SIGNS", (str(tmp_path),))
+
+    def where_pytorch_says(device: str) -> Grant | str:
+        gpus.MACHINE.forget()
+        python = tmp_path / f"python{len(device)}"
+        python.write_text(f"""#!/bin/sh\necho '{{"cuda": "13.0", "devices": [{device}]}}'""", encoding="utf-8")
+        python.chmod(0o755)
+        return granted(state, "d002", worker_python=str(python))
+
+    assert "is held by run d001" in str(where_pytorch_says('{"uuid": "GPU-aa11", "name": "NVIDIA H200"}'))
+    assert "the UUID of GPU 0 (H100 MIG 1g.10gb) is not known now; nvidia-smi lists no GPU (the driver is away)" in str(
+        where_pytorch_says('{"uuid": "GPU-aa11", "name": "H100 MIG 1g.10gb"}')
+    )
+    grant.release()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7")
+    assert given(where_pytorch_says('{"uuid": "GPU-aa11", "name": "H100 MIG 1g.10gb"} ')) == ["MIG-7"]
+
+
 def test_runs_of_two_state_folders_do_not_get_the_same_gpu(state: StateDir, tmp_path: Path) -> None:
     other = StateDir(tmp_path / "somebody else")
     grant = granted(state, "d001", gpus=1)
@@ -191,6 +221,19 @@ def test_a_stranger_who_holds_a_lock_on_an_empty_gpu_holds_it_for_minutes_only(
         stranger.kill()
 
 
+def test_a_lock_on_a_gpu_of_unknown_memory_holds_for_as_long_as_it_is_held(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in_nvidia_smi(tmp_path, 'case "$*" in *query-gpu=index*) echo 0, GPU-aa11;; esac')
+    theirs = granted(StateDir(tmp_path / "somebody else"), "d001")
+    assert isinstance(theirs, Grant)
+    monkeypatch.setattr(slots, "EMPTY_S", -1.0)
+
+    assert "another user" in str(granted(state, "d002"))
+
+    theirs.release()
+
+
 @pytest.mark.parametrize("make", ["link", "pipe", "folder"])
 def test_what_somebody_puts_in_the_place_of_the_hosts_lock_harms_nothing(
     make: str, state: StateDir, tmp_path: Path
@@ -226,12 +269,25 @@ def test_the_worker_gets_uuids_and_the_order_of_nvidia_smi(
     grant.release()
 
 
-@pytest.mark.parametrize(("gpus", "each", "lanes"), [(1, 1, "1"), (4, 1, "4"), (4, 2, "4")])
-def test_the_worker_is_told_how_many_can_train_beside_it(
-    state: StateDir, settings: Settings, gpus: int, each: int, lanes: str
+@pytest.mark.parametrize(
+    ("each", "folds", "busy", "lanes"),
+    [
+        (1, 1, 0, "1"),  # alone on the machine it gets all cores
+        (1, 5, 0, "4"),
+        (1, 3, 0, "3"),
+        (1, 1, 2, "3"),
+        (2, 1, 0, "2"),
+        (2, 2, 1, "4"),
+    ],
+)
+def test_the_worker_is_told_how_many_train_beside_it(
+    state: StateDir, settings: Settings, each: int, folds: int, busy: int, lanes: str
 ) -> None:
-    places = [place_of(state, "gpu", str(number)) for number in range(gpus)]
-    queue = SlotQueue(state, "gpu", places, "d001", created_at=1.0, stage="train_fold_0")
+    places = [place for share in ("", "-2") for place in named_places(state, share)]
+    taken = [Lock(place.lock) for place in places[:busy]]
+    assert all(lock.try_acquire() for lock in taken)
+    queue = SlotQueue(state, "gpu", places[busy:4] + places[:busy] + places[4:], "d001", 1.0, "train_fold_0")
+    queue.beside = each * folds
     grant, record = queue.try_acquire(each), record_of(settings, device="cuda", num_gpus=each)
     assert isinstance(grant, Grant)
 
@@ -239,19 +295,22 @@ def test_the_worker_is_told_how_many_can_train_beside_it(
 
     assert environment[LANES_VARIABLE] == lanes
     grant.release()
+    for lock in taken:
+        lock.release()
 
 
 def test_a_gpu_that_other_peoples_programs_fill_is_not_free_and_they_are_named(state: StateDir, tmp_path: Path) -> None:
     full = Card("GPU-aa11", used=20 * GIB)
     nvidia_smi_shows(tmp_path, full, Card("GPU-bb22"), apps="GPU-aa11, 4242, /usr/bin/python3, 20000")
-    used = "21.5 of its 25.8 GB are used by pid 4242 (python3, 21.0 GB)"
+    used = "21 of its 26 GB are used by pid 4242 (python3, 21 GB)"
 
     one = granted(state, "d001")
     two = granted(state, "d002")
 
     assert isinstance(one, Grant) and one.devices == ["GPU-bb22"]
     assert isinstance(two, str) and f"GPU 0 (NVIDIA RTX 4090) is used by others: {used}" in two
-    assert slot_holder(find_places("gpu", state, Settings())[0][1]) == f"others: {used}"
+    holder = slot_holder(find_places("gpu", state, Settings())[0][1])
+    assert holder == f"others: {used}; NNUNET_MCP_SHARE_GPUS=2 trains beside them"
     one.release()
 
 
@@ -296,11 +355,63 @@ def test_on_request_stages_share_a_gpu_as_long_as_its_memory_lasts(
         grants.append(grant)
 
     assert "held by run d001" in str(granted(state, "d003", record=record, share_gpus=2))
-    assert "2 gpu slots are needed" in str(granted(state, "d003", wanted=2, share_gpus=2)), "one GPU is not two"
+    lacking = "waits for a slot: 2 gpu slots are needed and there are 1"
+    assert granted(state, "d003", wanted=2, share_gpus=2) == lacking, "one GPU is not two"
     for grant in grants:
         grant.release()
     nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=80 * GIB, used=75 * GIB), apps="GPU-aa11, 4242, python3, 75000")
     assert "is used by others" in str(granted(state, "d003", record=record, share_gpus=2))
+
+
+@pytest.mark.parametrize(
+    ("card", "plans"),
+    [
+        (Card("GPU-aa11", total=8 * GIB, used=300), "nnUNetPlans"),
+        (Card("GPU-aa11", total=6 * GIB, used=300), "nnUNetPlans"),
+        (Card("GPU-aa11", total=24 * GIB, used=300), "nnUNetResEncUNetLPlans"),
+    ],
+)
+@pytest.mark.parametrize("shares", [1, 2])
+def test_an_empty_card_is_free_for_one_however_small_it_is(
+    card: Card, plans: str, shares: int, state: StateDir, settings: Settings, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    nvidia_smi_shows(tmp_path, card)
+    record = record_of(settings, device="cuda", plans_identifier=plans)
+
+    assert given(granted(state, "d001", record=record, share_gpus=shares)) == ["GPU-aa11"]
+
+
+def test_beside_a_large_desktop_it_trains_on_request_and_the_reason_says_how(
+    state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    record = record_of(settings, device="cuda", plans_identifier="nnUNetPlans")
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=10 * GIB, used=2100), apps="GPU-aa11, 4242, gnome-shell, 300")
+
+    waiting = granted(state, "d001", record=record)
+
+    used = "2 of its 11 GB are used by pid 4242 (gnome-shell, 1 GB); NNUNET_MCP_SHARE_GPUS=2 trains beside them"
+    assert isinstance(waiting, str) and waiting.endswith(used)
+    assert given(granted(state, "d001", record=record, share_gpus=2)) == ["GPU-aa11"]
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=10 * GIB, used=6000), apps="GPU-aa11, 4242, python3, 5000")
+    gpus.MACHINE.forget()
+    assert "NNUNET_MCP_SHARE_GPUS" not in str(granted(state, "d001", record=record)), "that would not help"
+
+
+def test_a_gpu_is_shared_by_no_more_stages_than_fit_before_any_shows_memory(
+    state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    record = record_of(settings, device="cuda", plans_identifier="nnUNetPlans")
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=12 * GIB))
+
+    first = granted(state, "d001", record=record, share_gpus=2)
+
+    assert isinstance(first, Grant)
+    assert "held by run d001" in str(granted(state, "d002", record=record, share_gpus=2)), "9.8 GB each of 12.9"
+    first.release()
 
 
 def test_a_run_gets_the_card_with_most_free_memory_and_none_that_is_too_small(

@@ -13,15 +13,20 @@ from nnunet_mcp.runs.errors import Unavailable
 from nnunet_mcp.runs.files import append_line, write_model
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.liveness import host_name
+from nnunet_mcp.runs.locks import Lock
+from nnunet_mcp.runs.places import find_places
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.slots import slot_holder
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.answers import NetworkCost, PreflightAnswer
 from nnunet_mcp.schemas.estimates import Estimate, EstimateJob
 from nnunet_mcp.schemas.requests import PreflightRequest
 from nnunet_mcp.schemas.runs import Epoch, Progress, StageState
+from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools import costs
 from nnunet_mcp.tools.preflight import nnunet_preflight
-from tests.gpus import GIB, Card, nvidia_smi_shows
+from nnunet_mcp.tools.training import prepare_run
+from tests.gpus import GIB, Card, nvidia_smi_shows, python_with_cuda
 from tests.tiny import digest, make_dataset, record_of, stage
 
 DATASET = "Dataset095_Ahead"
@@ -187,7 +192,7 @@ def test_a_network_that_cannot_be_built_is_a_note_and_the_rest_is_answered(
     python.write_text(program, encoding="utf-8")
     python.chmod(0o755)
     ask = costs._ask
-    monkeypatch.setattr(costs, "_ask", lambda job, _: ask(job, str(python)))
+    monkeypatch.setattr(costs, "_ask", lambda job, *_: ask(job, str(python)))
 
     answer = ahead(settings, measure=True)
 
@@ -204,7 +209,7 @@ def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
     numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1, "iterations": 1, "validation_iterations": 1}
     network = {"patch_size": (9,), "batch_size": 2, "out_of_memory": "Tried to allocate 2.00 GiB.", **numbers}
     found = Estimate.model_validate(network)
-    monkeypatch.setattr(costs, "_ask", lambda job, _: found)
+    monkeypatch.setattr(costs, "_ask", lambda *_: found)
 
     answer = ahead(settings, measure=True)
 
@@ -235,6 +240,8 @@ def network_of(
 ) -> Callable[[float], NetworkCost]:
     """What preflight says of a network for which nnU-Net plans so many GB."""
 
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+
     def look(planned: float) -> NetworkCost:
         files.preprocessed.mkdir(parents=True, exist_ok=True)
         plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
@@ -254,6 +261,38 @@ def network_of(
         return network
 
     return look
+
+
+def test_it_measures_on_the_gpu_that_the_run_would_get_and_on_none_that_is_taken(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1, "iterations": 1, "validation_iterations": 1}
+    found = Estimate.model_validate({"patch_size": (9,), "batch_size": 2, **numbers})
+    nvidia_smi_shows(tmp_path, Card("GPU-full", used=20 * GIB), Card("GPU-rest"))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+    settings, state = Settings(), StateDir(settings.state_dir)
+    [rest, _] = find_places("gpu", state, settings)[0]
+    asked: list[tuple[str, str, str | None]] = []
+
+    def ask(job: EstimateJob, _: str, variables: dict[str, str] | None = None) -> Estimate:
+        asked.append((job.device, (variables or {}).get("CUDA_VISIBLE_DEVICES", ""), slot_holder(rest)))
+        return found
+
+    monkeypatch.setattr(costs, "_ask", ask)
+
+    free = ahead(settings, device="cuda", measure=True)
+    lock = Lock(rest.lock)
+    assert lock.try_acquire({"run_id": "d007", "stage": "train_fold_0"})
+    taken = ahead(settings, device="cuda", measure=True)
+    lock.release()
+
+    assert asked[0] == ("cuda", "GPU-rest", "run preflight (measure)") and slot_holder(rest) is None
+    assert not any("Nothing was measured" in note for note in free.notes)
+    assert [device for device, *_ in asked[1:]] == ["cpu"] and taken.network is not None
+    assert any(note.startswith("Nothing was measured: ") and "held by run d007" in note for note in taken.notes)
 
 
 @pytest.mark.parametrize(
@@ -303,5 +342,8 @@ def test_too_little_shared_memory_is_a_problem_of_a_training_on_a_gpu(
     nvidia_smi_shows(tmp_path, Card("GPU-aa11"))
     monkeypatch.setattr("nnunet_mcp.tools.checks.SMALL_SHM_GB", 1e9)
 
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
     assert any("--shm-size" in problem for problem in ahead(Settings(), device="cuda").problems)
     assert ahead(Settings()).possible
+    request = TrainingRequest.model_validate({**REQUEST, "device": "cuda"})
+    assert any("--shm-size" in note for note in prepare_run(request, Settings())[1].notes)

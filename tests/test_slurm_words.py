@@ -94,6 +94,7 @@ def test_a_request_wins_over_the_server_option_by_option() -> None:
 
     assert options_of(own, ["time=10"]) == {"partition": "gpu", "time": "10", "gres": "gpu:a100:1"}
     assert options_of(own, ["gpus=2"]) == {"partition": "gpu", "time": "24:00:00", "gpus": "2"}
+    assert options_of(Settings(slurm_options="gpus=a100:1"), ["gres=gpu:h100"]) == {"gres": "gpu:h100"}
 
 
 @pytest.mark.parametrize(
@@ -168,6 +169,8 @@ def test_only_stages_that_use_a_gpu_ask_for_one(settings: Settings) -> None:
         ({"gres": "gpu:a100"}, 4, "--gres=gpu:a100:4"),
         ({"gres": "gpu:a100_3g.20gb:1,lscratch:100"}, 1, "--gres=gpu:a100_3g.20gb:1,lscratch:100"),
         ({"gres": "shard:4"}, 1, "--gres=shard:4"),
+        ({"gres": "lscratch:100"}, 2, "--gres=gpu:2,lscratch:100"),
+        ({"gpus": "1", "gres": "gpu:1"}, 2, "--gpus=2"),
         ({"gpus": "1"}, 4, "--gpus=4"),
         ({"gpus": "nvidia_a100-sxm4-80gb:1"}, 2, "--gpus=nvidia_a100-sxm4-80gb:2"),
     ],
@@ -209,6 +212,14 @@ def test_jobs_without_cores_or_memory_are_noted(settings: Settings) -> None:
 def test_lines_for_sbatch_that_cannot_be_are_refused(settings: Settings, lines: str) -> None:
     with pytest.raises(Exception, match="NNUNET_MCP_SLURM_SBATCH"):
         script_of(settings=Settings(slurm_sbatch=lines))
+
+
+@pytest.mark.parametrize("lines", ["--gres=gpu:a100:1", "--mail-type=FAIL --gpus=2", "--gpus-per-node=1"])
+def test_gpus_among_the_servers_lines_for_sbatch_are_sent_to_its_options(settings: Settings, lines: str) -> None:
+    with pytest.raises(Exception, match=r"Write it into NNUNET_MCP_SLURM_OPTIONS: gres=… or gpus=…"):
+        script_of(settings=Settings(slurm_sbatch=lines), num_gpus=2)
+
+    assert "--gres-flags" in script_of(settings=Settings(slurm_sbatch="--gres-flags=enforce-binding"))
 
 
 def test_jobs_are_read_from_squeue_and_sacct() -> None:

@@ -433,11 +433,46 @@ def test_while_a_run_waits_the_gpus_are_looked_at_more_and_more_rarely(theatre: 
     assert play.finish().status == "success"
     state = play.run.stage("train_fold_0").state()
     assert state is not None
-    assert state.devices == (GpuUsed(name="NVIDIA RTX 4090, 25.8 GB", uuid="GPU-11", driver="580.159.04"),)
+    assert state.devices == (
+        GpuUsed(name="NVIDIA RTX 4090, 25.8 GB", uuid="GPU-11", driver="580.159.04", capability=(8, 9)),
+    )
     assert until(play.run.provenance_file.exists)
     provenance = json.loads(play.run.provenance_file.read_text(encoding="utf-8"))
     assert provenance["machine"]["gpus"] == ["NVIDIA RTX 4090, 25.8 GB"]
     assert provenance["stages"][0]["devices"][0]["uuid"] == "GPU-11"
+
+
+def test_the_memory_of_other_programs_that_goes_up_and_down_is_told_but_no_reason_to_look_sooner(
+    theatre: Stage,
+) -> None:
+    run, record = theatre.recorded(stage("train_fold_0"))
+    supervision, looks = Supervision(run, record, theatre.settings), list[str]()
+    theatre.patch.setattr(supervision.watch, "look_soon", lambda: looks.append("soon"))
+
+    def told(reason: str) -> str | None:
+        supervision._say_waiting(record.stages[0], reason)
+        state = run.stage("train_fold_0").state()
+        return state.waits_for if state else None
+
+    for used in ("20", "21", "20"):
+        reason = f"GPU 0 is used by others: {used} of its 26 GB are used by pid 7"
+        assert told(reason) == reason
+    assert looks == ["soon"]
+    told("gpu slot 0 is held by run d001")
+    assert looks == ["soon", "soon"]
+
+
+def test_folds_of_a_run_share_the_cores_with_those_that_still_wait(theatre: Stage) -> None:
+    folds = [stage(f"train_fold_{number}") for number in range(5)]
+    run, record = theatre.recorded(*folds)
+    supervision = Supervision(run, record.model_copy(update={"device": "cuda"}), theatre.settings)
+    theatre.patch.setattr(supervision, "_places", lambda _: ([], "none"))
+
+    supervision._acquire(folds[0])
+    assert supervision.queues["train_fold_0"].beside == 5
+    supervision.ended["train_fold_0"] = "success"
+    supervision._acquire(folds[1])
+    assert supervision.queues["train_fold_1"].beside == 4
 
 
 def test_a_cancel_that_cannot_be_written_down_ends_the_run_at_once_and_says_so(theatre: Stage) -> None:

@@ -99,6 +99,13 @@ def shm_check(folder: Path) -> Check:
     return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
 
 
+def shm_problems(device: str | None, engine: str) -> list[str]:
+    """What a training on a GPU of this machine would lack of it."""
+    if device != "cuda" or engine != "local" or not SHM.is_dir() or (found := shm_check(SHM)).level == "ok":
+        return []
+    return [f"{found.detail} {found.fix}"]
+
+
 def gpu_checks(settings: Settings) -> Iterator[Check]:
     """GPUs that are there and cannot be used, and what is wrong with those that can."""
     found = MACHINE.look(settings.nnunet_python)

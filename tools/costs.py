@@ -2,6 +2,7 @@
 
 import statistics
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,14 +29,18 @@ SIDE_BY_SIDE = ("train", "validate")
 SLOWEST_LOADING = 2.0
 
 
-def estimate_network(job: EstimateJob, settings: Settings) -> Estimate:
+def estimate_network(job: EstimateJob, settings: Settings, variables: Mapping[str, str] | None = None) -> Estimate:
     """Ask nnU-Net's Python about the planned network; without measuring, the answer is remembered.
+
+    `variables` say on which GPU it measures.
 
     Raises:
         Unavailable: it could not be built.
     """
     python = settings.nnunet_python
-    return _ask(job, python) if job.measure_s else _remembered(job, python, Path(job.plans_file).stat().st_mtime_ns)
+    if job.measure_s:
+        return _ask(job, python, variables)
+    return _remembered(job, python, Path(job.plans_file).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
@@ -43,10 +48,10 @@ def _remembered(job: EstimateJob, python: str, changed_ns: int) -> Estimate:
     return _ask(job, python)
 
 
-def _ask(job: EstimateJob, python: str) -> Estimate:
+def _ask(job: EstimateJob, python: str, variables: Mapping[str, str] | None = None) -> Estimate:
     limit = MEASURE_ON_GPU_S if job.measure_s and job.device == "cuda" else ESTIMATE_S
     try:
-        done = ask_module(python, ESTIMATOR, job.model_dump_json(), timeout_s=limit)
+        done = ask_module(python, ESTIMATOR, job.model_dump_json(), timeout_s=limit, variables=variables)
     except subprocess.TimeoutExpired:
         did, way_on = (
             ("Building and measuring", "Ask without measure.") if job.measure_s else ("Building", "Ask again.")

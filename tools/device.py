@@ -35,8 +35,8 @@ def choose_device(
     """The device asked for, or the best one here, and why; on Slurm a GPU, which is the scheduler's to find.
 
     Raises:
-        Unavailable: the machine has no such device, or not as many GPUs; or it shows signs of a GPU that cannot be
-            used, and nobody has said that the CPU will do.
+        Unavailable: the machine has no such device, or not as many GPUs, or none that nnU-Net's PyTorch can use; or it
+            shows signs of a GPU that cannot be used, and nobody has said that the CPU will do.
     """
     if engine == "slurm":
         return asked or "cuda", "asked for" if asked else "Slurm finds the GPU"
@@ -48,6 +48,8 @@ def choose_device(
     gpus, why_none = visible(found, settings.gpus)
     if gpus:
         _check_count(gpus, wanted)
+        if found.gpus and not found.hangs:  # a driver that hangs would hold PyTorch, too
+            _check_pytorch(gpus, settings)
         return "cuda", "asked for" if asked else f"there is {gpus[0].model}"
     if asked == "cuda":
         raise Unavailable(f"device='cuda' with num_gpus={wanted} needs {wanted} GPU(s); {why_none}. {_ways_on()}")
@@ -76,13 +78,30 @@ def _check_count(gpus: list[Gpu], wanted: int) -> None:
         )
 
 
+def _check_pytorch(gpus: list[Gpu], settings: Settings) -> None:
+    """Preprocessing needs no GPU: without this look a training would die hours after it was asked for."""
+    torch, python, model = MACHINE.torch(settings.nnunet_python), settings.nnunet_python, gpus[0].model
+    if torch is None or any(torch.can_use(gpu.capability) for gpu in gpus):
+        return
+    major, minor = gpus[0].capability or (0, 0)
+    lacks = (
+        f"has no kernels for its capability {major}.{minor} (it has {', '.join(torch.archs)})"
+        if torch.is_for_gpus
+        else "is built for the CPU only"
+    )
+    raise Unavailable(
+        f"There is {model}, but the PyTorch in {python} {lacks}. Install one that can use it there "
+        "(https://pytorch.org/get-started/previous-versions), or use device='cpu'."
+    )
+
+
 def _refuse_cpu_beside_a_gpu(settings: Settings, why_none: str) -> None:
     """A training on the CPU takes days where a GPU takes hours: nobody should find out afterwards."""
     said = settings.gpus == 0 or are_hidden()
     if not said and (signs := signs_of_a_gpu()):
         raise Unavailable(
-            f"This machine has a GPU ({', '.join(signs)}) that cannot be used: {why_none}. It would train on the CPU, "
-            f"for days. {_ways_on()}"
+            f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}. It would train on the "
+            f"CPU, for days. {_ways_on()}"
         )
 
 

@@ -1,6 +1,7 @@
 """nnunet_preflight: what would happen if this training were started now. Nothing is started or changed."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..runs.look import verdict
 from ..runs.places import find_places, slot_kind, with_margin
 from ..runs.preprocessed import planned
 from ..runs.settings import Settings
-from ..runs.slots import slot_holder
+from ..runs.slots import Grant, SlotQueue, slot_holder
 from ..runs.store import active_on, newest_runs
 from ..schemas.answers import NetworkCost, PreflightAnswer, Room, StageLine
 from ..schemas.estimates import Estimate, EstimateJob
@@ -23,7 +24,7 @@ from ..schemas.requests import PreflightRequest
 from ..schemas.runs import RunRecord
 from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
-from .checks import GB, SHM, free_gb, shm_check
+from .checks import GB, free_gb, shm_problems
 from .costs import estimate_network, expect_hours
 from .datasets import ready_to_train
 from .device import bf16_notes, check_bf16, choose_device, choose_engine, slurm_notes
@@ -72,7 +73,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
     look = _look(request.training(), settings)
     record = _record(look, settings)
     jobs = _jobs(look, record, settings)
-    network = _network(look, settings, measure=request.measure)
+    network = _network(look, record, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
     return PreflightAnswer(
         possible=not look.problems,
@@ -107,8 +108,7 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
     ) or (None, "")
     if (device := look.device) is not None:
         look.attempt(lambda: check_bf16(asked, device, look.engine))
-    if device == "cuda" and look.engine == "local" and SHM.is_dir() and (shm := shm_check(SHM)).level == "problem":
-        look.problems.append(f"{shm.detail} {shm.fix}")
+    look.problems += shm_problems(device, look.engine)
     look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
     ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
     if ready is None:
@@ -153,30 +153,50 @@ def _disk(look: Look) -> list[Room]:
     return [Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in sizes.items()]
 
 
-def _network(look: Look, settings: Settings, *, measure: bool) -> Estimate | None:
+def _network(look: Look, record: RunRecord | None, settings: Settings, *, measure: bool) -> Estimate | None:
     """What nnU-Net says of the planned network; where it cannot, a note says why, and everything else still counts."""
     if measure and look.engine == "slurm":
         look.notes.append("Nothing was measured: this machine is not the cluster's node that would train.")
     files, plan, device = look.files, look.plan, look.device
-    if files is None or plan is None or device is None:
+    if files is None or plan is None or device is None or record is None:
         return None
     configuration, measured = look.request.configuration, MEASURE_S if measure and look.engine == "local" else None
     plans = files.plans(plan.plans_identifier)
     if plans is None or planned(plans, configuration) is None:
         look.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
         return None
+    held = _held(record, settings) if measured and device == "cuda" else Grant([], [])
+    if isinstance(held, str):
+        look.notes.append(f"Nothing was measured: {held}.")
+        held, measured = Grant([], []), None
     try:
         job = _estimate_job(look.request, files, plan, device if measured else "cpu", measured)
-        found = estimate_network(job, settings)
+        found = estimate_network(job, settings, held.variables())
     except Unavailable as error:
         look.notes.append(f"The network is not known. {error}")
         return None
+    finally:
+        held.release()
     if found.out_of_memory:
         look.problems.append(
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
             "or choose configuration='2d' or a smaller preset."
         )
     return found
+
+
+def _held(record: RunRecord, settings: Settings) -> Grant | str:
+    """The GPU that the run would get, behind everybody who waits for one, or why there is none now."""
+    state = StateDir(settings.state_dir)
+    places, why = find_places("gpu", state, settings, record=record)
+    queue = SlotQueue(state, "gpu", places, "preflight", created_at=time.time(), stage="measure", why_none=why)
+    try:
+        answer = queue.try_acquire(1)
+        return answer.removeprefix("waits for a slot: ") if isinstance(answer, str) else answer
+    except OSError as error:
+        return f"cannot take a slot: {error}"
+    finally:
+        queue.withdraw()
 
 
 def _estimate_job(

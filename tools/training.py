@@ -17,6 +17,7 @@ from ..schemas.answers import StageLine, TrainingStarted
 from ..schemas.runs import RunRecord
 from ..schemas.slurm import Engine
 from ..schemas.training import Device, TrainingRequest
+from .checks import shm_problems
 from .dataset_details import refuse_known_damage
 from .datasets import ready_to_train
 from .device import check_bf16, choose_device, choose_engine, slurm_notes
@@ -51,7 +52,7 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
     versions = installed(settings.nnunet_python).versions
-    said = [*repeated, *notes, *slurm_notes(engine, device, options, settings)]
+    said = [*repeated, *notes, *slurm_notes(engine, device, options, settings), *shm_problems(device, engine)]
     record = make_record(request, files, plan, (device, why), versions, said, engine=engine, slurm=options)
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new

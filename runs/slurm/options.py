@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ...schemas.runs import RunRecord
-from ...schemas.slurm import Engine, parse_options
+from ...schemas.slurm import Engine, names_gpus, parse_options
 from ..errors import Refused
 from ..settings import Settings
 
@@ -24,6 +24,8 @@ def options_of(settings: Settings, words: Iterable[str] = ()) -> dict[str, str]:
     asked = parse_options(words)
     if "gpus" in asked and "gres" not in asked:
         own.pop("gres", None)
+    if names_gpus(asked):
+        own.pop("gpus", None)
     return {**own, **asked}
 
 

@@ -70,6 +70,11 @@ def _lines_of_the_server(settings: Settings) -> list[str]:
         raise Refused(f"NNUNET_MCP_SLURM_SBATCH of the server cannot be read: {error}") from None
     if wrong := [word for word in words if not re.match(r"--[a-z]", word) or "\n" in word]:
         raise Refused(f"NNUNET_MCP_SLURM_SBATCH of the server has {wrong[0]!r}; write --option=value --option2=value.")
+    if named := [word for word in words if re.match(r"--(gres|gpus[a-z-]*)(=|$)", word)]:
+        raise Refused(
+            f"NNUNET_MCP_SLURM_SBATCH of the server has {named[0]!r}, which would take the place of the GPUs that a "
+            "run asks for. Write it into NNUNET_MCP_SLURM_OPTIONS: gres=… or gpus=…"
+        )
     return [word if re.fullmatch(r"[\w.,:/=@+%-]+", word) else _quoted(word) for word in words]
 
 
