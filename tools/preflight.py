@@ -176,6 +176,7 @@ def _network(look: Look, settings: Settings, *, measure: bool) -> Estimate | Non
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
             "or choose configuration='2d' or a smaller preset."
         )
+    look.notes += [found.note] if found.note else []
     return found
 
 
