@@ -193,7 +193,7 @@ def test_on_several_gpus_the_training_ends_and_says_how_to_leave_compiling_out(j
     trainer.network = SimpleNamespace(module=torch.compile(trainer.network))
     trainer.is_ddp = True
     attached(trainer, job)
-    trainer.train_step = Steps(trainer, job, job.reporter).around("training")  # type: ignore[assignment]
+    trainer.train_step = Steps(trainer, job, job.reporter).around("training")  # type: ignore[method-assign]
 
     with pytest.raises(StageFailure, match=r"several GPUs \(InductorError.*nnUNet_compile=f in the environment"):
         trainer.train_step(lambda: trainer.network.module(torch.ones(1, 2)))
