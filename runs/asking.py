@@ -71,8 +71,9 @@ class Question:
         return Answer(out, err, process.returncode)
 
     def _running(self) -> "subprocess.Popen[str] | None":
-        """The one that was asked before, if it is not one that we have ended since."""
-        if self._process is not None and (self._process.poll() or 0) < 0:
+        """The one that was asked before, if we have not ended it since and its answer is not too old."""
+        late = time.monotonic() - self._begun > self.end_s
+        if self._process is not None and (code := self._process.poll()) is not None and (code < 0 or late):
             for stream in (self._process.stdout, self._process.stderr):
                 assert stream is not None
                 stream.close()

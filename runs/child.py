@@ -12,6 +12,7 @@ from .launch import inherited, python_command
 from .layout import RunDir, StageDir
 from .liveness import boot_id, host_name, mark_of, pid_namespace
 from .pace import RECENT, pace
+from .places import slot_kind
 from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
 from .rights import to_append
 from .settings import Settings
@@ -22,6 +23,8 @@ WORKER = "nnunet_mcp.worker"
 IDLE_CPU_SHARE = 0.05
 # A phase that tells every step is hung when it tells none for as long as so many epochs.
 SILENT_EPOCHS = 10
+# Whoever has not looked for so long stood still, and so did the stage: docker pause, Slurm's suspend.
+SUSPENDED_S = 60.0
 # torch.compile was seen to take a minute for a usual network, and ten for the largest.
 COMPILING_S = 1800.0
 
@@ -35,8 +38,10 @@ class Child:
     process: "subprocess.Popen[bytes]"
     grant: Grant
     state: StageState
+    on_gpu: bool
     stalled: bool = False
     # Counted by a clock that stands still while the machine sleeps.
+    _looked_at: float = field(default_factory=time.monotonic)
     _ticked_at: float = field(default_factory=time.monotonic)
     _quiet_since: float = field(default_factory=time.monotonic)
     _tick: float = 0.0
@@ -60,6 +65,9 @@ class Child:
             kill_all(self.stage.path)
 
     def _look_for_signs(self, now: float) -> None:
+        if now - self._looked_at > SUSPENDED_S:
+            self._ticked_at, self._quiet_since, self._cpu_seconds = now, now, None
+        self._looked_at = now
         tick, written = (_changed_at(path) for path in (self.stage.progress_file, self.stage.log_file))
         if tick != self._tick:
             self._ticked_at = now
@@ -67,9 +75,10 @@ class Child:
             self._tick, self._print, self._quiet_since, self._cpu_seconds = tick, written, now, None
 
     def _longest_silence(self, timeout_s: float) -> float | None:
-        """For how long a phase that tells every step may tell none. Null for one that may be silent: there CPU time
-        counts, which would prove nothing here, as a process that waits for a GPU keeps a core busy."""
-        progress = self.stage.progress()
+        """For how long a phase that tells every step may tell none on a GPU. Null where CPU time counts, which would
+        prove nothing here, as a process that waits for a GPU keeps a core busy: in a phase that may be silent, and on
+        the CPU, where a step may take long."""
+        progress = self.stage.progress() if self.on_gpu else None
         if progress is not None and progress.phase == COMPILING:
             return max(timeout_s, COMPILING_S)
         if progress is None or progress.phase not in TICKING:
@@ -109,7 +118,7 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
         GpuUsed(name=gpu.product, uuid=gpu.uuid, driver=gpu.driver, capability=gpu.capability) for gpu in grant.gpus
     )
     state = StageState(status="running", started_at=time.time(), process=_mark(process.pid), devices=devices)
-    return Child(spec, stage, process, grant, state)
+    return Child(spec, stage, process, grant, state, on_gpu=slot_kind(spec.kind, record.device) == "gpu")
 
 
 def worker_command(run: RunDir, spec: StageSpec, settings: Settings) -> list[str]:

@@ -37,6 +37,10 @@ CONSEQUENCE = Signature(
 # What the other processes say when one of them has gone.
 ECHOES = re.compile(f"{CONSEQUENCE.pattern}|^(?:BrokenPipe|ConnectionReset|EOF)Error|^KeyboardInterrupt")
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Failure)\b(?:: [^\n]*)?$", re.MULTILINE)
+# What is printed where something else was tried and worked; the warning is a cause only of there being no GPU.
+HARMLESS = re.compile(
+    r"^[^\n]*(?:Ignoring this choice|CUDA initialization: (?![\s\S]*No CUDA GPUs are available))[^\n]*\n?", re.MULTILINE
+)
 FRAME = re.compile(r'\s+File "[^"\n]+", line \d+')
 
 
@@ -56,7 +60,7 @@ def disk_failure(evidence: str) -> Failure:
 
 def diagnose(log: Path, *, code: int, stalled_s: float | None = None, phase: str = "") -> Failure:
     """Name the cause of a stage's death from its exit code, the end of its log, and where it stalled its phase."""
-    text = read_end(log, LOG_WINDOW)
+    text = HARMLESS.sub("", read_end(log, LOG_WINDOW))
     if stalled_s is not None:
         return _hung(text, stalled_s, phase) if phase in (*TICKING, COMPILING) else _stalled(text, stalled_s)
     if code == DISK_EXIT_CODE:

@@ -34,7 +34,7 @@ def ended_state(child: Child, code: int, *, cancelled: bool, stall_timeout_s: fl
             child.stage.log_file,
             code=code,
             stalled_s=stall_timeout_s if child.stalled else None,
-            phase=progress.phase if progress else "",
+            phase=progress.phase if progress and child.on_gpu else "",
         )
     return child.state.model_copy(
         update={

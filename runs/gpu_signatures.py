@@ -74,9 +74,9 @@ OF_GPUS = (
     ),
     Signature(
         "compile failed",
-        r"BackendCompilerFailed|InductorError|GPUTooOldForTriton|Cannot find a working triton installation|"
-        r"Triton Error|Failed to find C compiler|fatal error: Python\.h|libcuda\.so cannot found|PTXASError|"
-        r"out of resource: shared memory",
+        r"(?m:^(?:\[rank\d+\]: *)?(?:\w+\.)*(?:(?:BackendCompilerFailed|InductorError|GPUTooOldForTriton|PTXASError): |"
+        r"\w*Error: [^\n]*(?:Cannot find a working triton installation|Triton Error|Failed to find C compiler|"
+        r"libcuda\.so cannot found|out of resource: shared memory)))",
         "torch.compile failed",
         "Set nnUNet_compile=f for the server and start again; for faster epochs install a C compiler and Python's "
         "headers (gcc, python3-dev) instead.",

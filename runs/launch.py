@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -71,17 +72,25 @@ def ask_module(
 
     Raises:
         OSError: this Python cannot be started.
-        TimeoutExpired: it took too long, and was ended.
+        TimeoutExpired: it took too long, and was killed.
     """
-    return subprocess.run(
-        python_command(python, module),
-        input=job.encode(),
-        capture_output=True,
-        timeout=timeout_s,
-        check=False,
+    command = python_command(python, module)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd=NOWHERE,
         env={**inherited(), **(variables or {})},
     )
+    try:
+        out, err = process.communicate(job.encode(), timeout=timeout_s)
+    except BaseException:
+        process.kill()
+        # Not here, as subprocess.run would: what a driver holds in uninterruptible sleep does not die.
+        threading.Thread(target=process.communicate, daemon=True).start()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def said(done: subprocess.CompletedProcess[bytes]) -> str:

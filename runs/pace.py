@@ -11,10 +11,13 @@ RECENT = 5
 def pace(epochs: Sequence[Epoch], *, recent: int = RECENT) -> float | None:
     """Seconds of a usual epoch; null before one has ended.
 
-    Until a process has a second epoch, what it compiled in its first one is taken off.
+    Until a process has a second epoch, what it compiled in its first one is taken off. The epochs of a checkpoint may
+    be of other hardware: they count until there is one of our own.
     """
     timed = [epoch for epoch in epochs if epoch.seconds is not None]
-    times = [(e.seconds or 0.0) - (e.compile_s or 0.0) for e in warm(timed) or timed]
+    usual = warm(timed) or timed
+    own = [epoch for epoch in usual if not epoch.restored]
+    times = [(e.seconds or 0.0) - (e.compile_s or 0.0) for e in own or usual]
     return statistics.median(times[-recent:]) if times else None
 
 

@@ -31,3 +31,4 @@ class Estimate(Record):
     validation_s: tuple[float, ...] = ()
     peak_gb: float | None = Field(default=None, description="Memory of the GPU that the measured iterations took.")
     out_of_memory: str | None = Field(default=None, description="What PyTorch said where the GPU has too little.")
+    note: str | None = Field(default=None, description="What is to be said of how it was measured.")

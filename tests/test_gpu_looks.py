@@ -227,6 +227,25 @@ def test_a_late_answer_to_another_question_is_not_taken_for_this_one() -> None:
     assert until(asked_again, timeout_s=10)
 
 
+def test_an_answer_that_waited_too_long_to_be_fetched_is_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    question = Question("a program", wait_s=0.2, end_s=60)
+    command = ["sh", "-c", "sleep 1; cat /proc/uptime"]
+    with pytest.raises(StillHangs):
+        question.ask(command)
+    first = question._process
+    assert first is not None
+    os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+    asked = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: asked + 61)
+
+    with pytest.raises(StillHangs):
+        question.ask(command)
+
+    second = question._process
+    assert second is not None and second is not first
+    second.communicate()
+
+
 def test_what_was_killed_is_asked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "ASK_S", 0.5)
     monkeypatch.setattr(gpus, "GIVE_UP_S", 0.5)

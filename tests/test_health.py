@@ -35,6 +35,13 @@ def history(
     ]
 
 
+def resumed(at: int, *, first: float, then: float | None = None) -> list[Epoch]:
+    """Epochs of a minute from a checkpoint, one that compiled, and a few more that took so long."""
+    before = [epoch.model_copy(update={"restored": True}) for epoch in history(at)]
+    after = history(at + (1 if then is None else 4), seconds=lambda n: first if n == at else then)[at:]
+    return [*before, *after]
+
+
 def silent(seconds: float) -> Progress:
     return Progress(phase="training", heartbeat=NOW - seconds)
 
@@ -45,7 +52,7 @@ def silent(seconds: float) -> Progress:
         pytest.param("starting", [], 1, id="no epoch yet"),
         pytest.param("ok", history(1), 1, id="the first epoch"),
         pytest.param("ok", history(300), 1, id="steadily better"),
-        pytest.param("stalled", [], 121, id="silent for two minutes before the first epoch"),
+        pytest.param("starting", [], 121, id="on a CPU, silent for two minutes before the first epoch"),
         pytest.param("ok", history(30), 290, id="silent for less than five epochs"),
         pytest.param("stalled", history(30), 310, id="silent for more than five epochs"),
         pytest.param("stalled", history(30, seconds=lambda n: 1.0), 121, id="short epochs, silent for two minutes"),
@@ -69,6 +76,9 @@ def silent(seconds: float) -> Progress:
             "slow", history(40, seconds=lambda n: 60.0 if n < 36 else 200.0), 1, id="the last epochs take three times"
         ),
         pytest.param("ok", history(40, seconds=lambda n: 300.0 if n == 0 else 60.0), 1, id="only the first was slow"),
+        pytest.param("ok", resumed(60, first=600.0), 1, id="the first epoch after a resume compiles"),
+        pytest.param("ok", [*resumed(60, first=600.0), *history(62)[61:]], 1, id="the second one after a resume"),
+        pytest.param("slow", resumed(60, first=600.0, then=150.0), 1, id="slower since the resume"),
         pytest.param(
             "plateau", history(250, ema=lambda n: min(0.85, 0.01 * n)), 1, id="no gain for more than a hundred epochs"
         ),
@@ -82,6 +92,11 @@ def test_the_numbers_decide_the_verdict(verdict: HealthVerdict, epochs: list[Epo
 
     assert found.verdict == verdict, found.detail
     assert found.detail
+
+
+def test_before_the_first_epoch_a_gpu_that_is_silent_for_two_minutes_is_stalled() -> None:
+    assert judge([], silent(121), now=NOW, on_gpu=True).verdict == "stalled"
+    assert judge([], silent(119), now=NOW, on_gpu=True).verdict == "starting"
 
 
 def test_the_worst_news_comes_first() -> None:

@@ -207,7 +207,8 @@ def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
     plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
     files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
     numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1, "iterations": 1, "validation_iterations": 1}
-    network = {"patch_size": (9,), "batch_size": 2, "out_of_memory": "Tried to allocate 2.00 GiB.", **numbers}
+    said = {"out_of_memory": "Tried to allocate 2.00 GiB.", "note": "It runs without torch.compile."}
+    network = {"patch_size": (9,), "batch_size": 2, **said, **numbers}
     found = Estimate.model_validate(network)
     monkeypatch.setattr(costs, "_ask", lambda *_: found)
 
@@ -215,6 +216,7 @@ def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
 
     assert not answer.possible
     assert any("too little free memory" in problem and "2.00 GiB" in problem for problem in answer.problems)
+    assert said["note"] in answer.notes
 
 
 def test_only_who_asked_to_measure_is_told_to_ask_without(

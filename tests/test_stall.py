@@ -31,6 +31,10 @@ class World:
     monotonic: float = 1e4
     cpu: dict[int, float] = field(default_factory=lambda: {1: 0.0})
 
+    def suspend(self, hours: float) -> None:
+        """The stage and whoever looks after it stand still; both clocks go on."""
+        self.wall, self.monotonic = self.wall + hours * 3600, self.monotonic + hours * 3600
+
     def sleep(self, hours: float) -> None:
         """The machine sleeps: only the wall clock goes on."""
         self.wall += hours * 3600
@@ -66,7 +70,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def child(world: World) -> Iterator[Child]:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         state = StageState(status="running", started_at=world.wall)
-        yield Child(stage("train_fold_0"), world.folder, process, Grant([], []), state)
+        yield Child(stage("train_fold_0"), world.folder, process, Grant([], []), state, on_gpu=True)
 
 
 def test_a_machine_that_slept_has_no_stalled_stage(world: World, child: Child) -> None:
@@ -116,6 +120,28 @@ def test_a_hung_gpu_that_keeps_a_core_busy_is_a_stall_where_every_step_is_told(
 
     world.live(child, 2, computes=True, prints=True)
     assert child.stalled
+
+
+def test_a_long_step_on_the_cpu_is_no_hang_while_it_computes(world: World, child: Child) -> None:
+    child.on_gpu = False
+    world.tell("training", epoch_s=60)
+    world.live(child, 300, computes=True, prints=False)
+    assert not child.stalled
+
+    world.live(child, 31, computes=False, prints=False)
+    assert child.stalled
+
+
+@pytest.mark.parametrize("phase", ["training", "preprocessing"])
+def test_who_was_suspended_with_its_stage_lets_it_begin_anew(world: World, child: Child, phase: str) -> None:
+    world.tell(phase)
+    world.live(child, 5, computes=True, prints=True)
+    world.suspend(2)
+    world.live(child, 14, computes=False, prints=False)
+    assert not child.stalled
+
+    world.live(child, 20, computes=False, prints=False)
+    assert child.stalled, "quiet counts from the waking on"
 
 
 def test_steps_as_long_as_the_epochs_before_are_waited_for(world: World, child: Child) -> None:

@@ -1,7 +1,7 @@
 """What is done around nnU-Net's steps and epochs, with a trainer of one layer and PyTorch's real compiler."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,7 @@ from nnunet_mcp.worker import compiling
 from nnunet_mcp.worker.hooks import TrainerHooks
 from nnunet_mcp.worker.notes import read_notes
 from nnunet_mcp.worker.stage import Job, StageFailure
+from nnunet_mcp.worker.steps import Steps
 from tests.tiny import training_job
 
 STEPS = 250
@@ -29,6 +30,7 @@ class Trainer:
     def __init__(self) -> None:
         self.current_epoch = 0
         self.network: Any = torch.nn.Linear(2, 1)
+        self.loss: Any = None
         self.losses: dict[str, float] = {}
         self.logger = SimpleNamespace(
             loggers=[], plot_progress_png=None, get_value=lambda name, step: self.losses[name]
@@ -115,9 +117,12 @@ def test_waiting_for_data_is_what_passes_between_two_steps(job: Job, monkeypatch
 
 
 @pytest.fixture
-def no_compiler(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_compiler(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from torch._inductor import config
+
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/bin/false"))
+    with config.patch({"cpp.cxx": (None, "/bin/false")}):
+        yield
 
 
 @pytest.mark.heavy
@@ -140,6 +145,58 @@ def test_a_network_that_cannot_be_compiled_trains_without_and_says_so(job: Job) 
     assert phases == ["compiling"]
     assert hooks.steps.compile_s > 0
     assert "without torch.compile" in read_notes(job.stage)[0] and "InductorError" in read_notes(job.stage)[0]
+
+
+def with_nnunets_loss(trainer: Trainer) -> None:
+    """As nnU-Net builds it (nnUNetTrainer.py, `_build_loss`), with the part that it compiles compiled."""
+    from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+    from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+    from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+
+    dice = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
+    loss: Any = DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
+    loss.dc = torch.compile(loss.dc)
+    trainer.network = torch.compile(torch.nn.Conv2d(1, 2, 1))
+    trainer.loss = DeepSupervisionWrapper(loss, [1.0])
+
+    def step(batch: torch.Tensor) -> float:
+        found = trainer.loss([trainer.network(batch)], [torch.ones_like(batch)])
+        found.backward()
+        return float(found.detach())
+
+    trainer.train_step = step  # type: ignore[method-assign]
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("no_compiler")
+def test_the_part_of_the_loss_that_nnunet_compiles_is_left_out_with_the_network(
+    job: Job, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer()
+    with_nnunets_loss(trainer)
+    attached(trainer, job)
+    capfd.readouterr()
+
+    trainer.on_epoch_start()
+    losses = [trainer.train_step(torch.ones(1, 1, 8, 8)) for _ in range(2)]
+
+    assert losses[0] == pytest.approx(losses[1])
+    assert "InductorError" in read_notes(job.stage)[0]
+    assert "InductorError" not in "".join(capfd.readouterr()), "the log would tell a later death as this"
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("no_compiler")
+def test_on_several_gpus_the_training_ends_and_says_how_to_leave_compiling_out(job: Job) -> None:
+    """nnU-Net gave the lowest output of its loss a weight with which DDP fails unless it compiles."""
+    trainer = Trainer()
+    trainer.network = SimpleNamespace(module=torch.compile(trainer.network))
+    trainer.is_ddp = True
+    attached(trainer, job)
+    trainer.train_step = Steps(trainer, job, job.reporter).around("training")  # type: ignore[method-assign]
+
+    with pytest.raises(StageFailure, match=r"several GPUs \(InductorError.*nnUNet_compile=f in the environment"):
+        trainer.train_step(lambda: trainer.network.module(torch.ones(1, 2)))
 
 
 def test_an_error_that_is_not_the_compilers_ends_the_training(job: Job) -> None:

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from nnunet_mcp.runs import launch
 from nnunet_mcp.runs.launch import ask_module, inherited, python_command
 from tests.chaos import stand_in_worker
-from tests.lab import ACTIVE, Lab, call
+from tests.lab import ACTIVE, Lab, call, until
 from tests.phantom import write_phantom
 
 COMMANDS = {
@@ -180,3 +182,19 @@ def test_trainers_of_ones_own_and_a_path_of_ones_own_still_count(
 
     assert ask_module(sys.executable, "nnunet_mcp.runs.installed", timeout_s=60).stderr.startswith(b"here")
     assert inherited()["nnUNet_extTrainer"] == str(tmp_path)
+
+
+def test_who_asks_a_process_that_cannot_be_killed_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver can hold it in uninterruptible sleep."""
+    unkilled: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(launch, "python_command", lambda *_: ["sleep", "30"])
+
+    with monkeypatch.context() as held_by_the_driver:
+        held_by_the_driver.setattr("subprocess.Popen.kill", lambda process: unkilled.append(process))
+        begun = time.monotonic()
+        with pytest.raises(subprocess.TimeoutExpired):
+            ask_module(sys.executable, "a module", timeout_s=0.2)
+
+    assert time.monotonic() - begun < 10
+    unkilled[0].kill()
+    assert until(lambda: unkilled[0].returncode is not None)

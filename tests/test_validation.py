@@ -1,6 +1,7 @@
 """What is told while nnU-Net validates a fold, with its predictor's methods played by our own."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import COMPILING, EXPORTING, VALIDATED, VALIDATING
+from nnunet_mcp.worker.notes import read_notes
 from nnunet_mcp.worker.stage import Job
 from nnunet_mcp.worker.validation import validate
 from tests.tiny import training_job
@@ -86,3 +88,30 @@ def test_writing_is_told_apart_from_predicting_and_the_first_patch_compiles(job:
     assert plain.phases == [VALIDATING, EXPORTING, VALIDATING, EXPORTING, VALIDATING, EXPORTING, VALIDATED]
     assert compiled.phases[:5] == [VALIDATING, EXPORTING, VALIDATING, COMPILING, VALIDATING]
     assert plain.fields == {"done": 2, "total": 2, "epochs": 9}
+
+
+@pytest.mark.heavy
+def test_a_network_that_cannot_be_compiled_is_validated_without_and_says_so(
+    job: Job, predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("nnUNet_compile", "t")
+    plain = torch.nn.Linear(5, 3)
+    of_a_fold = trainer(torch.compile(plain))
+    used: list[Any] = []
+
+    def patch(self: Any) -> None:
+        self.network = getattr(self, "network", of_a_fold.network)
+        self.network(torch.ones(1, 5))
+        used.append(self.network)
+
+    monkeypatch.setattr(nnUNetPredictor, "_internal_maybe_mirror_and_predict", patch)
+    with torch.no_grad(), config.patch({"cpp.cxx": (None, "/bin/false")}):
+        validate(of_a_fold, job, Told(), of_cases(predictor, 1), False)  # type: ignore[arg-type]
+
+    assert used == [plain, plain]
+    assert "without torch.compile" in read_notes(job.stage)[0]

@@ -1,5 +1,6 @@
 """What a stage's worker takes from the request."""
 
+import json
 import os
 import platform
 import subprocess
@@ -13,8 +14,10 @@ from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.runs.liveness import host_name
 from nnunet_mcp.runs.settings import Settings
 from nnunet_mcp.schemas.runs import RunRecord, StageSpec
+from nnunet_mcp.worker import preprocess, train
 from nnunet_mcp.worker.resources import fit_to_machine
-from nnunet_mcp.worker.stage import Job
+from nnunet_mcp.worker.stage import Job, StageFailure
+from tests.tiny import training_job
 
 
 def test_the_lowres_models_of_a_cascade_are_not_what_the_request_wants_overwritten_or_transferred(
@@ -124,3 +127,21 @@ def test_fitting_a_training_to_the_cpu_leaves_every_bit_of_its_losses_as_it_is()
 
     assert len(set(as_it_comes)) == 8
     assert losses(fitted=True) == as_it_comes
+
+
+@pytest.mark.parametrize("kind", ["preprocess", "train"])
+def test_a_batch_that_is_smaller_than_the_number_of_gpus_is_refused_once_it_is_planned(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Before the processes of the GPUs are started, and before anything waits for so many GPUs."""
+    job = training_job(settings, num_gpus=3, device="cuda")
+    job.files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d", "batch_size": 2}}}
+    job.files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    monkeypatch.setattr(preprocess.Preprocessing, "carry_out", lambda self: [])
+    monkeypatch.setattr(preprocess, "raw_identity", lambda files: "")
+    monkeypatch.setattr(preprocess, "end_when_a_pool_process_is_killed", lambda stage: None)
+    module = {"preprocess": preprocess, "train": train}[kind]
+
+    with pytest.raises(StageFailure, match=r"num_gpus=3.*batch of 2 for 2d.*num_gpus=2 or less"):
+        module.carry_out(job)

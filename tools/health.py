@@ -27,7 +27,7 @@ def judge(
     epochs: Sequence[Epoch], progress: Progress | None, *, now: float | None = None, on_gpu: bool = False
 ) -> Health:
     """A verdict and the evidence for it in one sentence."""
-    if (found := stalled(epochs, progress, time.time() if now is None else now)) is not None:
+    if (found := stalled(epochs, progress, time.time() if now is None else now, on_gpu=on_gpu)) is not None:
         return found
     if not epochs:
         compiling = progress is not None and progress.phase == COMPILING
@@ -39,12 +39,13 @@ def judge(
     return Health(verdict="ok", detail=_trend(epochs))
 
 
-def stalled(epochs: Sequence[Epoch], progress: Progress | None, now: float) -> Health | None:
-    """Silence means something only where every step is told."""
-    if progress is None or progress.phase not in TICKING:
+def stalled(epochs: Sequence[Epoch], progress: Progress | None, now: float, *, on_gpu: bool) -> Health | None:
+    """Silence means something only where every step is told, and on a CPU only beside epochs: a step may take long."""
+    usual = pace(epochs, recent=WINDOW)
+    if progress is None or progress.phase not in TICKING or (usual is None and not on_gpu):
         return None
     silence = now - progress.heartbeat
-    if silence <= max(STALL_AT_LEAST_S, STALL_EPOCHS * (pace(epochs, recent=WINDOW) or 0.0)):
+    if silence <= max(STALL_AT_LEAST_S, STALL_EPOCHS * (usual or 0.0)):
         return None
     return Health(verdict="stalled", detail=f"No sign of life for {silence:.0f} s.")
 
@@ -94,7 +95,7 @@ def _overfitting(epochs: Sequence[Epoch]) -> Health | None:
 
 
 def _slow(epochs: Sequence[Epoch]) -> Health | None:
-    times = [epoch.seconds for epoch in epochs if epoch.seconds is not None]
+    times = [epoch.seconds for epoch in warm(epochs) if epoch.seconds is not None]
     if len(times) < WINDOW:
         return None
     usual, recent = statistics.median(times), statistics.fmean(times[-3:])

@@ -182,6 +182,7 @@ def _network(look: Look, record: RunRecord | None, settings: Settings, *, measur
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
             "or choose configuration='2d' or a smaller preset."
         )
+    look.notes += [found.note] if found.note else []
     return found
 
 

@@ -93,12 +93,13 @@ def _health(view: View) -> Health:
     failed, status, spec = view.judged.failure, view.judged.status, view.spec
     reason = "see failure" if failed else view.judged.reason
     progress = view.moment.progress if status == "running" else None
+    on_gpu = view.record.device == "cuda"
     if not view.trains:
-        if (found := stalled((), progress, time.time())) is not None:
+        if (found := stalled((), progress, time.time(), on_gpu=on_gpu)) is not None:
             return found
         works = f"{spec.name} is working." if spec and status == "running" else f"The run is {status}."
         return Health(verdict="ok", detail=short_in_json(reason or works, DETAIL_CHARACTERS))
-    found = judge(view.moment.epochs, progress, on_gpu=view.record.device == "cuda")
+    found = judge(view.moment.epochs, progress, on_gpu=on_gpu)
     # Of a live run on Slurm, the reason is what Slurm cannot be asked about now.
     told = reason if status != "running" or view.record.engine == "slurm" else ""
     return Health(verdict=found.verdict, detail=short_in_json(told or found.detail, DETAIL_CHARACTERS))

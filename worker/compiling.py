@@ -26,7 +26,7 @@ def look_ahead() -> str | None:
 def leave_out(why: str) -> str:
     """From now on nnU-Net does not compile in this process."""
     os.environ[VARIABLE] = "f"
-    return f"Trained without torch.compile, so epochs take longer: {why}."
+    return f"It runs without torch.compile, so epochs take longer: {why}."
 
 
 def _why_not() -> str | None:
@@ -54,9 +54,29 @@ def cannot_compile(error: BaseException) -> bool:
     return type(error).__module__.startswith(COMPILERS)
 
 
+def told(error: BaseException) -> str:
+    """The compiler's error in one line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+
+
 def uncompile(trainer: Any) -> None:
-    """Go on with the same weights and the plain network; the optimizer has them already."""
-    if trainer.is_ddp:
-        trainer.network.module = trainer.network.module._orig_mod
-    else:
-        trainer.network = trainer.network._orig_mod
+    """Go on with the same weights and plain modules; the optimizer has the weights already.
+
+    nnU-Net compiles a part of the loss, too (nnUNetTrainer.py:448).
+    """
+    trainer.network = plain(trainer.network)
+    trainer.loss = plain(getattr(trainer, "loss", None))
+
+
+def plain(module: Any) -> Any:
+    """The module without what was compiled of it; anything else as it is."""
+    from torch import nn
+    from torch._dynamo import OptimizedModule
+
+    if isinstance(module, OptimizedModule):
+        return module._orig_mod
+    for parent in list(module.modules()) if isinstance(module, nn.Module) else ():
+        for name, child in list(parent.named_children()):
+            if isinstance(child, OptimizedModule):
+                setattr(parent, name, child._orig_mod)
+    return module

@@ -11,7 +11,7 @@ from typing import Any
 from ..runs.errors import Refused
 from ..runs.foreign import read_dataset_json, read_plans
 from ..schemas.estimates import Estimate, EstimateJob
-from .compiling import look_ahead
+from .compiling import cannot_compile, leave_out, look_ahead, told, uncompile
 from .precision import precision_of
 from .resources import fit_this_process
 from .weights import bare
@@ -30,12 +30,17 @@ WARM_UP = 2
 def estimate(job: EstimateJob) -> Estimate:
     """Build the trainer as a training would, without data, and ask it."""
     trainer = build_trainer(job)
-    if job.measure_s:
-        _prepare(trainer.device.type)
-    trainer.initialize()
+    note = _prepare(trainer.device.type) if job.measure_s else None
+    try:
+        trainer.initialize()
+    except RuntimeError as error:
+        if not job.measure_s or not _is_full(error):
+            raise
+        without = estimate(job.model_copy(update={"device": "cpu", "measure_s": None}))
+        return without.model_copy(update=_full(error))
     planned, network = trainer.configuration_manager, bare(trainer.network)
     patch, batch = tuple(planned.patch_size), int(planned.batch_size)
-    measured = measure(trainer, job.measure_s, bf16=job.bf16) if job.measure_s else {}
+    measured = {"note": note, **measure(trainer, job.measure_s, bf16=job.bf16)} if job.measure_s else {}
     return Estimate(
         patch_size=patch,
         batch_size=batch,
@@ -60,14 +65,15 @@ def build_trainer(job: EstimateJob) -> Any:
     return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
 
 
-def _prepare(device: str) -> None:
-    """As for a training (nnunetv2 2.8.1, run_training.py:195, and our own)."""
+def _prepare(device: str) -> str | None:
+    """As for a training (nnunetv2 2.8.1, run_training.py:195, and our own); returns what is to be said of compiling."""
     import torch
 
     fit_this_process(device)
-    if device == "cuda":
-        look_ahead()
-        torch.backends.cudnn.benchmark = True
+    if device != "cuda":
+        return None
+    torch.backends.cudnn.benchmark = True
+    return look_ahead()
 
 
 def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
@@ -79,20 +85,36 @@ def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
 
 def measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
     """Time iterations on a made-up batch, after those in which the network is compiled and cuDNN tries its ways."""
+    try:
+        return _measure(trainer, seconds, bf16=bf16)
+    except Exception as error:
+        if _is_full(error):
+            return _full(error)
+        if not cannot_compile(error):
+            raise
+        note = leave_out(told(error))
+    uncompile(trainer)
+    return {"note": note, **measure(trainer, seconds, bf16=bf16)}
+
+
+def _is_full(error: Exception) -> bool:
+    return "out of memory" in str(error)
+
+
+def _full(error: Exception) -> dict[str, str]:
+    return {"out_of_memory": str(error).splitlines()[0][:200]}
+
+
+def _measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
     import torch
 
     batch = made_up_batch(trainer)
-    try:
-        with precision_of(trainer.network, bf16=bf16):
-            trainer.network.train()
-            train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
-            trainer.network.eval()
-            with torch.no_grad():
-                validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
-            raise
-        return {"out_of_memory": str(error).splitlines()[0][:200]}
+    with precision_of(trainer.network, bf16=bf16):
+        trainer.network.train()
+        train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
+        trainer.network.eval()
+        with torch.no_grad():
+            validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
     return {"train_s": train, "validation_s": validation, "peak_gb": _peak_gb(trainer.device)}
 
 

@@ -48,7 +48,26 @@ def carry_out(job: Job) -> Outcome:
     locks = StateDir(job.settings.state_dir).locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
+    for spec in job.record.stages:
+        if spec.kind in ("train", "validate") and not spec.reused:
+            refuse_small_batch(job, spec.configuration)
     return Outcome(ok=True, notes=tuple(notes))
+
+
+def refuse_small_batch(job: Job, configuration: str) -> None:
+    """When the training was asked for, there may have been no plans.
+
+    Raises:
+        StageFailure: the batch cannot be split among so many GPUs (nnunetv2 2.8.1, nnUNetTrainer.py:402).
+    """
+    plans, gpus = job.files.plans(job.record.plans_identifier) or {}, job.record.num_gpus
+    batch = (planned(plans, configuration) or {}).get("batch_size")
+    if isinstance(batch, int) and gpus > batch:
+        raise StageFailure(
+            "num_gpus is larger than the planned batch",
+            f"num_gpus={gpus}, and {job.record.plans_identifier} has a batch of {batch} for {configuration}",
+            f"Start the request again with num_gpus={batch} or less.",
+        )
 
 
 def _say(reporter: Reporter) -> Callable[[dict[str, Any]], None]:

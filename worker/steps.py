@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..schemas.runs import COMPILING, TRAINING
-from .compiling import cannot_compile, is_compiled, leave_out, uncompile
+from .compiling import VARIABLE, cannot_compile, is_compiled, leave_out, told, uncompile
 from .notes import COMPILE, write_notes
 from .precision import precision_of
 from .progress import Reporter
-from .stage import Job
+from .stage import Job, StageFailure
 
 
 class Steps:
@@ -59,16 +59,23 @@ class Steps:
             if not cannot_compile(error):
                 raise
             self._leave_out(error)
-            return step()
         finally:
             self.compile_s += time.monotonic() - begun
+        return step()  # out here, where the failed step's frames hold no memory any more
 
     def _leave_out(self, error: Exception) -> None:
-        """Nothing has been learnt in a step that did not compile, so it is simply taken again."""
-        what = (str(error).splitlines() or [""])[0][:160]
-        note = leave_out(f"{type(error).__name__}: {what}")
-        print(note, flush=True)
-        write_notes(self.job.stage, COMPILE, [note])
+        """Nothing has been learnt in a step that did not compile, so it is simply taken again.
+
+        Not on several GPUs: the weights of nnU-Net's loss suit DDP only while it compiles (nnUNetTrainer.py:457). The
+        note is not for the log, where the name of the error would pass for the cause of a later death.
+        """
+        if self.trainer.is_ddp:
+            raise StageFailure(
+                "torch.compile failed on several GPUs",
+                told(error),
+                f"Set {VARIABLE}=f in the environment of the server, then start the request again.",
+            ) from error
+        write_notes(self.job.stage, COMPILE, [leave_out(told(error))])
         uncompile(self.trainer)
 
     def _position(self) -> dict[str, int]:

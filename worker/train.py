@@ -20,7 +20,7 @@ from ..runs.splits import trained_cases
 from ..runs.summary import Summary
 from ..schemas.runs import Epoch, Outcome
 from .notes import read_notes
-from .preprocess import data_lock
+from .preprocess import data_lock, refuse_small_batch
 from .resources import fit_this_process
 from .stage import Job, StageFailure
 from .watch import end_when_a_pool_process_is_killed
@@ -34,6 +34,8 @@ EARLIER_ATTEMPT_S = 180.0
 
 def carry_out(job: Job) -> Outcome:
     """Train (or only validate) one fold and read what nnU-Net measured."""
+    _check_processor(job)
+    refuse_small_batch(job, job.spec.configuration)
     end_when_a_pool_process_is_killed(job.stage)
     lock = _own_fold(job)
     again = _was_here(job)
@@ -122,7 +124,6 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
     from .ddp import run_ddp, stop_of_ranks
     from .hooks import install
 
-    _check_processor(job)
     fit_this_process(job.record.device)
     install(run_training, job)
     run_training.run_ddp = run_ddp

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..runs.summary import case_name
 from ..schemas.runs import COMPILING, EXPORTING, VALIDATED, VALIDATING
-from .compiling import is_compiled
+from .compiling import cannot_compile, is_compiled, leave_out, plain, told
+from .notes import COMPILE, write_notes
 from .progress import Reporter
 from .stage import Job
 
@@ -18,7 +19,7 @@ def validate(trainer: Any, job: Job, report: Reporter, method: Callable[..., Non
     # As nnU-Net shares the cases out among several GPUs (nnunetv2 2.8.1, nnUNetTrainer.py, perform_actual_validation).
     own = every[trainer.local_rank :: _ranks(trainer)]
     report.say(VALIDATING, done=0, total=len(own), epochs=trainer.num_epochs)
-    with _Told(trainer, report, len(own)).while_predicting():
+    with _Told(trainer, job, report, len(own)).while_predicting():
         method(save_probabilities)
     report.say(VALIDATED, done=len(own), total=len(own), epochs=trainer.num_epochs)
 
@@ -42,8 +43,8 @@ def _remove_stale_predictions(job: Job, cases: list[str]) -> None:
 class _Told:
     """Tells each patch and each case, and when only the processes that write are waited for."""
 
-    def __init__(self, trainer: Any, report: Reporter, total: int) -> None:
-        self.report, self.total, self.done = report, total, 0
+    def __init__(self, trainer: Any, job: Job, report: Reporter, total: int) -> None:
+        self.job, self.report, self.total, self.done = job, report, total, 0
         self.to_compile = is_compiled(trainer.network)
 
     @contextmanager
@@ -73,10 +74,21 @@ class _Told:
 
     def _patch(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.report.enter(COMPILING if self.to_compile else VALIDATING)
-        result = method(*args, **kwargs)
+        result = self._compile(method, *args, **kwargs) if self.to_compile else method(*args, **kwargs)
         self.to_compile = False
         self.report.tick()
         return result
+
+    def _compile(self, method: Callable[..., Any], predictor: Any, *args: Any, **kwargs: Any) -> Any:
+        """The first patch, predicted again without torch.compile where that fails."""
+        try:
+            return method(predictor, *args, **kwargs)
+        except Exception as error:
+            if not cannot_compile(error):
+                raise
+            write_notes(self.job.stage, COMPILE, [leave_out(told(error))])
+            predictor.network = plain(predictor.network)
+        return method(predictor, *args, **kwargs)
 
     def _queue(self, busy: Callable[..., bool], *args: Any, **kwargs: Any) -> bool:
         waits = busy(*args, **kwargs)
