@@ -61,7 +61,7 @@ def test_stray_prints_never_reach_the_wire(tmp_path: Path) -> None:
 
 def answers(lab: Lab, *lines: str) -> list[Answer]:
     """What a server says to these lines after `initialize`; the last must be one that it answers."""
-    begin = [{"id": 0, "method": "initialize", "params": HELLO}, {"method": "notifications/initialized"}]
+    begin: list[Answer] = [{"id": 0, "method": "initialize", "params": HELLO}, {"method": "notifications/initialized"}]
     sent = [*(json.dumps({"jsonrpc": "2.0", **message}) for message in begin), *lines]
     with subprocess.Popen(
         [sys.executable, "-m", "nnunet_mcp"],
