@@ -13,7 +13,7 @@ from typing import Any
 from ..schemas.runs import Folders, Outcome, RunRecord, StageSpec
 from ..schemas.training import NamedId
 from .errors import NotFound, Refused
-from .files import read_model
+from .files import read_model, read_plain
 from .foreign import read_plans
 from .texts import some
 
@@ -22,6 +22,7 @@ DEFAULT_PLANS = "nnUNetPlans"
 # As nnU-Net has it; in a zip or in plans also of a name in which nothing is hidden.
 DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[^/\\\x00-\x1f\x7f]*)?")
 FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
+OWNER_BYTES = 4096
 KNOWN = 20  # datasets that an error names
 # Of an image's name without its ending: CASE_0000.
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
@@ -151,8 +152,8 @@ class FoldFiles:
     def owner(self) -> str | None:
         """The run that last wrote this folder; None where it was trained by hand or imported."""
         try:
-            return self.owner_file.read_text(encoding="utf-8").strip() or None
-        except OSError:
+            return read_plain(self.owner_file, most=OWNER_BYTES).decode().strip() or None
+        except (OSError, UnicodeDecodeError):
             return None
 
     @property

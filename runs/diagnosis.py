@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from ..schemas.runs import COMPILING, TICKING, Failure
+from .files import open_plain
 from .gpu_signatures import OF_GPUS
 from .signatures import OF_DISKS, OF_THE_REST, Signature
 from .texts import masked, short, visible
@@ -75,9 +76,9 @@ def diagnose(log: Path, *, code: int, stalled_s: float | None = None, phase: str
 
 
 def read_end(path: Path, size: int) -> str:
-    """The last `size` bytes of a text file as text; empty where there is none."""
+    """The last `size` bytes of a text file as text; empty where there is no file to read."""
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             stream.seek(0, 2)
             stream.seek(max(0, stream.tell() - size))
             return stream.read().decode("utf-8", errors="replace").replace("\r", "\n")

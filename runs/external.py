@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +16,7 @@ from .datasets import FoldFiles
 from .diagnosis import read_end
 from .processes import STAGE_VARIABLE
 
-EPOCH = re.compile(r": Epoch (\d+) *$", re.MULTILINE)
+EPOCH = re.compile(r": Epoch (\d{1,9}) *$", re.MULTILINE)
 LOSS = re.compile(r": (train_loss|val_loss) (\S+) *$", re.MULTILINE)
 COMMANDS = ("nnUNetv2_train", "run_training.py", "nnunetv2.run.run_training")
 TAIL_BYTES = 65536
@@ -55,23 +56,34 @@ def trained_by_hand_now(fold: Path) -> bool:
     return any(_means(command, fold) for command in _foreign_commands())
 
 
-def external_trainings(results: Path) -> Iterator[ExternalTraining]:
+def external_trainings(results: Path) -> list[ExternalTraining]:
     """Fold folders without our note that have a training log, and whether somebody trains them now."""
     commands: list[list[str]] | None = None
+    found = []
     for fold in sorted(results.glob("Dataset*/*__*__*/fold_*")):
-        if fold.parent.is_symlink() or fold.suffix or FoldFiles(fold).owner_file.exists():
-            continue
-        logs = sorted(fold.glob("training_log_*.txt"), key=lambda path: path.stat().st_mtime)
-        if logs:
-            commands = list(_foreign_commands()) if commands is None else commands
-            yield _read(fold, logs[-1], running=any(_means(command, fold) for command in commands))
+        with suppress(OSError):  # one that is removed, or that may not be read, hides no other
+            if fold.parent.is_symlink() or fold.suffix or FoldFiles(fold).owner_file.exists():
+                continue
+            if (newest := _newest_log(fold)) is not None:
+                commands = list(_foreign_commands()) if commands is None else commands
+                found.append(_read(fold, *newest, running=any(_means(command, fold) for command in commands)))
+    return found
 
 
-def _read(fold: Path, log: Path, *, running: bool) -> ExternalTraining:
+def _newest_log(fold: Path) -> tuple[Path, float] | None:
+    """The training log that was written last, and when; what is no regular file is none."""
+    logs = [(path, path.stat().st_mtime) for path in fold.glob("training_log_*.txt") if path.is_file()]
+    return max(logs, key=lambda log: log[1], default=None)
+
+
+def _read(fold: Path, log: Path, written: float, *, running: bool) -> ExternalTraining:
     text = read_end(log, TAIL_BYTES)
     epochs = [int(number) for number in EPOCH.findall(text)]
-    losses = {name: float(value) for name, value in LOSS.findall(text)}
-    return ExternalTraining(fold, running, log.stat().st_mtime, epochs[-1] if epochs else None, losses)
+    losses: dict[str, float] = {}
+    for name, value in LOSS.findall(text):
+        with suppress(ValueError):  # a trainer of the user's own may write anything there
+            losses[name] = float(value)
+    return ExternalTraining(fold, running, written, epochs[-1] if epochs else None, losses)
 
 
 def _foreign_commands() -> Iterator[list[str]]:

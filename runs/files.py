@@ -79,8 +79,9 @@ def read_plain(path: Path, *, most: int = JSON_BYTES, inside: Sequence[Path] = (
         OSError: it cannot be read.
     """
     with open_plain(path, inside=inside) as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
+        whole = os.fstat(stream.fileno()).st_size <= most  # a hole is not read to learn how large it is
+        content = stream.read(most + 1) if whole else b""
+    if not whole or len(content) > most:
         raise _not_plain(path, f"has more than {most >> 20} MB")
     return content
 

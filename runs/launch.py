@@ -17,10 +17,18 @@ NOWHERE = "/"
 # What only the server has a use for.
 SERVER_ONLY = ("NNUNET_MCP_HTTP_TOKEN", "NNUNET_MCP_HTTP_HOSTS", "NNUNET_MCP_SLURM_SETUP", "NNUNET_MCP_SLURM_SBATCH")
 SECRET_NAME = re.compile(
-    r"TOKEN(?!IZ)|SECRET|PASSWO?R?D|PASSPHRASE|CREDENTIAL|API_?KEY|_PWD$|(^|_)(KEYS?|PASS|AUTH|PAT|JWT|COOKIE)(_|$)",
+    r"TOKEN(?!IZ)|SECRET|PASSWO?R?D|PASSPHRASE|CREDENTIAL|BEARER|OAUTH|AUTHORI[SZ]ATION|WEBHOOK|CONNECTION_?STRING|_PWD$"
+    r"|(API|ACCESS|PRIVATE|SIGNING|ENCRYPTION|SSH)_?KEY|(?<!BY)(?<!COM)PASS$|CREDS(_|$)"
+    r"|(^|_)(KEYS?|PASS|AUTH|PAT|JWT|COOKIES?|CRED|DSN)(_|$)",
     re.IGNORECASE,
 )
-URL_WITH_PASSWORD = re.compile(r"://[^\s/@]+@")
+SECRET_VALUE = re.compile(
+    r"://[^\s/@]+@"  # an address with a password
+    r"|-----BEGIN "
+    r"|(^|;)\s*(password|pwd|accountkey|sharedaccesskey)\s*=\s*[^\s;]"  # words of a connection to a database
+    r"|^(gh[a-z]_|github_pat_|glpat-|sk-|xox[a-z]-|hf_|AKIA)(?=\D*\d)[\w-]{16,}$",  # tokens that say whose they are
+    re.IGNORECASE,
+)
 
 
 def python_command(python: str, module: str, *arguments: str) -> list[str]:
@@ -48,7 +56,7 @@ def without_secrets(variables: Mapping[str, str], hand_on: str = "") -> dict[str
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return bool(SECRET_NAME.search(name) or URL_WITH_PASSWORD.search(value))
+    return bool(SECRET_NAME.search(name) or SECRET_VALUE.search(value))
 
 
 def leave_out_working_folder() -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..schemas.runs import ProcessMark
-from .files import make_folder
+from .files import make_folder, read_plain
 from .liveness import liveness, mark_of
 
 # In the line of one who shares a lock: the process, because the line outlives it.
 SHARED_BY = "shared_by"
+LINES_BYTES = 1 << 20
 
 
 class Lock:
@@ -51,7 +52,7 @@ class Lock:
         return _open(self.path)
 
     def _look(self) -> IO[bytes]:
-        return self.path.open("rb", buffering=0)
+        return _open_at_once(self.path, os.O_RDONLY)
 
     def is_free(self) -> bool:
         """Whether nobody has it for himself; looking makes no file and needs no right to write."""
@@ -90,8 +91,8 @@ class Lock:
     def _lines(self) -> list[dict[str, Any]]:
         """Who holds it; the lines of those who shared it and have ended are passed over."""
         try:
-            found = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError):
+            found = [json.loads(line) for line in read_plain(self.path, most=LINES_BYTES).splitlines()]
+        except (OSError, ValueError, RecursionError):
             return []
         return [line for line in found if isinstance(line, dict) and not _has_ended(line.get(SHARED_BY))]
 
@@ -118,11 +119,11 @@ class HostLock(Lock):
         return self._look()
 
     def _look(self) -> IO[bytes]:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # nor wait for a pipe's other end
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
+        stream = _open_at_once(self.path, os.O_RDONLY | os.O_NOFOLLOW)
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            stream.close()
             raise OSError(f"{self.path} is no file")
-        return os.fdopen(descriptor, "rb", buffering=0)
+        return stream
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         """Nothing: it is another user's file as often as not."""
@@ -150,17 +151,22 @@ def _open(path: Path) -> IO[bytes]:
     A right to read would be enough for flock.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        stream = _open_at_once(path, os.O_RDWR | os.O_CREAT)
     except PermissionError:
         if not os.access(path.parent, os.W_OK):
             raise
-        return path.open("rb", buffering=0)
-    found, folder = os.fstat(descriptor), path.parent.stat()
+        return _open_at_once(path, os.O_RDONLY)
+    found, folder = os.fstat(stream.fileno()), path.parent.stat()
     wanted = 0o600 | sum(bits for bits, writes in ((0o060, 0o020), (0o006, 0o002)) if folder.st_mode & writes)
-    if stat.S_IMODE(found.st_mode) != wanted and found.st_uid == os.geteuid():
+    if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) != wanted and found.st_uid == os.geteuid():
         with suppress(OSError):
-            os.fchmod(descriptor, wanted)
-    return os.fdopen(descriptor, "rb", buffering=0)
+            os.fchmod(stream.fileno(), wanted)
+    return stream
+
+
+def _open_at_once(path: Path, flags: int) -> IO[bytes]:
+    """Open without waiting for a pipe's other end: a pipe can be locked like a file, only nobody's words are in it."""
+    return os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o600), "rb", buffering=0)
 
 
 def lock_name(*parts: str) -> str:

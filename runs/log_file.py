@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from .errors import Refused
+from .files import open_plain
 
 COUNTED_BYTES = 16 * 1024 * 1024
 BLOCK_BYTES = 256 * 1024
@@ -47,7 +48,7 @@ class Log:
     def forwards(self) -> Iterator[Numbered]:
         """The lines from the first to the last."""
         number, begun = 1, b""
-        with self.path.open("rb") as stream:
+        with open_plain(self.path) as stream:
             while stream.tell() < self.size and (piece := stream.readline(LINE_BYTES)):
                 begun = (begun + piece)[-LINE_BYTES:]
                 if piece.endswith(b"\n") or stream.tell() >= self.size:
@@ -58,7 +59,7 @@ class Log:
 def count_lines(path: Path, size: int) -> int:
     """Number of lines in the first `size` bytes, a last unfinished one included."""
     count, last, left = 0, b"\n", size
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         while block := stream.read(min(BLOCK_BYTES, left)):
             count += block.count(b"\n")
             last, left = block[-1:], left - len(block)
@@ -69,7 +70,7 @@ def _lines_backwards(path: Path, size: int, within: int | None) -> Iterator[byte
     """The lines from the last to the first; of each at most the last LINE_BYTES."""
     position, rest = size, b""
     first = 0 if within is None else max(0, size - within)
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         while position > first:
             length = min(BLOCK_BYTES, position - first)
             position -= length

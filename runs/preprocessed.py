@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from .datasets import DatasetFiles
 from .errors import Refused
-from .files import read_json, read_model
+from .files import read_json, read_model, read_plain
 from .raw_files import labels, listed_cases, training_files
 from .texts import clean
 
@@ -82,7 +82,7 @@ def raw_identity(files: DatasetFiles) -> str:
         name = path.relative_to(files.raw) if path.is_relative_to(files.raw) else path
         line = f"{name}\0{_size_and_time(path)}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))  # a name may be any bytes
-    digest.update((files.raw / "dataset.json").read_bytes())
+    digest.update(read_plain(files.raw / "dataset.json"))
     return digest.hexdigest()
 
 

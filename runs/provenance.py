@@ -4,12 +4,14 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from ..schemas.runs import Machine, Provenance, RunRecord, StageTimes
 from .datasets import DatasetFiles
+from .files import NO_FILE, read_plain
 from .layout import RunDir
 from .liveness import host_name
 from .preprocessed import raw_identity
@@ -36,7 +38,7 @@ def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
         trainer=record.trainer,
         plans_identifier=record.plans_identifier,
         versions=record.versions,
-        sha256={path.name: _sha256(path) for path in used if path.is_file()},
+        sha256={path.name: found for path in used if (found := _sha256(path)) is not None},
         raw_identity=_raw_identity(files),
         seeds=SEEDS,
         machine=machine(record, dict.fromkeys(gpu.name for stage in stages for gpu in stage.devices)),
@@ -45,12 +47,16 @@ def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sha256(path: Path) -> str | None:
+    with suppress(*NO_FILE):
+        return hashlib.sha256(read_plain(path)).hexdigest()
+    return None
 
 
 def _raw_identity(files: DatasetFiles) -> str | None:
-    return raw_identity(files) if (files.raw / "dataset.json").is_file() else None
+    with suppress(*NO_FILE):
+        return raw_identity(files)
+    return None
 
 
 def machine(record: RunRecord, gpus: Iterable[str]) -> Machine:

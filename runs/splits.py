@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .datasets import DatasetFiles, FoldFiles
 from .errors import Refused
-from .files import read_model
+from .files import NotPlain, read_model, read_plain
 from .preprocessed import DatasetNote, dataset_note_file, raw_cases
 from .summary import measured_cases
 from .texts import some
@@ -51,10 +52,10 @@ def read_split(path: Path) -> Split | None:
         Refused: it is no split.
     """
     try:
-        split = _SPLIT.validate_json(path.read_bytes())
+        split = _SPLIT.validate_json(read_plain(path))
     except FileNotFoundError:
         return None
-    except ValidationError:
+    except (NotPlain, ValidationError):
         split = ()
     if not split:
         raise Refused(
@@ -116,7 +117,9 @@ def made_here(files: DatasetFiles) -> bool:
     note = read_model(dataset_note_file(files), DatasetNote)
     if note is None or not files.splits_file.is_file():
         return False
-    return note.own_splits == digest(files.splits_file.read_text(encoding="utf-8"))
+    with suppress(NotPlain):
+        return note.own_splits == digest(read_plain(files.splits_file).decode(errors="replace"))
+    return False
 
 
 def text_of(split: Split) -> str:

@@ -9,6 +9,7 @@ from nnunet_mcp import __version__
 from ..runs.settings import Settings
 from .catalogue import build_tools
 from .dashboard import dashboard_page
+from .model_tool import visible_errors
 from .prompts import add_prompts
 from .resource_updates import ResourceUpdates
 from .resources import add_resources
@@ -47,7 +48,7 @@ def create_server(
         instructions=INSTRUCTIONS,
         tools=build_tools(settings, read_only=read_only),
         extensions=[dashboard_page()] if read_only else [dashboard_page(), tasks],
-        middleware=[updates.middleware] if read_only else [tasks.listen_middleware, updates.middleware],
+        middleware=[visible_errors, *(() if read_only else (tasks.listen_middleware,)), updates.middleware],
         subscriptions=updates.bus,
         token_verifier=token_verifier,
         auth=auth,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -168,3 +169,11 @@ def model_tool(
     if issubclass(model, PreflightRequest):
         _refer(schema)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})
+
+
+async def visible_errors(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """What the SDK itself says of a call, such as the name of an unknown tool, has passed no tool of ours."""
+    result = await call_next(ctx)
+    failed = result.get("isError") if isinstance(result, dict) else getattr(result, "is_error", False)
+    seen: HandlerResult = all_visible(result) if failed else result
+    return seen

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from .. import tools
 from ..runs.errors import NotFound, RunError
+from ..runs.files import read_plain
 from ..runs.layout import StateDir
 from ..runs.settings import Settings
 from ..runs.store import find_run
@@ -84,4 +85,4 @@ def _provenance(settings: Settings, run_id: str) -> str:
     run, _ = find_run(StateDir(settings.state_dir), run_id)
     if not run.provenance_file.is_file():
         raise NotFound(f"Run {run_id} has no provenance yet: it is written when the run ends.")
-    return json.dumps(all_visible(json.loads(run.provenance_file.read_text(encoding="utf-8"))))
+    return json.dumps(all_visible(json.loads(read_plain(run.provenance_file))))

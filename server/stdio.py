@@ -2,6 +2,8 @@
 
 mcp 2.3.0 takes the probe as the choice of 2026-07-28 and then refuses `initialize` (-32022); clients are known
 to probe first and initialize then (anthropics/claude-code#96183). Here a probe is answered on the side.
+
+It drops a line that is no message without a word, so its sender would wait for ever. Here it gets an error.
 """
 
 import os
@@ -14,7 +16,8 @@ from mcp.server.runner import serve_dual_era_loop
 from mcp.server.stdio import stdio_server
 from mcp.shared._context_streams import create_context_streams
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCRequest
+from mcp.types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError, JSONRPCRequest
+from pydantic import ValidationError
 
 
 def serve(app: MCPServer) -> None:
@@ -42,16 +45,32 @@ async def _serve(app: MCPServer) -> None:
 
 
 async def _pump(read: Any, write: Any, to_loop: Any, server: Any, state: Any) -> None:
-    """Hand messages on; answer probes until the first other request."""
+    """Hand messages on; answer what is no message, and probes until the first other request."""
     undecided = True
     async with to_loop:
         async for item in read:
+            if isinstance(item, Exception):
+                if not _is_blank(item):
+                    await write.send(SessionMessage(_no_message(item)))
+                continue
             if undecided and isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCRequest):
                 if item.message.method == "server/discover":
                     await _answer_probe(item, write, server, state)
                     continue
                 undecided = False
             await to_loop.send(item)
+
+
+def _is_blank(error: Exception) -> bool:
+    return isinstance(error, ValidationError) and not str(error.errors()[0]["input"]).strip()
+
+
+def _no_message(error: Exception) -> JSONRPCError:
+    """The answer to a line that cannot be read, or is JSON and no message; whose it was cannot be known."""
+    odd = isinstance(error, ValidationError) and error.errors()[0]["type"] != "json_invalid"
+    said = "This line is no JSON-RPC message" if odd else "This line is no JSON that can be read"
+    told = ErrorData(code=INVALID_REQUEST if odd else PARSE_ERROR, message=f"{said}: nothing was done for it.")
+    return JSONRPCError(jsonrpc="2.0", id=None, error=told)
 
 
 async def _answer_probe(message: SessionMessage, write: Any, server: Any, state: Any) -> None:

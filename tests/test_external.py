@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_mcp.runs.external import external_trainings
+from nnunet_mcp.runs.external import ExternalTraining, external_trainings
+from nnunet_mcp.runs.settings import Settings
+from tests.tiny import ask
 
 MODEL = "nnUNetTrainer__nnUNetPlans__3d_fullres"
 SCRIPT = "print('up', flush=True)\ninput()\n"
@@ -60,3 +62,39 @@ def written(results: Path) -> set[str]:
 @pytest.mark.usefixtures("training")
 def test_a_training_by_hand_marks_the_one_folder_that_it_writes(fold: str | None, tmp_path: Path) -> None:
     assert written(tmp_path / "results") == ({fold} if fold else set())
+
+
+def log_of(results: Path, fold: str, text: str) -> Path:
+    path = results / "Dataset003_X" / MODEL / f"fold_{fold}" / "training_log_2026.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def by_fold(results: Path) -> dict[str, ExternalTraining]:
+    return {found.path.name: found for found in external_trainings(results)}
+
+
+@pytest.mark.parametrize("odd", [f": Epoch {'9' * 5000}", ": train_loss n/a", ": val_loss 0,5"])
+def test_a_line_that_nnunet_does_not_write_is_passed_over(odd: str, settings: Settings) -> None:
+    results = settings.folder("results")
+    log_of(results, "0", f"now: Epoch 7\nnow: train_loss -0.5\nnow{odd}\n")
+
+    found = by_fold(results)["fold_0"]
+
+    assert (found.epoch, found.losses) == (7, {"train_loss": -0.5})
+    assert len(ask(settings, "nnunet_runs")["runs"]) == 1
+
+
+def test_a_log_that_is_no_file_hides_neither_its_fold_nor_another(settings: Settings) -> None:
+    results = settings.folder("results")
+    kept = log_of(results, "0", "now: Epoch 7\n")
+    kept.with_name("training_log_2027.txt").symlink_to("nowhere")
+    os.mkfifo(kept.with_name("training_log_2028.txt"))
+    lost = log_of(results, "1", "")
+    lost.unlink()
+    lost.symlink_to(lost.name)  # a circle
+    log_of(results, "2", "now: Epoch 8\n")
+
+    assert {name: found.epoch for name, found in by_fold(results).items()} == {"fold_0": 7, "fold_2": 8}
+    assert len(ask(settings, "nnunet_runs")["runs"]) == 2

@@ -42,6 +42,19 @@ SECRETS = (
     "SSH_AUTH_SOCK",
     "nnUNet_secret_token",
     "NNUNET_MCP_MY_KEY",
+    "SSHPASS",
+    "DBPASS",
+    "ACCESSKEY",
+    "PRIVATEKEY",
+    "CREDS",
+    "GIT_CREDS",
+    "BEARER",
+    "AUTHORIZATION",
+    "COOKIES",
+    "GH_OAUTH",
+    "SLACK_WEBHOOK_URL",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "SENTRY_DSN",
 )
 WRITTEN_BY_THE_PLAYED_WORKER = ("device.txt", "outcome.json", "progress.json", "epochs.jsonl")
 NEEDED = (
@@ -54,6 +67,16 @@ NEEDED = (
     "CUDA_HOME",
     "nnUNet_raw",
     "OMP_NUM_THREADS",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "XDG_RUNTIME_DIR",
+    "KEYBOARD",
+    "PASSENGER_APP_ENV",
+    "BYPASS",
+    "COMPASS",
+    "GIT_AUTHOR_NAME",
+    "SACRED_RUN",
 )
 
 
@@ -84,6 +107,30 @@ def test_a_secret_can_be_handed_on_by_its_name_and_the_servers_own_cannot(monkey
 def test_an_address_with_a_password_is_a_secret(value: str) -> None:
     assert without_secrets({"DATABASE_URL": value}) == {}
     assert without_secrets({"DATABASE_URL": "https://host/@scope"}) != {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ghp_0123456789abcdefABCDEF0123456789abcd",
+        "sk-proj-0123456789abcdefABCDEF",
+        "hf_0123456789abcdefABCDEF",
+        "xoxb-0123456789-abcdefABCDEF",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl",
+        "Server=db;User Id=me;Password=pw;",
+        "AccountName=x;AccountKey=abc==;",
+    ],
+)
+def test_a_value_that_shows_what_it_is_is_a_secret_under_any_name(value: str) -> None:
+    assert without_secrets({"MINE": value}) == {}
+    assert without_secrets({"MINE": value}, "MINE") == {"MINE": value}
+
+
+@pytest.mark.parametrize(
+    "value", ["sk-learn-environment", "hf_cache", "/opt/sk-0123456789abcdef0123/bin", "expandable_segments:True"]
+)
+def test_a_value_that_only_begins_like_one_is_inherited(value: str) -> None:
+    assert without_secrets({"MINE": value}) == {"MINE": value}
 
 
 def test_no_process_of_a_run_has_a_secret_but_the_one_that_it_is_to_have(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -56,6 +57,59 @@ def test_stray_prints_never_reach_the_wire(tmp_path: Path) -> None:
         1 + len(rest.splitlines())
     )
     assert "stray at the end" in errors
+
+
+def answers(lab: Lab, *lines: str) -> list[Answer]:
+    """What a server says to these lines after `initialize`; the last must be one that it answers."""
+    begin: list[Answer] = [{"id": 0, "method": "initialize", "params": HELLO}, {"method": "notifications/initialized"}]
+    sent = [*(json.dumps({"jsonrpc": "2.0", **message}) for message in begin), *lines]
+    with subprocess.Popen(
+        [sys.executable, "-m", "nnunet_mcp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=lab.environment,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("".join(f"{line}\n" for line in sent))
+        process.stdin.flush()
+        found = [json.loads(process.stdout.readline()) for _ in range(len(lines) + 1 - lines.count(""))]
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
+    return found[1:]
+
+
+def ping(number: str, given: str = "1") -> str:
+    return f'{{"jsonrpc": "2.0", "id": {number}, "method": "ping", "params": {{"x": {given}}}}}'
+
+
+@pytest.mark.parametrize(
+    ("odd", "code"),
+    [
+        ("garbage", -32700),
+        ('{"jsonrpc": "2.0", ', -32700),
+        (ping("5", "9" * 5000), -32700),
+        (ping("9" * 5000), -32700),
+        (ping("5", '"\\ud800"'), -32700),
+        (ping("5", "[" * 3000 + "]" * 3000), -32700),
+        ("[]", -32600),
+    ],
+    ids=["no JSON", "cut off", "long number", "long id", "half a letter", "deep", "no message"],
+)
+def test_a_line_that_is_no_message_is_answered_and_the_next_is_served(odd: str, code: int, tmp_path: Path) -> None:
+    refused, served = answers(Lab(tmp_path / "work"), odd, "", ping("7"))
+
+    assert (refused["id"], refused["error"]["code"]) == (None, code)
+    assert (served["id"], served["result"]) == (7, {})
+
+
+def test_the_name_of_an_unknown_tool_is_told_as_it_can_be_seen(tmp_path: Path) -> None:
+    call_it = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "x\u202ey", "arguments": {}}}
+
+    [answer] = answers(Lab(tmp_path / "work"), json.dumps(call_it))
+
+    assert "Unknown tool: x\ufffdy" in json.dumps(answer, ensure_ascii=False)
 
 
 def asked(lab: Lab, *flags: str) -> tuple[Answer, Answer]:

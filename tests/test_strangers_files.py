@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -12,16 +13,47 @@ from pathlib import Path
 
 import pytest
 
+import nnunet_mcp
+from nnunet_mcp.runs.datasets import DatasetFiles, FoldFiles
+from nnunet_mcp.runs.diagnosis import read_end
+from nnunet_mcp.runs.errors import NotFound, Refused
 from nnunet_mcp.runs.files import NotPlain, open_plain, read_json, read_plain
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.locks import Lock
+from nnunet_mcp.runs.log_file import count_lines
 from nnunet_mcp.runs.paths import readable_file
+from nnunet_mcp.runs.preprocessed import DatasetNote, dataset_note_file, raw_identity
+from nnunet_mcp.runs.provenance import compose_provenance
 from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.slurm.words import last_word
+from nnunet_mcp.runs.splits import made_here, read_split
 from nnunet_mcp.runs.whole_images import voxels_elsewhere
 from nnunet_mcp.tools import importing
+from nnunet_mcp.tools.trainers import planner_for
 from tests.lab import ToolRefused
 from tests.strangers import sample
-from tests.tiny import ask, make_dataset
+from tests.tiny import ask, make_dataset, record_of
 
 MODEL = "nnUNetTrainer__nnUNetPlans__2d"
+SOURCES = Path(nnunet_mcp.__file__).parent
+PACKAGES = ("runs", "tools", "schemas", "server")
+OPENING = re.compile(r"\.read_text\(|\.read_bytes\(|\bopen\(")
+# What is opened otherwise than through runs/files.py: the kernel's files, our own package's, and what we make or write.
+OPENED_OTHERWISE = {
+    "runs/capacity.py": 1,  # /proc and /sys
+    "runs/engine.py": 1,  # the log that our process has just made
+    "runs/installed.py": 1,  # of the installed PyTorch
+    "runs/liveness.py": 2,  # /proc
+    "runs/locks.py": 3,  # locks never wait (below); /proc/locks
+    "runs/nvidia_smi.py": 1,  # /proc
+    "runs/processor.py": 1,  # /proc
+    "runs/rights.py": 1,  # to append
+    "server/dashboard/__init__.py": 1,  # our page
+    "server/reference.py": 1,  # our documents
+    "server/terminal/commands.py": 1,  # /dev/null
+    "tools/importing.py": 1,  # to write
+    "tools/twins.py": 1,  # our own description in the state folder
+}
 
 
 def pipe(path: Path) -> None:
@@ -236,3 +268,97 @@ def test_images_that_are_whole_in_themselves_are_no_others(tmp_path: Path, downl
     for ending in ("nii", "nii.gz", "mha", "nrrd", "gipl", "tif"):
         SimpleITK.WriteImage(SimpleITK.Cast(image, SimpleITK.sitkUInt8), str(tmp_path / f"x.{ending}"))
         assert voxels_elsewhere(tmp_path / f"x.{ending}") == ""
+
+
+def test_every_file_of_others_is_opened_as_a_plain_one() -> None:
+    found = {
+        str(path.relative_to(SOURCES)): count
+        for package in PACKAGES
+        for path in (SOURCES / package).rglob("*.py")
+        if path != SOURCES / "runs" / "files.py" and (count := len(OPENING.findall(path.read_text(encoding="utf-8"))))
+    }
+    assert found == OPENED_OTHERWISE, "open_plain and read_plain neither wait nor fill the memory"
+
+
+@pytest.mark.parametrize("make", [kind for kind in KINDS if kind is not many_lists], indirect=True)  # only slow
+def test_a_split_of_an_odd_kind_is_no_split_and_not_ours(settings: Settings, make: Callable[[Path], None]) -> None:
+    files = DatasetFiles(settings.folders, "Dataset001_X")
+    files.preprocessed.mkdir(parents=True)
+    note = DatasetNote(raw_identity="", own_splits="x")
+    dataset_note_file(files).write_text(note.model_dump_json(), encoding="utf-8")
+    make(files.splits_file)
+
+    def act() -> None:
+        with pytest.raises(Refused, match="is no split of nnU-Net"):
+            read_split(files.splits_file)
+        assert not made_here(files)
+
+    quick(act)
+
+
+def test_a_log_of_an_odd_kind_says_nothing(tmp_path: Path) -> None:
+    for kind in (pipe, listening_socket, device, folder):
+        kind(path := tmp_path / kind.__name__)
+        quick(lambda path=path: read_end(path, 1000) == "" or pytest.fail("it was read"))  # type: ignore[misc]
+        quick(lambda path=path: last_word(path) is None or pytest.fail("it was read"))  # type: ignore[misc]
+        with pytest.raises(NotPlain):
+            count_lines(path, 1)
+
+
+def test_an_owner_of_an_odd_kind_is_none(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    fold = FoldFiles(tmp_path)
+    make(fold.owner_file)
+
+    quick(lambda: fold.owner() is None or pytest.fail("it was read"))
+
+
+@pytest.mark.parametrize("make", [kind for kind in KINDS if kind is not many_lists], indirect=True)  # only slow
+def test_a_description_of_an_odd_kind_has_no_hash(settings: Settings, make: Callable[[Path], None]) -> None:
+    record = record_of(settings)
+    files = DatasetFiles(record.folders, record.dataset_name)
+    for path in (files.raw / "dataset.json", files.splits_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(path)
+
+    def act() -> None:
+        found = compose_provenance(StateDir(settings.state_dir).run(record.run_id), record)
+        if make is bottomless:
+            assert set(found.sha256) == {"splits_final.json"} and found.raw_identity
+        else:
+            assert (found.sha256, found.raw_identity) == ({}, None)
+            with pytest.raises(OSError):
+                raw_identity(files)
+
+    quick(act)
+
+
+def test_plans_of_an_odd_kind_are_not_named(settings: Settings, make: Callable[[Path], None]) -> None:
+    files = DatasetFiles(settings.folders, "Dataset001_X")
+    files.preprocessed.mkdir(parents=True)
+    (files.preprocessed / "mine.json").write_text('{"plans_name": "mine"}', encoding="utf-8")
+    make(files.preprocessed / "odd.json")
+
+    def act() -> None:
+        with pytest.raises(NotFound, match=r"has mine\."):
+            planner_for(files, "yours")
+
+    quick(act)
+
+
+@pytest.mark.parametrize("kind", [pipe, device, endless])
+def test_what_lies_in_the_place_of_a_lock_is_locked_without_waiting(
+    tmp_path: Path, kind: Callable[[Path], None]
+) -> None:
+    kind(tmp_path / "lock")
+    rights = Path("/dev/zero").stat().st_mode
+
+    def act() -> None:
+        mine, other = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
+        assert mine.is_free() and mine.holder() == {}
+        assert mine.try_acquire({"run_id": "x"}) and not other.try_acquire() and not other.is_free()
+        assert mine.holder() == ({"run_id": "x"} if kind is endless else {})
+        mine.release()
+        assert other.is_free()
+
+    quick(act)
+    assert Path("/dev/zero").stat().st_mode == rights

@@ -3,10 +3,12 @@
 import difflib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ..runs.datasets import DatasetFiles
 from ..runs.errors import NotFound, Unavailable
+from ..runs.files import NO_FILE, read_plain
 from ..runs.installed import installed
 
 CLASS = re.compile(r"^class\s+(\w+)\s*[(:]", re.MULTILINE)
@@ -42,8 +44,14 @@ def known_trainers(python: str) -> list[str]:
 
 
 def _classes(root: Path) -> list[str]:
-    files = sorted(root.rglob("*.py"))
-    return [name for path in files for name in CLASS.findall(path.read_text(encoding="utf-8", errors="replace"))]
+    return [name for path in sorted(root.rglob("*.py")) for name in CLASS.findall(_text(path))]
+
+
+def _text(path: Path) -> str:
+    """What stands in a file; nothing where it is none that can be read."""
+    with suppress(*NO_FILE):
+        return read_plain(path).decode(errors="replace")
+    return ""
 
 
 def check_trainer(name: str, python: str) -> None:
@@ -70,6 +78,6 @@ def planner_for(files: DatasetFiles, plans: str) -> str | None:
         return PLANNERS[plans]
     if files.plans_file(plans).is_file():
         return None
-    own = sorted(p.stem for p in files.preprocessed.glob("*.json") if '"plans_name"' in p.read_text(encoding="utf-8"))
+    own = sorted(p.stem for p in files.preprocessed.glob("*.json") if '"plans_name"' in _text(p))
     others = f"; {files.name} has {', '.join(own)}" if own else ""
     raise NotFound(f"There are no plans {plans!r}. Presets: {', '.join(PLANNERS)}{others}.")

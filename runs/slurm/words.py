@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...schemas.runs import Failure, Status
 from ..diagnosis import LOG_WINDOW
+from ..files import open_plain
 from .listing import Job
 
 GO_ON = "Call nnunet_training with the same arguments and continue_training=true to go on."
@@ -62,7 +63,7 @@ SAID = {
 def last_word(log: Path, *, since: int = 0) -> str | None:
     """The state that Slurm wrote into a job's log when it ended it, or None."""
     try:
-        with log.open("rb") as stream:
+        with open_plain(log) as stream:
             stream.seek(max(since, stream.seek(0, 2) - LOG_WINDOW))
             text = stream.read().decode("utf-8", errors="replace")
     except OSError:

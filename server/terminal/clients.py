@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...runs.files import read_plain
 from ...schemas.answers import Check
 from .configure import CLIENTS
 from .entry import Entry, entry_checks
@@ -126,7 +127,7 @@ def _read(file: ClientFile) -> dict[str, Any]:
     """
     kind = "TOML" if file.path.suffix == ".toml" else "JSON"
     try:
-        text = file.path.read_text(encoding="utf-8-sig")
+        text = read_plain(file.path).decode("utf-8-sig")
         if file.client == "VS Code":
             text = LAST_COMMA.sub(_without, COMMENT.sub(_without, text))
         content = tomllib.loads(text) if kind == "TOML" else json.loads(text)
