@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.runs.errors import Refused
+from nnunet_mcp.runs.outputs import same_output
 from tests.lab import FEW, Answer, Lab, ToolRefused, write_evil_checkpoint
 from tests.phantom import write_phantom
 from tests.strangers import make_model, sample, small
@@ -232,17 +234,18 @@ def test_images_and_outputs_that_become_links_lead_nowhere(lab: Lab, data: Path,
     model, images = make_model(data / MODEL), images_in(data, lab)
     arguments = {"model": str(model), "images": str(images), "device": "cpu"}
     shutil.copy(images / "x_0000.nii.gz", outside / "private_0000.nii.gz")
-    (outside / "victim").mkdir()
 
-    run = lab.call("nnunet_predict", **arguments, output=str(data / "out"))
-    (data / "out").symlink_to(outside / "victim")
-    written = ended(lab, run["run_id"])
     (images / "y_0000.nii.gz").symlink_to(outside / "private_0000.nii.gz")
     with pytest.raises(ToolRefused, match="outside the allowed folders"):
         lab.call("nnunet_predict", **arguments, output=str(data / "other"))
-
-    assert written["status"] == "error" and "outside the allowed folders" in written["failure"]["cause"]
-    assert not list((outside / "victim").iterdir())
+    # What the worker asks where it begins to write; the link may have come at any moment before.
+    settings = lab.settings.model_copy(update={"allowed_dirs": str(data)})
+    assert same_output(settings, data / "out", []) == data / "out"
+    for target, said in ((outside, "outside the allowed folders"), (data / "images", "leads elsewhere")):
+        (data / "out").unlink(missing_ok=True)
+        (data / "out").symlink_to(target)
+        with pytest.raises(Refused, match=said):
+            same_output(settings, data / "out", [])
 
 
 @pytest.mark.parametrize("place", [f"{MODEL}/fold_3", "nnUNetTrainer__nnUNetPlans__3d_fullres", "../Dataset900_New"])

@@ -54,9 +54,9 @@ class ForetoldTrainer(_Short):
 
 
 class MiddleTrainer(_Short):
-    """30 epochs: long enough to cancel, short enough to finish."""
+    """Long enough to cancel, also where epochs are quick; short enough to finish."""
 
-    epochs = 30
+    epochs = 80
 
 
 class LongTrainer(_Short):
