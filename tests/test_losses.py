@@ -72,7 +72,7 @@ def test_a_run_whose_processes_all_die_is_interrupted_and_loses_an_epoch_at_most
     assert interrupted["status"] == "interrupted"
     assert "continue_training" in interrupted["next_step"]
     assert result["status"] == "success", result
-    assert [epoch["epoch"] for epoch in epochs] == list(range(30))
+    assert [epoch["epoch"] for epoch in epochs] == list(range(80))
     assert sum(epoch["restored"] for epoch in epochs) >= seen - 1
 
 
