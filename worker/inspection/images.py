@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from ...runs.capacity import usable_memory
+from ...runs.files import DESCRIPTION_BYTES, read_plain
 from ...runs.whole_images import voxels_elsewhere
 from ...schemas.looks import FileLook, LabelLook, Reader
 from . import nifti
@@ -180,7 +181,7 @@ def _spacing_beside(path: Path, tally: type[Tally]) -> tuple[float, ...]:
     beside = path.with_name(f"{stem if tally is LabelTally else stem[:-5]}.json")
     if not beside.is_file():
         return (1.0, 1.0, 1.0)
-    spacing = json.loads(beside.read_text(encoding="utf-8"))["spacing"]
+    spacing = json.loads(read_plain(beside, most=DESCRIPTION_BYTES))["spacing"]
     if len(spacing) != 3:
         raise Damaged(f"{beside.name} must have a spacing of three numbers")
     return tuple(float(part) for part in spacing)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import SimpleITK
 
+from ...runs.files import DESCRIPTION_BYTES, read_plain
 from ...runs.whole_images import voxels_elsewhere
 from .style import NothingToShow
 
@@ -79,7 +80,7 @@ def _tiff_spacing(path: str) -> tuple[float, float, float]:
     stem = path[: path.rindex(".")]
     for beside in (f"{stem}.json", f"{stem.removesuffix('_0000')}.json"):
         if Path(beside).is_file():
-            found = json.loads(Path(beside).read_text(encoding="utf-8")).get("spacing", (1, 1, 1))
+            found = json.loads(read_plain(Path(beside), most=DESCRIPTION_BYTES)).get("spacing", (1, 1, 1))
             return (found[2], found[1], found[0])
     return (1.0, 1.0, 1.0)
 
