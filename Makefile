@@ -65,4 +65,4 @@ bundle: setup
 
 # Pictures of the documentation, from a real training on a phantom; needs `make clients` and Chromium.
 pictures: setup
-	$(BIN)/python -m tests.pictures docs/pictures
+	$(BIN)/python -m tests.kit.pictures docs/pictures

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.lab import Lab, msd_subset
+from tests.kit.lab import Lab, msd_subset
 
 BIN = Path(sys.executable).parent
 DATASET = "4"

@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 from mcp import Client
 
-from tests.lab import Lab, call
-from tests.phantom import write_phantom
+from tests.kit.lab import Lab, call
+from tests.kit.phantom import write_phantom
 
 
 async def cycle(client: Client, source: Path) -> list[tuple[str, int]]:

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nnunet_mcp.runs.processor import computes_bfloat16
-from nnunet_mcp.runs.summary import Summary
-from tests.lab import Lab, msd_subset
+from nnunet_mcp.nnunet.summary import Summary
+from nnunet_mcp.runs.machine.processor import computes_bfloat16
+from tests.kit.lab import Lab, msd_subset
 
 TRAINERS = {
     "EpochsTrainer": "10 epochs of 80 iterations",

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from tests.chaos import stand_in_worker
-from tests.lab import Lab
-from tests.phantom import write_phantom
+from tests.kit.lab import Lab
+from tests.kit.phantom import write_phantom
 
 PACE_S = "1.0"  # per epoch, of six
 

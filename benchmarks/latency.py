@@ -15,12 +15,12 @@ import anyio
 import psutil
 from mcp import Client
 
-from nnunet_mcp.runs.files import write_model
+from nnunet_mcp.files import write_model
+from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.runs.liveness import host_name
-from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.schemas.runs import Epoch, Outcome, RunRecord, StageSpec, StageState
+from nnunet_mcp.schemas.records import Epoch, Outcome, RunRecord, StageSpec, StageState
 from nnunet_mcp.server.app import create_server
+from nnunet_mcp.settings import Settings
 
 GIB = 1024**3
 

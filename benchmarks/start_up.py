@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.lab import Lab
+from tests.kit.lab import Lab
 
 BARE = """
 from mcp.server.mcpserver import MCPServer

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.epochs import prepare
-from nnunet_mcp.runs.processor import computes_bfloat16
+from nnunet_mcp.runs.machine.processor import computes_bfloat16
 from nnunet_mcp.schemas.estimates import EstimateJob
-from nnunet_mcp.worker.estimate import build_trainer, made_up_batch
-from nnunet_mcp.worker.hooks import TrainerHooks
-from nnunet_mcp.worker.precision import precision_of
+from nnunet_mcp.worker.asks.estimate import build_trainer, made_up_batch
 from nnunet_mcp.worker.resources import fit_this_process, fit_to_machine
 from nnunet_mcp.worker.stage import Job
-from tests.lab import Lab
+from nnunet_mcp.worker.training.hooks import TrainerHooks
+from nnunet_mcp.worker.training.precision import precision_of
+from tests.kit.lab import Lab
 
 CONFIGURATIONS = ("2d", "3d_fullres")
 SIZE = 2048

@@ -10,7 +10,7 @@ Nothing is imported before it is asked for: every process that nnU-Net spawns im
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .tools.blocking import nnunet_training as nnunet_training
+    from .tools.training.blocking import nnunet_training as nnunet_training
 
 __all__ = ["nnunet_training"]
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "nnunet_training":
-        from .tools.blocking import nnunet_training
+        from .tools.training.blocking import nnunet_training
 
         return nnunet_training
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import psutil
 
-from ..schemas.runs import CancelRecord, ProcessMark, RunRecord, Status
-from .errors import Unavailable
-from .files import write_model
+from ..errors import Unavailable
+from ..files import write_model
+from ..liveness import liveness
+from ..nnunet.old_models import put_back
+from ..schemas.records import CancelRecord, ProcessMark, RunRecord, Status
+from .evidence import verdict
 from .layout import RunDir
-from .liveness import liveness
-from .look import verdict
-from .old_models import put_back
 from .processes import kill_all
 from .slurm.cancel import cancel_jobs
 

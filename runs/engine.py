@@ -6,19 +6,19 @@ Here that is a supervisor of its own; on Slurm it is a job for each stage.
 import subprocess
 import sys
 
-from ..schemas.runs import RunRecord
-from .errors import Refused, Unavailable
-from .launch import inherited, python_command
+from ..errors import Refused, Unavailable
+from ..launch import inherited, python_command
+from ..rights import to_append
+from ..schemas.records import RunRecord
+from ..settings import Settings
+from ..texts import SAID_LENGTH, short_in_json
 from .layout import RunDir
-from .rights import to_append
-from .settings import Settings
 from .slurm.commands import SlurmRefused
 from .slurm.submit import go_on_submitting, submit
 from .store import remove
-from .texts import SAID_LENGTH, short_in_json
 
 LAUNCH_S = 30.0
-SUPERVISOR = "nnunet_mcp.runs.supervisor"
+SUPERVISOR = "nnunet_mcp.runs.local.supervisor"
 
 
 def start_run(run: RunDir, record: RunRecord, settings: Settings) -> None:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .rights import RIGHTS
+from ..rights import RIGHTS
 
 HEARTBEAT_S = 15.0
 

@@ -36,18 +36,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..schemas.runs import (
-    CancelRecord,
-    EngineRecord,
-    Epoch,
-    JobsRecord,
-    Outcome,
-    Progress,
-    RunRecord,
-    StageState,
-)
-from .errors import NotFound
-from .files import read_last_lines, read_lines, read_model
+from ..errors import NotFound
+from ..files import read_last_lines, read_lines, read_model
+from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from ..schemas.runs import Epoch
+from ..schemas.records import Epoch
 
 RECENT = 5
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 
-from ..schemas.runs import Machine, Provenance, RunRecord, StageTimes
-from .datasets import DatasetFiles
-from .files import NO_FILE, read_plain
+from ..files import NO_FILE, read_plain
+from ..liveness import host_name
+from ..nnunet.datasets import DatasetFiles
+from ..nnunet.preprocessed import raw_identity
+from ..schemas.records import Machine, Provenance, RunRecord, StageTimes
 from .layout import RunDir
-from .liveness import host_name
-from .preprocessed import raw_identity
 
 GB = 1e9
 # nnunetv2 2.8.1: crossval_split.py:7-9; nnUNetTrainer.py seeds neither weights nor batches.

@@ -3,13 +3,13 @@
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..nnunet.datasets import DatasetFiles, FoldFiles
+from ..nnunet.summary import fold_outcome, why_dice_is_null
+from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
-from ..schemas.runs import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
-from .datasets import DatasetFiles, FoldFiles
+from ..texts import fold_name
+from .evidence import verdict
 from .layout import RunDir
-from .look import verdict
-from .summary import fold_outcome, why_dice_is_null
-from .texts import fold_name
 
 WORST_CASES = 5
 

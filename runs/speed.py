@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..schemas.runs import RunRecord, StageSpec
+from ..schemas.records import RunRecord, StageSpec
 from .layout import RunDir, StateDir
 from .pace import warm
 from .store import newest_runs

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..schemas.runs import Failure, Liveness, Outcome, RunRecord, StageState, Status
+from ..schemas.records import Failure, Liveness, Outcome, RunRecord, StageState, Status
 
 # A supervisor needs about half a second to write engine.json; a loaded machine may need much longer.
 START_ALLOWANCE_S = 60.0

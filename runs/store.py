@@ -14,15 +14,15 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ..schemas.runs import ACTIVE, RunRecord
+from ..errors import NotFound, Refused
+from ..files import make_folder, read_model, write_model
+from ..locks import held, lock_name
+from ..schemas.records import ACTIVE, RunRecord
+from ..texts import clean
+from .by_hand import is_external
 from .cancel import sweep
-from .errors import NotFound, Refused
-from .external import is_external
-from .files import make_folder, read_model, write_model
+from .evidence import verdict
 from .layout import RunDir, StateDir
-from .locks import held, lock_name
-from .look import verdict
-from .texts import clean
 
 # No vowels and no look-alikes, so that ids neither spell words nor get misread.
 ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"

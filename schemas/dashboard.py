@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from .answers import ProgressAnswer, RunLine
-from .requests import Request, RunId
-from .runs import ClassMetrics, Metrics, Record, Status
+from .base import Record, Request, RunId
+from .progress import ProgressAnswer
+from .records import ClassMetrics, Metrics, Status
+from .run_list import RunLine
 
 _OBJECT: dict[str, Any] = {"type": "object"}
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from .runs import Record
+from .base import Record
 
 
 class EstimateJob(Record):

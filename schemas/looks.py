@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .runs import Record
+from .base import Record
 
 Reader = Literal["simpleitk", "nibabel", "natural", "tiff"]
 

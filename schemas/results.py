@@ -1,8 +1,15 @@
-"""What `nnunet_results` and the Python function return."""
+"""What a run achieved: what is asked, and what `nnunet_results` and the Python function return."""
 
 from pydantic import Field
 
-from .runs import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Record, Status
+from .base import Record, Request, RunId
+from .records import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Status
+
+
+class ResultsRequest(Request):
+    """Ask for a run's result."""
+
+    run_id: RunId
 
 
 class FoldResult(Record):

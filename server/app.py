@@ -6,15 +6,15 @@ from mcp.server.mcpserver import MCPServer
 
 from nnunet_mcp import __version__
 
-from ..runs.settings import Settings
+from ..settings import Settings
 from .catalogue import build_tools
 from .dashboard import dashboard_page
 from .model_tool import visible_errors
-from .prompts import add_prompts
-from .resource_updates import ResourceUpdates
-from .resources import add_resources
-from .run_tasks import RunTasks
-from .tasks import TasksExtension
+from .protocol.prompts import add_prompts
+from .protocol.resource_updates import ResourceUpdates
+from .protocol.resources import add_resources
+from .protocol.run_tasks import RunTasks
+from .protocol.tasks import TasksExtension
 
 INSTRUCTIONS = """\
 Trains nnU-Net v2 medical image segmentation models. A training is a run in the background: it takes minutes to

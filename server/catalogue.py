@@ -7,26 +7,19 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel
 
-from ..runs.settings import Settings
+from ..schemas.comparison import CompareRequest
 from ..schemas.dashboard import DashboardRequest
-from ..schemas.requests import (
-    CancelRequest,
-    CompareRequest,
-    DatasetsRequest,
-    ExportRequest,
-    FindBestRequest,
-    ImportRequest,
-    LogsRequest,
-    PlotRequest,
-    PredictRequest,
-    PreflightRequest,
-    PrepareRequest,
-    ProgressRequest,
-    ResultsRequest,
-    RunsRequest,
-    SystemRequest,
-    TrainingCall,
-)
+from ..schemas.datasets import DatasetsRequest, PrepareRequest
+from ..schemas.logs import LogsRequest
+from ..schemas.models import ExportRequest, FindBestRequest, ImportRequest, PredictRequest
+from ..schemas.plots import PlotRequest
+from ..schemas.preflight import PreflightRequest
+from ..schemas.progress import ProgressRequest
+from ..schemas.results import ResultsRequest
+from ..schemas.run_list import CancelRequest, RunsRequest
+from ..schemas.system import SystemRequest
+from ..schemas.training_call import TrainingCall
+from ..settings import Settings
 from .dashboard import PAGE_URI
 from .functions import functions
 from .model_tool import model_tool

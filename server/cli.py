@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    from ..runs.launch import leave_out_working_folder  # here, so that Ctrl-C while it loads is no traceback
+    from ..launch import leave_out_working_folder  # here, so that Ctrl-C while it loads is no traceback
 
     leave_out_working_folder()
     from .terminal.commands import COMMANDS, perform
@@ -35,8 +35,8 @@ def _main() -> None:
 
 def _without_tool(command: str, arguments: argparse.Namespace) -> int:
     """Do a command that is no tool; what is wrong with the environment is one message on standard error."""
-    from ..runs.errors import RunError
-    from ..runs.texts import visible
+    from ..errors import RunError
+    from ..texts import visible
     from .terminal.codes import of_error
 
     try:
@@ -117,8 +117,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from .app import create_server
     from .environment import read_settings
-    from .limits import log_plainly, raise_file_limit
-    from .stdio import serve
+    from .protocol.file_descriptors import log_plainly, raise_file_limit
+    from .protocol.stdio import serve
 
     raise_file_limit()
     settings = read_settings()
@@ -126,7 +126,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         with suppress(OSError):  # nnunet_system says what is wrong with a folder, to whoever can ask it
             settings.create_folders()
     if getattr(arguments, "http", False):
-        from .http import serve_http
+        from .protocol.http import serve_http
 
         serve_http(settings, host=arguments.host, port=arguments.port, read_only=arguments.read_only)
     else:

@@ -16,7 +16,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ..runs.launch import python_command
+from ..launch import python_command
 from .phantom import write_phantom
 
 DATASET_ID = 1

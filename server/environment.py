@@ -2,8 +2,8 @@
 
 from pydantic import ValidationError
 
-from ..runs.errors import Refused
-from ..runs.settings import Settings, variable
+from ..errors import Refused
+from ..settings import Settings, variable
 
 
 def read_settings() -> Settings:

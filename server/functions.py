@@ -12,10 +12,11 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel
 
 from .. import tools
-from ..runs.settings import Settings
-from ..runs.texts import visible
-from ..schemas.answers import DatasetsAnswer, Prepared, ProgressAnswer
 from ..schemas.dashboard import DashboardAnswer, DashboardData
+from ..schemas.datasets import DatasetsAnswer, Prepared
+from ..schemas.progress import ProgressAnswer
+from ..settings import Settings
+from ..texts import visible
 from ..tools import calls
 
 Function = Callable[..., Any]
@@ -68,7 +69,9 @@ def _progress(settings: Settings, *, read_only: bool) -> Function:
 
 def _plot(settings: Settings) -> Function:
     def call(request: Any) -> list[TextContent | ImageContent]:
-        plot = tools.plots.nnunet_plot(request, settings)
+        from ..tools.plots.plots import nnunet_plot
+
+        plot = nnunet_plot(request, settings)
         picture = ImageContent(type="image", data=base64.b64encode(plot.png).decode(), mime_type="image/png")
         return [TextContent(type="text", text=plot.text), picture]
 

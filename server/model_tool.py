@@ -13,10 +13,10 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
-from ..runs.errors import RunError
-from ..runs.texts import all_visible, visible
-from ..schemas.requests import PreflightRequest
+from ..errors import RunError
+from ..schemas.preflight import PreflightRequest
 from ..schemas.training import TrainingRequest
+from ..texts import all_visible, visible
 from .explain import explain
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..runs import layout
-from ..runs.diagnosis import CONSEQUENCE, SIGNATURES
-from ..runs.settings import Settings, variable
-from ..schemas.requests import TrainingCall
+from ..runs.failures.diagnosis import CONSEQUENCE, SIGNATURES
+from ..schemas.training_call import TrainingCall
+from ..settings import Settings, variable
 from .catalogue import CATALOGUE
 from .terminal.codes import MEANING
 from .terminal.commands import COMMANDS, usage

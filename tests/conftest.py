@@ -1,4 +1,4 @@
-"""Fixtures for all tests. Helpers that are no fixtures: tests/lab.py (real servers), tests/tiny.py (small data)."""
+"""Fixtures for all tests. Helpers that are no fixtures: kit/lab.py (real servers), kit/tiny.py (small data)."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from nnunet_mcp.runs import gpus
-from nnunet_mcp.runs.settings import Settings
+from nnunet_mcp.runs.machine import gpus
+from nnunet_mcp.settings import Settings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 OURS = ("NNUNET_MCP_", "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer")
@@ -43,7 +43,7 @@ def no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
     monkeypatch.setattr(gpus, "SIGNS", ())
-    monkeypatch.setattr("nnunet_mcp.runs.nvidia_smi.FOLDERS", ())
+    monkeypatch.setattr("nnunet_mcp.runs.machine.nvidia_smi.FOLDERS", ())
     monkeypatch.setenv("NNUNET_MCP_HOST_LOCKS", str(tmp_path))
 
 

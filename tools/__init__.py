@@ -9,27 +9,29 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import (
-        compare,
-        dashboard,
-        datasets,
-        finding_best,
-        importing,
-        logs,
-        model_export,
-        model_import,
-        plots,
-        predicting,
-        preflight,
-        progress,
-        results,
-        runs,
-        system,
-        trainers,
-        training,
-        view,
-    )
+    from . import system
+    from .data import datasets, importing
+    from .models import compare, finding_best, model_export, model_import, predicting
+    from .training import preflight
+    from .watching import dashboard, logs, progress, results, runs, view
 
+ROOMS = {
+    "compare": "models.compare",
+    "dashboard": "watching.dashboard",
+    "datasets": "data.datasets",
+    "finding_best": "models.finding_best",
+    "importing": "data.importing",
+    "logs": "watching.logs",
+    "model_export": "models.model_export",
+    "model_import": "models.model_import",
+    "predicting": "models.predicting",
+    "preflight": "training.preflight",
+    "progress": "watching.progress",
+    "results": "watching.results",
+    "runs": "watching.runs",
+    "system": "system",
+    "view": "watching.view",
+}
 __all__ = [
     "compare",
     "dashboard",
@@ -39,20 +41,17 @@ __all__ = [
     "logs",
     "model_export",
     "model_import",
-    "plots",
     "predicting",
     "preflight",
     "progress",
     "results",
     "runs",
     "system",
-    "trainers",
-    "training",
     "view",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name not in __all__:
+    if name not in ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return importlib.import_module(f"{__name__}.{ROOMS[name]}")

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 
-from ..runs.capacity import usable_cores, usable_memory
-from ..runs.errors import Unavailable
-from ..runs.gpus import MACHINE
-from ..runs.installed import installed
+from ..errors import Unavailable
+from ..nnunet.installed import installed
 from ..runs.layout import StateDir
-from ..runs.places import SlotKind, find_places
-from ..runs.settings import Settings
-from ..runs.slots import slot_holder
-from ..schemas.answers import Slot, SystemAnswer
-from ..schemas.requests import SystemRequest
-from .checks import FOLDERS, GB, free_gb, machine_checks
+from ..runs.local.places import SlotKind, find_places
+from ..runs.local.slots import slot_holder
+from ..runs.machine.capacity import usable_cores, usable_memory
+from ..runs.machine.gpus import MACHINE
+from ..schemas.system import Slot, SystemAnswer, SystemRequest
+from ..settings import Settings
+from .machine_checks import FOLDERS, GB, free_gb, machine_checks
 
 SLOT_KINDS: tuple[SlotKind, ...] = ("gpu", "cpu", "preprocess")
 

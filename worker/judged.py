@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..runs.errors import Refused
-from ..runs.files import open_plain, read_plain
-from ..runs.foreign import is_trusted, judged_dataset, judged_plans
+from ..errors import Refused
+from ..files import open_plain, read_plain
+from ..nnunet.foreign import is_trusted, judged_dataset, judged_plans
 from .data_only import NotData, unpickled
 
 # What nnU-Net looks up by name, so a file that has one of them is used as plans.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..runs.files import write_text
+from ..files import write_text
 from ..runs.layout import StageDir
 
 RESUMED, COMPILE = "resumed", "compile"

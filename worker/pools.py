@@ -12,7 +12,7 @@ from typing import Any
 
 from .judged import judge_what_nnunet_reads
 
-PRELOADED = "nnunet_mcp.worker.preloaded"
+PRELOADED = "nnunet_mcp.worker.pool_modules"
 
 
 def fork_pools_from_a_server() -> None:

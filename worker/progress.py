@@ -5,9 +5,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import write_model
+from ..files import write_model
 from ..runs.layout import StageDir
-from ..schemas.runs import Progress
+from ..schemas.records import Progress
 
 INTERVAL_S = 1.0
 

@@ -6,10 +6,10 @@ The user's own variables win. Must run before nnU-Net is imported: it reads them
 import ctypes
 import os
 
-from ..runs.capacity import usable_cores as usable_cores
-from ..runs.capacity import usable_memory
+from ..runs.machine.capacity import usable_cores as usable_cores
+from ..runs.machine.capacity import usable_memory
 from ..runs.processes import LANES_VARIABLE
-from ..schemas.runs import StageKind
+from ..schemas.records import StageKind
 
 GIB = 1024**3
 # Measured on Hippocampus: a preprocessing process peaks at 0.4-0.8 GB, plus its share of large cases.

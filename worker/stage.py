@@ -8,13 +8,13 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runs.datasets import DatasetFiles, FoldFiles
-from ..runs.diagnosis import DISK_EXIT_CODE, disk_failure
-from ..runs.errors import RunError
-from ..runs.files import write_model
+from ..errors import RunError
+from ..files import write_model
+from ..nnunet.datasets import DatasetFiles, FoldFiles
+from ..runs.failures.diagnosis import DISK_EXIT_CODE, disk_failure
 from ..runs.layout import RunDir, StageDir
-from ..runs.settings import Settings
-from ..schemas.runs import Failure, Outcome, RunRecord, StageSpec
+from ..schemas.records import Failure, Outcome, RunRecord, StageSpec
+from ..settings import Settings
 from .judged import judge_what_nnunet_reads
 from .pools import fork_pools_from_a_server
 from .progress import Reporter, StopRequested

@@ -10,9 +10,9 @@ import signal
 import sys
 from typing import Any
 
-from ..runs.files import write_model
+from ..files import write_model
 from ..runs.layout import StageDir
-from ..schemas.runs import Failure, Outcome
+from ..schemas.records import Failure, Outcome
 
 # A pool ends its own processes with SIGTERM.
 OWN = -signal.SIGTERM

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..runs.files import open_plain
-from ..runs.texts import SAID_LENGTH, clean
+from ..files import open_plain
+from ..texts import SAID_LENGTH, clean
 from .data_only import NotData, plain, refuse_odd_archive, stand_ins
 from .stage import StageFailure
 

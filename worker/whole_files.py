@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..runs.whole_images import voxels_elsewhere
+from ..whole_images import voxels_elsewhere
 from .stage import StageFailure
 
 BLOCK = 1 << 20

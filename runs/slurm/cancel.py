@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from ...schemas.runs import JobsRecord, RunRecord
+from ...schemas.records import JobsRecord, RunRecord
 from ..layout import RunDir
 from .commands import SlurmError, scancel
 from .listing import Job, Listing

@@ -9,15 +9,15 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ...schemas.runs import Failure, JobsRecord, Outcome, RunRecord, StageSpec, StageState
-from ..diagnosis import LOG_WINDOW, last_words, read_end
+from ...schemas.records import Failure, JobsRecord, Outcome, RunRecord, StageSpec, StageState
+from ..failures.diagnosis import LOG_WINDOW, last_words, read_end
 from ..layout import RunDir, StageDir
 from ..status import Evidence, StageEvidence
 from .cancel import jobs_of
 from .commands import SlurmSilent
+from .job_states import ending_of, last_word, waiting_for
 from .listing import Job, accounted
 from .submit import FORGOTTEN, owners_desk, todo
-from .words import ending_of, last_word, waiting_for
 
 # A file that another host wrote may be seen this much later (NFS caches attributes).
 FILE_LAG_S = 15.0

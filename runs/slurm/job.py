@@ -14,23 +14,23 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-from ...schemas.runs import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
-from ..child import Child, start_child
-from ..datasets import DatasetFiles, FoldFiles
-from ..ending import Grace, States, clear_up, close_run, ended_state, not_started
-from ..gpus import MACHINE, visible
+from ...nnunet.datasets import DatasetFiles, FoldFiles
+from ...rights import RIGHTS
+from ...schemas.records import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
+from ...settings import Settings
 from ..heartbeat import Heartbeat
 from ..layout import RunDir, StageDir, read_run
+from ..local.slots import Grant
+from ..local.stage_process import Child, start_child
+from ..machine.gpus import MACHINE, visible
 from ..processes import kill_all
-from ..rights import RIGHTS
-from ..settings import Settings
-from ..slots import Grant
+from ..stage_end import Grace, States, clear_up, close_run, ended_state, not_started
 from .commands import SlurmError, requeue
+from .job_states import GO_ON, ending_of, last_word
 from .listing import Job
 from .options import attempts, warn_s
 from .script import GPU_KINDS
 from .submit import todo
-from .words import GO_ON, ending_of, last_word
 
 POLL_S = 0.2
 TERM_WAIT_S = 5.0

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from ...schemas.runs import RunRecord
+from ...errors import Refused
+from ...schemas.records import RunRecord
 from ...schemas.slurm import Engine, names_gpus, parse_options
-from ..errors import Refused
-from ..settings import Settings
+from ...settings import Settings
 
 ATTEMPTS = 20
 WARN_S = 600

@@ -6,12 +6,12 @@ import shlex
 import sys
 from collections.abc import Iterator
 
-from ...schemas.runs import RunRecord, StageSpec
+from ...errors import Refused
+from ...launch import python_command, without_secrets
+from ...schemas.records import RunRecord, StageSpec
 from ...schemas.slurm import OPTIONS, with_gpus
-from ..errors import Refused
-from ..launch import python_command, without_secrets
+from ...settings import Settings
 from ..layout import RunDir
-from ..settings import Settings
 from .options import warn_s
 
 JOB = "nnunet_mcp.runs.slurm.job"

@@ -9,12 +9,12 @@ import os
 import time
 from collections.abc import Iterator
 
-from ...schemas.runs import JobsRecord, RunRecord, StageSpec
-from ..errors import Refused
-from ..files import write_model, write_text
+from ...errors import Refused
+from ...files import write_model, write_text
+from ...locks import Lock
+from ...schemas.records import JobsRecord, RunRecord, StageSpec
+from ...settings import Settings
 from ..layout import RunDir, StageDir
-from ..locks import Lock
-from ..settings import Settings
 from .commands import SlurmError, SlurmRefused, SlurmSilent, sbatch, scancel
 from .listing import Desk, Listing, desk_of
 from .script import job_script

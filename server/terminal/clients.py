@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...runs.files import read_plain
-from ...schemas.answers import Check
+from ...files import read_plain
+from ...schemas.system import Check
 from .configure import CLIENTS
 from .entry import Entry, entry_checks
 from .start_up import start_up_check

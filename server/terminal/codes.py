@@ -2,8 +2,8 @@
 
 from enum import IntEnum
 
-from ...runs.errors import NotFound, RunError, Unavailable
-from ...schemas.runs import Status
+from ...errors import NotFound, RunError, Unavailable
+from ...schemas.records import Status
 
 
 class Code(IntEnum):

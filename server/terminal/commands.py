@@ -11,14 +11,21 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ... import tools
-from ...runs.errors import Refused, RunError
-from ...runs.settings import Settings
-from ...runs.texts import visible
-from ...schemas import requests
-from ...schemas.answers import DoctorAnswer, ProgressAnswer, TrainingStarted
-from ...schemas.results import Result
-from ...schemas.runs import ACTIVE
+from ...errors import Refused, RunError
+from ...schemas.comparison import CompareRequest
+from ...schemas.datasets import DatasetsRequest, PrepareRequest
+from ...schemas.logs import LogsRequest
+from ...schemas.models import ExportRequest, FindBestRequest, ImportRequest, PredictRequest
+from ...schemas.preflight import PreflightRequest
+from ...schemas.progress import ProgressAnswer, ProgressRequest
+from ...schemas.records import ACTIVE
+from ...schemas.results import Result, ResultsRequest
+from ...schemas.run_list import CancelRequest, RunsRequest
+from ...schemas.system import DoctorAnswer, DoctorRequest
 from ...schemas.training import TrainingRequest
+from ...schemas.training_call import TrainingCall, TrainingStarted
+from ...settings import Settings
+from ...texts import visible
 from ...tools import calls
 from ..environment import read_settings
 from ..explain import explain
@@ -41,13 +48,13 @@ class Command:
     watch: str = ""  # what --watch does, where there is one
 
 
-def _progress(request: requests.ProgressRequest, settings: Settings) -> BaseModel:
+def _progress(request: ProgressRequest, settings: Settings) -> BaseModel:
     import anyio
 
     return anyio.run(tools.progress.nnunet_progress, request, settings)
 
 
-def _datasets(request: requests.DatasetsRequest, settings: Settings) -> BaseModel:
+def _datasets(request: DatasetsRequest, settings: Settings) -> BaseModel:
     def tell(done: int, total: int) -> None:
         if sys.stderr.isatty():
             print(f"\rcase {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
@@ -55,11 +62,11 @@ def _datasets(request: requests.DatasetsRequest, settings: Settings) -> BaseMode
     return tools.datasets.nnunet_datasets(request, settings, tell, look_s=PATIENCE_S)
 
 
-def _prepare(request: requests.PrepareRequest, settings: Settings) -> BaseModel:
+def _prepare(request: PrepareRequest, settings: Settings) -> BaseModel:
     return tools.importing.nnunet_prepare_dataset(request, settings)
 
 
-def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
+def _doctor(request: DoctorRequest, settings: Settings) -> BaseModel:
     from .doctor import examine
 
     if not request.quick and sys.stderr.isatty():
@@ -70,45 +77,41 @@ def _doctor(request: requests.DoctorRequest, settings: Settings) -> BaseModel:
 COMMANDS = {
     "train": Command(
         "start a training in the background",
-        requests.TrainingCall,
+        TrainingCall,
         calls.training,
         ("dataset_id",),
         "follow the run to its end, then show its result; Ctrl-C ends the watching, never the run",
     ),
     "preflight": Command(
         "say what a training would do and cost, without starting it",
-        requests.PreflightRequest,
+        PreflightRequest,
         calls.preflight,
         ("dataset_id",),
     ),
-    "runs": Command("list runs, newest first", requests.RunsRequest, calls.runs),
+    "runs": Command("list runs, newest first", RunsRequest, calls.runs),
     "progress": Command(
         "show how a run is doing",
-        requests.ProgressRequest,
+        ProgressRequest,
         _progress,
         ("run_id",),
         "follow the run to its end; Ctrl-C ends the watching, never the run",
     ),
-    "logs": Command("show a part of a stage's log", requests.LogsRequest, calls.logs, ("run_id",)),
-    "results": Command("show what nnU-Net measured", requests.ResultsRequest, calls.results, ("run_id",)),
-    "compare": Command("put models side by side", requests.CompareRequest, calls.compare, ("dataset_id",)),
-    "predict": Command(
-        "segment images with a trained model", requests.PredictRequest, calls.predict, ("run_id", "images")
-    ),
+    "logs": Command("show a part of a stage's log", LogsRequest, calls.logs, ("run_id",)),
+    "results": Command("show what nnU-Net measured", ResultsRequest, calls.results, ("run_id",)),
+    "compare": Command("put models side by side", CompareRequest, calls.compare, ("dataset_id",)),
+    "predict": Command("segment images with a trained model", PredictRequest, calls.predict, ("run_id", "images")),
     "find-best": Command(
         "search the best configuration, ensembles included",
-        requests.FindBestRequest,
+        FindBestRequest,
         calls.find_best_configuration,
         ("dataset_id",),
     ),
-    "export": Command("write a model into a zip", requests.ExportRequest, calls.export_model, ("run_id", "output")),
-    "import": Command("install a model from a zip", requests.ImportRequest, calls.import_model, ("zip",)),
-    "cancel": Command("stop a run and all its processes", requests.CancelRequest, calls.cancel, ("run_id",)),
-    "datasets": Command("list datasets, or look at one", requests.DatasetsRequest, _datasets, ("dataset_id",)),
-    "prepare": Command(
-        "import a folder as a dataset", requests.PrepareRequest, _prepare, ("source", "dataset_id", "name")
-    ),
-    "doctor": Command("check folders, versions, GPU, disk and client configuration", requests.DoctorRequest, _doctor),
+    "export": Command("write a model into a zip", ExportRequest, calls.export_model, ("run_id", "output")),
+    "import": Command("install a model from a zip", ImportRequest, calls.import_model, ("zip",)),
+    "cancel": Command("stop a run and all its processes", CancelRequest, calls.cancel, ("run_id",)),
+    "datasets": Command("list datasets, or look at one", DatasetsRequest, _datasets, ("dataset_id",)),
+    "prepare": Command("import a folder as a dataset", PrepareRequest, _prepare, ("source", "dataset_id", "name")),
+    "doctor": Command("check folders, versions, GPU, disk and client configuration", DoctorRequest, _doctor),
 }
 CHANGING = ("train", "predict", "find-best", "export", "import", "cancel", "prepare")
 
@@ -189,7 +192,7 @@ def _watched(command: Command, request: Any, settings: Settings, *, as_json: boo
 
 
 def _result(run_id: str, settings: Settings) -> Result:
-    return calls.results(requests.ResultsRequest(run_id=run_id), settings)
+    return calls.results(ResultsRequest(run_id=run_id), settings)
 
 
 def _print(answer: BaseModel, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runs.settings import Settings, variable
+from ...settings import Settings, variable
 
 NAME = "nnunet"
 # Their own limits: Codex waits 10 s for a start and 60 s for an answer, Goose 300 s for an answer.

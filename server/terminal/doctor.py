@@ -10,26 +10,25 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from ...runs.asking import NoAnswer, Question
-from ...runs.external import external_trainings
-from ...runs.gpus import MACHINE
-from ...runs.launch import ask_module, python_command, said
+from ...launch import ask_module, python_command, said
+from ...runs.by_hand import external_trainings
+from ...runs.evidence import verdict
 from ...runs.layout import StateDir
-from ...runs.look import verdict
-from ...runs.settings import Settings
-from ...schemas.answers import Check, DoctorAnswer
+from ...runs.machine.asking import NoAnswer, Question
+from ...runs.machine.gpus import MACHINE
 from ...schemas.gpus import TorchGpus
-from ...schemas.requests import DoctorRequest
-from ...schemas.runs import ACTIVE
-from ...tools.checks import machine_checks, state_check
+from ...schemas.records import ACTIVE
+from ...schemas.system import Check, DoctorAnswer, DoctorRequest
+from ...settings import Settings
+from ...tools.machine_checks import machine_checks, state_check
 from ...tools.system import slots, versions
 from .clients import client_checks
 
 # The versions of constraints.txt; a test keeps them the same.
 TESTED = {"nnunetv2": "2.8.1", "torch": "2.14.1", "torchvision": "0.29.1"}
-PROBE = "nnunet_mcp.worker.probe"
+PROBE = "nnunet_mcp.worker.asks.probe"
 PROBE_S = 120.0
-CUDA = "nnunet_mcp.worker.cuda"
+CUDA = "nnunet_mcp.worker.asks.cuda"
 STEP_S = 120.0
 STEP = Question("a small step on the GPUs", wait_s=STEP_S, end_s=STEP_S)
 OTHER_BUILD = (

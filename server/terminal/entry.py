@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...runs.settings import Settings, variable
-from ...schemas.answers import Check
+from ...schemas.system import Check
+from ...settings import Settings, variable
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 PATHS = (*FOLDERS, "NNUNET_MCP_DATA", "NNUNET_MCP_HOME")

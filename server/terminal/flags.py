@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ...runs.errors import Refused
+from ...errors import Refused
 from .codes import Code
 from .phrases import flag, spoken
 

@@ -5,7 +5,8 @@ from functools import lru_cache
 
 from pydantic import BaseModel
 
-from ...schemas import requests
+from ...schemas.base import Request
+from ...schemas.preflight import PreflightRequest
 
 NAMES = {
     "nnunet_training": "train",
@@ -35,7 +36,7 @@ WORDS = ("run_id", "dataset_id", "source", "name", "zip")
 @lru_cache(maxsize=1)
 def fields() -> frozenset[str]:
     """Every field of every request."""
-    models: tuple[type[BaseModel], ...] = (*requests.Request.__subclasses__(), requests.PreflightRequest)
+    models: tuple[type[BaseModel], ...] = (*Request.__subclasses__(), PreflightRequest)
     return frozenset(name for model in models for name in model.model_fields)
 
 

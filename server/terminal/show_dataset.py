@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...schemas.answers import DatasetDetails, Spread
+from ...schemas.datasets import DatasetDetails, Spread
 
 
 def facts(dataset: DatasetDetails) -> list[tuple[str, object]]:

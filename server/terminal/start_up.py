@@ -11,7 +11,7 @@ import threading
 import time
 from typing import IO
 
-from ...schemas.answers import Check
+from ...schemas.system import Check
 from .entry import Entry, Report
 
 SLOW_S = 10.0

@@ -9,13 +9,13 @@ import anyio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from ...runs.settings import Settings
-from ...runs.texts import visible
-from ...schemas.answers import ProgressAnswer
-from ...schemas.runs import ACTIVE, StageSpec
-from ...tools.progress import Look, answer, wait_for_news
-from ...tools.timing import fraction, percent
-from ...tools.view import View, tend
+from ...schemas.progress import ProgressAnswer
+from ...schemas.records import ACTIVE, StageSpec
+from ...settings import Settings
+from ...texts import visible
+from ...tools.watching.progress import Look, answer, wait_for_news
+from ...tools.watching.timing import fraction, percent
+from ...tools.watching.view import View, tend
 from .codes import Code
 from .show import console, duration, line
 

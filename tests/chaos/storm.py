@@ -19,17 +19,16 @@ from pathlib import Path
 import anyio
 import psutil
 
+from nnunet_mcp.liveness import liveness
+from nnunet_mcp.runs.evidence import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
-from nnunet_mcp.runs.liveness import liveness
-from nnunet_mcp.runs.look import verdict
 from nnunet_mcp.runs.processes import processes_of
 from nnunet_mcp.runs.status import START_ALLOWANCE_S
-from nnunet_mcp.schemas.answers import RunLine
-from nnunet_mcp.schemas.requests import CancelRequest, RunsRequest
-from nnunet_mcp.schemas.runs import ACTIVE, RunRecord, StageState
-from nnunet_mcp.tools.runs import nnunet_cancel, nnunet_runs
-from tests.lab import Answer, Lab, call, structured
-from tests.phantom import write_phantom
+from nnunet_mcp.schemas.records import ACTIVE, RunRecord, StageState
+from nnunet_mcp.schemas.run_list import CancelRequest, RunLine, RunsRequest
+from nnunet_mcp.tools.watching.runs import nnunet_cancel, nnunet_runs
+from tests.kit.lab import Answer, Lab, call, structured
+from tests.kit.phantom import write_phantom
 
 from . import stand_in_worker
 
@@ -239,7 +238,7 @@ class Storm:
         filler.unlink()
 
     def _supervisors(self) -> list[psutil.Process]:
-        return _running("nnunet_mcp.runs.supervisor", str(self.lab.folder))
+        return _running("nnunet_mcp.runs.local.supervisor", str(self.lab.folder))
 
     def _workers(self) -> list[psutil.Process]:
         return _running("nnunet_mcp.worker", str(self.lab.folder))

@@ -25,21 +25,26 @@ import nibabel
 import numpy
 import psutil
 
-from nnunet_mcp.runs.diagnosis import diagnose
+from nnunet_mcp.runs.failures.diagnosis import diagnose
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.pace import warm
 from nnunet_mcp.runs.processes import LANES_VARIABLE, processes_of
-from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.schemas import requests
-from nnunet_mcp.schemas.answers import ProgressAnswer
-from nnunet_mcp.schemas.runs import RunRecord
+from nnunet_mcp.schemas.datasets import PrepareRequest
+from nnunet_mcp.schemas.models import PredictRequest
+from nnunet_mcp.schemas.preflight import PreflightRequest
+from nnunet_mcp.schemas.progress import ProgressAnswer
+from nnunet_mcp.schemas.records import RunRecord
+from nnunet_mcp.schemas.results import ResultsRequest
+from nnunet_mcp.schemas.run_list import CancelRequest
+from nnunet_mcp.schemas.system import SystemRequest
 from nnunet_mcp.schemas.training import TrainingRequest
+from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools import calls
-from nnunet_mcp.tools.health import wait_share
-from nnunet_mcp.tools.importing import nnunet_prepare_dataset
-from nnunet_mcp.tools.progress import answer
-from nnunet_mcp.tools.training import prepare_run
-from nnunet_mcp.tools.view import look
+from nnunet_mcp.tools.data.importing import nnunet_prepare_dataset
+from nnunet_mcp.tools.training.training import prepare_run
+from nnunet_mcp.tools.watching.health import wait_share
+from nnunet_mcp.tools.watching.progress import answer
+from nnunet_mcp.tools.watching.view import look
 from nnunet_mcp.worker.resources import fit_to_machine
 
 BEGUN = time.monotonic()
@@ -153,7 +158,7 @@ def follow(
 
 
 def cancel(run_id: str, *, force: bool = False) -> str:
-    return calls.cancel(requests.CancelRequest(run_id=run_id, force=force), SETTINGS).detail
+    return calls.cancel(CancelRequest(run_id=run_id, force=force), SETTINGS).detail
 
 
 def ended(run_id: str, now: ProgressAnswer) -> Found:
@@ -201,8 +206,8 @@ def environment() -> Found:
 
 
 SLOTS = """
-from nnunet_mcp.runs.settings import Settings
-from nnunet_mcp.schemas.requests import SystemRequest
+from nnunet_mcp.settings import Settings
+from nnunet_mcp.schemas.system import SystemRequest
 from nnunet_mcp.tools import calls
 print([slot.name for slot in calls.system(SystemRequest(), Settings()).slots if slot.kind == "gpu"])
 """
@@ -225,7 +230,7 @@ def discovery() -> Found:
     for value in ("0", uuid, uuid[:12], "", "-1"):
         slots[value] = python(SLOTS, CUDA_VISIBLE_DEVICES=value)[0].stdout.strip()
     begun = time.monotonic()
-    system = calls.system(requests.SystemRequest(), SETTINGS)
+    system = calls.system(SystemRequest(), SETTINGS)
     took = round(time.monotonic() - begun, 2)
     command = [sys.executable, "-m", "nnunet_mcp", "doctor", "--json"]
     doctor = subprocess.run(command, capture_output=True, text=True, timeout=100).stdout
@@ -258,7 +263,7 @@ def make_dataset() -> None:
     labels = {"0": "background", "1": "ball"}
     described = {"name": "P", "modality": {"0": "MRI"}, "labels": labels, "numTraining": CASES, "numTest": 0}
     (source / "dataset.json").write_text(json.dumps({**described, "training": training, "test": []}))
-    asked = requests.PrepareRequest(source=str(source), dataset_id=1, name=DATASET.split("_")[1])
+    asked = PrepareRequest(source=str(source), dataset_id=1, name=DATASET.split("_")[1])
     nnunet_prepare_dataset(asked, SETTINGS)
 
 
@@ -313,7 +318,7 @@ def training() -> Found:
     epochs = stage.epochs()
     KEPT["epochs"] = [epoch.seconds or 0.0 for epoch in warm(epochs)]
     KEPT["periods"] = periods(stage.log_file.read_text())
-    results = calls.results(requests.ResultsRequest(run_id=run), SETTINGS).model_dump(mode="json")
+    results = calls.results(ResultsRequest(run_id=run), SETTINGS).model_dump(mode="json")
     plans = json.loads((WORK / "preprocessed" / DATASET / "nnUNetPlans.json").read_text())["configurations"][
         "3d_fullres"
     ]
@@ -399,7 +404,7 @@ def killed() -> Found:
     begun = time.monotonic()
     now, _ = follow(run, limit_s=40)
     took = round(time.monotonic() - begun, 1)
-    slots = [slot.holder for slot in calls.system(requests.SystemRequest(), SETTINGS).slots]
+    slots = [slot.holder for slot in calls.system(SystemRequest(), SETTINGS).slots]
     return {
         "status": now.status,
         "after_s": took,
@@ -471,7 +476,7 @@ def error_texts() -> Found:
 def measured() -> Found:
     begun = time.monotonic()
     asked = {"dataset_id": 1, "configuration": "3d_fullres", "fold": "3", "trainer": "nnUNetTrainer", "measure": True}
-    now = calls.preflight(requests.PreflightRequest.model_validate({**asked, **DEVICE}), SETTINGS)
+    now = calls.preflight(PreflightRequest.model_validate({**asked, **DEVICE}), SETTINGS)
     took = round(time.monotonic() - begun, 1)
     steps = int(os.environ["GPU_CHECK_ITERATIONS"]) + 5
     trained = median(KEPT.get("epochs", [])) / steps * 300
@@ -497,7 +502,7 @@ def measured() -> Found:
 )
 def prediction() -> Found:
     asked = {"run_id": KEPT["run"], "images": "imagesTr", "labels": "labelsTr", **DEVICE}
-    run = calls.predict(requests.PredictRequest.model_validate(asked), SETTINGS).run_id
+    run = calls.predict(PredictRequest.model_validate(asked), SETTINGS).run_id
     most: list[tuple[int, float]] = []
 
     def count(now: ProgressAnswer) -> bool:
@@ -545,7 +550,7 @@ def hang() -> Found:
 
 RANK = """
 import torch.multiprocessing as mp
-from nnunet_mcp.worker.ddp import run_ddp, stop_of_ranks
+from nnunet_mcp.worker.training.ddp import run_ddp, stop_of_ranks
 from nnunet_mcp.worker.progress import StopRequested
 if __name__ == "__main__":
     options = ("GpuCheck", "nnUNetPlans", False, False, False, None, False, False, 1)
@@ -605,7 +610,7 @@ if __name__ == "__main__":
 """
 SAVE = """
 import time, torch
-from nnunet_mcp.worker.checkpoints import save_whole
+from nnunet_mcp.worker.training.checkpoints import save_whole
 weights = [torch.zeros(1 << 20, device={device!r}) for _ in range(62)]
 for name in ("checkpoint_latest.pth", "checkpoint_best.pth") * 2:
     begun = time.monotonic(); save_whole(lambda file: torch.save(weights, file), {folder!r} + "/" + name)

@@ -1,4 +1,4 @@
-// An MCP client, a host and a browser in one process, told what to do by JSON lines on stdin; see tests/browser.py.
+// An MCP client, a host and a browser in one process, told what to do by JSON lines on stdin; see tests/kit/browser.py.
 import { readFileSync, mkdtempSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";

@@ -1,0 +1,84 @@
+"""The best configuration of a dataset, as nnU-Net's search left it: names are used, paths in it never are.
+
+Source: nnunetv2 2.8.1, evaluation/find_best_configuration.py:164-206.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import NotFound, Refused
+from ..files import read_json
+from ..schemas.training import ClassName, PlansName
+from .datasets import DatasetFiles
+from .models import Model
+from .postprocessing import JSON_NAME
+
+FIND = "nnunet_find_best_configuration"
+
+
+class _Selected(BaseModel):
+    trainer: ClassName
+    plans_identifier: PlansName
+    configuration: PlansName
+
+
+@dataclass(frozen=True)
+class Best:
+    """The model, or the two that are an ensemble, and where nnU-Net measured them together."""
+
+    models: tuple[Model, ...]
+    source: Path
+
+    @property
+    def name(self) -> str:
+        """nnU-Net's name of the model or ensemble."""
+        return self.models[0].folder.name if len(self.models) == 1 else self.source.name
+
+    @property
+    def postprocessing(self) -> Path:
+        return self.source / JSON_NAME
+
+
+def read_best(files: DatasetFiles) -> Best:
+    """What the search found.
+
+    Raises:
+        NotFound: nobody has searched yet, or a model that was found is gone.
+        Refused: the file is not nnU-Net's.
+    """
+    content = read_json(files.best_file)
+    if content is None:
+        raise NotFound(
+            f"The best configuration of {files.name} is not known: start {FIND}(dataset_id={int(files.name[7:10])})."
+        )
+    try:
+        listed = content["best_model_or_ensemble"]["selected_model_or_models"]
+        selected = [_Selected.model_validate(one) for one in listed]
+        folds = tuple(str(int(fold)) for fold in content["folds"])
+    except (KeyError, TypeError, ValueError, ValidationError):
+        selected, folds = [], ()
+    if not selected or len(selected) > 2 or not folds:
+        raise Refused(f"{files.best_file} is not what nnU-Net writes. Start {FIND} again.")
+    return _best(files, selected, folds)
+
+
+def _best(files: DatasetFiles, selected: Sequence[_Selected], folds: tuple[str, ...]) -> Best:
+    models = tuple(Model(files, files.model(s.trainer, s.plans_identifier, s.configuration), folds) for s in selected)
+    for model in models:
+        if lacking := [fold for fold in folds if not model.fold(fold).final.is_file()]:
+            raise NotFound(f"{model.folder} lacks the checkpoints of fold {', '.join(lacking)}. Start {FIND} again.")
+    return Best(models, source_of(files, [model.folder.name for model in models], folds))
+
+
+def source_of(files: DatasetFiles, names: Sequence[str], folds: Sequence[str]) -> Path:
+    """Where nnU-Net puts the predictions of all folds of a model, or of an ensemble of two.
+
+    Source: nnunetv2 2.8.1, utilities/file_path_utilities.py:58 and find_best_configuration.py:92.
+    """
+    together = "_".join(folds)
+    if len(names) == 1:
+        return files.results / names[0] / f"crossval_results_folds_{together}"
+    return files.ensembles / "___".join(["ensemble", *names, together])

@@ -1,0 +1,135 @@
+"""Which training cases a dataset folder has, and what is wrong with its files, without opening an image."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..texts import clean, some, told
+from .dataset_json import Description
+from .datasets import channel_of, one_file_of_colours
+from .raw_files import listed_names, listed_path
+
+TIFF = (".tif", ".tiff")
+Part = Literal["Tr", "Ts"]
+
+
+@dataclass
+class CaseFiles:
+    """The files of imagesTr and labelsTr by case."""
+
+    images: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    unnumbered: list[str] = field(default_factory=list)
+    labels: set[str] = field(default_factory=set)
+
+
+def list_cases(folder: Path, ending: str, part: Part = "Tr") -> CaseFiles:
+    """Read the listings of the images and labels of the training (Tr) or test (Ts) cases."""
+    found = CaseFiles(labels=set(_names(folder / f"labels{part}", ending)))
+    images = _names(folder / f"images{part}", ending)
+    there = set(images)
+    for name in images:
+        match = channel_of(name, there, found.labels)
+        if match is None:
+            found.unnumbered.append(name)
+        else:
+            found.images[match["case"]].add(int(match["channel"]))
+    return found
+
+
+def _names(folder: Path, ending: str) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(p.name.removesuffix(ending) for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != ".")
+
+
+def file_problems(folder: Path, description: Description) -> list[str]:
+    """What nnU-Net would stumble over, each with the cases and the way out."""
+    if description.listed is not None:
+        return _listed_problems(folder, description.listed)
+    files = list_cases(folder, description.file_ending)
+    ending = description.file_ending
+    if not files.images and not files.unnumbered:
+        return [f"imagesTr has no {ending} files. Put the training images there as CASE_0000{ending}."]
+    problems = _hidden_problems(folder / "imagesTr", ending)
+    if files.unnumbered:
+        problems.append(
+            f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder with "
+            f"nnunet_prepare_dataset under a free id, or rename them: {clean(files.unnumbered[0])}{ending} becomes "
+            f"{clean(files.unnumbered[0])}_0000{ending}."
+        )
+    problems += _channel_problems(files, set(range(len(description.channels))), ending)
+    if missing := sorted(set(files.images) - files.labels):
+        problems.append(f"no label file in labelsTr for: {some(missing)}. Add CASE{ending}, or remove the images.")
+    if extra := sorted(files.labels - set(files.images) - set(files.unnumbered)):
+        problems.append(f"no image in imagesTr for the labels: {some(extra)}. Add the images, or remove the labels.")
+    if unspoken := sorted(name for name in {*files.images, *files.labels} if not is_text(name)):
+        problems.append(f"file names that are no valid UTF-8: {some(unspoken)}. Rename them.")
+    return problems
+
+
+def _hidden_problems(images: Path, ending: str) -> list[str]:
+    """nnU-Net takes every file of that ending for an image (2.8.1, utilities/utils.py:24)."""
+    hidden = sorted(path.name for path in images.glob(f".*{ending}"))
+    if not hidden:
+        return []
+    return [
+        f"hidden files in imagesTr that nnU-Net takes for images: {some(hidden)}. Delete them (macOS leaves those "
+        "that begin with ._ on other disks; they hold no image)."
+    ]
+
+
+def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
+    """dataset.json names the files of each case itself."""
+    if not listed:
+        return ["dataset.json lists no cases. Name them in dataset, or remove it and use imagesTr and labelsTr."]
+    missing = []
+    for case, entry in sorted(listed.items()):
+        images, label = listed_names(entry)
+        absent = [name or "no label" for name in (*images, label) if not listed_path(folder, name).is_file()]
+        if absent or not images:
+            missing.append((case, ", ".join(map(clean, absent[:2])) or "no images"))
+    if not missing:
+        return []
+    return [f"files that dataset.json lists and that do not exist: {told(missing)}. Add them, or correct the list."]
+
+
+def file_warnings(folder: Path, description: Description) -> list[str]:
+    """Files that lie beside the cases and are read by nobody."""
+    ending = description.file_ending
+    kept = (ending, ".json") if ending in TIFF else (ending,)
+    extra = [
+        f"{name}/{path.name}"
+        for name in ("imagesTr", "labelsTr")
+        if (folder / name).is_dir() and description.listed is None
+        for path in sorted((folder / name).iterdir())
+        if not path.name.endswith(kept) and not path.name.startswith(".")
+    ]
+    if not extra:
+        return []
+    return [f"files that nnU-Net ignores, because they do not end in {ending}: {some(extra)}. Convert or remove them."]
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name can be said in an answer."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[str]:
+    colours = one_file_of_colours(ending, len(wanted))
+    wrong = {
+        case: channels
+        for case, channels in files.images.items()
+        if channels != wanted and not (colours and channels == {0})
+    }
+    if not wrong:
+        return []
+    case, channels = next(iter(sorted(wrong.items())))
+    return [
+        f"dataset.json declares the channels {sorted(wanted)}; {len(wrong)} cases have others, for example "
+        f"{clean(case)} has {sorted(channels)}. Add the missing images, or correct channel_names."
+    ]

@@ -1,0 +1,196 @@
+"""dataset.json: read the styles people have and write the one nnU-Net v2 reads.
+
+Sources: nnunetv2 2.8.1, documentation/dataset_format.md and experiment_planning/verify_dataset_integrity.py;
+the user's documentation ("modality", labels {"0": "background"}).
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotFound, Refused
+from ..files import DESCRIPTION_BYTES, read_plain
+from ..texts import SAID_LENGTH, clean, some
+from .datasets import CASE_ENDINGS
+from .label_rules import Labels, doubles, refuse_bad_labels
+from .raw_files import listed_names
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass
+class Description:
+    """A dataset.json in nnU-Net v2's terms, and how it differs from the file it was read from."""
+
+    content: dict[str, Any]
+    changes: list[str] = field(default_factory=list)
+
+    @property
+    def channels(self) -> list[str]:
+        names: dict[str, str] = self.content["channel_names"]
+        return [str(names[key]) for key in sorted(names, key=int)]
+
+    @property
+    def labels(self) -> Labels:
+        found: Labels = self.content["labels"]
+        return found
+
+    @property
+    def listed(self) -> dict[str, object] | None:
+        """The files of each case, where dataset.json names them itself."""
+        found: dict[str, object] | None = self.content.get("dataset")
+        return found
+
+    @property
+    def file_ending(self) -> str:
+        return str(self.content["file_ending"])
+
+
+def read_description(folder: Path) -> Description:
+    """Read folder/dataset.json and bring it into nnU-Net v2's form; the file stays as it is.
+
+    Raises:
+        NotFound: there is no dataset.json.
+        Refused: it is not JSON, or something essential is missing; the message names the key.
+    """
+    path = folder / "dataset.json"
+    try:
+        text = read_plain(path, most=DESCRIPTION_BYTES).decode()
+        raw = json.loads(text.removeprefix(BYTE_ORDER_MARK))
+    except FileNotFoundError:
+        raise NotFound(f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr.") from None
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror}). It must be a file that you may read.") from None
+    except RecursionError:
+        raise Refused(f"{path} is nested too deeply. Correct it, then try again.") from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
+        raise Refused(f"{path} is not valid JSON ({error}). Correct it, then try again.") from None
+    if not isinstance(raw, dict):
+        raise Refused(f"{path} must hold a JSON object with channel_names, labels and file_ending.")
+    description = Description(dict(raw))
+    if text.startswith(BYTE_ORDER_MARK):
+        description.changes.append("the byte order mark was removed")
+    _list(description)
+    _channels(description, path)
+    _labels(description, path)
+    _file_ending(description, folder)
+    _count(description, folder)
+    return description
+
+
+def _list(description: Description) -> None:
+    if not isinstance(description.content.get("dataset", {}), dict):
+        del description.content["dataset"]
+        description.changes.append("dataset, which is no list of cases, was left out")
+
+
+def _channels(description: Description, path: Path) -> None:
+    content = description.content
+    if "channel_names" not in content and "modality" in content:
+        content["channel_names"] = content.pop("modality")
+        description.changes.append("modality is now called channel_names")
+    names = content.get("channel_names")
+    if not isinstance(names, dict) or not names or not all(str(key).isdecimal() for key in names):
+        raise Refused(f'{path} needs channel_names like {{"0": "MRI"}}; it has {_shown(names)}.')
+    if sorted(map(int, names)) != list(range(len(names))):
+        raise Refused(
+            f"{path}: the keys of channel_names must be 0, 1, 2, … without gaps; they are {_shown(list(names))}."
+        )
+    content["channel_names"] = {str(key): str(value) for key, value in names.items()}
+
+
+def _labels(description: Description, path: Path) -> None:
+    labels = description.content.get("labels")
+    if not isinstance(labels, dict) or not labels:
+        raise Refused(f'{path} needs labels like {{"background": 0, "tumour": 1}}; it has {_shown(labels)}.')
+    if all(str(key).isdecimal() for key in labels) and all(isinstance(v, str) for v in labels.values()):
+        if double := doubles(list(labels.values())):
+            raise Refused(f"{path}: two labels have the same name, {some(double)}. Name each label once.")
+        labels = {name: int(value) for value, name in labels.items()}
+        description.changes.append("labels are now name: value")
+    converted = {str(name): _label_value(value, name, path) for name, value in labels.items()}
+    if converted != labels:
+        description.changes.append("label values are now numbers")
+    _background(description, converted, path)
+    refuse_bad_labels(description.content, path)
+
+
+def _background(description: Description, labels: Labels, path: Path) -> None:
+    """nnU-Net wants it called so, and to be the number 0 (label_handling.py:50)."""
+    if labels.get("background") == [0]:
+        labels = {**labels, "background": 0}
+        description.changes.append("background is now 0 and no list")
+    zero = next((name for name, value in labels.items() if value == 0), None)
+    if "background" in labels and zero != "background":
+        raise Refused(
+            f"{path}: background has the value {_shown(labels['background'])}; it must be 0. Give it the 0, or another "
+            "name."
+        )
+    if zero is None:
+        labels = {"background": 0, **labels}
+        description.changes.append("background: 0 was added to the labels")
+    elif zero != "background":
+        labels = {("background" if name == zero else name): value for name, value in labels.items()}
+        description.changes.append(f"label 0 ({clean(zero)}) is now called background")
+    description.content["labels"] = labels
+
+
+def _label_value(value: Any, name: object, path: Path) -> int | list[int]:
+    try:
+        if isinstance(value, list | tuple):
+            return [_whole(part) for part in value]
+        return _whole(value)
+    except (TypeError, ValueError, OverflowError):
+        said = f"label {_shown(name)} has the value {_shown(value)}"
+        raise Refused(f"{path}: {said}; it must be a whole number.") from None
+
+
+def _whole(value: Any) -> int:
+    number = int(value)
+    if number != float(value):
+        raise ValueError(f"{value} is not whole")
+    return number
+
+
+def _shown(value: object) -> str:
+    return clean(repr(value), SAID_LENGTH)
+
+
+def _file_ending(description: Description, folder: Path) -> None:
+    content = description.content
+    ending = content.get("file_ending")
+    if isinstance(ending, str) and f".{ending}".lower() in CASE_ENDINGS:
+        content["file_ending"] = f".{ending}"
+        description.changes.append(f"file_ending is now .{ending}")
+    elif ending and str(ending).lower() not in CASE_ENDINGS and not content.get("overwrite_image_reader_writer"):
+        raise Refused(
+            f"{folder / 'dataset.json'}: nnU-Net reads no images with the file_ending {_shown(ending)}, only "
+            f"{', '.join(CASE_ENDINGS)}. Correct it, or convert the images."
+        )
+    if not content.get("file_ending"):
+        content["file_ending"] = _found_ending(folder, description.listed)
+        description.changes.append(f"file_ending {content['file_ending']} was added")
+
+
+def _found_ending(folder: Path, listed: dict[str, object] | None) -> str:
+    images = sorted((folder / "imagesTr").glob("[!.]*")) if (folder / "imagesTr").is_dir() else []
+    names = [path.name for path in images]
+    if listed is not None:
+        names = [name for entry in listed.values() for name in listed_names(entry)[0]]
+    for ending in CASE_ENDINGS:
+        if any(name.endswith(ending) for name in names):
+            return ending
+    raise Refused(f"{folder / 'imagesTr'} has no images ({', '.join(CASE_ENDINGS)}). Put the training images there.")
+
+
+def _count(description: Description, folder: Path) -> None:
+    if description.listed is not None:
+        found, where = len(description.listed), "listed"
+    else:
+        labels = folder / "labelsTr"
+        found = len(list(labels.glob(f"[!.]*{description.file_ending}"))) if labels.is_dir() else 0
+        where = "counted in labelsTr"
+    if description.content.get("numTraining") != found:
+        description.changes.append(f"numTraining is {found}, as {where}")
+        description.content["numTraining"] = found

@@ -1,0 +1,234 @@
+"""Where nnU-Net keeps a dataset's files. The one place that knows its folder layout.
+
+Sources: nnunetv2 2.8.1, nnUNetTrainer.py:132 (results), plan_and_preprocess_api.py and
+nnunet_dataset.py (preprocessed data).
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotFound, Refused
+from ..files import read_model, read_plain
+from ..schemas.records import Folders, Outcome, RunRecord, StageSpec
+from ..schemas.training import NamedId
+from ..texts import some
+from .foreign import read_plans
+
+DEFAULT_TRAINER = "nnUNetTrainer"
+DEFAULT_PLANS = "nnUNetPlans"
+# As nnU-Net has it; in a zip or in plans also of a name in which nothing is hidden.
+DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[^/\\\x00-\x1f\x7f]*)?")
+FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
+OWNER_BYTES = 4096
+KNOWN = 20  # datasets that an error names
+# Of an image's name without its ending: CASE_0000.
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+COLOURED = (".png", ".bmp", ".tif")
+CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
+
+
+def channel_of(name: str, images: Collection[str], labels: Collection[str]) -> re.Match[str] | None:
+    """Case and channel in an image's name, or None where it has no channel number; all names without their ending.
+
+    The number of amos_0001 is the case's where its labels are called amos_0001, too.
+    """
+    match = CHANNEL.fullmatch(name)
+    if match and name in labels and match["case"] not in labels and f"{name}_0000" not in images:
+        return None
+    return match
+
+
+def one_file_of_colours(ending: str, channels: int) -> bool:
+    """Whether a case may be one file, CASE_0000, that brings all the channels as its colours.
+
+    Source: nnunetv2 2.8.1, imageio/natural_image_reader_writer.py:33.
+    """
+    return ending in COLOURED and channels in (3, 4)
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """All folders and files of one dataset."""
+
+    folders: Folders
+    name: str
+
+    @property
+    def raw(self) -> Path:
+        return Path(self.folders.raw) / self.name
+
+    @property
+    def preprocessed(self) -> Path:
+        return Path(self.folders.preprocessed) / self.name
+
+    @property
+    def results(self) -> Path:
+        return Path(self.folders.results) / self.name
+
+    @property
+    def fingerprint_file(self) -> Path:
+        return self.preprocessed / "dataset_fingerprint.json"
+
+    @property
+    def splits_file(self) -> Path:
+        return self.preprocessed / "splits_final.json"
+
+    @property
+    def own_splits_file(self) -> Path:
+        """A split that the user put beside the raw data."""
+        return self.raw / "splits_final.json"
+
+    @property
+    def ground_truth(self) -> Path:
+        return self.preprocessed / "gt_segmentations"
+
+    @property
+    def ensembles(self) -> Path:
+        return self.results / "ensembles"
+
+    @property
+    def best_file(self) -> Path:
+        """What nnU-Net's search for the best configuration found."""
+        return self.results / "inference_information.json"
+
+    def plans_file(self, plans: str) -> Path:
+        return self.preprocessed / f"{plans}.json"
+
+    def plans(self, plans: str) -> dict[str, Any] | None:
+        """The plans as nnU-Net may have them, or None.
+
+        Raises:
+            Refused: they name what only the person's own plans may.
+        """
+        return read_plans(self.plans_file(plans))
+
+    def model(self, trainer: str, plans: str, configuration: str) -> Path:
+        return self.results / f"{trainer}__{plans}__{configuration}"
+
+    def fold(self, trainer: str, plans: str, configuration: str, fold: str) -> Path:
+        """The fold folder; `fold` is "0"-"4" or nnU-Net's "all"."""
+        return self.model(trainer, plans, configuration) / f"fold_{fold}"
+
+    def fold_of(self, record: RunRecord, spec: StageSpec) -> Path:
+        """The fold folder that a stage of a run writes."""
+        return self.fold(record.trainer, record.plans_identifier, spec.configuration, str(spec.fold))
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """The files in a fold folder."""
+
+    path: Path
+
+    @property
+    def final(self) -> Path:
+        return self.path / "checkpoint_final.pth"
+
+    @property
+    def latest(self) -> Path:
+        return self.path / "checkpoint_latest.pth"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoint_best.pth"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "validation" / "summary.json"
+
+    @property
+    def outcome_file(self) -> Path:
+        """Our own note in the fold folder, so that later runs can reuse the fold with all its numbers."""
+        return self.path / "nnunet_mcp.json"
+
+    @property
+    def owner_file(self) -> Path:
+        """Names the run that last wrote this folder; a folder without it was made by hand."""
+        return self.path / "nnunet_mcp_run.txt"
+
+    def owner(self) -> str | None:
+        """The run that last wrote this folder; None where it was trained by hand or imported."""
+        try:
+            return read_plain(self.owner_file, most=OWNER_BYTES).decode().strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    @property
+    def cases_file(self) -> Path:
+        """Our own note on the cases that the training began with."""
+        return self.path / "nnunet_mcp_cases.json"
+
+    def finished(self) -> bool:
+        """Trained and validated: nnU-Net writes summary.json last."""
+        return self.final.is_file() and self.summary.is_file()
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints, newest first: a resume takes the first that can be read.
+
+        nnU-Net itself prefers checkpoint_final even where a newer training left a later one
+        (nnunetv2 2.8.1, run_training.py:69-74).
+        """
+        found = [path for path in (self.final, self.latest, self.best) if path.is_file()]
+        return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def outcome(self) -> Outcome | None:
+        return read_model(self.outcome_file, Outcome)
+
+
+def dataset_folders(folders: Folders, dataset_id: int) -> list[str]:
+    """Names of the folders that hold this id, in raw or preprocessed."""
+    return _of_id(dataset_id, _with_data(folders))
+
+
+def trained_folders(folders: Folders, dataset_id: int) -> list[str]:
+    """Names of the folders of this id that hold models, imported ones too."""
+    return _of_id(dataset_id, _with_models(folders))
+
+
+def all_dataset_names(folders: Folders) -> list[str]:
+    """Every dataset folder in raw or preprocessed, and those in results that hold models, sorted."""
+    return sorted(name for name in _with_data(folders) | _with_models(folders) if FOLDER.fullmatch(name))
+
+
+def _of_id(dataset_id: int, names: set[str]) -> list[str]:
+    return sorted(name for name in names if FOLDER.fullmatch(name) and int(name[7:10]) == dataset_id)
+
+
+def _with_data(folders: Folders) -> set[str]:
+    return {name for root in (folders.raw, folders.preprocessed) for name in _subfolders(Path(root))}
+
+
+def _with_models(folders: Folders) -> set[str]:
+    results = Path(folders.results)
+    return {name for name in _subfolders(results) if any((results / name).glob("*__*__*/"))}
+
+
+def _subfolders(root: Path) -> Iterable[str]:
+    return [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
+
+
+def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
+    """The one dataset of that id; one that has only models here counts, too.
+
+    Raises:
+        NotFound: no folder has the id; the message says which exist and where it looked.
+        Refused: several folders have it; nnU-Net cannot tell them apart either. Or its name is another than given.
+    """
+    names = dataset_folders(folders, dataset_id) or trained_folders(folders, dataset_id)
+    if not names:
+        known = some(all_dataset_names(folders), KNOWN) or "none"
+        raise NotFound(
+            f"There is no dataset {dataset_id:03d} in {folders.raw}. Datasets there: {known}. Import one with "
+            "nnunet_prepare_dataset, or use one of these ids."
+        )
+    if len(names) > 1:
+        raise Refused(
+            f"Dataset id {dataset_id:03d} is ambiguous: {some(names)} in {folders.raw}, {folders.preprocessed} and "
+            f"{folders.results}. Rename or remove all but one."
+        )
+    if isinstance(dataset_id, NamedId) and dataset_id.name != names[0]:
+        raise Refused(f"Dataset {dataset_id:03d} is {names[0]} here, not {dataset_id.name}. Use that name, or the id.")
+    return DatasetFiles(folders, names[0])

@@ -1,0 +1,108 @@
+"""Plans and dataset.json that a run of ours did not make: judged, then used, and nothing but what was judged.
+
+Whoever reads plans or a description that nnU-Net is given, or that names come from, reads them here.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import Refused
+from ..files import DESCRIPTION_BYTES, read_json
+from ..schemas.plans import DatasetDescription, Plans
+from ..settings import Settings
+from ..texts import SAID_LENGTH, clean
+
+SHOWN, SHOWN_VALUE = 3, 100
+ONLY = "Only nnU-Net's own networks, readers and functions are used, with plain names."
+OWN = "For plans of your own in nnU-Net's folders, set NNUNET_MCP_TRUST_PLANS=1 where the server starts."
+
+
+def read_plans(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any] | None:
+    """The plans in a file as nnU-Net may have them; None where there are none.
+
+    Raises:
+        Refused: they name what nnU-Net would import, call, read or write elsewhere, or are no plans.
+    """
+    content = read_json(path, most=DESCRIPTION_BYTES, inside=inside)
+    return None if content is None else content if is_trusted(path) else judged_plans(content, path)
+
+
+def read_dataset_json(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any] | None:
+    """The description of a dataset as nnU-Net may have it; None where there is none.
+
+    Raises:
+        Refused: it is no dataset.json of nnU-Net v2.
+    """
+    content = read_json(path, most=DESCRIPTION_BYTES, inside=inside)
+    return None if content is None else content if is_trusted(path) else judged_dataset(content, path)
+
+
+def judged_plans(content: object, source: Path | str) -> dict[str, Any]:
+    """Plans without the keys that nnU-Net does not read.
+
+    Raises:
+        Refused: a name, class or number in them is none that nnU-Net writes.
+    """
+    return _judged(Plans, content, source, "not as nnU-Net v2 writes plans", f"{ONLY} {OWN}")
+
+
+def judged_dataset(content: object, source: Path | str) -> dict[str, Any]:
+    """A dataset.json without the keys that nnU-Net does not read.
+
+    Raises:
+        Refused: something in it is not as nnU-Net v2 has it.
+    """
+    return _judged(
+        DatasetDescription, content, source, "not as nnU-Net v2 writes it", "Correct it, or import the data."
+    )
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether the server's person vouches for the plans in nnU-Net's own folders."""
+    settings = Settings()
+    if not settings.trust_plans:
+        return False
+    own = (settings.folder("preprocessed"), settings.folder("results"), settings.folder("raw"))
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in own)
+
+
+def _judged(model: type[BaseModel], content: object, source: Path | str, verdict: str, way_on: str) -> dict[str, Any]:
+    try:
+        found = model.model_validate(content)
+    except ValidationError as error:
+        raise Refused(f"{_named(source)} is {verdict}: {_told(error)}. {way_on}") from None
+    kept: dict[str, Any] = _kept(found, content)
+    return kept
+
+
+def _named(source: Path | str) -> str:
+    """A file with its folder: answers about a live run have room for little more."""
+    return clean("/".join(source.parts[-2:]) if isinstance(source, Path) else source, SAID_LENGTH)
+
+
+def _kept(model: Any, content: Any) -> Any:
+    """What was judged, in the values and the order of the file."""
+    if isinstance(model, BaseModel) and isinstance(content, Mapping):
+        names = {field.alias or name: name for name, field in type(model).model_fields.items()}
+        return {key: _kept(getattr(model, names[key]), value) for key, value in content.items() if key in names}
+    if isinstance(model, dict) and isinstance(content, Mapping):
+        return {key: _kept(model[key], value) for key, value in content.items()}
+    return content if model == content else model
+
+
+def _told(error: ValidationError) -> str:
+    """The first faults, each with its place. Arms of a union say the same of one place."""
+    found: dict[str, str] = {}
+    for fault in error.errors(include_url=False, include_context=False):
+        place = ".".join(clean(part) for part in fault["loc"][:5] if not _is_an_arm(part)) or "it"
+        given = f"is {clean(repr(fault['input']), SHOWN_VALUE)}: "
+        found.setdefault(place, f"{place} {given}{clean(fault['msg'].removeprefix('Value error, '), SAID_LENGTH)}")
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return "; ".join(list(found.values())[:SHOWN]) + more
+
+
+def _is_an_arm(part: object) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "constrained-int", "constrained-float"))

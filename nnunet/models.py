@@ -1,0 +1,117 @@
+"""A trained model as nnU-Net keeps it: a folder of a dataset, with a folder for each fold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import Refused
+from ..runs.result import model_stages
+from ..schemas.records import Folders, RunRecord
+from ..texts import some
+from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
+from .foreign import read_dataset_json, read_plans
+from .old_models import way_back
+from .preprocessed import CASCADE, LOWRES, planned
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder, and the folds of it that are meant, as nnU-Net names them."""
+
+    files: DatasetFiles
+    folder: Path
+    folds: tuple[str, ...]
+
+    @property
+    def plans(self) -> dict[str, Any]:
+        """Its plans, as nnU-Net may have them.
+
+        Raises:
+            Refused: there are none, or nnU-Net must not have them.
+        """
+        return self._judged("plans.json", read_plans)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Its dataset.json, as nnU-Net may have it.
+
+        Raises:
+            Refused: there is none, or nnU-Net must not have it.
+        """
+        return self._judged("dataset.json", read_dataset_json)
+
+    def _judged(self, name: str, read: Callable[..., dict[str, Any] | None]) -> dict[str, Any]:
+        found = read(self.folder / name, inside=[self.folder])
+        if found is None:
+            raise Refused(f"{self.folder / name} is not there, or no file of the model's that can be read as JSON.")
+        return found
+
+    def fold(self, name: str) -> FoldFiles:
+        return FoldFiles(self.folder / f"fold_{name}")
+
+
+def model_of(record: RunRecord) -> Model:
+    """The model that a run trains, with the folds it was asked for."""
+    files = DatasetFiles(record.folders, record.dataset_name)
+    folder = files.model(record.trainer, record.plans_identifier, str(record.request["configuration"]))
+    return Model(files, folder, tuple(str(spec.fold) for spec in model_stages(record)))
+
+
+def model_at(folder: Path, folders: Folders) -> Model:
+    """A model folder wherever it lies, with all its trained folds.
+
+    Raises:
+        Refused: it is no model folder of nnU-Net v2, has no trained fold, or its plans could run code.
+    """
+    if folder.name.count("__") != 2 or not all((folder / name).exists() for name in ("plans.json", "dataset.json")):
+        raise Refused(_no_model(folder))
+    folds = trained_folds(folder)
+    if not folds:
+        ways = (way_back(FoldFiles(path)) for path in sorted(folder.glob("fold_*")))
+        back = next((f" {way}" for way in ways if way), "")
+        raise Refused(f"{folder} has no fold_*/checkpoint_final.pth, so there is nothing to predict with.{back}")
+    model = Model(DatasetFiles(folders, ""), folder, folds)
+    name, _ = str(model.plans.get("dataset_name")), model.description
+    if DATASET_FOLDER.fullmatch(name) is None:
+        raise Refused(f"{folder / 'plans.json'} names no dataset (DatasetXXX_Name), so it is not of nnU-Net v2.")
+    return replace(model, files=DatasetFiles(folders, name))
+
+
+def _no_model(folder: Path) -> str:
+    found = (path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/plans.json"))
+    inside = sorted(str(path.relative_to(folder)) for path in found if path.name.count("__") == 2)
+    hint = f"Inside it are {some(inside)}: name one." if inside else "nnunet_datasets lists what is trained."
+    return (
+        f"{folder} is no model folder (TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json and fold_* "
+        f"folders). {hint}"
+    )
+
+
+def trained_folds(folder: Path) -> tuple[str, ...]:
+    """The folds of the cross-validation that have a final checkpoint, or "all" where there is only that model."""
+    found = [path.parent.name.removeprefix("fold_") for path in folder.glob("fold_*/checkpoint_final.pth")]
+    return tuple(sorted(fold for fold in found if fold.isdigit())) or tuple(fold for fold in found if fold == "all")
+
+
+def previous_stage(model: Model) -> Model | None:
+    """The model whose segmentations a cascade reads, with the same folds; None for every other model.
+
+    Raises:
+        Refused: it is not trained.
+    """
+    trainer, identifier, configuration = model.folder.name.split("__", 2)
+    usual = LOWRES if configuration == CASCADE else None
+    plans = read_plans(model.folder / "plans.json", inside=[model.folder]) or {}
+    before = (planned(plans, configuration) or {}).get("previous_stage", usual)
+    if before is None:
+        return None
+    folder = model.folder.parent / f"{trainer}__{identifier}__{before}"
+    there = trained_folds(folder)
+    folds = model.folds if set(model.folds) <= set(there) else there
+    if not folds:
+        raise Refused(
+            f"A cascade predicts in two steps, and {folder} has no trained fold. Train {before} first; or predict with "
+            "nnUNetv2_predict and -prev_stage_predictions."
+        )
+    return Model(model.files, folder, folds)

@@ -1,0 +1,54 @@
+"""The model that a training with `overwrite` replaces: kept beside the fold folder until the new one is ready.
+
+<model folder>/fold_0               the new training
+               old_fold_0.<run_id>  what was there before that run
+"""
+
+import contextlib
+import shutil
+
+from ..schemas.records import RunRecord, StageSpec
+from .datasets import DatasetFiles, FoldFiles
+
+
+def keep(fold: FoldFiles, run_id: str) -> None:
+    """Make room for a new training; what can neither predict nor be gone on with is not kept."""
+    if fold.checkpoints():
+        # Not fold_…: nnU-Net's predictor takes each such folder for a fold (2.8.1, predict_from_raw_data.py:172).
+        fold.path.rename(fold.path.with_name(f"old_{fold.path.name}.{run_id}"))
+    else:
+        shutil.rmtree(fold.path, ignore_errors=True)
+
+
+def kept(fold: FoldFiles) -> list[FoldFiles]:
+    """What is kept of a fold: finished models first, then the newest."""
+    found = [FoldFiles(path) for path in fold.path.parent.glob(f"old_{fold.path.name}.*")]
+    return sorted(found, key=lambda old: (old.final.is_file(), old.path.stat().st_mtime), reverse=True)
+
+
+def put_back(record: RunRecord, spec: StageSpec) -> None:
+    """The old model has its place again where the run's training has ended and left nothing to go on with."""
+    if spec.kind != "train":
+        return
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
+    olds = kept(fold)
+    if not olds or fold.checkpoints() or (fold.path.exists() and fold.owner() != record.run_id):
+        return
+    with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+        shutil.rmtree(fold.path, ignore_errors=True)
+        olds[0].path.rename(fold.path)
+
+
+def way_back(fold: FoldFiles) -> str | None:
+    """How to have the old model back where a run that was to replace it is gone; None where there is none."""
+    olds = kept(fold)
+    if not olds or fold.checkpoints():
+        return None
+    run_id = olds[0].path.name.partition(".")[2]
+    return f"The model before is kept in {olds[0].path.name}: nnunet_cancel(run_id={run_id!r}) puts it back."
+
+
+def remove(fold: FoldFiles) -> None:
+    """The new model is ready."""
+    for old in kept(fold):
+        shutil.rmtree(old.path, ignore_errors=True)

@@ -1,0 +1,118 @@
+"""What a prediction needs to know of its two folders: the cases to segment, and who wrote the output."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from ..errors import Refused
+from ..files import read_model
+from ..schemas.jobs import PredictionJob
+from ..texts import NAMED, fold_name, some
+from .datasets import CHANNEL, FoldFiles, one_file_of_colours
+from .postprocessing import read_steps
+
+NOTE = "nnunet_mcp_prediction.json"
+PARTS = "parts"
+
+
+class PredictionNote(BaseModel):
+    """What an output folder holds: predictions of these images by this model, and of each case what it was made of."""
+
+    model: str
+    folds: tuple[str, ...]
+    postprocessing: str = ""
+    images: str = ""
+    checkpoints: tuple[str, ...] = ()
+    cases: dict[str, str] = Field(default_factory=dict)
+
+
+def note_of(job: PredictionJob) -> PredictionNote:
+    """The note for what a prediction writes, without its cases."""
+    steps = read_steps(Path(job.postprocessing)) if job.postprocessing else ()
+    used = [FoldFiles(Path(step.model) / f"fold_{fold}").final for step in job.steps.values() for fold in step.folds]
+    return PredictionNote(
+        model=" + ".join(job.models),
+        folds=job.folds,
+        postprocessing=str(list(steps)) if steps else "",
+        images=job.images,
+        checkpoints=tuple(identity([path]) for path in used),
+    )
+
+
+def identity(paths: Iterable[Path]) -> str:
+    """Changes when one of the files is written again: nothing is read."""
+    found = [path.stat() for path in paths]
+    return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in found)
+
+
+def inputs_of(images: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    """The identity of each case's images."""
+    return {case: identity(files) for case, files in images.items()}
+
+
+def note_file(output: Path) -> Path:
+    """Our note in an output folder."""
+    return output / NOTE
+
+
+def part_folder(output: Path, name: str) -> Path:
+    """Where a model's predictions wait to be put together; it is gone when all is done."""
+    return output / PARTS / name
+
+
+def cases_to_predict(folder: Path, ending: str, channels: int) -> dict[str, list[Path]]:
+    """The cases in a folder of images, each with the files of all its channels in order.
+
+    Raises:
+        Refused: there are none, or a case lacks a channel; the message names it.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    for path in folder.iterdir():
+        match = CHANNEL.fullmatch(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
+        if match and not path.name.startswith("."):
+            found.setdefault(match["case"], {})[int(match["channel"])] = path
+    if not found:
+        others = sorted(path.name for path in folder.iterdir())[:NAMED]
+        has = f"It has {', '.join(others)}." if others else "It is empty."
+        raise Refused(f"{folder} has no images named CASE_0000{ending}, as the model needs them. {has}")
+    _refuse_lacking({case: set(files) for case, files in found.items()}, ending, channels)
+    return {case: [files[number] for number in sorted(files)] for case, files in sorted(found.items())}
+
+
+def _refuse_lacking(found: Mapping[str, set[int]], ending: str, channels: int) -> None:
+    colours = one_file_of_colours(ending, channels)
+    whole = [set(range(channels)), *([{0}] if colours else [])]
+    lacking = sorted(case for case, there in found.items() if there not in whole)
+    if lacking:
+        wanted = ", ".join(f"_{number:04d}{ending}" for number in range(channels))
+        raise Refused(
+            f"The model was trained with {channels} channel(s), so each case needs {wanted}"
+            f"{f', or all its colours in one file, _0000{ending}' * colours}. Not so: {some(lacking)}."
+        )
+
+
+def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> None:
+    """An output folder holds the predictions of one model, as it is now, for one folder of images.
+
+    Raises:
+        Refused: it has files, and they are others; those of the model before it was trained again may be overwritten.
+    """
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    there = read_model(note_file(output), PredictionNote)
+    if there is None:
+        raise Refused(f"{output} has files that are no predictions of this model. Choose an empty or a new folder.")
+    other = "Choose another folder with output."
+    if there.images != note.images:
+        raise Refused(f"{output} holds predictions of the images in {there.images or 'an unknown folder'}. {other}")
+    if (there.model, there.folds, there.postprocessing) != (note.model, note.folds, note.postprocessing):
+        raise Refused(
+            f"{output} holds predictions of {there.model}, folds {', '.join(map(fold_name, there.folds))}"
+            f"{', with another postprocessing' if there.model == note.model else ''}. {other}"
+        )
+    if there.checkpoints != note.checkpoints and not overwrite:
+        raise Refused(
+            f"{output} holds predictions of {there.model} before it was trained again. {other} overwrite=true "
+            "predicts them all again."
+        )

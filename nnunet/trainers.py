@@ -1,0 +1,83 @@
+"""Which trainers, planners and plans exist, found by reading nnU-Net's source files, not by importing them."""
+
+import difflib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import NotFound, Unavailable
+from ..files import NO_FILE, read_plain
+from .datasets import DatasetFiles
+from .installed import installed
+
+CLASS = re.compile(r"^class\s+(\w+)\s*[(:]", re.MULTILINE)
+
+# nnunetv2 2.8.1, experiment_planning/experiment_planners: the plans identifier each planner writes.
+PLANNERS = {
+    "nnUNetPlans": "ExperimentPlanner",
+    "nnUNetResEncUNetPlans": "ResEncUNetPlanner",
+    "nnUNetResEncUNetMPlans": "nnUNetPlannerResEncM",
+    "nnUNetResEncUNetLPlans": "nnUNetPlannerResEncL",
+    "nnUNetResEncUNetXLPlans": "nnUNetPlannerResEncXL",
+}
+
+
+def nnunet_folder(python: str) -> Path:
+    """Where nnU-Net is installed in a Python.
+
+    Raises:
+        Unavailable: it is not.
+    """
+    folder = installed(python).nnunet
+    if folder is None:
+        raise Unavailable(f"nnU-Net is not installed: {python} -m pip install nnunetv2")
+    return folder
+
+
+def known_trainers(python: str) -> list[str]:
+    """Names of nnU-Net's trainer classes and of those in the folders of nnUNet_extTrainer."""
+    own = nnunet_folder(python) / "training" / "nnUNetTrainer"
+    listed = os.environ.get("nnUNet_extTrainer", "")  # noqa: SIM112 - nnU-Net's own spelling
+    extra = [Path(part) for part in listed.split(os.pathsep) if part]
+    return sorted({name for root in (own, *extra) for name in _classes(root)})
+
+
+def _classes(root: Path) -> list[str]:
+    return [name for path in sorted(root.rglob("*.py")) for name in CLASS.findall(_text(path))]
+
+
+def _text(path: Path) -> str:
+    """What stands in a file; nothing where it is none that can be read."""
+    with suppress(*NO_FILE):
+        return read_plain(path).decode(errors="replace")
+    return ""
+
+
+def check_trainer(name: str, python: str) -> None:
+    """Refuse a trainer that the nnU-Net of a Python would not find.
+
+    Raises:
+        NotFound: with the names that come close.
+    """
+    known = known_trainers(python)
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"Did you mean {', '.join(near)}?" if near else "nnUNetTrainer is the default."
+    raise NotFound(f"There is no trainer {name!r}. {hint} Trainers of your own go into a folder in nnUNet_extTrainer.")
+
+
+def planner_for(files: DatasetFiles, plans: str) -> str | None:
+    """The planner that makes these plans, or None where existing plans of the user's own are meant.
+
+    Raises:
+        NotFound: neither a preset nor existing plans.
+    """
+    if plans in PLANNERS:
+        return PLANNERS[plans]
+    if files.plans_file(plans).is_file():
+        return None
+    own = sorted(p.stem for p in files.preprocessed.glob("*.json") if '"plans_name"' in _text(p))
+    others = f"; {files.name} has {', '.join(own)}" if own else ""
+    raise NotFound(f"There are no plans {plans!r}. Presets: {', '.join(PLANNERS)}{others}.")

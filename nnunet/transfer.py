@@ -1,0 +1,114 @@
+"""Transfer learning: which plans a training needs so that the pretrained weights fit its network.
+
+The weights fit only the architecture they were trained with. Where the target's own plans differ, the target
+gets the source's plans, moved as nnU-Net does it (nnUNetv2_move_plans_between_datasets), under a name of
+their own, so that models trained before are not touched.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import Refused
+from ..files import DESCRIPTION_BYTES, read_json
+from ..schemas.training import TrainingRequest
+from .datasets import DEFAULT_PLANS, DatasetFiles
+from .foreign import read_plans
+from .preprocessed import planned
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Plans to use; `source` is a plans.json, or a checkpoint that has the plans inside."""
+
+    plans_identifier: str
+    source: str
+    note: str
+
+
+def plan_transfer(request: TrainingRequest, files: DatasetFiles) -> Transfer | None:
+    """How to move the plans, or None where the target's own plans fit or were asked for.
+
+    Raises:
+        Refused: the pretrained model cannot fit this dataset and configuration.
+    """
+    if request.pretrained_weights is None:
+        return None
+    weights = Path(request.pretrained_weights)
+    beside = _plans_beside(weights)
+    if beside is None:
+        return None if request.plans_identifier else _from_checkpoint(weights)
+    plans = read_plans(beside)
+    if plans is None:
+        raise Refused(f"{beside}, the plans of pretrained_weights, cannot be read as JSON. Put the model's own back.")
+    _refuse_misfit(request, files, plans, beside)
+    own = files.plans(request.plans_identifier or DEFAULT_PLANS)
+    if request.plans_identifier or (own is not None and _same_architecture(own, plans, request.configuration)):
+        return None
+    name, source = str(plans.get("plans_name", DEFAULT_PLANS)), str(plans.get("dataset_name", "elsewhere"))
+    return Transfer(
+        f"{name}_from_{source}",
+        str(beside),
+        f"pretrained_weights: {files.name} is planned with the architecture of {source} under the plans identifier "
+        f"{name}_from_{source}, because weights fit only the network they were trained with.",
+    )
+
+
+def _plans_beside(weights: Path) -> Path | None:
+    """plans.json of the model folder: nnU-Net keeps checkpoints in <model>/fold_X/."""
+    candidates = (weights.parent.parent / "plans.json", weights.parent / "plans.json")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _from_checkpoint(weights: Path) -> Transfer:
+    digest = hashlib.sha256(f"{weights}{weights.stat().st_size}{weights.stat().st_mtime_ns}".encode()).hexdigest()[:8]
+    identifier = f"nnUNetPlans_from_{digest}"
+    return Transfer(
+        identifier,
+        str(weights),
+        f"pretrained_weights: planned with the architecture stored in {weights.name}, plans identifier {identifier}.",
+    )
+
+
+def _refuse_misfit(request: TrainingRequest, files: DatasetFiles, plans: dict[str, Any], beside: Path) -> None:
+    if planned(plans, request.configuration) is None:
+        known = ", ".join(plans.get("configurations", {}))
+        raise Refused(
+            f"The plans of pretrained_weights ({beside}) have no configuration {request.configuration!r}; they have "
+            f"{known}. Choose one of these, or weights of another model."
+        )
+    source, target = (_channel_count(folder / "dataset.json") for folder in (beside.parent, files.raw))
+    if source and target and source != target:
+        raise Refused(
+            f"pretrained_weights were trained on {source} channel(s); {files.name} has {target}, so the first layer "
+            "does not fit. Use weights of a model with the same channels."
+        )
+    own = files.plans(request.plans_identifier) if request.plans_identifier else None
+    if own is not None and not _same_architecture(own, plans, request.configuration):
+        raise Refused(
+            f"pretrained_weights and plans_identifier={request.plans_identifier!r} do not fit: their networks differ "
+            f"({_difference(own, plans, request.configuration)}). Leave plans_identifier out, and the architecture "
+            "of the weights is used."
+        )
+
+
+def _channel_count(dataset_json: Path) -> int | None:
+    content = read_json(dataset_json, most=DESCRIPTION_BYTES) or {}
+    names = (content.get("channel_names") or content.get("modality")) if isinstance(content, dict) else None
+    return len(names) if isinstance(names, dict) else None
+
+
+def _architecture(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    found: dict[str, Any] = (planned(plans, configuration) or {}).get("architecture", {})
+    return found
+
+
+def _same_architecture(one: dict[str, Any], other: dict[str, Any], configuration: str) -> bool:
+    return _architecture(one, configuration) == _architecture(other, configuration)
+
+
+def _difference(own: dict[str, Any], plans: dict[str, Any], configuration: str) -> str:
+    here, there = (_architecture(p, configuration).get("arch_kwargs", {}) for p in (own, plans))
+    differing = [f"{key}: {here.get(key)} here, {there.get(key)} there" for key in here if here[key] != there.get(key)]
+    return "; ".join(differing[:3]) or "another network class"

@@ -1,0 +1,106 @@
+"""Is that process still ours, and still there? Proved by pid, start time and boot, never assumed."""
+
+import os
+import socket
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from .schemas.records import Liveness, ProcessMark
+
+# Linux counts a start in ticks since the boot: exact, whatever happens to the clock. Elsewhere it is a time of day.
+START_TOLERANCE = 0.0 if psutil.LINUX else 60.0
+# proc(5): the third field of /proc/<pid>/stat is the state, the twenty-second the start.
+STATE, START = 0, 19
+
+
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    """Names this boot of this machine; empty where the start of a process is a time of day, which no boot repeats."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def host_name() -> str:
+    """This host, as shared file systems would tell hosts apart."""
+    return socket.gethostname()
+
+
+def pid_namespace() -> str:
+    """The PID namespace, so that a pid seen from inside a container is not mistaken for the host's."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def mark_of(pid: int) -> ProcessMark:
+    """Name a live process of this host.
+
+    Raises:
+        psutil.NoSuchProcess: it is gone already.
+    """
+    return ProcessMark(
+        pid=pid,
+        start_time=_start_and_state(pid)[0],
+        boot_id=boot_id(),
+        host=host_name(),
+        pid_namespace=pid_namespace(),
+    )
+
+
+def liveness(mark: ProcessMark) -> Liveness:
+    """Whether the marked process runs; "unknown" where this process cannot see it."""
+    if mark.host != host_name():
+        return "unknown"
+    if mark.boot_id != boot_id():
+        return "dead"
+    if mark.pid_namespace != pid_namespace():
+        return "unknown"
+    try:
+        start, ended = _start_and_state(mark.pid)
+    except psutil.NoSuchProcess:
+        return "unknown" if _hidden(mark.pid) else "dead"
+    except psutil.AccessDenied:
+        return "unknown"
+    return "alive" if abs(start - mark.start_time) <= START_TOLERANCE and not ended else "dead"
+
+
+def _start_and_state(pid: int) -> tuple[float, bool]:
+    """When the process was started, in the kernel's own count, and whether only its exit code is left of it.
+
+    Raises:
+        psutil.NoSuchProcess: there is none.
+    """
+    if not psutil.LINUX:
+        process = psutil.Process(pid)
+        return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
+    return float(fields[START]), fields[STATE] in "ZX"
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is such a process of another user, and /proc does not show it (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def touched_within(path: Path, seconds: float) -> bool:
+    """Whether a heartbeat file was touched in the last `seconds`: the word of another host."""
+    try:
+        return time.time() - path.stat().st_mtime < seconds
+    except OSError:
+        return False

@@ -1,0 +1,208 @@
+"""Locks that a dead holder gives back by itself: flock on files in the state folder."""
+
+import fcntl
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from .files import make_folder, read_plain
+from .liveness import liveness, mark_of
+from .schemas.records import ProcessMark
+
+# In the line of one who shares a lock: the process, because the line outlives it.
+SHARED_BY = "shared_by"
+LINES_BYTES = 1 << 20
+
+
+class Lock:
+    """One flock on one file; the file's text says who holds it, for people to read.
+
+    One line for the only holder, who replaces all earlier ones; a line for each of those who share it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream: IO[bytes] | None = None
+
+    def try_acquire(self, holder: dict[str, Any] | None = None, *, shared: bool = False) -> bool:
+        """Take the lock if it is free."""
+        stream = self._open()
+        try:
+            fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.close()
+            return False
+        except BaseException:
+            stream.close()
+            raise
+        self._stream = stream
+        others = [line for line in self._lines() if SHARED_BY in line] if shared else []
+        mark = {SHARED_BY: mark_of(os.getpid()).model_dump()} if shared else {}
+        self._write([*others, *([{**holder, **mark}] if holder is not None else [])])
+        return True
+
+    def _open(self) -> IO[bytes]:
+        make_folder(self.path.parent)
+        return _open(self.path)
+
+    def _look(self) -> IO[bytes]:
+        return _open_at_once(self.path, os.O_RDONLY)
+
+    def is_free(self) -> bool:
+        """Whether nobody has it for himself; looking makes no file and needs no right to write."""
+        try:
+            with self._look() as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except BlockingIOError:
+            return False
+        except PermissionError:
+            return not _is_listed(self.path)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; a process that inherited the file goes on holding it."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def fileno(self) -> int:
+        """The file descriptor to hand on to a child.
+
+        Raises:
+            ValueError: the lock is not held.
+        """
+        if self._stream is None:
+            raise ValueError(f"{self.path} is not held")
+        return self._stream.fileno()
+
+    def holder(self) -> dict[str, Any]:
+        """What the last holder wrote about itself, or nothing."""
+        last = (self._lines() or [{}])[-1]
+        return {key: value for key, value in last.items() if key != SHARED_BY}
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Who holds it; the lines of those who shared it and have ended are passed over."""
+        try:
+            found = [json.loads(line) for line in read_plain(self.path, most=LINES_BYTES).splitlines()]
+        except (OSError, ValueError, RecursionError):
+            return []
+        return [line for line in found if isinstance(line, dict) and not _has_ended(line.get(SHARED_BY))]
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        """For people: neither a full disk nor another user's file keeps anybody from the lock."""
+        with suppress(OSError):
+            os.ftruncate(self.fileno(), 0)
+            os.pwrite(self.fileno(), "".join(f"{json.dumps(line)}\n" for line in lines).encode(), 0)
+
+
+class HostLock(Lock):
+    """A lock in a folder that everybody writes to, such as /tmp, for all users of this host.
+
+    The file is never written to. What somebody else has put in its place (a link, a pipe, a file that only he may
+    read) is refused with an OSError.
+    """
+
+    def _open(self) -> IO[bytes]:
+        with suppress(FileExistsError):
+            if not self.path.exists():  # in a sticky folder O_CREAT fails on another user's file (fs.protected_regular)
+                made = os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444)
+                os.fchmod(made, 0o444)  # whatever the umask
+                os.close(made)
+        return self._look()
+
+    def _look(self) -> IO[bytes]:
+        stream = _open_at_once(self.path, os.O_RDONLY | os.O_NOFOLLOW)
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            stream.close()
+            raise OSError(f"{self.path} is no file")
+        return stream
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        """Nothing: it is another user's file as often as not."""
+
+
+def _has_ended(mark: dict[str, Any] | None) -> bool:
+    return mark is not None and liveness(ProcessMark.model_validate(mark)) == "dead"
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the kernel lists somebody's lock on the file: all that who may not read it can see.
+
+    Where there is no such list it counts as held: whoever asks cannot take it.
+    """
+    try:
+        inode, listed = path.stat().st_ino, Path("/proc/locks").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return re.search(rf":{inode}\b", listed) is not None
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open or make a lock file. Who may write the folder may take it, whoever made it, and nobody else.
+
+    A right to read would be enough for flock.
+    """
+    try:
+        stream = _open_at_once(path, os.O_RDWR | os.O_CREAT)
+    except PermissionError:
+        if not os.access(path.parent, os.W_OK):
+            raise
+        return _open_at_once(path, os.O_RDONLY)
+    found, folder = os.fstat(stream.fileno()), path.parent.stat()
+    wanted = 0o600 | sum(bits for bits, writes in ((0o060, 0o020), (0o006, 0o002)) if folder.st_mode & writes)
+    if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) != wanted and found.st_uid == os.geteuid():
+        with suppress(OSError):
+            os.fchmod(stream.fileno(), wanted)
+    return stream
+
+
+def _open_at_once(path: Path, flags: int) -> IO[bytes]:
+    """Open without waiting for a pipe's other end: a pipe can be locked like a file, only nobody's words are in it."""
+    return os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o600), "rb", buffering=0)
+
+
+def lock_name(*parts: str) -> str:
+    """A file name for a lock on a thing that has a longer name."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", "__".join(parts)) + ".lock"
+
+
+@contextmanager
+def held(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
+    """Hold a lock for a few statements.
+
+    Raises:
+        TimeoutError: somebody else held it for `timeout_s`.
+    """
+    lock = Lock(path)
+    deadline = time.monotonic() + timeout_s
+    while not lock.try_acquire():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is held by another process")
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def waiting_for(
+    path: Path, say: Callable[[dict[str, Any]], None], *, holder: dict[str, Any], shared: bool = False
+) -> Iterator[None]:
+    """Hold a lock for hours; while it is somebody else's, `say` is told who holds it once a second."""
+    lock = Lock(path)
+    while not lock.try_acquire({**holder, "pid": os.getpid()}, shared=shared):
+        say(lock.holder())
+        time.sleep(1.0)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,1 @@
+"""Why a stage died: what proves a cause, and what to do about it."""

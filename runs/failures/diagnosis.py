@@ -1,0 +1,159 @@
+"""Why did a stage die? A catalogue of nnU-Net's real deaths, matched against the end of the stage's log.
+
+The last error line is usually a consequence: when nnU-Net's main process ends for any reason, a helper
+thread prints "One or more background workers are no longer alive". So causes are listed in the order in
+which they are to be believed, and that line comes last.
+"""
+
+import re
+from pathlib import Path
+
+from ...files import open_plain
+from ...schemas.records import COMPILING, TICKING, Failure
+from ...texts import masked, short, visible
+from .gpu_signatures import OF_GPUS
+from .signatures import OF_DISKS, OF_THE_REST, Signature
+
+LOG_WINDOW = 256 * 1024
+EVIDENCE_CHARACTERS = 400
+# Of a long line, what is shown before the words that prove the cause.
+BEFORE_CHARACTERS = 80
+
+SIGNATURES = (*OF_DISKS, *OF_GPUS, *OF_THE_REST)
+
+# What the worker itself understood, told by a process that could not write the outcome: that of one of several GPUs.
+OWN_WORDS = Signature(
+    "stage failure",
+    r"(?m:^(?:\w+\.)*StageFailure: (?P<cause>[^\n]+) \((?P<shown>[^()\n]*)\)\. (?P<remedy>[^\n]+)$)",
+    "{cause}",
+    "{remedy}",
+)
+# Printed by a helper thread whenever the main process ends for any reason, so it is believed last.
+CONSEQUENCE = Signature(
+    "workers gone",
+    r"background workers are no longer alive|Segmentation export worker died|Background workers died",
+    "a helper process was killed, nearly always because memory (or /dev/shm) ran out",
+    "Lower nnUNet_n_proc_DA and nnUNet_def_n_proc, or free memory; then continue_training=true.",
+)
+# What the other processes say when one of them has gone.
+ECHOES = re.compile(f"{CONSEQUENCE.pattern}|^(?:BrokenPipe|ConnectionReset|EOF)Error|^KeyboardInterrupt")
+EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Failure)\b(?:: [^\n]*)?$", re.MULTILINE)
+# What is printed where something else was tried and worked; the warning is a cause only of there being no GPU.
+HARMLESS = re.compile(
+    r"^[^\n]*(?:Ignoring this choice|CUDA initialization: (?![\s\S]*No CUDA GPUs are available))[^\n]*\n?", re.MULTILINE
+)
+FRAME = re.compile(r'\s+File "[^"\n]+", line \d+')
+
+
+# The worker's exit code where the disk has no room even for the reason.
+DISK_EXIT_CODE = 74
+
+
+def disk_failure(evidence: str) -> Failure:
+    """The failure of a stage that could not write."""
+    return Failure(
+        cause="a disk is full or read-only",
+        evidence=evidence,
+        remedy="Free space (nnunet_system shows the folders) or make the folder writable; then start the request "
+        "again with continue_training=true, or without it if no epoch was trained.",
+    )
+
+
+def diagnose(log: Path, *, code: int, stalled_s: float | None = None, phase: str = "") -> Failure:
+    """Name the cause of a stage's death from its exit code, the end of its log, and where it stalled its phase."""
+    text = HARMLESS.sub("", read_end(log, LOG_WINDOW))
+    if stalled_s is not None:
+        return _hung(text, stalled_s, phase) if phase in (*TICKING, COMPILING) else _stalled(text, stalled_s)
+    if code == DISK_EXIT_CODE:
+        return disk_failure("the stage could not even write down why it ended")
+    for signature in (OWN_WORDS, *SIGNATURES):
+        if match := _said(signature, text):
+            return _from_match(signature, match)
+    own = [match for match in EXCEPTION.finditer(text) if not ECHOES.search(match[0])]
+    if not own and (match := re.search(CONSEQUENCE.pattern, text)):
+        return _from_match(CONSEQUENCE, match)
+    return _killed(code, text) if code < 0 else _unknown(code, text, own[-1] if own else None)
+
+
+def read_end(path: Path, size: int) -> str:
+    """The last `size` bytes of a text file as text; empty where there is no file to read."""
+    try:
+        with open_plain(path) as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - size))
+            return stream.read().decode("utf-8", errors="replace").replace("\r", "\n")
+    except OSError:
+        return ""
+
+
+def _said(signature: Signature, text: str) -> "re.Match[str] | None":
+    """Where the log says it; the code that a traceback quotes, indented, is the second choice."""
+    found = list(re.finditer(signature.pattern, text))
+    return next((match for match in found if not _lines_of(match)[0].isspace()), found[0] if found else None)
+
+
+def _from_match(signature: Signature, match: "re.Match[str]") -> Failure:
+    values = {name: _brief(value.strip()) for name, value in match.groupdict(default="").items()}
+    return Failure(
+        cause=signature.cause.format(**values),
+        evidence=_brief(" ".join(_lines_of(match).split())),
+        remedy=signature.remedy.format(**values),
+    )
+
+
+def _lines_of(match: "re.Match[str]") -> str:
+    """The whole lines that the match is in: beside the words of the cause stands how much was asked for."""
+    text, (start, end) = match.string, match.span()
+    begin, stop = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    return text[max(begin, start - BEFORE_CHARACTERS) : stop if stop >= 0 else len(text)]
+
+
+def _killed(code: int, text: str) -> Failure:
+    memory = " (the kernel kills with signal 9 when memory runs out)" if code == -9 else ""
+    return Failure(
+        cause=f"the process was killed by signal {-code}{memory}",
+        evidence=last_words(text),
+        remedy="Call nnunet_training with the same arguments and continue_training=true to go on.",
+    )
+
+
+def _hung(text: str, seconds: float, phase: str) -> Failure:
+    return Failure(
+        cause=f"the stage hung while it was {phase}: no step ended for {seconds:.0f} s and more",
+        evidence=last_words(text),
+        remedy="A GPU, its driver or a file system that does not answer is likely: look at nvidia-smi and the kernel's "
+        "log (dmesg), then start the request again with continue_training=true.",
+    )
+
+
+def _stalled(text: str, seconds: float) -> Failure:
+    return Failure(
+        cause=f"the stage did nothing for {seconds:.0f} s: no progress, no output, no CPU time",
+        evidence=last_words(text),
+        remedy="A helper process was probably killed for lack of memory. Lower nnUNet_def_n_proc, then start the "
+        "request again with continue_training=true.",
+    )
+
+
+def _unknown(code: int, text: str, exception: "re.Match[str] | None") -> Failure:
+    return Failure(
+        cause=f"unknown: the process ended with exit code {code} and left no result",
+        evidence=_with_its_frame(exception) if exception else last_words(text),
+        remedy="Read the log with nnunet_logs(mode='tail').",
+    )
+
+
+def _with_its_frame(exception: "re.Match[str]") -> str:
+    """The exception, then where it was raised: short answers show the beginning."""
+    frames = [line.strip() for line in exception.string[: exception.start()].splitlines() if FRAME.match(line)]
+    return _brief(" | ".join([exception[0].strip(), *frames[-1:]]))
+
+
+def last_words(text: str) -> str:
+    """The last lines that say something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _brief(" | ".join(lines[-3:])) or "the log is empty"
+
+
+def _brief(text: str) -> str:
+    return short(masked(visible(text[: 4 * EVIDENCE_CHARACTERS])), EVIDENCE_CHARACTERS)

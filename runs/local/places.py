@@ -1,0 +1,169 @@
+"""Where a stage can run on this host: on one of its GPUs, on its CPU, or as the one that preprocesses.
+
+Each place is a lock in the state folder. A GPU goes by its UUID, the same under all its names and in every container,
+and has a second lock in a folder of the whole host for runs of other users and state folders: a worker needs a
+minute until its memory shows that the GPU is used, and until then only a lock does. Whoever may read that file may
+hold its lock, and that is everybody, because any two users must be able to keep out of each other's way. So the lock
+is made to be worth little: on a GPU that stays empty it counts for minutes only (`slots.py`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...liveness import host_name
+from ...locks import lock_name
+from ...schemas.gpus import FoundGpus, Gpu
+from ...schemas.records import RunRecord, StageKind
+from ...settings import Settings, absolute
+from ..layout import StateDir
+from ..machine.gpus import MACHINE, nvidia_is_here, visible
+
+SlotKind = Literal["gpu", "cpu", "preprocess"]
+# What a desktop and a driver keep for themselves; a training that has begun has more.
+EMPTY_GB = 2.0
+# The planner's estimate leaves out the CUDA context and the allocator's gaps: ResEnc M is planned for 8 GB and takes 9
+# to 11 (nnunetv2 2.8.1, documentation/resenc_presets.md).
+MARGIN, CONTEXT_GB = 1.15, 0.6
+# nnunetv2 2.8.1: default_experiment_planner.py:26, residual_encoder_unet_planners.py:225,251,276. The longest first.
+PLANNED_GB = {"ResEncUNetXL": 40.0, "ResEncUNetL": 24.0, "ResEncUNetM": 8.0, "nnUNetPlans": 8.0}
+HOST_LOCK = "nnunet-mcp-gpu-"
+# Not a training: the server that MPS clients share, which stays when they have gone.
+SHARED_BY_ALL = "nvidia-cuda-mps-server"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place for one stage at a time."""
+
+    kind: SlotKind
+    name: str
+    lock: Path
+    title: str
+    host_lock: Path | None = None
+    gpu: Gpu | None = None
+    taken_by: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all is known to run there."""
+        gpu = self.gpu
+        return gpu is not None and not gpu.processes and gpu.used_gb is not None and gpu.used_gb < EMPTY_GB
+
+
+def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
+    """Which places a stage takes; None for one that needs no more than a moment."""
+    if stage_kind in ("train", "validate", "predict"):
+        return "gpu" if device == "cuda" else "cpu"
+    # The search computes in as many processes as a preprocessing does.
+    return "preprocess" if stage_kind in ("preprocess", "find_best") else None
+
+
+def find_places(
+    kind: SlotKind, state: StateDir, settings: Settings, *, record: RunRecord | None = None
+) -> tuple[list[Place], str]:
+    """The places of this host, the best for the record's run first, and where there are none, why."""
+    if kind != "gpu":
+        return [place_of(state, kind, "0")], ""
+    return gpu_places(MACHINE.look(settings.nnunet_python), state, settings, record=record)
+
+
+def place_of(state: StateDir, kind: SlotKind, name: str) -> Place:
+    """A place that needs no more than its lock."""
+    return Place(kind, name, slot_path(state, kind, name), name)
+
+
+def slot_path(state: StateDir, kind: SlotKind, name: str, uuid: str = "") -> Path:
+    """The lock of a place of this host, or of a GPU wherever it shows up."""
+    return state.locks_dir / lock_name(f"slot-{kind}-{uuid or f'{host_name()}-{name}'}")
+
+
+def gpu_places(
+    found: FoundGpus, state: StateDir, settings: Settings, *, record: RunRecord | None = None
+) -> tuple[list[Place], str]:
+    """The GPUs that CUDA_VISIBLE_DEVICES and the settings leave, the one with most free memory first."""
+    gpus, why = visible(found, settings.gpus)
+    if found.hangs and gpus:
+        return [], found.problem
+    if nvidia_is_here() and (nameless := [gpu for gpu in gpus if not gpu.uuid]):
+        # By its number it would have another lock than by its UUID, which the driver tells again in a moment.
+        gpus = [gpu for gpu in gpus if gpu.uuid]
+        why = why or f"the UUID of GPU {nameless[0].title} is not known now; {found.problem}".removesuffix("; ")
+    planned = planned_gb(record) if record else None
+    if record is not None:
+        gpus = _suited(gpus, planned, record.num_gpus)
+        why = why or "a training on several GPUs cannot use instances of a divided one (MIG)"
+    gpus = sorted(gpus, key=lambda gpu: -(gpu.free_gb or gpu.total_gb or 0.0))
+    shares = range(1, settings.share_gpus + 1)
+    places = [
+        _gpu_place(gpu, share, state, settings, planned)
+        for share in shares
+        for gpu in gpus
+        if share == 1 or _has_room_for(gpu, share, planned)
+    ]
+    return places, "" if gpus else why
+
+
+def _has_room_for(gpu: Gpu, trainings: int, planned: float | None) -> bool:
+    """Whether so many fit at once: of those that start together, none shows memory yet."""
+    return planned is None or gpu.total_gb is None or gpu.total_gb >= trainings * with_margin(planned)
+
+
+def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, planned: float | None) -> Place:
+    suffix = f"-{share}" if share > 1 else ""
+    return Place(
+        kind="gpu",
+        name=gpu.cuda_name,
+        lock=slot_path(state, "gpu", gpu.index + suffix, uuid=gpu.uuid and gpu.uuid + suffix),
+        title=gpu.title + (f", share {share}" if share > 1 else ""),
+        host_lock=absolute(settings.host_locks) / lock_name(f"{HOST_LOCK}{gpu.uuid}{suffix}") if gpu.uuid else None,
+        gpu=gpu,
+        taken_by=why_not_free(gpu, planned, shared=settings.share_gpus > 1),
+    )
+
+
+def _suited(gpus: list[Gpu], planned: float | None, wanted: int) -> list[Gpu]:
+    """Without the cards that are too small, if there are enough larger ones. Several GPUs must be whole ones: CUDA
+    shows a process only one instance.
+    """
+    whole = [gpu for gpu in gpus if wanted == 1 or not gpu.is_instance]
+    large = [gpu for gpu in whole if _has_room_for(gpu, 1, planned)]
+    return large if len(large) >= wanted else whole
+
+
+def planned_gb(record: RunRecord) -> float | None:
+    """GPU memory that the planner has aimed at; None for plans of somebody's own."""
+    names = f"{record.planner or ''} {record.plans_identifier}"
+    return next((size for name, size in PLANNED_GB.items() if name in names), None)
+
+
+def with_margin(planned: float) -> float:
+    """What a training takes of which nnU-Net plans this much, in GB."""
+    return planned * MARGIN + CONTEXT_GB
+
+
+def why_not_free(gpu: Gpu, planned: float | None, *, shared: bool = False) -> str:
+    """What of other programs is in the way on a GPU; empty where it is free.
+
+    A GPU is free when its memory is: an idle notebook, a desktop or the MPS server stays for ever. Processes decide
+    where the memory is not told or the driver lets only one compute. Whoever shares GPUs has said that other programs
+    do not matter as long as what is planned is left.
+    """
+    others = [one for one in gpu.processes if SHARED_BY_ALL not in one.name]
+    named = ", ".join(_called(one.pid, one.name, one.memory_gb) for one in others)
+    if gpu.exclusive and others:
+        return f"the driver lets only one process compute on it, {named}"
+    if gpu.used_gb is None or gpu.free_gb is None:
+        return "" if shared else named
+    enough = planned is not None and gpu.free_gb >= with_margin(planned)
+    just_enough = planned is None or gpu.free_gb >= planned
+    if gpu.used_gb < EMPTY_GB or enough or (shared and just_enough):
+        return ""
+    way_on = "; NNUNET_MCP_SHARE_GPUS=2 trains beside them" if just_enough and not shared else ""
+    used_by = named or "programs that cannot be seen"
+    return f"{gpu.used_gb:.0f} of its {gpu.total_gb:.0f} GB are used by {used_by}{way_on}"
+
+
+def _called(pid: int, name: str, memory_gb: float | None) -> str:
+    told = [Path(name).name, "" if memory_gb is None else f"{max(memory_gb, 1.0):.0f} GB"]
+    return f"pid {pid} ({', '.join(filter(None, told))})".removesuffix(" ()")

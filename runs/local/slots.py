@@ -1,0 +1,187 @@
+"""Slots: one per GPU, one for training on the CPU and one for preprocessing, shared by all runs and
+servers of this host. Other hosts on the same state folder have slots of their own.
+
+A slot is a lock that the supervisor takes and the worker inherits, so it is free again exactly when
+nothing of the stage is left. Who waits longest goes first: a waiting stage holds a ticket, a lock too,
+named so that tickets sort by age.
+"""
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...liveness import host_name
+from ...locks import HostLock, Lock
+from ...schemas.gpus import Gpu
+from ...texts import NAMED
+from ..layout import StateDir
+from .places import Place, SlotKind
+
+# A training shows up in a GPU's memory within a minute or two; whoever holds the host's lock on one that stays empty
+# for longer does not train there.
+EMPTY_S = 600.0
+
+
+@dataclass
+class Grant:
+    """Slots that a stage holds."""
+
+    locks: list[Lock]
+    devices: list[str]
+    kind: SlotKind | None = None
+    lanes: int = 1
+    gpus: list[Gpu] = field(default_factory=list)
+
+    def file_descriptors(self) -> list[int]:
+        return [lock.fileno() for lock in self.locks]
+
+    def variables(self) -> dict[str, str]:
+        """What makes CUDA show the GPUs of the grant, and no others, to whoever is started with it."""
+        if self.kind != "gpu":
+            return {}
+        order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
+        return {"CUDA_DEVICE_ORDER": order, "CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
+
+    def release(self) -> None:
+        """Give the slots back on this process's side."""
+        for lock in self.locks:
+            lock.release()
+
+
+@dataclass
+class SlotQueue:
+    """The slots of one kind as one waiting stage sees them."""
+
+    state: StateDir
+    kind: SlotKind
+    places: list[Place]
+    run_id: str
+    created_at: float
+    stage: str
+    why_none: str = ""
+    # Slots that this run's stages of this kind still want, this one's among them.
+    beside: int = 0
+    _ticket: Lock | None = field(default=None, init=False)
+    _empty_since: dict[str, float] = field(default_factory=dict, init=False)
+
+    def try_acquire(self, wanted: int) -> Grant | str:
+        """Take `wanted` slots, or say what is being waited for."""
+        if len(names := {place.name for place in self.places}) < wanted:
+            self._drop_ticket()  # those behind it must not wait for what may never be
+            lacking = f"{wanted} {self.kind} slots are needed and there are {len(names)}"
+            return f"waits for a slot: {self.why_none or lacking}"
+        if self._ticket is None:
+            self._take_ticket()
+        if older := self._older_ticket():
+            return f"waits behind {older} for a {self.kind} slot"
+        found = self._free_slots(wanted)
+        if isinstance(found, Grant):
+            self._drop_ticket()
+        return found
+
+    def withdraw(self) -> None:
+        """Wait no longer."""
+        self._drop_ticket()
+
+    def _free_slots(self, wanted: int) -> Grant | str:
+        grant = Grant([], [], self.kind)
+        reasons: list[str] = []
+        for place in self.places:
+            if len(grant.devices) == wanted:
+                break
+            if place.name in grant.devices:  # another share of the same GPU
+                continue
+            locks = self._lock(place)
+            if isinstance(locks, str):
+                reasons.append(locks)
+                continue
+            grant.locks += locks
+            grant.devices.append(place.name)
+            grant.gpus += [place.gpu] if place.gpu else []
+        if len(grant.devices) == wanted:
+            grant.lanes = self._lanes(grant)
+            return grant
+        grant.release()
+        more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+        return "waits for a slot: " + "; ".join(reasons[:NAMED]) + more
+
+    def _lanes(self, grant: Grant) -> int:
+        """Among how many the cores and the memory of the host are divided: those that run now, and this run's own."""
+        others = {place.name for place in self.places if place.name not in grant.devices and slot_holder(place)}
+        wanted = max(len(grant.devices), self.beside)
+        return min(len(others) + wanted, len({place.name for place in self.places}))
+
+    def _lock(self, place: Place) -> list[Lock] | str:
+        """The locks of a free place, or who has it."""
+        lock = Lock(place.lock)
+        if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
+            return f"{self.kind} slot {place.title} is held by {_who(lock)}"
+        if place.taken_by:
+            lock.release()
+            return f"GPU {place.title} is used by others: {place.taken_by}"
+        host = HostLock(place.host_lock) if place.host_lock else None
+        try:
+            mine = host is None or host.try_acquire()
+        except OSError:  # somebody has made it useless: then the GPU's memory alone must tell
+            host, mine = None, True
+        if mine or self._is_only_held(place):
+            return [lock] if host is None or not mine else [lock, host]
+        lock.release()
+        return f"GPU {place.title} is held by a run of another user or state folder"
+
+    def _is_only_held(self, place: Place) -> bool:
+        """Whether the host's lock on this place has had no effect on the GPU for so long that it does not count."""
+        if not place.is_empty:
+            self._empty_since.pop(place.name, None)
+            return False
+        return time.monotonic() - self._empty_since.setdefault(place.name, time.monotonic()) > EMPTY_S
+
+    @property
+    def _queue_dir(self) -> Path:
+        return self.state.locks_dir / f"queue-{self.kind}-{host_name()}"
+
+    def _take_ticket(self) -> None:
+        name = f"{self.created_at:017.6f}-{self.run_id}-{self.stage}"
+        self._ticket = Lock(self._queue_dir / name)
+        self._ticket.try_acquire({"run_id": self.run_id, "stage": self.stage})
+
+    def _drop_ticket(self) -> None:
+        if self._ticket is not None:
+            with contextlib.suppress(OSError):  # a free ticket counts no more, and the next in line removes it
+                self._ticket.path.unlink(missing_ok=True)
+            self._ticket.release()
+            self._ticket = None
+
+    def _older_ticket(self) -> str | None:
+        """The run that is next in line before this one; tickets of dead waiters are removed."""
+        assert self._ticket is not None
+        for path in sorted(self._queue_dir.iterdir()):
+            if path.name >= self._ticket.path.name:
+                return None
+            other = Lock(path)
+            if other.try_acquire():
+                path.unlink(missing_ok=True)
+                other.release()
+            else:
+                return str(other.holder().get("run_id", "another run"))
+        return None
+
+
+def _who(lock: Lock) -> str:
+    holder = lock.holder()
+    return f"run {holder['run_id']} ({holder.get('stage', '?')})" if "run_id" in holder else "another process"
+
+
+def slot_holder(place: Place) -> str | None:
+    """Who holds a slot, or None where it is free."""
+    lock = Lock(place.lock)
+    if not lock.is_free():
+        return _who(lock)
+    if place.taken_by:
+        return f"others: {place.taken_by}"
+    with contextlib.suppress(OSError):
+        if place.host_lock and not HostLock(place.host_lock).is_free():
+            return "a run of another user or state folder"
+    return None

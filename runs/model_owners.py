@@ -1,0 +1,69 @@
+"""Whose model a fold folder holds now: a run's own, or what another run or someone by hand trained there after it."""
+
+from collections.abc import Iterator
+
+from ..nnunet.datasets import FoldFiles
+from ..nnunet.models import model_of
+from ..nnunet.summary import measured_since
+from ..schemas.records import RunRecord, StageSpec
+from .layout import StateDir
+from .result import model_stages
+from .store import newest_runs
+
+BY_HAND = "by hand"
+
+
+def taken_over(state: StateDir, record: RunRecord) -> dict[str, str]:
+    """The run's folds that hold another model than its own, as nnU-Net names them, and the run it is of, or BY_HAND."""
+    return dict(_taken_over(state, record))
+
+
+def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]:
+    model = model_of(record)
+    for spec in model_stages(record):
+        fold = model.fold(str(spec.fold))
+        owner = fold.owner()
+        if owner not in (None, record.run_id) and not _is_of(record, spec, state.run(str(owner)).record()):
+            yield str(spec.fold), str(owner)
+        elif not spec.reused and _trained_by_hand(fold):
+            yield str(spec.fold), BY_HAND
+
+
+def trained_here(state: StateDir, record: RunRecord, spec: StageSpec) -> bool:
+    """Whether a run of this state folder has trained epochs in the fold that a stage of `record` goes on with.
+
+    The fold folder is not asked: whoever made it could say so.
+    """
+    names = (record.dataset_name, record.trainer, record.plans_identifier)
+    for run in newest_runs(state):
+        other = run.record()
+        if other is None or (other.dataset_name, other.trainer, other.plans_identifier) != names:
+            continue
+        if any(_trains(one, spec) and run.stage(one.name).recent_epochs(1) for one in other.stages):
+            return True
+    return False
+
+
+def _trained_by_hand(fold: FoldFiles) -> bool:
+    noted = fold.outcome()
+    return noted is not None and fold.finished() and measured_since(fold, noted)
+
+
+def _is_of(record: RunRecord, spec: StageSpec, other: RunRecord | None) -> bool:
+    """Whether the other run left the model as this run trained or found it."""
+    if other is not None and other.created_at > record.created_at:
+        return not any(_trains(later, spec) for later in other.stages)
+    return spec.reused or spec.kind == "validate"
+
+
+def _trains(later: StageSpec, spec: StageSpec) -> bool:
+    same = (later.configuration, later.fold) == (spec.configuration, spec.fold)
+    return same and later.kind == "train" and not later.reused
+
+
+def told_taken_over(fold: str, run_id: str, other: str) -> str:
+    """The fact in words."""
+    name = "The model of every case" if fold == "all" else f"Fold {fold}"
+    if other == BY_HAND:
+        return f"{name} of run {run_id} was trained or validated by hand since: its summary.json has other numbers."
+    return f"{name} of run {run_id} now holds what run {other} trained."

@@ -1,0 +1,153 @@
+"""How a stage ended, written down by its parent: the supervisor here, the stage's own job on Slurm."""
+
+import contextlib
+import signal
+import time
+
+from ..files import write_model
+from ..nnunet.old_models import put_back
+from ..schemas.records import CancelRecord, Failure, Outcome, RunRecord, StageState, Status
+from .failures.diagnosis import diagnose
+from .layout import RunDir
+from .local.stage_process import Child
+from .processes import kill_all
+from .provenance import compose_provenance
+from .result import compose_result
+
+RETRY_S = 2.0
+
+
+def clear_up(record: RunRecord, child: Child) -> None:
+    """After a stage's process: what outlived it ends, and an old model that nothing replaces has its place again."""
+    kill_all(child.stage.path)  # data-loader workers
+    put_back(record, child.spec)
+
+
+def ended_state(child: Child, code: int, *, cancelled: bool, stall_timeout_s: float) -> StageState:
+    """What the end of a stage's process proves."""
+    outcome = child.stage.outcome()
+    status = _ending_status(code, outcome, cancelled=cancelled, stalled=child.stalled)
+    failure = None
+    if status in ("error", "interrupted"):
+        progress = child.stage.progress()
+        failure = (outcome.failure if outcome else None) or diagnose(
+            child.stage.log_file,
+            code=code,
+            stalled_s=stall_timeout_s if child.stalled else None,
+            phase=progress.phase if progress and child.on_gpu else "",
+        )
+    return child.state.model_copy(
+        update={
+            "status": status,
+            "ended_at": time.time(),
+            "exit_code": code if code >= 0 else None,
+            "signal": signal.Signals(-code).name if code < 0 else None,
+            "failure": failure,
+        }
+    )
+
+
+def _ending_status(code: int, outcome: Outcome | None, *, cancelled: bool, stalled: bool) -> Status:
+    """What an ended process proves. Exit code 0 alone proves nothing."""
+    if outcome is not None and outcome.ok:
+        return "success"
+    if cancelled and (outcome is None or outcome.stopped):
+        return "cancelled"
+    if outcome is None and code < 0 and not stalled:
+        return "interrupted"
+    return "error"
+
+
+def not_started(error: OSError) -> StageState:
+    """The state of a stage whose process could not be started."""
+    failure = Failure(
+        cause=f"the stage's process could not be started: {error.strerror or error}",
+        evidence=str(error),
+        remedy="nnunet_system names what is wrong with this machine; correct it, then start the request again.",
+    )
+    return StageState(status="error", ended_at=time.time(), failure=failure)
+
+
+def given_up(state: StageState, error: Exception) -> StageState:
+    """The state of a stage whose parent failed: what became of it is not known."""
+    failure = Failure(
+        cause="nnunet-mcp failed while it looked after the stage, and ended it",
+        evidence=f"{type(error).__name__}: {error}",
+        remedy="supervisor.log in the run's folder says where: please report it. The same request with "
+        "continue_training=true goes on.",
+    )
+    return state.model_copy(update={"status": "interrupted", "ended_at": time.time(), "failure": failure})
+
+
+def say(text: str) -> None:
+    """A line for the parent's own log; a full disk must not end the run."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+class Grace:
+    """How long a run that was asked to stop still has, counted from when its parent first saw the wish.
+
+    Whoever wrote the wish may have another clock, and any clock can be set.
+    """
+
+    def __init__(self) -> None:
+        self._wish: CancelRecord | None = None
+        self._seen_at = 0.0
+
+    def is_over(self, wish: CancelRecord) -> bool:
+        if wish != self._wish:
+            self._wish, self._seen_at = wish, time.monotonic()
+        return time.monotonic() - self._seen_at >= wish.grace_s
+
+
+class States:
+    """Writes the states of a run's stages down. What the disk refuses is kept and tried again: it is the truth.
+
+    Where the run's folder itself is gone, with its disk or because somebody removed it, nobody is left to be told.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._unwritten: dict[str, StageState] = {}
+        self._tried_at = 0.0
+
+    @property
+    def all_written(self) -> bool:
+        return not self._unwritten
+
+    def write(self, stage: str, state: StageState) -> None:
+        """Write a state down, now or as soon as the disk takes it."""
+        self._unwritten[stage] = state
+        self._try()
+
+    def try_again(self) -> None:
+        """Once in a while, what was refused."""
+        if self._unwritten and time.monotonic() - self._tried_at > RETRY_S:
+            self._try()
+
+    def settle(self) -> None:
+        """Wait until everything is written; for a parent that has nothing else to do."""
+        while not self.all_written:
+            time.sleep(RETRY_S)
+            self._try()
+
+    def _try(self) -> None:
+        self._tried_at = time.monotonic()
+        for stage, state in list(self._unwritten.items()):
+            try:
+                write_model(self._run.stage(stage).state_file, state)
+            except OSError as error:
+                if self._run.path.is_dir():
+                    say(f"cannot write the state of {stage}: {error}")
+                    continue
+            del self._unwritten[stage]
+
+
+def close_run(run: RunDir, record: RunRecord, *, succeeded: bool) -> None:
+    """The last files of a run: its result if it has one, and what repeats it."""
+    # For people and for whoever repeats the run; nothing depends on them.
+    with contextlib.suppress(OSError):
+        if succeeded and run.path.is_dir():
+            write_model(run.result_file, compose_result(run, record))
+        write_model(run.provenance_file, compose_provenance(run, record))

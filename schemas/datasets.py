@@ -1,0 +1,135 @@
+"""Datasets: what is asked of them, what they hold, and one that is prepared."""
+
+from pydantic import Field, SerializeAsAny
+
+from .base import Number, Record, Request
+from .training import DatasetId
+
+
+class TrainedModel(Record):
+    """A model folder of a dataset and its folds that are finished."""
+
+    trainer: str
+    plans: str
+    configuration: str
+    folds: tuple[str, ...]
+    dice: dict[str, float | None] = Field(default_factory=dict)
+
+
+class DatasetLine(Record):
+    """One dataset in a list."""
+
+    dataset_id: int
+    name: str
+    cases: int
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    preprocessed: tuple[str, ...]
+    trained: tuple[TrainedModel, ...]
+    problems: tuple[str, ...] = ()
+
+
+class Spread(Record):
+    """Lengths along z, y, x over all cases."""
+
+    median: tuple[Number, ...]
+    smallest: tuple[Number, ...]
+    largest: tuple[Number, ...]
+
+
+class ChannelStatistics(Record):
+    """Values of a channel's voxels; the percentiles are medians over the cases."""
+
+    channel: str
+    lowest: float
+    percentile_00_5: float
+    median: float
+    percentile_99_5: float
+    highest: float
+
+
+class LabelStatistics(Record):
+    """How much of a label there is."""
+
+    share: float = Field(description="Of all voxels of the cases looked at.")
+    cases: int = Field(description="In which it occurs.")
+
+
+class Fingerprint(Record):
+    """What nnU-Net measured before it planned: images cropped to what is not zero."""
+
+    cases: int
+    median_shape: tuple[Number, ...]
+    median_spacing: tuple[Number, ...]
+    foreground: tuple[str, ...] = Field(description="Mean and standard deviation of each channel within the labels.")
+
+
+class PlannedConfiguration(Record):
+    """A configuration of a plans file."""
+
+    patch_size: tuple[int, ...]
+    batch_size: int
+    spacing: tuple[Number, ...]
+    median_shape: tuple[Number, ...]
+    stages: int | None
+    network: str
+    preprocessed_cases: int
+
+
+class DatasetDetails(DatasetLine):
+    """One dataset in depth; its images and labels were opened."""
+
+    inspected: int = Field(description="Cases whose images were looked at, of `cases`.")
+    partial: bool = Field(default=False, description="The time was up; the next call goes on.")
+    warnings: tuple[str, ...] = ()
+    shapes: Spread | None = None
+    spacings: Spread | None = None
+    voxel_types: tuple[str, ...] = ()
+    intensities: tuple[ChannelStatistics, ...] = ()
+    label_statistics: dict[str, LabelStatistics] = Field(default_factory=dict)
+    fingerprint: Fingerprint | None = None
+    plans: dict[str, PlannedConfiguration] = Field(default_factory=dict)
+
+
+class DatasetsAnswer(Record):
+    """The datasets in nnUNet_raw and nnUNet_preprocessed, and those that have only models."""
+
+    datasets: tuple[SerializeAsAny[DatasetLine], ...]
+    others: tuple[str, ...] = ()
+    raw_folder: str
+    next_step: str
+
+
+class Prepared(Record):
+    """The answer of nnunet_prepare_dataset."""
+
+    dataset_id: int
+    dataset_name: str
+    path: str
+    cases: int
+    test_cases: int
+    channels: tuple[str, ...]
+    labels: dict[str, int | list[int]]
+    changes: tuple[str, ...] = Field(description="What differs from the source.")
+    next_step: str
+
+
+class DatasetsRequest(Request):
+    """List datasets, or look at one."""
+
+    dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all datasets.")
+
+
+class PrepareRequest(Request):
+    """Import a dataset."""
+
+    source: str = Field(
+        max_length=4096,
+        description="Folder with dataset.json, imagesTr and labelsTr. It is only read.",
+    )
+    dataset_id: DatasetId = Field(description="Free dataset ID (1-999) for the new dataset.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=80,
+        description="Name of the new dataset: letters, digits, _ . -; it becomes DatasetXXX_<name>.",
+    )

@@ -1,0 +1,110 @@
+"""Pictures: what is asked, and the job of the process that draws, as one JSON object on its standard input."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .base import Record, Request, RunId
+from .training import DatasetId
+
+# The drawer's exit code when what it should show makes no picture; then stderr says why in one line.
+REFUSED = 3
+
+
+Theme = Literal["light", "dark"]
+
+
+Numbers = tuple[float | None, ...]
+
+
+class Curve(Record):
+    """The epochs of one training; null where a value is not a finite number."""
+
+    label: str
+    epochs: tuple[int, ...] = Field(description="From 1.")
+    train_loss: Numbers
+    val_loss: Numbers
+    pseudo_dice: Numbers
+    moving_average: Numbers = Field(description="nnU-Net's own exponential moving average of the pseudo Dice.")
+    learning_rate: Numbers
+    resumed_at: tuple[int, ...] = Field(default=(), description="First epochs after a resume.")
+
+
+class CurvesPicture(Record):
+    """Losses, pseudo Dice and learning rate over the epochs."""
+
+    kind: Literal["curves"] = "curves"
+    title: str
+    theme: Theme = "light"
+    curves: tuple[Curve, ...]
+
+
+class FoldsPicture(Record):
+    """Dice of every validation case, per class and fold."""
+
+    kind: Literal["folds"] = "folds"
+    title: str
+    theme: Theme = "light"
+    labels: tuple[str, ...]
+    folds: dict[str, tuple[Numbers, ...]] = Field(description="Per fold and class the Dice of its cases.")
+
+
+class CasePicture(Record):
+    """One case's files."""
+
+    name: str
+    image: str
+    truth: str
+    prediction: str | None = None
+
+
+class CasesPicture(Record):
+    """Slices of cases with their labels and, for one case, what was predicted."""
+
+    kind: Literal["cases"] = "cases"
+    title: str
+    theme: Theme = "light"
+    cases: tuple[CasePicture, ...]
+    names: dict[int, str] = Field(description="Name of each label value.")
+    ignored: int | None = Field(default=None, description="Value of nnU-Net's ignore label.")
+
+
+Picture = Annotated[CurvesPicture | FoldsPicture | CasesPicture, Field(discriminator="kind")]
+
+
+class PictureJob(Record):
+    """One picture to draw."""
+
+    picture: Picture
+
+
+class PlotRequest(Request):
+    """Draw a picture."""
+
+    kind: Literal["curves", "folds", "overlay", "dataset"] = Field(
+        default="curves",
+        description="curves: losses, pseudo Dice, learning rate. folds: Dice of each validation case per class and "
+        "fold. overlay: a case's slices with truth and prediction. dataset: a few cases with their labels.",
+    )
+    run_id: RunId | None = Field(default=None, description="The run. Omitted: only for kind=dataset, with dataset_id.")
+    with_run_ids: tuple[RunId, ...] = Field(
+        default=(), max_length=5, description="kind=curves: up to 5 more runs over it. Omitted: none."
+    )
+    dataset_id: DatasetId | None = Field(default=None, description="kind=dataset: the dataset. Omitted: the run's.")
+    case: str | None = Field(
+        default=None,
+        max_length=200,
+        description="kind=overlay: worst, median or best by Dice, or a validation case's name. Omitted: worst.",
+    )
+    theme: Theme = Field(default="light", description="Background: light or dark.")
+
+    @model_validator(mode="after")
+    def _has_what_it_shows(self) -> "PlotRequest":
+        if self.run_id is None and (self.kind != "dataset" or self.dataset_id is None):
+            wanted = "dataset_id" if self.kind == "dataset" else "run_id"
+            raise ValueError(f"kind={self.kind!r} needs {wanted}: nnunet_runs lists runs, nnunet_datasets datasets.")
+        if self.with_run_ids and self.kind != "curves":
+            raise ValueError(f"with_run_ids is for kind='curves'; kind={self.kind!r} shows one run.")
+        if self.case and self.kind != "overlay":
+            raise ValueError(f"case is for kind='overlay'; kind={self.kind!r} shows no single case.")
+        return self

@@ -1,0 +1,83 @@
+"""What a training would need and cost: what is asked and what is said."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Record
+from .progress import StageLine
+from .training_call import TrainingCall
+
+
+class Hours(Record):
+    """How long it will take, with a range, and what that rests on."""
+
+    expected: float
+    low: float
+    high: float
+    basis: str
+
+
+class Room(Record):
+    """What a run writes to a folder, and what is free there."""
+
+    folder: str
+    needed_gb: float
+    free_gb: float
+
+
+class NetworkCost(Record):
+    """The planned network against this device."""
+
+    patch_size: tuple[int, ...]
+    batch_size: int
+    parameters: int
+    gpu_memory_gb: float = Field(description="nnU-Net's planner's estimate for a GPU.")
+    measured_gpu_memory_gb: float | None = Field(default=None, description="What measure=true saw it take.")
+    device_memory_gb: float | None = Field(
+        description="Free on the GPU that would be taken; all of it while it is used."
+    )
+    fits: bool | None = Field(description="Null on a CPU, where nnU-Net has no estimate.")
+    fit: Literal["fits", "tight", "no"] | None = Field(
+        default=None, description="tight: the estimate fits, but not with what CUDA and fragmentation take besides."
+    )
+
+
+class Recommendation(Record):
+    """A configuration, and why, from the dataset's own figures."""
+
+    configuration: str
+    reasons: tuple[str, ...]
+
+
+class PreflightAnswer(Record):
+    """What would happen if this request were started now."""
+
+    possible: bool
+    problems: tuple[str, ...] = Field(description="Every reason found why it would be refused or fail.")
+    dataset_name: str | None
+    device: str | None
+    device_reason: str = Field(default="", description="Why it would train there.")
+    stages: tuple[StageLine, ...] = Field(description="queued: would run. success: would be reused.")
+    disk: tuple[Room, ...]
+    network: NetworkCost | None = Field(description="Null until there are plans.")
+    hours: Hours | None = Field(description="Null where nothing was measured here.")
+    queue: tuple[str, ...] = Field(description="Who is in front, for each slot that it needs.")
+    job_scripts: tuple[str, ...] = ()
+    recommended: Recommendation | None
+    notes: tuple[str, ...] = ()
+    next_step: str
+
+
+class PreflightRequest(TrainingCall):
+    """Look at a training before it starts."""
+
+    measure: bool = Field(
+        default=False,
+        description="Also run the planned network for up to 30 s on an invented batch, to know the hours without an "
+        "earlier run. Needs plans.",
+    )
+
+    def training(self) -> TrainingCall:
+        """The request that would be started."""
+        return TrainingCall.model_validate(self.model_dump(exclude={"measure"}, exclude_unset=True))

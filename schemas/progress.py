@@ -1,0 +1,61 @@
+"""Where a run stands: what is asked and what is said."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Record, Request, RunId
+from .records import Failure, Status
+
+HealthVerdict = Literal["starting", "ok", "slow", "starved", "stalled", "plateau", "overfitting", "diverging", "nan"]
+
+
+class StageLine(Record):
+    """A stage of a run."""
+
+    name: str
+    status: Status
+    detail: str = ""
+
+
+class Health(Record):
+    """What the run's own numbers say about it."""
+
+    verdict: HealthVerdict
+    detail: str
+
+
+class ProgressAnswer(Record):
+    """How a run is doing; at most 1,200 characters of JSON."""
+
+    run_id: str
+    status: Status
+    stage: str | None
+    phase: str | None
+    percent: float
+    elapsed_s: int
+    eta_s: int | None = Field(description="Seconds of training left at the present speed; null while unknown.")
+    epoch: int | None = Field(description="Epochs finished in this stage.")
+    epochs: int | None
+    epoch_s: float | None
+    wait: float | None = Field(description="Share of the last epoch spent waiting for data, 0-1.")
+    train_loss: float | None
+    val_loss: float | None
+    pseudo_dice: float | None = Field(description="nnU-Net's estimate on random patches; not the Dice.")
+    learning_rate: float | None
+    health: Health
+    failure: Failure | None = None
+    retry_after_s: int
+    next_step: str
+
+
+class ProgressRequest(Request):
+    """Ask how a run is doing."""
+
+    run_id: RunId
+    wait_s: float = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="Seconds to wait (0-50) for a new stage, status or epoch. Omitted: answer at once.",
+    )

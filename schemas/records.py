@@ -1,0 +1,312 @@
+"""What a run leaves on disk: one model per file of the run directory (see `runs/layout.py`).
+
+Times are seconds since the epoch (UTC); unknown numbers are null, never invented.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .base import Record
+from .slurm import Engine
+
+Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
+
+
+Liveness = Literal["alive", "dead", "unknown"]
+
+
+StageKind = Literal[
+    "preprocess", "train", "validate", "cross_validation", "predict", "combine", "find_best", "export", "import_model"
+]
+
+
+ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
+
+
+# The phases that alternate within every epoch.
+TRAINING = "training"
+
+
+ESTIMATING = "estimating pseudo Dice"
+
+
+# The first step on a GPU, until torch.compile has built its kernels: half a minute to minutes in silence.
+COMPILING = "compiling"
+
+
+VALIDATING = "validating"
+
+
+# The validation waits for the processes that resample and write, which can take long in silence.
+EXPORTING = "validating: writing"
+
+
+VALIDATED = "validated"
+
+
+PREDICTING = "predicting"
+
+
+# A prediction waits for its processes that prepare and write cases.
+HANDING_OVER = "predicting: reading and writing"
+
+
+# In these every step and every patch is told: who is silent here does not move, whatever CPU time it takes.
+TICKING = frozenset({TRAINING, ESTIMATING, VALIDATING, PREDICTING})
+
+
+class Failure(Record):
+    """Why a stage failed, what shows it, and what to do about it."""
+
+    cause: str
+    evidence: str
+    remedy: str
+
+
+class ProcessMark(Record):
+    """A process named so that it cannot be confused with another: a pid alone is reused."""
+
+    pid: int
+    start_time: float = Field(description="By the kernel: on Linux ticks since the boot, elsewhere a time of day.")
+    boot_id: str
+    host: str
+    pid_namespace: str = ""
+
+
+class StageSpec(Record):
+    """One process of a run: what it does and what must have succeeded before it."""
+
+    name: str
+    kind: StageKind
+    configuration: str
+    fold: str | None = Field(default=None, description='"0"-"4", or "all" in nnU-Net\'s sense (one model).')
+    needs: tuple[str, ...] = ()
+    reused: bool = Field(default=False, description="Already done by an earlier run: nothing is started.")
+    resume: bool = Field(default=False, description="Go on from the fold's latest checkpoint.")
+    detail: str = ""
+
+
+class Folders(Record):
+    """The three nnU-Net folders the run works in, as absolute paths."""
+
+    raw: str
+    preprocessed: str
+    results: str
+
+
+class RunRecord(Record):
+    """run.json: written once, before anything starts."""
+
+    run_id: str
+    created_at: float
+    request: dict[str, Any]
+    dataset_name: str
+    trainer: str
+    plans_identifier: str
+    planner: str | None = Field(default=None, description="Makes the plans; null where existing plans are used.")
+    source_plans: str | None = Field(default=None, description="Plans to move from another model (transfer learning).")
+    device: Literal["cuda", "cpu", "mps"]
+    device_reason: str = Field(default="", description="Why that device.")
+    num_gpus: int = 1
+    folders: Folders
+    stages: tuple[StageSpec, ...]
+    engine: Engine = "local"
+    slurm: dict[str, str] = Field(default_factory=dict, description="Options of the run's Slurm jobs.")
+    host: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bf16(self) -> bool:
+        """Whether models are trained in mixed precision on the CPU; also the 3d_lowres models of a cascade."""
+        return bool(self.request.get("bf16"))
+
+
+class EngineRecord(Record):
+    """engine.json: the supervisor, written by itself as its first act."""
+
+    supervisor: ProcessMark
+
+
+class JobsRecord(Record):
+    """engine.json of a run on Slurm, written by whoever holds the lock on its submission."""
+
+    jobs: dict[str, str] = Field(default_factory=dict, description="Job id of each stage that is submitted.")
+    complete: bool = Field(default=False, description="Every stage is submitted.")
+    refused: str | None = Field(default=None, description="What sbatch said when it refused the rest.")
+
+
+class CancelRecord(Record):
+    """cancel.json: somebody asked for the run to stop."""
+
+    requested_at: float
+    grace_s: float
+
+
+class GpuUsed(Record):
+    """A GPU that a stage ran on."""
+
+    name: str
+    uuid: str = ""
+    driver: str = ""
+    capability: tuple[int, int] | None = None
+
+
+class StageState(Record):
+    """state.json of a stage, written by its parent (the supervisor)."""
+
+    status: Status
+    attempt: int = 1
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    process: ProcessMark | None = None
+    failure: Failure | None = None
+    waits_for: str | None = None
+    devices: tuple[GpuUsed, ...] = Field(default=(), description="The GPUs that it was given.")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; null until it has ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return self.ended_at - self.started_at
+
+
+class Progress(Record):
+    """progress.json of a stage, written by the worker at most once a second."""
+
+    phase: str
+    heartbeat: float
+    epoch: int | None = None
+    epochs: int | None = None
+    iteration: int | None = None
+    iterations: int | None = None
+    done: int | None = None
+    total: int | None = None
+    waits_for: str | None = None
+
+
+class Epoch(Record):
+    """One line of epochs.jsonl; the last line of an epoch counts.
+
+    pseudo_dice is nnU-Net's estimate on random patches of the validation cases, not the Dice.
+    """
+
+    epoch: int
+    train_loss: float | None
+    val_loss: float | None
+    learning_rate: float | None
+    pseudo_dice: float | None
+    ema_pseudo_dice: float | None
+    pseudo_dice_per_class: tuple[float | None, ...] = ()
+    seconds: float | None
+    wait_s: float | None = Field(default=None, description="Of these seconds, those in which steps waited for data.")
+    compile_s: float | None = Field(default=None, description="Those of steps that torch.compile compiled for.")
+    restored: bool = Field(default=False, description="Read back from the checkpoint a resume started from.")
+
+
+class ClassMetrics(Record):
+    """Mean over the validation cases of one class or region; null where the class never occurs."""
+
+    label: str
+    dice: float | None
+    iou: float | None
+
+
+class CaseMetrics(Record):
+    """One validation case: Dice per class (null where neither image has the class) and their mean."""
+
+    case: str
+    dice: float | None
+    per_class: dict[str, float | None] = Field(default_factory=dict)
+
+
+class Metrics(Record):
+    """nnU-Net's own numbers from validation/summary.json, and the last epoch's validation loss."""
+
+    dice: float | None
+    iou: float | None
+    validation_loss: float | None
+
+
+class Candidate(Record):
+    """A model or an ensemble of two that was compared, by nnU-Net's name."""
+
+    name: str
+    dice: float | None = Field(description="nnU-Net's foreground_mean over all cases, before postprocessing.")
+
+
+class BestConfiguration(Record):
+    """What nnU-Net's search for the best configuration found."""
+
+    name: str
+    models: tuple[str, ...] = Field(description="Model folders; two are an ensemble.")
+    dice: float | None = Field(description="Before postprocessing.")
+    dice_postprocessed: float | None
+    candidates: tuple[Candidate, ...] = Field(description="Best first, at most 20.")
+    postprocessing: tuple[str, ...] = Field(description="In words; empty where none improves the result.")
+    instructions: str = Field(description="nnU-Net's own commands.")
+    instructions_file: str
+
+
+class Outcome(Record):
+    """outcome.json: the worker's last act, success or a failure it understood."""
+
+    ok: bool
+    failure: Failure | None = None
+    stopped: bool = Field(default=False, description="Ended early because somebody asked for it.")
+    model_path: str | None = None
+    metrics: Metrics | None = None
+    per_class: tuple[ClassMetrics, ...] = ()
+    cases: tuple[CaseMetrics, ...] = ()
+    epochs_trained: int | None = None
+    train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
+    parameters: int | None = Field(default=None, description="Weights of the network.")
+    checkpoint: str | None = None
+    predictions: str | None = Field(default=None, description="Folder that a prediction wrote.")
+    best: BestConfiguration | None = None
+    archive: str | None = Field(default=None, description="Zip file that an export wrote.")
+    notes: tuple[str, ...] = ()
+
+
+class Machine(Record):
+    """The computer of a run."""
+
+    host: str
+    system: str
+    processor: str
+    cores: int
+    memory_gb: float
+    gpus: tuple[str, ...]
+    device: str
+
+
+class StageTimes(Record):
+    """When a stage ran, in seconds since the epoch (UTC), and how often it was started."""
+
+    name: str
+    status: Status
+    started_at: float | None
+    ended_at: float | None
+    attempts: int
+    devices: tuple[GpuUsed, ...] = ()
+
+
+class Provenance(Record):
+    """provenance.json: written once, at the end, by the supervisor."""
+
+    run_id: str
+    request: dict[str, Any]
+    dataset_name: str
+    trainer: str
+    plans_identifier: str
+    versions: dict[str, str]
+    sha256: dict[str, str] = Field(description="Of the plans, dataset.json, fingerprint and split that were used.")
+    raw_identity: str | None = Field(description="Digest of the raw files' names, sizes and times.")
+    seeds: str
+    machine: Machine
+    created_at: float
+    stages: tuple[StageTimes, ...]

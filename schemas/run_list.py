@@ -1,0 +1,71 @@
+"""Runs in a list, a run that was started, and one that is stopped."""
+
+from pydantic import Field
+
+from .base import Record, Request, RunId
+from .records import Status
+from .training import DatasetId
+
+
+class RunLine(Record):
+    """One run in a list."""
+
+    run_id: str
+    status: Status
+    external: bool = Field(default=False, description="Started by hand with nnUNetv2_train; read-only here.")
+    dataset: str
+    configuration: str
+    fold: str
+    started: str = Field(description="UTC, ISO 8601.")
+    stage: str | None
+    epoch: str | None = Field(description='Finished and planned epochs of the present stage, e.g. "12/1000".')
+    dice: float | None
+    detail: str = ""
+
+
+class RunsAnswer(Record):
+    """Runs, newest first."""
+
+    runs: tuple[RunLine, ...]
+    shown: int
+    total: int = Field(description="Runs that match the filters, including those not shown.")
+    retry_after_s: int
+    next_step: str
+
+
+class CancelAnswer(Record):
+    """The run's status after the request to stop."""
+
+    run_id: str
+    status: Status
+    detail: str
+    retry_after_s: int
+    next_step: str
+
+
+class RunStarted(Record):
+    """The answer of a tool that starts a run of its own kind: the run goes on by itself."""
+
+    run_id: str
+    status: Status
+    notes: tuple[str, ...] = ()
+    retry_after_s: int
+    next_step: str
+
+
+class RunsRequest(Request):
+    """List runs, newest first."""
+
+    dataset_id: DatasetId | None = Field(default=None, description="Only runs of this dataset. Omitted: all.")
+    status: Status | None = Field(default=None, description="Only runs with this status. Omitted: all.")
+    limit: int = Field(default=20, ge=1, le=200, description="At most this many runs (1-200).")
+
+
+class CancelRequest(Request):
+    """Stop a run."""
+
+    run_id: RunId
+    force: bool = Field(
+        default=False,
+        description="End it at once, without finishing the epoch and saving it.",
+    )

@@ -1,0 +1,62 @@
+"""The machine and the installation: what is asked and what is found."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Record, Request
+
+
+class Slot(Record):
+    """A place for one stage at a time."""
+
+    kind: Literal["gpu", "cpu", "preprocess"]
+    name: str
+    holder: str | None = Field(description="Who uses it; null: free.")
+
+
+class SystemAnswer(Record):
+    """The machine."""
+
+    gpus: tuple[str, ...]
+    cpu_cores: int
+    memory_gb: float
+    memory_free_gb: float
+    slots: tuple[Slot, ...]
+    folders: dict[str, str]
+    state_folder: str
+    disk_free_gb: dict[str, float]
+    versions: dict[str, str]
+    problems: tuple[str, ...]
+    next_step: str
+
+
+class Check(Record):
+    """One thing that was looked at."""
+
+    name: str
+    level: Literal["ok", "warning", "problem"]
+    detail: str
+    fix: str = Field(default="", description="What to do, in one sentence; empty where all is well.")
+
+
+class DoctorAnswer(Record):
+    """Everything that `nnunet-mcp doctor` looked at."""
+
+    checks: tuple[Check, ...]
+    problems: int
+    warnings: int
+    next_step: str
+
+
+class SystemRequest(Request):
+    """Ask about the machine."""
+
+
+class DoctorRequest(Request):
+    """Look at everything that a training needs."""
+
+    quick: bool = Field(
+        default=False,
+        description="Leave out what takes seconds: loading PyTorch, and starting the servers that clients would start.",
+    )

@@ -1,0 +1,1 @@
+"""MCP beyond the tools: transports, resources, prompts and tasks."""

@@ -1,0 +1,108 @@
+"""Serve MCP over HTTP: a bearer token always, and only for the host names it is meant for."""
+
+import hmac
+import secrets
+import sys
+
+import uvicorn
+from mcp.server.auth.provider import AccessToken, TokenVerifier
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import AnyHttpUrl
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from nnunet_mcp import __version__
+
+from ...errors import Refused
+from ...settings import Settings
+from ..app import create_server
+from .file_descriptors import log_plainly
+from .http_limits import BoundedProtocol, Room
+from .http_names import OnlyNames, in_url, names_of
+
+SCOPE = "mcp"
+BODY_BYTES = 1024 * 1024
+# Of about 40 KiB each. One that nobody uses for half an hour is closed by the SDK.
+MOST_SESSIONS = 500
+TOKEN_CHARACTERS = 16
+
+
+class OneToken(TokenVerifier):
+    """Lets in whoever has the token; compared in constant time."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        if not hmac.compare_digest(token.encode(), self._token):
+            return None
+        return AccessToken(token=token, client_id="bearer", scopes=[SCOPE])
+
+
+def serve_http(settings: Settings, *, host: str, port: int, read_only: bool) -> None:
+    """Serve on http://host:port/mcp until SIGINT or SIGTERM. Runs go on.
+
+    Raises:
+        Refused: the token is too short.
+    """
+    token = _token(settings)
+    app = create_server(settings, read_only=read_only, token_verifier=OneToken(token), auth=_auth(host, port))
+    _add_health(app)
+    log_plainly()
+    print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp", file=sys.stderr, flush=True)
+    names = names_of(host, settings.http_hosts)
+    uvicorn.run(
+        OnlyNames(_application(app, host), names),
+        host=host,
+        port=port,
+        loop="asyncio",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        backlog=Room.here().at_once,
+        log_config=None,
+    )
+
+
+def _application(app: MCPServer, host: str) -> Starlette:
+    return app.streamable_http_app(
+        host=host,
+        max_request_body_size=BODY_BYTES,
+        max_sessions=MOST_SESSIONS,
+        # OnlyNames is stricter: the SDK takes anything for a port.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+
+
+def _token(settings: Settings) -> str:
+    if settings.http_token is None:
+        return _new_token()
+    token = settings.http_token.get_secret_value()
+    if len(token.strip()) < TOKEN_CHARACTERS:
+        raise Refused(
+            f"NNUNET_MCP_HTTP_TOKEN has fewer than {TOKEN_CHARACTERS} characters, so it could be guessed. Choose a "
+            "longer one, or leave it out: then one is made up and shown."
+        )
+    return token
+
+
+def _new_token() -> str:
+    """Made up and shown once, because none was set."""
+    token = secrets.token_urlsafe(32)
+    print(f"Bearer token (set NNUNET_MCP_HTTP_TOKEN to choose your own): {token}", file=sys.stderr, flush=True)
+    return token
+
+
+def _auth(host: str, port: int) -> AuthSettings:
+    # Without resource_server_url no OAuth metadata is published that would send clients to a server that is not there.
+    issuer = AnyHttpUrl(f"http://{in_url(host)}:{port}")
+    return AuthSettings(issuer_url=issuer, resource_server_url=None, required_scopes=[SCOPE])
+
+
+def _add_health(app: MCPServer) -> None:
+    @app.custom_route("/health", methods=["GET"])  # type: ignore[untyped-decorator]
+    async def health(request: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok", "version": __version__})

@@ -1,0 +1,74 @@
+"""Tells those who listen to a run's resources when they change, for as long as the run lives.
+
+Runs are changed by processes that know nothing of this server, so somebody has to look. Each `subscriptions/listen`
+looks at the runs that it names, and stops when its stream ends.
+"""
+
+import re
+from typing import Any
+
+import anyio
+import mcp.types as types
+from anyio.to_thread import run_sync
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
+from mcp.shared.exceptions import MCPError
+
+from ... import tools
+from ...errors import RunError
+from ...schemas.records import ACTIVE
+from ...settings import Settings
+from .tasks import MOST_LISTENED, listened_to
+
+POLL_S = 1.0
+ADDRESS = re.compile(r"nnunet://runs/(?P<run_id>[^/]+)(?:/log/(?P<stage>[a-z][a-z0-9_]*))?")
+
+
+class ResourceUpdates:
+    """Publishes changes of runs and of their logs on the server's bus."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.bus = InMemorySubscriptionBus()
+        self._settings = settings
+        self._seen: dict[str, str] = {}
+
+    async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Watch what a `subscriptions/listen` names while it is served."""
+        wanted = listened_to(ctx, "resourceSubscriptions")
+        uris = [uri for uri in wanted if isinstance(uri, str)] if isinstance(wanted, list) else []
+        if not uris:
+            return await call_next(ctx)
+        if len(uris) > MOST_LISTENED:
+            raise MCPError(types.INVALID_PARAMS, f"At most {MOST_LISTENED} resources can be listened to at once.")
+        async with anyio.create_task_group() as watching:
+            for uri in uris:
+                watching.start_soon(self._watch, uri)
+            result = await call_next(ctx)
+            watching.cancel_scope.cancel()
+        return result
+
+    async def _watch(self, uri: str) -> None:
+        found = ADDRESS.fullmatch(uri)
+        if found is None:
+            return
+        # Two clients may listen to one run: what one look has published, the other does not repeat.
+        alive, state = await run_sync(self._state, found["run_id"], found["stage"])
+        self._seen.setdefault(uri, state)
+        while alive:
+            await anyio.sleep(POLL_S)
+            alive, state = await run_sync(self._state, found["run_id"], found["stage"])
+            if self._seen.get(uri) != state:
+                self._seen[uri] = state
+                await self.bus.publish(ResourceUpdated(uri=uri))
+
+    def _state(self, run_id: str, stage: str | None) -> tuple[bool, str]:
+        """Whether the run lives, and what is to be compared: its headline, or the size of the stage's log."""
+        try:
+            view = tools.view.look(self._settings, run_id)
+        except RunError:
+            return False, ""
+        alive = view.judged.status in ACTIVE
+        if stage is None:
+            return alive, f"{view.judged.status} {tools.progress.headline(view)}"
+        log = view.run.stage(stage).log_file
+        return alive, str(log.stat().st_size if log.is_file() else 0)

@@ -1,0 +1,112 @@
+"""A training as a task. The task is the run: its id is the run's, and its status is derived from the run's.
+
+There is no second store, so tasks survive every restart. A client that did not declare the extension gets the plain
+tool.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import mcp.types as types
+from anyio.to_thread import run_sync
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from ... import tools
+from ...errors import RunError
+from ...schemas.records import ACTIVE
+from ...schemas.results import ResultsRequest
+from ...schemas.run_list import CancelRequest
+from ...schemas.training_call import TrainingCall
+from ...settings import Settings
+from ...texts import all_visible, visible
+from .tasks import Task, UnknownTask
+
+TASK_TOOL = "nnunet_training"
+T = TypeVar("T")
+
+
+class RunTasks:
+    """The runs of the state folder, as tasks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def start(self, params: types.CallToolRequestParams) -> str | None:
+        """Start the run; what the plain tool would refuse is left to it, which says why in its own words."""
+        if params.name != TASK_TOOL:
+            return None
+        try:
+            request = TrainingCall.model_validate(params.arguments or {})
+            from ...tools.training.training import nnunet_training
+
+            started = await run_sync(nnunet_training, request, self._settings)
+        except (ValidationError, RunError, OSError):
+            return None
+        return started.run_id
+
+    async def describe(self, task_id: str, *, detailed: bool) -> Task:
+        """The run as a task, with nnunet_results' answer once it has ended."""
+        return await _of_run(lambda: dict(all_visible(describe(task_id, self._settings, detailed=detailed))))
+
+    async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
+        """A training never asks anything."""
+        await self.describe(task_id, detailed=False)
+
+    async def cancel(self, task_id: str) -> None:
+        """Ask the run to end after its epoch."""
+        request = CancelRequest.model_construct(run_id=task_id)
+        await _of_run(lambda: tools.runs.nnunet_cancel(request, self._settings))
+
+
+async def _of_run(act: Callable[[], T]) -> T:
+    try:
+        return await run_sync(act)
+    except RunError as error:
+        raise UnknownTask(visible(str(error))) from None
+    except OSError as error:
+        raise MCPError(types.INTERNAL_ERROR, f"The file system refused: {error}.") from None
+
+
+def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, Any]:
+    """A run as a task of SEP-2663.
+
+    Raises:
+        RunError: no such run.
+    """
+    view = tools.view.tend(settings, run_id)
+    now = tools.progress.answer(view)
+    status = "working" if view.judged.status in ACTIVE else "completed"
+    task = {
+        "taskId": run_id,
+        "status": "cancelled" if view.judged.status == "cancelled" else status,
+        "statusMessage": _message(view, now.eta_s),
+        "createdAt": _iso(view.record.created_at),
+        "lastUpdatedAt": _iso(view.moment.progress.heartbeat if view.moment.progress else view.record.created_at),
+        "ttlMs": None,  # runs are kept until somebody forgets them
+        "pollIntervalMs": 1000 * max(1, now.retry_after_s),
+    }
+    return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
+
+
+def _message(view: "tools.view.View", eta_s: int | None) -> str:
+    left = f", about {eta_s} s of training left" if eta_s is not None else ""
+    return tools.progress.headline(view) + left
+
+
+def tool_result(view: "tools.view.View", settings: Settings) -> dict[str, Any]:
+    """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
+    found = tools.results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
+    from ...tools.training.training import describe_run
+
+    started = describe_run(view.run, view.record).model_dump(mode="json")
+    content = {**started, **found.model_dump(mode="json"), "retry_after_s": 0}
+    text = types.TextContent(type="text", text=all_visible(found).model_dump_json())
+    failed = view.judged.status != "success"
+    result = types.CallToolResult(content=[text], structured_content=content, is_error=failed)
+    return result.model_dump(mode="json", by_alias=True, exclude_none=True) | {"structuredContent": content}
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

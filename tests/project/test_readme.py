@@ -1,0 +1,31 @@
+"""The README says what the code says."""
+
+import re
+from pathlib import Path
+
+from nnunet_mcp.schemas.training import TrainingRequest
+from nnunet_mcp.server.catalogue import CATALOGUE
+from nnunet_mcp.settings import Settings, variable
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_tool_parameter_and_setting_is_named() -> None:
+    names = [entry.name for entry in CATALOGUE] + list(TrainingRequest.model_fields)
+    names += [variable(name, field) for name, field in Settings.model_fields.items()]
+    assert [name for name in names if f"`{name}`" not in README] == []
+
+
+def test_every_example_file_is_in_the_readme_and_the_other_way_round() -> None:
+    named = set(re.findall(r"examples/(\w+\.py)", README))
+    assert named == {path.name for path in (ROOT / "examples").glob("*.py")} - {"common.py"}
+
+
+def test_every_dependency_has_a_line() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = README.split("## Dependencies")[1].split("##")[0]
+    names = [re.split(r"[<>=\[]", text)[0] for text in project["dependencies"]]
+    assert [name for name in names if name not in table] == []

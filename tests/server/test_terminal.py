@@ -1,0 +1,276 @@
+"""The subcommands are the tools: the same requests, functions and sentences, and exit codes for scripts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from nnunet_mcp.files import write_model
+from nnunet_mcp.runs.layout import RunDir
+from nnunet_mcp.schemas.base import Request
+from nnunet_mcp.schemas.datasets import PrepareRequest
+from nnunet_mcp.schemas.records import CancelRecord, CaseMetrics, ClassMetrics, Metrics, Outcome, Status
+from nnunet_mcp.schemas.run_list import RunsRequest
+from nnunet_mcp.server.catalogue import CATALOGUE
+from nnunet_mcp.server.terminal.codes import MEANING, Code
+from nnunet_mcp.server.terminal.commands import COMMANDS
+from nnunet_mcp.server.terminal.flags import Parser, add_flags, given
+from nnunet_mcp.server.terminal.phrases import NAMES, flag, spoken
+from nnunet_mcp.settings import Settings
+from tests.kit.terminal import as_json, on_a_terminal, terminal, typed
+from tests.kit.tiny import ask, make_dataset
+from tests.server.test_answers import run_at
+
+ESCAPE = "\x1b"
+
+
+def finished(settings: Settings) -> RunDir:
+    """A run with a result."""
+    run = run_at(settings, "success")
+    metrics = Metrics(dice=0.8712, iou=0.7788, validation_loss=-0.61)
+    classes = (
+        ClassMetrics(label="Anterior", dice=0.88, iou=0.79),
+        ClassMetrics(label="Posterior", dice=0.86, iou=0.76),
+    )
+    cases = (CaseMetrics(case="hippocampus_042", dice=0.7),)
+    outcome = Outcome(ok=True, metrics=metrics, per_class=classes, cases=cases, model_path="/models/fold_0")
+    write_model(run.stage("train_fold_0").outcome_file, outcome)
+    return run
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_field_of_a_request_has_its_flag_and_its_description_in_the_help(name: str) -> None:
+    done = typed(name, "--help")
+
+    assert done.returncode == 0
+    told = " ".join(done.stdout.split())
+    for field, info in COMMANDS[name].model.model_fields.items():
+        assert flag(field) in told
+        assert info.description and " ".join(spoken(info.description).split()) in told
+    assert all(text in told for text in MEANING.values())
+
+
+def test_a_field_that_is_added_to_a_request_is_a_flag_by_itself() -> None:
+    class Later(RunsRequest):
+        patience_s: float = Field(default=3.0, description="Seconds.")
+        no_colour: bool = Field(default=False, description="Plain.")
+
+    parser = Parser(prog="later")
+    add_flags(parser, Later, words=())
+    arguments, rest = parser.parse_known_args(["--patience-s", "4.5", "--no-colour", "--dataset-id", "Dataset007_Tiny"])
+    request = Later.model_validate(given(arguments, rest, Later, words=()))
+
+    assert (request.patience_s, request.no_colour, request.dataset_id, request.limit) == (4.5, True, 7, 20)
+    assert parser.parse_args(["--colour"]).no_colour is False
+    assert "Seconds. Default: 3.0." in parser.format_help()
+
+
+def test_every_tool_has_a_command_with_its_request() -> None:
+    seen = ("nnunet_plot", "nnunet_dashboard", "nnunet_dashboard_data")
+    models = {NAMES[e.name]: e.model for e in CATALOGUE if e.name not in ("nnunet_system", *seen)}
+
+    assert models == {name: command.model for name, command in COMMANDS.items() if name != "doctor"}
+    assert {command.model for command in COMMANDS.values()} >= set(Request.__subclasses__()) - {
+        entry.model for entry in CATALOGUE
+    }
+
+
+def test_json_is_exactly_the_tools_structured_answer(settings: Settings) -> None:
+    run = finished(settings)
+    make_dataset(settings.folder("raw"), "Dataset007_Tiny")
+
+    assert as_json("results", run.run_id) == ask(settings, "nnunet_results", run_id=run.run_id)
+    assert as_json("runs") == ask(settings, "nnunet_runs")
+    assert as_json("datasets", "7") == ask(settings, "nnunet_datasets", dataset_id=7)
+    progress = ask(settings, "nnunet_progress", run_id=run.run_id)
+    assert as_json("progress", run.run_id).keys() == progress.keys()
+
+
+def test_the_card_of_a_result_has_nnunets_numbers_per_class_and_the_worst_cases(settings: Settings) -> None:
+    told = terminal("results", finished(settings).run_id).stdout
+
+    for text in ("Dice", "0.8712", "0.7788", "-0.6100", "Anterior", "0.8600", "hippocampus_042", "/models/fold_0"):
+        assert text in told
+
+
+def test_one_dataset_is_shown_with_what_is_in_its_images(settings: Settings) -> None:
+    folder = make_dataset(settings.folder("raw"), "Dataset007_Tiny")
+    (folder / "labelsTr" / "case_002.nii.gz").write_bytes(b"broken")
+
+    text = terminal("datasets", "7").stdout
+
+    assert "looked at" in text and "5 of 5 cases" in text and "8 × 7 × 6" in text
+    assert "007: files that cannot be read whole: case_002" in text
+    assert "same image under several names" in text, "warnings are shown too"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("success", Code.DONE), ("error", Code.FAILED), ("cancelled", Code.STOPPED), ("interrupted", Code.STOPPED)],
+)
+def test_the_exit_code_says_how_the_run_ended(settings: Settings, status: Status, code: Code) -> None:
+    run = run_at(settings, status)
+    if status == "cancelled":
+        write_model(run.cancel_file, CancelRecord(requested_at=0.0, grace_s=0.0))
+
+    assert [typed(word, run.run_id).returncode for word in ("progress", "results")] == [code, code]
+    watched = terminal("progress", run.run_id, "--watch", "--json")
+    assert (watched.returncode, json.loads(watched.stdout)["status"]) == (code, status)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["progress", "d001-2d-f0-none"], Code.NOT_FOUND, "There is no run 'd001-2d-f0-none'. There are no runs yet."),
+        (["datasets", "99"], Code.NOT_FOUND, "Import one with nnunet-mcp prepare, or use one of these ids."),
+        (["cancel", "d001-2d-f0-none", "--force"], Code.NOT_FOUND, "nnunet-mcp runs lists them."),
+        (["train", "99"], Code.NOT_FOUND, "099"),
+        (["train"], Code.REFUSED, "--dataset-id: Field required"),
+        (["train", "5000"], Code.REFUSED, "--dataset-id: Input should be less than or equal to 999 (got '5000')"),
+        (["train", "7", "--fold", "9"], Code.REFUSED, "--fold: Input should be '0', '1'"),
+        (["train", "7", "--configuraton", "2d"], Code.REFUSED, "unknown option; did you mean '--configuration'?"),
+        (["train", "7", "--trainer", "-x"], Code.REFUSED, "argument --trainer: expected one argument"),
+        (["train", "7", "--trainer=-x"], Code.REFUSED, "--trainer: String should match pattern"),
+        (["train", "7", "8"], Code.REFUSED, "'8' is one word too many"),
+        (["train", "7", "--dataset-id", "8"], Code.REFUSED, "--dataset-id is given twice"),
+        (["--read-only", "train", "7"], Code.REFUSED, "--read-only and train exclude each other"),
+        (
+            ["train", "7", "--continue-training", "--overwrite"],
+            Code.REFUSED,
+            "--continue-training and overwrite exclude each other",
+        ),
+        (["progress", "--", "-x"], Code.REFUSED, "--run-id: String should match pattern"),
+        (["runs", "--limit", "-1"], Code.REFUSED, "--limit: Input should be greater than or equal to 1 (got '-1')"),
+        (["trian", "7"], Code.REFUSED, "There is no command 'trian'; did you mean 'train'?"),
+        (["train", "7", "--device", "cuda"], Code.UNAVAILABLE, "Use --device cpu."),
+    ],
+)
+def test_what_is_wrong_is_said_on_standard_error_with_its_code(
+    settings: Settings, words: list[str], code: Code, sentence: str
+) -> None:
+    make_dataset(settings.folder("raw"), "Dataset007_Tiny")
+
+    done = typed(*words)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_refused_process_ends_with_the_code_and_prints_no_traceback(settings: Settings) -> None:
+    done = terminal("train", "5000", "--json")
+
+    assert (done.returncode, done.stdout) == (Code.REFUSED, "")
+    assert "less than or equal to 999" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_settings_that_are_no_settings_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNUNET_MCP_GPUS", "many")
+
+    done = typed("runs")
+
+    assert done.returncode == Code.REFUSED and "NNUNET_MCP_GPUS: " in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("serve", "--http"), ("forget",), ("client", "cursor"), ("runs",)])
+def test_a_wrong_setting_is_one_sentence_for_every_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("NNUNET_MCP_GPUS", "abc")
+
+    done = typed(*words)
+
+    assert (done.returncode, done.stdout) == (Code.REFUSED, "")
+    assert len(done.stderr.splitlines()) == 1 and "NNUNET_MCP_GPUS: Input should be a valid integer" in done.stderr
+
+
+def test_what_nobody_expected_is_one_sentence_too(settings: Settings) -> None:
+    script = (
+        "import sys\n"
+        "from nnunet_mcp.server import cli\n"
+        "from nnunet_mcp.tools import runs\n"
+        "def broken(*_): raise ValueError('x')\n"
+        "runs.nnunet_runs = broken\n"
+        "sys.argv = ['nnunet-mcp', 'runs']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (Code.BUG, "")
+    assert done.stderr == "This is a bug in nnunet-mcp: ValueError: x\n"
+
+
+def test_the_words_of_prepare_may_have_options_between_them(settings: Settings, tmp_path: Path) -> None:
+    source = make_dataset(settings.folder("raw"), "Dataset011_Source", style="msd")
+
+    done = terminal("prepare", str(source), "--json", "12", "Copy")
+
+    assert done.returncode == Code.DONE, done.stderr
+    assert json.loads(done.stdout)["dataset_name"] == "Dataset012_Copy"
+    assert PrepareRequest.model_fields.keys() == set(COMMANDS["prepare"].words)
+    assert terminal("prepare", str(source), "12", "Again").returncode == Code.REFUSED
+
+
+def test_without_a_terminal_there_is_a_line_per_run_and_no_colour(settings: Settings) -> None:
+    run = finished(settings)
+
+    lines = terminal("runs").stdout.splitlines()
+
+    assert len(lines) == 2 and lines[1].startswith(run.run_id)
+    assert ESCAPE not in "".join(lines)
+
+
+def test_on_a_terminal_there_are_colours(settings: Settings) -> None:
+    finished(settings)
+
+    code, written = on_a_terminal("runs")
+
+    assert code == Code.DONE and ESCAPE in written
+
+
+def test_a_log_cannot_steer_the_terminal(settings: Settings) -> None:
+    run = finished(settings)
+    run.stage("train_fold_0").log_file.write_text("[bold]epoch[/bold] \x1b]0;owned\x07 ends\n", encoding="utf-8")
+
+    for written in (terminal("logs", run.run_id).stdout, on_a_terminal("logs", run.run_id)[1]):
+        assert written.splitlines() == ["[bold]epoch[/bold] �]0;owned� ends"]
+
+
+def test_a_reader_that_goes_away_is_no_error(settings: Settings) -> None:
+    run = finished(settings)
+    run.stage("train_fold_0").log_file.write_text("a line of the log\n" * 400, encoding="utf-8")
+    command = (
+        f"{sys.executable} -m nnunet_mcp logs {run.run_id} --lines 400 --mode tail | true; echo ${{PIPESTATUS[0]}}"
+    )
+
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == (f"{Code.NOBODY_READS}\n", "")
+
+
+def test_texts_of_the_tools_are_told_as_commands() -> None:
+    assert spoken("Follow it with nnunet_progress(run_id='d-x', wait_s=25).") == (
+        "Follow it with nnunet-mcp progress d-x --watch."
+    )
+    assert spoken('Use num_gpus=1, or device="cuda".') == "Use --num-gpus 1, or --device cuda."
+    assert spoken("Import one with nnunet_prepare_dataset(source, dataset_id, name).") == (
+        "Import one with nnunet-mcp prepare SOURCE ID NAME."
+    )
+    assert spoken("nnunet_training(dataset_id=4, like='d004-x', continue_training=true) resumes it") == (
+        "nnunet-mcp train 4 --like d004-x --continue-training resumes it"
+    )
+    assert spoken("/data/val_best/x.json and nnUNet_raw stay") == "/data/val_best/x.json and nnUNet_raw stay"
+
+
+def test_serving_loads_nothing_of_the_terminals_looks() -> None:
+    script = (
+        "import sys\n"
+        "from nnunet_mcp.server import app, cli\n"
+        "cli._parser(None)\n"
+        "print(sorted({'rich', 'torch', 'nnunet_mcp.server.terminal.show'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,350 @@
+"""What would happen, said before it happens; nothing is started or changed."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.errors import Unavailable
+from nnunet_mcp.files import append_line, write_model
+from nnunet_mcp.liveness import host_name
+from nnunet_mcp.locks import Lock
+from nnunet_mcp.nnunet.datasets import DatasetFiles
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.local.places import find_places
+from nnunet_mcp.runs.local.slots import slot_holder
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.estimates import Estimate, EstimateJob
+from nnunet_mcp.schemas.preflight import NetworkCost, PreflightAnswer, PreflightRequest
+from nnunet_mcp.schemas.records import Epoch, Progress, StageState
+from nnunet_mcp.schemas.training import TrainingRequest
+from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.training import costs
+from nnunet_mcp.tools.training.preflight import nnunet_preflight
+from nnunet_mcp.tools.training.training import prepare_run
+from tests.kit.gpus import GIB, Card, nvidia_smi_shows, python_with_cuda
+from tests.kit.tiny import digest, make_dataset, record_of, stage
+
+DATASET = "Dataset095_Ahead"
+REQUEST: dict[str, Any] = {"dataset_id": 95, "configuration": "2d", "fold": "0", "device": "cpu"}
+
+
+@pytest.fixture
+def files(settings: Settings) -> DatasetFiles:
+    settings.create_folders()
+    make_dataset(settings.folder("raw"), DATASET)
+    return DatasetFiles(settings.folders, DATASET)
+
+
+def ahead(settings: Settings, **arguments: Any) -> PreflightAnswer:
+    return nnunet_preflight(PreflightRequest.model_validate({**REQUEST, **arguments}), settings)
+
+
+def trained(settings: Settings, seconds: list[float], **fields: Any) -> None:
+    """An earlier run here: preprocessing of 60 s, and a training whose epochs took that long, 30 s around them."""
+    stages = (stage("preprocess"), stage("train_fold_0", "preprocess"))
+    own = {"dataset_name": DATASET, "host": host_name(), "request": REQUEST, "run_id": "d095-2d-f0-tttt", **fields}
+    run, _ = record_run(StateDir(settings.state_dir), record_of(settings, *stages, **own), [], repeat_window_s=0)
+    write_model(run.stage("preprocess").state_file, StageState(status="success", started_at=1000, ended_at=1060))
+    training = run.stage("train_fold_0")
+    done = StageState(status="success", started_at=2000, ended_at=2030 + sum(seconds))
+    write_model(training.state_file, done)
+    write_model(training.progress_file, Progress(phase="done", heartbeat=time.time(), epochs=1000))
+    names = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice")
+    for number, value in enumerate(seconds):
+        line: dict[str, Any] = {"epoch": number, "seconds": value, **dict.fromkeys(names, 0.1)}
+        append_line(training.epochs_file, Epoch.model_validate(line))
+
+
+def test_a_good_request_is_possible_and_nothing_is_changed(settings: Settings, files: DatasetFiles) -> None:
+    before = digest(settings.folder("raw").parent)
+
+    answer = ahead(settings)
+
+    assert answer.possible and not answer.problems
+    assert not (settings.state_dir / "claims").exists()
+    assert [(line.name, line.status) for line in answer.stages] == [
+        ("preprocess", "queued"),
+        ("train_fold_0", "queued"),
+    ]
+    assert {room.folder for room in answer.disk} == {
+        str(settings.folder("results")),
+        str(settings.folder("preprocessed")),
+    }
+    assert answer.hours is None and "not known" in " ".join(answer.notes)
+    assert digest(settings.folder("raw").parent) == before
+
+
+def test_every_problem_is_named_at_once(settings: Settings, files: DatasetFiles) -> None:
+    files.preprocessed.mkdir(parents=True)
+    files.splits_file.write_text(json.dumps([{"train": [], "val": []}] * 2), "utf-8")
+
+    answer = ahead(settings, fold="4", device="cuda", num_gpus=2, pretrained_weights="/etc/passwd")
+
+    assert not answer.possible and "Solve the problems" in answer.next_step
+    said = " ".join(answer.problems)
+    assert "there is no fold 4" in said and "NNUNET_MCP_GPUS is 0" in said and "outside the allowed folders" in said
+
+
+def test_a_dataset_that_does_not_exist_is_a_problem_not_an_error(settings: Settings, files: DatasetFiles) -> None:
+    answer = ahead(settings, dataset_id=96)
+
+    assert not answer.possible and "There is no dataset 096" in answer.problems[0] and answer.dataset_name is None
+
+
+def test_an_older_style_is_read_without_leaving_anything_behind(settings: Settings) -> None:
+    settings.create_folders()
+    make_dataset(settings.folder("raw"), "Dataset095", style="documented")
+    before = digest(settings.folder("raw").parent)
+
+    answer = ahead(settings)
+
+    assert answer.possible and "older style" in " ".join(answer.notes)
+    assert digest(settings.folder("raw").parent) == before
+
+
+def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: DatasetFiles) -> None:
+    trained(settings, [90.0, 35.0, 36.0, 36.0, 36.0, 38.0])  # the first one of a process compiles
+
+    hours = ahead(settings).hours
+    all_folds = ahead(settings, fold="all").hours
+
+    assert hours is not None and hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, abs=0.001)
+    assert hours.low < hours.expected < hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
+    assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, abs=0.001)
+
+
+def test_more_gpus_train_more_folds_at_once_but_preprocess_no_faster(settings: Settings, files: DatasetFiles) -> None:
+    trained(settings, [36.0, 36.0, 36.0], device="cuda")
+    two_gpus = settings.model_copy(update={"gpus": 2})
+
+    hours = ahead(two_gpus, fold="all", device="cuda").hours
+
+    assert hours is not None and hours.expected == pytest.approx((60 + 3 * 36030) / 3600, abs=0.001)
+
+
+@pytest.mark.parametrize("other", [{"trainer": "OtherTrainer"}, {"device": "cuda"}, {"host": "elsewhere"}])
+def test_a_run_that_was_different_says_nothing_about_the_hours(
+    settings: Settings, files: DatasetFiles, other: dict[str, Any]
+) -> None:
+    trained(settings, [36.0, 36.0, 36.0], **other)
+
+    assert ahead(settings).hours is None
+
+
+def test_an_active_run_on_the_same_fold_and_those_that_wait_are_seen(settings: Settings, files: DatasetFiles) -> None:
+    record = record_of(settings, stage("train_fold_0"), run_id="d095-2d-f0-qqqq", dataset_name=DATASET, request=REQUEST)
+    active = record.model_copy(update={"created_at": time.time()})
+    record_run(
+        StateDir(settings.state_dir), active, [f"{DATASET}/nnUNetTrainer__nnUNetPlans__2d/fold_0"], repeat_window_s=0
+    )
+
+    answer = ahead(settings)
+
+    assert not answer.possible and "d095-2d-f0-qqqq is already active" in answer.problems[0]
+    assert "1 other runs are queued" in answer.queue
+
+
+def test_flat_images_are_told_to_use_2d(settings: Settings, files: DatasetFiles) -> None:
+    description = json.loads((files.raw / "dataset.json").read_text("utf-8"))
+    (files.raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".png"}), "utf-8")
+    for path in [*files.raw.glob("*/*.nii.gz")]:
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".png")))
+
+    answer = ahead(settings, configuration="3d_fullres")
+
+    assert answer.recommended is not None and answer.recommended.configuration == "2d"
+    assert any("2D images" in problem for problem in answer.problems)
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [([1, 256, 256], "2d"), ([30, 256, 256], "3d_fullres")])
+def test_images_of_a_single_slice_are_recommended_2d(
+    settings: Settings, files: DatasetFiles, shape: list[int], wanted: str
+) -> None:
+    files.preprocessed.mkdir()
+    measured = {"spacings": [[999, 1, 1]] * 3, "shapes_after_crop": [shape] * 3}
+    files.fingerprint_file.write_text(json.dumps(measured), encoding="utf-8")
+
+    answer = ahead(settings)
+
+    assert answer.recommended is not None and answer.recommended.configuration == wanted
+
+
+def test_a_large_preset_on_few_cases_is_told_what_it_costs(settings: Settings, files: DatasetFiles) -> None:
+    assert any("4 times the hours" in note for note in ahead(settings, plans_identifier="nnUNetResEncUNetLPlans").notes)
+    assert not any("times the hours" in note for note in ahead(settings).notes)
+
+
+@pytest.mark.parametrize(
+    ("program", "note"), [("#!/bin/sh\necho no network >&2\nexit 1\n", "no network"), ("no program", "started")]
+)
+def test_a_network_that_cannot_be_built_is_a_note_and_the_rest_is_answered(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, note: str
+) -> None:
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    python = tmp_path / "python"
+    python.write_text(program, encoding="utf-8")
+    python.chmod(0o755)
+    ask = costs._ask
+    monkeypatch.setattr(costs, "_ask", lambda job, *_: ask(job, str(python)))
+
+    answer = ahead(settings, measure=True)
+
+    assert answer.network is None and answer.stages and answer.possible
+    assert any(text.startswith("The network is not known.") and note in text for text in answer.notes)
+
+
+def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
+    settings: Settings, files: DatasetFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1, "iterations": 1, "validation_iterations": 1}
+    said = {"out_of_memory": "Tried to allocate 2.00 GiB.", "note": "It runs without torch.compile."}
+    network = {"patch_size": (9,), "batch_size": 2, **said, **numbers}
+    found = Estimate.model_validate(network)
+    monkeypatch.setattr(costs, "_ask", lambda *_: found)
+
+    answer = ahead(settings, measure=True)
+
+    assert not answer.possible
+    assert any("too little free memory" in problem and "2.00 GiB" in problem for problem in answer.problems)
+    assert said["note"] in answer.notes
+
+
+def test_only_who_asked_to_measure_is_told_to_ask_without(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(costs, "ESTIMATE_S", 0.1)
+    job = EstimateJob(
+        plans_file="", dataset_json="", configuration="2d", trainer="nnUNetTrainer", device="cpu", measure_s=None
+    )
+
+    with pytest.raises(Unavailable, match="Ask again"):
+        costs._ask(job, str(python))
+    with pytest.raises(Unavailable, match="Ask without measure"):
+        costs._ask(job.model_copy(update={"measure_s": 30.0}), str(python))
+
+
+@pytest.fixture
+def network_of(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float], NetworkCost]:
+    """What preflight says of a network for which nnU-Net plans so many GB."""
+
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+
+    def look(planned: float) -> NetworkCost:
+        files.preprocessed.mkdir(parents=True, exist_ok=True)
+        plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+        files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+        found = Estimate(
+            patch_size=(1,), batch_size=2, parameters=1, gpu_memory_gb=planned, epochs=1, iterations=1,
+            validation_iterations=1,
+        )  # fmt: skip
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\ncat <<'E'\n{found.model_dump_json()}\nE\n", encoding="utf-8")
+        python.chmod(0o755)
+        ask = costs._ask
+        monkeypatch.setattr(costs, "_ask", lambda job, _: ask(job, str(python)))
+        network = ahead(Settings(), device="cuda").network
+        monkeypatch.setattr(costs, "_ask", ask)
+        assert network is not None
+        return network
+
+    return look
+
+
+def test_it_measures_on_the_gpu_that_the_run_would_get_and_on_none_that_is_taken(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1, "iterations": 1, "validation_iterations": 1}
+    found = Estimate.model_validate({"patch_size": (9,), "batch_size": 2, **numbers})
+    nvidia_smi_shows(tmp_path, Card("GPU-full", used=20 * GIB), Card("GPU-rest"))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+    settings, state = Settings(), StateDir(settings.state_dir)
+    [rest, _] = find_places("gpu", state, settings)[0]
+    asked: list[tuple[str, str, str | None]] = []
+
+    def ask(job: EstimateJob, _: str, variables: dict[str, str] | None = None) -> Estimate:
+        asked.append((job.device, (variables or {}).get("CUDA_VISIBLE_DEVICES", ""), slot_holder(rest)))
+        return found
+
+    monkeypatch.setattr(costs, "_ask", ask)
+
+    free = ahead(settings, device="cuda", measure=True)
+    lock = Lock(rest.lock)
+    assert lock.try_acquire({"run_id": "d007", "stage": "train_fold_0"})
+    taken = ahead(settings, device="cuda", measure=True)
+    lock.release()
+
+    assert asked[0] == ("cuda", "GPU-rest", "run preflight (measure)") and slot_holder(rest) is None
+    assert not any("Nothing was measured" in note for note in free.notes)
+    assert [device for device, *_ in asked[1:]] == ["cpu"] and taken.network is not None
+    assert any(note.startswith("Nothing was measured: ") and "held by run d007" in note for note in taken.notes)
+
+
+@pytest.mark.parametrize(
+    ("used", "planned", "free", "fit"),
+    [
+        (400, 6.0, 8.2, "fits"),
+        (1200, 6.0, 7.3, "tight"),  # a desktop on an 8 GiB card
+        (400, 8.0, 8.2, "tight"),
+        (400, 9.0, 8.2, "no"),
+    ],
+)
+def test_whether_it_fits_is_judged_by_what_is_free_and_what_cuda_takes_besides(
+    used: int, planned: float, free: float, fit: str, network_of: Callable[[float], NetworkCost], tmp_path: Path
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=8 * GIB, used=used))
+
+    network = network_of(planned)
+
+    assert (network.device_memory_gb, network.fit, network.fits) == (free, fit, fit == "fits")
+
+
+def test_the_card_that_it_would_get_decides_whether_it_fits(
+    network_of: Callable[[float], NetworkCost], tmp_path: Path
+) -> None:
+    cards = (Card("GPU-display", total=2 * GIB), Card("GPU-desk", used=20 * GIB), Card("GPU-rest", used=0))
+    nvidia_smi_shows(tmp_path, *cards, apps="GPU-desk, 4242, python3, 20000")
+    assert network_of(8.0).device_memory_gb == 25.8
+
+    nvidia_smi_shows(tmp_path, *cards[:2], apps="GPU-desk, 4242, python3, 20000")
+    assert network_of(8.0).device_memory_gb == 25.8, "all of the one that it will have to wait for"
+
+
+def test_of_an_instance_of_unknown_memory_it_is_not_said_whether_it_fits(
+    network_of: Callable[[float], NetworkCost], tmp_path: Path
+) -> None:
+    listing = "GPU 0: H100 (UUID: GPU-aa11)\n  MIG 1g.10gb Device 0: (UUID: MIG-1)"
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=80 * GIB, mig="Enabled"), listing=listing)
+
+    network = network_of(8.0)
+
+    assert (network.device_memory_gb, network.fit, network.fits) == (None, None, None)
+
+
+def test_too_little_shared_memory_is_a_problem_of_a_training_on_a_gpu(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11"))
+    monkeypatch.setattr("nnunet_mcp.tools.machine_checks.SMALL_SHM_GB", 1e9)
+
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+    assert any("--shm-size" in problem for problem in ahead(Settings(), device="cuda").problems)
+    assert ahead(Settings()).possible
+    request = TrainingRequest.model_validate({**REQUEST, "device": "cuda"})
+    assert any("--shm-size" in note for note in prepare_run(request, Settings())[1].notes)

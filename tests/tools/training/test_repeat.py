@@ -1,0 +1,137 @@
+"""A training like an earlier one: `like` takes over its arguments, never what would overwrite or resume."""
+
+import os
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.errors import Refused
+from nnunet_mcp.files import write_model
+from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState
+from nnunet_mcp.schemas.training import TrainingRequest
+from nnunet_mcp.schemas.training_call import TrainingCall
+from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.training.repeating import complete
+from nnunet_mcp.tools.training.training import prepare_run
+from tests.kit.lab import ToolRefused
+from tests.kit.tiny import ask, make_dataset, record_of, stage
+
+RUN = "d001-2d-f3-tttt"
+EARLIER: dict[str, Any] = {
+    "dataset_id": 1,
+    "configuration": "2d",
+    "fold": "3",
+    "trainer": "nnUNetTrainer_5epochs",
+    "device": "cpu",
+    "npz": True,
+    "overwrite": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def earlier(settings: Settings) -> None:
+    """A run that trained with arguments of its own, and datasets for the next one."""
+    for name in ("Dataset001_Tiny", "Dataset002_Other"):
+        make_dataset(settings.folder("raw"), name)
+    request = TrainingRequest.model_validate(EARLIER).model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_3"), run_id=RUN, request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+
+
+def prepared(settings: Settings, **arguments: Any) -> RunRecord:
+    return prepare_run(TrainingCall.model_validate({"like": RUN, **arguments}), settings)[1]
+
+
+def test_arguments_that_are_not_given_are_the_earlier_runs(settings: Settings) -> None:
+    record = prepared(settings, dataset_id=1, fold="4")
+
+    kept = {**EARLIER, "fold": "4", "overwrite": False}
+    assert record.request == TrainingRequest.model_validate(kept).model_dump(mode="json")
+    assert record.trainer == "nnUNetTrainer_5epochs"
+    assert "As d001-2d-f3-tttt: configuration='2d', trainer='nnUNetTrainer_5epochs'" in record.notes[0]
+
+
+def test_another_dataset_is_trained_alike_and_a_default_may_be_asked_for_again(settings: Settings) -> None:
+    record = prepared(settings, dataset_id=2, trainer=None, npz=False)
+
+    assert (record.dataset_name, record.request["fold"]) == ("Dataset002_Other", "3")
+    assert (record.trainer, record.request["npz"]) == ("nnUNetTrainer", False)
+
+
+def test_preflight_says_what_a_repeated_training_would_do(settings: Settings) -> None:
+    answer = ask(settings, "nnunet_preflight", dataset_id=1, like=RUN)
+
+    assert [line["name"] for line in answer["stages"]] == ["preprocess", "train_fold_3"]
+    assert RUN in answer["notes"][0]
+
+
+def test_what_does_not_go_together_with_the_earlier_arguments_is_refused(settings: Settings) -> None:
+    with pytest.raises(Refused, match=r"do not go together.*num_gpus=2 and device='cpu'"):
+        prepared(settings, dataset_id=1, num_gpus=2)
+
+
+def test_only_trainings_are_repeated(settings: Settings) -> None:
+    spec = StageSpec(name="predict", kind="predict", configuration="2d")
+    record_run(StateDir(settings.state_dir), record_of(settings, spec, run_id="d001-p"), [], repeat_window_s=0)
+
+    with pytest.raises(ToolRefused, match="is no training"):
+        ask(settings, "nnunet_training", dataset_id=1, like="d001-p")
+    with pytest.raises(ToolRefused, match="There is no run"):
+        ask(settings, "nnunet_training", dataset_id=1, like="d001-none")
+
+
+def test_a_resume_of_a_transferred_training_goes_on_from_its_checkpoint_with_its_plans(settings: Settings) -> None:
+    weights = {**EARLIER, "fold": "2", "pretrained_weights": "/models/checkpoint_final.pth"}
+    request = TrainingRequest.model_validate(weights).model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request)
+    moved = record.model_copy(update={"plans_identifier": "nnUNetPlans_moved", "trainer": "nnUNetTrainer_5epochs"})
+    record_run(StateDir(settings.state_dir), moved, [], repeat_window_s=0)
+    call = TrainingCall(dataset_id=1, like="d001-transferred", continue_training=True)
+
+    resumed, _ = complete(call, settings)
+
+    assert (resumed.continue_training, resumed.pretrained_weights) == (True, None)
+    assert (resumed.plans_identifier, resumed.fold, resumed.npz) == ("nnUNetPlans_moved", "2", True)
+
+
+def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> None:
+    run = StateDir(settings.state_dir).run(RUN)
+    write_model(run.cancel_file, CancelRecord(requested_at=0.0, grace_s=0.0))
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid()).model_copy(update={"start_time": 0.0})))
+    call = f"nnunet_training(dataset_id=1, like='{RUN}'"
+    record = run.record()
+    assert record is not None
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+
+    again = f"{call}, overwrite=true) starts it again."
+    assert ask(settings, "nnunet_progress", run_id=RUN)["next_step"] == f"Cancelled; {again}"
+    fold.latest.touch()
+    fold.owner_file.write_text("another run", encoding="utf-8")
+    assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == f"It was stopped: {again}"
+    fold.owner_file.write_text(RUN, encoding="utf-8")
+    assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == (
+        f"It was stopped: {call}, continue_training=true) resumes it."
+    )
+    assert complete(TrainingCall(dataset_id=1, like=RUN, continue_training=True), settings)[0].fold == "3"
+
+
+def test_a_resume_that_was_stopped_before_it_began_goes_on_from_the_same_checkpoint(settings: Settings) -> None:
+    request = TrainingRequest(dataset_id=1, configuration="2d", fold="2", continue_training=True)
+    asked = request.model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-2d-f2-tttt", request=asked)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    write_model(run.stage("train_fold_2").state_file, StageState(status="cancelled"))
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid()).model_copy(update={"start_time": 0.0})))
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+    fold.latest.touch()
+    fold.owner_file.write_text("the run before", encoding="utf-8")
+
+    way_on = ask(settings, "nnunet_progress", run_id=record.run_id)["next_step"]
+
+    assert way_on.endswith(f"like='{record.run_id}', continue_training=true) resumes it.")

@@ -1,0 +1,149 @@
+"""Each verdict on a training from made-up epochs."""
+
+from collections.abc import Callable
+
+import pytest
+
+from nnunet_mcp.schemas.progress import HealthVerdict
+from nnunet_mcp.schemas.records import Epoch, Progress
+from nnunet_mcp.tools.watching.health import judge
+
+NOW = 1_000_000.0
+Curve = Callable[[int], float | None]
+
+
+def history(
+    count: int,
+    *,
+    train: Curve = lambda n: -0.5 - 0.3 * n / (n + 50),
+    val: Curve = lambda n: -0.45 - 0.3 * n / (n + 50),
+    ema: Curve = lambda n: 0.9 * n / (n + 50),
+    seconds: Curve = lambda n: 60.0,
+) -> list[Epoch]:
+    """A training that gets better and better, where nothing else is said."""
+    return [
+        Epoch(
+            epoch=n,
+            train_loss=train(n),
+            val_loss=val(n),
+            learning_rate=0.01,
+            pseudo_dice=0.7,
+            ema_pseudo_dice=ema(n),
+            seconds=seconds(n),
+        )
+        for n in range(count)
+    ]
+
+
+def resumed(at: int, *, first: float, then: float | None = None) -> list[Epoch]:
+    """Epochs of a minute from a checkpoint, one that compiled, and a few more that took so long."""
+    before = [epoch.model_copy(update={"restored": True}) for epoch in history(at)]
+    after = history(at + (1 if then is None else 4), seconds=lambda n: first if n == at else then)[at:]
+    return [*before, *after]
+
+
+def silent(seconds: float) -> Progress:
+    return Progress(phase="training", heartbeat=NOW - seconds)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "epochs", "silence"),
+    [
+        pytest.param("starting", [], 1, id="no epoch yet"),
+        pytest.param("ok", history(1), 1, id="the first epoch"),
+        pytest.param("ok", history(300), 1, id="steadily better"),
+        pytest.param("starting", [], 121, id="on a CPU, silent for two minutes before the first epoch"),
+        pytest.param("ok", history(30), 290, id="silent for less than five epochs"),
+        pytest.param("stalled", history(30), 310, id="silent for more than five epochs"),
+        pytest.param("stalled", history(30, seconds=lambda n: 1.0), 121, id="short epochs, silent for two minutes"),
+        pytest.param("ok", history(30, seconds=lambda n: 1.0), 100, id="short epochs, silent for less"),
+        pytest.param(
+            "nan", history(10, train=lambda n: None if n == 9 else -0.5), 1, id="the last loss is not a number"
+        ),
+        pytest.param(
+            "ok", history(10, train=lambda n: None if n == 5 else -0.5), 1, id="an earlier loss was not a number"
+        ),
+        pytest.param("diverging", history(50, train=lambda n: -0.8 if n < 40 else 0.5), 1, id="the loss jumped up"),
+        pytest.param("ok", history(50, train=lambda n: -0.7 + 0.1 * (n % 2)), 1, id="the loss wobbles"),
+        pytest.param("ok", history(15, train=lambda n: 0.1 * n), 1, id="too early to say that it diverges"),
+        pytest.param(
+            "overfitting",
+            history(60, train=lambda n: -0.5 - 0.008 * n, val=lambda n: -0.6 + 0.01 * n),
+            1,
+            id="the validation loss rises while the training loss falls",
+        ),
+        pytest.param(
+            "slow", history(40, seconds=lambda n: 60.0 if n < 36 else 200.0), 1, id="the last epochs take three times"
+        ),
+        pytest.param("ok", history(40, seconds=lambda n: 300.0 if n == 0 else 60.0), 1, id="only the first was slow"),
+        pytest.param("ok", resumed(60, first=600.0), 1, id="the first epoch after a resume compiles"),
+        pytest.param("ok", [*resumed(60, first=600.0), *history(62)[61:]], 1, id="the second one after a resume"),
+        pytest.param("slow", resumed(60, first=600.0, then=150.0), 1, id="slower since the resume"),
+        pytest.param(
+            "plateau", history(250, ema=lambda n: min(0.85, 0.01 * n)), 1, id="no gain for more than a hundred epochs"
+        ),
+        pytest.param("ok", history(100, ema=lambda n: 0.5), 1, id="too early to call it a plateau"),
+        pytest.param("ok", history(250, ema=lambda n: None), 1, id="no pseudo Dice at all"),
+        pytest.param("ok", history(250, val=lambda n: None, seconds=lambda n: None), 1, id="little is known"),
+    ],
+)
+def test_the_numbers_decide_the_verdict(verdict: HealthVerdict, epochs: list[Epoch], silence: float) -> None:
+    found = judge(epochs, silent(silence), now=NOW)
+
+    assert found.verdict == verdict, found.detail
+    assert found.detail
+
+
+def test_before_the_first_epoch_a_gpu_that_is_silent_for_two_minutes_is_stalled() -> None:
+    assert judge([], silent(121), now=NOW, on_gpu=True).verdict == "stalled"
+    assert judge([], silent(119), now=NOW, on_gpu=True).verdict == "starting"
+
+
+def test_the_worst_news_comes_first() -> None:
+    epochs = history(250, train=lambda n: None if n == 249 else -0.5, ema=lambda n: 0.5)
+
+    assert judge(epochs, silent(1), now=NOW).verdict == "nan"
+    assert judge(epochs, silent(9999), now=NOW).verdict == "stalled"
+
+
+@pytest.mark.parametrize("phase", ["compiling", "validating: writing", "saving the model", "preprocessing", "waiting"])
+def test_silence_means_nothing_where_not_every_step_is_told(phase: str) -> None:
+    quiet = Progress(phase=phase, heartbeat=NOW - 1000)
+
+    assert judge([], quiet, now=NOW).verdict == "starting"
+    assert judge(history(30), quiet, now=NOW).verdict == "ok"
+
+
+def test_a_network_that_is_compiled_is_said_to_be() -> None:
+    assert "compiled" in judge([], Progress(phase="compiling", heartbeat=NOW), now=NOW).detail
+
+
+def test_a_loss_that_mixed_precision_left_out_is_told_from_weights_that_are_gone() -> None:
+    overflown = history(10, train=lambda n: None if n == 9 else -0.5)
+    gone = history(10, train=lambda n: None if n == 9 else -0.5, val=lambda n: None if n == 9 else -0.5)
+
+    assert "the weights are sound" in judge(overflown, None, now=NOW).detail
+    assert "sound" not in judge(gone, None, now=NOW).detail
+
+
+def test_a_gpu_that_waits_for_data_is_starved_and_a_cpu_is_not() -> None:
+    waits = [epoch.model_copy(update={"wait_s": 30.0}) for epoch in history(30)]
+    cold = [epoch.model_copy(update={"wait_s": 50.0 if epoch.epoch == 0 else 1.0}) for epoch in history(3)]
+
+    found = judge(waits, silent(1), now=NOW, on_gpu=True)
+
+    assert found.verdict == "starved" and "50% of each epoch" in found.detail and "nnUNet_n_proc_DA" in found.detail
+    assert judge(waits, silent(1), now=NOW).verdict == "ok"
+    assert judge(cold, silent(1), now=NOW, on_gpu=True).verdict == "ok", (
+        "the first epoch of a process counts for nothing"
+    )
+
+
+def test_without_a_process_there_is_no_stall() -> None:
+    assert judge(history(30), None, now=NOW).verdict == "ok"
+
+
+def test_the_detail_has_the_numbers() -> None:
+    detail = judge(history(250, ema=lambda n: min(0.85, 0.01 * n)), None, now=NOW).detail
+
+    assert detail == "The moving pseudo Dice gained 0.0000 in the last 100 epochs."

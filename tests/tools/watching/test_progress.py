@@ -1,0 +1,214 @@
+"""Where a run stands, how long it has taken and will take, and when to ask again."""
+
+import os
+import time
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from nnunet_mcp.files import append_line, write_model
+from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.records import EngineRecord, Epoch, Outcome, Progress, StageSpec, StageState
+from nnunet_mcp.server.app import create_server
+from nnunet_mcp.settings import Settings
+from tests.kit.lab import Answer, structured
+from tests.kit.tiny import ask, record_of, stage
+
+RUN = "d001-2d-f0-tttt"
+FOLDS = tuple(stage(f"train_fold_{fold}") for fold in range(5))
+NAMES = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice")
+
+
+def recorded(settings: Settings, *, age_s: float = 0.0, alive: bool = True, **fields: Any) -> RunDir:
+    """A run of five folds that was recorded so long ago; this process is its supervisor while it is alive."""
+    record = record_of(settings, *FOLDS, created_at=time.time() - age_s, **fields)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    mark = mark_of(os.getpid())
+    assert mark is not None
+    write_model(
+        run.engine_file, EngineRecord(supervisor=mark if alive else mark.model_copy(update={"start_time": 1.0}))
+    )
+    return run
+
+
+def trains(run: RunDir, fold: int, epochs: int, seconds: float, *, heartbeat: float | None = None) -> None:
+    """A fold that has trained so many of a hundred epochs."""
+    trained(run, fold, *({"epoch": number, "seconds": seconds} for number in range(epochs)), heartbeat=heartbeat)
+
+
+def trained(run: RunDir, fold: int, *lines: dict[str, Any], heartbeat: float | None = None) -> None:
+    """A fold that trains, after these of a hundred epochs."""
+    stage, now = run.stage(f"train_fold_{fold}"), time.time()
+    write_model(stage.state_file, StageState(status="running", started_at=now - 60, process=mark_of(os.getpid())))
+    write_model(stage.progress_file, Progress(phase="training", heartbeat=heartbeat or now, epochs=100))
+    for line in lines:
+        append_line(stage.epochs_file, Epoch.model_validate({**dict.fromkeys(NAMES, 0.1), **line}))
+
+
+def test_a_run_that_died_took_as_long_as_it_was_heard_of(settings: Settings) -> None:
+    run = recorded(settings, age_s=36_000, alive=False)
+    trains(run, 0, 3, 10.0, heartbeat=time.time() - 36_000 + 90)
+    state = StageState(status="running", started_at=time.time() - 36_000, process=None)
+    write_model(run.stage("train_fold_0").state_file, state)
+
+    now = ask(settings, "nnunet_progress", run_id=RUN)
+
+    assert now["status"] == "interrupted" and now["elapsed_s"] == pytest.approx(90, abs=2)
+
+
+COMPILED = {"epoch": 0, "seconds": 57.9, "compile_s": 55.1}
+RESTORED = [{"epoch": number, "seconds": 2.8, "restored": True} for number in range(1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds"),
+    [
+        pytest.param([COMPILED], 2.8, id="what was compiled is taken off the only epoch"),
+        pytest.param([COMPILED, {"epoch": 1, "seconds": 2.8}], 2.8, id="a second epoch counts alone"),
+        pytest.param([{"epoch": 0, "seconds": 150.0}, {"epoch": 1, "seconds": 30.0}], 30.0, id="a cold first epoch"),
+        pytest.param([*RESTORED, {"epoch": 4, "seconds": 24.3}], 2.8, id="the first epoch of a resume"),
+        pytest.param(
+            [*({"epoch": n, "seconds": 30.0} for n in range(6)), {"epoch": 6, "seconds": 300.0}], 30.0, id="one outlier"
+        ),
+    ],
+)
+def test_the_time_left_is_told_from_usual_epochs(
+    settings: Settings, epochs: list[dict[str, Any]], seconds: float
+) -> None:
+    run = recorded(settings, device="cuda")
+    for fold in range(5):
+        trained(run, fold, *epochs)
+
+    now = ask(settings.model_copy(update={"gpus": 5}), "nnunet_progress", run_id=RUN)
+
+    assert now["epoch_s"] == pytest.approx(seconds)
+    assert now["eta_s"] == pytest.approx(seconds * (99 - epochs[-1]["epoch"]), abs=1)
+
+
+@pytest.mark.parametrize(("epoch_s", "seconds"), [(10.0, "60 s"), (126.0, "282 s")])
+def test_a_cancelled_training_may_finish_its_epoch_however_long_it_is(
+    settings: Settings, epoch_s: float, seconds: str
+) -> None:
+    trains(recorded(settings), 0, 3, epoch_s)
+
+    assert seconds in ask(settings, "nnunet_cancel", run_id=RUN)["detail"]
+
+
+def test_a_grace_that_somebody_set_is_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNUNET_MCP_GRACE_S", "7")
+    trains(recorded(settings), 0, 3, 126.0)
+
+    assert "7 s" in ask(Settings(), "nnunet_cancel", run_id=RUN)["detail"]
+
+
+def test_the_share_of_an_epoch_that_waits_for_data_is_told(settings: Settings) -> None:
+    trained(recorded(settings, device="cuda"), 0, {"epoch": 0, "seconds": 10.0, "wait_s": 6.0})
+
+    now = ask(settings, "nnunet_progress", run_id=RUN)
+
+    assert (now["wait"], now["health"]["verdict"]) == (0.6, "starved")
+
+
+@pytest.mark.parametrize(("status", "said"), [("running", "predict is working."), ("success", "The run is success.")])
+def test_a_prediction_is_not_spoken_of_in_epochs(settings: Settings, status: Any, said: str) -> None:
+    spec = StageSpec(name="predict", kind="predict", configuration="2d")
+    record = record_of(settings, spec)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+    write_model(run.stage("predict").state_file, StageState(status=status, process=mark_of(os.getpid())))
+    if status == "success":
+        write_model(run.stage("predict").outcome_file, Outcome(ok=True))
+
+    now = ask(settings, "nnunet_progress", run_id=RUN)
+
+    assert now["health"] == {"verdict": "ok", "detail": said}
+
+
+def test_folds_that_train_side_by_side_all_count(settings: Settings) -> None:
+    run = recorded(settings, device="cuda")
+    for fold in range(2):
+        trains(run, fold, 50, 10.0)
+    two_gpus = settings.model_copy(update={"gpus": 2})
+
+    now = ask(two_gpus, "nnunet_progress", run_id=RUN)
+
+    assert now["percent"] == pytest.approx(100 * 2 * 0.5 * 0.95 / 5, abs=0.1)
+    # Each GPU has half a fold left; then one trains two more folds and the other one.
+    assert now["eta_s"] == 500 + 2 * 1000
+
+
+def test_slurm_trains_the_rest_as_many_at_a_time_as_it_may(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnunet_mcp.tools.training.parallel_folds import lanes, scheduled
+
+    record = record_of(settings, *FOLDS, engine="slurm", slurm={"parallel": "3"})
+
+    assert lanes(record, settings, 5) == 3
+    assert scheduled([50.0, 50.0, 50.0], [100.0, 100.0], 3) == 150.0
+
+
+def test_every_answer_about_a_live_run_says_when_to_ask_again(settings: Settings) -> None:
+    run = recorded(settings)
+    trains(run, 0, 3, 40.0)
+    run.stage("train_fold_0").log_file.write_text("epoch 1\n", encoding="utf-8")
+
+    asked = {"run_id": RUN}
+    answers = [ask(settings, f"nnunet_{tool}", **asked) for tool in ("progress", "results", "logs")]
+    answers.append(ask(settings, "nnunet_runs"))
+
+    assert [answer["retry_after_s"] for answer in answers] == [40] * 4
+    assert all(answer["next_step"] for answer in answers)
+
+
+def test_a_run_at_rest_is_not_worth_asking_again(settings: Settings) -> None:
+    run = recorded(settings, alive=False)
+    write_model(run.stage("train_fold_0").state_file, StageState(status="cancelled"))
+    run.stage("train_fold_0").log_file.write_text("epoch 1\n", encoding="utf-8")
+
+    for tool in ("progress", "results", "logs"):
+        assert ask(settings, f"nnunet_{tool}", run_id=RUN)["retry_after_s"] == 0
+    assert ask(settings, "nnunet_runs")["retry_after_s"] == 0
+
+
+@pytest.mark.parametrize(("waited_s", "again_s"), [(10, 5), (600, 60), (86_400, 300)])
+def test_who_has_waited_long_need_not_ask_soon(settings: Settings, waited_s: int, again_s: int) -> None:
+    run = recorded(settings, age_s=waited_s)
+    write_model(run.stage("train_fold_0").state_file, StageState(status="queued", waits_for="behind another run"))
+
+    assert ask(settings, "nnunet_progress", run_id=RUN)["retry_after_s"] == pytest.approx(again_s, abs=1)
+
+
+@pytest.mark.parametrize("tool", ["nnunet_progress", "nnunet_dashboard", "nnunet_dashboard_data"])
+def test_only_a_server_that_may_change_something_goes_on_with_a_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("nnunet_mcp.tools.watching.view.go_on_starting", lambda run, *_: started.append(run.run_id))
+    recorded(settings)
+
+    async def asked(*, read_only: bool) -> Answer:
+        async with Client(create_server(settings, read_only=read_only)) as client:
+            await client.read_resource(f"nnunet://runs/{RUN}")
+            return structured(await client.call_tool(tool, {"run_id": RUN}))
+
+    anyio.run(lambda: asked(read_only=True))
+    assert started == []
+    anyio.run(lambda: asked(read_only=False))
+    assert started == [RUN]
+
+
+def test_a_training_by_hand_is_not_hidden_by_many_runs(settings: Settings) -> None:
+    for number in range(3):
+        record = record_of(settings, run_id=f"d001-2d-f0-run{number}", created_at=time.time() - 3600)
+        record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    fold = settings.folder("results") / "Dataset001_Tiny" / "nnUNetTrainer__nnUNetPlans__2d" / "fold_all"
+    fold.mkdir(parents=True)
+    (fold / "training_log_2026_1_1_00_00_00.txt").write_text("Epoch 3\n", encoding="utf-8")
+
+    shown = ask(settings, "nnunet_runs", limit=2)
+
+    assert [line["external"] for line in shown["runs"]] == [True, False]
+    assert (shown["runs"][0]["fold"], shown["total"]) == ("full", 4)

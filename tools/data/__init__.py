@@ -1,0 +1,1 @@
+"""Datasets: found, looked at, judged and imported."""

@@ -1,0 +1,194 @@
+"""nnunet_prepare_dataset: a valid nnU-Net v2 dataset made from what people have; the source is only read."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...allowed_paths import allowed_path
+from ...errors import NotFound, Refused, Unavailable
+from ...files import NotPlain, open_plain
+from ...locks import Lock, lock_name
+from ...nnunet.cases import file_problems
+from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.datasets import dataset_folders, trained_folders
+from ...runs.layout import StateDir
+from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
+from ...schemas.datasets import Prepared, PrepareRequest
+from ...settings import Settings
+from ...texts import clean, some
+from ...whole_images import voxels_elsewhere
+from .import_copies import Copy, copies_of
+
+NIFTI = (".nii", ".nii.gz")
+LISTS = ("dataset", "training", "test", "tensorImageSize")
+BLOCK = 1 << 20
+Tell = Callable[[int, int], None]
+
+
+def nnunet_prepare_dataset(
+    request: PrepareRequest, settings: Settings, tell: Tell = lambda done, total: None
+) -> Prepared:
+    """Import a dataset under DatasetXXX_<name> in nnUNet_raw, whole or not at all.
+
+    Raises:
+        NotFound, Refused: the source is missing, outside the allowed folders or broken, or the id is taken.
+        Unavailable: there is not enough space.
+    """
+    source = allowed_path(settings, request.source, what="source")
+    if not source.is_dir():
+        raise NotFound(f"source {request.source!r} is not a folder. Name the folder that holds dataset.json.")
+    settings.create_folders()
+    with _alone(settings, request):
+        return _import(source, _free_target(settings, request), request, settings, tell)
+
+
+@contextmanager
+def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
+    """One import of an id at a time."""
+    lock = Lock(StateDir(settings.state_dir).locks_dir / lock_name("import", f"{request.dataset_id:03d}"))
+    mine = request.model_dump(mode="json")
+    if not lock.try_acquire(mine):
+        raise Refused(_under_way(request, same=lock.holder() == mine, other=lock.holder().get("name", "?")))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _under_way(request: PrepareRequest, *, same: bool, other: object) -> str:
+    if same:
+        return (
+            f"This import is already under way. nnunet_datasets lists Dataset{request.dataset_id:03d}_{request.name} "
+            "when it is complete."
+        )
+    return f"Dataset id {request.dataset_id:03d} is just being imported as {clean(other)}. Choose another id."
+
+
+def _import(source: Path, target: Path, request: PrepareRequest, settings: Settings, tell: Tell) -> Prepared:
+    if (source / "dataset.json").exists():
+        allowed_path(settings, str(source / "dataset.json"), what="the source's file")
+    description = read_description(source)
+    copies = copies_of(source, description, settings)
+    refuse_without_room({target.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
+    partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
+    try:
+        partial.chmod(0o755)
+        imported = _fill(partial, copies, description, settings, tell)
+        partial.rename(target)
+    except OSError as error:
+        raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return _answer(request, target, imported)
+
+
+def _free_target(settings: Settings, request: PrepareRequest) -> Path:
+    """Data for a model of the same name are welcome."""
+    name = f"Dataset{request.dataset_id:03d}_{request.name}"
+    if taken := dataset_folders(settings.folders, request.dataset_id):
+        raise Refused(
+            f"Dataset id {request.dataset_id:03d} is taken by {', '.join(taken)}. Train it with "
+            f"nnunet_training(dataset_id={request.dataset_id}), or choose another id."
+        )
+    if others := sorted({*trained_folders(settings.folders, request.dataset_id)} - {name}):
+        raise Refused(
+            f"Dataset id {request.dataset_id:03d} is taken by the models of {some(others)}. Choose another id, or the "
+            "same name if these are their data."
+        )
+    return settings.folder("raw") / name
+
+
+def _fill(folder: Path, copies: list[Copy], description: Description, settings: Settings, tell: Tell) -> Description:
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir()
+    for done, copy in enumerate(copies):
+        tell(done, len(copies))
+        target = folder / copy.target
+        target.parent.mkdir(exist_ok=True)
+        _bring(copy, target, settings.allowed_roots)
+    tell(len(copies), len(copies))
+    imported = _described(description)
+    (folder / "dataset.json").write_text(json.dumps(imported.content, indent=2, ensure_ascii=False), encoding="utf-8")
+    if problems := file_problems(folder, imported):
+        raise Refused("The source is not a complete dataset:\n- " + "\n- ".join(problems))
+    return imported
+
+
+def _described(description: Description) -> Description:
+    changes = list(description.changes)
+    if description.listed is not None:
+        changes.append("the files that dataset.json lists lie in imagesTr and labelsTr, and the list is gone")
+    return Description({k: v for k, v in description.content.items() if k not in LISTS}, changes)
+
+
+def _bring(copy: Copy, target: Path, allowed: Sequence[Path]) -> None:
+    """Copy what is opened and was looked at; from then on only the copy is read."""
+    aside = target.with_name(f".{target.name}") if copy.source.name.endswith(NIFTI) else target
+    try:
+        with open_plain(copy.source, inside=allowed) as source, aside.open("xb") as stream:
+            shutil.copyfileobj(source, stream, BLOCK)
+    except NotPlain as error:
+        raise Refused(f"{copy.source.name} {error.strerror}. Put a copy of the file there.") from None
+    if why := voxels_elsewhere(aside):
+        raise Refused(f"{copy.source.name}: {why}. Write the image into one file.")
+    if aside == target:
+        if copy.channel is not None:
+            raise Refused(
+                f"{copy.source.name} has no channel number, and only NIfTI images are split into channels. Write each "
+                f"channel to a file of its own, CASE_0000{copy.source.suffix} and so on."
+            )
+        return
+    image = _open(aside, copy.source)
+    if copy.channel is None and not _is_4d(image):
+        aside.rename(target)
+    else:
+        _split(copy, image, target)
+        aside.unlink()
+
+
+def _is_4d(image: Any) -> bool:
+    return len(image.shape) > 3 and any(size > 1 for size in image.shape[3:])
+
+
+def _open(aside: Path, source: Path) -> Any:
+    import nibabel
+
+    try:
+        return nibabel.load(aside)
+    except Exception as error:  # nibabel raises many kinds, all of them mean the same here
+        why = str(error).replace(str(aside), source.name)
+        raise Refused(f"{source.name} cannot be read ({why}). Export it again.") from error
+
+
+def _split(copy: Copy, image: Any, target: Path) -> None:
+    """Write one channel of a 4D NIfTI image with the geometry of the whole."""
+    import nibabel
+
+    channels = image.shape[3] if len(image.shape) == 4 else 1
+    if copy.channel is None or copy.channels != channels:
+        raise Refused(
+            f"{copy.source.name} has {channels} channels; dataset.json declares {copy.channels}. Correct modality "
+            "(channel_names), or the image."
+        )
+    # dataobj is read lazily: one channel at a time in memory.
+    part = nibabel.Nifti1Image(image.dataobj[..., copy.channel], image.affine, image.header)
+    nibabel.save(part, target)
+
+
+def _answer(request: PrepareRequest, target: Path, description: Description) -> Prepared:
+    images = {p.name.rsplit("_", 1)[0] for p in (target / "imagesTs").glob("*")}
+    return Prepared(
+        dataset_id=request.dataset_id,
+        dataset_name=target.name,
+        path=str(target),
+        cases=description.content["numTraining"],
+        test_cases=len(images),
+        channels=tuple(description.channels),
+        labels=description.labels,
+        changes=tuple(description.changes),
+        next_step=f"Train it: nnunet_training(dataset_id={request.dataset_id}, configuration=…, fold=…).",
+    )

@@ -1,0 +1,154 @@
+"""What a training needs of this machine, each thing checked with its fix. nnunet_system and the doctor share it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import __version__
+from ..errors import Refused, RunError
+from ..locks import Lock
+from ..nnunet.installed import installed
+from ..runs.machine.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
+from ..runs.slurm.commands import SlurmError, call
+from ..runs.slurm.options import options_of
+from ..schemas.system import Check
+from ..settings import Settings
+
+GB = 1e9
+FOLDERS = ("raw", "preprocessed", "results")
+LOW_DISK_GB = 2.0
+TIGHT_DISK_GB = 20.0
+SMALL_SHM_GB = 0.5
+SHM = Path("/dev/shm")
+
+
+def machine_checks(settings: Settings) -> Iterator[Check]:
+    """Everything that would make runs fail, in a moment and without changing anything."""
+    yield from (folder_check(settings, which) for which in FOLDERS)
+    yield package_check(settings)
+    if SHM.is_dir():
+        yield shm_check(SHM)
+    if settings.engine == "slurm":
+        yield slurm_check(settings)
+    else:
+        yield from gpu_checks(settings)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def free_gb(folder: Path) -> float:
+    """Free disk space where the folder is or would be made."""
+    return round(shutil.disk_usage(existing(folder)).free / GB, 2)
+
+
+def folder_check(settings: Settings, which: str) -> Check:
+    """One of the three nnU-Net folders: set, there, writable, with room."""
+    folder, name = settings.folder(which), f"nnUNet_{which}"
+    given = getattr(settings, which)
+    if given is not None and "$" in str(given):
+        fix = f"Write the whole path into {name}: nobody expands $ there."
+        return Check(name=name, level="problem", detail=f"{name} ({given}) holds an unexpanded variable.", fix=fix)
+    if not existing(folder).is_dir() or not os.access(existing(folder), os.W_OK):
+        detail, fix = f"{name} ({folder}) cannot be written.", f"Make it writable, or set {name}."
+        return Check(name=name, level="problem", detail=detail, fix=fix)
+    if free_gb(folder) < TIGHT_DISK_GB:
+        level = "problem" if free_gb(folder) < LOW_DISK_GB else "warning"
+        detail = f"Only {free_gb(folder)} GB are free in {name} ({folder})."
+        return Check.model_validate({"name": name, "level": level, "detail": detail, "fix": "Free some space."})
+    if not folder.is_dir():
+        fix = f"Correct {name} if that is a slip; otherwise it is made with the first run."
+        return Check(name=name, level="warning", detail=f"{folder} does not exist yet.", fix=fix)
+    default = "" if given is not None else f", the default; {name} is not set"
+    return Check(name=name, level="ok", detail=f"{folder} ({free_gb(folder):.0f} GB free{default})")
+
+
+def package_check(settings: Settings) -> Check:
+    """nnU-Net and PyTorch are installed where they will run; nothing is imported."""
+    name, python = "nnU-Net", settings.nnunet_python
+    if settings.worker_python is not None and shutil.which(python) is None:
+        detail = f"NNUNET_MCP_WORKER_PYTHON ({python}) is no program."
+        return Check(name=name, level="problem", detail=detail, fix="Name the Python with nnU-Net.")
+    try:
+        found = installed(python)
+    except RunError as error:
+        return Check(name=name, level="problem", detail=str(error), fix="Then ask again.")
+    lacking = [package for package in ("nnunetv2", "torch") if package not in found.versions]
+    if lacking:
+        fix = (
+            f"{python} -m pip install {' '.join(lacking)}, or set NNUNET_MCP_WORKER_PYTHON to a Python that has both "
+            "and nnunet-mcp."
+        )
+        return Check(name=name, level="problem", detail=f"{' and '.join(lacking)} not installed in {python}.", fix=fix)
+    if (theirs := found.versions["nnunet-mcp"]) != __version__:
+        detail = f"{python} has nnunet-mcp {theirs}, this server is {__version__}."
+        return Check(name=name, level="problem", detail=detail, fix="Install the same version in both.")
+    return Check(name=name, level="ok", detail=f"nnU-Net and PyTorch are installed in {python}")
+
+
+def shm_check(folder: Path) -> Check:
+    """Data loaders hand batches over through /dev/shm."""
+    size = shutil.disk_usage(folder).total
+    if size < SMALL_SHM_GB * GB:
+        detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
+        return Check(name="shared memory", level="problem", detail=detail, fix=fix)
+    return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
+
+
+def shm_problems(device: str | None, engine: str) -> list[str]:
+    """What a training on a GPU of this machine would lack of it."""
+    if device != "cuda" or engine != "local" or not SHM.is_dir() or (found := shm_check(SHM)).level == "ok":
+        return []
+    return [f"{found.detail} {found.fix}"]
+
+
+def gpu_checks(settings: Settings) -> Iterator[Check]:
+    """GPUs that are there and cannot be used, and what is wrong with those that can."""
+    found = MACHINE.look(settings.nnunet_python)
+    gpus, why_none = visible(found, settings.gpus)
+    if not gpus and settings.gpus != 0 and not are_hidden() and (signs := signs_of_a_gpu()):
+        detail = f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}."
+        fix = "docs/troubleshooting.md names the causes; NNUNET_MCP_GPUS=1 makes the server believe in one."
+        yield Check(name="GPU", level="problem", detail=detail, fix=fix)
+    elif gpus and (found.hangs or (found.problem and found.source in ("NVML", "nvidia-smi"))):
+        fix = "dmesg says more (Xid); often the machine must be restarted. Runs use the others."
+        yield Check(name="GPU", level="warning", detail=f"Not every GPU answers: {found.problem}.", fix=fix)
+    for gpu in gpus:
+        if gpu.faults:
+            fix = "Have it looked at if trainings fail or are slow on it."
+            yield Check(name=f"GPU {gpu.index}", level="warning", detail=gpu.model, fix=fix)
+
+
+def slurm_check(settings: Settings) -> Check:
+    """The cluster answers, and the server's own options are such."""
+    name, fix = "Slurm", "Start the server where sbatch works, on a login node, or set NNUNET_MCP_ENGINE=local."
+    try:
+        options_of(settings)
+        partitions = call("sinfo", "--noheader", "--format=%R").split()
+    except Refused as error:
+        return Check(name=name, level="problem", detail=str(error), fix="Correct it in the server's environment.")
+    except SlurmError as error:
+        return Check(name=name, level="problem", detail=f"Slurm cannot be asked: {error}.", fix=fix)
+    return Check(name=name, level="ok", detail=f"answers; partitions {', '.join(dict.fromkeys(partitions))}")
+
+
+def state_check(settings: Settings) -> Check:
+    """The state folder can be written, and a lock that one process holds is refused to another."""
+    name, folder = "state folder", settings.state_dir
+    try:
+        with tempfile.TemporaryDirectory(prefix=".nnunet-mcp-doctor-", dir=existing(folder)) as scratch:
+            first, second = (Lock(Path(scratch) / "lock") for _ in range(2))
+            works = first.try_acquire() and not second.try_acquire()
+            first.release()
+            second.release()
+    except OSError as error:
+        fix = "Make it writable, or set NNUNET_MCP_HOME to a folder on a local disk."
+        return Check(name=name, level="problem", detail=f"{folder} cannot hold locks ({error}).", fix=fix)
+    if not works:
+        fix = "Set NNUNET_MCP_HOME to a folder on a local disk."
+        return Check(name=name, level="problem", detail=f"Locks (flock) do not work in {folder}.", fix=fix)
+    return Check(name=name, level="ok", detail=f"{folder}, locks work")

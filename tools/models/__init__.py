@@ -1,0 +1,1 @@
+"""Trained models: predicted with, compared, combined, exported and imported."""

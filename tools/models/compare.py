@@ -1,0 +1,187 @@
+"""nnunet_compare: trained models side by side, paired over the same cases, without ranking what is not complete."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import NotFound, Refused
+from ...nnunet.datasets import find_dataset
+from ...nnunet.models import Model, model_of
+from ...nnunet.scores import Scores, paired_difference, read_scores
+from ...nnunet.splits import complete_folds, validated_twice
+from ...nnunet.summary import fold_outcome, why_dice_is_null
+from ...runs.layout import StateDir
+from ...runs.model_owners import taken_over, told_taken_over
+from ...runs.result import mean_sd
+from ...runs.store import find_run
+from ...schemas.comparison import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
+from ...schemas.records import Outcome
+from ...settings import Settings
+from ...texts import fold_name
+from .comparison_tables import write_table
+
+
+def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer:
+    """Compare runs, or everything that was trained on a dataset.
+
+    Raises:
+        NotFound: no such run or dataset, or none of its folds is validated.
+        Refused: the runs belong to different datasets.
+    """
+    models, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
+    read = [(model, read_scores(model)) for model in models]
+    notes += [f"{text} It is left out." for _, scores in read for text in scores.unread]
+    measured = [(model, scores) for model, scores in read if scores.folds]
+    if not measured:
+        none = "None of these models has a validated fold yet. nnunet_runs shows which runs are how far."
+        raise NotFound(" ".join((none, *notes)))
+    if len({model.files.name for model, _ in measured}) > 1:
+        names = ", ".join(sorted({model.files.name for model, _ in measured}))
+        raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
+    return _compare(measured, notes, request)
+
+
+def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
+    files = find_dataset(settings.folders, int(request.dataset_id or 0))
+    folds = (*complete_folds(files), "all")
+    return [_finished(Model(files, folder, folds)) for folder in sorted(files.results.glob("*__*__*"))]
+
+
+def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], list[str]]:
+    """The runs' models, with those folds that still are these runs' own, and what is left out or put together."""
+    state = StateDir(settings.state_dir)
+    found: dict[Path, Model] = {}
+    runs: dict[Path, list[str]] = {}
+    notes = []
+    for run_id in dict.fromkeys(request.run_ids):
+        record = find_run(state, run_id)[1]
+        model, others = model_of(record), taken_over(state, record)
+        before = found[model.folder].folds if model.folder in found else ()
+        own = set(model.folds) - others.keys()
+        found[model.folder] = replace(model, folds=tuple(sorted({*before, *own})))
+        runs.setdefault(model.folder, []).append(run_id)
+        notes += [f"{told_taken_over(fold, run_id, other)} It is left out." for fold, other in others.items()]
+    notes += [
+        f"{' and '.join(ids)} have the same model folder, {folder.name}: their folds are shown as one model."
+        for folder, ids in runs.items()
+        if len(ids) > 1
+    ]
+    return list(found.values()), notes
+
+
+def _finished(model: Model) -> Model:
+    """With the folds of the cross-validation that are finished, or the model of every case where there is only that."""
+    done = tuple(fold for fold in model.folds if model.fold(fold).finished())
+    return replace(model, folds=tuple(fold for fold in done if fold != "all") or done)
+
+
+def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: CompareRequest) -> CompareAnswer:
+    described = [(_describe(model, scores), scores) for model, scores in measured]
+    described.sort(key=lambda pair: (not pair[0].complete, -(pair[0].dice or 0.0)))
+    ranked = _ranked(described)
+    differences = tuple(_differences(list(zip(ranked, (scores for _, scores in described), strict=True))))
+    return CompareAnswer(
+        models=tuple(ranked),
+        differences=differences,
+        table=write_table(ranked, request.table),
+        notes=(*notes, *_notes(described), *_rankless(ranked)),
+        next_step=_next_step(ranked, differences, complete_folds(measured[0][0].files)),
+    )
+
+
+def _describe(model: Model, scores: Scores) -> ComparedModel:
+    outcomes = [fold_outcome(model.fold(fold)) for fold in scores.folds]
+    iou = scores.per_label("iou")
+    return ComparedModel(
+        name=model.folder.name,
+        folds=tuple(map(fold_name, scores.folds)),
+        complete=set(scores.folds) == set(complete_folds(model.files)) and not validated_twice(scores.folds),
+        rank=None,
+        cases=len(scores.cases),
+        dice=scores.mean(),
+        iou=scores.mean("iou"),
+        dice_mean_sd=mean_sd(scores.mean(cases=cases) for cases in scores.folds.values()),
+        per_class={name: (dice, iou[name]) for name, dice in scores.per_label().items()},
+        epochs=next((o.epochs_trained for o in outcomes if o is not None), None),
+        train_hours=_hours(outcomes),
+        parameters=next((o.parameters for o in outcomes if o is not None), None),
+        model_path=str(model.folder),
+    )
+
+
+def _hours(outcomes: list[Outcome | None]) -> float | None:
+    hours = [outcome.train_hours if outcome else None for outcome in outcomes]
+    known = [value for value in hours if value is not None]
+    return round(sum(known), 3) if len(known) == len(hours) else None
+
+
+def _ranked(described: list[tuple[ComparedModel, Scores]]) -> list[ComparedModel]:
+    """Places for complete cross-validations over the same cases, best first."""
+    complete = [(model, scores) for model, scores in described if _can_rank(model)]
+    same = len({frozenset(scores.cases) for _, scores in complete}) == 1
+    places = {model.name: place for place, (model, _) in enumerate(complete, 1)} if same else {}
+    return [model.model_copy(update={"rank": places.get(model.name)}) for model, _ in described]
+
+
+def _can_rank(model: ComparedModel) -> bool:
+    return model.complete and model.dice is not None
+
+
+def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDifference]:
+    usable = [(model, scores) for model, scores in pairs if "full" not in model.folds]
+    for model, scores in usable[1:]:
+        best, reference = usable[0]
+        found = paired_difference(scores, reference)
+        if found is not None:
+            yield ModelDifference(
+                model=model.name,
+                against=best.name,
+                cases=found.cases,
+                difference=round(found.mean, 5),
+                low=round(found.low, 5),
+                high=round(found.high, 5),
+                clear=found.low > 0 or found.high < 0,
+            )
+
+
+def _unknowns(model: ComparedModel, scores: Scores) -> Iterable[str]:
+    """Why a mean Dice is null: over all cases, or else over those of a fold."""
+    if why := why_dice_is_null(scores.per_label()):
+        yield f"{model.name}: {why}"
+        return
+    for fold, cases in scores.folds.items():
+        if why := why_dice_is_null(scores.per_label(cases=cases)):
+            yield f"{model.name}, fold {fold_name(fold)}: {why}"
+
+
+def _notes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:
+    for model, scores in described:
+        if "full" in model.folds:
+            yield f"{model.name}: one model of every case; its metrics are measured on training data, so no rank."
+        elif twice := validated_twice(scores.folds):
+            yield f"{model.name}: {twice}, which is no cross-validation, so no rank."
+        elif not model.complete:
+            yield f"{model.name}: incomplete (folds {', '.join(model.folds)}), so no rank."
+        yield from _unknowns(model, scores)
+
+
+def _rankless(models: list[ComparedModel]) -> Iterable[str]:
+    if sum(_can_rank(model) for model in models) > 1 and not any(model.rank for model in models):
+        yield "The complete cross-validations have different cases, so none is ranked."
+
+
+def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, ...], folds: list[str]) -> str:
+    best = next((model for model in models if model.rank == 1), None)
+    if best is None:
+        return _way_to_a_rank(models, folds)
+    if any(found.against == best.name and not found.clear for found in differences):
+        return f"{best.name} has the highest Dice, but not clearly: prefer the cheaper of those that do not differ."
+    return f"{best.name} has the highest Dice."
+
+
+def _way_to_a_rank(models: list[ComparedModel], folds: list[str]) -> str:
+    if all(model.complete and model.dice is None for model in models):
+        return "A Dice that is null has no rank: the notes say which class to look at."
+    if all(set(folds) <= set(model.folds) for model in models):
+        return "Train them on the same split to rank them."
+    return "Train all folds (fold='all') of the models that are to be ranked."

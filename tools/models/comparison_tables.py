@@ -1,0 +1,69 @@
+"""The comparison as a table for people: Markdown, CSV or LaTeX."""
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Literal
+
+from ...schemas.comparison import ComparedModel
+
+Format = Literal["markdown", "csv", "latex"]
+Rows = list[list[str]]
+LATEX_SPECIAL = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+}
+
+
+def write_table(models: list[ComparedModel], layout: Format) -> str:
+    """One line per model: rank, folds, Dice and IoU, Dice per class, epochs, hours, parameters."""
+    labels = list(dict.fromkeys(label for model in models for label in model.per_class))
+    head = ["rank", "model", "folds", "cases", "Dice", "Dice per fold", "IoU", *(f"Dice {label}" for label in labels)]
+    rows = [_row(model, labels) for model in models]
+    write: dict[str, Callable[[list[str], Rows], str]] = {"markdown": _markdown, "csv": _csv, "latex": _latex}
+    return write[layout]([*head, "epochs", "hours", "parameters"], rows)
+
+
+def _row(model: ComparedModel, labels: list[str]) -> list[str]:
+    dice = [_number(model.per_class.get(label, (None, None))[0]) for label in labels]
+    return [
+        str(model.rank) if model.rank else "–",
+        model.name,
+        "+".join(model.folds) + ("" if model.complete else " (incomplete)"),
+        str(model.cases),
+        _number(model.dice),
+        model.dice_mean_sd or "–",
+        _number(model.iou),
+        *dice,
+        str(model.epochs) if model.epochs else "–",
+        f"{model.train_hours:.2f}" if model.train_hours is not None else "–",
+        f"{model.parameters / 1e6:.2f} M" if model.parameters else "–",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.4f}" if value is not None else "–"
+
+
+def _markdown(head: list[str], rows: Rows) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _csv(head: list[str], rows: Rows) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue()
+
+
+def _latex(head: list[str], rows: Rows) -> str:
+    """With the booktabs package."""
+    lines = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in (head, *rows)]
+    begin = [rf"\begin{{tabular}}{{{'l' * len(head)}}}", r"\toprule", lines[0], r"\midrule"]
+    return "\n".join([*begin, *lines[1:], r"\bottomrule", r"\end{tabular}"])
+
+
+def _escaped(cell: str) -> str:
+    return "".join(LATEX_SPECIAL.get(sign, sign) for sign in cell)

@@ -1,0 +1,129 @@
+"""nnunet_find_best_configuration: which models can be compared, then nnU-Net's own search in the background."""
+
+import time
+from collections.abc import Iterator
+
+from ...errors import NotFound, Refused
+from ...liveness import host_name
+from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...nnunet.installed import installed
+from ...nnunet.models import Model
+from ...nnunet.preprocessed import planned
+from ...nnunet.scores import read_scores
+from ...nnunet.splits import complete_folds, validated_cases, validated_twice
+from ...runs.slurm.options import engine_of
+from ...runs.store import new_run_id
+from ...schemas.models import FindBestRequest
+from ...schemas.records import RunRecord, StageSpec
+from ...schemas.run_list import RunStarted
+from ...settings import Settings
+from ...texts import some
+from ..training.start_run import start_recorded
+
+
+def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings) -> RunStarted:
+    """Start the search among the complete cross-validations of a dataset.
+
+    Raises:
+        RunError: there is nothing to search among, or something is missing; the message says the way out.
+    """
+    files = find_dataset(settings.folders, request.dataset_id)
+    models, notes = _candidates(files)
+    _refuse_other_cases(models)
+    if request.ensembling and len(models) > 1:
+        _refuse_without_softmax(models, request.dataset_id)
+    versions = installed(settings.nnunet_python).versions
+    engine, options = engine_of(settings)
+    record = _record(request, files, models, versions, notes).model_copy(update={"engine": engine, "slurm": options})
+    folds = [f"{files.name}/{model.folder.name}/fold_{fold}" for model in models for fold in model.folds]
+    return start_recorded(record, [f"best configuration {files.name}", *folds], settings)
+
+
+def _candidates(files: DatasetFiles) -> tuple[list[Model], list[str]]:
+    """The complete cross-validations, and why other models are left out."""
+    models, notes = [], []
+    for folder in sorted(files.results.glob("*__*__*")):
+        model = Model(files, folder, tuple(complete_folds(files)))
+        if reason := _why_not(model):
+            notes.append(f"{folder.name} is left out: {reason}.")
+        else:
+            models.append(model)
+    if not models:
+        told = " ".join(notes) or f"Nothing is trained on {files.name}."
+        raise NotFound(f"No complete cross-validation to search among. {told} nnunet_training(fold='all') makes one.")
+    return models, [f"Compared: {', '.join(model.folder.name for model in models)}.", *notes]
+
+
+def _why_not(model: Model) -> str | None:
+    _, identifier, configuration = model.folder.name.split("__", 2)
+    if lacking := [fold for fold in model.folds if not model.fold(fold).finished()]:
+        return f"fold {', '.join(lacking)} is not trained and validated"
+    if unread := read_scores(model).unread:
+        return unread[0].rstrip(".")
+    if twice := validated_twice({fold: validated_cases(model.fold(fold)) for fold in model.folds}):
+        return f"{twice}, so they were trained on different splits"
+    if planned(model.files.plans(identifier) or {}, configuration) is None:
+        return f"{model.files.plans_file(identifier)} does not plan it, and nnU-Net looks there"
+    return None
+
+
+def _refuse_other_cases(models: list[Model]) -> None:
+    cases = {model.folder.name: read_scores(model).cases for model in models}
+    every = set().union(*cases.values())
+    if lacking := {name: every - own for name, own in cases.items() if own != every}:
+        name, missing = next(iter(lacking.items()))
+        raise Refused(
+            f"The models have not validated the same cases: {name} lacks {some(sorted(missing))}. Validate it again "
+            "with validation_only=true, or train it on the same split."
+        )
+
+
+def _refuse_without_softmax(models: list[Model], dataset_id: int) -> None:
+    if lacking := list(_without_softmax(models)):
+        trainer, identifier, configuration = lacking[0][0].folder.name.split("__", 2)
+        told = "; ".join(f"{model.folder.name} (fold {', '.join(folds)})" for model, folds in lacking)
+        raise Refused(
+            f"Ensembling needs the softmax of every validation case, which is missing for {told}. Two ways on: for "
+            f"each, nnunet_training(dataset_id={dataset_id}, configuration='{configuration}', trainer='{trainer}', "
+            f"plans_identifier='{identifier}', fold='all', validation_only=true, npz=true) makes it; or "
+            "ensembling=false leaves ensembles out."
+        )
+
+
+def _without_softmax(models: list[Model]) -> Iterator[tuple[Model, list[str]]]:
+    for model in models:
+        scores = read_scores(model)
+        folds = [
+            fold
+            for fold, cases in scores.folds.items()
+            if not cases <= {path.stem for path in (model.fold(fold).path / "validation").glob("*.npz")}
+        ]
+        if folds:
+            yield model, folds
+
+
+def _record(
+    request: FindBestRequest, files: DatasetFiles, models: list[Model], versions: dict[str, str], notes: list[str]
+) -> RunRecord:
+    trainer, identifier, _ = models[0].folder.name.split("__", 2)
+    return RunRecord(
+        run_id=new_run_id(request.dataset_id, "best", "search"),
+        created_at=time.time(),
+        request={
+            "dataset_id": request.dataset_id,
+            "configuration": "best",
+            "fold": "search",
+            "ensembling": request.ensembling and len(models) > 1,
+            "models": [model.folder.name for model in models],
+            "folds": list(models[0].folds),
+        },
+        dataset_name=files.name,
+        trainer=trainer,
+        plans_identifier=identifier,
+        device="cpu",
+        folders=files.folders,
+        stages=(StageSpec(name="find_best", kind="find_best", configuration="best"),),
+        host=host_name(),
+        versions=versions,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,103 @@
+"""Which trained models a request means: a run's, those of a folder, or the best configuration of a dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...allowed_paths import allowed_path
+from ...errors import Refused
+from ...nnunet.best import FIND, Best, read_best
+from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...nnunet.models import Model, model_at, model_of, previous_stage
+from ...nnunet.postprocessing import Step, describe_steps, read_steps
+from ...runs.evidence import verdict
+from ...runs.layout import StateDir
+from ...runs.model_owners import BY_HAND, taken_over, told_taken_over
+from ...runs.store import find_run
+from ...schemas.models import ModelRequest
+from ...schemas.records import RunRecord
+from ...settings import Settings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One model, or two that are an ensemble. `trusted`: a run of this place has trained it."""
+
+    files: DatasetFiles
+    models: tuple[Model, ...]
+    trusted: bool
+    best: Best | None = None
+    run: RunRecord | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The postprocessing that was found for it."""
+        return read_steps(self.best.postprocessing) if self.best else ()
+
+    @property
+    def configuration(self) -> str:
+        return "best" if self.best else self.models[0].folder.name.split("__", 2)[2]
+
+    def previous(self) -> tuple[Model | None, ...]:
+        """For each model the one whose segmentations it reads, if it is a cascade."""
+        return tuple(previous_stage(model) for model in self.models)
+
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen and what comes with it, in words."""
+        names = " and ".join(model.folder.name for model in self.models)
+        labels = self.models[0].description.get("labels", {})
+        chosen = [f"Best configuration: {names}{' as an ensemble' * (len(self.models) > 1)}."] if self.best else []
+        cascades = [f"{model.folder.name} predicts first, for the cascade." for model in self.previous() if model]
+        return (*chosen, *cascades, *(f"Postprocessing: {text}." for text in describe_steps(self.steps, labels)))
+
+
+def choose_model(request: ModelRequest, settings: Settings) -> Choice:
+    """The models that are meant, trained and complete.
+
+    Raises:
+        NotFound, Refused: there is no such model, or it lacks something; the message says what.
+    """
+    if request.run_id is not None:
+        return _of_run(request.run_id, settings)
+    if request.model is not None:
+        model = model_at(_model_folder(request.model, settings), settings.folders)
+        if (first := previous_stage(model)) is not None:
+            model_at(first.folder, settings.folders)  # its plans are as foreign as those of the model itself
+        return Choice(model.files, (model,), trusted=False)
+    files = find_dataset(settings.folders, request.dataset_id or 0)
+    best = read_best(files)
+    return Choice(files, best.models, trusted=False, best=best)
+
+
+def _model_folder(given: str, settings: Settings) -> Path:
+    inside = settings.folder("results") / given
+    return allowed_path(settings, str(inside) if inside.is_dir() else given, what="model")
+
+
+def _of_run(run_id: str, settings: Settings) -> Choice:
+    state = StateDir(settings.state_dir)
+    run, trained = find_run(state, run_id)
+    if not any(spec.kind in ("train", "validate") for spec in trained.stages):
+        raise Refused(
+            f"Run {run_id} is no training. Name one (nnunet_runs), a model folder with model, or with dataset_id what "
+            f"{FIND} found."
+        )
+    model = model_of(trained)
+    previous_stage(model)
+    there = [fold for fold in model.folds if model.fold(fold).final.is_file()]
+    if not model.folds or len(there) < len(model.folds):
+        raise Refused(
+            f"Run {run_id} is {verdict(run, trained).status} and has {len(there)} of {len(model.folds)} trained folds. "
+            "Predict when all are there, or name a run of a single fold."
+        )
+    _refuse_taken_over(state, trained, model)
+    ours = all(model.fold(fold).owner() is not None for fold in model.folds)
+    return Choice(model.files, (model,), trusted=ours, run=trained)
+
+
+def _refuse_taken_over(state: StateDir, trained: RunRecord, model: Model) -> None:
+    others = taken_over(state, trained)
+    if others:
+        told = " ".join(told_taken_over(fold, trained.run_id, other) for fold, other in others.items())
+        named = f"{model.folder.parent.name}/{model.folder.name}"
+        runs = [f"run_id={other!r} for that, or " for other in others.values() if other != BY_HAND]
+        raise Refused(f"{told} Name {''.join(runs[:1])}model={named!r} for what is there now.")

@@ -1,0 +1,85 @@
+"""nnunet_export_model: which files go into the zip, and where it may lie; the rest is done in the background."""
+
+import os
+import time
+from pathlib import Path
+
+from ...errors import Refused
+from ...liveness import host_name
+from ...nnunet.installed import installed
+from ...nnunet.models import Model
+from ...nnunet.output_paths import chosen_output
+from ...runs.store import new_run_id
+from ...schemas.jobs import ExportedModel, ExportJob
+from ...schemas.models import ExportRequest
+from ...schemas.records import RunRecord, StageSpec
+from ...schemas.run_list import RunStarted
+from ...settings import Settings
+from ..training.start_run import start_recorded
+from .model_choice import Choice, choose_model
+
+
+def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarted:
+    """Start writing a model into a new zip.
+
+    Raises:
+        RunError: there is no such model, or the zip cannot lie there. Nothing was written.
+    """
+    choice = choose_model(request, settings)
+    output = _output(request, choice, settings)
+    record = _record(choice, output, settings)
+    started = start_recorded(record, [f"export {output}"], settings)
+    says = f"Writes {output} and {output.with_suffix('.md').name}."
+    return started.model_copy(update={"notes": (says, *started.notes)})
+
+
+def _output(request: ExportRequest, choice: Choice, settings: Settings) -> Path:
+    name = f"best_{choice.files.name}" if choice.best else f"{choice.files.name}__{choice.models[0].folder.name}"
+    if request.output is None:
+        output = choice.files.results / "exports" / f"{name}.zip"
+    else:
+        output = chosen_output(settings, request.output, choice.models)
+    if output.suffix != ".zip":
+        raise Refused(f"output {request.output!r} is no name of a zip. Let it end with .zip.")
+    for path in (output, output.with_suffix(".md")):
+        if os.path.lexists(path):
+            raise Refused(f"{path} is there already, and nothing is overwritten. Choose another output.")
+    return output
+
+
+def _models(choice: Choice) -> list[Model]:
+    """With the first stage of a cascade, without which nobody can use it."""
+    found: dict[Path, Model] = {}
+    for model, first in zip(choice.models, choice.previous(), strict=True):
+        for one in (first, model):
+            if one is not None:
+                found[one.folder] = one
+    return list(found.values())
+
+
+def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
+    trainer, identifier, _ = choice.models[0].folder.name.split("__", 2)
+    number = int(choice.files.name[7:10])
+    job = ExportJob(
+        output=str(output),
+        models=tuple(ExportedModel(folder=str(model.folder), folds=model.folds) for model in _models(choice)),
+        best_models=tuple(model.folder.name for model in choice.models) if choice.best else (),
+        measured=str(choice.best.source) if choice.best else None,
+        best=choice.notes()[:1] if choice.best else (),
+        trained_with=choice.run.versions if choice.run else {},
+    )
+    asked = {"dataset_id": number, "configuration": choice.configuration, "fold": "export"}
+    return RunRecord(
+        run_id=new_run_id(number, choice.configuration, "export"),
+        created_at=time.time(),
+        request={**asked, **job.model_dump(mode="json")},
+        dataset_name=choice.files.name,
+        trainer=trainer,
+        plans_identifier=identifier,
+        device="cpu",
+        folders=choice.files.folders,
+        stages=(StageSpec(name="export", kind="export", configuration=choice.configuration),),
+        host=host_name(),
+        versions=installed(settings.nnunet_python).versions,
+        notes=choice.notes(),
+    )

@@ -1,0 +1,75 @@
+"""nnunet_import_model: look at a zip with a model without unpacking it, then install it in the background."""
+
+import time
+from pathlib import Path
+
+from ...allowed_paths import allowed_path
+from ...errors import NotFound, Refused
+from ...liveness import host_name
+from ...nnunet.datasets import dataset_folders
+from ...nnunet.installed import installed
+from ...nnunet.model_zip import Contents, open_zip, read_contents, refuse_replacing
+from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
+from ...runs.store import new_run_id
+from ...schemas.models import ImportRequest
+from ...schemas.records import RunRecord, StageSpec
+from ...schemas.run_list import RunStarted
+from ...settings import Settings
+from ..training.start_run import start_recorded
+
+
+def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarted:
+    """Start the installation of a model into nnUNet_results.
+
+    Raises:
+        RunError: the zip is not what nnU-Net exports, or it would replace something. Nothing was unpacked.
+    """
+    path = allowed_path(settings, request.zip, what="zip")
+    if not path.is_file():
+        raise NotFound(f"zip {request.zip!r} is not a file. Name the zip with the model.")
+    with open_zip(path) as archive:
+        contents = read_contents(archive, path.stat().st_size)
+    settings.create_folders()
+    _refuse_other_name(contents, settings)
+    if not request.overwrite:
+        refuse_replacing(contents, settings.folder("results"))
+    refuse_without_room({settings.folder("results"): contents.size + SPARE_BYTES})
+    record = _record(path, contents, request, settings)
+    targets = [f"import {contents.dataset}", *(f"{contents.dataset}/{fold}" for fold in contents.folds)]
+    return start_recorded(record, targets, settings)
+
+
+def _refuse_other_name(contents: Contents, settings: Settings) -> None:
+    """nnU-Net's commands cannot tell two datasets of one id apart."""
+    number = int(contents.dataset[7:10])
+    imported = [path.name for path in settings.folder("results").glob(f"Dataset{number:03d}*")]
+    if others := sorted({*dataset_folders(settings.folders, number), *imported} - {contents.dataset}):
+        raise Refused(
+            f"The zip holds {contents.dataset}, but id {number:03d} is already used by {', '.join(others)} here. "
+            "Import it into other nnU-Net folders; or unpack it yourself into an allowed folder and name its model "
+            "folder in nnunet_predict(model=…)."
+        )
+
+
+def _record(path: Path, contents: Contents, request: ImportRequest, settings: Settings) -> RunRecord:
+    number, (trainer, identifier, configuration) = int(contents.dataset[7:10]), contents.models[0].split("__", 2)
+    return RunRecord(
+        run_id=new_run_id(number, configuration, "import"),
+        created_at=time.time(),
+        request={
+            "dataset_id": number,
+            "configuration": configuration,
+            "fold": "import",
+            "zip": str(path),
+            "overwrite": request.overwrite,
+        },
+        dataset_name=contents.dataset,
+        trainer=trainer,
+        plans_identifier=identifier,
+        device="cpu",
+        folders=settings.folders,
+        stages=(StageSpec(name="import_model", kind="import_model", configuration=configuration),),
+        host=host_name(),
+        versions=installed(settings.nnunet_python).versions,
+        notes=(f"Models: {', '.join(contents.models)}.",),
+    )

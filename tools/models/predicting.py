@@ -1,0 +1,132 @@
+"""nnunet_predict: check the images against the model, record, start, and answer at once."""
+
+import os
+import time
+from pathlib import Path
+
+from ...allowed_paths import allowed_path, readable_file
+from ...errors import NotFound, Refused
+from ...liveness import host_name
+from ...nnunet.datasets import DatasetFiles
+from ...nnunet.installed import installed
+from ...nnunet.output_paths import chosen_output
+from ...nnunet.predictions import cases_to_predict, note_of, refuse_foreign
+from ...runs.slurm.options import engine_of
+from ...runs.store import new_run_id
+from ...schemas.jobs import PredictionJob
+from ...schemas.models import PredictionStarted, PredictRequest
+from ...schemas.records import RunRecord
+from ...settings import Settings
+from ...texts import fold_name
+from ..training.device import choose_device
+from ..training.start_run import start_recorded
+from .model_choice import Choice, choose_model
+from .prediction_stages import PredictionStages, plan_stages
+
+OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
+
+
+def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionStarted:
+    """Start a prediction in the background.
+
+    Raises:
+        RunError: it cannot start; the message says what to do. Nothing was changed.
+    """
+    choice = choose_model(request, settings)
+    images = _folder(request.images, choice.files, settings, what="images")
+    output = _output(request, choice, images, settings)
+    cases = _cases(choice, images, settings)
+    stages = plan_stages(choice, output, npz=request.npz)
+    job = _job(request, choice, images, output, stages, settings)
+    refuse_foreign(output, note_of(job), overwrite=request.overwrite)
+    record = _record(request, choice, job, stages, settings)
+    started = start_recorded(record, [f"predictions {output}"], settings)
+    return PredictionStarted(
+        **started.model_dump(),
+        dataset_id=int(record.request["dataset_id"]),
+        dataset_name=record.dataset_name,
+        model_path=" + ".join(job.models),
+        folds=tuple(map(fold_name, job.folds)),
+        cases=len(cases),
+        output=str(output),
+        device=record.device,
+    )
+
+
+def _job(
+    request: PredictRequest, choice: Choice, images: Path, output: Path, stages: PredictionStages, settings: Settings
+) -> PredictionJob:
+    labels = _folder(request.labels, choice.files, settings, what="labels") if request.labels else None
+    return PredictionJob(
+        models=tuple(str(model.folder) for model in choice.models),
+        folds=choice.models[0].folds,
+        images=str(images),
+        output=str(output),
+        labels=str(labels) if labels else None,
+        npz=request.npz,
+        overwrite=request.overwrite,
+        trusted=choice.trusted,
+        steps=stages.steps,
+        parts=tuple(stages.parts),
+        postprocessing=str(choice.best.postprocessing) if choice.best and choice.steps else None,
+    )
+
+
+def _record(
+    request: PredictRequest, choice: Choice, job: PredictionJob, stages: PredictionStages, settings: Settings
+) -> RunRecord:
+    dataset_id, configuration = int(choice.files.name[7:10]), choice.configuration
+    engine, options = engine_of(settings, choice.run)
+    device, device_reason = choose_device(request.device, settings, engine=engine)
+    trainer, plans_identifier, _ = choice.models[0].folder.name.split("__", 2)
+    asked = {"dataset_id": dataset_id, "configuration": configuration, "fold": "predict", "of_run": request.run_id}
+    return RunRecord(
+        run_id=new_run_id(dataset_id, configuration, "predict"),
+        created_at=time.time(),
+        request={**asked, **job.model_dump(mode="json")},
+        dataset_name=choice.files.name,
+        trainer=trainer,
+        plans_identifier=plans_identifier,
+        device=device,
+        device_reason=device_reason,
+        folders=choice.files.folders,
+        stages=tuple(stages.specs),
+        engine=engine,
+        slurm=options,
+        host=host_name(),
+        versions=installed(settings.nnunet_python).versions,
+        notes=choice.notes(),
+    )
+
+
+def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -> Path:
+    path = files.raw / given if given in OWN_FOLDERS else allowed_path(settings, given, what=what)
+    if not path.is_dir():
+        raise NotFound(f"{path} is not a folder. {what} is a folder, or imagesTs, imagesTr or labelsTr of the dataset.")
+    return Path(os.path.realpath(path))
+
+
+def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
+    default = Path(os.path.realpath(_default_output(choice) / images.name))
+    output = chosen_output(settings, request.output, choice.models) if request.output else default
+    if output.is_relative_to(images):
+        raise Refused(f"output {str(output)!r} lies in {images}, the images' own folder. Choose another.")
+    return output
+
+
+def _default_output(choice: Choice) -> Path:
+    """Beside the model; what is no single model of nnUNet_results has its place in the dataset's results."""
+    model = choice.models[0].folder
+    if choice.best is None and model.is_relative_to(os.path.realpath(choice.files.folders.results)):
+        return model / "predictions"
+    name = model.name if choice.best is None else f"best_{choice.best.name}"
+    return choice.files.results / "predictions" / name
+
+
+def _cases(choice: Choice, images: Path, settings: Settings) -> dict[str, list[Path]]:
+    description = choice.models[0].description
+    channels = description.get("channel_names") or description.get("modality") or {}
+    cases = cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))
+    for path in (path for files in cases.values() for path in files):
+        readable_file(path, settings)
+    return cases

@@ -1,0 +1,57 @@
+"""Which stages a prediction needs: one per model, a cascade's first one before it, one that puts all together."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...nnunet.models import Model
+from ...nnunet.predictions import part_folder
+from ...schemas.jobs import PredictStep
+from ...schemas.records import StageSpec
+from .model_choice import Choice
+
+
+@dataclass
+class PredictionStages:
+    """The stages in order, and what each predicting one is to do."""
+
+    specs: list[StageSpec] = field(default_factory=list)
+    steps: dict[str, PredictStep] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+
+    def add(self, name: str, model: Model, output: Path, *, npz: bool, previous: Path | None = None) -> None:
+        """A model that predicts every image into `output`, after everything that was added before."""
+        before = str(previous) if previous else None
+        step = PredictStep(model=str(model.folder), folds=model.folds, output=str(output), npz=npz, previous=before)
+        self.steps[name] = step
+        self._append(name, model.folder.name.split("__", 2)[2], "predict")
+
+    def combine(self, name: str) -> None:
+        """The ensemble of the parts, the postprocessing, or both."""
+        self._append(name, self.specs[-1].configuration, "combine")
+
+    def _append(self, name: str, configuration: str, kind: str) -> None:
+        needs = (self.specs[-1].name,) if self.specs else ()
+        fields = {"name": name, "configuration": configuration, "kind": kind, "needs": needs}
+        self.specs.append(StageSpec.model_validate(fields))
+
+
+def plan_stages(choice: Choice, output: Path, *, npz: bool) -> PredictionStages:
+    """Stages for the models of a choice; a single model without postprocessing writes the output folder itself.
+
+    Raises:
+        Refused: a cascade's first stage is not trained.
+    """
+    stages = PredictionStages()
+    ensemble, combined = len(choice.models) > 1, len(choice.models) > 1 or bool(choice.steps)
+    for number, (model, first) in enumerate(zip(choice.models, choice.previous(), strict=True), 1):
+        name = f"predict_{number}" if ensemble else "predict"
+        before = None
+        if first is not None:
+            before = part_folder(output, f"{name}_lowres")
+            stages.add(f"{name}_lowres", first, before, npz=False)
+        target = part_folder(output, name) if combined else output
+        stages.add(name, model, target, npz=npz or ensemble, previous=before)
+        stages.parts += [str(target)] * combined
+    if combined:
+        stages.combine("ensemble" if ensemble else "postprocess")
+    return stages

@@ -1,0 +1,157 @@
+"""Cases for pictures: their Dice per fold, one with its prediction, a few with their labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...allowed_paths import readable
+from ...errors import NotFound
+from ...nnunet.case_files import case_names, image_of, label_names, truth_of
+from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...nnunet.summary import finite
+from ...runs.layout import RunDir, StateDir
+from ...runs.result import model_stages, stage_outcome
+from ...runs.store import find_run
+from ...schemas.plots import CasePicture, CasesPicture, FoldsPicture, Picture, PlotRequest
+from ...schemas.records import CaseMetrics, RunRecord, StageSpec
+from ...settings import Settings
+from ...texts import fold_name
+
+DATASET_CASES = 4
+
+
+def run_of(request: PlotRequest, settings: Settings) -> tuple[RunDir, RunRecord]:
+    """The run that is asked for."""
+    return find_run(StateDir(settings.state_dir), str(request.run_id))
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A validation case and the fold that predicted it."""
+
+    spec: StageSpec
+    case: CaseMetrics
+
+
+def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
+    found = []
+    for spec in model_stages(record):
+        outcome = stage_outcome(run, record, spec)
+        found += [Validated(spec, case) for case in outcome.cases] if outcome else []
+    if not found:
+        raise NotFound(
+            f"Run {record.run_id} has no validated fold yet. nnunet_progress says how far it is; kind='curves' shows "
+            "the training so far."
+        )
+    return found
+
+
+def folds(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
+    """The Dice of each validation case of a run.
+
+    Raises:
+        NotFound: the run, the case or its files do not exist (yet).
+    """
+    run, record = run_of(request, settings)
+    by_fold = _by_fold(_validated(run, record))
+    labels = tuple(dict.fromkeys(name for cases in by_fold.values() for case in cases for name in case.per_class))
+    folds = {
+        fold: tuple(tuple(finite(case.per_class.get(label)) for case in cases) for label in labels)
+        for fold, cases in by_fold.items()
+    }
+    picture = FoldsPicture(title=f"{record.run_id}: Dice per class", theme=request.theme, labels=labels, folds=folds)
+    counted = ", ".join(f"fold {fold}: {len(cases)} cases" for fold, cases in by_fold.items())
+    return picture, f"Dice of each validation case per class and fold ({counted}), from nnU-Net's own validation."
+
+
+def _by_fold(cases: list[Validated]) -> dict[str, list[CaseMetrics]]:
+    found: dict[str, list[CaseMetrics]] = {}
+    for one in cases:
+        found.setdefault(fold_name(one.spec.fold), []).append(one.case)
+    return found
+
+
+def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
+    """One validation case of a run with its prediction.
+
+    Raises:
+        NotFound: the run, the case or its files do not exist (yet).
+    """
+    run, record = run_of(request, settings)
+    chosen, rank = _choose(_validated(run, record), request.case or "worst")
+    files = DatasetFiles(record.folders, record.dataset_name)
+    fold = files.fold_of(record, chosen.spec)
+    description = read_description(files.raw)
+    prediction = fold / "validation" / f"{chosen.case.case}{description.file_ending}"
+    if not prediction.is_file():
+        raise NotFound(
+            f"The prediction of case {chosen.case.case} is not in {prediction.parent}. Call "
+            "nnunet_training with validation_only=true to write it again; nothing is retrained."
+        )
+    dice = "no Dice" if chosen.case.dice is None else f"Dice {chosen.case.dice:.3f}"
+    text = f"Case {chosen.case.case}, {dice}{rank}, predicted by fold {fold_name(chosen.spec.fold)} of {record.run_id}"
+    case = _case_picture(files, description, chosen.case.case, settings, prediction)
+    per_class = ", ".join(f"{name} {value:.3f}" for name, value in chosen.case.per_class.items() if value is not None)
+    names, ignored = label_names(description)
+    title = f"{record.dataset_name}, {chosen.case.case}: {dice}{rank}"
+    picture = CasesPicture(title=title, theme=request.theme, cases=(case,), names=names, ignored=ignored)
+    return (
+        picture,
+        f"{text}: image, truth, prediction and differences, cropped around the structure. Per class: {per_class}.",
+    )
+
+
+def _choose(cases: list[Validated], wanted: str) -> tuple[Validated, str]:
+    """The case of that name or rank, and its rank in words."""
+    named = next((one for one in cases if one.case.case == wanted), None)
+    if named is not None:
+        return named, ""
+    ranked = sorted((one for one in cases if one.case.dice is not None), key=lambda one: one.case.dice or 0.0)
+    places = {"worst": 0, "median": (len(ranked) - 1) // 2, "best": len(ranked) - 1}
+    if wanted not in places:
+        names = ", ".join(sorted(one.case.case for one in cases)[:8])
+        raise NotFound(f"{wanted!r} is no validation case of this run. Cases: {names}, …; or worst, median, best.")
+    if not ranked:
+        raise NotFound("No validation case has a Dice. Name a case instead of worst, median or best.")
+    return ranked[places[wanted]], f", the {wanted} of {len(ranked)}"
+
+
+def dataset(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
+    """A few training cases with their labels.
+
+    Raises:
+        NotFound: the run, the case or its files do not exist (yet).
+    """
+    if request.dataset_id is not None:
+        files = find_dataset(settings.folders, request.dataset_id)
+    else:
+        record = run_of(request, settings)[1]
+        files = DatasetFiles(record.folders, record.dataset_name)
+    description = read_description(files.raw)
+    cases = case_names(files, description)
+    if not cases:
+        raise NotFound(f"{files.name} has no case with image and labels. nnunet_datasets says what is missing.")
+    shown = _spread(cases)
+    pictures = tuple(_case_picture(files, description, case, settings) for case in shown)
+    names, ignored = label_names(description)
+    title = f"{files.name}: {len(shown)} of {len(cases)} cases"
+    text = f"{title} ({', '.join(shown)}), each at the slice with most labelled voxels. Check that the labels fit."
+    return CasesPicture(title=title, theme=request.theme, cases=pictures, names=names, ignored=ignored), text
+
+
+def _spread(cases: list[str]) -> list[str]:
+    """A few cases, evenly spread over the list."""
+    count = min(DATASET_CASES, len(cases))
+    places = [round(number * (len(cases) - 1) / max(1, count - 1)) for number in range(count)]
+    return [cases[place] for place in places]
+
+
+def _case_picture(
+    files: DatasetFiles, description: Description, case: str, settings: Settings, prediction: Path | None = None
+) -> CasePicture:
+    return CasePicture(
+        name=case,
+        image=str(readable(image_of(files, description, case), settings)),
+        truth=str(readable(truth_of(files, description, case), settings)),
+        prediction=str(prediction) if prediction else None,
+    )

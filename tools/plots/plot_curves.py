@@ -1,0 +1,67 @@
+"""Learning curves of runs, for a picture."""
+
+from itertools import pairwise
+
+from ...errors import NotFound
+from ...nnunet.summary import finite
+from ...runs.layout import RunDir, StateDir
+from ...runs.store import find_run
+from ...schemas.plots import Curve, CurvesPicture, Picture, PlotRequest
+from ...schemas.records import Epoch, RunRecord
+from ...settings import Settings
+
+MAX_CURVES = 10
+
+
+def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
+    """The trainings of one run, or of several over each other.
+
+    Raises:
+        NotFound: no such run, or none of its epochs has ended.
+    """
+    state = StateDir(settings.state_dir)
+    run_ids = list(dict.fromkeys([str(request.run_id), *request.with_run_ids]))
+    found = [curve for run_id in run_ids for curve in _curves_of(*find_run(state, run_id), alone=len(run_ids) == 1)]
+    if not found:
+        raise NotFound(
+            f"{' and '.join(run_ids)} has no epoch yet, so there is no curve. nnunet_progress says what it is doing."
+        )
+    left_out = f" {len(found) - MAX_CURVES} more trainings are left out." if len(found) > MAX_CURVES else ""
+    shown = tuple(found[:MAX_CURVES])
+    title = run_ids[0] if len(run_ids) == 1 else f"{len(run_ids)} runs"
+    title = f"{title}, {shown[0].label}" if len(shown) == 1 else title
+    return CurvesPicture(title=title, theme=request.theme, curves=shown), _curves_text(shown) + left_out
+
+
+def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:
+    curves = []
+    for spec in record.stages:
+        epochs = run.stage(spec.name).epochs() if spec.kind == "train" else []
+        if epochs:
+            fold = spec.name.removeprefix("train_").replace("_", " ")
+            curves.append(_curve(fold if alone else f"{record.run_id} {fold}", epochs))
+    return curves
+
+
+def _curve(label: str, epochs: list[Epoch]) -> Curve:
+    pairs = pairwise(epochs)
+    resumed = tuple(later.epoch + 1 for before, later in pairs if before.restored and not later.restored)
+    return Curve(
+        label=label,
+        epochs=tuple(epoch.epoch + 1 for epoch in epochs),
+        train_loss=tuple(finite(epoch.train_loss) for epoch in epochs),
+        val_loss=tuple(finite(epoch.val_loss) for epoch in epochs),
+        pseudo_dice=tuple(finite(epoch.pseudo_dice) for epoch in epochs),
+        moving_average=tuple(finite(epoch.ema_pseudo_dice) for epoch in epochs),
+        learning_rate=tuple(finite(epoch.learning_rate) for epoch in epochs),
+        resumed_at=resumed,
+    )
+
+
+def _curves_text(curves: tuple[Curve, ...]) -> str:
+    said = []
+    for curve in curves:
+        average = curve.moving_average[-1]
+        last = f", moving average of the pseudo Dice {average:.3f}" if average is not None else ""
+        said.append(f"{curve.label}: {len(curve.epochs)} epochs{last}")
+    return "Learning curves. " + "; ".join(said) + ". pseudo Dice is nnU-Net's estimate on patches, not the Dice."

@@ -1,0 +1,74 @@
+"""nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
+
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import Refused, Unavailable
+from ...launch import ask_module, said
+from ...schemas.plots import REFUSED, CasesPicture, CurvesPicture, FoldsPicture, Picture, PictureJob, PlotRequest
+from ...settings import Settings
+from ...texts import clean
+from .plot_cases import dataset, folds, overlay
+from .plot_curves import curves
+
+DRAWER = "nnunet_mcp.worker.asks.pictures"
+DRAW_S = 120
+EXCERPT = 400
+TITLE_CHARACTERS = 160
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture as PNG, and one line that says what it shows."""
+
+    text: str
+    png: bytes
+
+
+def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
+    """Draw curves, folds, a case or a dataset.
+
+    Raises:
+        NotFound: the run, the case or its files do not exist, or there is nothing to show yet.
+        Refused: the files make no picture.
+        Unavailable: drawing failed or took too long.
+    """
+    gather = {"curves": curves, "folds": folds, "overlay": overlay, "dataset": dataset}[request.kind]
+    picture, text = gather(request, settings)
+    return Plot(text, render(picture, settings))
+
+
+def render(picture: Picture, settings: Settings) -> bytes:
+    """The picture as PNG, drawn by the Python that also trains.
+
+    Raises:
+        Refused: it shows nothing; in the drawer's words.
+        Unavailable: the drawer failed.
+    """
+    job = PictureJob(picture=_readable(picture)).model_dump_json()
+    try:
+        done = ask_module(settings.nnunet_python, DRAWER, job, timeout_s=DRAW_S, variables={"OMP_NUM_THREADS": "1"})
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"Drawing took longer than {DRAW_S} s and was stopped. Try again when the machine is idle."
+        ) from None
+    if done.returncode == REFUSED:
+        raise Refused(said(done).splitlines()[-1])
+    if done.returncode != 0 or not done.stdout:
+        raise Unavailable(f"Drawing failed (exit code {done.returncode}): {said(done)[-EXCERPT:]}")
+    return done.stdout
+
+
+def _readable(picture: Picture) -> Picture:
+    """With names as a picture can show them: a drawer lays out every letter of a name, however long it is."""
+    changed: dict[str, Any] = {"title": clean(picture.title, TITLE_CHARACTERS)}
+    match picture:
+        case CurvesPicture(curves=curves):
+            changed["curves"] = tuple(one.model_copy(update={"label": clean(one.label)}) for one in curves)
+        case FoldsPicture(labels=labels):
+            changed["labels"] = tuple(clean(name) for name in labels)
+        case CasesPicture(cases=cases, names=names):
+            changed["cases"] = tuple(one.model_copy(update={"name": clean(one.name)}) for one in cases)
+            changed["names"] = {value: clean(name) for value, name in names.items()}
+    return picture.model_copy(update=changed)

@@ -1,0 +1,1 @@
+"""Trainings: planned, checked, estimated and started."""

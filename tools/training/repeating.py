@@ -1,0 +1,55 @@
+"""A training like an earlier one: its arguments, with those that are given now in their place."""
+
+from pydantic import ValidationError
+
+from ...errors import Refused
+from ...runs.layout import StateDir
+from ...runs.store import find_run
+from ...schemas.records import RunRecord
+from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
+from ...schemas.training_call import TrainingCall
+from ...settings import Settings
+
+RESUME = "continue_training"
+# What was asked of one run only: nothing is overwritten, and nothing is resumed, because an earlier run did.
+NOT_REPEATED = ("dataset_id", "overwrite", RESUME)
+EXCLUSIONS = [{one, other} for one, other, _ in EXCLUDE_EACH_OTHER]
+
+
+def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequest, list[str]]:
+    """The whole request, and a note where an earlier run's arguments came into it.
+
+    Raises:
+        NotFound: no such run.
+        Refused: it is no training, or its arguments and the new ones exclude each other.
+    """
+    like = request.like if isinstance(request, TrainingCall) else None
+    given = request.model_dump(exclude={"like"}, exclude_unset=True)
+    if like is None:
+        return TrainingRequest.model_validate(given), []
+    record = find_run(StateDir(settings.state_dir), like)[1]
+    if not any(spec.kind in ("train", "validate") for spec in record.stages):
+        raise Refused(f"Run {like} is no training, so it cannot be repeated as one. nnunet_runs lists the trainings.")
+    earlier = _of_earlier(record, resume=request.continue_training)
+    try:
+        whole = TrainingRequest.model_validate({**earlier, **given})
+    except ValidationError as error:
+        told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        raise Refused(f"The arguments of {like} and the new ones do not go together: {told}") from None
+    return whole, [_note(like, earlier, given)]
+
+
+def _of_earlier(record: RunRecord, *, resume: bool) -> dict[str, object]:
+    """A run's arguments. For a resume without what only began it: its checkpoint holds the weights it started from."""
+    known = TrainingRequest.model_fields.keys() - {*NOT_REPEATED}
+    earlier = {name: value for name, value in record.request.items() if name in known}
+    if resume:
+        earlier = {name: value for name, value in earlier.items() if {name, RESUME} not in EXCLUSIONS}
+        earlier["plans_identifier"] = record.plans_identifier
+    return earlier
+
+
+def _note(like: str, earlier: dict[str, object], given: dict[str, object]) -> str:
+    defaults = {name: field.default for name, field in TrainingRequest.model_fields.items()}
+    taken = [f"{k}={v!r}" for k, v in earlier.items() if k not in given and v != defaults[k]]
+    return f"As {like}: {', '.join(taken) or 'only defaults'}."

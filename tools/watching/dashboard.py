@@ -1,0 +1,189 @@
+"""nnunet_dashboard: a run at a glance, in words for the chat and in numbers for the page."""
+
+from typing import Any
+
+from ...runs.layout import RunDir
+from ...schemas.base import Record
+from ...schemas.dashboard import (
+    CaseScore,
+    Curves,
+    DashboardAnswer,
+    DashboardData,
+    DashboardRequest,
+    FoldScore,
+    RunFacts,
+    Scores,
+    Selected,
+    StageFacts,
+)
+from ...schemas.records import ACTIVE, ClassMetrics, Metrics, RunRecord, StageSpec
+from ...schemas.results import ResultsRequest
+from ...schemas.run_list import RunLine, RunsRequest
+from ...settings import Settings
+from ...texts import short
+from .curves import curves_of, sparkline
+from .progress import answer
+from .results import nnunet_results
+from .runs import iso, nnunet_runs
+from .view import View, look, tend
+
+# Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.
+RUNS_SHOWN = 10
+RUNS_NAMED = 3
+CLASSES_SHOWN = 20
+NOTES_SHOWN = 3
+NAME_CHARACTERS = 60
+LABEL_CHARACTERS = 40
+NOTE_CHARACTERS = 180
+TEXT_CHARACTERS = 1100
+# How often the page looks for new runs while another run than the shown one is at work.
+OTHERS_EVERY_S = 15
+
+
+def nnunet_dashboard(request: DashboardRequest, settings: Settings, *, read_only: bool) -> DashboardAnswer:
+    """The run in words and small curves, for hosts that show no pages.
+
+    Raises:
+        NotFound: no such run.
+    """
+    data = nnunet_dashboard_data(request, settings, read_only=read_only)
+    if data.run is None:
+        return DashboardAnswer(run_id=None, text="There are no runs yet.", retry_after_s=0, next_step=data.next_step)
+    run_id = data.run.facts.run_id
+    return DashboardAnswer(
+        run_id=run_id,
+        text=short("\n".join(_words(data.run, data.runs)), TEXT_CHARACTERS),
+        retry_after_s=data.retry_after_s,
+        next_step="Where the host shows the dashboard it refreshes itself; elsewhere report this text. "
+        f"Numbers: nnunet_progress(run_id='{run_id}').",
+    )
+
+
+def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, read_only: bool) -> DashboardData:
+    """Everything the page draws.
+
+    Raises:
+        NotFound: no such run.
+    """
+    listed = nnunet_runs(RunsRequest(limit=RUNS_SHOWN), settings)
+    run_id = request.run_id or _default(listed.runs)
+    chosen = _selected(settings, run_id, read_only=read_only) if run_id else None
+    waiting = OTHERS_EVERY_S if any(line.status in ACTIVE for line in listed.runs) else 0
+    return DashboardData(
+        runs=tuple(_brief(line) for line in listed.runs),
+        total=listed.total,
+        run=chosen,
+        retry_after_s=(chosen.progress.retry_after_s if chosen else 0) or waiting,
+        next_step=chosen.progress.next_step if chosen else listed.next_step,
+    )
+
+
+def _default(lines: tuple[RunLine, ...]) -> str | None:
+    """The newest run that is at work, else the newest."""
+    own = [line for line in lines if not line.external]
+    working = [line for line in own if line.status == "running"] or [line for line in own if line.status in ACTIVE]
+    return next((line.run_id for line in working or own), None)
+
+
+def _brief(line: RunLine) -> RunLine:
+    texts = {"dataset": line.dataset, "configuration": line.configuration, "detail": line.detail}
+    return line.model_copy(update={name: short(text, NAME_CHARACTERS) for name, text in texts.items()})
+
+
+def _selected(settings: Settings, run_id: str, *, read_only: bool) -> Selected:
+    view = look(settings, run_id) if read_only else tend(settings, run_id)
+    return Selected(
+        facts=_facts(view.record),
+        progress=answer(view),
+        stages=tuple(_stage(view, spec) for spec in view.record.stages),
+        curves=curves_of(view.run, view.record),
+        scores=_scores(settings, run_id),
+        can_cancel=not read_only and view.judged.status in ACTIVE,
+    )
+
+
+def _facts(record: RunRecord) -> RunFacts:
+    return RunFacts(
+        run_id=record.run_id,
+        dataset=short(record.dataset_name, NAME_CHARACTERS),
+        configuration=str(record.request["configuration"]),
+        fold=str(record.request["fold"]),
+        trainer=short(record.trainer, NAME_CHARACTERS),
+        device=record.device,
+        started=iso(record.created_at),
+    )
+
+
+def _stage(view: View, spec: StageSpec) -> StageFacts:
+    return StageFacts(
+        name=spec.name,
+        status=view.judged.stages[spec.name],
+        trains=spec.kind == "train",
+        reused=spec.reused,
+        seconds=_seconds(view.run, spec.name),
+    )
+
+
+def _seconds(run: RunDir, stage: str) -> int | None:
+    state = run.stage(stage).state()
+    return round(state.seconds) if state is not None and state.seconds is not None else None
+
+
+def _scores(settings: Settings, run_id: str) -> Scores:
+    result = nnunet_results(ResultsRequest(run_id=run_id), settings)
+    return Scores(
+        metrics=Metrics.model_validate(_rounded(result.metrics)),
+        dice_mean_sd=result.dice_mean_sd,
+        folds=tuple(FoldScore.model_validate(_rounded(fold)) for fold in result.folds),
+        classes=tuple(ClassMetrics.model_validate(_rounded(c)) for c in result.per_class[:CLASSES_SHOWN]),
+        classes_left_out=max(0, len(result.per_class) - CLASSES_SHOWN),
+        worst_cases=tuple(CaseScore.model_validate(_rounded(case)) for case in result.worst_cases),
+        model_path=short(result.model_path, NOTE_CHARACTERS) if result.model_path else None,
+        notes=tuple(short(note, NOTE_CHARACTERS) for note in result.notes[:NOTES_SHOWN]),
+    )
+
+
+def _rounded(found: Record) -> dict[str, Any]:
+    """The fields with four decimals and names of a bounded length."""
+    numbers = {name: round(value, 4) for name, value in found if isinstance(value, float)}
+    names = {name: short(value, LABEL_CHARACTERS) for name, value in found if isinstance(value, str)}
+    return {**dict(found), **numbers, **names}
+
+
+def _words(run: Selected, runs: tuple[RunLine, ...]) -> list[str]:
+    """The run in lines, the most important first: the end may be cut off."""
+    facts, now, measured = run.facts, run.progress, run.scores.metrics
+    of = f"/{now.epochs}" if now.epochs else ""
+    epoch = f", epoch {now.epoch}{of}" if now.epoch is not None else ""
+    left = f", about {now.eta_s} s of training left" if now.eta_s is not None else ""
+    lines = [
+        f"{facts.run_id}: {facts.dataset}, {facts.configuration}, fold {facts.fold}",
+        f"{now.status}: {now.stage or 'done'}{epoch}, {now.percent} %{left}",
+    ]
+    if measured.dice is not None:
+        lines.append(f"Dice {measured.dice:.4f}" + (f", IoU {measured.iou:.4f}" if measured.iou is not None else ""))
+    shown = next((c for c in run.curves if c.stage == now.stage), run.curves[-1] if run.curves else None)
+    lines += _sparks(shown) if shown else []
+    # At rest the detail says why the run has ended, not how its numbers are.
+    lines += [f"health {now.health.verdict}: {now.health.detail}" if now.status in ACTIVE else now.health.detail]
+    lines += [f"cause: {now.failure.cause}", f"remedy: {now.failure.remedy}"] if now.failure else []
+    lines += [f"stages: {', '.join(f'{stage.name} {stage.status}' for stage in run.stages)}"]
+    return lines + _others(facts.run_id, runs)
+
+
+def _sparks(curves: Curves) -> list[str]:
+    rows = (
+        ("train_loss", curves.train_loss),
+        ("val_loss", curves.val_loss),
+        ("pseudo Dice (an estimate)", curves.pseudo_dice),
+    )
+    return [f"{name} {sparkline(values)} {_number(values[0])} -> {_number(values[-1])}" for name, values in rows]
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def _others(run_id: str, runs: tuple[RunLine, ...]) -> list[str]:
+    others = [f"{line.run_id} {line.status}" for line in runs if line.run_id != run_id][:RUNS_NAMED]
+    return [f"other runs: {', '.join(others)}"] if others else []

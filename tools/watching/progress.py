@@ -1,0 +1,140 @@
+"""nnunet_progress: where a run stands, how long it will take, how it feels, in 1,200 characters."""
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+
+from ...schemas.progress import Health, ProgressAnswer, ProgressRequest
+from ...schemas.records import ACTIVE, Failure
+from ...settings import Settings
+from ...texts import short_in_json
+from .health import judge, stalled, wait_share
+from .resuming import resume_hint
+from .timing import elapsed, eta, percent, retry_after
+from .view import View, look, tend
+
+Look = Callable[[], View]
+Say = Callable[[float, str], Awaitable[None]]
+POLL_S = 0.5
+SAY_EVERY_S = 5.0
+# Together they keep the whole answer under 1,200 characters.
+DETAIL_CHARACTERS = 160
+REMEDY_CHARACTERS = 240
+PHASE_CHARACTERS = 60
+
+
+async def nnunet_progress(
+    request: ProgressRequest, settings: Settings, say: Say | None = None, *, read_only: bool = False
+) -> ProgressAnswer:
+    """The run's state, at once or as soon as something changes within wait_s.
+
+    Raises:
+        NotFound: no such run.
+    """
+    again = partial(look if read_only else tend, settings, request.run_id)
+    return answer(await wait_for_news(await anyio.to_thread.run_sync(again), again, request.wait_s, say))
+
+
+async def wait_for_news(view: View, again: Look, wait_s: float, say: Say | None = None) -> View:
+    """The run as soon as something has changed since `view`, or after wait_s."""
+    deadline = time.monotonic() + wait_s
+    seen, said = view.signature, 0.0
+    while view.judged.status in ACTIVE and view.signature == seen and time.monotonic() < deadline:
+        if say is not None and time.monotonic() - said >= SAY_EVERY_S:
+            said = time.monotonic()
+            await say(percent(view), headline(view))
+        await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+        view = await anyio.to_thread.run_sync(again)
+    return view
+
+
+def answer(view: View) -> ProgressAnswer:
+    """The answer about one moment."""
+    moment = view.moment
+    last, epoch_s = moment.epochs[-1] if moment.epochs else None, moment.epoch_s
+    failure = view.judged.failure
+    return ProgressAnswer(
+        run_id=view.record.run_id,
+        status=view.judged.status,
+        stage=view.spec.name if view.spec else None,
+        phase=_phase(view),
+        percent=percent(view),
+        elapsed_s=elapsed(view),
+        eta_s=eta(view),
+        epoch=moment.epochs_done if moment.epochs or (view.trains and moment.progress is not None) else None,
+        epochs=moment.progress.epochs if moment.progress else None,
+        epoch_s=round(epoch_s, 2) if epoch_s is not None else None,
+        wait=_rounded(wait_share(last) if last else None, 2),
+        train_loss=_rounded(last.train_loss if last else None),
+        val_loss=_rounded(last.val_loss if last else None),
+        pseudo_dice=_rounded(last.pseudo_dice if last else None),
+        learning_rate=_rounded(last.learning_rate if last else None, 6),
+        health=_health(view),
+        failure=_brief(failure) if failure else None,
+        retry_after_s=retry_after(view),
+        next_step=_next_step(view),
+    )
+
+
+def _brief(failure: Failure) -> Failure:
+    """The failure within the answer's budget; nnunet_results has all of it."""
+    return Failure(
+        cause=short_in_json(failure.cause, DETAIL_CHARACTERS),
+        evidence=short_in_json(failure.evidence, DETAIL_CHARACTERS),
+        remedy=short_in_json(failure.remedy, REMEDY_CHARACTERS),
+    )
+
+
+def _health(view: View) -> Health:
+    """Of a training by its numbers; of everything else only that it works, or how it ended."""
+    failed, status, spec = view.judged.failure, view.judged.status, view.spec
+    reason = "see failure" if failed else view.judged.reason
+    progress = view.moment.progress if status == "running" else None
+    on_gpu = view.record.device == "cuda"
+    if not view.trains:
+        if (found := stalled((), progress, time.time(), on_gpu=on_gpu)) is not None:
+            return found
+        works = f"{spec.name} is working." if spec and status == "running" else f"The run is {status}."
+        return Health(verdict="ok", detail=short_in_json(reason or works, DETAIL_CHARACTERS))
+    found = judge(view.moment.epochs, progress, on_gpu=on_gpu)
+    # Of a live run on Slurm, the reason is what Slurm cannot be asked about now.
+    told = reason if status != "running" or view.record.engine == "slurm" else ""
+    return Health(verdict=found.verdict, detail=short_in_json(told or found.detail, DETAIL_CHARACTERS))
+
+
+def _phase(view: View) -> str | None:
+    progress = view.moment.progress
+    if progress is None or view.judged.status not in ACTIVE:
+        return None
+    if progress.waits_for and progress.phase == "waiting":
+        return f"waiting: {short_in_json(progress.waits_for, PHASE_CHARACTERS)}"
+    return f"{progress.phase} {progress.done}/{progress.total}" if progress.total is not None else progress.phase
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def headline(view: View) -> str:
+    """The run in one line."""
+    if view.judged.status == "queued":
+        return f"queued: {view.judged.reason}"
+    stage = view.spec.name if view.spec else "done"
+    total = view.moment.progress.epochs if view.moment.progress else None
+    epoch = f", epoch {view.moment.epochs_done}/{total}" if total else ""
+    return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
+
+
+def _next_step(view: View) -> str:
+    run_id = view.record.run_id
+    status = view.judged.status
+    if status in ("cancelled", "interrupted"):
+        return f"{status.capitalize()}; {resume_hint(view.record)}."
+    return {
+        "queued": f"Wait: nnunet_progress(run_id='{run_id}', wait_s=25).",
+        "running": f"Still running: nnunet_progress(run_id='{run_id}', wait_s=25) after retry_after_s.",
+        "success": f"Done: nnunet_results(run_id='{run_id}').",
+        "error": f"Do what failure.remedy says; nnunet_logs(run_id='{run_id}') shows more.",
+    }[status]

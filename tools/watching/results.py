@@ -1,0 +1,47 @@
+"""nnunet_results: what nnU-Net measured."""
+
+from pathlib import Path
+
+from ...runs.layout import StateDir
+from ...runs.model_owners import taken_over, told_taken_over
+from ...runs.result import compose_result
+from ...schemas.records import ACTIVE, RunRecord
+from ...schemas.results import Result, ResultsRequest
+from ...settings import Settings
+from .resuming import resume_hint
+from .timing import retry_after
+from .view import look
+
+
+def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
+    """The run's result; before the end its metrics are null and `complete` is false.
+
+    Raises:
+        NotFound: no such run.
+    """
+    view = look(settings, request.run_id)
+    result = compose_result(view.run, view.record)
+    others = taken_over(StateDir(settings.state_dir), view.record).items() if result.complete else ()
+    notes = (*result.notes, *(told_taken_over(fold, result.run_id, other) for fold, other in others))
+    again = retry_after(view) if result.status in ACTIVE else 0
+    update = {"notes": notes, "retry_after_s": again, "next_step": _next_step(result, view.record)}
+    return result.model_copy(update=update)
+
+
+def _next_step(result: Result, record: RunRecord) -> str:
+    if result.best:
+        return f"Predict with it: nnunet_predict(dataset_id={result.dataset_id}, images=…)."
+    if result.archive:
+        return f"The zip is {result.archive}; nnunet_import_model installs it elsewhere."
+    if result.complete and result.fold == "import":
+        folder = f"{result.dataset_name}/{Path(str(result.model_path).split(' + ')[-1]).name}"
+        return f"Predict with it: nnunet_predict(model='{folder}', images=…)."
+    if result.predictions:
+        return f"The predictions are in {result.predictions}."
+    if result.complete:
+        return f"The model is in {result.model_path}."
+    if result.status in ACTIVE:
+        return f"Not finished: nnunet_progress(run_id='{result.run_id}', wait_s=25)."
+    if result.status == "error":
+        return f"It failed: do what failure.remedy says; nnunet_logs(run_id='{result.run_id}') shows more."
+    return f"It was stopped: {resume_hint(record)}."

@@ -1,0 +1,40 @@
+"""The call that goes on with a run that was stopped."""
+
+from ...nnunet.datasets import DatasetFiles, FoldFiles
+from ...nnunet.old_models import kept
+from ...schemas.records import RunRecord, StageSpec
+
+OTHER_KINDS = {
+    "predict": "nnunet_predict with the same arguments goes on; cases that are predicted are kept",
+    "find_best": "nnunet_find_best_configuration starts it again; nothing was changed",
+    "export": "nnunet_export_model starts it again; no zip was left",
+    "import_model": "nnunet_import_model starts it again; nothing was installed",
+}
+
+
+def resume_hint(record: RunRecord) -> str:
+    """What to call, and what it does; only a training that has a checkpoint can be resumed.
+
+    `like` repeats neither `overwrite` nor `continue_training`, so the call names them.
+    """
+    if (hint := OTHER_KINDS.get(record.stages[0].kind)) is not None:
+        return hint
+    call = f"nnunet_training(dataset_id={record.request['dataset_id']}, like='{record.run_id}'"
+    if any(_can_go_on(record, spec) for spec in record.stages if spec.kind == "train" and not spec.reused):
+        return f"{call}, continue_training=true) resumes it{_kept(record)}"
+    return f"{call}{', overwrite=true' if record.request.get('overwrite') else ''}) starts it again"
+
+
+def _kept(record: RunRecord) -> str:
+    """Where the model is that the training was to replace."""
+    files = DatasetFiles(record.folders, record.dataset_name)
+    folds = (FoldFiles(files.fold_of(record, spec)) for spec in record.stages if spec.kind == "train")
+    names = [old.path.name for fold in folds for old in kept(fold)[:1]]
+    return f"; until then the model before is kept in {names[0]}" if names else ""
+
+
+def _can_go_on(record: RunRecord, spec: StageSpec) -> bool:
+    """Whether the fold folder has a checkpoint of this very run, or one that the run was to go on from."""
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
+    ours = fold.owner() == record.run_id or bool(record.request.get("continue_training"))
+    return ours and bool(fold.checkpoints())

@@ -1,0 +1,140 @@
+"""nnunet_runs and nnunet_cancel: what was started here, and how to stop it."""
+
+from datetime import UTC, datetime
+from itertools import islice
+
+from ...runs.by_hand import ExternalTraining, external_trainings
+from ...runs.cancel import request_cancel
+from ...runs.evidence import verdict
+from ...runs.layout import RunDir, StateDir
+from ...runs.result import stage_outcome
+from ...runs.store import find_run, newest_runs
+from ...schemas.records import ACTIVE, RunRecord, Status
+from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
+from ...settings import Settings
+from ...texts import fold_name
+from .timing import grace, retry_after
+from .view import look, present_stage
+
+# A training by hand says nothing of its speed.
+BY_HAND_S = 60
+
+
+def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
+    """List runs, newest first; without a status only as many directories are read as are shown.
+
+    Among them are the trainings that somebody started by hand, by when they last wrote.
+    """
+    asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
+    runs = (run for run in newest_runs(StateDir(settings.state_dir)) if run.run_id[1:].startswith(asked_for))
+    found = (line for run in runs if (line := _line(run, request.status)) is not None)
+    lines = list(islice(found, request.limit))
+    total = len(lines) + sum(1 for _ in (runs if request.status is None else found))
+    for other in external_trainings(settings.folder("results")):
+        if other.run_id[1:].startswith(asked_for) and request.status in (None, other.status):
+            total += 1
+            lines.append(_external_line(other))
+    shown = sorted(lines, key=lambda line: line.started, reverse=True)[: request.limit]
+    again = min((_retry_after(line, settings) for line in shown if line.status in ACTIVE), default=0)
+    return RunsAnswer(
+        runs=tuple(shown), shown=len(shown), total=total, retry_after_s=again, next_step=_next_step(shown)
+    )
+
+
+def _retry_after(line: RunLine, settings: Settings) -> int:
+    """When a live run is worth another look; one that ends in this moment, at once."""
+    return BY_HAND_S if line.external else max(1, retry_after(look(settings, line.run_id)))
+
+
+def _external_line(found: ExternalTraining) -> RunLine:
+    model = found.path.parent
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in found.losses.items())
+    return RunLine(
+        run_id=found.run_id,
+        status=found.status,
+        external=True,
+        dataset=model.parent.name,
+        configuration=model.name.split("__", 2)[2],
+        fold=fold_name(found.path.name.removeprefix("fold_")),
+        started=iso(found.started),
+        stage=None,
+        epoch=None if found.epoch is None else str(found.epoch),
+        dice=None,
+        detail=f"started by hand; {found.path}" + (f"; {losses}" if losses else ""),
+    )
+
+
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as people write a time: UTC, ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _next_step(lines: list[RunLine]) -> str:
+    if not lines:
+        return "No runs. Start one with nnunet_training."
+    return f"Look at one with nnunet_progress or nnunet_results, e.g. run_id='{lines[0].run_id}'."
+
+
+def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
+    record = run.record()
+    if record is None:
+        return None
+    judged = verdict(run, record)
+    if wanted is not None and judged.status != wanted:
+        return None
+    spec = present_stage(record, judged)
+    return RunLine(
+        run_id=record.run_id,
+        status=judged.status,
+        dataset=record.dataset_name,
+        configuration=str(record.request["configuration"]),
+        fold=str(record.request["fold"]),
+        started=iso(record.created_at),
+        stage=spec.name if spec and judged.status != "success" else None,
+        epoch=_epoch(run, spec.name) if spec else None,
+        dice=_dice(run, record) if judged.status == "success" else None,
+        detail=judged.reason,
+    )
+
+
+def _epoch(run: RunDir, stage: str) -> str | None:
+    recent, progress = run.stage(stage).recent_epochs(1), run.stage(stage).progress()
+    if not recent:
+        return None
+    last = recent[-1]
+    return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)
+
+
+def _dice(run: RunDir, record: RunRecord) -> float | None:
+    outcome = stage_outcome(run, record, record.stages[-1])
+    return round(outcome.metrics.dice, 4) if outcome and outcome.metrics and outcome.metrics.dice is not None else None
+
+
+def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
+    """Stop a run; calling it twice is fine.
+
+    Raises:
+        NotFound: no such run.
+        Unavailable: the wish cannot be written down, and the run cannot be ended from here.
+    """
+    run, record = find_run(StateDir(settings.state_dir), request.run_id)
+    seconds = 0.0 if request.force else grace(look(settings, request.run_id))
+    remarks: list[str] = []
+    status = request_cancel(run, record, grace_s=seconds, say=remarks.append)
+    active = status in ACTIVE
+    again = f"nnunet_progress(run_id='{record.run_id}', wait_s=25)"
+    return CancelAnswer(
+        run_id=record.run_id,
+        status=status,
+        detail=" ".join([*remarks, _cancel_detail(status, seconds)]),
+        retry_after_s=5 if active else 0,
+        next_step=f"See it end with {again}." if active else "No process of this run is running any more.",
+    )
+
+
+def _cancel_detail(status: Status, seconds: float) -> str:
+    if status not in ACTIVE:
+        return f"The run is {status}."
+    if seconds == 0:
+        return "The run is being ended."
+    return f"Asked to stop: it may finish its epoch and save within {seconds:.0f} s, then it is ended."

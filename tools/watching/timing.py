@@ -1,0 +1,95 @@
+"""How much of a run is done, how long it has taken and will take, and when to look again."""
+
+import statistics
+import time
+
+from ...schemas.records import ACTIVE, StageSpec, Status
+from ..training.parallel_folds import lanes, scheduled
+from .view import Moment, View
+
+# Rough shares of a run's time, for the percentage only; the ETA is measured.
+WEIGHTS = {"preprocess": 0.1, "train": 1.0, "validate": 0.2, "cross_validation": 0.05, "predict": 1.0}
+WEIGHTS |= {"combine": 0.2, "find_best": 1.0, "export": 1.0, "import_model": 1.0}
+VALIDATION_SHARE = 0.05
+SOONEST_S, LATEST_S = 5.0, 300.0
+# Where no epoch gives the measure: who has waited for an hour need not look again in five seconds.
+SHARE_OF_THE_WAIT = 0.1
+# Beside the epochs that a cancelled training may still take.
+SAVING_S = 30.0
+
+
+def percent(view: View) -> float:
+    """How much of the run is done, 0-100, by rough shares of its stages."""
+    stages = [spec for spec in view.record.stages if not spec.reused]
+    whole = sum(WEIGHTS[spec.kind] for spec in stages)
+    done = sum(WEIGHTS[s.kind] * fraction(view, s, view.judged.stages[s.name]) for s in stages)
+    return round(100 * done / whole, 1) if whole else 100.0
+
+
+def fraction(view: View, spec: StageSpec, status: Status) -> float:
+    """How much of a stage is done, 0-1."""
+    if status == "success":
+        return 1.0
+    moment = view.moments.get(spec.name, Moment())
+    if moment.progress is None:
+        return 0.0
+    progress = moment.progress
+    part = progress.done / progress.total if progress.done is not None and progress.total else 0.0
+    if spec.kind != "train":
+        return part
+    if progress.phase.startswith("validat"):
+        return 1.0 - VALIDATION_SHARE * (1.0 - part)
+    epochs = progress.epochs or 0
+    return (1.0 - VALIDATION_SHARE) * moment.epochs_done / epochs if epochs else 0.0
+
+
+def elapsed(view: View) -> int:
+    """Seconds since the run was recorded, until now or until the last thing that is known of it."""
+    end = time.time() if view.judged.status in ACTIVE else max(_signs_of_life(view), default=0.0)
+    return max(0, round(end - view.record.created_at))
+
+
+def _signs_of_life(view: View) -> list[float]:
+    stages = [view.run.stage(spec.name) for spec in view.record.stages if not spec.reused]
+    ended = [state.ended_at for stage in stages if (state := stage.state()) is not None]
+    beats = [progress.heartbeat for stage in stages if (progress := stage.progress()) is not None]
+    return [*(at for at in ended if at is not None), *beats]
+
+
+def eta(view: View) -> int | None:
+    """Training time left in all stages at the present speed, without the final validations."""
+    trainings = [spec for spec in view.record.stages if spec.kind == "train"]
+    begun = [view.moments[s.name] for s in trainings if view.judged.stages[s.name] == "running"]
+    speeds = [(one.epoch_s, one.progress.epochs) for one in begun if one.progress and one.progress.epochs]
+    known = [(seconds, epochs) for seconds, epochs in speeds if seconds is not None]
+    if view.judged.status != "running" or not known:
+        return None
+    epoch_s, epochs = statistics.fmean(seconds for seconds, _ in known), known[0][1]
+    left = [(one.epoch_s or epoch_s) * max(0, epochs - one.epochs_done) for one in begun]
+    waiting = sum(view.judged.stages[s.name] == "queued" for s in trainings)
+    side_by_side = lanes(view.record, view.settings, len(left) + waiting) if waiting else 1
+    return round(scheduled(left, [epoch_s * epochs] * waiting, side_by_side))
+
+
+def retry_after(view: View) -> int:
+    """A good time to ask again: about one epoch, else a tenth of the wait so far; 0 when nothing will change."""
+    if view.judged.status not in ACTIVE:
+        return 0
+    usual = view.moment.epoch_s if view.judged.status == "running" and view.trains else None
+    return round(min(LATEST_S, max(SOONEST_S, usual or SHARE_OF_THE_WAIT * _waited(view))))
+
+
+def grace(view: View) -> float:
+    """Seconds that a run may take to finish its epoch and save, where no setting says it: two of its own epochs."""
+    if "grace_s" in view.settings.model_fields_set:
+        return view.settings.grace_s
+    trainings = [spec.name for spec in view.record.stages if spec.kind == "train"]
+    usual = [view.moments[name].epoch_s or 0.0 for name in trainings if view.judged.stages[name] == "running"]
+    return max([view.settings.grace_s, *(2 * seconds + SAVING_S for seconds in usual)])
+
+
+def _waited(view: View) -> float:
+    """Seconds since the stage to look at began, or since the run was recorded."""
+    state = view.run.stage(view.spec.name).state() if view.spec else None
+    since = state.started_at if state is not None and state.started_at is not None else view.record.created_at
+    return max(0.0, time.time() - since)

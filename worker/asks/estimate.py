@@ -1,0 +1,178 @@
+"""`python -P -m nnunet_mcp.worker.asks.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...errors import Refused
+from ...nnunet.foreign import read_dataset_json, read_plans
+from ...schemas.estimates import Estimate, EstimateJob
+from ..resources import fit_this_process
+from ..training.compiling import cannot_compile, leave_out, look_ahead, told, uncompile
+from ..training.precision import precision_of
+from ..weights import bare
+
+# nnunetv2 2.8.1, default_experiment_planner.py:54-59 and residual_encoder_unet_planners.py:27-28: the planner's
+# feature map size that fills 8 GB, with the batch size that belongs to it.
+REFERENCES = {"PlainConvUNet": (85_000_000, 560_000_000), "ResidualEncoderUNet": (135_000_000, 680_000_000)}
+REFERENCE_GB = 8
+REFERENCE_BATCH = (12, 2)
+# Not in PyTorch's own figures; seen on an H200.
+CONTEXT_GB = 0.54
+# Steps that do not count: the first compiles and tries, the second still allocates.
+WARM_UP = 2
+
+
+def estimate(job: EstimateJob) -> Estimate:
+    """Build the trainer as a training would, without data, and ask it."""
+    trainer = build_trainer(job)
+    note = _prepare(trainer.device.type) if job.measure_s else None
+    try:
+        trainer.initialize()
+    except RuntimeError as error:
+        if not job.measure_s or not _is_full(error):
+            raise
+        without = estimate(job.model_copy(update={"device": "cpu", "measure_s": None}))
+        return without.model_copy(update=_full(error))
+    planned, network = trainer.configuration_manager, bare(trainer.network)
+    patch, batch = tuple(planned.patch_size), int(planned.batch_size)
+    measured = {"note": note, **measure(trainer, job.measure_s, bf16=job.bf16)} if job.measure_s else {}
+    return Estimate(
+        patch_size=patch,
+        batch_size=batch,
+        parameters=sum(p.numel() for p in network.parameters()),
+        gpu_memory_gb=round(_planned_gb(network, patch, batch), 2),
+        epochs=trainer.num_epochs,
+        iterations=trainer.num_iterations_per_epoch,
+        validation_iterations=trainer.num_val_iterations_per_epoch,
+        **measured,
+    )
+
+
+def build_trainer(job: EstimateJob) -> Any:
+    """The trainer that a training would have, not initialised."""
+    import torch
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    plans, description = read_plans(Path(job.plans_file)), read_dataset_json(Path(job.dataset_json))
+    if plans is None or description is None:
+        raise Refused(f"{job.plans_file} or {job.dataset_json} is not there.")
+    made = recursive_find_trainer_class_by_name(job.trainer)
+    return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
+
+
+def _prepare(device: str) -> str | None:
+    """As for a training (nnunetv2 2.8.1, run_training.py:195, and our own); returns what is to be said of compiling."""
+    import torch
+
+    fit_this_process(device)
+    if device != "cuda":
+        return None
+    torch.backends.cudnn.benchmark = True
+    return look_ahead()
+
+
+def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
+    flat = len(patch) == 2
+    by_name = REFERENCES.get(type(network).__name__, REFERENCES["PlainConvUNet"])
+    reference, usual = by_name[0 if flat else 1], REFERENCE_BATCH[0 if flat else 1]
+    return float(network.compute_conv_feature_map_size(patch)) / reference * REFERENCE_GB * batch / usual
+
+
+def measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
+    """Time iterations on a made-up batch, after those in which the network is compiled and cuDNN tries its ways."""
+    try:
+        return _measure(trainer, seconds, bf16=bf16)
+    except Exception as error:
+        if _is_full(error):
+            return _full(error)
+        if not cannot_compile(error):
+            raise
+        note = leave_out(told(error))
+    uncompile(trainer)
+    return {"note": note, **measure(trainer, seconds, bf16=bf16)}
+
+
+def _is_full(error: Exception) -> bool:
+    return "out of memory" in str(error)
+
+
+def _full(error: Exception) -> dict[str, str]:
+    return {"out_of_memory": str(error).splitlines()[0][:200]}
+
+
+def _measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
+    import torch
+
+    batch = made_up_batch(trainer)
+    with precision_of(trainer.network, bf16=bf16):
+        trainer.network.train()
+        train = _time(lambda: trainer.train_step(batch), 0.6 * seconds, trainer.device)
+        trainer.network.eval()
+        with torch.no_grad():
+            validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
+    return {"train_s": train, "validation_s": validation, "peak_gb": _peak_gb(trainer.device)}
+
+
+def _peak_gb(device: Any) -> float | None:
+    """What the training takes of a GPU: PyTorch's memory and the CUDA context beside it."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_reserved(device) / 1e9 + CONTEXT_GB, 2)
+
+
+def made_up_batch(trainer: Any) -> dict[str, Any]:
+    """As nnunetv2 2.8.1, nnUNetTrainerBenchmark_5epochs_noDataLoading.py:24-39, also for regions."""
+    import torch
+
+    labels, patch = trainer.label_manager, tuple(trainer.configuration_manager.patch_size)
+    scales = trainer._get_deep_supervision_scales() or [[1.0] * len(patch)]
+    channels = len(labels.foreground_regions) if labels.has_regions else 1
+    highest = 1 if labels.has_regions else max(labels.foreground_labels)
+    shapes = [tuple(int(size * part) for size, part in zip(patch, scale, strict=True)) for scale in scales]
+    targets = [torch.randint(0, highest + 1, (trainer.batch_size, channels, *shape)).float() for shape in shapes]
+    data = torch.rand((trainer.batch_size, trainer.num_input_channels, *patch))
+    return {"data": data, "target": targets if trainer.enable_deep_supervision else targets[0]}
+
+
+def _time(step: Callable[[], Any], seconds: float, device: Any) -> tuple[float, ...]:
+    """Seconds of single steps, after the first ones."""
+    found: list[float] = []
+    for _ in range(WARM_UP):
+        _seconds(step, device)
+    while len(found) < 3 or (sum(found) < seconds and len(found) < 20):
+        found.append(_seconds(step, device))
+        if sum(found) > 2 * seconds:
+            break
+    return tuple(found)
+
+
+def _seconds(step: Callable[[], Any], device: Any) -> float:
+    import torch
+
+    begun = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return round(time.perf_counter() - begun, 4)
+
+
+def main() -> None:
+    """Answer one job. What nnU-Net writes beside goes to a folder that is removed."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    job = EstimateJob.model_validate_json(sys.stdin.buffer.read())
+    with tempfile.TemporaryDirectory() as folder:
+        preprocessed = str(Path(job.plans_file).parent.parent)
+        os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": preprocessed, "nnUNet_results": folder})
+        print(estimate(job).model_dump_json(), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()

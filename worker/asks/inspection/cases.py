@@ -1,0 +1,36 @@
+"""The cases of a job, a few at a time. Threads suffice: decompression and counting work outside Python's lock."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ....runs.machine.capacity import usable_cores
+from ....schemas.looks import CaseLook, CasePaths, Line, LookJob, Reader
+from .images import look_at_image, look_at_label
+
+THREADS = 4
+
+
+def look_at(job: LookJob, say: Callable[[Line], None]) -> None:
+    """Say of each case that it is begun and what was found."""
+    speaking = threading.Lock()
+
+    def tell(line: Line) -> None:
+        with speaking:
+            say(line)
+
+    def one(case: CasePaths) -> None:
+        tell(Line(begun=case.case))
+        tell(Line(done=look_at_case(case, job.reader)))
+
+    with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
+        for _ in pool.map(one, job.cases):
+            pass
+
+
+def look_at_case(case: CasePaths, reader: Reader | None) -> CaseLook:
+    """Read every file of a case once."""
+    images = tuple(look_at_image(Path(path), reader) for path in case.images)
+    label = look_at_label(Path(case.label), reader) if case.label is not None else None
+    return CaseLook(case=case.case, images=images, label=label)

@@ -1,0 +1,78 @@
+"""The cross_validation stage: all folds' validation cases together, by nnU-Net's own accumulation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...nnunet.models import Model, model_of
+from ...nnunet.preprocessed import data_folder, preprocessed_cases
+from ...nnunet.splits import trained_cases, validated_cases, validated_twice
+from ...nnunet.summary import Summary, fold_outcome, labels_in, nan_mean
+from ...schemas.records import Outcome
+from ...texts import some
+from ..stage import Job, StageFailure
+from ..watch import end_when_a_pool_process_is_killed
+
+
+def carry_out(job: Job) -> Outcome:
+    """Accumulate the folds as nnUNetv2_accumulate_crossval_results does."""
+    end_when_a_pool_process_is_killed(job.stage)
+    job.reporter.say("accumulating the folds")
+    model = model_of(job.record)
+    validated = {fold: validated_cases(model.fold(fold)) for fold in model.folds}
+    refuse_other_cases(model, validated)
+    merged = model.folder / f"crossval_results_folds_{'_'.join(model.folds)}"
+    _accumulate(model, merged)
+    folds = [fold_outcome(model.fold(fold)) for fold in model.folds]
+    losses = [f.metrics.validation_loss for f in folds if f is not None and f.metrics is not None]
+    known = [loss for loss in losses if loss is not None]
+    summary = Summary(merged / "summary.json", labels_in(job.files.preprocessed))
+    lacking = () if len(known) == len(folds) else ("The validation loss of some folds is not known.",)
+    return Outcome(
+        ok=True,
+        model_path=str(model.folder),
+        metrics=summary.metrics(nan_mean(known) if not lacking else None),
+        per_class=summary.per_class(),
+        cases=summary.cases(),
+        notes=(_coverage(job, model, validated), *lacking),
+    )
+
+
+def refuse_other_cases(model: Model, validated: Mapping[str, frozenset[str]]) -> None:
+    """Folds that hold out the same case, or did not validate what they hold out, are no cross-validation.
+
+    Raises:
+        StageFailure: it names the folds and the cases.
+    """
+    found = [validated_twice(validated)]
+    for fold, cases in validated.items():
+        own = trained_cases(model.fold(fold))
+        if own and (differ := sorted(cases ^ set(own.val))):
+            found.append(f"fold {fold} validated other cases than it holds out: {some(differ)} differ")
+    if told := "; ".join(filter(None, found)):
+        raise StageFailure(
+            "the folds' validation cases do not make a cross-validation",
+            told,
+            "Validate these folds again with validation_only=true if their cases are right; else train them again on "
+            "one split with fold='all', overwrite=true.",
+        )
+
+
+def _accumulate(model: Model, merged: Path) -> None:
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.evaluation.accumulate_cv_results import accumulate_cv_results
+
+    folds = [int(fold) for fold in model.folds]
+    accumulate_cv_results(str(model.folder), str(merged), folds, default_num_processes, overwrite=True)
+
+
+def _coverage(job: Job, model: Model, validated: Mapping[str, frozenset[str]]) -> str:
+    """What the numbers are of."""
+    there = frozenset[str]().union(*validated.values())
+    plans = job.files.plans(job.record.plans_identifier) or {}
+    known = set(preprocessed_cases(data_folder(job.files, plans, job.spec.configuration)))
+    if missing := sorted(known - there):
+        return (
+            f"Metrics over the {len(there)} validation cases of {len(validated)} folds of {job.files.name}. "
+            f"{len(missing)} cases are validated by no fold: {some(missing)}."
+        )
+    return f"Metrics over all {len(there)} cases of {len(validated)} folds of {job.files.name}."

@@ -1,0 +1,177 @@
+"""The export stage: a model as a zip that nnU-Net installs, with a model card inside and beside it.
+
+The files are those of nnU-Net's own export (nnunetv2 2.8.1, model_sharing/model_export.py) without debug.json, which
+lists this machine's folders; the others are scrubbed of paths and of names of cases.
+"""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from ...errors import Refused
+from ...files import open_plain, read_json, read_plain, write_text
+from ...nnunet.model_zip import CARD
+from ...nnunet.models import Model
+from ...nnunet.output_paths import same_output
+from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, describe_steps, read_steps
+from ...schemas.jobs import ExportJob
+from ...schemas.records import Outcome
+from ..stage import Job
+from ..weights import checkpoint_in
+from . import scrub
+from .model_card import write_card
+from .postprocessing import functions
+
+BLOCK = 1 << 20
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the zip: its name there, and its content or what opens it when its turn comes."""
+
+    name: str
+    content: bytes | Callable[[], IO[bytes]]
+
+
+def carry_out(job: Job) -> Outcome:
+    """Write the zip beside its place, then rename it."""
+    asked = ExportJob.model_validate(job.record.request)
+    models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
+    target = same_output(job.settings, Path(asked.output), models)
+    card = _card(job, asked, models)
+    entries = list(_entries(job, asked, models, card.encode()))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{job.record.run_id}")
+    try:
+        _write(job, beside, entries)
+        _publish(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+    write_text(target.with_suffix(".md"), card)
+    said = f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card lies beside it."
+    return Outcome(ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=(said,))
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """In one step, and never over a file that is there: a link fails where a rename would replace."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise Refused(f"{target} is there already, and nothing is overwritten. Choose another output.") from None
+    except OSError:  # a file system without links
+        partial.rename(target)
+
+
+def _write(job: Job, path: Path, entries: list[Entry]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for done, entry in enumerate(entries):
+            job.reporter.stop_here()
+            job.reporter.say("writing the zip", done=done, total=len(entries))
+            if isinstance(entry.content, bytes):
+                archive.writestr(entry.name, entry.content)
+            else:
+                with entry.content() as source, archive.open(entry.name, "w", force_zip64=True) as stream:
+                    shutil.copyfileobj(source, stream, BLOCK)
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _card(job: Job, asked: ExportJob, models: list[Model]) -> str:
+    description = scrub.dataset_json(models[0].description)
+    steps = read_steps(Path(asked.measured) / JSON_NAME) if asked.measured else ()
+    best = [*asked.best, *describe_steps(steps, description.get("labels", {}))]
+    versions = {**asked.trained_with, **{f"{key} (export)": value for key, value in job.record.versions.items()}}
+    return write_card(Path(asked.output).name, models, description, versions or job.record.versions, best)
+
+
+def _entries(job: Job, asked: ExportJob, models: list[Model], card: bytes) -> Iterator[Entry]:
+    name = job.files.name
+    for model in models:
+        yield from _model_entries(job, model, f"{name}/{model.folder.name}")
+        yield Entry(f"{name}/{model.folder.name}/{CARD}", card)
+    if asked.measured and len(asked.best_models) > 1:
+        yield from _measured(Path(asked.measured), f"{name}/ensembles/{Path(asked.measured).name}")
+    if asked.measured:
+        found = scrub.without_paths(read_json(job.files.best_file) or {})
+        yield Entry(f"{name}/{job.files.best_file.name}", _json(found))
+
+
+def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
+    """Only the model's own files: nothing that a link in its folder leads to."""
+    yield Entry(f"{prefix}/plans.json", _json(scrub.without_paths(model.plans)))
+    yield Entry(f"{prefix}/dataset.json", _json(scrub.dataset_json(model.description)))
+    fingerprint = model.folder / "dataset_fingerprint.json"
+    if fingerprint.is_file():
+        yield Entry(f"{prefix}/{fingerprint.name}", _json(scrub.without_paths(_read(fingerprint, model.folder))))
+    for fold in model.folds:
+        files, inside = model.fold(fold), f"{prefix}/fold_{fold}"
+        yield Entry(f"{inside}/{files.final.name}", partial(_checkpoint, files.final, model.folder))
+        if (files.path / "progress.png").is_file():
+            yield Entry(f"{inside}/progress.png", partial(_picture, files.path / "progress.png", model.folder))
+        if files.summary.is_file():
+            summary = scrub.summary(_read(files.summary, model.folder))
+            yield Entry(f"{inside}/validation/summary.json", _json(summary))
+    for merged in sorted(model.folder.glob(f"crossval_results_folds_{'_'.join(model.folds)}")):
+        yield from _measured(merged, f"{prefix}/{merged.name}")
+
+
+def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
+    """What was measured over all folds, and the postprocessing that was determined from it."""
+    if (folder / "summary.json").is_file():
+        yield Entry(f"{prefix}/summary.json", _json(scrub.summary(_read(folder / "summary.json", folder.parent))))
+    if (folder / JSON_NAME).is_file():
+        steps = read_steps(folder / JSON_NAME)
+        yield Entry(f"{prefix}/{JSON_NAME}", _json(scrub.without_paths(_read(folder / JSON_NAME, folder.parent))))
+        yield Entry(f"{prefix}/{PICKLE_NAME}", pickle.dumps(functions(steps)))
+
+
+def _checkpoint(path: Path, model: Path) -> IO[bytes]:
+    """The checkpoint as it is, unless what its trainer was given names paths or cases.
+
+    Raises:
+        StageFailure: it holds more than data, so nobody else should load it.
+    """
+    stream = open_plain(path, inside=[model])
+    content = checkpoint_in(stream, path)
+    given = dict(content.get("init_args") or {})
+    clean = scrub.init_args(given)
+    if clean != given:
+        import torch
+
+        stream.close()
+        stream = io.BytesIO()
+        torch.save({**content, "init_args": clean}, stream)
+    stream.seek(0)
+    return stream
+
+
+def _picture(path: Path, model: Path) -> IO[bytes]:
+    """nnU-Net's picture of the losses, if it is one.
+
+    Raises:
+        Refused: it is another file under that name.
+    """
+    stream = open_plain(path, inside=[model])
+    if stream.read(len(PNG)) != PNG:
+        stream.close()
+        raise Refused(f"{path} is no PNG picture. Remove it, then export again.")
+    stream.seek(0)
+    return stream
+
+
+def _read(path: Path, model: Path) -> Any:
+    """JSON as nnU-Net wrote it, NaN included."""
+    return json.loads(read_plain(path, inside=[model]))
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=4).encode()

@@ -1,0 +1,143 @@
+"""The find_best stage: nnU-Net's own search, in a scratch results folder whose products then replace the old ones.
+
+nnU-Net empties its folders before it computes; here the old ones stay whole until the new ones are.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...files import read_json, write_text
+from ...nnunet.best import source_of
+from ...nnunet.datasets import DatasetFiles
+from ...nnunet.postprocessing import JSON_NAME, describe_steps, read_steps
+from ...nnunet.summary import Summary, finite
+from ...schemas.records import BestConfiguration, Candidate, Outcome
+from ..stage import Job
+from ..watch import end_when_a_pool_process_is_killed
+from .folders import replace_folder
+
+SCRATCH = ".find_best"
+SHOWN = 20  # of ten models there are 55 candidates; inference_information.json has them all
+INSTRUCTIONS = "inference_instructions.txt"
+TEXTS = (".json", ".txt")
+MODEL_FILES = ("plans.json", "dataset.json")
+
+
+def carry_out(job: Job) -> Outcome:
+    """Search among the models of the request, then install what nnU-Net wrote."""
+    end_when_a_pool_process_is_killed(job.stage)
+    models, folds = list(job.record.request["models"]), [int(fold) for fold in job.record.request["folds"]]
+    scratch = job.files.results / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        _lay_out(job.files, scratch, models, folds)
+        _search(job, scratch, models, folds)
+        job.reporter.say("installing")
+        _rename_in_texts(scratch, Path(job.files.folders.results))
+        _install(scratch / job.files.name, job.files.results)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return _outcome(job.files)
+
+
+def _lay_out(files: DatasetFiles, scratch: Path, models: list[str], folds: list[int]) -> None:
+    """A results folder that shows nnU-Net the trained folds through links."""
+    for name in models:
+        folder = scratch / files.name / name
+        folder.mkdir(parents=True)
+        for part in (*MODEL_FILES, *(f"fold_{fold}" for fold in folds)):
+            (folder / part).symlink_to(files.results / name / part)
+
+
+def _search(job: Job, scratch: Path, models: list[str], folds: list[int]) -> None:
+    """As nnUNetv2_find_best_configuration with these models.
+
+    Source: nnunetv2 2.8.1, evaluation/find_best_configuration.py:73-215.
+    """
+    os.environ["nnUNet_results"] = str(scratch)  # noqa: SIM112 - nnU-Net's own name
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.evaluation import find_best_configuration as nnunet
+
+    ensembling = bool(job.record.request["ensembling"])
+    steps = _Steps(job, len(models) + ensembling * len(models) * (len(models) - 1) // 2 + 1)
+    for name in ("accumulate_cv_results", "ensemble_crossvalidations", "determine_postprocessing"):
+        setattr(nnunet, name, steps.told(name, getattr(nnunet, name)))
+    allowed = [dict(zip(("trainer", "plans", "configuration"), name.split("__", 2), strict=True)) for name in models]
+    nnunet.find_best_configuration(job.files.name, allowed, ensembling, default_num_processes, True, tuple(folds))
+
+
+class _Steps:
+    """Says which step nnU-Net has come to, and stops between two where somebody asks for it."""
+
+    def __init__(self, job: Job, total: int) -> None:
+        self._reporter, self._total, self._done = job.reporter, total, 0
+
+    def told(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        phase = {"accumulate_cv_results": "accumulating the folds", "ensemble_crossvalidations": "ensembling"}
+
+        def step(*given: Any, **named: Any) -> Any:
+            self._reporter.stop_here()
+            self._reporter.say(phase.get(name, "determining the postprocessing"), done=self._done, total=self._total)
+            found = function(*given, **named)
+            self._done += 1
+            return found
+
+        return step
+
+
+def _rename_in_texts(scratch: Path, results: Path) -> None:
+    """nnU-Net writes absolute paths into its files."""
+    old, new = str(scratch), str(results)
+    pairs = ((old, new), (json.dumps(old)[1:-1], json.dumps(new)[1:-1]))
+    for path in scratch.rglob("*"):
+        if path.suffix in TEXTS and path.is_file() and not path.is_symlink():
+            text = path.read_text(encoding="utf-8")
+            for before, after in pairs:
+                text = text.replace(before, after)
+            write_text(path, text, durable=False)
+
+
+def _install(made: Path, results: Path) -> None:
+    """Each folder in one step; what names them all comes last."""
+    for folder in (*made.glob("*__*__*/crossval_results_*"), *made.glob("ensembles/*")):
+        replace_folder(folder, results / folder.relative_to(made))
+    for path in sorted(made.glob("inference_*"), reverse=True):
+        path.replace(results / path.name)
+
+
+def _outcome(files: DatasetFiles) -> Outcome:
+    content = read_json(files.best_file)
+    best, folds = content["best_model_or_ensemble"], [str(fold) for fold in content["folds"]]
+    selected = best["selected_model_or_models"]
+    names = ["__".join((one["trainer"], one["plans_identifier"], one["configuration"])) for one in selected]
+    source = source_of(files, names, folds)
+    labels = (read_json(source / "dataset.json") or {}).get("labels", {})
+    summary = Summary(source / "postprocessed" / "summary.json", labels)
+    found = BestConfiguration(
+        name=source.parent.name if len(names) == 1 else source.name,
+        models=tuple(str(files.results / name) for name in names),
+        dice=finite(best["result_on_crossval_pre_pp"]),
+        dice_postprocessed=finite(best["result_on_crossval_post_pp"]),
+        candidates=_candidates(content["all_results"]),
+        postprocessing=describe_steps(read_steps(source / JSON_NAME), labels),
+        instructions=(files.results / INSTRUCTIONS).read_text(encoding="utf-8"),
+        instructions_file=str(files.results / INSTRUCTIONS),
+    )
+    return Outcome(
+        ok=True,
+        model_path=" + ".join(found.models),
+        metrics=summary.metrics(None),
+        per_class=summary.per_class(),
+        cases=summary.cases(),
+        best=found,
+        notes=(f"Metrics over all cases of {len(folds)} folds, after postprocessing.",),
+    )
+
+
+def _candidates(results: dict[str, Any]) -> tuple[Candidate, ...]:
+    found = [Candidate(name=name, dice=finite(dice)) for name, dice in results.items()]
+    return tuple(sorted(found, key=lambda one: -(one.dice or 0.0))[:SHOWN])

@@ -1,0 +1,127 @@
+"""A predict stage: nnU-Net's own predictor on a folder of images, case by case, skipping what is there."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from ...files import write_model
+from ...schemas.jobs import PredictStep
+from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
+from ..resources import fit_this_process
+from ..stage import Job
+from ..watch import end_when_a_pool_process_is_killed
+from ..weights import nothing_but_data_is_loaded
+from .prediction_folder import PredictionFolder
+
+LOOK_S = 1.0
+CHECKPOINT = "checkpoint_final.pth"
+
+
+def carry_out(job: Job) -> Outcome:
+    """Predict every case that the output folder lacks; the last stage scores where there are labels."""
+    end_when_a_pool_process_is_killed(job.stage)
+    folder = PredictionFolder(job)
+    folder.prepare()
+    work = Prediction(folder, folder.asked.steps[job.spec.name])
+    work.predict()
+    return folder.finish() if folder.is_last_stage else Outcome(ok=True, model_path=work.step.model)
+
+
+class Prediction:
+    """One model that predicts the missing cases into its folder."""
+
+    def __init__(self, folder: PredictionFolder, step: PredictStep) -> None:
+        self.folder, self.step, self.job = folder, step, folder.job
+        self.target = Path(step.output)
+        self.cases = folder.missing
+
+    def predict(self) -> None:
+        """As nnUNetv2_predict with the same folds, steps and mirroring.
+
+        Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:1016-1060.
+        """
+        self.folder.remove_torn(self.target, npz=self.step.npz)
+        if not self.cases:
+            return
+        predictor = self._predictor()
+        self.job.reporter.say(HANDING_OVER, done=self.count(), total=len(self.folder.cases))
+        with _Watched(self, predictor):
+            predictor.predict_from_files(
+                self._images(),
+                [str(self.target / case) for case in self.cases],
+                save_probabilities=self.step.npz,
+                overwrite=False,
+                num_processes_preprocessing=_processes("nnUNet_npp"),
+                num_processes_segmentation_export=_processes("nnUNet_nps"),
+                folder_with_segs_from_prev_stage=self.step.previous,
+            )
+
+    def _predictor(self) -> Any:
+        import torch
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        fit_this_process(self.job.record.device)
+        self.job.reporter.say("loading the model")
+        device = torch.device(self.job.record.device)
+        predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
+        with nothing_but_data_is_loaded(Path(self.step.model), unless=self.folder.asked.trusted):
+            predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, CHECKPOINT)
+        return predictor
+
+    def _images(self) -> list[list[str]]:
+        """The files of each missing case."""
+        return [[str(path) for path in self.folder.images[case]] for case in self.cases]
+
+    def count(self) -> int:
+        """How many cases are predicted: by this stage, or before this run."""
+        return self.folder.kept + len(set(self.folder.there(self.target)) & set(self.cases))
+
+
+def _processes(variable: str) -> int:
+    return int(os.environ[variable])
+
+
+class _Watched:
+    """Reports each pass through the network and each finished case while nnU-Net predicts, and ends the process when
+    somebody asks for it."""
+
+    def __init__(self, work: Prediction, predictor: Any) -> None:
+        self._work, self._over = work, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._phase, self._passes = HANDING_OVER, 0
+        self._volume = predictor.predict_sliding_window_return_logits
+        predictor.predict_sliding_window_return_logits = self._predict_volume
+        self._hook = predictor.network.register_forward_hook(self._pass)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._hook.remove()
+
+    def _predict_volume(self, *args: Any, **kwargs: Any) -> Any:
+        self._phase = PREDICTING
+        try:
+            return self._volume(*args, **kwargs)
+        finally:
+            self._phase = HANDING_OVER
+
+    def _pass(self, *_: Any) -> None:
+        self._passes += 1
+
+    def _look(self) -> None:
+        """A heartbeat only where something moved, so that a hang is seen."""
+        reporter, seen = self._work.job.reporter, None
+        while not self._over.wait(LOOK_S):
+            done = self._work.count()
+            if (now := (self._phase, self._passes, done)) != seen:
+                seen = now
+                reporter.enter(self._phase, done=done)
+            if reporter.stop_requested():
+                # nnU-Net's loop cannot be asked to stop. What is written is kept, and what is half written is
+                # found and made again by the next prediction.
+                write_model(self._work.job.stage.outcome_file, Outcome(ok=False, stopped=True))
+                os._exit(1)

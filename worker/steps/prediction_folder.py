@@ -1,0 +1,137 @@
+"""The folder that a prediction fills: signed, resumable, holding one model's predictions and nothing else."""
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+from ...allowed_paths import readable_file
+from ...files import read_model, write_model, write_text
+from ...nnunet.models import Model
+from ...nnunet.output_paths import same_output
+from ...nnunet.postprocessing import read_steps
+from ...nnunet.predictions import PARTS, PredictionNote, cases_to_predict, inputs_of, note_file, note_of, refuse_foreign
+from ...nnunet.summary import Summary
+from ...schemas.jobs import PredictionJob
+from ...schemas.records import Outcome
+from ...texts import fold_name
+from ..stage import Job
+from ..whole_files import readable_whole
+
+
+class PredictionFolder:
+    """The output folder of a prediction as one of its stages sees it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.asked = job, PredictionJob.model_validate(job.record.request)
+        self.path = Path(self.asked.output)
+        self.models = [Model(job.files, Path(folder), self.asked.folds) for folder in self.asked.models]
+        self.model = self.models[0].folder
+        self.description = self.models[0].description
+        self.ending = str(self.description["file_ending"])
+        channels = len(self.description.get("channel_names") or self.description.get("modality") or {})
+        self.images = cases_to_predict(Path(self.asked.images), self.ending, channels)
+        self.cases = list(self.images)
+        self._refuse_links_elsewhere()
+        self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
+        self.kept = 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.job.spec == self.job.record.stages[-1]
+
+    def _refuse_links_elsewhere(self) -> None:
+        """What the images and labels lead to may have changed since the prediction was asked for.
+
+        Raises:
+            Refused: one of them lies outside the allowed folders, or is no file.
+        """
+        labels = [Path(self.asked.labels) / f"{case}{self.ending}" for case in self.cases] if self.asked.labels else []
+        files = [path for paths in self.images.values() for path in paths]
+        for path in (*files, *filter(os.path.lexists, labels)):
+            readable_file(path, self.job.settings)
+
+    def prepare(self) -> None:
+        """Remove what a kill left half written; the run's first stage signs the folder."""
+        same_output(self.job.settings, self.path, self.models)
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.job.spec.needs:  # what is there later was made by the run itself
+            self._sign()
+        self.remove_torn(self.path, npz=False)
+        for name, content in (("dataset.json", self.description), ("plans.json", self.models[0].plans)):
+            write_text(self.path / name, json.dumps(content, indent=4))
+        self.kept = len(self.there(self.path))
+
+    def _sign(self) -> None:
+        """Take away what is to be overwritten or was made of other images, then note what the rest is made of.
+
+        Raises:
+            Refused: while the run was waiting, the folder became another's, or the model was trained again.
+        """
+        note, overwrite = note_of(self.asked), self.asked.overwrite
+        refuse_foreign(self.path, note, overwrite=overwrite)
+        before = read_model(note_file(self.path), PredictionNote)
+        known = before.cases if before else {}
+        inputs = inputs_of(self.images)
+        changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
+        for folder in (self.path, *(self.path / PARTS).glob("*/")):
+            self.remove(folder, [*known, *inputs] if overwrite else changed)
+        write_model(note_file(self.path), note.model_copy(update={"cases": {**known, **inputs}}))
+
+    def there(self, folder: Path) -> list[str]:
+        """The cases whose segmentation lies in a folder."""
+        return [case for case in self.cases if (folder / f"{case}{self.ending}").is_file()]
+
+    @property
+    def missing(self) -> list[str]:
+        """The cases that the output folder still lacks."""
+        there = set(self.there(self.path))
+        return [case for case in self.cases if case not in there]
+
+    def remove_torn(self, folder: Path, *, npz: bool) -> None:
+        """Take away what is not whole; nnU-Net writes the segmentation after the probabilities."""
+        for case in self.there(folder):
+            probabilities = folder / f"{case}.npz"
+            if not readable_whole(folder / f"{case}{self.ending}") or (npz and not zipfile.is_zipfile(probabilities)):
+                self.remove(folder, [case])
+
+    def remove(self, folder: Path, cases: list[str]) -> None:
+        """Take the files of these cases away."""
+        for case in cases:
+            for ending in (self.ending, ".npz", ".pkl"):
+                (folder / f"{case}{ending}").unlink(missing_ok=True)
+
+    def finish(self) -> Outcome:
+        """Score what has labels, take away the parts, and say what was done."""
+        metrics = self._score()
+        shutil.rmtree(self.path / PARTS, ignore_errors=True)
+        return Outcome(
+            ok=True,
+            model_path=" + ".join(self.asked.models),
+            metrics=metrics.metrics(None) if metrics else None,
+            per_class=metrics.per_class() if metrics else (),
+            cases=metrics.cases() if metrics else (),
+            predictions=str(self.path),
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        said = f"{len(self.cases)} cases, {self._folds()}."
+        return (said, f"{self.kept} of them were there already and were kept.") if self.kept else (said,)
+
+    def _folds(self) -> str:
+        folds = self.asked.folds
+        return f"folds {', '.join(folds)} ensembled" if len(folds) > 1 else f"fold {fold_name(folds[0])}"
+
+    def _score(self) -> Summary | None:
+        """nnU-Net's own evaluation of the cases that have labels."""
+        if not self.asked.labels:
+            return None
+        from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder2
+
+        self.job.reporter.say("scoring")
+        summary = self.path / "summary.json"
+        files = (str(self.path / "dataset.json"), str(self.path / "plans.json"), str(summary))
+        compute_metrics_on_folder2(self.asked.labels, str(self.path), *files, chill=True)
+        return Summary(summary, self.description.get("labels", {}))

@@ -1,0 +1,291 @@
+"""The preprocess stage: verify, fingerprint, plan, and preprocess only what the configuration needs.
+
+What is there already and made from unchanged raw data is reused.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...files import read_model, write_model, write_text
+from ...locks import lock_name, waiting_for
+from ...nnunet.datasets import DatasetFiles
+from ...nnunet.preprocessed import (
+    DataNote,
+    DatasetNote,
+    data_folder,
+    data_needed_by,
+    data_note_file,
+    dataset_note_file,
+    planned,
+    planned_by_hand,
+    preprocessed_cases,
+    raw_cases,
+    raw_identity,
+    readiness,
+    recipe,
+)
+from ...nnunet.raw_files import labels, training_files
+from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
+from ...runs.layout import StateDir
+from ...schemas.records import Outcome
+from ..pools import start_server
+from ..progress import Reporter
+from ..resources import usable_cores
+from ..stage import Job, StageFailure
+from ..watch import end_when_a_pool_process_is_killed
+from ..weights import read_tensors
+from ..whole_files import refuse_damaged
+from .transfer import move_plans
+
+
+def carry_out(job: Job) -> Outcome:
+    """Make the dataset ready for the configuration; one run of a dataset at a time."""
+    end_when_a_pool_process_is_killed(job.stage)
+    if job.weights is not None:
+        read_tensors(job.weights)  # refuse a bad file before the long work
+    locks = StateDir(job.settings.state_dir).locks_dir
+    with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
+        notes = Preprocessing(job).carry_out()
+    for spec in job.record.stages:
+        if spec.kind in ("train", "validate") and not spec.reused:
+            refuse_small_batch(job, spec.configuration)
+    return Outcome(ok=True, notes=tuple(notes))
+
+
+def refuse_small_batch(job: Job, configuration: str) -> None:
+    """When the training was asked for, there may have been no plans.
+
+    Raises:
+        StageFailure: the batch cannot be split among so many GPUs (nnunetv2 2.8.1, nnUNetTrainer.py:402).
+    """
+    plans, gpus = job.files.plans(job.record.plans_identifier) or {}, job.record.num_gpus
+    batch = (planned(plans, configuration) or {}).get("batch_size")
+    if isinstance(batch, int) and gpus > batch:
+        raise StageFailure(
+            "num_gpus is larger than the planned batch",
+            f"num_gpus={gpus}, and {job.record.plans_identifier} has a batch of {batch} for {configuration}",
+            f"Start the request again with num_gpus={batch} or less.",
+        )
+
+
+def _say(reporter: Reporter) -> Callable[[dict[str, Any]], None]:
+    def say(holder: dict[str, Any]) -> None:
+        reporter.tick(phase="waiting", waits_for=f"run {holder.get('run_id', '?')} uses the preprocessed data")
+        reporter.stop_here()
+
+    return say
+
+
+class Preprocessing:
+    """One dataset being made ready."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.files: DatasetFiles = job.files
+        self.plans_name = job.record.plans_identifier
+        self.identity = raw_identity(self.files)
+        self.notes: list[str] = []
+
+    def carry_out(self) -> list[str]:
+        """Every step that is needed, in nnU-Net's order."""
+        self.files.preprocessed.mkdir(parents=True, exist_ok=True)
+        known = read_model(dataset_note_file(self.files), DatasetNote)
+        unchanged = known.raw_identity == self.identity if known else planned_by_hand(self.files, self.plans_name)
+        verified = unchanged and known is not None and known.verified
+        if self.job.asked("verify_dataset_integrity") and not verified:
+            verified = self._verify()
+        self._fingerprint(unchanged)
+        own_splits = self._renew_split(known or DatasetNote(raw_identity=""))
+        plans = known.plans if known else {}
+        current = planned_by_hand(self.files, self.plans_name)
+        self._plan(plans[self.plans_name] == self.identity if self.plans_name in plans else current)
+        note = DatasetNote(
+            raw_identity=self.identity,
+            verified=verified,
+            plans={**plans, self.plans_name: self.identity},
+            own_splits=own_splits,
+        )
+        write_model(dataset_note_file(self.files), note)
+        for configuration in data_needed_by(self.job.spec.configuration):
+            self._preprocess(configuration)
+        return self.notes
+
+    def _begin(self, phase: str, **fields: Any) -> None:
+        self.job.reporter.stop_here()
+        start_server()  # a step that is needed brings pools; where everything is reused there are none
+        self.job.reporter.say(phase, **fields)
+
+    def _verify(self) -> bool:
+        files = [path for path in training_files(self.files.raw) if not path.name.startswith(".")]
+        self._begin("reading the files", done=0, total=len(files))
+        refuse_damaged(files, threads=usable_cores(), tell=lambda done: self.job.reporter.tick(done=done))
+        self._begin("verifying the dataset")
+        from nnunetv2.configuration import default_num_processes
+        from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+        verify_dataset_integrity(str(self.files.raw), default_num_processes)
+        return True
+
+    def _fingerprint(self, unchanged: bool) -> None:
+        if unchanged and self.files.fingerprint_file.is_file():
+            self.notes.append("The dataset fingerprint was reused.")
+            return
+        self._begin("extracting the fingerprint")
+        from nnunetv2.configuration import default_num_processes
+        from nnunetv2.experiment_planning.dataset_fingerprint import fingerprint_extractor
+
+        fingerprint_extractor.tqdm = _counter(self.job.reporter)
+        extractor = fingerprint_extractor.DatasetFingerprintExtractor(self.files.name, default_num_processes)
+        extractor.run(overwrite_existing=True)
+
+    def _plan(self, current: bool) -> None:
+        plans_file = self.files.plans_file(self.plans_name)
+        planner = self.job.record.planner
+        if plans_file.is_file() and (current or (planner is None and self.job.record.source_plans is None)):
+            self.notes.append(f"The plans {self.plans_name} were reused.")
+        elif self.job.record.source_plans is not None:
+            self._begin("moving the plans of the pretrained model")
+            move_plans(Path(self.job.record.source_plans), self.files, self.plans_name)
+        elif planner is None:
+            raise StageFailure(
+                f"there are no plans {self.plans_name}",
+                str(plans_file),
+                "Use a preset's identifier or plans that exist; nnunet_datasets lists them.",
+            )
+        else:
+            self._begin("planning the experiment")
+            self._keep_old_plans()
+            _make_plans(self.files.name, planner, self.plans_name)
+        self._check_configuration()
+
+    def _keep_old_plans(self) -> None:
+        """Plans may have been edited by hand; planning again replaces them."""
+        plans_file = self.files.plans_file(self.plans_name)
+        if plans_file.is_file():
+            kept = plans_file.with_suffix(f".json.before-{self.job.record.run_id}")
+            shutil.copy2(plans_file, kept)
+            self.notes.append(f"The raw data have changed: planned again; the old plans are kept as {kept.name}.")
+
+    def _check_configuration(self) -> None:
+        plans = self.files.plans(self.plans_name) or {}
+        wanted = self.job.spec.configuration
+        if planned(plans, wanted) is None:
+            known = ", ".join(plans.get("configurations", {}))
+            raise StageFailure(
+                f"the plans have no configuration {wanted}",
+                f"{self.plans_name} has {known}",
+                "nnU-Net plans 3d_lowres and 3d_cascade_fullres only where the median image is much larger than "
+                "a 3d_fullres patch. Use 3d_fullres here."
+                if wanted.startswith("3d")
+                else "Choose one of these.",
+            )
+
+    def _renew_split(self, note: DatasetNote) -> str:
+        """Make the split here, before nnU-Net plans (it stops at another one) and before folds start together.
+
+        Returns the digest of a split that we made. Trainings keep to the cases that they began with.
+        """
+        split, path = split_to_make(self.files), self.files.splits_file
+        if split is None:
+            path.unlink(missing_ok=True)
+            return ""
+        if split == read_split(path):
+            return note.own_splits if made_here(self.files) else ""
+        text = text_of(split)
+        # The note comes first: a split that no note calls ours would count as the user's.
+        write_model(dataset_note_file(self.files), note.model_copy(update={"own_splits": digest(text)}))
+        write_text(path, text)
+        return digest(text)
+
+    def _preprocess(self, configuration: str) -> None:
+        plans = self.files.plans(self.plans_name) or {}
+        folder = data_folder(self.files, plans, configuration)
+        if readiness(self.files, self.plans_name, configuration).ready:
+            self.notes.append(f"The preprocessed data of {configuration} were reused.")
+            return
+        self._begin(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
+        locks = StateDir(self.job.settings.state_dir).locks_dir
+        with waiting_for(data_lock(locks, self.files, folder.name), _say(self.job.reporter), holder=self.job.holder):
+            data_note_file(folder).unlink(missing_ok=True)
+            self.job.reporter.say(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
+            _run_preprocessor(self.job, self.files.name, self.plans_name, configuration)
+            _renew_ground_truth(self.files)
+            self._check_complete(folder, configuration)
+            note = DataNote(raw_identity=self.identity, recipe=recipe(plans, configuration))
+            write_model(data_note_file(folder), note)
+
+    def _check_complete(self, folder: Path, configuration: str) -> None:
+        missing = sorted(set(raw_cases(self.files)) - set(preprocessed_cases(folder)))
+        if missing:
+            raise StageFailure(
+                f"{len(missing)} cases of {configuration} were not preprocessed",
+                f"missing in {folder.name}: {', '.join(missing[:5])}",
+                "Look for the first error in the log of this stage, then start the request again.",
+            )
+
+
+def data_lock(locks: Path, files: DatasetFiles, data_identifier: str) -> Path:
+    """The lock on a folder of preprocessed cases: shared by trainings, exclusive for preprocessing.
+
+    nnU-Net removes the folder before it preprocesses (default_preprocessor.py:370), and presets share it.
+    """
+    return locks / lock_name("data", files.name, data_identifier)
+
+
+def _make_plans(dataset_name: str, planner: str, plans_name: str) -> None:
+    import nnunetv2
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    root = f"{nnunetv2.__path__[0]}/experiment_planning"
+    found = recursive_find_python_class(root, planner, current_module="nnunetv2.experiment_planning")
+    if found is None:
+        raise StageFailure(f"nnU-Net has no planner {planner}", root, "Choose another plans_identifier.")
+    found(dataset_name, plans_name=plans_name).plan_experiment()
+
+
+def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuration: str) -> None:
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+    from nnunetv2.preprocessing.preprocessors import default_preprocessor
+
+    default_preprocessor.tqdm = _counter(job.reporter)
+    # nnU-Net's function takes an id and looks the name up, which fails where two folders share the id.
+    api.convert_id_to_dataset_name = lambda _: dataset_name
+    api.preprocess_dataset(job.record.request["dataset_id"], plans_name, (configuration,), (default_num_processes,))
+
+
+def _renew_ground_truth(files: DatasetFiles) -> None:
+    """Replace labels that differ: nnU-Net copies only newer ones, so a restored older file would be missed."""
+    for name, label in labels(files.raw).items():
+        copy = files.ground_truth / name
+        if copy.exists() and _size_and_time(copy) != _size_and_time(label):
+            shutil.copy2(label, copy)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, int(stat.st_mtime)
+
+
+def _counter(reporter: Reporter) -> type:
+    """A stand-in for tqdm that reports how many cases are done."""
+
+    class Counter:
+        def __init__(self, iterable: Any = None, total: int | None = None, **_: Any) -> None:
+            self.iterable, self.done, self.total = iterable, 0, total
+
+        def __enter__(self) -> "Counter":
+            reporter.tick(done=0, total=self.total)
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            reporter.tick(done=self.done, total=self.total)
+
+        def update(self, number: int = 1) -> None:
+            self.done += number
+            reporter.tick(done=self.done, total=self.total)
+            reporter.stop_here()
+
+    return Counter

@@ -1,0 +1,61 @@
+"""What leaves this machine says nothing about it or about patients: no absolute paths, no names of cases."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...nnunet.datasets import CASE_ENDINGS
+
+# What nnU-Net v2 reads, and what describes a dataset as a whole; lists of cases and other people's keys stay here.
+DATASET_KEYS = (
+    *("channel_names", "labels", "numTraining", "file_ending", "regions_class_order", "overwrite_image_reader_writer"),
+    *("name", "description", "reference", "licence", "license", "release", "tensorImageSize"),
+)
+CASE_FILES = ("prediction_file", "reference_file")
+ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:~|/|[A-Za-z]:[\\/])[^\s'\",;:]*[\\/](?P<last>[^\s'\",;:\\/]*)")
+
+
+def without_paths(value: Any) -> Any:
+    """The same structure; of an absolute path in a text only the last part is left.
+
+    >>> without_paths({"file": "/home/somebody/data/x.json", "url": "https://example.org/a/b"})
+    {'file': 'x.json', 'url': 'https://example.org/a/b'}
+    """
+    if isinstance(value, str):
+        return ABSOLUTE.sub(lambda match: match["last"], value)
+    if isinstance(value, dict):
+        return {key: without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(without_paths(inner) for inner in value)
+    return value
+
+
+def dataset_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset.json without lists of cases."""
+    kept: dict[str, Any] = without_paths({key: content[key] for key in DATASET_KEYS if key in content})
+    return kept
+
+
+def summary(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary.json of nnU-Net whose cases are numbered."""
+    entries = enumerate(content.get("metric_per_case", []))
+    numbered = [{key: _numbered(key, value, number) for key, value in entry.items()} for number, entry in entries]
+    return {**content, "metric_per_case": numbered}
+
+
+def _numbered(key: str, value: Any, number: int) -> Any:
+    return _case_file(str(value), number) if key in CASE_FILES else value
+
+
+def _case_file(file: str, number: int) -> str:
+    ending = next((ending for ending in CASE_ENDINGS if file.endswith(ending)), Path(file).suffix)
+    return f"case_{number:04d}{ending}"
+
+
+def init_args(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a trainer, as a checkpoint keeps them."""
+    found: dict[str, Any] = without_paths(dict(given))
+    if isinstance(given.get("dataset_json"), dict):
+        found["dataset_json"] = dataset_json(given["dataset_json"])
+    return found

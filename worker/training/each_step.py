@@ -1,0 +1,88 @@
+"""Every step of a training: told while it runs, timed, and taken again without torch.compile where that fails."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...schemas.records import COMPILING, TRAINING
+from ..notes import COMPILE, write_notes
+from ..progress import Reporter
+from ..stage import Job, StageFailure
+from .compiling import VARIABLE, cannot_compile, is_compiled, leave_out, told, uncompile
+from .precision import precision_of
+
+
+class Steps:
+    """The steps of one trainer, in each of its processes; only rank 0's reporter writes."""
+
+    def __init__(self, trainer: Any, job: Job, report: Reporter) -> None:
+        self.trainer, self.job, self.report = trainer, job, report
+        self.iteration = 0
+        self.wait_s = self.compile_s = 0.0  # of this epoch
+        self._met: set[str] = set()
+        self._last: tuple[str, float] | None = None  # the phase of the last step, and when it ended
+
+    def begin_epoch(self) -> None:
+        """Count anew."""
+        self.iteration, self.wait_s, self.compile_s, self._last = 0, 0.0, 0.0, None
+        self.report.tick(phase=TRAINING, **self._position())
+
+    def around(self, phase: str) -> Callable[..., Any]:
+        """What is done around each step of a phase.
+
+        A step on a GPU returns when the GPU is done: nnU-Net reads its loss back (nnUNetTrainer.py, `train_step`). So
+        what passes until the next one is waiting for data.
+        """
+
+        def step(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            if self._last is not None and self._last[0] == phase:
+                self.wait_s += time.monotonic() - self._last[1]
+            with precision_of(self.trainer.network, bf16=self.job.record.bf16):
+                result = self._take(phase, lambda: method(*args, **kwargs))
+            self.iteration += 1
+            self._last = phase, time.monotonic()
+            self.report.tick(phase=phase, **self._position())
+            return result
+
+        return step
+
+    def _take(self, phase: str, step: Callable[[], Any]) -> Any:
+        """The first step of training and the first of validation compile, each its own network."""
+        if phase in self._met or not is_compiled(self.trainer.network):
+            return step()
+        self._met.add(phase)
+        begun = time.monotonic()
+        self.report.say(COMPILING, **self._position())
+        try:
+            return step()
+        except Exception as error:
+            if not cannot_compile(error):
+                raise
+            self._leave_out(error)
+        finally:
+            self.compile_s += time.monotonic() - begun
+        return step()  # out here, where the failed step's frames hold no memory any more
+
+    def _leave_out(self, error: Exception) -> None:
+        """Nothing has been learnt in a step that did not compile, so it is simply taken again.
+
+        Not on several GPUs: the weights of nnU-Net's loss suit DDP only while it compiles (nnUNetTrainer.py:457). The
+        note is not for the log, where the name of the error would pass for the cause of a later death.
+        """
+        if self.trainer.is_ddp:
+            raise StageFailure(
+                "torch.compile failed on several GPUs",
+                told(error),
+                f"Set {VARIABLE}=f in the environment of the server, then start the request again.",
+            ) from error
+        write_notes(self.job.stage, COMPILE, [leave_out(told(error))])
+        uncompile(self.trainer)
+
+    def _position(self) -> dict[str, int]:
+        trainer = self.trainer
+        return {
+            "epoch": trainer.current_epoch,
+            "epochs": trainer.num_epochs,
+            "iteration": self.iteration,
+            "iterations": trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch,
+        }

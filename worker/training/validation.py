@@ -1,0 +1,96 @@
+"""The validation of a trained fold: how far it is, and nothing left of an earlier one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ...nnunet.summary import case_name
+from ...schemas.records import COMPILING, EXPORTING, VALIDATED, VALIDATING
+from ..notes import COMPILE, write_notes
+from ..progress import Reporter
+from ..stage import Job
+from .compiling import cannot_compile, is_compiled, leave_out, plain, told
+
+
+def validate(trainer: Any, job: Job, report: Reporter, method: Callable[..., None], save_probabilities: bool) -> None:
+    """nnU-Net's own validation, told case by case."""
+    every = list(trainer.do_split()[1])
+    _remove_stale_predictions(job, every)
+    # As nnU-Net shares the cases out among several GPUs (nnunetv2 2.8.1, nnUNetTrainer.py, perform_actual_validation).
+    own = every[trainer.local_rank :: _ranks(trainer)]
+    report.say(VALIDATING, done=0, total=len(own), epochs=trainer.num_epochs)
+    with _Told(trainer, job, report, len(own)).while_predicting():
+        method(save_probabilities)
+    report.say(VALIDATED, done=len(own), total=len(own), epochs=trainer.num_epochs)
+
+
+def _ranks(trainer: Any) -> int:
+    """How many processes train this model."""
+    if not trainer.is_ddp:
+        return 1
+    import torch
+
+    return int(torch.distributed.get_world_size())
+
+
+def _remove_stale_predictions(job: Job, cases: list[str]) -> None:
+    """nnU-Net measures every file in the folder, also those of an earlier split."""
+    for path in (job.fold.path / "validation").glob("*"):
+        if path.is_file() and path.name != "summary.json" and case_name(path.name) not in cases:
+            path.unlink()
+
+
+class _Told:
+    """Tells each patch and each case, and when only the processes that write are waited for."""
+
+    def __init__(self, trainer: Any, job: Job, report: Reporter, total: int) -> None:
+        self.job, self.report, self.total, self.done = job, report, total, 0
+        self.to_compile = is_compiled(trainer.network)
+
+    @contextmanager
+    def while_predicting(self) -> Iterator[None]:
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+        from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
+
+        names = ("predict_sliding_window_return_logits", "_internal_maybe_mirror_and_predict")
+        whole, patch = (getattr(nnUNetPredictor, name) for name in names)
+        busy = module.check_workers_alive_and_busy
+        nnUNetPredictor.predict_sliding_window_return_logits = lambda *a, **k: self._case(whole, *a, **k)
+        nnUNetPredictor._internal_maybe_mirror_and_predict = lambda *a, **k: self._patch(patch, *a, **k)
+        module.check_workers_alive_and_busy = lambda *a, **k: self._queue(busy, *a, **k)
+        try:
+            yield
+        finally:
+            nnUNetPredictor.predict_sliding_window_return_logits = whole
+            nnUNetPredictor._internal_maybe_mirror_and_predict = patch
+            module.check_workers_alive_and_busy = busy
+
+    def _case(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = method(*args, **kwargs)
+        self.done += 1
+        self.report.enter(EXPORTING if self.done == self.total else VALIDATING, done=self.done)
+        self.report.stop_here()
+        return result
+
+    def _patch(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.report.enter(COMPILING if self.to_compile else VALIDATING)
+        result = self._compile(method, *args, **kwargs) if self.to_compile else method(*args, **kwargs)
+        self.to_compile = False
+        self.report.tick()
+        return result
+
+    def _compile(self, method: Callable[..., Any], predictor: Any, *args: Any, **kwargs: Any) -> Any:
+        """The first patch, predicted again without torch.compile where that fails."""
+        try:
+            return method(predictor, *args, **kwargs)
+        except Exception as error:
+            if not cannot_compile(error):
+                raise
+            write_notes(self.job.stage, COMPILE, [leave_out(told(error))])
+            predictor.network = plain(predictor.network)
+        return method(predictor, *args, **kwargs)
+
+    def _queue(self, busy: Callable[..., bool], *args: Any, **kwargs: Any) -> bool:
+        waits = busy(*args, **kwargs)
+        self.report.enter(EXPORTING if waits else VALIDATING)
+        return waits
