@@ -6,8 +6,7 @@ from typing import Any
 
 from ..runs.summary import case_name
 from ..schemas.runs import COMPILING, EXPORTING, VALIDATED, VALIDATING
-from .compiling import cannot_compile, is_compiled, leave_out, plain, told
-from .notes import COMPILE, write_notes
+from .compiling import cannot_compile, is_compiled, leave_out_and_tell, plain
 from .progress import Reporter
 from .stage import Job
 
@@ -44,7 +43,7 @@ class _Told:
     """Tells each patch and each case, and when only the processes that write are waited for."""
 
     def __init__(self, trainer: Any, job: Job, report: Reporter, total: int) -> None:
-        self.job, self.report, self.total, self.done = job, report, total, 0
+        self.trainer, self.job, self.report, self.total, self.done = trainer, job, report, total, 0
         self.to_compile = is_compiled(trainer.network)
 
     @contextmanager
@@ -86,7 +85,7 @@ class _Told:
         except Exception as error:
             if not cannot_compile(error):
                 raise
-            write_notes(self.job.stage, COMPILE, [leave_out(told(error))])
+            leave_out_and_tell(self.trainer, self.job.stage, error)
             predictor.network = plain(predictor.network)
         return method(predictor, *args, **kwargs)
 
