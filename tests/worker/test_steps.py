@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from nnunet_mcp.nnunet.splits import TrainedCases
+from nnunet_mcp.runs.failures.diagnosis import diagnose
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.notes import read_notes
 from nnunet_mcp.worker.stage import Job, StageFailure
 from nnunet_mcp.worker.training import compiling
 from nnunet_mcp.worker.training.each_step import Steps
-from nnunet_mcp.worker.training.hooks import TrainerHooks
+from nnunet_mcp.worker.training.hooks import TrainerHooks, install
 from tests.kit.tiny import training_job
 
 STEPS = 250
@@ -48,6 +49,9 @@ class Trainer:
 
     def on_epoch_end(self) -> None:
         self.current_epoch += 1
+
+    def print_to_log_file(self, text: str) -> None:
+        print(f"2026-11-27 12:34:31.583809: {text}")
 
 
 @pytest.fixture
@@ -129,7 +133,9 @@ def no_compiler(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @pytest.mark.heavy
 @pytest.mark.usefixtures("no_compiler")
-def test_a_network_that_cannot_be_compiled_trains_without_and_says_so(job: Job) -> None:
+def test_a_network_that_cannot_be_compiled_trains_without_and_says_so(
+    job: Job, capfd: pytest.CaptureFixture[str]
+) -> None:
     trainer = Trainer()
     plain = trainer.network
     trainer.network = torch.compile(plain)
@@ -147,6 +153,9 @@ def test_a_network_that_cannot_be_compiled_trains_without_and_says_so(job: Job) 
     assert phases == ["compiling"]
     assert hooks.steps.compile_s > 0
     assert "without torch.compile" in read_notes(job.stage)[0] and "InductorError" in read_notes(job.stage)[0]
+    job.stage.log_file.write_text(capfd.readouterr().out, encoding="utf-8")
+    assert job.stage.log_file.read_text(encoding="utf-8").count("without torch.compile") == 1
+    assert diagnose(job.stage.log_file, code=1).cause.startswith("unknown"), "a later death has another cause"
 
 
 def with_nnunets_loss(trainer: Trainer) -> None:
@@ -237,6 +246,23 @@ def test_compiling_is_left_out_where_it_could_only_fail(
     note = compiling.look_ahead()
 
     assert (said in note) if said and note else note is said
+
+
+def test_what_is_left_out_from_the_start_is_noted_and_logged(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    trainer = Trainer()
+    trainer.device = torch.device("cuda")
+    nnunets = SimpleNamespace(get_trainer_from_args=lambda: trainer)
+    install(nnunets, job)
+
+    nnunets.get_trainer_from_args()
+
+    note = "It runs without torch.compile, so epochs take longer: there is no C compiler (gcc)."
+    assert read_notes(job.stage) == [note]
+    assert capfd.readouterr().out.count(note) == 1
 
 
 def test_what_somebody_set_about_compiling_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,8 @@ def of_cases(predictor: Any, cases: int) -> Callable[[bool], None]:
 
 def trainer(network: Any = None) -> Any:
     cases = ["a", "b"]
-    return SimpleNamespace(do_split=lambda: ([], cases), local_rank=0, is_ddp=False, num_epochs=9, network=network)
+    told = {"num_epochs": 9, "network": network, "print_to_log_file": print}
+    return SimpleNamespace(do_split=lambda: ([], cases), local_rank=0, is_ddp=False, **told)
 
 
 @pytest.mark.heavy
@@ -92,7 +93,7 @@ def test_writing_is_told_apart_from_predicting_and_the_first_patch_compiles(job:
 
 @pytest.mark.heavy
 def test_a_network_that_cannot_be_compiled_is_validated_without_and_says_so(
-    job: Job, predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -115,3 +116,4 @@ def test_a_network_that_cannot_be_compiled_is_validated_without_and_says_so(
 
     assert used == [plain, plain]
     assert "without torch.compile" in read_notes(job.stage)[0]
+    assert capfd.readouterr().out.count("without torch.compile") == 1

@@ -9,11 +9,15 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from ...runs.layout import StageDir
+from ..notes import COMPILE, write_notes
+
 VARIABLE = "nnUNet_compile"
 # torch/_inductor/scheduler.py, `GPUTooOldForTriton`.
 OLDEST_CAPABILITY = (7, 0)
 # What raises where a network cannot be compiled; an error of the GPU itself is PyTorch's, RuntimeError or its kin.
 COMPILERS = ("torch._dynamo", "torch._inductor", "triton")
+WITHOUT = "It runs without torch.compile, so epochs take longer"
 
 
 def look_ahead() -> str | None:
@@ -26,7 +30,7 @@ def look_ahead() -> str | None:
 def leave_out(why: str) -> str:
     """From now on nnU-Net does not compile in this process."""
     os.environ[VARIABLE] = "f"
-    return f"It runs without torch.compile, so epochs take longer: {why}."
+    return f"{WITHOUT}: {why}."
 
 
 def _why_not() -> str | None:
@@ -57,6 +61,12 @@ def cannot_compile(error: BaseException) -> bool:
 def told(error: BaseException) -> str:
     """The compiler's error in one line."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+
+
+def leave_out_and_tell(trainer: Any, stage: StageDir, error: BaseException) -> None:
+    """After the compiler's error. The log does not name it, as that would pass for the cause of a later death."""
+    write_notes(stage, COMPILE, [leave_out(told(error))])
+    trainer.print_to_log_file(f"{WITHOUT}; the notes of the result say why.")
 
 
 def uncompile(trainer: Any) -> None:

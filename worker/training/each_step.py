@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...schemas.records import COMPILING, TRAINING
-from ..notes import COMPILE, write_notes
 from ..progress import Reporter
 from ..stage import Job, StageFailure
-from .compiling import VARIABLE, cannot_compile, is_compiled, leave_out, told, uncompile
+from .compiling import VARIABLE, cannot_compile, is_compiled, leave_out_and_tell, told, uncompile
 from .precision import precision_of
 
 
@@ -66,8 +65,7 @@ class Steps:
     def _leave_out(self, error: Exception) -> None:
         """Nothing has been learnt in a step that did not compile, so it is simply taken again.
 
-        Not on several GPUs: the weights of nnU-Net's loss suit DDP only while it compiles (nnUNetTrainer.py:457). The
-        note is not for the log, where the name of the error would pass for the cause of a later death.
+        Not on several GPUs: the weights of nnU-Net's loss suit DDP only while it compiles (nnUNetTrainer.py:457).
         """
         if self.trainer.is_ddp:
             raise StageFailure(
@@ -75,7 +73,7 @@ class Steps:
                 told(error),
                 f"Set {VARIABLE}=f in the environment of the server, then start the request again.",
             ) from error
-        write_notes(self.job.stage, COMPILE, [leave_out(told(error))])
+        leave_out_and_tell(self.trainer, self.job.stage, error)
         uncompile(self.trainer)
 
     def _position(self) -> dict[str, int]:

@@ -39,8 +39,7 @@ def install(run_training: Any, job: Job) -> None:
         hooks = TrainerHooks(trainer, job)
         hooks.attach()
         if trainer.device.type == "cuda":
-            note = look_ahead()
-            hooks.say_of_compiling([note] if note else [])
+            hooks.say_of_compiling(look_ahead())
         return trainer
 
     run_training.get_trainer_from_args = get_trainer_from_args
@@ -84,10 +83,12 @@ class TrainerHooks:
         with only_data_of_others(self.job):
             method(checkpoint)
 
-    def say_of_compiling(self, notes: list[str]) -> None:
+    def say_of_compiling(self, note: str | None) -> None:
         """In place of what an earlier attempt said, which may have been on another machine."""
         if self.first:
-            write_notes(self.job.stage, COMPILE, notes)
+            write_notes(self.job.stage, COMPILE, [note] if note else [])
+        if note:
+            self.trainer.print_to_log_file(note)
 
     def _wrap(self, name: str, around: Callable[..., Any]) -> None:
         method = getattr(self.trainer, name)

@@ -6,10 +6,9 @@ from typing import Any
 
 from ...nnunet.summary import case_name
 from ...schemas.records import COMPILING, EXPORTING, VALIDATED, VALIDATING
-from ..notes import COMPILE, write_notes
 from ..progress import Reporter
 from ..stage import Job
-from .compiling import cannot_compile, is_compiled, leave_out, plain, told
+from .compiling import cannot_compile, is_compiled, leave_out_and_tell, plain
 
 
 def validate(trainer: Any, job: Job, report: Reporter, method: Callable[..., None], save_probabilities: bool) -> None:
@@ -44,7 +43,7 @@ class _Told:
     """Tells each patch and each case, and when only the processes that write are waited for."""
 
     def __init__(self, trainer: Any, job: Job, report: Reporter, total: int) -> None:
-        self.job, self.report, self.total, self.done = job, report, total, 0
+        self.trainer, self.job, self.report, self.total, self.done = trainer, job, report, total, 0
         self.to_compile = is_compiled(trainer.network)
 
     @contextmanager
@@ -86,7 +85,7 @@ class _Told:
         except Exception as error:
             if not cannot_compile(error):
                 raise
-            write_notes(self.job.stage, COMPILE, [leave_out(told(error))])
+            leave_out_and_tell(self.trainer, self.job.stage, error)
             predictor.network = plain(predictor.network)
         return method(predictor, *args, **kwargs)
 
