@@ -1,0 +1,59 @@
+"""Calls and arguments inside sentences, as data: each face says them in its own words.
+
+Errors, notes and next steps are sentences. Where one names a tool or an argument, it holds a `Call`, written as
+`⟦{"tool": "nnunet_progress", "arguments": {"run_id": "d004-2d-f0-k7m3"}}⟧` until a face renders it: MCP and the page as
+`nnunet_progress(run_id='d004-2d-f0-k7m3')`, the terminal as `nnunet-mcp progress d004-2d-f0-k7m3`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+# Signs that no name of a case, a folder or a file is likely to have; JSON escapes them inside of values.
+CARRIED = re.compile(r"⟦(\{[^⟦⟧]*\})⟧")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool with arguments, or arguments alone ("with overwrite=true"); an argument of None is only named.
+
+    In an f-string it becomes text that `render` finds again.
+    """
+
+    tool: str | None
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"⟦{json.dumps({'tool': self.tool, 'arguments': self.arguments})}⟧"
+
+
+def call(tool: str, /, **arguments: Any) -> Call:
+    """A tool with these arguments; without any the tool is only named."""
+    return Call(tool, arguments)
+
+
+def argument(**arguments: Any) -> Call:
+    """Arguments to add to the call that was made: argument(overwrite=True)."""
+    return Call(None, arguments)
+
+
+def render(text: str, say: Callable[[Call], str]) -> str:
+    """The text with every call in it said by `say`."""
+    return CARRIED.sub(lambda found: say(Call(**json.loads(found[1]))), text)
+
+
+def in_mcp(one: Call) -> str:
+    """As agents call it: nnunet_progress(run_id='…', wait_s=30), or overwrite=true."""
+    said = ", ".join(name if value is None else f"{name}={_value(value)}" for name, value in one.arguments.items())
+    if one.tool is None:
+        return said
+    return f"{one.tool}({said})" if said else one.tool
+
+
+def _value(value: Any) -> str:
+    """Texts in single quotes, everything else as JSON."""
+    if isinstance(value, str) and "'" not in value and "\\" not in value:
+        return f"'{value}'"
+    return json.dumps(value, ensure_ascii=False)
