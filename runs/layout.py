@@ -45,7 +45,7 @@ Found = TypeVar("Found")
 # What has been read, by file and by what was read of it.
 Memory = dict[tuple[Path, str], Any]
 # Epochs that are read where few are asked for, so that the next question needs no second look.
-REMEMBERED_EPOCHS = 100
+REMEMBERED_EPOCHS = 200
 
 
 @dataclass(frozen=True)
