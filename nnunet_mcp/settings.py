@@ -9,8 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import Unavailable
-from .files import make_folder
-from .rights import make_folders
+from .files import make_folder, make_folders
 from .schemas.records import Folders
 from .schemas.slurm import Engine
 

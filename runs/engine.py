@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from ..errors import Refused, Unavailable
+from ..files import to_append
 from ..launch import inherited, python_command
-from ..rights import to_append
 from ..schemas.records import RunRecord
 from ..settings import Settings
 from ..texts import SAID_LENGTH, short_in_json

@@ -12,14 +12,13 @@ from ...files import write_model
 from ...liveness import mark_of
 from ...schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from ...settings import Settings
-from ..heartbeat import Heartbeat
 from ..layout import RunDir, StateDir, read_run
 from ..machine.gpu_watch import GpuWatch
 from ..processes import kill_all
-from ..stage_end import Grace, States, clear_up, close_run, ended_state, given_up, not_started, say
+from ..stage_end import Grace, Heartbeat, States, clear_up, close_run, ended_state, given_up, not_started, say
+from ..stage_process import Child, Grant, start_child
 from .places import Place, find_places, gpu_places, slot_kind
-from .slots import Grant, SlotQueue
-from .stage_process import Child, start_child
+from .slots import SlotQueue
 
 POLL_S = 0.2
 TERM_WAIT_S = 10.0
@@ -135,7 +134,7 @@ class Supervision:
             self._say_waiting(spec, grant)
             return
         try:
-            child = start_child(self.run, self.record, spec, grant, self.settings)
+            child = start_child(self.run, self.record, spec, grant, self.settings, on_gpu=grant.kind == "gpu")
         except OSError as error:
             grant.release()
             self._end(spec.name, not_started(error))

@@ -47,7 +47,6 @@ OPENED_OTHERWISE = {
     "locks.py": 3,  # locks never wait (below); /proc/locks
     "runs/machine/nvidia_smi.py": 1,  # /proc
     "runs/machine/processor.py": 1,  # /proc
-    "rights.py": 1,  # to append
     "server/dashboard/__init__.py": 1,  # our page
     "server/reference.py": 1,  # our documents
     "server/terminal/commands.py": 1,  # /dev/null

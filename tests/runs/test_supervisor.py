@@ -26,11 +26,11 @@ from nnunet_mcp.runs.engine import start_supervisor
 from nnunet_mcp.runs.evidence import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.local.places import slot_path
-from nnunet_mcp.runs.local.stage_process import Child
 from nnunet_mcp.runs.local.supervise import Supervision
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.stage_end import ended_state
+from nnunet_mcp.runs.stage_process import Child
 from nnunet_mcp.runs.store import new_run_id, record_run
 from nnunet_mcp.schemas.records import ACTIVE, CancelRecord, GpuUsed, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.schemas.results import Result

@@ -14,8 +14,9 @@ from ...nnunet.preprocessed import planned
 from ...runs.evidence import verdict
 from ...runs.layout import StateDir
 from ...runs.local.places import find_places, slot_kind, with_margin
-from ...runs.local.slots import Grant, SlotQueue, slot_holder
+from ...runs.local.slots import SlotQueue, slot_holder
 from ...runs.machine.disk import refuse_without_room
+from ...runs.stage_process import Grant
 from ...runs.store import active_on, newest_runs
 from ...schemas.estimates import Estimate, EstimateJob
 from ...schemas.preflight import NetworkCost, PreflightAnswer, PreflightRequest, Room
