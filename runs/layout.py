@@ -32,6 +32,7 @@ On Slurm each stage's job is the stage's parent, and the server that starts the 
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,12 @@ class RunDir:
 
     def cancel(self) -> CancelRecord | None:
         return read_model(self.cancel_file, CancelRecord)
+
+    def remove(self) -> None:
+        """Remove the record of the run, in one step for whoever looks."""
+        hidden = self.path.with_name(f".forgotten-{self.run_id}")
+        self.path.rename(hidden)
+        shutil.rmtree(hidden)
 
 
 def read_run(path: str) -> tuple[RunDir, RunRecord]:

@@ -41,7 +41,7 @@ OPENING = re.compile(r"\.read_text\(|\.read_bytes\(|\bopen\(")
 # What is opened otherwise than through `files.py`: the kernel's files, our own package's, and what we make or write.
 OPENED_OTHERWISE = {
     "runs/machine/capacity.py": 1,  # /proc and /sys
-    "runs/engine.py": 1,  # the log that our process has just made
+    "runs/local/engine.py": 1,  # the log that our process has just made
     "nnunet/installed.py": 1,  # of the installed PyTorch
     "liveness.py": 2,  # /proc
     "locks.py": 3,  # locks never wait (below); /proc/locks

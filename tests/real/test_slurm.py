@@ -14,8 +14,7 @@ import pytest
 
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.runs.cancel import request_cancel
-from nnunet_mcp.runs.engine import go_on_starting, start_run
-from nnunet_mcp.runs.evidence import verdict
+from nnunet_mcp.runs.engines import engine_of, verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.slurm import evidence, listing
@@ -97,7 +96,7 @@ class Theatre:
             slurm={"memory": "200M", **(options or {})},
         )
         run, _ = record_run(StateDir(self.settings.state_dir), found, ["fold"], repeat_window_s=0)
-        start_run(run, found, Settings())
+        engine_of(found).start(run, found, Settings())
         self.plays.append(Play(run, found, self.cluster))
         return self.plays[-1]
 
@@ -398,6 +397,6 @@ def test_a_submission_that_nobody_could_finish_goes_on_when_slurm_answers_again(
         theatre.cluster.start_controller()
     time.sleep(listing.SILENT_S)
 
-    go_on_starting(play.run, play.record, Settings())
+    engine_of(play.record).go_on_starting(play.run, play.record, Settings())
 
     assert play.finish().status == "success"

@@ -1,7 +1,6 @@
 """nnunet_preflight: what would happen if this training were started now. Nothing is started or changed."""
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ from ...errors import RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
 from ...nnunet.preprocessed import planned
-from ...runs.evidence import verdict
+from ...runs.engine import Engine, Preview
+from ...runs.engines import engine_named, engine_of, verdict
 from ...runs.layout import StateDir
-from ...runs.local.places import find_places, slot_kind, with_margin
-from ...runs.local.slots import SlotQueue, slot_holder
+from ...runs.local.places import with_margin
 from ...runs.machine.disk import refuse_without_room
 from ...runs.stage_process import Grant
 from ...runs.store import active_on, newest_runs
@@ -22,18 +21,15 @@ from ...schemas.estimates import Estimate, EstimateJob
 from ...schemas.preflight import NetworkCost, PreflightAnswer, PreflightRequest, Room
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
-from ...schemas.slurm import Engine
 from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
 from ..data.datasets import ready_to_train
-from ..machine_checks import GB, free_gb, shm_problems
+from ..machine_checks import GB, free_gb
 from .costs import estimate_network, expect_hours
-from .device import bf16_notes, check_bf16, choose_device, choose_engine, slurm_notes
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
 from .repeating import complete
-from .slurm_preview import Preview, preview_jobs
-from .training import make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
+from .training import check_bf16, make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
 
 T = TypeVar("T")
 MEASURE_S = 30.0
@@ -45,9 +41,9 @@ class Look:
     """What was found; a part that could not be looked at is missing."""
 
     request: TrainingRequest
+    engine: Engine
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    engine: Engine = "local"
     options: dict[str, str] = field(default_factory=dict)
     device: Device | None = None
     device_reason: str = ""
@@ -68,7 +64,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
     """Check everything that nnunet_training checks, and say what it would cost."""
     look = _look(request.training(), settings)
     record = _record(look, settings)
-    jobs = _jobs(look, record, settings)
+    preview = _preview(look, record, settings)
     network = _network(look, record, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
     return PreflightAnswer(
@@ -81,30 +77,31 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         disk=tuple(_disk(look)),
         network=_cost(network, record, settings),
         hours=hours,
-        queue=tuple(_queue(look, record, settings)) if look.engine == "local" else jobs.said,
-        job_scripts=jobs.scripts,
+        queue=(*preview.queue, *_others_queued(look.engine, settings)),
+        job_scripts=preview.scripts,
         recommended=recommend(look.files) if look.files else None,
         notes=(
             *look.notes,
             *unknown,
             *preset_notes(look.request, look.files),
             *bf16_notes(look.request, look.device, look.engine),
-            *slurm_notes(look.engine, look.device, look.options, settings),
+            *look.engine.notes(look.device, look.options, settings),
         ),
         next_step=_next_step(look, measure=request.measure),
     )
 
 
 def _look(request: TrainingRequest, settings: Settings) -> Look:
-    look = Look(request)
+    look = Look(request, engine_named(settings.engine))
     asked, look.notes = look.attempt(lambda: complete(request, settings)) or (request, [])
-    look.engine, look.options = look.attempt(lambda: choose_engine(asked, settings)) or (settings.engine, {})
+    look.engine = engine_named(asked.engine or settings.engine)
+    look.options = look.attempt(lambda: look.engine.options(asked.slurm, settings)) or {}
     look.device, look.device_reason = look.attempt(
-        lambda: choose_device(asked.device, settings, num_gpus=asked.num_gpus, engine=look.engine)
+        lambda: look.engine.device(asked.device, settings, num_gpus=asked.num_gpus)
     ) or (None, "")
     if (device := look.device) is not None:
         look.attempt(lambda: check_bf16(asked, device, look.engine))
-    look.problems += shm_problems(device, look.engine)
+    look.problems += look.engine.problems(device)
     look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
     ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
     if ready is None:
@@ -126,15 +123,13 @@ def _record(look: Look, settings: Settings) -> RunRecord | None:
         return None
     versions = installed(settings.nnunet_python).versions
     device = (look.device, look.device_reason)
-    return make_record(
-        look.request, look.files, look.plan, device, versions, [], engine=look.engine, slurm=look.options
-    )
+    return make_record(look.request, look.files, look.plan, device, versions, [], (look.engine, look.options))
 
 
-def _jobs(look: Look, record: RunRecord | None, settings: Settings) -> Preview:
-    if record is None or record.engine != "slurm":
+def _preview(look: Look, record: RunRecord | None, settings: Settings) -> Preview:
+    if record is None:
         return Preview()
-    found = look.attempt(lambda: preview_jobs(record, settings)) or Preview()
+    found = look.attempt(lambda: look.engine.preview(record, settings)) or Preview()
     look.problems += found.problems
     return found
 
@@ -151,17 +146,15 @@ def _disk(look: Look) -> list[Room]:
 
 def _network(look: Look, record: RunRecord | None, settings: Settings, *, measure: bool) -> Estimate | None:
     """What nnU-Net says of the planned network; where it cannot, a note says why, and everything else still counts."""
-    if measure and look.engine == "slurm":
-        look.notes.append("Nothing was measured: this machine is not the cluster's node that would train.")
     files, plan, device = look.files, look.plan, look.device
     if files is None or plan is None or device is None or record is None:
         return None
-    configuration, measured = look.request.configuration, MEASURE_S if measure and look.engine == "local" else None
+    configuration, measured = look.request.configuration, MEASURE_S if measure else None
     plans = files.plans(plan.plans_identifier)
     if plans is None or planned(plans, configuration) is None:
         look.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
         return None
-    held = _held(record, settings) if measured and device == "cuda" else Grant([], [])
+    held = look.engine.hold_device(record, settings) if measured else Grant([], [])
     if isinstance(held, str):
         look.notes.append(f"Nothing was measured: {held}.")
         held, measured = Grant([], []), None
@@ -182,20 +175,6 @@ def _network(look: Look, record: RunRecord | None, settings: Settings, *, measur
     return found
 
 
-def _held(record: RunRecord, settings: Settings) -> Grant | str:
-    """The GPU that the run would get, behind everybody who waits for one, or why there is none now."""
-    state = StateDir(settings.state_dir)
-    places, why = find_places("gpu", state, settings, record=record)
-    queue = SlotQueue(state, "gpu", places, "preflight", created_at=time.time(), stage="measure", why_none=why)
-    try:
-        answer = queue.try_acquire(1)
-        return answer.removeprefix("waits for a slot: ") if isinstance(answer, str) else answer
-    except OSError as error:
-        return f"cannot take a slot: {error}"
-    finally:
-        queue.withdraw()
-
-
 def _estimate_job(
     request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, measure_s: float | None
 ) -> EstimateJob:
@@ -213,7 +192,7 @@ def _estimate_job(
 def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings) -> NetworkCost | None:
     if network is None or record is None:
         return None
-    memory = _memory_gb(record, settings) if record.device == "cuda" and record.engine == "local" else None
+    memory = engine_of(record).gpu_memory_gb(record, settings) if record.device == "cuda" else None
     fit = how_it_fits(network.gpu_memory_gb, memory)
     return NetworkCost(
         patch_size=network.patch_size,
@@ -227,15 +206,6 @@ def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings
     )
 
 
-def _memory_gb(record: RunRecord, settings: Settings) -> float | None:
-    """What is free on the GPU that the run would get, or all of it if it has to wait for that; null if not known."""
-    places, _ = find_places("gpu", StateDir(settings.state_dir), settings, record=record)
-    free = [place.gpu.free_gb for place in places if place.gpu and slot_holder(place) is None]
-    all_of_it = [place.gpu.total_gb for place in places if place.gpu]
-    memory = next(iter(free or all_of_it), None)
-    return None if memory is None else round(memory, 1)
-
-
 def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight", "no"] | None:
     """Whether a training fits that nnU-Net plans to take so much; null where the memory is not known."""
     if memory is None:
@@ -243,25 +213,20 @@ def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight"
     return "fits" if with_margin(planned) <= memory else "tight" if planned <= memory else "no"
 
 
-def _queue(look: Look, record: RunRecord | None, settings: Settings) -> list[str]:
-    todo = [spec for spec in look.plan.stages if not spec.reused] if look.plan else []
-    kinds = dict.fromkeys(slot_kind(spec.kind, str(look.device)) for spec in todo)
+def _others_queued(engine: Engine, settings: Settings) -> list[str]:
+    """Of this engine's runs, as the state folder has them."""
     state = StateDir(settings.state_dir)
-    held = [
-        f"{kind} slot {place.title} is held by {holder}"
-        for kind in kinds
-        if kind is not None
-        for place in find_places(kind, state, settings, record=record)[0]
-        if (holder := slot_holder(place))
-    ]
-    waiting = sum(_is_queued(run.record(), state) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
-    return [*held, f"{waiting} other runs are queued"] if waiting else held
+    found = ((run, run.record()) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
+    own = [(run, record) for run, record in found if record is not None and record.engine == engine.name]
+    waiting = sum(verdict(run, record).status == "queued" for run, record in own)
+    return [f"{waiting} other runs are queued"] if waiting else []
 
 
-def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
-    if record is None or record.engine != "local":
-        return False
-    return verdict(state.run(record.run_id), record).status == "queued"
+def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) -> list[str]:
+    """What a training on the engine's CPU could gain; measured, docs/benchmarks.md."""
+    if device != "cpu" or request.bf16 or not engine.cpu_has_bf16():
+        return []
+    return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
 
 
 def _next_step(look: Look, *, measure: bool) -> str:

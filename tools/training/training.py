@@ -1,27 +1,27 @@
-"""nnunet_training: check, plan, record, start, and answer at once."""
+"""nnunet_training: check, plan, record, start, and answer at once; and the same start for runs of other kinds."""
 
 import time
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
+from ...errors import Refused, Unavailable
 from ...liveness import host_name
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
-from ...runs.engine import start_run
-from ...runs.evidence import verdict
+from ...runs.engine import Engine
+from ...runs.engines import engine_named, engine_of, verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
+from ...runs.status import STARTING
 from ...runs.store import new_run_id, record_run
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
-from ...schemas.slurm import Engine
+from ...schemas.run_list import RunStarted
 from ...schemas.training import Device, TrainingRequest
 from ...schemas.training_call import TrainingStarted
 from ...settings import Settings
 from ..data.dataset_details import refuse_known_damage
 from ..data.datasets import ready_to_train
-from ..machine_checks import shm_problems
-from .device import check_bf16, choose_device, choose_engine, slurm_notes
 from .planning import Plan, Planner
 from .repeating import complete
 
@@ -36,7 +36,7 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
     """
     run, record, new = prepare_run(request, settings)
     if new:
-        start_run(run, record, settings)
+        engine_of(record).start(run, record, settings)
     return describe_run(run, record, repeated=not new)
 
 
@@ -45,18 +45,37 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     settings.create_folders()
     request, repeated = complete(request, settings)
     request = resolve_weights(request, settings)
-    engine, options = choose_engine(request, settings)
-    device, why = choose_device(request.device, settings, num_gpus=request.num_gpus, engine=engine)
+    engine = engine_named(request.engine or settings.engine)
+    options = engine.options(request.slurm, settings)
+    device, why = engine.device(request.device, settings, num_gpus=request.num_gpus)
     check_bf16(request, device, engine)
     files, notes = ready_to_train(settings, request.dataset_id)
     plan = Planner(request, files, settings.nnunet_python).make()
     refuse_what_a_look_has_shown(request, plan, settings)
     refuse_without_room(room_for(files, plan))
     versions = installed(settings.nnunet_python).versions
-    said = [*repeated, *notes, *slurm_notes(engine, device, options, settings), *shm_problems(device, engine)]
-    record = make_record(request, files, plan, (device, why), versions, said, engine=engine, slurm=options)
+    said = [*repeated, *notes, *engine.notes(device, options, settings), *engine.problems(device)]
+    record = make_record(request, files, plan, (device, why), versions, said, (engine, options))
     run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
+
+
+def check_bf16(request: TrainingRequest, device: Device, engine: Engine) -> None:
+    """Refuse mixed precision where it would be no gain.
+
+    Raises:
+        Refused: the training would not run on a CPU.
+        Unavailable: this machine's CPU has no bfloat16.
+    """
+    if not request.bf16:
+        return
+    if device != "cpu":
+        raise Refused(f"bf16 is for trainings on the CPU; this one runs on {device}. Use device='cpu', or bf16=false.")
+    if engine.cpu_has_bf16() is False:
+        raise Unavailable(
+            "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
+            "this one has none and would take longer with it. Leave bf16 out."
+        )
 
 
 def refuse_what_a_look_has_shown(request: TrainingRequest, plan: Plan, settings: Settings) -> None:
@@ -98,11 +117,9 @@ def make_record(
     device: tuple[Device, str],
     versions: dict[str, str],
     notes: list[str],
-    *,
-    engine: Engine = "local",
-    slurm: dict[str, str] | None = None,
+    place: tuple[Engine, dict[str, str]],
 ) -> RunRecord:
-    """The record of a run that is about to start, on a device that was chosen for a reason."""
+    """The record of a run that is about to start: on a device, chosen for a reason, of an engine, with its options."""
     return RunRecord(
         run_id=new_run_id(request.dataset_id, request.configuration, request.fold),
         created_at=time.time(),
@@ -117,8 +134,8 @@ def make_record(
         num_gpus=request.num_gpus or 1,
         folders=files.folders,
         stages=tuple(plan.stages),
-        engine=engine,
-        slurm=slurm or {},
+        engine=place[0].name,
+        slurm=place[1],
         host=host_name(),
         versions=versions,
         notes=(*notes, *plan.notes),
@@ -129,7 +146,7 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
     """The answer about a run that was started."""
     judged = verdict(run, record)
     again = ("This request was made a moment ago; this is the run that it started.",) if repeated else ()
-    waits = (judged.reason,) if record.engine == "slurm" and judged.reason else ()
+    waits = (judged.reason,) if judged.reason not in ("", STARTING) else ()
     return TrainingStarted(
         run_id=record.run_id,
         status=judged.status,
@@ -151,3 +168,21 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
 def follow(run_id: str) -> str:
     """What to do once a run is started."""
     return f"It runs in the background. Follow it with nnunet_progress(run_id='{run_id}', wait_s=25)."
+
+
+def start_recorded(record: RunRecord, targets: list[str], settings: Settings) -> RunStarted:
+    """Start a run of another kind, or find the one that the same request started a moment ago.
+
+    Raises:
+        RunError: another run writes one of the targets, or it cannot be started.
+    """
+    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
+    if new:
+        engine_of(record).start(run, record, settings)
+    return RunStarted(
+        run_id=run.run_id,
+        status=verdict(run, run.record() or record).status,
+        notes=record.notes,
+        retry_after_s=FIRST_LOOK_S,
+        next_step=follow(run.run_id),
+    )
