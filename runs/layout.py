@@ -6,6 +6,7 @@
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
     runs/<run_id>/
         run.json                once, before anything starts
+        submit.lock             held by who starts the run, while engine.json is written
         engine.json             by the supervisor, its first act
         heartbeat               touched by the supervisor
         supervisor.log          the supervisor's own output
@@ -20,7 +21,6 @@
             log.txt             stdout and stderr of the worker
 
 On Slurm each stage's job is the stage's parent, and the server that starts the run submits the jobs:
-        submit.lock             held by who submits the jobs
         engine.json             by whoever holds submit.lock
         result.json             by the last stage's job, as provenance.json
         stages/<stage>/

@@ -10,6 +10,7 @@ from functools import partial
 
 from ...files import write_model
 from ...liveness import mark_of
+from ...locks import Lock
 from ...schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from ...settings import Settings
 from ..layout import RunDir, StateDir, read_run
@@ -59,7 +60,8 @@ class Supervision:
 
     def carry_out(self) -> None:
         """Work until every stage has ended or cannot start any more."""
-        write_model(self.run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+        if not self._is_the_first():
+            return
         self.ended.update({spec.name: "success" for spec in self.record.stages if spec.reused})
         try:
             while self._step():
@@ -70,6 +72,17 @@ class Supervision:
             self.states.settle()
             raise
         self._finish()
+
+    def _is_the_first(self) -> bool:
+        """Write engine.json; whoever finds one leaves the run to the supervisor that it names, also after its end."""
+        lock = Lock(self.run.submit_lock)
+        try:
+            if not lock.try_acquire() or self.run.engine_file.exists():
+                return False
+            write_model(self.run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+            return True
+        finally:
+            lock.release()
 
     def _step(self) -> bool:
         """One look at everything; returns whether there is more to come."""

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ from nnunet_mcp.schemas.records import ACTIVE, CancelRecord, GpuUsed, RunRecord,
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.settings import Settings
 from tests.kit.gpus import GIB, Card, nvidia_smi_shows
-from tests.kit.lab import stand_in_nvidia_smi, until
+from tests.kit.lab import stand_in_nvidia_smi, stand_in_python, until
 from tests.kit.tiny import ask, record_of, stage
 
 LOCAL = "nnunet_mcp.runs.local.engine"
@@ -108,11 +107,7 @@ class Play:
 
 @pytest.fixture
 def theatre(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    program = tmp_path / "worker python"
-    script = Path(__file__).parents[1] / "kit" / "stand_in_worker.py"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(program))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(stand_in_python(tmp_path)))
     found = Stage(settings, monkeypatch)
     yield found
     for play in found.runs:
