@@ -6,7 +6,8 @@ from pathlib import Path
 from ...allowed_paths import allowed_path
 from ...errors import Refused, Unavailable
 from ...liveness import host_name
-from ...nnunet.datasets import DatasetFiles
+from ...nnunet.dataset_json import read_description
+from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.installed import installed
 from ...runs.engine import Engine
 from ...runs.engines import engine_named, engine_of, verdict
@@ -20,8 +21,9 @@ from ...schemas.run_list import RunStarted
 from ...schemas.training import Device, TrainingRequest
 from ...schemas.training_call import TrainingStarted
 from ...settings import Settings
-from ..data.dataset_details import refuse_known_damage
 from ..data.datasets import ready_to_train
+from ..data.findings import findings
+from ..data.looks import look_into
 from .planning import Plan, Planner
 from .repeating import complete
 
@@ -79,13 +81,19 @@ def check_bf16(request: TrainingRequest, device: Device, engine: Engine) -> None
 
 
 def refuse_what_a_look_has_shown(request: TrainingRequest, plan: Plan, settings: Settings) -> None:
-    """Refuse data that will be verified and are known to be broken; who wants no check is not checked.
+    """Refuse data that will be verified and are known to be broken from an earlier look; nothing is opened.
 
     Raises:
-        Refused: the message names the cases.
+        Refused: files that are still as they were would end the training; the message names the cases.
     """
-    if request.verify_dataset_integrity and any(not spec.reused and spec.kind == "preprocess" for spec in plan.stages):
-        refuse_known_damage(settings, request.dataset_id)
+    preprocesses = any(not spec.reused and spec.kind == "preprocess" for spec in plan.stages)
+    files = find_dataset(settings.folders, request.dataset_id)  # of an older style: the files themselves, not the twin
+    if not (request.verify_dataset_integrity and preprocesses and files.raw.is_dir()):
+        return
+    description = read_description(files.raw)
+    looks = look_into(files, description, settings, budget_s=0)
+    if breaks := findings(looks, description).breaks:
+        raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks))
 
 
 def room_for(files: DatasetFiles, plan: Plan) -> dict[Path, float]:
