@@ -15,13 +15,14 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .rights import to_append
-
 Model = TypeVar("Model", bound=BaseModel)
 USUAL_LINE_BYTES = 512
 # A dataset.json that lists 100,000 cases has about 15 MB; nnU-Net's summary of as many about 200.
 JSON_BYTES = 256 << 20
 DESCRIPTION_BYTES = 16 << 20
+RIGHTS = 0o644  # who may enter the state folder may read what is in it
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+FOLDER_RIGHTS = 0o775
 
 
 class NotPlain(OSError):
@@ -162,6 +163,18 @@ def append_line(path: Path, model: BaseModel) -> None:
         stream.write((b"\n" if torn else b"") + model.model_dump_json().encode() + b"\n")
 
 
+def to_append(path: Path) -> IO[bytes]:
+    """Open a file to append to it. Nobody else can write it, whatever the umask of whoever starts us: one that others
+    could write is mended.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, RIGHTS)
+    found = os.fstat(descriptor)
+    if found.st_mode & OTHERS_WRITE and found.st_uid == os.geteuid():
+        with suppress(OSError):
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & ~OTHERS_WRITE)
+    return os.fdopen(descriptor, "ab")
+
+
 def _ends_with_newline(path: Path) -> bool:
     with path.open("rb") as stream:
         stream.seek(-1, os.SEEK_END)
@@ -206,3 +219,9 @@ def _valid(lines: Iterable[bytes], model: type[Model]) -> Iterator[Model]:
             yield model.model_validate_json(line)
         except ValidationError:
             continue
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it, in which not everybody may put and replace files."""
+    for folder in reversed([path, *path.parents]):
+        folder.mkdir(mode=FOLDER_RIGHTS, exist_ok=True)

@@ -9,10 +9,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import Unavailable
-from .files import make_folder
-from .rights import make_folders
+from .files import make_folder, make_folders
 from .schemas.records import Folders
-from .schemas.slurm import Engine
+from .schemas.slurm import EngineName
 
 
 class Settings(BaseSettings):
@@ -100,7 +99,7 @@ class Settings(BaseSettings):
         default=60, ge=0, description="An identical request within this time returns the run it started."
     )
 
-    engine: Engine = Field(
+    engine: EngineName = Field(
         default="local", description="Where runs go that do not say it: local (this machine) or slurm (its cluster)."
     )
     slurm_options: str = Field(

@@ -6,6 +6,7 @@
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
     runs/<run_id>/
         run.json                once, before anything starts
+        submit.lock             held by who starts the run, while engine.json is written
         engine.json             by the supervisor, its first act
         heartbeat               touched by the supervisor
         supervisor.log          the supervisor's own output
@@ -20,7 +21,6 @@
             log.txt             stdout and stderr of the worker
 
 On Slurm each stage's job is the stage's parent, and the server that starts the run submits the jobs:
-        submit.lock             held by who submits the jobs
         engine.json             by whoever holds submit.lock
         result.json             by the last stage's job, as provenance.json
         stages/<stage>/
@@ -32,6 +32,7 @@ On Slurm each stage's job is the stage's parent, and the server that starts the 
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,6 +208,12 @@ class RunDir:
 
     def cancel(self) -> CancelRecord | None:
         return _once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))
+
+    def remove(self) -> None:
+        """Remove the record of the run, in one step for whoever looks."""
+        hidden = self.path.with_name(f".forgotten-{self.run_id}")
+        self.path.rename(hidden)
+        shutil.rmtree(hidden)
 
 
 def read_run(path: str) -> tuple[RunDir, RunRecord]:

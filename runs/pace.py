@@ -1,4 +1,5 @@
-"""How fast a training is: the median of its recent epochs, without those in which PyTorch compiled and all was cold."""
+"""How fast a training is: the median of its recent epochs, without those in which PyTorch compiled and all was cold.
+And how long several take that share lanes."""
 
 import statistics
 from collections.abc import Sequence
@@ -30,3 +31,11 @@ def warm(epochs: Sequence[Epoch]) -> list[Epoch]:
 def _is_first(epoch: Epoch, before: Epoch | None) -> bool:
     resumed = before is not None and before.restored and not epoch.restored
     return epoch.epoch == 0 or epoch.compile_s is not None or resumed
+
+
+def scheduled(begun: list[float], waiting: list[float], side_by_side: int) -> float:
+    """Seconds until all is done: what has begun goes on, and what waits takes the lane that is free first."""
+    free = sorted(begun + [0.0] * (side_by_side - len(begun)))
+    for seconds in waiting:
+        free = sorted([free[0] + seconds, *free[1:]])
+    return max(free, default=0.0)

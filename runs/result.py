@@ -8,7 +8,7 @@ from ..nnunet.summary import fold_outcome, why_dice_is_null
 from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
-from .evidence import verdict
+from .engines import verdict
 from .layout import RunDir
 
 WORST_CASES = 5

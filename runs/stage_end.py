@@ -3,18 +3,21 @@
 import contextlib
 import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
-from ..files import write_model
+from ..files import RIGHTS, write_model
 from ..nnunet.old_models import put_back
 from ..schemas.records import CancelRecord, Failure, Outcome, RunRecord, StageState, Status
 from .failures.diagnosis import diagnose
 from .layout import RunDir
-from .local.stage_process import Child
 from .processes import kill_all
 from .provenance import compose_provenance
 from .result import compose_result
+from .stage_process import Child
 
 RETRY_S = 2.0
+HEARTBEAT_S = 15.0
 
 
 def clear_up(record: RunRecord, child: Child) -> None:
@@ -83,6 +86,21 @@ def say(text: str) -> None:
     """A line for the parent's own log; a full disk must not end the run."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
+
+
+@dataclass
+class Heartbeat:
+    """A file whose time of change says that the process that looks after a run, or a stage, is alive."""
+
+    file: Path
+    _beat_at: float | None = None
+
+    def beat(self) -> None:
+        """Touch the file, if the last time was long enough ago. A full disk must not end the run."""
+        if self._beat_at is None or time.monotonic() - self._beat_at > HEARTBEAT_S:
+            self._beat_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                self.file.touch(RIGHTS)
 
 
 class Grace:

@@ -10,6 +10,8 @@ from ..schemas.records import Failure, Liveness, Outcome, RunRecord, StageState,
 
 # A supervisor needs about half a second to write engine.json; a loaded machine may need much longer.
 START_ALLOWANCE_S = 60.0
+# The reason of a run of which there is nothing to say yet, or between two stages.
+STARTING = "starting"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def derive_status(evidence: Evidence) -> Verdict:
     if _attended(evidence):
         reason = evidence.remark or _waits_for(evidence)
         begun = any(stage.state is not None for stage in evidence.stages.values())
-        return Verdict("queued" if reason or not begun else "running", stages, reason or "starting", failure)
+        return Verdict("queued" if reason or not begun else "running", stages, reason or STARTING, failure)
     cancelled = evidence.cancel_requested or ("cancelled" in values and "interrupted" not in values)
     stages = {name: _at_rest(status, cancelled) for name, status in stages.items()}
     if "error" in values:

@@ -20,8 +20,7 @@ from ..locks import held, lock_name
 from ..schemas.records import ACTIVE, RunRecord
 from ..texts import clean
 from .by_hand import is_external
-from .cancel import sweep
-from .evidence import verdict
+from .engines import engine_of, verdict
 from .layout import RunDir, StateDir
 
 # No vowels and no look-alikes, so that ids neither spell words nor get misread.
@@ -66,7 +65,7 @@ def record_run(
                     return run, False
                 raise Refused(_already_active(run.run_id, target))
         for run, other in {run.run_id: (run, other) for run, other in earlier.values()}.values():
-            sweep(run, other)
+            engine_of(other).sweep(run, other)
         make_folder(state.claims_dir)
         for target in wanted:
             write_model(_claim_path(state, target), Claim(run_id=record.run_id))
@@ -164,13 +163,6 @@ def forget(state: StateDir, *, older_than_s: float) -> list[str]:
         if record is None or time.time() - record.created_at < older_than_s:
             continue
         if verdict(run, record).status not in ACTIVE:
-            remove(run)
+            run.remove()
             gone.append(run.run_id)
     return gone
-
-
-def remove(run: RunDir) -> None:
-    """Remove the record of a run, in one step for whoever looks."""
-    hidden = run.path.with_name(f".forgotten-{run.run_id}")
-    run.path.rename(hidden)
-    shutil.rmtree(hidden)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .base import Record
-from .slurm import Engine
+from .slurm import EngineName
 
 Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
 
@@ -111,7 +111,7 @@ class RunRecord(Record):
     num_gpus: int = 1
     folders: Folders
     stages: tuple[StageSpec, ...]
-    engine: Engine = "local"
+    engine: EngineName = "local"
     slurm: dict[str, str] = Field(default_factory=dict, description="Options of the run's Slurm jobs.")
     host: str
     versions: dict[str, str] = Field(default_factory=dict)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Engine = Literal["local", "slurm"]
+EngineName = Literal["local", "slurm"]
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.,-]*"
 NUMBER = r"[1-9]\d{0,4}"

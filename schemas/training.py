@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from .slurm import Engine, gpus_asked, parse_options
+from .slurm import EngineName, gpus_asked, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
@@ -168,7 +168,7 @@ class TrainingRequest(BaseModel):
         default=False,
         description="Train again although the fold has a model, which is kept until the new one is done.",
     )
-    engine: Engine | None = Field(
+    engine: EngineName | None = Field(
         default=None, description="local: this machine. slurm: jobs of its cluster. Omitted: the server's setting."
     )
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import __version__
-from ..errors import Refused, RunError
+from ..errors import RunError
 from ..locks import Lock
 from ..nnunet.installed import installed
-from ..runs.machine.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
-from ..runs.slurm.commands import SlurmError, call
-from ..runs.slurm.options import options_of
+from ..runs.engines import engine_named
 from ..schemas.system import Check
 from ..settings import Settings
 
@@ -20,20 +18,13 @@ GB = 1e9
 FOLDERS = ("raw", "preprocessed", "results")
 LOW_DISK_GB = 2.0
 TIGHT_DISK_GB = 20.0
-SMALL_SHM_GB = 0.5
-SHM = Path("/dev/shm")
 
 
 def machine_checks(settings: Settings) -> Iterator[Check]:
     """Everything that would make runs fail, in a moment and without changing anything."""
     yield from (folder_check(settings, which) for which in FOLDERS)
     yield package_check(settings)
-    if SHM.is_dir():
-        yield shm_check(SHM)
-    if settings.engine == "slurm":
-        yield slurm_check(settings)
-    else:
-        yield from gpu_checks(settings)
+    yield from engine_named(settings.engine).checks(settings)
 
 
 def existing(folder: Path) -> Path:
@@ -88,52 +79,6 @@ def package_check(settings: Settings) -> Check:
         detail = f"{python} has nnunet-mcp {theirs}, this server is {__version__}."
         return Check(name=name, level="problem", detail=detail, fix="Install the same version in both.")
     return Check(name=name, level="ok", detail=f"nnU-Net and PyTorch are installed in {python}")
-
-
-def shm_check(folder: Path) -> Check:
-    """Data loaders hand batches over through /dev/shm."""
-    size = shutil.disk_usage(folder).total
-    if size < SMALL_SHM_GB * GB:
-        detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
-        return Check(name="shared memory", level="problem", detail=detail, fix=fix)
-    return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
-
-
-def shm_problems(device: str | None, engine: str) -> list[str]:
-    """What a training on a GPU of this machine would lack of it."""
-    if device != "cuda" or engine != "local" or not SHM.is_dir() or (found := shm_check(SHM)).level == "ok":
-        return []
-    return [f"{found.detail} {found.fix}"]
-
-
-def gpu_checks(settings: Settings) -> Iterator[Check]:
-    """GPUs that are there and cannot be used, and what is wrong with those that can."""
-    found = MACHINE.look(settings.nnunet_python)
-    gpus, why_none = visible(found, settings.gpus)
-    if not gpus and settings.gpus != 0 and not are_hidden() and (signs := signs_of_a_gpu()):
-        detail = f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}."
-        fix = "docs/troubleshooting.md names the causes; NNUNET_MCP_GPUS=1 makes the server believe in one."
-        yield Check(name="GPU", level="problem", detail=detail, fix=fix)
-    elif gpus and (found.hangs or (found.problem and found.source in ("NVML", "nvidia-smi"))):
-        fix = "dmesg says more (Xid); often the machine must be restarted. Runs use the others."
-        yield Check(name="GPU", level="warning", detail=f"Not every GPU answers: {found.problem}.", fix=fix)
-    for gpu in gpus:
-        if gpu.faults:
-            fix = "Have it looked at if trainings fail or are slow on it."
-            yield Check(name=f"GPU {gpu.index}", level="warning", detail=gpu.model, fix=fix)
-
-
-def slurm_check(settings: Settings) -> Check:
-    """The cluster answers, and the server's own options are such."""
-    name, fix = "Slurm", "Start the server where sbatch works, on a login node, or set NNUNET_MCP_ENGINE=local."
-    try:
-        options_of(settings)
-        partitions = call("sinfo", "--noheader", "--format=%R").split()
-    except Refused as error:
-        return Check(name=name, level="problem", detail=str(error), fix="Correct it in the server's environment.")
-    except SlurmError as error:
-        return Check(name=name, level="problem", detail=f"Slurm cannot be asked: {error}.", fix=fix)
-    return Check(name=name, level="ok", detail=f"answers; partitions {', '.join(dict.fromkeys(partitions))}")
 
 
 def state_check(settings: Settings) -> Check:

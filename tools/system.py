@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from ..errors import Unavailable
 from ..nnunet.installed import installed
 from ..runs.layout import StateDir
-from ..runs.local.places import SlotKind, find_places
+from ..runs.local.places import find_places
 from ..runs.local.slots import slot_holder
 from ..runs.machine.capacity import usable_cores, usable_memory
 from ..runs.machine.gpus import MACHINE
+from ..runs.stage_process import SlotKind
 from ..schemas.system import Slot, SystemAnswer, SystemRequest
 from ..settings import Settings
 from .machine_checks import FOLDERS, GB, free_gb, machine_checks

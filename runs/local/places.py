@@ -9,7 +9,6 @@ is made to be worth little: on a GPU that stays empty it counts for minutes only
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ...liveness import host_name
 from ...locks import lock_name
@@ -18,8 +17,8 @@ from ...schemas.records import RunRecord, StageKind
 from ...settings import Settings, absolute
 from ..layout import StateDir
 from ..machine.gpus import MACHINE, nvidia_is_here, visible
+from ..stage_process import SlotKind
 
-SlotKind = Literal["gpu", "cpu", "preprocess"]
 # What a desktop and a driver keep for themselves; a training that has begun has more.
 EMPTY_GB = 2.0
 # The planner's estimate leaves out the CUDA context and the allocator's gaps: ResEnc M is planned for 8 GB and takes 9

@@ -7,47 +7,20 @@ named so that tickets sort by age.
 """
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...liveness import host_name
 from ...locks import HostLock, Lock
-from ...schemas.gpus import Gpu
 from ...texts import NAMED
 from ..layout import StateDir
-from .places import Place, SlotKind
+from ..stage_process import Grant, SlotKind
+from .places import Place
 
 # A training shows up in a GPU's memory within a minute or two; whoever holds the host's lock on one that stays empty
 # for longer does not train there.
 EMPTY_S = 600.0
-
-
-@dataclass
-class Grant:
-    """Slots that a stage holds."""
-
-    locks: list[Lock]
-    devices: list[str]
-    kind: SlotKind | None = None
-    lanes: int = 1
-    gpus: list[Gpu] = field(default_factory=list)
-
-    def file_descriptors(self) -> list[int]:
-        return [lock.fileno() for lock in self.locks]
-
-    def variables(self) -> dict[str, str]:
-        """What makes CUDA show the GPUs of the grant, and no others, to whoever is started with it."""
-        if self.kind != "gpu":
-            return {}
-        order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
-        return {"CUDA_DEVICE_ORDER": order, "CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
-
-    def release(self) -> None:
-        """Give the slots back on this process's side."""
-        for lock in self.locks:
-            lock.release()
 
 
 @dataclass

@@ -10,16 +10,16 @@ from functools import partial
 
 from ...files import write_model
 from ...liveness import mark_of
+from ...locks import Lock
 from ...schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState, Status
 from ...settings import Settings
-from ..heartbeat import Heartbeat
 from ..layout import RunDir, StateDir, read_run
 from ..machine.gpu_watch import GpuWatch
 from ..processes import kill_all
-from ..stage_end import Grace, States, clear_up, close_run, ended_state, given_up, not_started, say
+from ..stage_end import Grace, Heartbeat, States, clear_up, close_run, ended_state, given_up, not_started, say
+from ..stage_process import Child, Grant, start_child
 from .places import Place, find_places, gpu_places, slot_kind
-from .slots import Grant, SlotQueue
-from .stage_process import Child, start_child
+from .slots import SlotQueue
 
 POLL_S = 0.2
 TERM_WAIT_S = 10.0
@@ -60,7 +60,8 @@ class Supervision:
 
     def carry_out(self) -> None:
         """Work until every stage has ended or cannot start any more."""
-        write_model(self.run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+        if not self._is_the_first():
+            return
         self.ended.update({spec.name: "success" for spec in self.record.stages if spec.reused})
         try:
             while self._step():
@@ -71,6 +72,17 @@ class Supervision:
             self.states.settle()
             raise
         self._finish()
+
+    def _is_the_first(self) -> bool:
+        """Write engine.json; whoever finds one leaves the run to the supervisor that it names, also after its end."""
+        lock = Lock(self.run.submit_lock)
+        try:
+            if not lock.try_acquire() or self.run.engine_file.exists():
+                return False
+            write_model(self.run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+            return True
+        finally:
+            lock.release()
 
     def _step(self) -> bool:
         """One look at everything; returns whether there is more to come."""
@@ -135,7 +147,7 @@ class Supervision:
             self._say_waiting(spec, grant)
             return
         try:
-            child = start_child(self.run, self.record, spec, grant, self.settings)
+            child = start_child(self.run, self.record, spec, grant, self.settings, on_gpu=grant.kind == "gpu")
         except OSError as error:
             grant.release()
             self._end(spec.name, not_started(error))

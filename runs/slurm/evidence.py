@@ -13,11 +13,10 @@ from ...schemas.records import Failure, JobsRecord, Outcome, RunRecord, StageSpe
 from ..failures.diagnosis import LOG_WINDOW, last_words, read_end
 from ..layout import RunDir, StageDir
 from ..status import Evidence, StageEvidence
-from .cancel import jobs_of
 from .commands import SlurmSilent
 from .job_states import ending_of, last_word, waiting_for
 from .listing import Job, accounted
-from .submit import FORGOTTEN, owners_desk, todo
+from .submit import FORGOTTEN, jobs_of, owners_desk, todo
 
 # A file that another host wrote may be seen this much later (NFS caches attributes).
 FILE_LAG_S = 15.0

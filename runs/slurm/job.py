@@ -14,17 +14,15 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
+from ...files import RIGHTS
 from ...nnunet.datasets import DatasetFiles, FoldFiles
-from ...rights import RIGHTS
 from ...schemas.records import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
 from ...settings import Settings
-from ..heartbeat import Heartbeat
 from ..layout import RunDir, StageDir, read_run
-from ..local.slots import Grant
-from ..local.stage_process import Child, start_child
 from ..machine.gpus import MACHINE, visible
 from ..processes import kill_all
-from ..stage_end import Grace, States, clear_up, close_run, ended_state, not_started
+from ..stage_end import Grace, Heartbeat, States, clear_up, close_run, ended_state, not_started
+from ..stage_process import Child, Grant, start_child
 from .commands import SlurmError, requeue
 from .job_states import GO_ON, ending_of, last_word
 from .listing import Job
@@ -76,6 +74,10 @@ class StageJob:
     def stage(self) -> StageDir:
         return self.run.stage(self.spec.name)
 
+    @property
+    def _on_gpu(self) -> bool:
+        return self.spec.kind in GPU_KINDS and self.record.device == "cuda"
+
     def carry_out(self) -> int:
         """See the stage through; the exit code tells Slurm whether the jobs after it may start."""
         state = self._attempt()
@@ -101,7 +103,7 @@ class StageJob:
         self._log_start = self.stage.job_log.stat().st_size if self.stage.job_log.exists() else 0
         before = self._saved()
         try:
-            child = start_child(self.run, self.record, self.spec, self._grant(), self.settings)
+            child = start_child(self.run, self.record, self.spec, self._grant(), self.settings, on_gpu=self._on_gpu)
         except OSError as error:
             return not_started(error).model_copy(update={"attempt": self.attempt})
         child.state = child.state.model_copy(update={"attempt": self.attempt})
@@ -110,8 +112,7 @@ class StageJob:
 
     def _grant(self) -> Grant:
         """Slurm has granted already: the GPUs are those that it shows to the job."""
-        uses_gpus = self.spec.kind in GPU_KINDS and self.record.device == "cuda"
-        return Grant([], [], gpus=visible(MACHINE.look(self.settings.nnunet_python), None)[0] if uses_gpus else [])
+        return Grant([], [], gpus=visible(MACHINE.look(self.settings.nnunet_python), None)[0] if self._on_gpu else [])
 
     def _write_at_last(self, state: StageState) -> None:
         self.states.write(self.spec.name, state)

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from ...errors import Refused
-from ...schemas.records import RunRecord
-from ...schemas.slurm import Engine, names_gpus, parse_options
+from ...schemas.slurm import names_gpus, parse_options
 from ...settings import Settings
 
 ATTEMPTS = 20
@@ -27,13 +26,6 @@ def options_of(settings: Settings, words: Iterable[str] = ()) -> dict[str, str]:
     if names_gpus(asked):
         own.pop("gpus", None)
     return {**own, **asked}
-
-
-def engine_of(settings: Settings, trained: RunRecord | None = None) -> tuple[Engine, dict[str, str]]:
-    """Where a run goes that says nothing of it: where its model was trained on Slurm, else as the server is set."""
-    if trained is not None and trained.engine == "slurm":
-        return "slurm", trained.slurm
-    return settings.engine, options_of(settings) if settings.engine == "slurm" else {}
 
 
 def attempts(options: dict[str, str]) -> int:

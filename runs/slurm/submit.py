@@ -16,7 +16,7 @@ from ...schemas.records import JobsRecord, RunRecord, StageSpec
 from ...settings import Settings
 from ..layout import RunDir, StageDir
 from .commands import SlurmError, SlurmRefused, SlurmSilent, sbatch, scancel
-from .listing import Desk, Listing, desk_of
+from .listing import Desk, Job, Listing, desk_of
 from .script import job_script
 
 # In place of the id of a job that has run, but that Slurm knows no more.
@@ -98,6 +98,16 @@ def owners_desk(run: RunDir) -> Desk:
         return desk_of(run.path.owner())
     except KeyError:  # a user without a name
         return desk_of(str(run.path.stat().st_uid))
+
+
+def jobs_of(run: RunDir, record: RunRecord, listing: Listing) -> dict[str, Job]:
+    """What Slurm says about the run's stages: by the ids written down, else by the stages' folders."""
+    ids = (run.jobs() or JobsRecord()).jobs
+    found = {
+        spec.name: listing.jobs.get(ids.get(spec.name, "")) or listing.in_folder(run.stage(spec.name).path)
+        for spec in todo(record)
+    }
+    return {name: job for name, job in found.items() if job is not None}
 
 
 def dependency(run: RunDir, record: RunRecord, spec: StageSpec, jobs: dict[str, str]) -> str:

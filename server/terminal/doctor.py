@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ...launch import ask_module, python_command, said
 from ...runs.by_hand import external_trainings
-from ...runs.evidence import verdict
+from ...runs.engines import verdict
 from ...runs.layout import StateDir
 from ...runs.machine.asking import NoAnswer, Question
 from ...runs.machine.gpus import MACHINE

@@ -20,7 +20,7 @@ import anyio
 import psutil
 
 from nnunet_mcp.liveness import liveness
-from nnunet_mcp.runs.evidence import verdict
+from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.processes import processes_of
 from nnunet_mcp.runs.status import START_ALLOWANCE_S

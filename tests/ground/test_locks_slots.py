@@ -16,7 +16,8 @@ from nnunet_mcp.files import make_folder
 from nnunet_mcp.locks import Lock, held, lock_name, waiting_for
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.local.places import place_of, slot_path
-from nnunet_mcp.runs.local.slots import Grant, SlotQueue, slot_holder
+from nnunet_mcp.runs.local.slots import SlotQueue, slot_holder
+from nnunet_mcp.runs.stage_process import Grant
 from tests.kit.lab import until
 
 HOLD = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nnunet_mcp.files import to_append
 from nnunet_mcp.launch import SERVER_ONLY, inherited, without_secrets
-from nnunet_mcp.rights import to_append
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.runs.slurm.script import job_script

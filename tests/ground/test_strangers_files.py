@@ -41,13 +41,12 @@ OPENING = re.compile(r"\.read_text\(|\.read_bytes\(|\bopen\(")
 # What is opened otherwise than through `files.py`: the kernel's files, our own package's, and what we make or write.
 OPENED_OTHERWISE = {
     "runs/machine/capacity.py": 1,  # /proc and /sys
-    "runs/engine.py": 1,  # the log that our process has just made
+    "runs/local/engine.py": 1,  # the log that our process has just made
     "nnunet/installed.py": 1,  # of the installed PyTorch
     "liveness.py": 2,  # /proc
     "locks.py": 3,  # locks never wait (below); /proc/locks
     "runs/machine/nvidia_smi.py": 1,  # /proc
     "runs/machine/processor.py": 1,  # /proc
-    "rights.py": 1,  # to append
     "server/dashboard/__init__.py": 1,  # our page
     "server/reference.py": 1,  # our documents
     "server/terminal/commands.py": 1,  # /dev/null

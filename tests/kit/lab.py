@@ -228,6 +228,14 @@ def stand_in_nvidia_smi(folder: Path, script: str) -> None:
     MACHINE.forget()
 
 
+def stand_in_python(folder: Path) -> Path:
+    """A Python that plays the worker (stand_in_worker.py)."""
+    program, script = folder / "worker python", Path(__file__).with_name("stand_in_worker.py")
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
 def kill_group(pid: int) -> None:
     """What MCP clients do to a server that does not go."""
     os.killpg(os.getpgid(pid), signal.SIGKILL)

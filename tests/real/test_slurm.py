@@ -14,8 +14,7 @@ import pytest
 
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.runs.cancel import request_cancel
-from nnunet_mcp.runs.engine import go_on_starting, start_run
-from nnunet_mcp.runs.evidence import verdict
+from nnunet_mcp.runs.engines import engine_of, verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.slurm import evidence, listing
@@ -23,7 +22,7 @@ from nnunet_mcp.runs.store import find_run, new_run_id, record_run
 from nnunet_mcp.schemas.records import ACTIVE, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.settings import Settings
-from tests.kit.lab import Lab, until
+from tests.kit.lab import Lab, stand_in_python, until
 from tests.kit.slurm_cluster import OTHER_USER, Cluster, running_cluster, why_not
 from tests.kit.tiny import make_dataset, record_of, stage
 
@@ -97,7 +96,7 @@ class Theatre:
             slurm={"memory": "200M", **(options or {})},
         )
         run, _ = record_run(StateDir(self.settings.state_dir), found, ["fold"], repeat_window_s=0)
-        start_run(run, found, Settings())
+        engine_of(found).start(run, found, Settings())
         self.plays.append(Play(run, found, self.cluster))
         return self.plays[-1]
 
@@ -110,7 +109,7 @@ def theatre(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "my work").symlink_to(tmp_path / "real work")  # as a home on a cluster often is
     for name in ("raw", "preprocessed", "results"):
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / "my work" / name))
-    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(stand_in(tmp_path)))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(stand_in_python(tmp_path)))
     monkeypatch.setattr(listing, "FRESH_S", 0.3)
     monkeypatch.setattr(listing, "SILENT_S", 0.3)
     monkeypatch.setattr(evidence, "FILE_LAG_S", 1.0)
@@ -123,14 +122,6 @@ def theatre(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with contextlib.suppress(Exception):
         cluster.run("scancel", "--user=root", f"--user={OTHER_USER}")
     assert until(lambda: not cluster.run("squeue", "-h"), timeout_s=30)
-
-
-def stand_in(folder: Path) -> Path:
-    """A Python that plays the worker."""
-    program, script = folder / "worker python", Path(__file__).parents[1] / "kit" / "stand_in_worker.py"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    return program
 
 
 def test_stages_are_jobs_that_follow_each_other_and_the_last_one_writes_the_result(theatre: Theatre) -> None:
@@ -398,6 +389,6 @@ def test_a_submission_that_nobody_could_finish_goes_on_when_slurm_answers_again(
         theatre.cluster.start_controller()
     time.sleep(listing.SILENT_S)
 
-    go_on_starting(play.run, play.record, Settings())
+    engine_of(play.record).go_on_starting(play.run, play.record, Settings())
 
     assert play.finish().status == "success"

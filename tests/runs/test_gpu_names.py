@@ -12,10 +12,10 @@ from nnunet_mcp.locks import Lock
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.local import slots
 from nnunet_mcp.runs.local.places import Place, find_places, slot_path
-from nnunet_mcp.runs.local.slots import Grant, SlotQueue, slot_holder
-from nnunet_mcp.runs.local.stage_process import worker_environment
+from nnunet_mcp.runs.local.slots import SlotQueue, slot_holder
 from nnunet_mcp.runs.machine import gpus
 from nnunet_mcp.runs.processes import LANES_VARIABLE
+from nnunet_mcp.runs.stage_process import Grant, worker_environment
 from nnunet_mcp.schemas.records import RunRecord
 from nnunet_mcp.settings import Settings
 from tests.kit.gpus import GIB, Card, nvidia_smi_shows

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.cancel import request_cancel
-from nnunet_mcp.runs.evidence import verdict
+from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.slurm import listing
+from nnunet_mcp.runs.slurm.engine import SlurmEngine
 from nnunet_mcp.runs.slurm.job_states import last_word
 from nnunet_mcp.runs.slurm.listing import Job, parse_sacct, parse_squeue
 from nnunet_mcp.runs.slurm.options import limit_s, options_of, warn_s
@@ -26,7 +28,6 @@ from nnunet_mcp.schemas.slurm import OPTIONS, parse_options
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.machine_checks import machine_checks
-from nnunet_mcp.tools.training.device import slurm_notes
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset, record_of, stage
 
@@ -199,13 +200,13 @@ def test_a_request_that_asks_slurm_for_other_gpus_than_it_uses_is_refused(words:
 
 
 def test_jobs_without_cores_or_memory_are_noted(settings: Settings) -> None:
-    [both] = slurm_notes("slurm", "cuda", {}, settings)
-    [memory] = slurm_notes("slurm", "cuda", {}, Settings(slurm_sbatch="--cpus-per-gpu=8"))
+    [both] = SlurmEngine().notes("cuda", {}, settings)
+    [memory] = SlurmEngine().notes("cuda", {}, Settings(slurm_sbatch="--cpus-per-gpu=8"))
 
     assert "cpus and memory" in both and 'slurm=["cpus=12", "memory=64G"]' in both
     assert "cpus and" not in memory and "names memory of" in memory
-    assert not slurm_notes("slurm", "cuda", {"cpus": "8", "memory": "32G"}, settings)
-    assert not slurm_notes("local", "cuda", {}, settings) and not slurm_notes("slurm", "cpu", {}, settings)
+    assert not SlurmEngine().notes("cuda", {"cpus": "8", "memory": "32G"}, settings)
+    assert not LocalEngine().notes("cuda", {}, settings) and not SlurmEngine().notes("cpu", {}, settings)
 
 
 @pytest.mark.parametrize("lines", ["--mail-type FAIL", "mail", "-p gpu", "--comment='open", "--comment='a\nb'"])

@@ -13,8 +13,7 @@ import pytest
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.runs.failures.diagnosis import diagnose
 from nnunet_mcp.runs.layout import StageDir
-from nnunet_mcp.runs.local.slots import Grant
-from nnunet_mcp.runs.local.stage_process import Child
+from nnunet_mcp.runs.stage_process import Child, Grant
 from nnunet_mcp.schemas.records import Epoch, Progress, StageState
 from tests.kit.tiny import stage
 
@@ -62,7 +61,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     os.utime(found.folder.log_file, (found.wall, found.wall))
     monkeypatch.setattr("time.time", lambda: found.wall)
     monkeypatch.setattr("time.monotonic", lambda: found.monotonic)
-    monkeypatch.setattr("nnunet_mcp.runs.local.stage_process.cpu_seconds", lambda path: found.cpu)
+    monkeypatch.setattr("nnunet_mcp.runs.stage_process.cpu_seconds", lambda path: found.cpu)
     return found
 
 

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,23 +21,24 @@ from nnunet_mcp.locks import Lock
 from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.nnunet.old_models import keep, kept, put_back, way_back
 from nnunet_mcp.runs.cancel import request_cancel
-from nnunet_mcp.runs.engine import start_supervisor
-from nnunet_mcp.runs.evidence import verdict
+from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.local.places import slot_path
-from nnunet_mcp.runs.local.stage_process import Child
 from nnunet_mcp.runs.local.supervise import Supervision
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.stage_end import ended_state
+from nnunet_mcp.runs.stage_process import Child
 from nnunet_mcp.runs.store import new_run_id, record_run
 from nnunet_mcp.schemas.records import ACTIVE, CancelRecord, GpuUsed, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.settings import Settings
 from tests.kit.gpus import GIB, Card, nvidia_smi_shows
-from tests.kit.lab import stand_in_nvidia_smi, until
+from tests.kit.lab import stand_in_nvidia_smi, stand_in_python, until
 from tests.kit.tiny import ask, record_of, stage
 
+LOCAL = "nnunet_mcp.runs.local.engine"
 FOLDS = stage("train_fold_0"), stage("train_fold_1")
 
 
@@ -60,7 +60,7 @@ class Stage:
     def play(self, *stages: StageSpec, **parts: str) -> "Play":
         run, record = self.recorded(*stages, **parts)
         self.runs.append(Play(run, record))
-        start_supervisor(run, self.settings)
+        LocalEngine().start(run, record, self.settings)
         return self.runs[-1]
 
 
@@ -107,11 +107,7 @@ class Play:
 
 @pytest.fixture
 def theatre(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    program = tmp_path / "worker python"
-    script = Path(__file__).parents[1] / "kit" / "stand_in_worker.py"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(program))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(stand_in_python(tmp_path)))
     found = Stage(settings, monkeypatch)
     yield found
     for play in found.runs:
@@ -502,18 +498,20 @@ def test_a_cancel_that_can_neither_be_written_down_nor_carried_out_says_what_to_
 @pytest.mark.parametrize(
     ("changed", "value", "said"),
     [
-        pytest.param("nnunet_mcp.runs.engine.SUPERVISOR", "nnunet_mcp.runs.nowhere", "No module named", id="no code"),
+        pytest.param(
+            "nnunet_mcp.runs.local.engine.SUPERVISOR", "nnunet_mcp.runs.nowhere", "No module named", id="no code"
+        ),
         pytest.param("sys.executable", "/no/python", "No such file", id="no Python"),
     ],
 )
 def test_a_supervisor_that_cannot_start_is_told_at_once_and_its_run_is_gone(
     theatre: Stage, changed: str, value: str, said: str
 ) -> None:
-    run, _ = theatre.recorded(stage("train_fold_0"))
+    run, record = theatre.recorded(stage("train_fold_0"))
     theatre.patch.setattr(changed, value)
 
     with pytest.raises(Unavailable, match=f"could not be started: .*{said}.* Nothing was started"):
-        start_supervisor(run, theatre.settings)
+        LocalEngine().start(run, record, theatre.settings)
 
     assert list(StateDir(theatre.settings.state_dir).run_ids()) == []
 
@@ -558,7 +556,7 @@ def test_a_model_that_was_to_be_replaced_has_its_place_again_when_nothing_came(
     run, record = theatre.recorded(stage("train_fold_0"), train_fold_0="replaces a model")
     fold = old_model(record)
     theatre.runs.append(play := Play(run, record))
-    start_supervisor(run, theatre.settings)
+    LocalEngine().start(run, record, theatre.settings)
     assert until(play.file("hanging").exists)
     assert not fold.final.exists() and kept(fold)[0].final.read_text(encoding="utf-8") == "the old model"
 
@@ -576,7 +574,7 @@ def test_a_model_that_was_to_be_replaced_is_kept_beside_what_can_be_gone_on_with
     run, record = theatre.recorded(stage("train_fold_0"), train_fold_0="replaces a model and saves")
     fold = old_model(record)
     theatre.runs.append(play := Play(run, record))
-    start_supervisor(run, theatre.settings)
+    LocalEngine().start(run, record, theatre.settings)
     assert until(play.file("hanging").exists)
 
     play.cancel(grace_s=0)

@@ -8,11 +8,11 @@ import torch
 
 from nnunet_mcp.errors import RunError
 from nnunet_mcp.nnunet.datasets import DatasetFiles
+from nnunet_mcp.runs.local import engine
 from nnunet_mcp.runs.machine.processor import computes_bfloat16
 from nnunet_mcp.schemas.preflight import PreflightRequest
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.training import device
 from nnunet_mcp.tools.training.preflight import nnunet_preflight
 from nnunet_mcp.tools.training.training import nnunet_training
 from nnunet_mcp.worker.training.precision import precision_of
@@ -28,7 +28,7 @@ def files(settings: Settings) -> DatasetFiles:
 
 
 def processor(monkeypatch: pytest.MonkeyPatch, *, has: bool) -> None:
-    monkeypatch.setattr(device, "computes_bfloat16", lambda: has)
+    monkeypatch.setattr(engine, "computes_bfloat16", lambda: has)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from ...nnunet.models import Model
 from ...nnunet.preprocessed import planned
 from ...nnunet.scores import read_scores
 from ...nnunet.splits import complete_folds, validated_cases, validated_twice
-from ...runs.slurm.options import engine_of
+from ...runs.engines import engine_with_options
 from ...runs.store import new_run_id
 from ...schemas.models import FindBestRequest
 from ...schemas.records import RunRecord, StageSpec
 from ...schemas.run_list import RunStarted
 from ...settings import Settings
 from ...texts import some
-from ..training.start_run import start_recorded
+from ..training.training import start_recorded
 
 
 def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings) -> RunStarted:
@@ -33,8 +33,9 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     if request.ensembling and len(models) > 1:
         _refuse_without_softmax(models, request.dataset_id)
     versions = installed(settings.nnunet_python).versions
-    engine, options = engine_of(settings)
-    record = _record(request, files, models, versions, notes).model_copy(update={"engine": engine, "slurm": options})
+    engine, options = engine_with_options(settings)
+    place = {"engine": engine.name, "slurm": options}
+    record = _record(request, files, models, versions, notes).model_copy(update=place)
     folds = [f"{files.name}/{model.folder.name}/fold_{fold}" for model in models for fold in model.folds]
     return start_recorded(record, [f"best configuration {files.name}", *folds], settings)
 

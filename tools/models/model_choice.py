@@ -9,7 +9,7 @@ from ...nnunet.best import FIND, Best, read_best
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.models import Model, model_at, model_of, previous_stage
 from ...nnunet.postprocessing import Step, describe_steps, read_steps
-from ...runs.evidence import verdict
+from ...runs.engines import verdict
 from ...runs.layout import StateDir
 from ...runs.model_owners import BY_HAND, taken_over, told_taken_over
 from ...runs.store import find_run

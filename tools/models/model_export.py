@@ -15,7 +15,7 @@ from ...schemas.models import ExportRequest
 from ...schemas.records import RunRecord, StageSpec
 from ...schemas.run_list import RunStarted
 from ...settings import Settings
-from ..training.start_run import start_recorded
+from ..training.training import start_recorded
 from .model_choice import Choice, choose_model
 
 

@@ -15,7 +15,7 @@ from ...schemas.models import ImportRequest
 from ...schemas.records import RunRecord, StageSpec
 from ...schemas.run_list import RunStarted
 from ...settings import Settings
-from ..training.start_run import start_recorded
+from ..training.training import start_recorded
 
 
 def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarted:

@@ -11,15 +11,14 @@ from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import cases_to_predict, note_of, refuse_foreign
-from ...runs.slurm.options import engine_of
+from ...runs.engines import engine_with_options
 from ...runs.store import new_run_id
 from ...schemas.jobs import PredictionJob
 from ...schemas.models import PredictionStarted, PredictRequest
 from ...schemas.records import RunRecord
 from ...settings import Settings
 from ...texts import fold_name
-from ..training.device import choose_device
-from ..training.start_run import start_recorded
+from ..training.training import start_recorded
 from .model_choice import Choice, choose_model
 from .prediction_stages import PredictionStages, plan_stages
 
@@ -76,8 +75,8 @@ def _record(
     request: PredictRequest, choice: Choice, job: PredictionJob, stages: PredictionStages, settings: Settings
 ) -> RunRecord:
     dataset_id, configuration = int(choice.files.name[7:10]), choice.configuration
-    engine, options = engine_of(settings, choice.run)
-    device, device_reason = choose_device(request.device, settings, engine=engine)
+    engine, options = engine_with_options(settings, model_of=choice.run)
+    device, device_reason = engine.device(request.device, settings)
     trainer, plans_identifier, _ = choice.models[0].folder.name.split("__", 2)
     asked = {"dataset_id": dataset_id, "configuration": configuration, "fold": "predict", "of_run": request.run_id}
     return RunRecord(
@@ -91,7 +90,7 @@ def _record(
         device_reason=device_reason,
         folders=choice.files.folders,
         stages=tuple(stages.specs),
-        engine=engine,
+        engine=engine.name,
         slurm=options,
         host=host_name(),
         versions=installed(settings.nnunet_python).versions,

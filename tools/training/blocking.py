@@ -4,8 +4,7 @@ import time
 from typing import Any
 
 from ...runs.cancel import request_cancel
-from ...runs.engine import go_on_starting
-from ...runs.evidence import verdict
+from ...runs.engines import engine_of, verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.store import find_run
 from ...schemas.records import ACTIVE, RunRecord
@@ -50,5 +49,5 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
 
 def _wait(run: RunDir, record: RunRecord, settings: Settings) -> None:
     while verdict(run, record).status in ACTIVE:
-        go_on_starting(run, record, settings)
+        engine_of(record).go_on_starting(run, record, settings)
         time.sleep(POLL_S)

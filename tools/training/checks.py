@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
-from ...errors import Refused, RunError
-from ...nnunet.datasets import DatasetFiles
+from ...errors import Refused, RunError, Unavailable
+from ...nnunet.dataset_json import read_description
+from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...runs.engine import Engine
+from ...runs.engines import engine_named
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
-from ...schemas.slurm import Engine
 from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
-from ..data.dataset_details import refuse_known_damage
 from ..data.datasets import ready_to_train
-from ..machine_checks import shm_problems
-from .device import check_bf16, choose_device, choose_engine, slurm_notes
+from ..data.findings import findings
+from ..data.looks import look_into
 from .planning import Plan, Planner
 from .repeating import complete
 
@@ -32,9 +33,9 @@ class Preparation:
 
     request: TrainingRequest
     settings: Settings
+    engine: Engine
     ahead: bool  # only looks: makes no folder, and says what would stand in the way now
     on_problem: OnProblem
-    engine: Engine = "local"
     options: dict[str, str] = field(default_factory=dict)
     device: Device | None = None
     device_reason: str = ""
@@ -51,7 +52,7 @@ class Preparation:
 
 def prepare(request: TrainingRequest, settings: Settings, *, ahead: bool, on_problem: OnProblem) -> Preparation:
     """Go through all checks; what each finds wrong goes to `on_problem`, which may raise it."""
-    found = Preparation(request, settings, ahead, on_problem, engine=settings.engine)
+    found = Preparation(request, settings, engine_named(settings.engine), ahead, on_problem)
     for check in CHECKS:
         try:
             check(found)
@@ -73,21 +74,30 @@ def _weights(found: Preparation) -> None:
 
 
 def _engine(found: Preparation) -> None:
-    found.engine, found.options = choose_engine(found.request, found.settings)
+    found.engine = engine_named(found.request.engine or found.settings.engine)
+    found.options = found.engine.options(found.request.slurm, found.settings)
 
 
 def _device(found: Preparation) -> None:
     """The device, and whether it can do what is asked of it."""
     request = found.request
-    found.device, found.device_reason = choose_device(
-        request.device, found.settings, num_gpus=request.num_gpus, engine=found.engine
-    )
-    check_bf16(request, found.device, found.engine)
+    found.device, found.device_reason = found.engine.device(request.device, found.settings, num_gpus=request.num_gpus)
+    if not request.bf16:
+        return
+    if found.device != "cpu":
+        raise Refused(
+            f"bf16 is for trainings on the CPU; this one runs on {found.device}. Use device='cpu', or bf16=false."
+        )
+    if found.engine.cpu_has_bf16() is False:
+        raise Unavailable(
+            "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
+            "this one has none and would take longer with it. Leave bf16 out."
+        )
 
 
-def _shared_memory(found: Preparation) -> None:
-    """Too little of it ends most trainings, but not all: it is a problem before the start and a note in the run."""
-    said = shm_problems(found.device, found.engine)
+def _place(found: Preparation) -> None:
+    """What most trainings there fail of, but not all: a problem before the start, a note in a run that begins."""
+    said = found.engine.problems(found.device)
     if found.ahead:
         found.notice(said)
     else:
@@ -99,8 +109,9 @@ def _dataset(found: Preparation) -> None:
     found.notes += notes
 
 
-def _slurm(found: Preparation) -> None:
-    found.notes += slurm_notes(found.engine, found.device, found.options, found.settings)
+def _options(found: Preparation) -> None:
+    """What would slow the training down with these options of its engine."""
+    found.notes += found.engine.notes(found.device, found.options, found.settings)
 
 
 def _plan(found: Preparation) -> None:
@@ -112,11 +123,17 @@ def _plan(found: Preparation) -> None:
 
 
 def _known_damage(found: Preparation) -> None:
-    """Data that an earlier look has shown to be broken, where they are to be verified."""
-    plan, request = found.plan, found.request
+    """Data that an earlier look has shown to be broken, where they are to be verified; nothing is opened."""
+    plan, request, settings = found.plan, found.request, found.settings
     preprocesses = plan and any(spec.kind == "preprocess" and not spec.reused for spec in plan.stages)
-    if preprocesses and request.verify_dataset_integrity:
-        refuse_known_damage(found.settings, request.dataset_id)
+    if not (preprocesses and request.verify_dataset_integrity):
+        return
+    files = find_dataset(settings.folders, request.dataset_id)  # of an older style: the files themselves, not the twin
+    if files.raw.is_dir():
+        description = read_description(files.raw)
+        looks = look_into(files, description, settings, budget_s=0)
+        if breaks := findings(looks, description).breaks:
+            raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks))
 
 
 def _disk(found: Preparation) -> None:
@@ -138,8 +155,8 @@ CHECKS = (
     _engine,
     _device,
     _dataset,
-    _slurm,
-    _shared_memory,
+    _options,
+    _place,
     _plan,
     _known_damage,
     _disk,

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 
 from ...errors import Unavailable
 from ...launch import ask_module, said
+from ...runs.engines import engine_of
 from ...runs.layout import StateDir
+from ...runs.pace import scheduled
 from ...runs.speed import earlier_preprocessing, earlier_training
 from ...schemas.estimates import Estimate, EstimateJob
 from ...schemas.preflight import Hours
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings
-from .parallel_folds import lanes, scheduled
 
 ESTIMATOR = "nnunet_mcp.worker.asks.estimate"
 ESTIMATE_S = 100
@@ -102,7 +103,7 @@ def _hours(
     seconds = [(spec.kind, float(getattr(times, name))) for spec in todo if (times := known[spec.name]) is not None]
     folds = [value for kind, value in seconds if kind in SIDE_BY_SIDE]
     alone = sum(value for kind, value in seconds if kind not in SIDE_BY_SIDE)
-    return round((alone + scheduled([], folds, lanes(record, settings, len(folds)))) / HOUR, 3)
+    return round((alone + scheduled([], folds, engine_of(record).lanes(record, len(folds), settings))) / HOUR, 3)
 
 
 def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: Estimate | None) -> Times | None:

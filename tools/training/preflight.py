@@ -1,15 +1,15 @@
 """nnunet_preflight: what would happen if this training were started now. Nothing is started or changed."""
 
-import time
 from typing import Literal
 
 from ...errors import RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.preprocessed import planned
-from ...runs.evidence import verdict
+from ...runs.engine import Engine, Preview
+from ...runs.engines import engine_of, verdict
 from ...runs.layout import StateDir
-from ...runs.local.places import find_places, slot_kind, with_margin
-from ...runs.local.slots import Grant, SlotQueue, slot_holder
+from ...runs.local.places import with_margin
+from ...runs.stage_process import Grant
 from ...runs.store import newest_runs
 from ...schemas.estimates import Estimate, EstimateJob
 from ...schemas.preflight import NetworkCost, PreflightAnswer, PreflightRequest, Room
@@ -20,10 +20,8 @@ from ...settings import Settings
 from ..machine_checks import GB, free_gb
 from .checks import Preparation, prepare
 from .costs import estimate_network, expect_hours
-from .device import bf16_notes
 from .planning import Plan
 from .recommendation import preset_notes, recommend
-from .slurm_preview import Preview, preview_jobs
 from .training import new_record
 
 MEASURE_S = 30.0
@@ -37,7 +35,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         request.training(), settings, ahead=True, on_problem=lambda problem: problems.append(str(problem))
     )
     record = _record(prepared)
-    jobs = _jobs(prepared, record, settings)
+    preview = _preview(prepared, record, settings)
     network = _network(prepared, record, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
     return PreflightAnswer(
@@ -50,8 +48,8 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         disk=tuple(_disk(prepared)),
         network=_cost(network, record, settings),
         hours=hours,
-        queue=tuple(_queue(prepared, record, settings)) if prepared.engine == "local" else jobs.said,
-        job_scripts=jobs.scripts,
+        queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
+        job_scripts=preview.scripts,
         recommended=recommend(prepared.files) if prepared.files else None,
         notes=(
             *prepared.notes,
@@ -71,11 +69,11 @@ def _record(prepared: Preparation) -> RunRecord | None:
     return new_record(prepared)[0]
 
 
-def _jobs(prepared: Preparation, record: RunRecord | None, settings: Settings) -> Preview:
-    if record is None or record.engine != "slurm":
+def _preview(prepared: Preparation, record: RunRecord | None, settings: Settings) -> Preview:
+    if record is None:
         return Preview()
     try:
-        found = preview_jobs(record, settings)
+        found = prepared.engine.preview(record, settings)
     except RunError as error:
         prepared.on_problem(error)
         return Preview()
@@ -95,20 +93,15 @@ def _disk(prepared: Preparation) -> list[Room]:
 
 def _network(prepared: Preparation, record: RunRecord | None, settings: Settings, *, measure: bool) -> Estimate | None:
     """What nnU-Net says of the planned network; where it cannot, a note says why, and everything else still counts."""
-    if measure and prepared.engine == "slurm":
-        prepared.notes.append("Nothing was measured: this machine is not the cluster's node that would train.")
     files, plan, device = prepared.files, prepared.plan, prepared.device
     if files is None or plan is None or device is None or record is None:
         return None
-    configuration, measured = (
-        prepared.request.configuration,
-        MEASURE_S if measure and prepared.engine == "local" else None,
-    )
+    configuration, measured = prepared.request.configuration, MEASURE_S if measure else None
     plans = files.plans(plan.plans_identifier)
     if plans is None or planned(plans, configuration) is None:
         prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
         return None
-    held = _held(record, settings) if measured and device == "cuda" else Grant([], [])
+    held = prepared.engine.hold_device(record, settings) if measured else Grant([], [])
     if isinstance(held, str):
         prepared.notes.append(f"Nothing was measured: {held}.")
         held, measured = Grant([], []), None
@@ -130,20 +123,6 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
     return found
 
 
-def _held(record: RunRecord, settings: Settings) -> Grant | str:
-    """The GPU that the run would get, behind everybody who waits for one, or why there is none now."""
-    state = StateDir(settings.state_dir)
-    places, why = find_places("gpu", state, settings, record=record)
-    queue = SlotQueue(state, "gpu", places, "preflight", created_at=time.time(), stage="measure", why_none=why)
-    try:
-        answer = queue.try_acquire(1)
-        return answer.removeprefix("waits for a slot: ") if isinstance(answer, str) else answer
-    except OSError as error:
-        return f"cannot take a slot: {error}"
-    finally:
-        queue.withdraw()
-
-
 def _estimate_job(
     request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, measure_s: float | None
 ) -> EstimateJob:
@@ -161,7 +140,7 @@ def _estimate_job(
 def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings) -> NetworkCost | None:
     if network is None or record is None:
         return None
-    memory = _memory_gb(record, settings) if record.device == "cuda" and record.engine == "local" else None
+    memory = engine_of(record).gpu_memory_gb(record, settings) if record.device == "cuda" else None
     fit = how_it_fits(network.gpu_memory_gb, memory)
     return NetworkCost(
         patch_size=network.patch_size,
@@ -175,15 +154,6 @@ def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings
     )
 
 
-def _memory_gb(record: RunRecord, settings: Settings) -> float | None:
-    """What is free on the GPU that the run would get, or all of it if it has to wait for that; null if not known."""
-    places, _ = find_places("gpu", StateDir(settings.state_dir), settings, record=record)
-    free = [place.gpu.free_gb for place in places if place.gpu and slot_holder(place) is None]
-    all_of_it = [place.gpu.total_gb for place in places if place.gpu]
-    memory = next(iter(free or all_of_it), None)
-    return None if memory is None else round(memory, 1)
-
-
 def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight", "no"] | None:
     """Whether a training fits that nnU-Net plans to take so much; null where the memory is not known."""
     if memory is None:
@@ -191,25 +161,20 @@ def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight"
     return "fits" if with_margin(planned) <= memory else "tight" if planned <= memory else "no"
 
 
-def _queue(prepared: Preparation, record: RunRecord | None, settings: Settings) -> list[str]:
-    todo = [spec for spec in prepared.plan.stages if not spec.reused] if prepared.plan else []
-    kinds = dict.fromkeys(slot_kind(spec.kind, str(prepared.device)) for spec in todo)
+def _others_queued(engine: Engine, settings: Settings) -> list[str]:
+    """Of this engine's runs, as the state folder has them."""
     state = StateDir(settings.state_dir)
-    held = [
-        f"{kind} slot {place.title} is held by {holder}"
-        for kind in kinds
-        if kind is not None
-        for place in find_places(kind, state, settings, record=record)[0]
-        if (holder := slot_holder(place))
-    ]
-    waiting = sum(_is_queued(run.record(), state) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
-    return [*held, f"{waiting} other runs are queued"] if waiting else held
+    found = ((run, run.record()) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
+    own = [(run, record) for run, record in found if record is not None and record.engine == engine.name]
+    waiting = sum(verdict(run, record).status == "queued" for run, record in own)
+    return [f"{waiting} other runs are queued"] if waiting else []
 
 
-def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
-    if record is None or record.engine != "local":
-        return False
-    return verdict(state.run(record.run_id), record).status == "queued"
+def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) -> list[str]:
+    """What a training on the engine's CPU could gain; measured, docs/benchmarks.md."""
+    if device != "cpu" or request.bf16 or not engine.cpu_has_bf16():
+        return []
+    return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
 
 
 def _next_step(problems: list[str], *, measure: bool) -> str:

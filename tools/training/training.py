@@ -1,16 +1,17 @@
-"""nnunet_training: check, plan, record, start, and answer at once."""
+"""nnunet_training: check, plan, record, start, and answer at once; and the same start for runs of other kinds."""
 
 import time
 
 from ...errors import RunError
 from ...liveness import host_name
 from ...nnunet.installed import installed
-from ...runs.engine import start_run
-from ...runs.evidence import verdict
+from ...runs.engines import engine_of, verdict
 from ...runs.layout import RunDir, StateDir
+from ...runs.status import STARTING
 from ...runs.store import new_run_id, record_run
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
+from ...schemas.run_list import RunStarted
 from ...schemas.training import TrainingRequest
 from ...schemas.training_call import TrainingStarted
 from ...settings import Settings
@@ -27,7 +28,7 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
     """
     run, record, new = prepare_run(request, settings)
     if new:
-        start_run(run, record, settings)
+        engine_of(record).start(run, record, settings)
     return describe_run(run, record, repeated=not new)
 
 
@@ -61,7 +62,7 @@ def new_record(ready: Preparation) -> tuple[RunRecord, list[str]]:
         num_gpus=request.num_gpus or 1,
         folders=ready.files.folders,
         stages=tuple(plan.stages),
-        engine=ready.engine,
+        engine=ready.engine.name,
         slurm=ready.options,
         host=host_name(),
         versions=installed(ready.settings.nnunet_python).versions,
@@ -74,7 +75,7 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
     """The answer about a run that was started."""
     judged = verdict(run, record)
     again = ("This request was made a moment ago; this is the run that it started.",) if repeated else ()
-    waits = (judged.reason,) if record.engine == "slurm" and judged.reason else ()
+    waits = (judged.reason,) if judged.reason not in ("", STARTING) else ()
     return TrainingStarted(
         run_id=record.run_id,
         status=judged.status,
@@ -96,3 +97,21 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
 def follow(run_id: str) -> str:
     """What to do once a run is started."""
     return f"It runs in the background. Follow it with nnunet_progress(run_id='{run_id}', wait_s=25)."
+
+
+def start_recorded(record: RunRecord, targets: list[str], settings: Settings) -> RunStarted:
+    """Start a run of another kind, or find the one that the same request started a moment ago.
+
+    Raises:
+        RunError: another run writes one of the targets, or it cannot be started.
+    """
+    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
+    if new:
+        engine_of(record).start(run, record, settings)
+    return RunStarted(
+        run_id=run.run_id,
+        status=verdict(run, run.record() or record).status,
+        notes=record.notes,
+        retry_after_s=FIRST_LOOK_S,
+        next_step=follow(run.run_id),
+    )

@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio
 
+from ...runs.status import STARTING
 from ...schemas.progress import Health, ProgressAnswer, ProgressRequest
 from ...schemas.records import ACTIVE, Failure
 from ...settings import Settings
@@ -99,8 +100,8 @@ def _health(view: View) -> Health:
         works = f"{spec.name} is working." if spec and status == "running" else f"The run is {status}."
         return Health(verdict="ok", detail=short_in_json(reason or works, DETAIL_CHARACTERS))
     found = judge(view.moment.epochs, progress, on_gpu=on_gpu)
-    # Of a live run on Slurm, the reason is what Slurm cannot be asked about now.
-    told = reason if status != "running" or view.record.engine == "slurm" else ""
+    # Of a live run, the reason is what its engine cannot be asked about now.
+    told = reason if status != "running" or reason != STARTING else ""
     return Health(verdict=found.verdict, detail=short_in_json(told or found.detail, DETAIL_CHARACTERS))
 
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from ...runs.by_hand import ExternalTraining, external_trainings
 from ...runs.cancel import request_cancel
-from ...runs.evidence import verdict
+from ...runs.engines import verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.result import stage_outcome
 from ...runs.store import find_run, newest_runs

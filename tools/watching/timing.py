@@ -3,8 +3,9 @@
 import statistics
 import time
 
+from ...runs.engines import engine_of
+from ...runs.pace import scheduled
 from ...schemas.records import ACTIVE, StageSpec, Status
-from ..training.parallel_folds import lanes, scheduled
 from .view import Moment, View
 
 # Rough shares of a run's time, for the percentage only; the ETA is measured.
@@ -67,8 +68,10 @@ def eta(view: View) -> int | None:
     epoch_s, epochs = statistics.fmean(seconds for seconds, _ in known), known[0][1]
     left = [(one.epoch_s or epoch_s) * max(0, epochs - one.epochs_done) for one in begun]
     waiting = sum(view.judged.stages[s.name] == "queued" for s in trainings)
-    side_by_side = lanes(view.record, view.settings, len(left) + waiting) if waiting else 1
-    return round(scheduled(left, [epoch_s * epochs] * waiting, side_by_side))
+    if not waiting:
+        return round(max(left))
+    lanes = engine_of(view.record).lanes(view.record, len(left) + waiting, view.settings)
+    return round(scheduled(left, [epoch_s * epochs] * waiting, lanes))
 
 
 def retry_after(view: View) -> int:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...runs.engine import go_on_starting
-from ...runs.evidence import verdict
+from ...runs.engines import engine_of, verdict
 from ...runs.layout import RunDir, StageDir, StateDir
 from ...runs.pace import pace
 from ...runs.status import Verdict
@@ -85,7 +84,7 @@ def tend(settings: Settings, run_id: str) -> View:
         NotFound: no such run.
     """
     run, record = find_run(StateDir(settings.state_dir), run_id)
-    go_on_starting(run, record, settings)
+    engine_of(record).go_on_starting(run, record, settings)
     return look(settings, run_id)
 
 

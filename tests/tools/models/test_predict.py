@@ -143,7 +143,7 @@ def colours(model: Path, images: Path, ending: str = ".png") -> None:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are recorded, and their processes are not started."""
-    monkeypatch.setattr("nnunet_mcp.tools.training.start_run.start_run", lambda *_: None)
+    monkeypatch.setattr("nnunet_mcp.runs.local.engine.LocalEngine.start", lambda *_: None)
 
 
 def prepared(settings: Settings, **arguments: Any) -> PredictionFolder:

@@ -11,10 +11,10 @@ import pytest
 
 from nnunet_mcp.errors import Unavailable
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.local.device import choose_device
 from nnunet_mcp.runs.local.places import find_places
 from nnunet_mcp.runs.machine import gpus
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.training.device import choose_device
 from tests.kit.gpus import Card, nvidia_smi_hangs, nvidia_smi_shows, python_with_cuda
 from tests.kit.lab import ToolRefused, stand_in_nvidia_smi
 from tests.kit.terminal import terminal
@@ -109,7 +109,7 @@ def test_a_driver_that_hangs_and_has_told_nothing_is_a_refusal_too(
     device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with nvidia_smi_hangs(tmp_path, monkeypatch) as machine:
-        monkeypatch.setattr("nnunet_mcp.tools.training.device.MACHINE", machine)
+        monkeypatch.setattr("nnunet_mcp.runs.local.device.MACHINE", machine)
 
         check_refusal(Settings(), device, "does not answer within 1 s")
 
@@ -145,7 +145,7 @@ def test_a_driver_that_hangs_is_waited_for_and_the_cpu_is_not_taken_instead(
     (card / "information").write_text("Model: NVIDIA H200\nGPU UUID: GPU-aa11\n", encoding="utf-8")
 
     with nvidia_smi_hangs(tmp_path, monkeypatch) as machine:
-        monkeypatch.setattr("nnunet_mcp.tools.training.device.MACHINE", machine)
+        monkeypatch.setattr("nnunet_mcp.runs.local.device.MACHINE", machine)
         monkeypatch.setattr("nnunet_mcp.runs.local.places.MACHINE", machine)
 
         assert choose_device(None, Settings()) == ("cuda", "there is NVIDIA H200")

@@ -341,7 +341,7 @@ def test_too_little_shared_memory_is_a_problem_of_a_training_on_a_gpu(
     settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nvidia_smi_shows(tmp_path, Card("GPU-aa11"))
-    monkeypatch.setattr("nnunet_mcp.tools.machine_checks.SMALL_SHM_GB", 1e9)
+    monkeypatch.setattr("nnunet_mcp.runs.local.device.SMALL_SHM_GB", 1e9)
 
     monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
     assert any("--shm-size" in problem for problem in ahead(Settings(), device="cuda").problems)

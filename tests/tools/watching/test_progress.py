@@ -10,7 +10,9 @@ from mcp import Client
 
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.runs.engines import engine_of
 from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.pace import scheduled
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.records import EngineRecord, Epoch, Outcome, Progress, StageSpec, StageState
 from nnunet_mcp.server.app import create_server
@@ -141,12 +143,10 @@ def test_folds_that_train_side_by_side_all_count(settings: Settings) -> None:
     assert now["eta_s"] == 500 + 2 * 1000
 
 
-def test_slurm_trains_the_rest_as_many_at_a_time_as_it_may(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nnunet_mcp.tools.training.parallel_folds import lanes, scheduled
-
+def test_slurm_trains_the_rest_as_many_at_a_time_as_it_may(settings: Settings) -> None:
     record = record_of(settings, *FOLDS, engine="slurm", slurm={"parallel": "3"})
 
-    assert lanes(record, settings, 5) == 3
+    assert engine_of(record).lanes(record, 5, settings) == 3
     assert scheduled([50.0, 50.0, 50.0], [100.0, 100.0], 3) == 150.0
 
 
@@ -186,7 +186,8 @@ def test_only_a_server_that_may_change_something_goes_on_with_a_start(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     started: list[str] = []
-    monkeypatch.setattr("nnunet_mcp.tools.watching.view.go_on_starting", lambda run, *_: started.append(run.run_id))
+    go_on = "nnunet_mcp.runs.local.engine.LocalEngine.go_on_starting"
+    monkeypatch.setattr(go_on, lambda engine, run, *_: started.append(run.run_id))
     recorded(settings)
 
     async def asked(*, read_only: bool) -> Answer:

@@ -1,45 +1,31 @@
-"""Where a run computes: this machine or a cluster, and on which device."""
+"""What this machine computes on, and what it lacks for that."""
 
 import platform
+import shutil
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-from ...errors import Refused, Unavailable
-from ...runs.machine.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
-from ...runs.machine.processor import computes_bfloat16
-from ...runs.slurm.options import options_of
+from ...errors import Unavailable
 from ...schemas.gpus import Gpu
-from ...schemas.slurm import Engine
-from ...schemas.training import Device, TrainingRequest
+from ...schemas.system import Check
+from ...schemas.training import Device
 from ...settings import Settings
+from ..machine.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
 
 IS_APPLE = sys.platform == "darwin" and platform.machine() == "arm64"
+GB = 1e9
+SMALL_SHM_GB = 0.5
+SHM = Path("/dev/shm")
 
 
-def choose_engine(request: TrainingRequest, settings: Settings) -> tuple[Engine, dict[str, str]]:
-    """Where the run goes, and the options of its jobs there.
-
-    Raises:
-        Refused: options of Slurm jobs for a run that goes elsewhere, or wrong ones in the server's settings.
-    """
-    engine = request.engine or settings.engine
-    if engine == "slurm":
-        return engine, options_of(settings, request.slurm)
-    if request.slurm:
-        raise Refused("slurm has options, but this server starts runs on its own machine. Add engine='slurm'.")
-    return engine, {}
-
-
-def choose_device(
-    asked: Device | None, settings: Settings, *, num_gpus: int | None = None, engine: Engine = "local"
-) -> tuple[Device, str]:
-    """The device asked for, or the best one here, and why; on Slurm a GPU, which is the scheduler's to find.
+def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | None = None) -> tuple[Device, str]:
+    """The device asked for, or the best one here, and why.
 
     Raises:
         Unavailable: the machine has no such device, or not as many GPUs, or none that nnU-Net's PyTorch can use; or it
             shows signs of a GPU that cannot be used, and nobody has said that the CPU will do.
     """
-    if engine == "slurm":
-        return asked or "cuda", "asked for" if asked else "Slurm finds the GPU"
     wanted = num_gpus or 1
     if asked in ("cpu", "mps"):
         _check_other(asked, wanted)
@@ -113,42 +99,34 @@ def _ways_on() -> str:
     )
 
 
-def check_bf16(request: TrainingRequest, device: Device, engine: Engine) -> None:
-    """Refuse mixed precision where it would be no gain.
-
-    Raises:
-        Refused: the training would not run on a CPU.
-        Unavailable: this machine's CPU has no bfloat16.
-    """
-    if not request.bf16:
-        return
-    if device != "cpu":
-        raise Refused(f"bf16 is for trainings on the CPU; this one runs on {device}. Use device='cpu', or bf16=false.")
-    if engine == "local" and not computes_bfloat16():
-        raise Unavailable(
-            "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
-            "this one has none and would take longer with it. Leave bf16 out."
-        )
+def shm_check(folder: Path) -> Check:
+    """Data loaders hand batches over through /dev/shm."""
+    size = shutil.disk_usage(folder).total
+    if size < SMALL_SHM_GB * GB:
+        detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
+        return Check(name="shared memory", level="problem", detail=detail, fix=fix)
+    return Check(name="shared memory", level="ok", detail=f"{folder} has {size / GB:.1f} GB")
 
 
-def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) -> list[str]:
-    """What a training on this machine's CPU could gain; measured, docs/benchmarks.md."""
-    if device != "cpu" or request.bf16 or engine == "slurm" or not computes_bfloat16():
+def shm_problems(device: Device | None) -> list[str]:
+    """What a training on a GPU of this machine would lack of it."""
+    if device != "cuda" or not SHM.is_dir() or (found := shm_check(SHM)).level == "ok":
         return []
-    return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
+    return [f"{found.detail} {found.fix}"]
 
 
-def slurm_notes(engine: Engine, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
-    """What a job lacks that sites give little of: often one core, and then the GPU waits for its data."""
-    own = settings.slurm_sbatch
-    lacking = [
-        name
-        for name, flags in (("cpus", ("--cpus-per", "-c")), ("memory", ("--mem",)))
-        if name not in options and not any(word.startswith(flags) for word in own.split())
-    ]
-    if engine != "slurm" or device != "cuda" or not lacking:
-        return []
-    return [
-        f"Neither this request nor the server names {' and '.join(lacking)} of a job, and many sites give "
-        'little: with one core the GPU waits for its data. E.g. slurm=["cpus=12", "memory=64G"] for each GPU.'
-    ]
+def gpu_checks(settings: Settings) -> Iterator[Check]:
+    """GPUs that are there and cannot be used, and what is wrong with those that can."""
+    found = MACHINE.look(settings.nnunet_python)
+    gpus, why_none = visible(found, settings.gpus)
+    if not gpus and settings.gpus != 0 and not are_hidden() and (signs := signs_of_a_gpu()):
+        detail = f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}."
+        fix = "docs/troubleshooting.md names the causes; NNUNET_MCP_GPUS=1 makes the server believe in one."
+        yield Check(name="GPU", level="problem", detail=detail, fix=fix)
+    elif gpus and (found.hangs or (found.problem and found.source in ("NVML", "nvidia-smi"))):
+        fix = "dmesg says more (Xid); often the machine must be restarted. Runs use the others."
+        yield Check(name="GPU", level="warning", detail=f"Not every GPU answers: {found.problem}.", fix=fix)
+    for gpu in gpus:
+        if gpu.faults:
+            fix = "Have it looked at if trainings fail or are slow on it."
+            yield Check(name=f"GPU {gpu.index}", level="warning", detail=gpu.model, fix=fix)

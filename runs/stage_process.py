@@ -1,23 +1,26 @@
 """One stage's process: how it is started and whether it still moves."""
 
+import os
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
-from ...launch import inherited, python_command
-from ...liveness import boot_id, host_name, mark_of, pid_namespace
-from ...rights import to_append
-from ...schemas.records import COMPILING, TICKING, GpuUsed, ProcessMark, RunRecord, StageSpec, StageState
-from ...settings import Settings
-from ..layout import RunDir, StageDir
-from ..pace import RECENT, pace
-from ..processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
-from .places import slot_kind
-from .slots import Grant
+from ..files import to_append
+from ..launch import inherited, python_command
+from ..liveness import boot_id, host_name, mark_of, pid_namespace
+from ..locks import Lock
+from ..schemas.gpus import Gpu
+from ..schemas.records import COMPILING, TICKING, GpuUsed, ProcessMark, RunRecord, StageSpec, StageState
+from ..settings import Settings
+from .layout import RunDir, StageDir
+from .pace import RECENT, pace
+from .processes import LANES_VARIABLE, STAGE_VARIABLE, cpu_seconds, cpu_used_since, kill_all
 
+SlotKind = Literal["gpu", "cpu", "preprocess"]
 WORKER = "nnunet_mcp.worker"
 # Data-loader processes poll even when nothing moves: about 2 % of a core was measured for three of them.
 IDLE_CPU_SHARE = 0.05
@@ -27,6 +30,32 @@ SILENT_EPOCHS = 10
 SUSPENDED_S = 60.0
 # torch.compile was seen to take a minute for a usual network, and ten for the largest.
 COMPILING_S = 1800.0
+
+
+@dataclass
+class Grant:
+    """What a stage was given to run on: slots of this host, or the GPUs of its Slurm job."""
+
+    locks: list[Lock]
+    devices: list[str]
+    kind: SlotKind | None = None
+    lanes: int = 1
+    gpus: list[Gpu] = field(default_factory=list)
+
+    def file_descriptors(self) -> list[int]:
+        return [lock.fileno() for lock in self.locks]
+
+    def variables(self) -> dict[str, str]:
+        """What makes CUDA show the GPUs of the grant, and no others, to whoever is started with it."""
+        if self.kind != "gpu":
+            return {}
+        order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
+        return {"CUDA_DEVICE_ORDER": order, "CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
+
+    def release(self) -> None:
+        """Give the slots back on this process's side."""
+        for lock in self.locks:
+            lock.release()
 
 
 @dataclass
@@ -99,7 +128,9 @@ def _changed_at(path: Path) -> float:
     return path.stat().st_mtime if path.exists() else 0.0
 
 
-def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, settings: Settings) -> Child:
+def start_child(
+    run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, settings: Settings, *, on_gpu: bool
+) -> Child:
     """Start the stage's worker in a session of its own; it inherits the slots."""
     stage = run.stage(spec.name)
     stage.path.mkdir(parents=True, exist_ok=True)
@@ -118,7 +149,7 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
         GpuUsed(name=gpu.product, uuid=gpu.uuid, driver=gpu.driver, capability=gpu.capability) for gpu in grant.gpus
     )
     state = StageState(status="running", started_at=time.time(), process=_mark(process.pid), devices=devices)
-    return Child(spec, stage, process, grant, state, on_gpu=slot_kind(spec.kind, record.device) == "gpu")
+    return Child(spec, stage, process, grant, state, on_gpu=on_gpu)
 
 
 def worker_command(run: RunDir, spec: StageSpec, settings: Settings) -> list[str]:

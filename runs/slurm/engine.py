@@ -1,0 +1,145 @@
+"""The engine of a cluster: each stage of a run is a Slurm job."""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+
+from ...errors import Refused
+from ...schemas.records import RunRecord, StageSpec
+from ...schemas.system import Check
+from ...schemas.training import Device
+from ...settings import Settings
+from ..engine import Engine, Preview
+from ..layout import RunDir, StateDir
+from ..stage_process import Grant
+from ..status import Evidence
+from .commands import SlurmError, SlurmRefused, SlurmSilent, call, scancel, would_start
+from .evidence import gather_jobs
+from .options import options_of
+from .script import job_script
+from .submit import go_on_submitting, jobs_of, owners_desk, submit, todo
+
+
+class SlurmEngine(Engine):
+    """The cluster whose login node this is."""
+
+    name = "slurm"
+    keeps_models = True
+
+    def checks(self, settings: Settings) -> Iterator[Check]:
+        """The cluster answers, and the server's own options are such."""
+        name, fix = "Slurm", "Start the server where sbatch works, on a login node, or set NNUNET_MCP_ENGINE=local."
+        try:
+            options_of(settings)
+            partitions = call("sinfo", "--noheader", "--format=%R").split()
+        except Refused as error:
+            yield Check(name=name, level="problem", detail=str(error), fix="Correct it in the server's environment.")
+        except SlurmError as error:
+            yield Check(name=name, level="problem", detail=f"Slurm cannot be asked: {error}.", fix=fix)
+        else:
+            yield Check(name=name, level="ok", detail=f"answers; partitions {', '.join(dict.fromkeys(partitions))}")
+
+    def options(self, asked: Iterable[str], settings: Settings) -> dict[str, str]:
+        """Of the run's jobs."""
+        return options_of(settings, asked)
+
+    def device(self, asked: Device | None, settings: Settings, *, num_gpus: int | None = None) -> tuple[Device, str]:
+        """A GPU, which is the scheduler's to find."""
+        return asked or "cuda", "asked for" if asked else "Slurm finds the GPU"
+
+    def cpu_has_bf16(self) -> bool | None:
+        """The nodes may have other processors than this one."""
+        return None
+
+    def problems(self, device: Device | None) -> list[str]:
+        """What a node lacks shows there."""
+        return []
+
+    def notes(self, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
+        """What a job lacks that sites give little of: often one core, and then the GPU waits for its data."""
+        own = settings.slurm_sbatch
+        lacking = [
+            name
+            for name, flags in (("cpus", ("--cpus-per", "-c")), ("memory", ("--mem",)))
+            if name not in options and not any(word.startswith(flags) for word in own.split())
+        ]
+        if device != "cuda" or not lacking:
+            return []
+        return [
+            f"Neither this request nor the server names {' and '.join(lacking)} of a job, and many sites give "
+            'little: with one core the GPU waits for its data. E.g. slurm=["cpus=12", "memory=64G"] for each GPU.'
+        ]
+
+    def lanes(self, record: RunRecord, trainings: int, settings: Settings) -> int:
+        """All, or as many as the options allow."""
+        return max(1, min(trainings, int(record.slurm.get("parallel", trainings))))
+
+    def preview(self, record: RunRecord, settings: Settings) -> Preview:
+        """The scripts, one for each kind of stage, and what sbatch says to them when it only tests."""
+        run = StateDir(settings.state_dir).run(record.run_id)
+        scripts = {spec.name: job_script(run, record, spec, settings) for spec in _one_of_each(record)}
+        said, problems = [], []
+        for name, script in scripts.items():
+            try:
+                said.append(f"{name}: {would_start(script)}")
+            except SlurmRefused as error:
+                problems.append(f"Slurm would refuse {name}: {error}. Correct slurm=[…] or the server's options.")
+            except SlurmSilent as error:
+                problems.append(f"Slurm does not answer: {error}.")
+                break
+        return Preview(tuple(scripts.values()), tuple(said), tuple(problems))
+
+    def hold_device(self, record: RunRecord, settings: Settings) -> Grant | str:
+        """It is no device of this machine."""
+        return "this machine is not the cluster's node that would train"
+
+    def gpu_memory_gb(self, record: RunRecord, settings: Settings) -> float | None:
+        """Which GPU it will be is not known."""
+        return None
+
+    def start(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
+        """Submit a job for each stage; where Slurm does not answer now, the next look goes on."""
+        try:
+            submit(run, record, settings)
+        except Refused:
+            run.remove()
+            raise
+        except SlurmRefused as error:
+            run.remove()
+            raise Refused(
+                f'Slurm refuses the run\'s jobs: {error}. Correct the options (slurm=["partition=…", "account=…"]; '
+                "nnunet_preflight shows the scripts), or ask the cluster's administrators. Nothing was started."
+            ) from None
+
+    def go_on_starting(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
+        """Submit the jobs that a kill between two of them has left."""
+        go_on_submitting(run, record, settings)
+
+    def evidence(self, run: RunDir, record: RunRecord) -> Evidence:
+        """The run's files and Slurm's word."""
+        return gather_jobs(run, record)
+
+    def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
+        """End the jobs; gracefully: only those that wait, because those that run obey cancel.json.
+
+        Where Slurm does not answer, a job that starts later finds cancel.json and ends at once.
+        """
+        with contextlib.suppress(SlurmError):
+            jobs = jobs_of(run, record, owners_desk(run).listing(newer_than=time.time()))
+            scancel([job.id for job in jobs.values() if not job.ended], only_pending=gracefully)
+
+    def end(self, run: RunDir, record: RunRecord) -> None:
+        """End all jobs."""
+        self.cancel(run, record, gracefully=False)
+
+    def sweep(self, run: RunDir, record: RunRecord) -> None:
+        """End jobs that are left."""
+        self.cancel(run, record, gracefully=False)
+
+
+def _one_of_each(record: RunRecord) -> list[StageSpec]:
+    """Scripts of the other folds differ in the fold only."""
+    first: dict[tuple[str, str], StageSpec] = {}
+    for spec in todo(record):
+        first.setdefault((spec.kind, spec.configuration), spec)
+    return list(first.values())
