@@ -48,7 +48,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
 def model_stages(record: RunRecord) -> list[StageSpec]:
     """The stages that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
     wanted = record.request["configuration"]
-    return [s for s in record.stages if s.kind in ("train", "validate") and s.configuration == wanted]
+    return [s for s in record.stages if s.traits.of_fold and s.configuration == wanted]
 
 
 def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:

@@ -5,20 +5,16 @@ Times are seconds since the epoch (UTC); unknown numbers are null, never invente
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .base import Record
 from .slurm import Engine
+from .stage_kinds import STAGE_KINDS, StageKind
 
 Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
 
 
 Liveness = Literal["alive", "dead", "unknown"]
-
-
-StageKind = Literal[
-    "preprocess", "train", "validate", "cross_validation", "predict", "combine", "find_best", "export", "import_model"
-]
 
 
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
@@ -78,13 +74,25 @@ class StageSpec(Record):
     """One process of a run: what it does and what must have succeeded before it."""
 
     name: str
-    kind: StageKind
+    kind: str = Field(description="A row of STAGE_KINDS.")
     configuration: str
     fold: str | None = Field(default=None, description='"0"-"4", or "all" in nnU-Net\'s sense (one model).')
     needs: tuple[str, ...] = ()
     reused: bool = Field(default=False, description="Already done by an earlier run: nothing is started.")
     resume: bool = Field(default=False, description="Go on from the fold's latest checkpoint.")
     detail: str = ""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind not in STAGE_KINDS:
+            raise ValueError(f"{kind!r} is no kind of stage; there are {', '.join(STAGE_KINDS)}")
+        return kind
+
+    @property
+    def traits(self) -> StageKind:
+        """What is true of every stage of its kind."""
+        return STAGE_KINDS[self.kind]
 
 
 class Folders(Record):

@@ -22,18 +22,6 @@ from .resources import fit_to_machine
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-STEPS = {
-    "preprocess": "preprocess",
-    "train": "train",
-    "validate": "train",
-    "cross_validation": "cross_validation",
-    "predict": "predict",
-    "combine": "combine",
-    "find_best": "find_best",
-    "export": "export",
-    "import_model": "import_model",
-}
-
 
 class StageFailure(Exception):
     """A failure that the worker understands: what, what shows it, what to do."""
@@ -96,13 +84,13 @@ class Job:
 def carry_out(run_path: str, stage_name: str) -> int:
     """Do the stage; returns the process's exit code."""
     job = Job.of(run_path, stage_name)
-    ranks = job.record.num_gpus if job.spec.kind in ("train", "validate") else 1
+    ranks = job.record.num_gpus if job.spec.traits.of_fold else 1
     os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ), ranks=ranks))
     fork_pools_from_a_server()
     judge_what_nnunet_reads()
     job.reporter.say("starting")
     try:
-        step = importlib.import_module(f".{STEPS[job.spec.kind]}", __package__)
+        step = importlib.import_module(f".steps.{job.spec.traits.step}", __package__)
         outcome: Outcome = step.carry_out(job)
     except StageFailure as failure:
         traceback.print_exc()

@@ -14,7 +14,7 @@ from typing import Literal
 from ...liveness import host_name
 from ...locks import lock_name
 from ...schemas.gpus import FoundGpus, Gpu
-from ...schemas.records import RunRecord, StageKind
+from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings, absolute
 from ..layout import StateDir
 from ..machine.gpus import MACHINE, nvidia_is_here, visible
@@ -51,12 +51,11 @@ class Place:
         return gpu is not None and not gpu.processes and gpu.used_gb is not None and gpu.used_gb < EMPTY_GB
 
 
-def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
+def slot_kind(spec: StageSpec, device: str) -> SlotKind | None:
     """Which places a stage takes; None for one that needs no more than a moment."""
-    if stage_kind in ("train", "validate", "predict"):
+    if spec.traits.slot == "device":
         return "gpu" if device == "cuda" else "cpu"
-    # The search computes in as many processes as a preprocessing does.
-    return "preprocess" if stage_kind in ("preprocess", "find_best") else None
+    return spec.traits.slot
 
 
 def find_places(

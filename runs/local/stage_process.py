@@ -118,7 +118,7 @@ def start_child(run: RunDir, record: RunRecord, spec: StageSpec, grant: Grant, s
         GpuUsed(name=gpu.product, uuid=gpu.uuid, driver=gpu.driver, capability=gpu.capability) for gpu in grant.gpus
     )
     state = StageState(status="running", started_at=time.time(), process=_mark(process.pid), devices=devices)
-    return Child(spec, stage, process, grant, state, on_gpu=slot_kind(spec.kind, record.device) == "gpu")
+    return Child(spec, stage, process, grant, state, on_gpu=slot_kind(spec, record.device) == "gpu")
 
 
 def worker_command(run: RunDir, spec: StageSpec, settings: Settings) -> list[str]:

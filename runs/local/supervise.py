@@ -148,7 +148,7 @@ class Supervision:
         self.states.write(stage, state)
 
     def _acquire(self, spec: StageSpec) -> Grant | str:
-        kind = slot_kind(spec.kind, self.record.device)
+        kind = slot_kind(spec, self.record.device)
         if kind is None:
             return Grant([], [])
         if spec.name not in self.queues:

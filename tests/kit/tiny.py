@@ -15,7 +15,7 @@ from mcp.types import CallToolResult
 from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.schemas.records import RunRecord, StageKind, StageSpec
+from nnunet_mcp.schemas.records import RunRecord, StageSpec
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.stage import Job
@@ -116,7 +116,7 @@ def record_of(settings: Settings, *stages: StageSpec, run_id: str = "d001-2d-f0-
 
 def stage(name: str, *needs: str, **fields: Any) -> StageSpec:
     """A stage of a 2d training; its kind follows from its name."""
-    kinds: dict[str, StageKind] = {"preprocess": "preprocess", "cross_validation": "cross_validation"}
+    kinds = {"preprocess": "preprocess", "cross_validation": "cross_validation"}
     return StageSpec(name=name, kind=kinds.get(name, "train"), configuration="2d", fold=name[-1], needs=needs, **fields)
 
 

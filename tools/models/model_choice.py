@@ -76,7 +76,7 @@ def _model_folder(given: str, settings: Settings) -> Path:
 def _of_run(run_id: str, settings: Settings) -> Choice:
     state = StateDir(settings.state_dir)
     run, trained = find_run(state, run_id)
-    if not any(spec.kind in ("train", "validate") for spec in trained.stages):
+    if not any(spec.traits.of_fold for spec in trained.stages):
         raise Refused(
             f"Run {run_id} is no training. Name one (nnunet_runs), a model folder with model, or with dataset_id what "
             f"{FIND} found."

@@ -36,7 +36,7 @@ def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
 def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:
     curves = []
     for spec in record.stages:
-        epochs = run.stage(spec.name).epochs() if spec.kind == "train" else []
+        epochs = run.stage(spec.name).epochs() if spec.traits.trains else []
         if epochs:
             fold = spec.name.removeprefix("train_").replace("_", " ")
             curves.append(_curve(fold if alone else f"{record.run_id} {fold}", epochs))

@@ -244,7 +244,7 @@ def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight"
 
 def _queue(look: Look, record: RunRecord | None, settings: Settings) -> list[str]:
     todo = [spec for spec in look.plan.stages if not spec.reused] if look.plan else []
-    kinds = dict.fromkeys(slot_kind(spec.kind, str(look.device)) for spec in todo)
+    kinds = dict.fromkeys(slot_kind(spec, str(look.device)) for spec in todo)
     state = StateDir(settings.state_dir)
     held = [
         f"{kind} slot {place.title} is held by {holder}"

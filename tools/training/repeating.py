@@ -28,7 +28,7 @@ def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequ
     if like is None:
         return TrainingRequest.model_validate(given), []
     record = find_run(StateDir(settings.state_dir), like)[1]
-    if not any(spec.kind in ("train", "validate") for spec in record.stages):
+    if not any(spec.traits.of_fold for spec in record.stages):
         raise Refused(f"Run {like} is no training, so it cannot be repeated as one. nnunet_runs lists the trainings.")
     earlier = _of_earlier(record, resume=request.continue_training)
     try:

@@ -65,7 +65,7 @@ def refuse_what_a_look_has_shown(request: TrainingRequest, plan: Plan, settings:
     Raises:
         Refused: the message names the cases.
     """
-    if request.verify_dataset_integrity and any(not spec.reused and spec.kind == "preprocess" for spec in plan.stages):
+    if request.verify_dataset_integrity and any(not spec.reused and spec.traits.preprocesses for spec in plan.stages):
         refuse_known_damage(settings, request.dataset_id)
 
 
@@ -74,8 +74,8 @@ def room_for(files: DatasetFiles, plan: Plan) -> dict[Path, float]:
     todo = [spec for spec in plan.stages if not spec.reused]
     return room_needed(
         files,
-        preprocesses=any(spec.kind == "preprocess" for spec in todo),
-        folds=sum(spec.kind == "train" for spec in todo),
+        preprocesses=any(spec.traits.preprocesses for spec in todo),
+        folds=sum(spec.traits.trains for spec in todo),
     )
 
 

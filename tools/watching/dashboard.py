@@ -118,7 +118,7 @@ def _stage(view: View, spec: StageSpec) -> StageFacts:
     return StageFacts(
         name=spec.name,
         status=view.judged.stages[spec.name],
-        trains=spec.kind == "train",
+        trains=spec.traits.trains,
         reused=spec.reused,
         seconds=_seconds(view.run, spec.name),
     )

@@ -20,7 +20,7 @@ def resume_hint(record: RunRecord) -> str:
     if (hint := OTHER_KINDS.get(record.stages[0].kind)) is not None:
         return hint
     call = f"nnunet_training(dataset_id={record.request['dataset_id']}, like='{record.run_id}'"
-    if any(_can_go_on(record, spec) for spec in record.stages if spec.kind == "train" and not spec.reused):
+    if any(_can_go_on(record, spec) for spec in record.stages if spec.traits.trains and not spec.reused):
         return f"{call}, continue_training=true) resumes it{_kept(record)}"
     return f"{call}{', overwrite=true' if record.request.get('overwrite') else ''}) starts it again"
 
@@ -28,7 +28,7 @@ def resume_hint(record: RunRecord) -> str:
 def _kept(record: RunRecord) -> str:
     """Where the model is that the training was to replace."""
     files = DatasetFiles(record.folders, record.dataset_name)
-    folds = (FoldFiles(files.fold_of(record, spec)) for spec in record.stages if spec.kind == "train")
+    folds = (FoldFiles(files.fold_of(record, spec)) for spec in record.stages if spec.traits.trains)
     names = [old.path.name for fold in folds for old in kept(fold)[:1]]
     return f"; until then the model before is kept in {names[0]}" if names else ""
 

@@ -49,7 +49,7 @@ class View:
     @property
     def trains(self) -> bool:
         """Whether the stage to look at is a training."""
-        return self.spec is not None and self.spec.kind == "train"
+        return self.spec is not None and self.spec.traits.trains
 
     @property
     def signature(self) -> tuple[object, ...]:
@@ -99,5 +99,5 @@ def present_stage(record: RunRecord, judged: Verdict) -> StageSpec | None:
         for spec in record.stages:
             if judged.stages[spec.name] == wanted and not spec.reused:
                 return spec
-    done = [spec for spec in record.stages if not spec.reused and spec.kind in ("train", "validate")]
+    done = [spec for spec in record.stages if not spec.reused and spec.traits.of_fold]
     return done[-1] if done else None

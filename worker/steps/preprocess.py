@@ -49,7 +49,7 @@ def carry_out(job: Job) -> Outcome:
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
     for spec in job.record.stages:
-        if spec.kind in ("train", "validate") and not spec.reused:
+        if spec.traits.of_fold and not spec.reused:
             refuse_small_batch(job, spec.configuration)
     return Outcome(ok=True, notes=tuple(notes))
 

@@ -44,13 +44,13 @@ def carry_out(job: Job) -> Outcome:
     seen_before = _take_over(job)
     started = time.time()
     resume = job.spec.resume or (again and _has_saved(job))
-    if job.spec.kind == "train" and not resume:
+    if job.spec.traits.trains and not resume:
         job.fold.cases_file.unlink(missing_ok=True)
     with _hold_data(job):
         _run_nnunet(job, resume=resume)
     outcome = _outcome(job, started, seen_before)
     write_model(job.fold.outcome_file, outcome)
-    if job.spec.kind == "train":
+    if job.spec.traits.trains:
         old_models.remove(job.fold)
     _link_documented_folder(job)
     lock.release()
@@ -77,7 +77,7 @@ def _own_fold(job: Job) -> Lock:
 
 def _was_here(job: Job) -> bool:
     """Whether an earlier attempt of this stage wrote the fold folder (a Slurm job that was requeued)."""
-    return job.spec.kind == "train" and job.fold.owner() == job.record.run_id
+    return job.spec.traits.trains and job.fold.owner() == job.record.run_id
 
 
 def _has_saved(job: Job) -> bool:
@@ -139,7 +139,7 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
             num_gpus=job.record.num_gpus,
             export_validation_probabilities=job.asked("npz"),
             continue_training=resume,
-            only_run_validation=job.spec.kind == "validate",
+            only_run_validation=job.spec.traits.only_validates,
             disable_checkpointing=job.asked("disable_checkpointing"),
             val_with_best=job.asked("val_best"),
             device=torch.device(job.record.device),
@@ -163,7 +163,7 @@ def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
             "nnU-Net ended without a validation result", str(summary_file), "Read the log with nnunet_logs."
         )
     epochs = job.stage.epochs()
-    earlier = job.fold.outcome() if job.spec.kind == "validate" else None
+    earlier = job.fold.outcome() if job.spec.traits.only_validates else None
     loss = epochs[-1].val_loss if epochs else (earlier.metrics.validation_loss if earlier and earlier.metrics else None)
     _refuse_nan(epochs)
     summary = Summary(summary_file, _labels(job))

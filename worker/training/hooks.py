@@ -187,7 +187,7 @@ def settle_cases(trainer: Any, job: Job) -> FoldCases:
     Raises:
         StageFailure: some of them are not preprocessed.
     """
-    if job.spec.kind == "train" and trainer.local_rank == 0 and trained_cases(job.fold) is None:
+    if job.spec.traits.trains and trainer.local_rank == 0 and trained_cases(job.fold) is None:
         write_model(job.fold.cases_file, _begin(trainer))
     _wait_for_all_ranks(trainer)
     cases = trained_cases(job.fold) or _begin(trainer)
