@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import NotFound, Refused
 from ..files import read_model, read_plain
+from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, Outcome, RunRecord, StageSpec
 from ..schemas.training import NamedId
 from ..texts import some
@@ -106,7 +107,7 @@ class DatasetFiles:
         return read_plans(self.plans_file(plans))
 
     def model(self, trainer: str, plans: str, configuration: str) -> Path:
-        return self.results / f"{trainer}__{plans}__{configuration}"
+        return self.results / str(ModelName(trainer, plans, configuration))
 
     def fold(self, trainer: str, plans: str, configuration: str, fold: str) -> Path:
         """The fold folder; `fold` is "0"-"4" or nnU-Net's "all"."""

@@ -39,6 +39,7 @@ from pathlib import Path
 from ..errors import NotFound
 from ..files import read_last_lines, read_lines, read_model
 from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
+from ..settings import Settings
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,11 @@ class StateDir:
     """The project's own folder beside the models."""
 
     path: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "StateDir":
+        """The one that a server or a worker with these settings uses."""
+        return cls(settings.state_dir)
 
     @property
     def runs_dir(self) -> Path:

@@ -17,7 +17,6 @@ WORST_CASES = 5
 def compose_result(run: RunDir, record: RunRecord) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
     judged = verdict(run, record)
-    wanted = str(record.request.get("fold", ""))
     measured = [(spec, stage_outcome(run, record, spec)) for spec in model_stages(record)]
     folds = [_fold_result(spec, fold) for spec, fold in measured]
     summary = stage_outcome(run, record, record.stages[-1])
@@ -27,10 +26,10 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
         run_id=record.run_id,
         status=judged.status,
         model_path=outcome.model_path if outcome else None,
-        dataset_id=int(record.request["dataset_id"]),
+        dataset_id=record.job.dataset_id,
         dataset_name=record.dataset_name,
-        configuration=str(record.request["configuration"]),
-        fold=wanted,
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
         metrics=outcome.metrics if outcome and outcome.metrics else Metrics(dice=None, iou=None, validation_loss=None),
         per_class=outcome.per_class if outcome else (),
         folds=tuple(folds),
@@ -47,7 +46,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
 
 def model_stages(record: RunRecord) -> list[StageSpec]:
     """The stages that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
-    wanted = record.request["configuration"]
+    wanted = record.job.configuration
     return [s for s in record.stages if s.traits.of_fold and s.configuration == wanted]
 
 

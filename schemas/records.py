@@ -3,11 +3,12 @@
 Times are seconds since the epoch (UTC); unknown numbers are null, never invented.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from .base import Record
+from .jobs import AnyJob, TrainingJob
 from .slurm import Engine
 from .stage_kinds import STAGE_KINDS, StageKind
 
@@ -108,12 +109,8 @@ class RunRecord(Record):
 
     run_id: str
     created_at: float
-    request: dict[str, Any]
+    job: AnyJob
     dataset_name: str
-    trainer: str
-    plans_identifier: str
-    planner: str | None = Field(default=None, description="Makes the plans; null where existing plans are used.")
-    source_plans: str | None = Field(default=None, description="Plans to move from another model (transfer learning).")
     device: Literal["cuda", "cpu", "mps"]
     device_reason: str = Field(default="", description="Why that device.")
     num_gpus: int = 1
@@ -126,9 +123,34 @@ class RunRecord(Record):
     notes: tuple[str, ...] = ()
 
     @property
+    def training(self) -> TrainingJob | None:
+        """What is to be trained, if anything is."""
+        return self.job if self.job.kind == "train" else None
+
+    @property
+    def fold(self) -> str | None:
+        """The fold that a training was asked for; null for every other run."""
+        return self.training.request.fold if self.training else None
+
+    @property
+    def fold_or_kind(self) -> str:
+        """What answers call the fold: where a run has none, its kind stands there."""
+        return self.fold or self.job.kind
+
+    @property
+    def trainer(self) -> str:
+        """Of the model that is trained or used; of several the first one's."""
+        return self.job.model.trainer
+
+    @property
+    def plans_identifier(self) -> str:
+        """As the trainer."""
+        return self.job.model.plans
+
+    @property
     def bf16(self) -> bool:
         """Whether models are trained in mixed precision on the CPU; also the 3d_lowres models of a cascade."""
-        return bool(self.request.get("bf16"))
+        return self.training is not None and self.training.request.bf16
 
 
 class EngineRecord(Record):
@@ -307,10 +329,8 @@ class Provenance(Record):
     """provenance.json: written once, at the end, by the supervisor."""
 
     run_id: str
-    request: dict[str, Any]
+    job: AnyJob
     dataset_name: str
-    trainer: str
-    plans_identifier: str
     versions: dict[str, str]
     sha256: dict[str, str] = Field(description="Of the plans, dataset.json, fingerprint and split that were used.")
     raw_identity: str | None = Field(description="Digest of the raw files' names, sizes and times.")

@@ -132,7 +132,8 @@ def _suited(gpus: list[Gpu], planned: float | None, wanted: int) -> list[Gpu]:
 
 def planned_gb(record: RunRecord) -> float | None:
     """GPU memory that the planner has aimed at; None for plans of somebody's own."""
-    names = f"{record.planner or ''} {record.plans_identifier}"
+    planner = record.training.planner if record.training else None
+    names = f"{planner or ''} {record.plans_identifier}"
     return next((size for name, size in PLANNED_GB.items() if name in names), None)
 
 

@@ -153,7 +153,7 @@ class Supervision:
             return Grant([], [])
         if spec.name not in self.queues:
             self.queues[spec.name] = SlotQueue(
-                state=StateDir(self.settings.state_dir),
+                state=StateDir.of(self.settings),
                 kind=kind,
                 places=[],
                 run_id=self.record.run_id,

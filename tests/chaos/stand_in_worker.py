@@ -27,7 +27,7 @@ def main() -> int:
         _become_real()
     run, name = Path(sys.argv[-2]), sys.argv[-1]
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    if record["request"]["dataset_id"] == REAL_DATASET:
+    if record["job"]["request"]["dataset_id"] == REAL_DATASET:
         _become_real()
     spec = next(spec for spec in record["stages"] if spec["name"] == name)
     stage = run / "stages" / name

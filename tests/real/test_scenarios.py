@@ -93,7 +93,7 @@ def test_a_model_on_every_case_says_that_its_metrics_are_optimistic(lab: Lab) ->
     provenance = json.loads((lab.run_dir(result["run_id"]) / "provenance.json").read_text(encoding="utf-8"))
     plans = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "tinyPlans.json"
     assert provenance["sha256"]["tinyPlans.json"] == hashlib.sha256(plans.read_bytes()).hexdigest()
-    assert provenance["request"]["fold"] == "full" and provenance["machine"]["device"] == "cpu"
+    assert provenance["job"]["request"]["fold"] == "full" and provenance["machine"]["device"] == "cpu"
     assert {"nnunetv2", "torch", "python"} <= set(provenance["versions"])
     assert [stage["status"] for stage in provenance["stages"]] == ["success"]
     assert Path(result["model_path"]).name == "fold_all"

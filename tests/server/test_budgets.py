@@ -46,7 +46,7 @@ def large(settings: Settings) -> str:
     stages = [stage(f"train_fold_{fold}") for fold in range(5)]
     specs = (*stages, stage("cross_validation", *(spec.name for spec in stages)))
     for number in range(31):
-        request = {"dataset_id": 98, "configuration": "2d", "fold": "all", "number": number}
+        request = {"dataset_id": 98, "configuration": "2d", "fold": "all", "npz": bool(number % 2)}
         run_id = f"d098-2d-all-{number:04d}"
         record = record_of(settings, *specs, run_id=run_id, dataset_name="Dataset098_Large", request=request)
         run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)

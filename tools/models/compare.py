@@ -49,7 +49,7 @@ def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
 
 def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], list[str]]:
     """The runs' models, with those folds that still are these runs' own, and what is left out or put together."""
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     found: dict[Path, Model] = {}
     runs: dict[Path, list[str]] = {}
     notes = []

@@ -22,7 +22,7 @@ DATASET_CASES = 4
 
 def run_of(request: PlotRequest, settings: Settings) -> tuple[RunDir, RunRecord]:
     """The run that is asked for."""
-    return find_run(StateDir(settings.state_dir), str(request.run_id))
+    return find_run(StateDir.of(settings), str(request.run_id))
 
 
 @dataclass(frozen=True)

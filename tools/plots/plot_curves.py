@@ -19,7 +19,7 @@ def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     Raises:
         NotFound: no such run, or none of its epochs has ended.
     """
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     run_ids = list(dict.fromkeys([str(request.run_id), *request.with_run_ids]))
     found = [curve for run_id in run_ids for curve in _curves_of(*find_run(state, run_id), alone=len(run_ids) == 1)]
     if not found:

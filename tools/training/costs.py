@@ -79,7 +79,7 @@ class Times:
 
 def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings) -> tuple[Hours | None, list[str]]:
     """The hours of all stages that would run, and what of them is not known."""
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     todo = [spec for spec in record.stages if not spec.reused and spec.traits.slot]
     known = {spec.name: _stage_times(state, record, spec, network) for spec in todo}
     missing = [name for name, times in known.items() if times is None]
@@ -119,7 +119,7 @@ def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: E
         return Times(
             times[0], times[1], times[2], f"{earlier.epochs} epochs of {earlier.epoch_s:.1f} s as in {earlier.run_id}"
         )
-    same = spec.configuration == record.request.get("configuration")
+    same = spec.configuration == record.job.configuration
     return _measured(network) if network and network.train_s and same and spec.traits.trains else None
 
 

@@ -116,7 +116,7 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
         look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
         if all(os.path.isdir(folder) for folder in (files.folders.results, files.folders.preprocessed)):  # noqa: PTH112
             look.attempt(lambda: refuse_without_room(look.room))
-        look.problems += active_on(StateDir(settings.state_dir), plan.targets)
+        look.problems += active_on(StateDir.of(settings), plan.targets)
     return look
 
 
@@ -125,9 +125,8 @@ def _record(look: Look, settings: Settings) -> RunRecord | None:
         return None
     versions = installed(settings.nnunet_python).versions
     device = (look.device, look.device_reason)
-    return make_record(
-        look.request, look.files, look.plan, device, versions, [], engine=look.engine, slurm=look.options
-    )
+    engine = (look.engine, look.options)
+    return make_record(look.request, look.files, look.plan, device, versions, [], engine=engine)
 
 
 def _jobs(look: Look, record: RunRecord | None, settings: Settings) -> Preview:
@@ -183,7 +182,7 @@ def _network(look: Look, record: RunRecord | None, settings: Settings, *, measur
 
 def _held(record: RunRecord, settings: Settings) -> Grant | str:
     """The GPU that the run would get, behind everybody who waits for one, or why there is none now."""
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     places, why = find_places("gpu", state, settings, record=record)
     queue = SlotQueue(state, "gpu", places, "preflight", created_at=time.time(), stage="measure", why_none=why)
     try:
@@ -228,7 +227,7 @@ def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings
 
 def _memory_gb(record: RunRecord, settings: Settings) -> float | None:
     """What is free on the GPU that the run would get, or all of it if it has to wait for that; null if not known."""
-    places, _ = find_places("gpu", StateDir(settings.state_dir), settings, record=record)
+    places, _ = find_places("gpu", StateDir.of(settings), settings, record=record)
     free = [place.gpu.free_gb for place in places if place.gpu and slot_holder(place) is None]
     all_of_it = [place.gpu.total_gb for place in places if place.gpu]
     memory = next(iter(free or all_of_it), None)
@@ -245,7 +244,7 @@ def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight"
 def _queue(look: Look, record: RunRecord | None, settings: Settings) -> list[str]:
     todo = [spec for spec in look.plan.stages if not spec.reused] if look.plan else []
     kinds = dict.fromkeys(slot_kind(spec, str(look.device)) for spec in todo)
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     held = [
         f"{kind} slot {place.title} is held by {holder}"
         for kind in kinds

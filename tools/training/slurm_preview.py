@@ -25,7 +25,7 @@ def preview_jobs(record: RunRecord, settings: Settings) -> Preview:
     Raises:
         Refused: the server's own lines for sbatch cannot be used.
     """
-    run = StateDir(settings.state_dir).run(record.run_id)
+    run = StateDir.of(settings).run(record.run_id)
     scripts = {spec.name: job_script(run, record, spec, settings) for spec in _one_of_each(record)}
     said, problems = [], []
     for name, script in scripts.items():

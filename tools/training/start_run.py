@@ -16,7 +16,7 @@ def start_recorded(record: RunRecord, targets: list[str], settings: Settings) ->
     Raises:
         RunError: another run writes one of the targets, or it cannot be started.
     """
-    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
+    run, new = record_run(StateDir.of(settings), record, targets, repeat_window_s=settings.repeat_window_s)
     if new:
         start_run(run, record, settings)
     return RunStarted(

@@ -1,17 +1,17 @@
 """nnunet_training: check, plan, record, start, and answer at once."""
 
-import time
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
-from ...liveness import host_name
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
 from ...runs.engine import start_run
 from ...runs.evidence import verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
-from ...runs.store import new_run_id, record_run
+from ...runs.new_record import new_record
+from ...runs.store import record_run
+from ...schemas.jobs import TrainingJob
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.slurm import Engine
@@ -54,8 +54,8 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     refuse_without_room(room_for(files, plan))
     versions = installed(settings.nnunet_python).versions
     said = [*repeated, *notes, *slurm_notes(engine, device, options, settings), *shm_problems(device, engine)]
-    record = make_record(request, files, plan, (device, why), versions, said, engine=engine, slurm=options)
-    run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
+    record = make_record(request, files, plan, (device, why), versions, said, engine=(engine, options))
+    run, new = record_run(StateDir.of(settings), record, plan.targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
 
@@ -99,28 +99,24 @@ def make_record(
     versions: dict[str, str],
     notes: list[str],
     *,
-    engine: Engine = "local",
-    slurm: dict[str, str] | None = None,
+    engine: tuple[Engine, dict[str, str]],
 ) -> RunRecord:
     """The record of a run that is about to start, on a device that was chosen for a reason."""
-    return RunRecord(
-        run_id=new_run_id(request.dataset_id, request.configuration, request.fold),
-        created_at=time.time(),
-        request=request.model_dump(mode="json"),
-        dataset_name=files.name,
+    job = TrainingJob(
+        request=request,
         trainer=plan.trainer,
         plans_identifier=plan.plans_identifier,
         planner=plan.planner,
         source_plans=plan.source_plans,
-        device=device[0],
-        device_reason=device[1],
-        num_gpus=request.num_gpus or 1,
+    )
+    return new_record(
+        job,
+        plan.stages,
+        dataset_name=files.name,
         folders=files.folders,
-        stages=tuple(plan.stages),
-        engine=engine,
-        slurm=slurm or {},
-        host=host_name(),
         versions=versions,
+        device=device,
+        engine=engine,
         notes=(*notes, *plan.notes),
     )
 
@@ -133,10 +129,10 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
     return TrainingStarted(
         run_id=record.run_id,
         status=judged.status,
-        dataset_id=int(record.request["dataset_id"]),
+        dataset_id=record.job.dataset_id,
         dataset_name=record.dataset_name,
-        configuration=str(record.request["configuration"]),
-        fold=str(record.request["fold"]),
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
         device=record.device,
         device_reason=record.device_reason,
         stages=tuple(

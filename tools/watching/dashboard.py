@@ -106,8 +106,8 @@ def _facts(record: RunRecord) -> RunFacts:
     return RunFacts(
         run_id=record.run_id,
         dataset=short(record.dataset_name, NAME_CHARACTERS),
-        configuration=str(record.request["configuration"]),
-        fold=str(record.request["fold"]),
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
         trainer=short(record.trainer, NAME_CHARACTERS),
         device=record.device,
         started=iso(record.created_at),

@@ -69,7 +69,7 @@ def look(settings: Settings, run_id: str) -> View:
     Raises:
         NotFound: no such run.
     """
-    run, record = find_run(StateDir(settings.state_dir), run_id)
+    run, record = find_run(StateDir.of(settings), run_id)
     judged = verdict(run, record)
     spec = present_stage(record, judged)
     begun = [name for name, status in judged.stages.items() if status not in ("success", "queued")]
@@ -84,7 +84,7 @@ def tend(settings: Settings, run_id: str) -> View:
     Raises:
         NotFound: no such run.
     """
-    run, record = find_run(StateDir(settings.state_dir), run_id)
+    run, record = find_run(StateDir.of(settings), run_id)
     go_on_starting(run, record, settings)
     return look(settings, run_id)
 

@@ -44,7 +44,7 @@ class Entry:
 
 def carry_out(job: Job) -> Outcome:
     """Write the zip beside its place, then rename it."""
-    asked = ExportJob.model_validate(job.record.request)
+    asked = job.typed(ExportJob)
     models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
     target = same_output(job.settings, Path(asked.output), models)
     card = _card(job, asked, models)

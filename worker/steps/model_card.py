@@ -73,7 +73,7 @@ def _model(model: Model) -> str:
 
 
 def _plans(model: Model) -> Iterator[tuple[str, object]]:
-    trainer, identifier, configuration = model.folder.name.split("__", 2)
+    trainer, identifier, configuration = model.name
     found = planned(model.plans, configuration) or {}
     outcome = _first_outcome(model)
     yield "configuration", configuration
@@ -116,7 +116,7 @@ def _metrics(found: Summary, classes: Sequence[str]) -> tuple[object, ...]:
 
 def _use(archive: str, models: Sequence[Model], description: Mapping[str, Any]) -> str:
     model, ending = models[-1], description.get("file_ending", ".nii.gz")
-    trainer, identifier, configuration = model.folder.name.split("__", 2)
+    trainer, identifier, configuration = model.name
     which = f"-d {model.files.name} -tr {trainer} -p {identifier} -c {configuration} -f {' '.join(model.folds)}"
     named = shlex.quote(clean(archive))
     cascade = "; a cascade also needs `-prev_stage_predictions`" if "cascade" in configuration else ""

@@ -24,7 +24,7 @@ class PredictionFolder:
     """The output folder of a prediction as one of its stages sees it."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.asked = job, PredictionJob.model_validate(job.record.request)
+        self.job, self.asked = job, job.typed(PredictionJob)
         self.path = Path(self.asked.output)
         self.models = [Model(job.files, Path(folder), self.asked.folds) for folder in self.asked.models]
         self.model = self.models[0].folder
