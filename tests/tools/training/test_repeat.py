@@ -90,9 +90,9 @@ def test_only_trainings_are_repeated(settings: Settings) -> None:
 def test_a_resume_of_a_transferred_training_goes_on_from_its_checkpoint_with_its_plans(settings: Settings) -> None:
     weights = {**EARLIER, "fold": "2", "pretrained_weights": "/models/checkpoint_final.pth"}
     request = TrainingRequest.model_validate(weights).model_dump(mode="json")
-    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request)
-    moved = record.model_copy(update={"plans_identifier": "nnUNetPlans_moved", "trainer": "nnUNetTrainer_5epochs"})
-    record_run(StateDir(settings.state_dir), moved, [], repeat_window_s=0)
+    planned: dict[str, Any] = {"plans_identifier": "nnUNetPlans_moved", "trainer": "nnUNetTrainer_5epochs"}
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request, **planned)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
     call = TrainingCall(dataset_id=1, like="d001-transferred", continue_training=True)
 
     resumed, _ = complete(call, settings)
