@@ -38,6 +38,7 @@ from pathlib import Path
 
 from ..errors import NotFound
 from ..files import read_last_lines, read_lines, read_model
+from ..schemas.outcomes import AnyOutcome
 from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
 from ..settings import Settings
 
@@ -100,7 +101,8 @@ class StageDir:
         return read_model(self.progress_file, Progress)
 
     def outcome(self) -> Outcome | None:
-        return read_model(self.outcome_file, Outcome)
+        found = read_model(self.outcome_file, AnyOutcome)
+        return found.root if found else None
 
     def recent_epochs(self, count: int) -> list[Epoch]:
         """The last epochs in order, in a time that does not depend on the length of the history."""

@@ -283,22 +283,13 @@ class BestConfiguration(Record):
 
 
 class Outcome(Record):
-    """outcome.json: the worker's last act, success or a failure it understood."""
+    """outcome.json: the worker's last act, success or a failure it understood. `outcomes.py` has what was found."""
 
+    kind: str = "stage"
     ok: bool
     failure: Failure | None = None
     stopped: bool = Field(default=False, description="Ended early because somebody asked for it.")
     model_path: str | None = None
-    metrics: Metrics | None = None
-    per_class: tuple[ClassMetrics, ...] = ()
-    cases: tuple[CaseMetrics, ...] = ()
-    epochs_trained: int | None = None
-    train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
-    parameters: int | None = Field(default=None, description="Weights of the network.")
-    checkpoint: str | None = None
-    predictions: str | None = Field(default=None, description="Folder that a prediction wrote.")
-    best: BestConfiguration | None = None
-    archive: str | None = Field(default=None, description="Zip file that an export wrote.")
     notes: tuple[str, ...] = ()
 
 

@@ -19,6 +19,7 @@ from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.layout import StageDir
 from nnunet_mcp.runs.machine.processor import computes_bfloat16
 from nnunet_mcp.runs.processes import STAGE_VARIABLE, kill_all
+from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import CancelRecord
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training.training import prepare_run
@@ -280,7 +281,7 @@ def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
 
     assert process.wait(timeout=200) == 0
     outcome = stage.outcome()
-    assert outcome is not None and outcome.ok
+    assert isinstance(outcome, ModelOutcome) and outcome.ok
     assert [epoch.epoch for epoch in stage.epochs()] == [0, 1]
     assert all(epoch.train_loss is not None for epoch in stage.epochs())
     progress = stage.progress()

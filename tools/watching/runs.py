@@ -10,6 +10,7 @@ from ...runs.layout import RunDir, StateDir
 from ...runs.result import stage_outcome
 from ...runs.store import find_run, newest_runs
 from ...schemas.model_name import ModelName
+from ...schemas.outcomes import MeasuredOutcome
 from ...schemas.records import ACTIVE, RunRecord, Status
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
@@ -108,7 +109,8 @@ def _epoch(run: RunDir, stage: str) -> str | None:
 
 def _dice(run: RunDir, record: RunRecord) -> float | None:
     outcome = stage_outcome(run, record, record.stages[-1])
-    return round(outcome.metrics.dice, 4) if outcome and outcome.metrics and outcome.metrics.dice is not None else None
+    metrics = outcome.metrics if isinstance(outcome, MeasuredOutcome) else None
+    return round(metrics.dice, 4) if metrics and metrics.dice is not None else None
 
 
 def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:

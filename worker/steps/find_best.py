@@ -17,7 +17,8 @@ from ...nnunet.postprocessing import JSON_NAME, describe_steps, read_steps
 from ...nnunet.summary import Summary, finite
 from ...schemas.jobs import SearchJob
 from ...schemas.model_name import ModelName
-from ...schemas.records import BestConfiguration, Candidate, Outcome
+from ...schemas.outcomes import SearchOutcome
+from ...schemas.records import BestConfiguration, Candidate
 from ..stage import Job
 from ..watch import end_when_a_pool_process_is_killed
 from .folders import replace_folder
@@ -29,7 +30,7 @@ TEXTS = (".json", ".txt")
 MODEL_FILES = ("plans.json", "dataset.json")
 
 
-def carry_out(job: Job) -> Outcome:
+def carry_out(job: Job) -> SearchOutcome:
     """Search among the models of the request, then install what nnU-Net wrote."""
     end_when_a_pool_process_is_killed(job.stage)
     asked = job.typed(SearchJob)
@@ -112,7 +113,7 @@ def _install(made: Path, results: Path) -> None:
         path.replace(results / path.name)
 
 
-def _outcome(files: DatasetFiles) -> Outcome:
+def _outcome(files: DatasetFiles) -> SearchOutcome:
     content = read_json(files.best_file)
     best, folds = content["best_model_or_ensemble"], [str(fold) for fold in content["folds"]]
     selected = best["selected_model_or_models"]
@@ -130,7 +131,7 @@ def _outcome(files: DatasetFiles) -> Outcome:
         instructions=(files.results / INSTRUCTIONS).read_text(encoding="utf-8"),
         instructions_file=str(files.results / INSTRUCTIONS),
     )
-    return Outcome(
+    return SearchOutcome(
         ok=True,
         model_path=" + ".join(found.models),
         metrics=summary.metrics(None),

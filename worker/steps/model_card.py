@@ -8,7 +8,7 @@ from typing import Any
 from ...nnunet.models import Model
 from ...nnunet.preprocessed import planned
 from ...nnunet.summary import Summary, fold_outcome
-from ...schemas.records import Outcome
+from ...schemas.outcomes import ModelOutcome
 from ...texts import clean
 
 NOT_KNOWN = "not known"
@@ -88,7 +88,7 @@ def _plans(model: Model) -> Iterator[tuple[str, object]]:
     yield "folds", ", ".join(model.folds)
 
 
-def _first_outcome(model: Model) -> Outcome | None:
+def _first_outcome(model: Model) -> ModelOutcome | None:
     return next((found for fold in model.folds if (found := fold_outcome(model.fold(fold))) is not None), None)
 
 

@@ -14,7 +14,7 @@ from ...nnunet.postprocessing import read_steps
 from ...nnunet.predictions import PARTS, PredictionNote, cases_to_predict, inputs_of, note_file, note_of, refuse_foreign
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
-from ...schemas.records import Outcome
+from ...schemas.outcomes import PredictionOutcome
 from ...texts import fold_name
 from ..stage import Job
 from ..whole_files import readable_whole
@@ -102,11 +102,11 @@ class PredictionFolder:
             for ending in (self.ending, ".npz", ".pkl"):
                 (folder / f"{case}{ending}").unlink(missing_ok=True)
 
-    def finish(self) -> Outcome:
+    def finish(self) -> PredictionOutcome:
         """Score what has labels, take away the parts, and say what was done."""
         metrics = self._score()
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
-        return Outcome(
+        return PredictionOutcome(
             ok=True,
             model_path=" + ".join(self.asked.models),
             metrics=metrics.metrics(None) if metrics else None,

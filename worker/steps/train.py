@@ -18,7 +18,8 @@ from ...nnunet.splits import trained_cases
 from ...nnunet.summary import Summary
 from ...runs.layout import StateDir
 from ...runs.machine.processor import CPUINFO, computes_bfloat16
-from ...schemas.records import Epoch, Outcome
+from ...schemas.outcomes import ModelOutcome
+from ...schemas.records import Epoch
 from ..notes import read_notes
 from ..resources import fit_this_process
 from ..stage import Job, StageFailure
@@ -32,7 +33,7 @@ NAN_EPOCHS = 3
 EARLIER_ATTEMPT_S = 180.0
 
 
-def carry_out(job: Job) -> Outcome:
+def carry_out(job: Job) -> ModelOutcome:
     """Train (or only validate) one fold and read what nnU-Net measured."""
     _check_processor(job)
     refuse_small_batch(job, job.spec.configuration)
@@ -156,7 +157,7 @@ def _check_processor(job: Job) -> None:
         )
 
 
-def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
+def _outcome(job: Job, started: float, seen_before: int) -> ModelOutcome:
     summary_file = job.fold.summary
     if not summary_file.is_file() or summary_file.stat().st_mtime < started - 2:
         raise StageFailure(
@@ -167,7 +168,7 @@ def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
     loss = epochs[-1].val_loss if epochs else (earlier.metrics.validation_loss if earlier and earlier.metrics else None)
     _refuse_nan(epochs)
     summary = Summary(summary_file, _labels(job))
-    return Outcome(
+    return ModelOutcome(
         ok=True,
         model_path=str(job.fold.path),
         metrics=summary.metrics(loss),
