@@ -18,9 +18,11 @@ def resume_hint(record: RunRecord) -> str:
     `like` repeats neither `overwrite` nor `continue_training`, so the call names them.
     """
     if (training := record.training) is None:
-        return OTHER_KINDS[record.job.kind]
+        return OTHER_KINDS.get(record.job.kind, "the same call starts it again")
     call = f"nnunet_training(dataset_id={training.dataset_id}, like='{record.run_id}'"
-    if any(_can_go_on(record, spec) for spec in record.stages if spec.traits.trains and not spec.reused):
+    if any(
+        _can_go_on(record, spec) for spec in record.stages if spec.traits.goes_on == "checkpoint" and not spec.reused
+    ):
         return f"{call}, continue_training=true) resumes it{_kept(record)}"
     return f"{call}{', overwrite=true' if training.request.overwrite else ''}) starts it again"
 
