@@ -20,9 +20,8 @@ def resume_hint(record: RunRecord) -> str:
     if (training := record.training) is None:
         return OTHER_KINDS.get(record.job.kind, "the same call starts it again")
     call = f"nnunet_training(dataset_id={training.dataset_id}, like='{record.run_id}'"
-    if any(
-        _can_go_on(record, spec) for spec in record.stages if spec.traits.goes_on == "checkpoint" and not spec.reused
-    ):
+    begun = [spec for spec in record.stages if spec.traits.goes_on == "checkpoint" and not spec.reused]
+    if any(_can_go_on(record, spec) for spec in begun):
         return f"{call}, continue_training=true) resumes it{_kept(record)}"
     return f"{call}{', overwrite=true' if training.request.overwrite else ''}) starts it again"
 
