@@ -18,7 +18,9 @@ from mcp import Client
 from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.schemas.jobs import TrainingJob
 from nnunet_mcp.schemas.records import Epoch, Outcome, RunRecord, StageSpec, StageState
+from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 
@@ -32,14 +34,14 @@ def write_runs(settings: Settings, first: int, last: int) -> None:
         StageSpec(name="preprocess", kind="preprocess", configuration="2d"),
         StageSpec(name="train_fold_0", kind="train", configuration="2d", fold="0", needs=("preprocess",)),
     )
+    request = TrainingRequest(dataset_id=4, configuration="2d", fold="0")
+    job = TrainingJob(request=request, trainer="nnUNetTrainer", plans_identifier="nnUNetPlans")
     for number in range(first, last):
         record = RunRecord(
             run_id=f"d004-2d-f0-{number:05d}",
             created_at=time.time(),
-            request={"dataset_id": 4, "configuration": "2d", "fold": "0"},
+            job=job,
             dataset_name="Dataset004_Bench",
-            trainer="nnUNetTrainer",
-            plans_identifier="nnUNetPlans",
             device="cpu",
             folders=settings.folders,
             stages=specs,

@@ -12,7 +12,9 @@ from typing import Any
 
 from ..errors import NotFound, Refused
 from ..files import read_model, read_plain
-from ..schemas.records import Folders, Outcome, RunRecord, StageSpec
+from ..schemas.model_name import ModelName
+from ..schemas.outcomes import ModelOutcome
+from ..schemas.records import Folders, RunRecord, StageSpec
 from ..schemas.training import NamedId
 from ..texts import some
 from .foreign import read_plans
@@ -106,7 +108,7 @@ class DatasetFiles:
         return read_plans(self.plans_file(plans))
 
     def model(self, trainer: str, plans: str, configuration: str) -> Path:
-        return self.results / f"{trainer}__{plans}__{configuration}"
+        return self.results / str(ModelName(trainer, plans, configuration))
 
     def fold(self, trainer: str, plans: str, configuration: str, fold: str) -> Path:
         """The fold folder; `fold` is "0"-"4" or nnU-Net's "all"."""
@@ -174,8 +176,8 @@ class FoldFiles:
         found = [path for path in (self.final, self.latest, self.best) if path.is_file()]
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
-    def outcome(self) -> Outcome | None:
-        return read_model(self.outcome_file, Outcome)
+    def outcome(self) -> ModelOutcome | None:
+        return read_model(self.outcome_file, ModelOutcome)
 
 
 def dataset_folders(folders: Folders, dataset_id: int) -> list[str]:

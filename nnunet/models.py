@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import Refused
 from ..runs.result import model_stages
+from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, RunRecord
 from ..texts import some
 from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
@@ -22,6 +23,11 @@ class Model:
     files: DatasetFiles
     folder: Path
     folds: tuple[str, ...]
+
+    @property
+    def name(self) -> ModelName:
+        """How it was trained."""
+        return ModelName.parse(self.folder.name)
 
     @property
     def plans(self) -> dict[str, Any]:
@@ -54,8 +60,7 @@ class Model:
 def model_of(record: RunRecord) -> Model:
     """The model that a run trains, with the folds it was asked for."""
     files = DatasetFiles(record.folders, record.dataset_name)
-    folder = files.model(record.trainer, record.plans_identifier, str(record.request["configuration"]))
-    return Model(files, folder, tuple(str(spec.fold) for spec in model_stages(record)))
+    return Model(files, files.results / str(record.job.model), tuple(str(spec.fold) for spec in model_stages(record)))
 
 
 def model_at(folder: Path, folders: Folders) -> Model:
@@ -100,13 +105,13 @@ def previous_stage(model: Model) -> Model | None:
     Raises:
         Refused: it is not trained.
     """
-    trainer, identifier, configuration = model.folder.name.split("__", 2)
+    configuration = model.name.configuration
     usual = LOWRES if configuration == CASCADE else None
     plans = read_plans(model.folder / "plans.json", inside=[model.folder]) or {}
     before = (planned(plans, configuration) or {}).get("previous_stage", usual)
     if before is None:
         return None
-    folder = model.folder.parent / f"{trainer}__{identifier}__{before}"
+    folder = model.folder.parent / str(model.name._replace(configuration=str(before)))
     there = trained_folds(folder)
     folds = model.folds if set(model.folds) <= set(there) else there
     if not folds:

@@ -28,7 +28,7 @@ def kept(fold: FoldFiles) -> list[FoldFiles]:
 
 def put_back(record: RunRecord, spec: StageSpec) -> None:
     """The old model has its place again where the run's training has ended and left nothing to go on with."""
-    if spec.kind != "train":
+    if not spec.traits.trains:
         return
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
     olds = kept(fold)

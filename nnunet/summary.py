@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ..files import read_json
-from ..schemas.records import CaseMetrics, ClassMetrics, Metrics, Outcome
+from ..schemas.outcomes import ModelOutcome
+from ..schemas.records import CaseMetrics, ClassMetrics, Metrics
 from ..texts import some
 from .datasets import CASE_ENDINGS, FoldFiles
 
@@ -127,7 +128,7 @@ def case_name(file: str) -> str:
     return name.removesuffix(ending)
 
 
-def fold_outcome(fold: FoldFiles) -> Outcome | None:
+def fold_outcome(fold: FoldFiles) -> ModelOutcome | None:
     """What a finished fold measured: our own note, or nnU-Net's files where it was trained by hand."""
     if not fold.finished():
         return None
@@ -137,10 +138,10 @@ def fold_outcome(fold: FoldFiles) -> Outcome | None:
     try:
         return _measured_by_hand(fold)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Outcome(ok=True, model_path=str(fold.path), notes=(cannot_be_read(fold),))
+        return ModelOutcome(ok=True, model_path=str(fold.path), notes=(cannot_be_read(fold),))
 
 
-def measured_since(fold: FoldFiles, noted: Outcome) -> bool:
+def measured_since(fold: FoldFiles, noted: ModelOutcome) -> bool:
     """Whether summary.json has other numbers than our note beside it: someone trained or validated there by hand."""
     try:
         now = Summary(fold.summary, {}).metrics(None)
@@ -149,9 +150,9 @@ def measured_since(fold: FoldFiles, noted: Outcome) -> bool:
     return noted.metrics is not None and (now.dice, now.iou) != (noted.metrics.dice, noted.metrics.iou)
 
 
-def _measured_by_hand(fold: FoldFiles) -> Outcome:
+def _measured_by_hand(fold: FoldFiles) -> ModelOutcome:
     summary = Summary(fold.summary, labels_in(fold.path.parent))
-    return Outcome(
+    return ModelOutcome(
         ok=True,
         model_path=str(fold.path),
         metrics=summary.metrics(None),

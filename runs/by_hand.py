@@ -12,6 +12,7 @@ from typing import NoReturn
 import psutil
 
 from ..nnunet.datasets import FoldFiles
+from ..schemas.model_name import ModelName
 from ..schemas.records import Status
 from .failures.diagnosis import read_end
 from .processes import STAGE_VARIABLE
@@ -36,7 +37,7 @@ class ExternalTraining:
     def run_id(self) -> str:
         """A stable id; the x tells it from our own runs'."""
         digest = hashlib.sha256(str(self.path).encode()).hexdigest()[:6]
-        configuration = self.path.parent.name.split("__", 2)[2]
+        configuration = ModelName.parse(self.path.parent.name).configuration
         return f"x{self.path.parent.parent.name[7:10]}-{configuration}-{self.path.name.removeprefix('fold_')}-{digest}"
 
     @property
@@ -103,7 +104,7 @@ def _means(command: list[str], fold: Path) -> bool:
     if asked is None:
         return False
     same_dataset = fold.parent.parent.name == asked.dataset or fold.parent.parent.name[7:10] == asked.dataset.zfill(3)
-    model = f"{asked.tr}__{asked.p}__{asked.configuration}"
+    model = str(ModelName(asked.tr, asked.p, asked.configuration))
     return same_dataset and (fold.parent.name, fold.name) == (model, f"fold_{asked.fold}")
 
 

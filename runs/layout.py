@@ -40,7 +40,9 @@ from typing import Any, TypeVar
 
 from ..errors import NotFound
 from ..files import read_last_lines, read_lines, read_model
+from ..schemas.outcomes import AnyOutcome
 from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
+from ..settings import Settings
 
 Found = TypeVar("Found")
 # What has been read, by file and by what was read of it.
@@ -108,7 +110,11 @@ class StageDir:
         return _once(self.memory, self.progress_file, "progress", lambda: read_model(self.progress_file, Progress))
 
     def outcome(self) -> Outcome | None:
-        return _once(self.memory, self.outcome_file, "outcome", lambda: read_model(self.outcome_file, Outcome))
+        return _once(self.memory, self.outcome_file, "outcome", self._read_outcome)
+
+    def _read_outcome(self) -> Outcome | None:
+        found = read_model(self.outcome_file, AnyOutcome)
+        return found.root if found else None
 
     def recent_epochs(self, count: int) -> list[Epoch]:
         """The last epochs in order, in a time that does not depend on the length of the history."""
@@ -234,6 +240,11 @@ class StateDir:
     """The project's own folder beside the models."""
 
     path: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "StateDir":
+        """The one that a server or a worker with these settings uses."""
+        return cls(settings.state_dir)
 
     @property
     def runs_dir(self) -> Path:

@@ -53,12 +53,12 @@ def _is_of(record: RunRecord, spec: StageSpec, other: RunRecord | None) -> bool:
     """Whether the other run left the model as this run trained or found it."""
     if other is not None and other.created_at > record.created_at:
         return not any(_trains(later, spec) for later in other.stages)
-    return spec.reused or spec.kind == "validate"
+    return spec.reused or spec.traits.only_validates
 
 
 def _trains(later: StageSpec, spec: StageSpec) -> bool:
     same = (later.configuration, later.fold) == (spec.configuration, spec.fold)
-    return same and later.kind == "train" and not later.reused
+    return same and later.traits.trains and not later.reused
 
 
 def told_taken_over(fold: str, run_id: str, other: str) -> str:

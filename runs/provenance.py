@@ -1,4 +1,4 @@
-"""What repeats a run: request, versions, hashes of plans and split, seeds, machine, times."""
+"""What repeats a run: its job, versions, hashes of plans and split, seeds, machine, times."""
 
 import hashlib
 import os
@@ -33,10 +33,8 @@ def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
     )
     return Provenance(
         run_id=record.run_id,
-        request=record.request,
+        job=record.job,
         dataset_name=record.dataset_name,
-        trainer=record.trainer,
-        plans_identifier=record.plans_identifier,
         versions=record.versions,
         sha256={path.name: found for path in used if (found := _sha256(path)) is not None},
         raw_identity=_raw_identity(files),

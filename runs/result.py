@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..nnunet.datasets import DatasetFiles, FoldFiles
 from ..nnunet.summary import fold_outcome, why_dice_is_null
+from ..schemas.outcomes import ExportOutcome, MeasuredOutcome, ModelOutcome, PredictionOutcome, SearchOutcome
 from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
@@ -12,43 +13,44 @@ from .engines import verdict
 from .layout import RunDir
 
 WORST_CASES = 5
+NOTHING_MEASURED = Metrics(dice=None, iou=None, validation_loss=None)
 
 
 def compose_result(run: RunDir, record: RunRecord) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
     judged = verdict(run, record)
-    wanted = str(record.request.get("fold", ""))
-    measured = [(spec, stage_outcome(run, record, spec)) for spec in model_stages(record)]
-    folds = [_fold_result(spec, fold) for spec, fold in measured]
+    folds = [(spec, model_outcome(run, record, spec)) for spec in model_stages(record)]
+    lines = [_fold_result(spec, fold) for spec, fold in folds]
     summary = stage_outcome(run, record, record.stages[-1])
     complete = judged.status == "success"
     outcome = summary if summary is not None and complete else None
+    measured = outcome if isinstance(outcome, MeasuredOutcome) else None
     return Result(
         run_id=record.run_id,
         status=judged.status,
         model_path=outcome.model_path if outcome else None,
-        dataset_id=int(record.request["dataset_id"]),
+        dataset_id=record.job.dataset_id,
         dataset_name=record.dataset_name,
-        configuration=str(record.request["configuration"]),
-        fold=wanted,
-        metrics=outcome.metrics if outcome and outcome.metrics else Metrics(dice=None, iou=None, validation_loss=None),
-        per_class=outcome.per_class if outcome else (),
-        folds=tuple(folds),
-        dice_mean_sd=mean_sd(fold.dice for fold in folds) if complete else None,
-        worst_cases=worst(outcome.cases) if outcome else (),
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
+        metrics=(measured.metrics if measured else None) or NOTHING_MEASURED,
+        per_class=measured.per_class if measured else (),
+        folds=tuple(lines),
+        dice_mean_sd=mean_sd(line.dice for line in lines) if complete else None,
+        worst_cases=worst(measured.cases) if measured else (),
         complete=complete,
-        predictions=outcome.predictions if outcome else None,
-        best=outcome.best if outcome else None,
-        archive=outcome.archive if outcome else None,
+        predictions=outcome.predictions if isinstance(outcome, PredictionOutcome) else None,
+        best=outcome.best if isinstance(outcome, SearchOutcome) else None,
+        archive=outcome.archive if isinstance(outcome, ExportOutcome) else None,
         failure=judged.failure,
-        notes=(*record.notes, *(outcome.notes if outcome else ()), *_unknowns(outcome, measured)),
+        notes=(*record.notes, *(outcome.notes if outcome else ()), *_unknowns(measured, folds)),
     )
 
 
 def model_stages(record: RunRecord) -> list[StageSpec]:
     """The stages that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
-    wanted = record.request["configuration"]
-    return [s for s in record.stages if s.kind in ("train", "validate") and s.configuration == wanted]
+    wanted = record.job.configuration
+    return [s for s in record.stages if s.traits.of_fold and s.configuration == wanted]
 
 
 def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:
@@ -59,7 +61,13 @@ def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | 
     return fold_outcome(FoldFiles(files.fold_of(record, spec)))
 
 
-def _unknowns(outcome: Outcome | None, folds: Sequence[tuple[StageSpec, Outcome | None]]) -> Iterator[str]:
+def model_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> ModelOutcome | None:
+    """What a stage that works on a model measured, if it has."""
+    found = stage_outcome(run, record, spec)
+    return found if isinstance(found, ModelOutcome) else None
+
+
+def _unknowns(outcome: MeasuredOutcome | None, folds: Sequence[tuple[StageSpec, ModelOutcome | None]]) -> Iterator[str]:
     """Why a Dice is null although it was measured: of the whole, and of each of several folds."""
     if outcome is not None and (why := _why_null(outcome)):
         yield why
@@ -68,14 +76,14 @@ def _unknowns(outcome: Outcome | None, folds: Sequence[tuple[StageSpec, Outcome 
             yield f"Fold {fold_name(spec.fold)}: {why}"
 
 
-def _why_null(outcome: Outcome) -> str | None:
+def _why_null(outcome: MeasuredOutcome) -> str | None:
     if outcome.metrics is None or outcome.metrics.dice is not None:
         return None
-    cases = "scored case" if outcome.predictions else "validation case"
+    cases = "scored case" if isinstance(outcome, PredictionOutcome) else "validation case"
     return why_dice_is_null({line.label: line.dice for line in outcome.per_class}, cases)
 
 
-def _fold_result(spec: StageSpec, outcome: Outcome | None) -> FoldResult:
+def _fold_result(spec: StageSpec, outcome: ModelOutcome | None) -> FoldResult:
     metrics = outcome.metrics if outcome and outcome.ok else None
     return FoldResult(
         fold=fold_name(spec.fold),

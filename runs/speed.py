@@ -32,7 +32,7 @@ def earlier_training(state: StateDir, like: RunRecord, spec: StageSpec) -> Speed
         _speed(run, other)
         for run, record in _alike(state, like)
         for other in record.stages
-        if other.kind == "train" and other.configuration == spec.configuration and not other.reused
+        if other.traits.trains and other.configuration == spec.configuration and not other.reused
     )
     return next((speed for speed in alike if speed is not None), None)
 
@@ -43,7 +43,7 @@ def earlier_preprocessing(state: StateDir, like: RunRecord, configuration: str) 
         _duration(run, spec)
         for run, record in _alike(state, like, trainer=False)
         for spec in record.stages
-        if spec.kind == "preprocess" and spec.configuration == configuration and not spec.reused
+        if spec.traits.preprocesses and spec.configuration == configuration and not spec.reused
     )
     return next((seconds for seconds in alike if seconds is not None), None)
 

@@ -86,7 +86,7 @@ def _already_active(run_id: str, target: str) -> str:
 
 
 def _is_repeat(other: RunRecord, record: RunRecord, window_s: float) -> bool:
-    return other.request == record.request and abs(record.created_at - other.created_at) < window_s
+    return other.job.asked == record.job.asked and abs(record.created_at - other.created_at) < window_s
 
 
 def _last_on(state: StateDir, target: str) -> tuple[RunDir, RunRecord] | None:

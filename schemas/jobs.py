@@ -1,26 +1,58 @@
-"""What the stages of each kind of job are to do; it lies in the run's record."""
+"""What a run is to do, one model per kind of run; it lies in the run's record, and the worker reads it there.
+
+The kind's name also stands where a training has its fold: in the run's id and in answers, whose `fold` is never null.
+"""
+
+from pathlib import PurePath
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from .base import Record
+from .model_name import ModelName
+from .training import TrainingRequest
+
+BEST = "best"  # stands for the configuration where the best one is searched or used
 
 
-class ExportedModel(Record):
-    """A model folder and the folds of it that go into the zip."""
+class TrainingJob(Record):
+    """A training as it was asked for, and what the planning decided."""
 
-    folder: str
-    folds: tuple[str, ...]
+    kind: Literal["train"] = "train"
+    request: TrainingRequest
+    trainer: str
+    plans_identifier: str
+    planner: str | None = Field(default=None, description="Makes the plans; null where existing plans are used.")
+    source_plans: str | None = Field(default=None, description="Plans to move from another model (transfer learning).")
+
+    @property
+    def dataset_id(self) -> int:
+        return self.request.dataset_id
+
+    @property
+    def configuration(self) -> str:
+        return self.request.configuration
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName(self.trainer, self.plans_identifier, self.configuration)
+
+    @property
+    def asked(self) -> TrainingRequest:
+        """What makes it the same request: plans and models that came to be meanwhile change only what is decided."""
+        return self.request
 
 
-class ExportJob(Record):
-    """The models of a zip; for a best configuration also what its search measured."""
+class OtherJob(Record):
+    """What the runs that train nothing have in common."""
 
-    output: str
-    models: tuple[ExportedModel, ...]
-    best_models: tuple[str, ...] = ()
-    measured: str | None = None  # nnU-Net's folder with the predictions of all folds of the best configuration
-    best: tuple[str, ...] = ()
-    trained_with: dict[str, str] = Field(default_factory=dict)
+    dataset_id: int
+    configuration: str
+
+    @property
+    def asked(self) -> "OtherJob":
+        """What makes it the same request: everything."""
+        return self
 
 
 class PredictStep(Record):
@@ -33,9 +65,11 @@ class PredictStep(Record):
     npz: bool = False
 
 
-class PredictionJob(Record):
+class PredictionJob(OtherJob):
     """A whole prediction: the steps in order, then the ensemble of `parts` and the postprocessing, if there are any."""
 
+    kind: Literal["predict"] = "predict"
+    of_run: str | None
     models: tuple[str, ...]
     folds: tuple[str, ...]
     images: str
@@ -47,3 +81,63 @@ class PredictionJob(Record):
     steps: dict[str, PredictStep]
     parts: tuple[str, ...] = ()
     postprocessing: str | None = None  # nnU-Net's postprocessing.json
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName.parse(PurePath(self.models[0]).name)
+
+
+class SearchJob(OtherJob):
+    """The models, by name, among which nnU-Net is to find the best configuration."""
+
+    kind: Literal["search"] = "search"
+    configuration: str = BEST
+    models: tuple[str, ...]
+    folds: tuple[str, ...]
+    ensembling: bool
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName.parse(self.models[0])
+
+
+class ExportedModel(Record):
+    """A model folder and the folds of it that go into the zip."""
+
+    folder: str
+    folds: tuple[str, ...]
+
+
+class ExportJob(OtherJob):
+    """The models of a zip; for a best configuration also what its search measured."""
+
+    kind: Literal["export"] = "export"
+    output: str
+    models: tuple[ExportedModel, ...]
+    best_models: tuple[str, ...] = ()
+    measured: str | None = None  # nnU-Net's folder with the predictions of all folds of the best configuration
+    best: tuple[str, ...] = ()
+    trained_with: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName.parse(PurePath(self.models[0].folder).name)
+
+
+class ImportJob(OtherJob):
+    """A zip and the models that it held when it was asked for."""
+
+    kind: Literal["import"] = "import"
+    zip: str
+    overwrite: bool
+    models: tuple[str, ...]
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName.parse(self.models[0])
+
+
+AnyJob = Annotated[
+    TrainingJob | PredictionJob | SearchJob | ExportJob | ImportJob,
+    Field(discriminator="kind"),
+]

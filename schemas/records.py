@@ -3,22 +3,19 @@
 Times are seconds since the epoch (UTC); unknown numbers are null, never invented.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .base import Record
+from .jobs import AnyJob, TrainingJob
 from .slurm import EngineName
+from .stage_kinds import STAGE_KINDS, StageKind
 
 Status = Literal["queued", "running", "success", "error", "cancelled", "interrupted"]
 
 
 Liveness = Literal["alive", "dead", "unknown"]
-
-
-StageKind = Literal[
-    "preprocess", "train", "validate", "cross_validation", "predict", "combine", "find_best", "export", "import_model"
-]
 
 
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
@@ -78,13 +75,25 @@ class StageSpec(Record):
     """One process of a run: what it does and what must have succeeded before it."""
 
     name: str
-    kind: StageKind
+    kind: str = Field(description="A row of STAGE_KINDS.")
     configuration: str
     fold: str | None = Field(default=None, description='"0"-"4", or "all" in nnU-Net\'s sense (one model).')
     needs: tuple[str, ...] = ()
     reused: bool = Field(default=False, description="Already done by an earlier run: nothing is started.")
     resume: bool = Field(default=False, description="Go on from the fold's latest checkpoint.")
     detail: str = ""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind not in STAGE_KINDS:
+            raise ValueError(f"{kind!r} is no kind of stage; there are {', '.join(STAGE_KINDS)}")
+        return kind
+
+    @property
+    def traits(self) -> StageKind:
+        """What is true of every stage of its kind."""
+        return STAGE_KINDS[self.kind]
 
 
 class Folders(Record):
@@ -100,12 +109,8 @@ class RunRecord(Record):
 
     run_id: str
     created_at: float
-    request: dict[str, Any]
+    job: AnyJob
     dataset_name: str
-    trainer: str
-    plans_identifier: str
-    planner: str | None = Field(default=None, description="Makes the plans; null where existing plans are used.")
-    source_plans: str | None = Field(default=None, description="Plans to move from another model (transfer learning).")
     device: Literal["cuda", "cpu", "mps"]
     device_reason: str = Field(default="", description="Why that device.")
     num_gpus: int = 1
@@ -118,9 +123,34 @@ class RunRecord(Record):
     notes: tuple[str, ...] = ()
 
     @property
+    def training(self) -> TrainingJob | None:
+        """What is to be trained, if anything is."""
+        return self.job if self.job.kind == "train" else None
+
+    @property
+    def fold(self) -> str | None:
+        """The fold that a training was asked for; null for every other run."""
+        return self.training.request.fold if self.training else None
+
+    @property
+    def fold_or_kind(self) -> str:
+        """What answers call the fold: where a run has none, its kind stands there."""
+        return self.fold or self.job.kind
+
+    @property
+    def trainer(self) -> str:
+        """Of the model that is trained or used; of several the first one's."""
+        return self.job.model.trainer
+
+    @property
+    def plans_identifier(self) -> str:
+        """As the trainer."""
+        return self.job.model.plans
+
+    @property
     def bf16(self) -> bool:
         """Whether models are trained in mixed precision on the CPU; also the 3d_lowres models of a cascade."""
-        return bool(self.request.get("bf16"))
+        return self.training is not None and self.training.request.bf16
 
 
 class EngineRecord(Record):
@@ -253,22 +283,13 @@ class BestConfiguration(Record):
 
 
 class Outcome(Record):
-    """outcome.json: the worker's last act, success or a failure it understood."""
+    """outcome.json: the worker's last act, success or a failure it understood. `outcomes.py` has what was found."""
 
+    kind: str = "stage"
     ok: bool
     failure: Failure | None = None
     stopped: bool = Field(default=False, description="Ended early because somebody asked for it.")
     model_path: str | None = None
-    metrics: Metrics | None = None
-    per_class: tuple[ClassMetrics, ...] = ()
-    cases: tuple[CaseMetrics, ...] = ()
-    epochs_trained: int | None = None
-    train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
-    parameters: int | None = Field(default=None, description="Weights of the network.")
-    checkpoint: str | None = None
-    predictions: str | None = Field(default=None, description="Folder that a prediction wrote.")
-    best: BestConfiguration | None = None
-    archive: str | None = Field(default=None, description="Zip file that an export wrote.")
     notes: tuple[str, ...] = ()
 
 
@@ -299,10 +320,8 @@ class Provenance(Record):
     """provenance.json: written once, at the end, by the supervisor."""
 
     run_id: str
-    request: dict[str, Any]
+    job: AnyJob
     dataset_name: str
-    trainer: str
-    plans_identifier: str
     versions: dict[str, str]
     sha256: dict[str, str] = Field(description="Of the plans, dataset.json, fingerprint and split that were used.")
     raw_identity: str | None = Field(description="Digest of the raw files' names, sizes and times.")

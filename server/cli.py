@@ -93,7 +93,7 @@ def _forget(arguments: argparse.Namespace) -> int:
     from ..runs.store import forget
     from .environment import read_settings
 
-    for run_id in forget(StateDir(read_settings().state_dir), older_than_s=arguments.days * 86400):
+    for run_id in forget(StateDir.of(read_settings()), older_than_s=arguments.days * 86400):
         print(f"forgot {run_id}")
     return 0
 

@@ -46,7 +46,7 @@ def versions(settings: Settings) -> dict[str, str]:
 
 def slots(settings: Settings) -> Iterator[Slot]:
     """Every place for one stage at a time, and who has it."""
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     for kind in SLOT_KINDS:
         for place in find_places(kind, state, settings)[0]:
             yield Slot(kind=kind, name=place.title, holder=slot_holder(place))

@@ -9,7 +9,7 @@ import os
 from ..runs.machine.capacity import usable_cores as usable_cores
 from ..runs.machine.capacity import usable_memory
 from ..runs.processes import LANES_VARIABLE
-from ..schemas.records import StageKind
+from ..schemas.stage_kinds import STAGE_KINDS
 
 GIB = 1024**3
 # Measured on Hippocampus: a preprocessing process peaks at 0.4-0.8 GB, plus its share of large cases.
@@ -52,7 +52,7 @@ def _keep_freed_memory(device: str) -> None:
         mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
-def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str], *, ranks: int = 1) -> dict[str, str]:
+def fit_to_machine(kind: str, device: str, environment: dict[str, str], *, ranks: int = 1) -> dict[str, str]:
     """The variables to set for a stage, without those that the user has set."""
     cores = usable_cores()
     memory = usable_memory().available / GIB
@@ -63,10 +63,11 @@ def fit_to_machine(kind: StageKind, device: str, environment: dict[str, str], *,
         # OpenMP's threads wait for each other many times in a step, by default spinning. Where the process that
         # prepares the next batch has the other core, a step then takes two to three times as long as with sleeping.
         chosen["OMP_WAIT_POLICY"] = "PASSIVE"
-    if kind == "train":
+    pools = STAGE_KINDS[kind].pools
+    if pools == "augment":
         lanes = int(environment.get(LANES_VARIABLE, "1"))
         chosen["nnUNet_n_proc_DA"] = str(augmenters(cores // lanes, memory / lanes, device))
-    if kind == "predict":
+    if pools == "predict":
         both = max(1, min(NNUNET_DEFAULT_PREDICTION_PROCESSES, processes // 2))
         each = environment.get("nnUNet_def_n_proc", str(both))
         chosen |= {"nnUNet_npp": each, "nnUNet_nps": each}

@@ -7,12 +7,15 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import RunError
 from ..files import write_model
 from ..nnunet.datasets import DatasetFiles, FoldFiles
 from ..runs.failures.diagnosis import DISK_EXIT_CODE, disk_failure
 from ..runs.layout import RunDir, StageDir
+from ..schemas.base import Record
+from ..schemas.jobs import TrainingJob
 from ..schemas.records import Failure, Outcome, RunRecord, StageSpec
 from ..settings import Settings
 from .judged import judge_what_nnunet_reads
@@ -21,19 +24,8 @@ from .pools import fork_pools_from_a_server
 from .progress import Reporter, StopRequested
 from .resources import fit_to_machine
 
+OfKind = TypeVar("OfKind", bound=Record)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-STEPS = {
-    "preprocess": "preprocess",
-    "train": "train",
-    "validate": "train",
-    "cross_validation": "cross_validation",
-    "predict": "predict",
-    "combine": "combine",
-    "find_best": "find_best",
-    "export": "export",
-    "import_model": "import_model",
-}
 
 
 class StageFailure(Exception):
@@ -66,6 +58,12 @@ class Job:
         stage = run.stage(stage_name)
         return cls(run, stage, record, spec, Reporter(stage, run.cancel_file), Settings())
 
+    def typed(self, kind: type[OfKind]) -> OfKind:
+        """What the run is to do, which a step knows the kind of."""
+        if not isinstance(self.record.job, kind):
+            raise TypeError(f"{self.record.run_id} is no {kind.__name__}")
+        return self.record.job
+
     @property
     def files(self) -> DatasetFiles:
         return DatasetFiles(self.record.folders, self.record.dataset_name)
@@ -81,30 +79,30 @@ class Job:
 
     def asked(self, parameter: str) -> bool:
         """A yes/no parameter of the request; it is not meant for the 3d_lowres models that a cascade needs first."""
-        return self._is_what_was_asked_for and bool(self.record.request.get(parameter))
+        return self._is_what_was_asked_for and bool(getattr(self.typed(TrainingJob).request, parameter))
 
     @property
     def weights(self) -> Path | None:
         """The checkpoint to start this stage's model from."""
-        given = self.record.request.get("pretrained_weights") if self._is_what_was_asked_for else None
+        given = self.typed(TrainingJob).request.pretrained_weights if self._is_what_was_asked_for else None
         return Path(given) if given else None
 
     @property
     def _is_what_was_asked_for(self) -> bool:
-        return bool(self.spec.configuration == self.record.request["configuration"])
+        return self.spec.configuration == self.record.job.configuration
 
 
 def carry_out(run_path: str, stage_name: str) -> int:
     """Do the stage; returns the process's exit code."""
     job = Job.of(run_path, stage_name)
-    ranks = job.record.num_gpus if job.spec.kind in ("train", "validate") else 1
+    ranks = job.record.num_gpus if job.spec.traits.of_fold else 1
     os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ), ranks=ranks))
     take_children_along()
     fork_pools_from_a_server()
     judge_what_nnunet_reads()
     job.reporter.say("starting")
     try:
-        step = importlib.import_module(f".steps.{STEPS[job.spec.kind]}", __package__)
+        step = importlib.import_module(f".steps.{job.spec.traits.step}", __package__)
         outcome: Outcome = step.carry_out(job)
     except StageFailure as failure:
         traceback.print_exc()

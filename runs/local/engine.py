@@ -81,12 +81,12 @@ class LocalEngine(Engine):
 
     def preview(self, record: RunRecord, settings: Settings) -> Preview:
         """The slots that the run would wait for."""
-        kinds = dict.fromkeys(slot_kind(spec.kind, record.device) for spec in _todo(record))
+        kinds = dict.fromkeys(slot_kind(spec, record.device) for spec in _todo(record))
         held = [
             f"{kind} slot {place.title} is held by {holder}"
             for kind in kinds
             if kind is not None
-            for place in find_places(kind, StateDir(settings.state_dir), settings, record=record)[0]
+            for place in find_places(kind, StateDir.of(settings), settings, record=record)[0]
             if (holder := slot_holder(place))
         ]
         return Preview(queue=tuple(held))
@@ -95,7 +95,7 @@ class LocalEngine(Engine):
         """A GPU behind everybody who waits for one; the CPU needs no permission to be measured."""
         if record.device != "cuda":
             return Grant([], [])
-        state = StateDir(settings.state_dir)
+        state = StateDir.of(settings)
         places, why = find_places("gpu", state, settings, record=record)
         queue = SlotQueue(state, "gpu", places, "preflight", created_at=time.time(), stage="measure", why_none=why)
         try:
@@ -108,7 +108,7 @@ class LocalEngine(Engine):
 
     def gpu_memory_gb(self, record: RunRecord, settings: Settings) -> float | None:
         """Of the first of the GPUs that are free, or of all."""
-        places, _ = find_places("gpu", StateDir(settings.state_dir), settings, record=record)
+        places, _ = find_places("gpu", StateDir.of(settings), settings, record=record)
         free = [place.gpu.free_gb for place in places if place.gpu and slot_holder(place) is None]
         all_of_it = [place.gpu.total_gb for place in places if place.gpu]
         memory = next(iter(free or all_of_it), None)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...liveness import host_name
 from ...locks import lock_name
 from ...schemas.gpus import FoundGpus, Gpu
-from ...schemas.records import RunRecord, StageKind
+from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings, absolute
 from ..layout import StateDir
 from ..machine.gpus import MACHINE, nvidia_is_here, visible
@@ -50,12 +50,11 @@ class Place:
         return gpu is not None and not gpu.processes and gpu.used_gb is not None and gpu.used_gb < EMPTY_GB
 
 
-def slot_kind(stage_kind: StageKind, device: str) -> SlotKind | None:
+def slot_kind(spec: StageSpec, device: str) -> SlotKind | None:
     """Which places a stage takes; None for one that needs no more than a moment."""
-    if stage_kind in ("train", "validate", "predict"):
+    if spec.traits.slot == "device":
         return "gpu" if device == "cuda" else "cpu"
-    # The search computes in as many processes as a preprocessing does.
-    return "preprocess" if stage_kind in ("preprocess", "find_best") else None
+    return spec.traits.slot
 
 
 def find_places(
@@ -132,7 +131,8 @@ def _suited(gpus: list[Gpu], planned: float | None, wanted: int) -> list[Gpu]:
 
 def planned_gb(record: RunRecord) -> float | None:
     """GPU memory that the planner has aimed at; None for plans of somebody's own."""
-    names = f"{record.planner or ''} {record.plans_identifier}"
+    planner = record.training.planner if record.training else None
+    names = f"{planner or ''} {record.plans_identifier}"
     return next((size for name, size in PLANNED_GB.items() if name in names), None)
 
 

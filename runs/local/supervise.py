@@ -160,12 +160,12 @@ class Supervision:
         self.states.write(stage, state)
 
     def _acquire(self, spec: StageSpec) -> Grant | str:
-        kind = slot_kind(spec.kind, self.record.device)
+        kind = slot_kind(spec, self.record.device)
         if kind is None:
             return Grant([], [])
         if spec.name not in self.queues:
             self.queues[spec.name] = SlotQueue(
-                state=StateDir(self.settings.state_dir),
+                state=StateDir.of(self.settings),
                 kind=kind,
                 places=[],
                 run_id=self.record.run_id,

@@ -76,7 +76,7 @@ class SlurmEngine(Engine):
 
     def preview(self, record: RunRecord, settings: Settings) -> Preview:
         """The scripts, one for each kind of stage, and what sbatch says to them when it only tests."""
-        run = StateDir(settings.state_dir).run(record.run_id)
+        run = StateDir.of(settings).run(record.run_id)
         scripts = {spec.name: job_script(run, record, spec, settings) for spec in _one_of_each(record)}
         said, problems = [], []
         for name, script in scripts.items():

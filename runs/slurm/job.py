@@ -27,15 +27,12 @@ from .commands import SlurmError, requeue
 from .job_states import GO_ON, ending_of, last_word
 from .listing import Job
 from .options import attempts, warn_s
-from .script import GPU_KINDS
 from .submit import todo
 
 POLL_S = 0.2
 TERM_WAIT_S = 5.0
 # Left of the warning time for ending the worker and asking Slurm to put the job back.
 RESERVE_S = 30.0
-# Stages that keep what they have done when they are started again.
-GO_ON_WHERE_THEY_WERE = ("train", "predict")
 
 
 @dataclass
@@ -76,7 +73,7 @@ class StageJob:
 
     @property
     def _on_gpu(self) -> bool:
-        return self.spec.kind in GPU_KINDS and self.record.device == "cuda"
+        return self.spec.traits.slot == "device" and self.record.device == "cuda"
 
     def carry_out(self) -> int:
         """See the stage through; the exit code tells Slurm whether the jobs after it may start."""
@@ -157,7 +154,7 @@ class StageJob:
 
     def _again(self, state: StageState, *, saved: bool) -> StageState | None:
         """Go back into the queue, unless that would lead nowhere."""
-        if self.spec.kind not in GO_ON_WHERE_THEY_WERE or (self.spec.kind == "train" and not saved):
+        if self.spec.traits.goes_on == "anew" or (self.spec.traits.goes_on == "checkpoint" and not saved):
             return self._over("error", self._too_short(), state)
         if self.attempt >= attempts(self.record.slurm):
             return self._over("interrupted", self._too_often(), state)
@@ -197,7 +194,7 @@ class StageJob:
         )
 
     def _too_short(self) -> Failure:
-        done = "no checkpoint was saved" if self.spec.kind == "train" else "it was not done"
+        done = "no checkpoint was saved" if self.spec.traits.goes_on == "checkpoint" else "it was not done"
         return Failure(
             cause="the time limit is too short for this stage",
             evidence=f"{done} in attempt {self.attempt}",

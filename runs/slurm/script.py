@@ -15,7 +15,6 @@ from ..layout import RunDir
 from .options import warn_s
 
 JOB = "nnunet_mcp.runs.slurm.job"
-GPU_KINDS = ("train", "validate", "predict")
 
 
 def job_script(run: RunDir, record: RunRecord, spec: StageSpec, settings: Settings) -> str:
@@ -55,10 +54,10 @@ def _directives(record: RunRecord, spec: StageSpec, settings: Settings) -> Itera
 def _options(record: RunRecord, spec: StageSpec) -> dict[str, str]:
     """The options that sbatch knows, as they are for this stage."""
     options = {name: value for name, value in record.slurm.items() if OPTIONS[name].flag}
-    if spec.kind in GPU_KINDS and record.device == "cuda":
+    if spec.traits.slot == "device" and record.device == "cuda":
         return with_gpus(options, record.num_gpus)  # the server's options cannot know how many a run uses
     without = {name: value for name, value in options.items() if name not in ("gres", "gpus", "constraint")}
-    if spec.kind not in GPU_KINDS and "cpu_partition" in record.slurm:
+    if spec.traits.slot != "device" and "cpu_partition" in record.slurm:
         without["partition"] = record.slurm["cpu_partition"]
     return without
 

@@ -77,5 +77,5 @@ def _values(settings: Settings) -> dict[str, Callable[[], list[str]]]:
     """What can be completed, by the argument's name."""
     return {
         "dataset_id": lambda: [str(int(name[7:10])) for name in all_dataset_names(settings.folders)],
-        "run_id": lambda: [run.run_id for run in newest_runs(StateDir(settings.state_dir), limit=MAX_VALUES)],
+        "run_id": lambda: [run.run_id for run in newest_runs(StateDir.of(settings), limit=MAX_VALUES)],
     }

@@ -85,7 +85,7 @@ def _dataset(settings: Settings, dataset_id: str) -> str:
 
 
 def _provenance(settings: Settings, run_id: str) -> str:
-    run, _ = find_run(StateDir(settings.state_dir), run_id)
+    run, _ = find_run(StateDir.of(settings), run_id)
     if not run.provenance_file.is_file():
         raise NotFound(f"Run {run_id} has no provenance yet: it is written when the run ends.")
     return json.dumps(all_visible(json.loads(read_plain(run.provenance_file))))

@@ -153,7 +153,7 @@ def device_check(gpus: list[str], cuda: int, mps: bool) -> Check:
 
 def _slots(settings: Settings) -> Iterator[Check]:
     """Who holds the places to train, and whether a run that has ended still does."""
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     for slot in slots(settings) if state.path.is_dir() else ():
         if slot.holder is None:
             continue

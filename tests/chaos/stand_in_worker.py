@@ -27,7 +27,7 @@ def main() -> int:
         _become_real()
     run, name = Path(sys.argv[-2]), sys.argv[-1]
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    if record["request"]["dataset_id"] == REAL_DATASET:
+    if record["job"]["request"]["dataset_id"] == REAL_DATASET:
         _become_real()
     spec = next(spec for spec in record["stages"] if spec["name"] == name)
     stage = run / "stages" / name
@@ -72,7 +72,7 @@ def _train(run: Path, stage: Path, record: dict[str, Any], spec: dict[str, Any],
     numbers = {"Dice": 0.5, "IoU": 0.4}
     _replace(fold / "validation" / "summary.json", {"foreground_mean": numbers, "mean": {}, "metric_per_case": []})
     metrics = {"dice": 0.5, "iou": 0.4, "validation_loss": 0.1}
-    outcome = {"ok": True, "model_path": str(fold), "metrics": metrics, "epochs_trained": EPOCHS}
+    outcome = {"kind": "model", "ok": True, "model_path": str(fold), "metrics": metrics, "epochs_trained": EPOCHS}
     _replace(fold / "nnunet_mcp.json", outcome)
     _replace(stage / "outcome.json", outcome)
     return 0

@@ -85,7 +85,7 @@ def play(part: str) -> None:
         replace_a_model(saves=part.endswith("and saves"))
     elif part == "waits for go":
         wait_for(RUN / "go")
-    end(ok=True, metrics=METRICS, model_path=str(STAGE))
+    end(kind="model", ok=True, metrics=METRICS, model_path=str(STAGE))
 
 
 if __name__ == "__main__":

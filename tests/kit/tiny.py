@@ -15,13 +15,16 @@ from mcp.types import CallToolResult
 from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.schemas.records import RunRecord, StageKind, StageSpec
+from nnunet_mcp.schemas.jobs import TrainingJob
+from nnunet_mcp.schemas.records import RunRecord, StageSpec
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.stage import Job
 from tests.kit.lab import Answer, structured
 
 Style = Literal["v2", "documented", "msd"]
+# What records keep of a training in its job.
+OF_A_TRAINING = ("request", "trainer", "plans_identifier", "planner", "source_plans")
 
 
 def make_dataset(raw: Path, name: str, *, cases: int = 5, channels: int = 1, style: Style = "v2") -> Path:
@@ -102,21 +105,27 @@ def record_of(settings: Settings, *stages: StageSpec, run_id: str = "d001-2d-f0-
     known: dict[str, Any] = {
         "run_id": run_id,
         "created_at": time.time(),
-        "request": {"dataset_id": 1, "configuration": "2d", "fold": "0"},
+        "job": training_as_asked(fields),
         "dataset_name": "Dataset001_Tiny",
-        "trainer": "nnUNetTrainer",
-        "plans_identifier": "nnUNetPlans",
         "device": "cpu",
         "folders": settings.folders,
         "stages": stages or (stage("train_fold_0"),),
         "host": host_name(),
     }
-    return RunRecord(**{**known, **fields})
+    return RunRecord(**{**known, **{name: value for name, value in fields.items() if name not in OF_A_TRAINING}})
+
+
+def training_as_asked(fields: dict[str, Any]) -> TrainingJob:
+    """Fold 0 of the 2d model of dataset 1, where the fields do not say otherwise."""
+    asked = {"dataset_id": 1, "configuration": "2d", "fold": "0", **fields.get("request", {})}
+    decided = {"trainer": "nnUNetTrainer", "plans_identifier": "nnUNetPlans"}
+    decided |= {name: fields[name] for name in OF_A_TRAINING if name in fields and name != "request"}
+    return TrainingJob.model_validate({"request": asked, **decided})
 
 
 def stage(name: str, *needs: str, **fields: Any) -> StageSpec:
     """A stage of a 2d training; its kind follows from its name."""
-    kinds: dict[str, StageKind] = {"preprocess": "preprocess", "cross_validation": "cross_validation"}
+    kinds = {"preprocess": "preprocess", "cross_validation": "cross_validation"}
     return StageSpec(name=name, kind=kinds.get(name, "train"), configuration="2d", fold=name[-1], needs=needs, **fields)
 
 

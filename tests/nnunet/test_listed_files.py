@@ -56,7 +56,6 @@ def test_a_damaged_listed_file_is_found_before_preprocessing(files: DatasetFiles
     path = files.raw / "scans" / "case_003_t1.nii.gz"
     path.write_bytes(path.read_bytes()[:-20])
     record = record_of(settings, stage("preprocess"), request={"dataset_id": 1, "verify_dataset_integrity": True})
-    record = record.model_copy(update={"request": {**record.request, "configuration": "2d"}})
     run = RunDir(settings.state_dir / "runs" / record.run_id)
     run.stage("preprocess").path.mkdir(parents=True)
     write_model(run.run_file, record)

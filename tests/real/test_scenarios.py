@@ -19,6 +19,7 @@ from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.layout import StageDir
 from nnunet_mcp.runs.machine.processor import computes_bfloat16
 from nnunet_mcp.runs.processes import STAGE_VARIABLE, kill_all
+from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import CancelRecord
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training.training import prepare_run
@@ -93,7 +94,7 @@ def test_a_model_on_every_case_says_that_its_metrics_are_optimistic(lab: Lab) ->
     provenance = json.loads((lab.run_dir(result["run_id"]) / "provenance.json").read_text(encoding="utf-8"))
     plans = lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "tinyPlans.json"
     assert provenance["sha256"]["tinyPlans.json"] == hashlib.sha256(plans.read_bytes()).hexdigest()
-    assert provenance["request"]["fold"] == "full" and provenance["machine"]["device"] == "cpu"
+    assert provenance["job"]["request"]["fold"] == "full" and provenance["machine"]["device"] == "cpu"
     assert {"nnunetv2", "torch", "python"} <= set(provenance["versions"])
     assert [stage["status"] for stage in provenance["stages"]] == ["success"]
     assert Path(result["model_path"]).name == "fold_all"
@@ -280,7 +281,7 @@ def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
 
     assert process.wait(timeout=200) == 0
     outcome = stage.outcome()
-    assert outcome is not None and outcome.ok
+    assert isinstance(outcome, ModelOutcome) and outcome.ok
     assert [epoch.epoch for epoch in stage.epochs()] == [0, 1]
     assert all(epoch.train_loss is not None for epoch in stage.epochs())
     progress = stage.progress()

@@ -17,7 +17,7 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.progress import answer
 from nnunet_mcp.tools.watching.view import look
 from tests.kit.lab import ToolRefused
-from tests.kit.tiny import ask
+from tests.kit.tiny import ask, training_as_asked
 
 COLOURED = '\x1b[31m"Error" in C:\\\\data\x1b[0m\n' * 40
 LONG = "a very long text with a path /data/nnUNet_raw/Dataset004_Hippocampus/labelsTr/case_0001.nii.gz " * 20
@@ -29,10 +29,8 @@ def run_at(settings: Settings, status: Status, text: str = LONG) -> RunDir:
     record = RunRecord(
         run_id="d004-3d_cascade_fullres-full-k7m3",
         created_at=time.time() - 1e6,
-        request={"dataset_id": 4, "configuration": "3d_cascade_fullres", "fold": "0"},
+        job=training_as_asked({"request": {"dataset_id": 4, "configuration": "3d_cascade_fullres"}}),
         dataset_name="Dataset004_Hippocampus",
-        trainer="nnUNetTrainer",
-        plans_identifier="nnUNetPlans",
         device="cpu",
         folders=settings.folders,
         stages=(spec,),

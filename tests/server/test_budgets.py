@@ -8,13 +8,13 @@ import pytest
 from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.outcomes import ModelOutcome, SearchOutcome
 from nnunet_mcp.schemas.records import (
     BestConfiguration,
     Candidate,
     CaseMetrics,
     ClassMetrics,
     Metrics,
-    Outcome,
     StageSpec,
     StageState,
 )
@@ -27,10 +27,10 @@ CASES = [f"patient_{number:05d}_of_the_second_hospital" for number in range(900)
 NUMBERS = Metrics(dice=0.123456789012345, iou=0.123456789012345, validation_loss=-0.123456789012345)
 
 
-def outcome(cases: list[str]) -> Outcome:
+def outcome(cases: list[str]) -> ModelOutcome:
     """A fold that measured forty structures in these cases."""
     dice: dict[str, float | None] = dict.fromkeys(LABELS, 0.123456789012345)
-    return Outcome(
+    return ModelOutcome(
         ok=True,
         model_path="/data/nnUNet_results/Dataset098_Large/nnUNetTrainer__nnUNetPlans__2d/fold_0",
         metrics=NUMBERS,
@@ -46,7 +46,7 @@ def large(settings: Settings) -> str:
     stages = [stage(f"train_fold_{fold}") for fold in range(5)]
     specs = (*stages, stage("cross_validation", *(spec.name for spec in stages)))
     for number in range(31):
-        request = {"dataset_id": 98, "configuration": "2d", "fold": "all", "number": number}
+        request = {"dataset_id": 98, "configuration": "2d", "fold": "all", "npz": bool(number % 2)}
         run_id = f"d098-2d-all-{number:04d}"
         record = record_of(settings, *specs, run_id=run_id, dataset_name="Dataset098_Large", request=request)
         run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
@@ -131,7 +131,10 @@ def test_the_result_of_a_search_is_not_longer_than_its_bound(settings: Settings)
     spec = StageSpec(name="find_best", kind="find_best", configuration="best")
     run, _ = record_run(StateDir(settings.state_dir), record_of(settings, spec), [], repeat_window_s=0)
     write_model(run.stage(spec.name).state_file, StageState(status="success"))
-    write_model(run.stage(spec.name).outcome_file, outcome(CASES).model_copy(update={"best": best}))
+    write_model(
+        run.stage(spec.name).outcome_file,
+        SearchOutcome(**{**outcome(CASES).model_dump(exclude={"kind"}), "best": best}),
+    )
 
     found = ask(settings, "nnunet_results", run_id=run.run_id)
 

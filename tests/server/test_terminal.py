@@ -12,7 +12,8 @@ from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.schemas.base import Request
 from nnunet_mcp.schemas.datasets import PrepareRequest
-from nnunet_mcp.schemas.records import CancelRecord, CaseMetrics, ClassMetrics, Metrics, Outcome, Status
+from nnunet_mcp.schemas.outcomes import ModelOutcome
+from nnunet_mcp.schemas.records import CancelRecord, CaseMetrics, ClassMetrics, Metrics, Status
 from nnunet_mcp.schemas.run_list import RunsRequest
 from nnunet_mcp.server.catalogue import CATALOGUE
 from nnunet_mcp.server.terminal.codes import MEANING, Code
@@ -36,7 +37,7 @@ def finished(settings: Settings) -> RunDir:
         ClassMetrics(label="Posterior", dice=0.86, iou=0.76),
     )
     cases = (CaseMetrics(case="hippocampus_042", dice=0.7),)
-    outcome = Outcome(ok=True, metrics=metrics, per_class=classes, cases=cases, model_path="/models/fold_0")
+    outcome = ModelOutcome(ok=True, metrics=metrics, per_class=classes, cases=cases, model_path="/models/fold_0")
     write_model(run.stage("train_fold_0").outcome_file, outcome)
     return run
 

@@ -17,26 +17,24 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.resources import fit_to_machine
 from nnunet_mcp.worker.stage import Job, StageFailure
 from nnunet_mcp.worker.steps import preprocess, train
-from tests.kit.tiny import training_job
+from tests.kit.tiny import training_as_asked, training_job
 
 
 def test_the_lowres_models_of_a_cascade_are_not_what_the_request_wants_overwritten_or_transferred(
     settings: Settings, tmp_path: Path
 ) -> None:
+    request = {
+        "dataset_id": 60,
+        "configuration": "3d_cascade_fullres",
+        "overwrite": True,
+        "npz": True,
+        "pretrained_weights": "/models/checkpoint_final.pth",
+    }
     record = RunRecord(
         run_id="d060-3d_cascade_fullres-f0-k7m3",
         created_at=0.0,
-        request={
-            "dataset_id": 60,
-            "configuration": "3d_cascade_fullres",
-            "fold": "0",
-            "overwrite": True,
-            "disable_checkpointing": True,
-            "pretrained_weights": "/models/checkpoint_final.pth",
-        },
+        job=training_as_asked({"request": request}),
         dataset_name="Dataset060_Large",
-        trainer="nnUNetTrainer",
-        plans_identifier="nnUNetPlans",
         device="cpu",
         folders=settings.folders,
         stages=(
@@ -51,8 +49,8 @@ def test_the_lowres_models_of_a_cascade_are_not_what_the_request_wants_overwritt
 
     lowres, asked = (Job.of(str(run.path), spec.name) for spec in record.stages)
 
-    assert (lowres.asked("overwrite"), lowres.asked("disable_checkpointing"), lowres.weights) == (False, False, None)
-    assert asked.asked("overwrite") and asked.asked("disable_checkpointing")
+    assert (lowres.asked("overwrite"), lowres.asked("npz"), lowres.weights) == (False, False, None)
+    assert asked.asked("overwrite") and asked.asked("npz")
     assert asked.weights == Path("/models/checkpoint_final.pth")
 
 

@@ -12,6 +12,7 @@ from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_
 from ...nnunet.raw_files import training_files
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
+from ...schemas.model_name import ModelName
 from ...schemas.records import Folders
 from ...settings import Settings
 from ...texts import clean, first
@@ -139,7 +140,7 @@ def _count_cases(files: DatasetFiles, description: Description | None) -> int:
 def _trained(files: DatasetFiles, problems: list[str]) -> list[TrainedModel]:
     models = []
     for path in sorted(files.results.glob("*__*__*")):
-        trainer, plans, configuration = path.name.split("__", 2)
+        trainer, plans, configuration = ModelName.parse(path.name)
         folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).final.is_file()]
         if folds:
             names = tuple("full" if f.name == "fold_all" else f.name.removeprefix("fold_") for f in folds)

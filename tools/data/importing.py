@@ -49,7 +49,7 @@ def nnunet_prepare_dataset(
 @contextmanager
 def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
     """One import of an id at a time."""
-    lock = Lock(StateDir(settings.state_dir).locks_dir / lock_name("import", f"{request.dataset_id:03d}"))
+    lock = Lock(StateDir.of(settings).locks_dir / lock_name("import", f"{request.dataset_id:03d}"))
     mine = request.model_dump(mode="json")
     if not lock.try_acquire(mine):
         raise Refused(_under_way(request, same=lock.holder() == mine, other=lock.holder().get("name", "?")))

@@ -133,7 +133,7 @@ class _Keeping:
     """The file that keeps a dataset's looks; several servers may add to it."""
 
     def __init__(self, settings: Settings, files: DatasetFiles, reader: Reader | None) -> None:
-        state = StateDir(settings.state_dir)
+        state = StateDir.of(settings)
         mark = hashlib.sha256(f"{files.raw}\0{reader}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
         self._path = state.looks_dir / f"{files.name[:10]}-{mark}.json"
         self._lock = state.locks_dir / lock_name("looks", self._path.stem)

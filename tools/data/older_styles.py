@@ -25,7 +25,7 @@ def twin_of(files: DatasetFiles, description: Description, settings: Settings) -
     mark = hashlib.sha256(files.folders.raw.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     raw = str(settings.state_dir / "raw" / mark)
     twin = replace(files, folders=files.folders.model_copy(update={"raw": raw}))
-    with held(StateDir(settings.state_dir).locks_dir / lock_name("twin", mark, files.name)):
+    with held(StateDir.of(settings).locks_dir / lock_name("twin", mark, files.name)):
         twin.raw.mkdir(parents=True, exist_ok=True)
         _link(files.raw, twin.raw)
         _write(twin.raw / OWN, json.dumps(description.content, indent=2, ensure_ascii=False))

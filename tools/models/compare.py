@@ -15,7 +15,7 @@ from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import mean_sd
 from ...runs.store import find_run
 from ...schemas.comparison import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
-from ...schemas.records import Outcome
+from ...schemas.outcomes import ModelOutcome
 from ...settings import Settings
 from ...texts import fold_name
 from .comparison_tables import write_table
@@ -49,7 +49,7 @@ def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
 
 def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], list[str]]:
     """The runs' models, with those folds that still are these runs' own, and what is left out or put together."""
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     found: dict[Path, Model] = {}
     runs: dict[Path, list[str]] = {}
     notes = []
@@ -109,7 +109,7 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
     )
 
 
-def _hours(outcomes: list[Outcome | None]) -> float | None:
+def _hours(outcomes: list[ModelOutcome | None]) -> float | None:
     hours = [outcome.train_hours if outcome else None for outcome in outcomes]
     known = [value for value in hours if value is not None]
     return round(sum(known), 3) if len(known) == len(hours) else None

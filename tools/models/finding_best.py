@@ -1,10 +1,8 @@
 """nnunet_find_best_configuration: which models can be compared, then nnU-Net's own search in the background."""
 
-import time
 from collections.abc import Iterator
 
 from ...errors import NotFound, Refused
-from ...liveness import host_name
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.installed import installed
 from ...nnunet.models import Model
@@ -12,9 +10,10 @@ from ...nnunet.preprocessed import planned
 from ...nnunet.scores import read_scores
 from ...nnunet.splits import complete_folds, validated_cases, validated_twice
 from ...runs.engines import engine_with_options
-from ...runs.store import new_run_id
+from ...runs.new_record import new_record
+from ...schemas.jobs import BEST, SearchJob
 from ...schemas.models import FindBestRequest
-from ...schemas.records import RunRecord, StageSpec
+from ...schemas.records import StageSpec
 from ...schemas.run_list import RunStarted
 from ...settings import Settings
 from ...texts import some
@@ -32,10 +31,21 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     _refuse_other_cases(models)
     if request.ensembling and len(models) > 1:
         _refuse_without_softmax(models, request.dataset_id)
-    versions = installed(settings.nnunet_python).versions
-    engine, options = engine_with_options(settings)
-    place = {"engine": engine.name, "slurm": options}
-    record = _record(request, files, models, versions, notes).model_copy(update=place)
+    job = SearchJob(
+        dataset_id=request.dataset_id,
+        models=tuple(model.folder.name for model in models),
+        folds=models[0].folds,
+        ensembling=request.ensembling and len(models) > 1,
+    )
+    record = new_record(
+        job,
+        [StageSpec(name="find_best", kind="find_best", configuration=BEST)],
+        dataset_name=files.name,
+        folders=files.folders,
+        engine=engine_with_options(settings),
+        versions=installed(settings.nnunet_python).versions,
+        notes=notes,
+    )
     folds = [f"{files.name}/{model.folder.name}/fold_{fold}" for model in models for fold in model.folds]
     return start_recorded(record, [f"best configuration {files.name}", *folds], settings)
 
@@ -56,7 +66,7 @@ def _candidates(files: DatasetFiles) -> tuple[list[Model], list[str]]:
 
 
 def _why_not(model: Model) -> str | None:
-    _, identifier, configuration = model.folder.name.split("__", 2)
+    _, identifier, configuration = model.name
     if lacking := [fold for fold in model.folds if not model.fold(fold).finished()]:
         return f"fold {', '.join(lacking)} is not trained and validated"
     if unread := read_scores(model).unread:
@@ -81,7 +91,7 @@ def _refuse_other_cases(models: list[Model]) -> None:
 
 def _refuse_without_softmax(models: list[Model], dataset_id: int) -> None:
     if lacking := list(_without_softmax(models)):
-        trainer, identifier, configuration = lacking[0][0].folder.name.split("__", 2)
+        trainer, identifier, configuration = lacking[0][0].name
         told = "; ".join(f"{model.folder.name} (fold {', '.join(folds)})" for model, folds in lacking)
         raise Refused(
             f"Ensembling needs the softmax of every validation case, which is missing for {told}. Two ways on: for "
@@ -101,30 +111,3 @@ def _without_softmax(models: list[Model]) -> Iterator[tuple[Model, list[str]]]:
         ]
         if folds:
             yield model, folds
-
-
-def _record(
-    request: FindBestRequest, files: DatasetFiles, models: list[Model], versions: dict[str, str], notes: list[str]
-) -> RunRecord:
-    trainer, identifier, _ = models[0].folder.name.split("__", 2)
-    return RunRecord(
-        run_id=new_run_id(request.dataset_id, "best", "search"),
-        created_at=time.time(),
-        request={
-            "dataset_id": request.dataset_id,
-            "configuration": "best",
-            "fold": "search",
-            "ensembling": request.ensembling and len(models) > 1,
-            "models": [model.folder.name for model in models],
-            "folds": list(models[0].folds),
-        },
-        dataset_name=files.name,
-        trainer=trainer,
-        plans_identifier=identifier,
-        device="cpu",
-        folders=files.folders,
-        stages=(StageSpec(name="find_best", kind="find_best", configuration="best"),),
-        host=host_name(),
-        versions=versions,
-        notes=tuple(notes),
-    )

@@ -13,6 +13,7 @@ from ...runs.engines import verdict
 from ...runs.layout import StateDir
 from ...runs.model_owners import BY_HAND, taken_over, told_taken_over
 from ...runs.store import find_run
+from ...schemas.jobs import BEST
 from ...schemas.models import ModelRequest
 from ...schemas.records import RunRecord
 from ...settings import Settings
@@ -35,7 +36,7 @@ class Choice:
 
     @property
     def configuration(self) -> str:
-        return "best" if self.best else self.models[0].folder.name.split("__", 2)[2]
+        return BEST if self.best else self.models[0].name.configuration
 
     def previous(self) -> tuple[Model | None, ...]:
         """For each model the one whose segmentations it reads, if it is a cascade."""
@@ -74,9 +75,9 @@ def _model_folder(given: str, settings: Settings) -> Path:
 
 
 def _of_run(run_id: str, settings: Settings) -> Choice:
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     run, trained = find_run(state, run_id)
-    if not any(spec.kind in ("train", "validate") for spec in trained.stages):
+    if trained.training is None:
         raise Refused(
             f"Run {run_id} is no training. Name one (nnunet_runs), a model folder with model, or with dataset_id what "
             f"{FIND} found."

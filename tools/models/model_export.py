@@ -1,15 +1,13 @@
 """nnunet_export_model: which files go into the zip, and where it may lie; the rest is done in the background."""
 
 import os
-import time
 from pathlib import Path
 
 from ...errors import Refused
-from ...liveness import host_name
 from ...nnunet.installed import installed
 from ...nnunet.models import Model
 from ...nnunet.output_paths import chosen_output
-from ...runs.store import new_run_id
+from ...runs.new_record import new_record
 from ...schemas.jobs import ExportedModel, ExportJob
 from ...schemas.models import ExportRequest
 from ...schemas.records import RunRecord, StageSpec
@@ -58,9 +56,9 @@ def _models(choice: Choice) -> list[Model]:
 
 
 def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
-    trainer, identifier, _ = choice.models[0].folder.name.split("__", 2)
-    number = int(choice.files.name[7:10])
     job = ExportJob(
+        dataset_id=int(choice.files.name[7:10]),
+        configuration=choice.configuration,
         output=str(output),
         models=tuple(ExportedModel(folder=str(model.folder), folds=model.folds) for model in _models(choice)),
         best_models=tuple(model.folder.name for model in choice.models) if choice.best else (),
@@ -68,18 +66,11 @@ def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
         best=choice.notes()[:1] if choice.best else (),
         trained_with=choice.run.versions if choice.run else {},
     )
-    asked = {"dataset_id": number, "configuration": choice.configuration, "fold": "export"}
-    return RunRecord(
-        run_id=new_run_id(number, choice.configuration, "export"),
-        created_at=time.time(),
-        request={**asked, **job.model_dump(mode="json")},
+    return new_record(
+        job,
+        [StageSpec(name="export", kind="export", configuration=choice.configuration)],
         dataset_name=choice.files.name,
-        trainer=trainer,
-        plans_identifier=identifier,
-        device="cpu",
         folders=choice.files.folders,
-        stages=(StageSpec(name="export", kind="export", configuration=choice.configuration),),
-        host=host_name(),
         versions=installed(settings.nnunet_python).versions,
         notes=choice.notes(),
     )

@@ -1,16 +1,16 @@
 """nnunet_import_model: look at a zip with a model without unpacking it, then install it in the background."""
 
-import time
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
 from ...errors import NotFound, Refused
-from ...liveness import host_name
 from ...nnunet.datasets import dataset_folders
 from ...nnunet.installed import installed
 from ...nnunet.model_zip import Contents, open_zip, read_contents, refuse_replacing
 from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
-from ...runs.store import new_run_id
+from ...runs.new_record import new_record
+from ...schemas.jobs import ImportJob
+from ...schemas.model_name import ModelName
 from ...schemas.models import ImportRequest
 from ...schemas.records import RunRecord, StageSpec
 from ...schemas.run_list import RunStarted
@@ -52,24 +52,19 @@ def _refuse_other_name(contents: Contents, settings: Settings) -> None:
 
 
 def _record(path: Path, contents: Contents, request: ImportRequest, settings: Settings) -> RunRecord:
-    number, (trainer, identifier, configuration) = int(contents.dataset[7:10]), contents.models[0].split("__", 2)
-    return RunRecord(
-        run_id=new_run_id(number, configuration, "import"),
-        created_at=time.time(),
-        request={
-            "dataset_id": number,
-            "configuration": configuration,
-            "fold": "import",
-            "zip": str(path),
-            "overwrite": request.overwrite,
-        },
+    configuration = ModelName.parse(contents.models[0]).configuration
+    job = ImportJob(
+        dataset_id=int(contents.dataset[7:10]),
+        configuration=configuration,
+        zip=str(path),
+        overwrite=request.overwrite,
+        models=tuple(contents.models),
+    )
+    return new_record(
+        job,
+        [StageSpec(name="import_model", kind="import_model", configuration=configuration)],
         dataset_name=contents.dataset,
-        trainer=trainer,
-        plans_identifier=identifier,
-        device="cpu",
         folders=settings.folders,
-        stages=(StageSpec(name="import_model", kind="import_model", configuration=configuration),),
-        host=host_name(),
         versions=installed(settings.nnunet_python).versions,
         notes=(f"Models: {', '.join(contents.models)}.",),
     )

@@ -1,18 +1,16 @@
 """nnunet_predict: check the images against the model, record, start, and answer at once."""
 
 import os
-import time
 from pathlib import Path
 
 from ...allowed_paths import allowed_path, readable_file
 from ...errors import NotFound, Refused
-from ...liveness import host_name
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import cases_to_predict, note_of, refuse_foreign
 from ...runs.engines import engine_with_options
-from ...runs.store import new_run_id
+from ...runs.new_record import new_record
 from ...schemas.jobs import PredictionJob
 from ...schemas.models import PredictionStarted, PredictRequest
 from ...schemas.records import RunRecord
@@ -42,7 +40,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),
-        dataset_id=int(record.request["dataset_id"]),
+        dataset_id=job.dataset_id,
         dataset_name=record.dataset_name,
         model_path=" + ".join(job.models),
         folds=tuple(map(fold_name, job.folds)),
@@ -57,6 +55,9 @@ def _job(
 ) -> PredictionJob:
     labels = _folder(request.labels, choice.files, settings, what="labels") if request.labels else None
     return PredictionJob(
+        dataset_id=int(choice.files.name[7:10]),
+        configuration=choice.configuration,
+        of_run=request.run_id,
         models=tuple(str(model.folder) for model in choice.models),
         folds=choice.models[0].folds,
         images=str(images),
@@ -74,25 +75,14 @@ def _job(
 def _record(
     request: PredictRequest, choice: Choice, job: PredictionJob, stages: PredictionStages, settings: Settings
 ) -> RunRecord:
-    dataset_id, configuration = int(choice.files.name[7:10]), choice.configuration
     engine, options = engine_with_options(settings, model_of=choice.run)
-    device, device_reason = engine.device(request.device, settings)
-    trainer, plans_identifier, _ = choice.models[0].folder.name.split("__", 2)
-    asked = {"dataset_id": dataset_id, "configuration": configuration, "fold": "predict", "of_run": request.run_id}
-    return RunRecord(
-        run_id=new_run_id(dataset_id, configuration, "predict"),
-        created_at=time.time(),
-        request={**asked, **job.model_dump(mode="json")},
+    return new_record(
+        job,
+        stages.specs,
         dataset_name=choice.files.name,
-        trainer=trainer,
-        plans_identifier=plans_identifier,
-        device=device,
-        device_reason=device_reason,
         folders=choice.files.folders,
-        stages=tuple(stages.specs),
-        engine=engine.name,
-        slurm=options,
-        host=host_name(),
+        device=engine.device(request.device, settings),
+        engine=(engine, options),
         versions=installed(settings.nnunet_python).versions,
         notes=choice.notes(),
     )

@@ -23,7 +23,7 @@ class PredictionStages:
         before = str(previous) if previous else None
         step = PredictStep(model=str(model.folder), folds=model.folds, output=str(output), npz=npz, previous=before)
         self.steps[name] = step
-        self._append(name, model.folder.name.split("__", 2)[2], "predict")
+        self._append(name, model.name.configuration, "predict")
 
     def combine(self, name: str) -> None:
         """The ensemble of the parts, the postprocessing, or both."""

@@ -10,7 +10,7 @@ from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.summary import finite
 from ...runs.layout import RunDir, StateDir
-from ...runs.result import model_stages, stage_outcome
+from ...runs.result import model_outcome, model_stages
 from ...runs.store import find_run
 from ...schemas.plots import CasePicture, CasesPicture, FoldsPicture, Picture, PlotRequest
 from ...schemas.records import CaseMetrics, RunRecord, StageSpec
@@ -22,7 +22,7 @@ DATASET_CASES = 4
 
 def run_of(request: PlotRequest, settings: Settings) -> tuple[RunDir, RunRecord]:
     """The run that is asked for."""
-    return find_run(StateDir(settings.state_dir), str(request.run_id))
+    return find_run(StateDir.of(settings), str(request.run_id))
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Validated:
 def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
     found = []
     for spec in model_stages(record):
-        outcome = stage_outcome(run, record, spec)
+        outcome = model_outcome(run, record, spec)
         found += [Validated(spec, case) for case in outcome.cases] if outcome else []
     if not found:
         raise NotFound(

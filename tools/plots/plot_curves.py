@@ -19,7 +19,7 @@ def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     Raises:
         NotFound: no such run, or none of its epochs has ended.
     """
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     run_ids = list(dict.fromkeys([str(request.run_id), *request.with_run_ids]))
     found = [curve for run_id in run_ids for curve in _curves_of(*find_run(state, run_id), alone=len(run_ids) == 1)]
     if not found:
@@ -36,7 +36,7 @@ def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
 def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:
     curves = []
     for spec in record.stages:
-        epochs = run.stage(spec.name).epochs() if spec.kind == "train" else []
+        epochs = run.stage(spec.name).epochs() if spec.traits.trains else []
         if epochs:
             fold = spec.name.removeprefix("train_").replace("_", " ")
             curves.append(_curve(fold if alone else f"{record.run_id} {fold}", epochs))

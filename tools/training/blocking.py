@@ -38,7 +38,7 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
     """
     request = TrainingCall.model_validate(parameters)
     settings = Settings()
-    run, record = find_run(StateDir(settings.state_dir), start(request, settings).run_id)
+    run, record = find_run(StateDir.of(settings), start(request, settings).run_id)
     try:
         _wait(run, record, settings)
     except KeyboardInterrupt:

@@ -25,7 +25,6 @@ ESTIMATE_S = 100
 # Both modes of the network are compiled first, which takes minutes for a large one.
 MEASURE_ON_GPU_S = 400
 HOUR = 3600.0
-SIDE_BY_SIDE = ("train", "validate")
 # A made-up batch needs no loading and augmenting; on two cores these were seen to take as long again.
 SLOWEST_LOADING = 2.0
 
@@ -81,13 +80,13 @@ class Times:
 
 def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings) -> tuple[Hours | None, list[str]]:
     """The hours of all stages that would run, and what of them is not known."""
-    state = StateDir(settings.state_dir)
-    todo = [spec for spec in record.stages if not spec.reused and spec.kind != "cross_validation"]
+    state = StateDir.of(settings)
+    todo = [spec for spec in record.stages if not spec.reused and spec.traits.slot]
     known = {spec.name: _stage_times(state, record, spec, network) for spec in todo}
     missing = [name for name, times in known.items() if times is None]
     unknown = [f"Not included in the hours, because nothing was measured for: {', '.join(missing)}."] if missing else []
     found = [times for times in known.values() if times is not None]
-    trained = [spec.name for spec in todo if spec.kind == "train" and known[spec.name] is not None]
+    trained = [spec.name for spec in todo if spec.traits.trains and known[spec.name] is not None]
     if not trained:
         hint = "measure=true measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
@@ -100,27 +99,29 @@ def _hours(
     todo: list[StageSpec], known: dict[str, Times | None], record: RunRecord, settings: Settings, name: str
 ) -> float:
     """Hours until the last stage ends: the folds of a run train side by side, everything else is one after another."""
-    seconds = [(spec.kind, float(getattr(times, name))) for spec in todo if (times := known[spec.name]) is not None]
-    folds = [value for kind, value in seconds if kind in SIDE_BY_SIDE]
-    alone = sum(value for kind, value in seconds if kind not in SIDE_BY_SIDE)
+    seconds = [
+        (spec.traits.of_fold, float(getattr(times, name))) for spec in todo if (times := known[spec.name]) is not None
+    ]
+    folds = [value for of_fold, value in seconds if of_fold]
+    alone = sum(value for of_fold, value in seconds if not of_fold)
     return round((alone + scheduled([], folds, engine_of(record).lanes(record, len(folds), settings))) / HOUR, 3)
 
 
 def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: Estimate | None) -> Times | None:
-    if spec.kind == "preprocess":
+    if spec.traits.preprocesses:
         seconds = earlier_preprocessing(state, record, spec.configuration)
         return Times(seconds, seconds, seconds, "preprocessing as it took before") if seconds else None
     earlier = earlier_training(state, record, spec)
     if earlier is not None:
         around = earlier.around_s or 0.0
-        if spec.kind == "validate":
+        if spec.traits.only_validates:
             return Times(around, around, around, f"validation as in {earlier.run_id}") if around else None
         times = [earlier.epochs * value + around for value in (earlier.epoch_s, earlier.low_s, earlier.high_s)]
         return Times(
             times[0], times[1], times[2], f"{earlier.epochs} epochs of {earlier.epoch_s:.1f} s as in {earlier.run_id}"
         )
-    same = spec.configuration == record.request.get("configuration")
-    return _measured(network) if network and network.train_s and same and spec.kind == "train" else None
+    same = spec.configuration == record.job.configuration
+    return _measured(network) if network and network.train_s and same and spec.traits.trains else None
 
 
 def _measured(network: Estimate) -> Times:

@@ -297,7 +297,7 @@ class Planner:
         return "/".join(path.parts[-3:])
 
     def _add_notes(self) -> None:
-        reused = [str(spec.fold) for spec in self.plan.stages if spec.reused and spec.kind == "train"]
+        reused = [str(spec.fold) for spec in self.plan.stages if spec.reused and spec.traits.trains]
         missed = [name for name in NOT_FOR_REUSED if getattr(self.request, name)]
         if reused and missed:
             self.plan.notes.append(

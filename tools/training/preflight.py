@@ -22,7 +22,7 @@ from .checks import Preparation, prepare
 from .costs import estimate_network, expect_hours
 from .planning import Plan
 from .recommendation import preset_notes, recommend
-from .training import new_record
+from .training import record_of
 
 MEASURE_S = 30.0
 RUNS_LOOKED_AT = 200
@@ -66,7 +66,7 @@ def _record(prepared: Preparation) -> RunRecord | None:
     """The record that the training would have; None where a check left something unknown."""
     if prepared.files is None or prepared.plan is None or prepared.device is None:
         return None
-    return new_record(prepared)[0]
+    return record_of(prepared)
 
 
 def _preview(prepared: Preparation, record: RunRecord | None, settings: Settings) -> Preview:
@@ -163,7 +163,7 @@ def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight"
 
 def _others_queued(engine: Engine, settings: Settings) -> list[str]:
     """Of this engine's runs, as the state folder has them."""
-    state = StateDir(settings.state_dir)
+    state = StateDir.of(settings)
     found = ((run, run.record()) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
     own = [(run, record) for run, record in found if record is not None and record.engine == engine.name]
     waiting = sum(verdict(run, record).status == "queued" for run, record in own)

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from ...errors import Refused
 from ...runs.layout import StateDir
 from ...runs.store import find_run
-from ...schemas.records import RunRecord
+from ...schemas.jobs import TrainingJob
 from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
 from ...schemas.training_call import TrainingCall
 from ...settings import Settings
@@ -27,10 +27,10 @@ def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequ
     given = request.model_dump(exclude={"like"}, exclude_unset=True)
     if like is None:
         return TrainingRequest.model_validate(given), []
-    record = find_run(StateDir(settings.state_dir), like)[1]
-    if not any(spec.kind in ("train", "validate") for spec in record.stages):
+    record = find_run(StateDir.of(settings), like)[1]
+    if record.training is None:
         raise Refused(f"Run {like} is no training, so it cannot be repeated as one. nnunet_runs lists the trainings.")
-    earlier = _of_earlier(record, resume=request.continue_training)
+    earlier = _of_earlier(record.training, resume=request.continue_training)
     try:
         whole = TrainingRequest.model_validate({**earlier, **given})
     except ValidationError as error:
@@ -39,13 +39,12 @@ def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequ
     return whole, [_note(like, earlier, given)]
 
 
-def _of_earlier(record: RunRecord, *, resume: bool) -> dict[str, object]:
+def _of_earlier(training: TrainingJob, *, resume: bool) -> dict[str, object]:
     """A run's arguments. For a resume without what only began it: its checkpoint holds the weights it started from."""
-    known = TrainingRequest.model_fields.keys() - {*NOT_REPEATED}
-    earlier = {name: value for name, value in record.request.items() if name in known}
+    earlier = training.request.model_dump(mode="json", exclude={*NOT_REPEATED})
     if resume:
         earlier = {name: value for name, value in earlier.items() if {name, RESUME} not in EXCLUSIONS}
-        earlier["plans_identifier"] = record.plans_identifier
+        earlier["plans_identifier"] = training.plans_identifier
     return earlier
 
 

@@ -1,14 +1,13 @@
 """nnunet_training: check, plan, record, start, and answer at once; and the same start for runs of other kinds."""
 
-import time
-
 from ...errors import RunError
-from ...liveness import host_name
 from ...nnunet.installed import installed
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import RunDir, StateDir
+from ...runs.new_record import new_record
 from ...runs.status import STARTING
-from ...runs.store import new_run_id, record_run
+from ...runs.store import record_run
+from ...schemas.jobs import TrainingJob
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.run_list import RunStarted
@@ -35,8 +34,9 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
 def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
     """Check everything, then record the run; returns whether it is new."""
     settings.create_folders()
-    record, targets = new_record(prepare(request, settings, ahead=False, on_problem=_stop))
-    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
+    ready = prepare(request, settings, ahead=False, on_problem=_stop)
+    record, targets = record_of(ready), ready.plan.targets if ready.plan else []
+    run, new = record_run(StateDir.of(settings), record, targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
 
@@ -44,31 +44,27 @@ def _stop(problem: RunError) -> None:
     raise problem
 
 
-def new_record(ready: Preparation) -> tuple[RunRecord, list[str]]:
-    """The record of a run that is about to start, and the fold folders that it will write."""
-    request, plan = ready.request, ready.plan
-    assert plan is not None and ready.files is not None and ready.device is not None
-    record = RunRecord(
-        run_id=new_run_id(request.dataset_id, request.configuration, request.fold),
-        created_at=time.time(),
-        request=request.model_dump(mode="json"),
-        dataset_name=ready.files.name,
+def record_of(ready: Preparation) -> RunRecord:
+    """The record of a run for which everything was found out."""
+    plan, files, device = ready.plan, ready.files, ready.device
+    assert plan is not None and files is not None and device is not None
+    job = TrainingJob(
+        request=ready.request,
         trainer=plan.trainer,
         plans_identifier=plan.plans_identifier,
         planner=plan.planner,
         source_plans=plan.source_plans,
-        device=ready.device,
-        device_reason=ready.device_reason,
-        num_gpus=request.num_gpus or 1,
-        folders=ready.files.folders,
-        stages=tuple(plan.stages),
-        engine=ready.engine.name,
-        slurm=ready.options,
-        host=host_name(),
+    )
+    return new_record(
+        job,
+        plan.stages,
+        dataset_name=files.name,
+        folders=files.folders,
         versions=installed(ready.settings.nnunet_python).versions,
+        device=(device, ready.device_reason),
+        engine=(ready.engine, ready.options),
         notes=(*ready.notes, *plan.notes),
     )
-    return record, plan.targets
 
 
 def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> TrainingStarted:
@@ -79,10 +75,10 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
     return TrainingStarted(
         run_id=record.run_id,
         status=judged.status,
-        dataset_id=int(record.request["dataset_id"]),
+        dataset_id=record.job.dataset_id,
         dataset_name=record.dataset_name,
-        configuration=str(record.request["configuration"]),
-        fold=str(record.request["fold"]),
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
         device=record.device,
         device_reason=record.device_reason,
         stages=tuple(
@@ -105,7 +101,7 @@ def start_recorded(record: RunRecord, targets: list[str], settings: Settings) ->
     Raises:
         RunError: another run writes one of the targets, or it cannot be started.
     """
-    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
+    run, new = record_run(StateDir.of(settings), record, targets, repeat_window_s=settings.repeat_window_s)
     if new:
         engine_of(record).start(run, record, settings)
     return RunStarted(

@@ -106,8 +106,8 @@ def _facts(record: RunRecord) -> RunFacts:
     return RunFacts(
         run_id=record.run_id,
         dataset=short(record.dataset_name, NAME_CHARACTERS),
-        configuration=str(record.request["configuration"]),
-        fold=str(record.request["fold"]),
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
         trainer=short(record.trainer, NAME_CHARACTERS),
         device=record.device,
         started=iso(record.created_at),
@@ -118,7 +118,7 @@ def _stage(view: View, spec: StageSpec) -> StageFacts:
     return StageFacts(
         name=spec.name,
         status=view.judged.stages[spec.name],
-        trains=spec.kind == "train",
+        trains=spec.traits.trains,
         reused=spec.reused,
         seconds=_seconds(view.run, spec.name),
     )

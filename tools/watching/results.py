@@ -21,7 +21,7 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     """
     view = look(settings, request.run_id)
     result = compose_result(view.run, view.record)
-    others = taken_over(StateDir(settings.state_dir), view.record).items() if result.complete else ()
+    others = taken_over(StateDir.of(settings), view.record).items() if result.complete else ()
     notes = (*result.notes, *(told_taken_over(fold, result.run_id, other) for fold, other in others))
     again = retry_after(view) if result.status in ACTIVE else 0
     update = {"notes": notes, "retry_after_s": again, "next_step": _next_step(result, view.record)}
@@ -33,7 +33,7 @@ def _next_step(result: Result, record: RunRecord) -> str:
         return f"Predict with it: nnunet_predict(dataset_id={result.dataset_id}, images=…)."
     if result.archive:
         return f"The zip is {result.archive}; nnunet_import_model installs it elsewhere."
-    if result.complete and result.fold == "import":
+    if result.complete and record.job.kind == "import":
         folder = f"{result.dataset_name}/{Path(str(result.model_path).split(' + ')[-1]).name}"
         return f"Predict with it: nnunet_predict(model='{folder}', images=…)."
     if result.predictions:

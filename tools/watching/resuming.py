@@ -6,9 +6,9 @@ from ...schemas.records import RunRecord, StageSpec
 
 OTHER_KINDS = {
     "predict": "nnunet_predict with the same arguments goes on; cases that are predicted are kept",
-    "find_best": "nnunet_find_best_configuration starts it again; nothing was changed",
+    "search": "nnunet_find_best_configuration starts it again; nothing was changed",
     "export": "nnunet_export_model starts it again; no zip was left",
-    "import_model": "nnunet_import_model starts it again; nothing was installed",
+    "import": "nnunet_import_model starts it again; nothing was installed",
 }
 
 
@@ -17,18 +17,19 @@ def resume_hint(record: RunRecord) -> str:
 
     `like` repeats neither `overwrite` nor `continue_training`, so the call names them.
     """
-    if (hint := OTHER_KINDS.get(record.stages[0].kind)) is not None:
-        return hint
-    call = f"nnunet_training(dataset_id={record.request['dataset_id']}, like='{record.run_id}'"
-    if any(_can_go_on(record, spec) for spec in record.stages if spec.kind == "train" and not spec.reused):
+    if (training := record.training) is None:
+        return OTHER_KINDS.get(record.job.kind, "the same call starts it again")
+    call = f"nnunet_training(dataset_id={training.dataset_id}, like='{record.run_id}'"
+    begun = [spec for spec in record.stages if spec.traits.goes_on == "checkpoint" and not spec.reused]
+    if any(_can_go_on(record, spec) for spec in begun):
         return f"{call}, continue_training=true) resumes it{_kept(record)}"
-    return f"{call}{', overwrite=true' if record.request.get('overwrite') else ''}) starts it again"
+    return f"{call}{', overwrite=true' if training.request.overwrite else ''}) starts it again"
 
 
 def _kept(record: RunRecord) -> str:
     """Where the model is that the training was to replace."""
     files = DatasetFiles(record.folders, record.dataset_name)
-    folds = (FoldFiles(files.fold_of(record, spec)) for spec in record.stages if spec.kind == "train")
+    folds = (FoldFiles(files.fold_of(record, spec)) for spec in record.stages if spec.traits.trains)
     names = [old.path.name for fold in folds for old in kept(fold)[:1]]
     return f"; until then the model before is kept in {names[0]}" if names else ""
 
@@ -36,5 +37,6 @@ def _kept(record: RunRecord) -> str:
 def _can_go_on(record: RunRecord, spec: StageSpec) -> bool:
     """Whether the fold folder has a checkpoint of this very run, or one that the run was to go on from."""
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
-    ours = fold.owner() == record.run_id or bool(record.request.get("continue_training"))
+    goes_on = record.training is not None and record.training.request.continue_training
+    ours = fold.owner() == record.run_id or goes_on
     return ours and bool(fold.checkpoints())

@@ -9,6 +9,8 @@ from ...runs.engines import verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.result import stage_outcome
 from ...runs.store import find_run, newest_runs
+from ...schemas.model_name import ModelName
+from ...schemas.outcomes import MeasuredOutcome
 from ...schemas.records import ACTIVE, RunRecord, Status
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
@@ -26,7 +28,7 @@ def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
     Among them are the trainings that somebody started by hand, by when they last wrote.
     """
     asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
-    runs = (run for run in newest_runs(StateDir(settings.state_dir)) if run.run_id[1:].startswith(asked_for))
+    runs = (run for run in newest_runs(StateDir.of(settings)) if run.run_id[1:].startswith(asked_for))
     found = (line for run in runs if (line := _line(run, request.status)) is not None)
     lines = list(islice(found, request.limit))
     total = len(lines) + sum(1 for _ in (runs if request.status is None else found))
@@ -54,7 +56,7 @@ def _external_line(found: ExternalTraining) -> RunLine:
         status=found.status,
         external=True,
         dataset=model.parent.name,
-        configuration=model.name.split("__", 2)[2],
+        configuration=ModelName.parse(model.name).configuration,
         fold=fold_name(found.path.name.removeprefix("fold_")),
         started=iso(found.started),
         stage=None,
@@ -87,8 +89,8 @@ def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
         run_id=record.run_id,
         status=judged.status,
         dataset=record.dataset_name,
-        configuration=str(record.request["configuration"]),
-        fold=str(record.request["fold"]),
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
         started=iso(record.created_at),
         stage=spec.name if spec and judged.status != "success" else None,
         epoch=_epoch(run, spec.name) if spec else None,
@@ -107,7 +109,8 @@ def _epoch(run: RunDir, stage: str) -> str | None:
 
 def _dice(run: RunDir, record: RunRecord) -> float | None:
     outcome = stage_outcome(run, record, record.stages[-1])
-    return round(outcome.metrics.dice, 4) if outcome and outcome.metrics and outcome.metrics.dice is not None else None
+    metrics = outcome.metrics if isinstance(outcome, MeasuredOutcome) else None
+    return round(metrics.dice, 4) if metrics and metrics.dice is not None else None
 
 
 def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
@@ -117,7 +120,7 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
         NotFound: no such run.
         Unavailable: the wish cannot be written down, and the run cannot be ended from here.
     """
-    run, record = find_run(StateDir(settings.state_dir), request.run_id)
+    run, record = find_run(StateDir.of(settings), request.run_id)
     seconds = 0.0 if request.force else grace(look(settings, request.run_id))
     remarks: list[str] = []
     status = request_cancel(run, record, grace_s=seconds, say=remarks.append)

@@ -8,9 +8,6 @@ from ...runs.pace import scheduled
 from ...schemas.records import ACTIVE, StageSpec, Status
 from .view import Moment, View
 
-# Rough shares of a run's time, for the percentage only; the ETA is measured.
-WEIGHTS = {"preprocess": 0.1, "train": 1.0, "validate": 0.2, "cross_validation": 0.05, "predict": 1.0}
-WEIGHTS |= {"combine": 0.2, "find_best": 1.0, "export": 1.0, "import_model": 1.0}
 VALIDATION_SHARE = 0.05
 SOONEST_S, LATEST_S = 5.0, 300.0
 # Where no epoch gives the measure: who has waited for an hour need not look again in five seconds.
@@ -22,8 +19,8 @@ SAVING_S = 30.0
 def percent(view: View) -> float:
     """How much of the run is done, 0-100, by rough shares of its stages."""
     stages = [spec for spec in view.record.stages if not spec.reused]
-    whole = sum(WEIGHTS[spec.kind] for spec in stages)
-    done = sum(WEIGHTS[s.kind] * fraction(view, s, view.judged.stages[s.name]) for s in stages)
+    whole = sum(spec.traits.weight for spec in stages)
+    done = sum(s.traits.weight * fraction(view, s, view.judged.stages[s.name]) for s in stages)
     return round(100 * done / whole, 1) if whole else 100.0
 
 
@@ -36,7 +33,7 @@ def fraction(view: View, spec: StageSpec, status: Status) -> float:
         return 0.0
     progress = moment.progress
     part = progress.done / progress.total if progress.done is not None and progress.total else 0.0
-    if spec.kind != "train":
+    if not spec.traits.trains:
         return part
     if progress.phase.startswith("validat"):
         return 1.0 - VALIDATION_SHARE * (1.0 - part)
@@ -59,7 +56,7 @@ def _signs_of_life(view: View) -> list[float]:
 
 def eta(view: View) -> int | None:
     """Training time left in all stages at the present speed, without the final validations."""
-    trainings = [spec for spec in view.record.stages if spec.kind == "train"]
+    trainings = [spec for spec in view.record.stages if spec.traits.trains]
     begun = [view.moments[s.name] for s in trainings if view.judged.stages[s.name] == "running"]
     speeds = [(one.epoch_s, one.progress.epochs) for one in begun if one.progress and one.progress.epochs]
     known = [(seconds, epochs) for seconds, epochs in speeds if seconds is not None]
@@ -86,7 +83,7 @@ def grace(view: View) -> float:
     """Seconds that a run may take to finish its epoch and save, where no setting says it: two of its own epochs."""
     if "grace_s" in view.settings.model_fields_set:
         return view.settings.grace_s
-    trainings = [spec.name for spec in view.record.stages if spec.kind == "train"]
+    trainings = [spec.name for spec in view.record.stages if spec.traits.trains]
     usual = [view.moments[name].epoch_s or 0.0 for name in trainings if view.judged.stages[name] == "running"]
     return max([view.settings.grace_s, *(2 * seconds + SAVING_S for seconds in usual)])
 

@@ -48,7 +48,7 @@ class View:
     @property
     def trains(self) -> bool:
         """Whether the stage to look at is a training."""
-        return self.spec is not None and self.spec.kind == "train"
+        return self.spec is not None and self.spec.traits.trains
 
     @property
     def signature(self) -> tuple[object, ...]:
@@ -68,7 +68,7 @@ def look(settings: Settings, run_id: str) -> View:
     Raises:
         NotFound: no such run.
     """
-    run, record = find_run(StateDir(settings.state_dir), run_id)
+    run, record = find_run(StateDir.of(settings), run_id)
     judged = verdict(run, record)
     spec = present_stage(record, judged)
     begun = [name for name, status in judged.stages.items() if status not in ("success", "queued")]
@@ -83,7 +83,7 @@ def tend(settings: Settings, run_id: str) -> View:
     Raises:
         NotFound: no such run.
     """
-    run, record = find_run(StateDir(settings.state_dir), run_id)
+    run, record = find_run(StateDir.of(settings), run_id)
     engine_of(record).go_on_starting(run, record, settings)
     return look(settings, run_id)
 
@@ -98,5 +98,5 @@ def present_stage(record: RunRecord, judged: Verdict) -> StageSpec | None:
         for spec in record.stages:
             if judged.stages[spec.name] == wanted and not spec.reused:
                 return spec
-    done = [spec for spec in record.stages if not spec.reused and spec.kind in ("train", "validate")]
+    done = [spec for spec in record.stages if not spec.reused and spec.traits.of_fold]
     return done[-1] if done else None

@@ -7,13 +7,13 @@ from ...nnunet.models import Model, model_of
 from ...nnunet.preprocessed import data_folder, preprocessed_cases
 from ...nnunet.splits import trained_cases, validated_cases, validated_twice
 from ...nnunet.summary import Summary, fold_outcome, labels_in, nan_mean
-from ...schemas.records import Outcome
+from ...schemas.outcomes import ModelOutcome
 from ...texts import some
 from ..stage import Job, StageFailure
 from ..watch import end_when_a_pool_process_is_killed
 
 
-def carry_out(job: Job) -> Outcome:
+def carry_out(job: Job) -> ModelOutcome:
     """Accumulate the folds as nnUNetv2_accumulate_crossval_results does."""
     end_when_a_pool_process_is_killed(job.stage)
     job.reporter.say("accumulating the folds")
@@ -27,7 +27,7 @@ def carry_out(job: Job) -> Outcome:
     known = [loss for loss in losses if loss is not None]
     summary = Summary(merged / "summary.json", labels_in(job.files.preprocessed))
     lacking = () if len(known) == len(folds) else ("The validation loss of some folds is not known.",)
-    return Outcome(
+    return ModelOutcome(
         ok=True,
         model_path=str(model.folder),
         metrics=summary.metrics(nan_mean(known) if not lacking else None),

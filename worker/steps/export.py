@@ -23,7 +23,7 @@ from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, describe_steps, read_steps
 from ...schemas.jobs import ExportJob
-from ...schemas.records import Outcome
+from ...schemas.outcomes import ExportOutcome
 from ..stage import Job
 from ..weights import checkpoint_in
 from . import scrub
@@ -42,9 +42,9 @@ class Entry:
     content: bytes | Callable[[], IO[bytes]]
 
 
-def carry_out(job: Job) -> Outcome:
+def carry_out(job: Job) -> ExportOutcome:
     """Write the zip beside its place, then rename it."""
-    asked = ExportJob.model_validate(job.record.request)
+    asked = job.typed(ExportJob)
     models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
     target = same_output(job.settings, Path(asked.output), models)
     card = _card(job, asked, models)
@@ -58,7 +58,9 @@ def carry_out(job: Job) -> Outcome:
         beside.unlink(missing_ok=True)
     write_text(target.with_suffix(".md"), card)
     said = f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card lies beside it."
-    return Outcome(ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=(said,))
+    return ExportOutcome(
+        ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=(said,)
+    )
 
 
 def _publish(partial: Path, target: Path) -> None:

@@ -15,7 +15,10 @@ from ...nnunet.best import source_of
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.postprocessing import JSON_NAME, describe_steps, read_steps
 from ...nnunet.summary import Summary, finite
-from ...schemas.records import BestConfiguration, Candidate, Outcome
+from ...schemas.jobs import SearchJob
+from ...schemas.model_name import ModelName
+from ...schemas.outcomes import SearchOutcome
+from ...schemas.records import BestConfiguration, Candidate
 from ..stage import Job
 from ..watch import end_when_a_pool_process_is_killed
 from .folders import replace_folder
@@ -27,15 +30,16 @@ TEXTS = (".json", ".txt")
 MODEL_FILES = ("plans.json", "dataset.json")
 
 
-def carry_out(job: Job) -> Outcome:
+def carry_out(job: Job) -> SearchOutcome:
     """Search among the models of the request, then install what nnU-Net wrote."""
     end_when_a_pool_process_is_killed(job.stage)
-    models, folds = list(job.record.request["models"]), [int(fold) for fold in job.record.request["folds"]]
+    asked = job.typed(SearchJob)
+    models, folds = list(asked.models), [int(fold) for fold in asked.folds]
     scratch = job.files.results / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         _lay_out(job.files, scratch, models, folds)
-        _search(job, scratch, models, folds)
+        _search(job, scratch, asked)
         job.reporter.say("installing")
         _rename_in_texts(scratch, Path(job.files.folders.results))
         _install(scratch / job.files.name, job.files.results)
@@ -53,7 +57,7 @@ def _lay_out(files: DatasetFiles, scratch: Path, models: list[str], folds: list[
             (folder / part).symlink_to(files.results / name / part)
 
 
-def _search(job: Job, scratch: Path, models: list[str], folds: list[int]) -> None:
+def _search(job: Job, scratch: Path, asked: SearchJob) -> None:
     """As nnUNetv2_find_best_configuration with these models.
 
     Source: nnunetv2 2.8.1, evaluation/find_best_configuration.py:73-215.
@@ -62,12 +66,12 @@ def _search(job: Job, scratch: Path, models: list[str], folds: list[int]) -> Non
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.evaluation import find_best_configuration as nnunet
 
-    ensembling = bool(job.record.request["ensembling"])
-    steps = _Steps(job, len(models) + ensembling * len(models) * (len(models) - 1) // 2 + 1)
+    models, folds = [ModelName.parse(name) for name in asked.models], tuple(map(int, asked.folds))
+    steps = _Steps(job, len(models) + asked.ensembling * len(models) * (len(models) - 1) // 2 + 1)
     for name in ("accumulate_cv_results", "ensemble_crossvalidations", "determine_postprocessing"):
         setattr(nnunet, name, steps.told(name, getattr(nnunet, name)))
-    allowed = [dict(zip(("trainer", "plans", "configuration"), name.split("__", 2), strict=True)) for name in models]
-    nnunet.find_best_configuration(job.files.name, allowed, ensembling, default_num_processes, True, tuple(folds))
+    allowed = [model._asdict() for model in models]
+    nnunet.find_best_configuration(job.files.name, allowed, asked.ensembling, default_num_processes, True, folds)
 
 
 class _Steps:
@@ -109,11 +113,11 @@ def _install(made: Path, results: Path) -> None:
         path.replace(results / path.name)
 
 
-def _outcome(files: DatasetFiles) -> Outcome:
+def _outcome(files: DatasetFiles) -> SearchOutcome:
     content = read_json(files.best_file)
     best, folds = content["best_model_or_ensemble"], [str(fold) for fold in content["folds"]]
     selected = best["selected_model_or_models"]
-    names = ["__".join((one["trainer"], one["plans_identifier"], one["configuration"])) for one in selected]
+    names = [str(ModelName(one["trainer"], one["plans_identifier"], one["configuration"])) for one in selected]
     source = source_of(files, names, folds)
     labels = (read_json(source / "dataset.json") or {}).get("labels", {})
     summary = Summary(source / "postprocessed" / "summary.json", labels)
@@ -127,7 +131,7 @@ def _outcome(files: DatasetFiles) -> Outcome:
         instructions=(files.results / INSTRUCTIONS).read_text(encoding="utf-8"),
         instructions_file=str(files.results / INSTRUCTIONS),
     )
-    return Outcome(
+    return SearchOutcome(
         ok=True,
         model_path=" + ".join(found.models),
         metrics=summary.metrics(None),

@@ -11,6 +11,7 @@ from ...files import DESCRIPTION_BYTES, read_json
 from ...nnunet.foreign import judged_dataset, judged_plans
 from ...nnunet.model_zip import Contents, is_pickle, open_zip, read_contents, refuse_replacing
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, read_steps
+from ...schemas.jobs import ImportJob
 from ...schemas.records import Outcome
 from ..stage import Job, StageFailure
 from ..weights import read_checkpoint
@@ -23,7 +24,7 @@ NEEDED = ("channel_names", "labels", "file_ending")
 
 def carry_out(job: Job) -> Outcome:
     """Install the models of a zip."""
-    results, path = Path(job.files.folders.results), Path(job.record.request["zip"])
+    results, path = Path(job.files.folders.results), Path(job.typed(ImportJob).zip)
     aside = results / f".import-{job.files.name}"
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -110,7 +111,7 @@ def _postprocessing(contents: Contents, aside: Path) -> list[str]:
 
 
 def _install(job: Job, contents: Contents, aside: Path) -> list[str]:
-    if not job.record.request["overwrite"]:
+    if not job.typed(ImportJob).overwrite:
         refuse_replacing(contents, Path(job.files.folders.results))
     old = job.files.results / "replaced" / job.record.run_id
     # Of an ensemble there may have been nothing but a pickle.

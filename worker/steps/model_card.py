@@ -8,7 +8,7 @@ from typing import Any
 from ...nnunet.models import Model
 from ...nnunet.preprocessed import planned
 from ...nnunet.summary import Summary, fold_outcome
-from ...schemas.records import Outcome
+from ...schemas.outcomes import ModelOutcome
 from ...texts import clean
 
 NOT_KNOWN = "not known"
@@ -73,7 +73,7 @@ def _model(model: Model) -> str:
 
 
 def _plans(model: Model) -> Iterator[tuple[str, object]]:
-    trainer, identifier, configuration = model.folder.name.split("__", 2)
+    trainer, identifier, configuration = model.name
     found = planned(model.plans, configuration) or {}
     outcome = _first_outcome(model)
     yield "configuration", configuration
@@ -88,7 +88,7 @@ def _plans(model: Model) -> Iterator[tuple[str, object]]:
     yield "folds", ", ".join(model.folds)
 
 
-def _first_outcome(model: Model) -> Outcome | None:
+def _first_outcome(model: Model) -> ModelOutcome | None:
     return next((found for fold in model.folds if (found := fold_outcome(model.fold(fold))) is not None), None)
 
 
@@ -116,7 +116,7 @@ def _metrics(found: Summary, classes: Sequence[str]) -> tuple[object, ...]:
 
 def _use(archive: str, models: Sequence[Model], description: Mapping[str, Any]) -> str:
     model, ending = models[-1], description.get("file_ending", ".nii.gz")
-    trainer, identifier, configuration = model.folder.name.split("__", 2)
+    trainer, identifier, configuration = model.name
     which = f"-d {model.files.name} -tr {trainer} -p {identifier} -c {configuration} -f {' '.join(model.folds)}"
     named = shlex.quote(clean(archive))
     cascade = "; a cascade also needs `-prev_stage_predictions`" if "cascade" in configuration else ""

@@ -14,7 +14,7 @@ from ...nnunet.postprocessing import read_steps
 from ...nnunet.predictions import PARTS, PredictionNote, cases_to_predict, inputs_of, note_file, note_of, refuse_foreign
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
-from ...schemas.records import Outcome
+from ...schemas.outcomes import PredictionOutcome
 from ...texts import fold_name
 from ..stage import Job
 from ..whole_files import readable_whole
@@ -24,7 +24,7 @@ class PredictionFolder:
     """The output folder of a prediction as one of its stages sees it."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.asked = job, PredictionJob.model_validate(job.record.request)
+        self.job, self.asked = job, job.typed(PredictionJob)
         self.path = Path(self.asked.output)
         self.models = [Model(job.files, Path(folder), self.asked.folds) for folder in self.asked.models]
         self.model = self.models[0].folder
@@ -102,11 +102,11 @@ class PredictionFolder:
             for ending in (self.ending, ".npz", ".pkl"):
                 (folder / f"{case}{ending}").unlink(missing_ok=True)
 
-    def finish(self) -> Outcome:
+    def finish(self) -> PredictionOutcome:
         """Score what has labels, take away the parts, and say what was done."""
         metrics = self._score()
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
-        return Outcome(
+        return PredictionOutcome(
             ok=True,
             model_path=" + ".join(self.asked.models),
             metrics=metrics.metrics(None) if metrics else None,

@@ -29,6 +29,7 @@ from ...nnunet.preprocessed import (
 from ...nnunet.raw_files import labels, training_files
 from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
 from ...runs.layout import StateDir
+from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
 from ..pools import start_server
 from ..progress import Reporter
@@ -45,11 +46,11 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     if job.weights is not None:
         read_tensors(job.weights)  # refuse a bad file before the long work
-    locks = StateDir(job.settings.state_dir).locks_dir
+    locks = StateDir.of(job.settings).locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
     for spec in job.record.stages:
-        if spec.kind in ("train", "validate") and not spec.reused:
+        if spec.traits.of_fold and not spec.reused:
             refuse_small_batch(job, spec.configuration)
     return Outcome(ok=True, notes=tuple(notes))
 
@@ -142,12 +143,13 @@ class Preprocessing:
 
     def _plan(self, current: bool) -> None:
         plans_file = self.files.plans_file(self.plans_name)
-        planner = self.job.record.planner
-        if plans_file.is_file() and (current or (planner is None and self.job.record.source_plans is None)):
+        training = self.job.typed(TrainingJob)
+        planner = training.planner
+        if plans_file.is_file() and (current or (planner is None and training.source_plans is None)):
             self.notes.append(f"The plans {self.plans_name} were reused.")
-        elif self.job.record.source_plans is not None:
+        elif training.source_plans is not None:
             self._begin("moving the plans of the pretrained model")
-            move_plans(Path(self.job.record.source_plans), self.files, self.plans_name)
+            move_plans(Path(training.source_plans), self.files, self.plans_name)
         elif planner is None:
             raise StageFailure(
                 f"there are no plans {self.plans_name}",
@@ -206,7 +208,7 @@ class Preprocessing:
             self.notes.append(f"The preprocessed data of {configuration} were reused.")
             return
         self._begin(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
-        locks = StateDir(self.job.settings.state_dir).locks_dir
+        locks = StateDir.of(self.job.settings).locks_dir
         with waiting_for(data_lock(locks, self.files, folder.name), _say(self.job.reporter), holder=self.job.holder):
             data_note_file(folder).unlink(missing_ok=True)
             self.job.reporter.say(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
@@ -253,7 +255,7 @@ def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuratio
     default_preprocessor.tqdm = _counter(job.reporter)
     # nnU-Net's function takes an id and looks the name up, which fails where two folders share the id.
     api.convert_id_to_dataset_name = lambda _: dataset_name
-    api.preprocess_dataset(job.record.request["dataset_id"], plans_name, (configuration,), (default_num_processes,))
+    api.preprocess_dataset(job.record.job.dataset_id, plans_name, (configuration,), (default_num_processes,))
 
 
 def _renew_ground_truth(files: DatasetFiles) -> None:

@@ -18,7 +18,8 @@ from ...nnunet.splits import trained_cases
 from ...nnunet.summary import Summary
 from ...runs.layout import StateDir
 from ...runs.machine.processor import CPUINFO, computes_bfloat16
-from ...schemas.records import Epoch, Outcome
+from ...schemas.outcomes import ModelOutcome
+from ...schemas.records import Epoch
 from ..notes import read_notes
 from ..resources import fit_this_process
 from ..stage import Job, StageFailure
@@ -32,7 +33,7 @@ NAN_EPOCHS = 3
 EARLIER_ATTEMPT_S = 180.0
 
 
-def carry_out(job: Job) -> Outcome:
+def carry_out(job: Job) -> ModelOutcome:
     """Train (or only validate) one fold and read what nnU-Net measured."""
     _check_processor(job)
     refuse_small_batch(job, job.spec.configuration)
@@ -44,13 +45,13 @@ def carry_out(job: Job) -> Outcome:
     seen_before = _take_over(job)
     started = time.time()
     resume = job.spec.resume or (again and _has_saved(job))
-    if job.spec.kind == "train" and not resume:
+    if job.spec.traits.trains and not resume:
         job.fold.cases_file.unlink(missing_ok=True)
     with _hold_data(job):
         _run_nnunet(job, resume=resume)
     outcome = _outcome(job, started, seen_before)
     write_model(job.fold.outcome_file, outcome)
-    if job.spec.kind == "train":
+    if job.spec.traits.trains:
         old_models.remove(job.fold)
     _link_documented_folder(job)
     lock.release()
@@ -59,7 +60,7 @@ def carry_out(job: Job) -> Outcome:
 
 def _own_fold(job: Job) -> Lock:
     """Nobody else writes this fold folder while the returned lock is held."""
-    lock = Lock(StateDir(job.settings.state_dir).locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
+    lock = Lock(StateDir.of(job.settings).locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
     deadline = time.monotonic() + EARLIER_ATTEMPT_S
     while not lock.try_acquire(job.holder):
         other = lock.holder().get("run_id", "another run")
@@ -77,7 +78,7 @@ def _own_fold(job: Job) -> Lock:
 
 def _was_here(job: Job) -> bool:
     """Whether an earlier attempt of this stage wrote the fold folder (a Slurm job that was requeued)."""
-    return job.spec.kind == "train" and job.fold.owner() == job.record.run_id
+    return job.spec.traits.trains and job.fold.owner() == job.record.run_id
 
 
 def _has_saved(job: Job) -> bool:
@@ -92,7 +93,7 @@ def _take_over(job: Job) -> int:
     """Put our name on the fold folder; returns how many epochs the run before this one trained in it."""
     earlier = 0
     if job.spec.resume and (owner := job.fold.owner()) is not None:
-        run = StateDir(job.settings.state_dir).run(owner)
+        run = StateDir.of(job.settings).run(owner)
         earlier = max((epoch.epoch + 1 for epoch in run.stage(job.stage.name).recent_epochs(1)), default=0)
     job.fold.path.mkdir(parents=True, exist_ok=True)
     job.fold.owner_file.write_text(job.record.run_id, encoding="utf-8")
@@ -109,7 +110,7 @@ def _hold_data(job: Job) -> ExitStack:
         job.reporter.tick(phase="waiting", waits_for=f"run {holder.get('run_id', '?')} preprocesses the data")
         job.reporter.stop_here()
 
-    locks = StateDir(job.settings.state_dir).locks_dir
+    locks = StateDir.of(job.settings).locks_dir
     stack = ExitStack()
     for folder in folders:
         lock = data_lock(locks, job.files, folder)
@@ -139,7 +140,7 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
             num_gpus=job.record.num_gpus,
             export_validation_probabilities=job.asked("npz"),
             continue_training=resume,
-            only_run_validation=job.spec.kind == "validate",
+            only_run_validation=job.spec.traits.only_validates,
             disable_checkpointing=job.asked("disable_checkpointing"),
             val_with_best=job.asked("val_best"),
             device=torch.device(job.record.device),
@@ -156,18 +157,18 @@ def _check_processor(job: Job) -> None:
         )
 
 
-def _outcome(job: Job, started: float, seen_before: int) -> Outcome:
+def _outcome(job: Job, started: float, seen_before: int) -> ModelOutcome:
     summary_file = job.fold.summary
     if not summary_file.is_file() or summary_file.stat().st_mtime < started - 2:
         raise StageFailure(
             "nnU-Net ended without a validation result", str(summary_file), "Read the log with nnunet_logs."
         )
     epochs = job.stage.epochs()
-    earlier = job.fold.outcome() if job.spec.kind == "validate" else None
+    earlier = job.fold.outcome() if job.spec.traits.only_validates else None
     loss = epochs[-1].val_loss if epochs else (earlier.metrics.validation_loss if earlier and earlier.metrics else None)
     _refuse_nan(epochs)
     summary = Summary(summary_file, _labels(job))
-    return Outcome(
+    return ModelOutcome(
         ok=True,
         model_path=str(job.fold.path),
         metrics=summary.metrics(loss),

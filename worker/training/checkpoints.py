@@ -109,7 +109,7 @@ def only_data_of_others(job: Job) -> Iterator[None]:
     Raises:
         StageFailure: it holds more than data.
     """
-    trusted = trained_here(StateDir(job.settings.state_dir), job.record, job.spec)
+    trusted = trained_here(StateDir.of(job.settings), job.record, job.spec)
     with nothing_but_data_is_loaded(job.fold.path, unless=trusted):
         yield
 

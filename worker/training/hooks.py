@@ -187,7 +187,7 @@ def settle_cases(trainer: Any, job: Job) -> FoldCases:
     Raises:
         StageFailure: some of them are not preprocessed.
     """
-    if job.spec.kind == "train" and trainer.local_rank == 0 and trained_cases(job.fold) is None:
+    if job.spec.traits.trains and trainer.local_rank == 0 and trained_cases(job.fold) is None:
         write_model(job.fold.cases_file, _begin(trainer))
     _wait_for_all_ranks(trainer)
     cases = trained_cases(job.fold) or _begin(trainer)
@@ -213,7 +213,7 @@ def _begin(trainer: Any) -> TrainedCases:
 
 def _refuse_other_split(job: Job, cases: FoldCases) -> None:
     """Folds of one cross-validation may wait for a GPU for days, and the split may have changed since."""
-    for spec in model_stages(job.record) if job.record.request["fold"] == "all" else ():
+    for spec in model_stages(job.record) if job.record.fold == "all" else ():
         files = FoldFiles(job.files.fold_of(job.record, spec))
         other = trained_cases(files) if spec.reused or files.owner() == job.record.run_id else None
         if spec.fold != job.spec.fold and other and (both := sorted(set(other.val) & set(cases.val))):

@@ -16,7 +16,8 @@ from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.comparison import CompareAnswer, CompareRequest
-from nnunet_mcp.schemas.records import Metrics, Outcome
+from nnunet_mcp.schemas.outcomes import ModelOutcome
+from nnunet_mcp.schemas.records import Metrics
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models.compare import nnunet_compare
 from nnunet_mcp.tools.models.comparison_tables import _escaped
@@ -50,7 +51,7 @@ def train(files: DatasetFiles, trainer: str, dice: dict[str, float], *, folds: i
         mean = {"Dice": METRICS.dice, "IoU": METRICS.iou}
         path.summary.write_text(json.dumps({"foreground_mean": mean, "mean": {}, "metric_per_case": entries}), "utf-8")
         write_model(
-            path.outcome_file, Outcome(ok=True, metrics=METRICS, epochs_trained=7, train_hours=0.5, parameters=9)
+            path.outcome_file, ModelOutcome(ok=True, metrics=METRICS, epochs_trained=7, train_hours=0.5, parameters=9)
         )
     (model / "dataset.json").write_text(json.dumps({"labels": LABELS}), "utf-8")
     return model

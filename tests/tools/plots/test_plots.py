@@ -20,8 +20,9 @@ from nnunet_mcp.errors import NotFound, Refused, Unavailable
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.plots import PlotRequest
-from nnunet_mcp.schemas.records import CaseMetrics, Epoch, Outcome, StageState
+from nnunet_mcp.schemas.records import CaseMetrics, Epoch, StageState
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.plots.plots import Plot, nnunet_plot
@@ -65,7 +66,7 @@ def validate(run: RunDir, dice: dict[str, float | None], *, fold: int = 0, class
     """The outcome with each case's Dice."""
     per_class = {name: {f"class {number}": value for number in range(classes)} for name, value in dice.items()}
     cases = tuple(CaseMetrics(case=name, dice=value, per_class=per_class[name]) for name, value in dice.items())
-    write_model(run.stage(f"train_fold_{fold}").outcome_file, Outcome(ok=True, cases=cases))
+    write_model(run.stage(f"train_fold_{fold}").outcome_file, ModelOutcome(ok=True, cases=cases))
 
 
 def predict(settings: Settings, case: str, change: Any) -> None:

@@ -11,6 +11,7 @@ from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.jobs import SearchJob
 from nnunet_mcp.schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.schemas.training_call import TrainingCall
@@ -50,7 +51,7 @@ def test_arguments_that_are_not_given_are_the_earlier_runs(settings: Settings) -
     record = prepared(settings, dataset_id=1, fold="4")
 
     kept = {**EARLIER, "fold": "4", "overwrite": False}
-    assert record.request == TrainingRequest.model_validate(kept).model_dump(mode="json")
+    assert record.training and record.training.request == TrainingRequest.model_validate(kept)
     assert record.trainer == "nnUNetTrainer_5epochs"
     assert "As d001-2d-f3-tttt: configuration='2d', trainer='nnUNetTrainer_5epochs'" in record.notes[0]
 
@@ -58,8 +59,8 @@ def test_arguments_that_are_not_given_are_the_earlier_runs(settings: Settings) -
 def test_another_dataset_is_trained_alike_and_a_default_may_be_asked_for_again(settings: Settings) -> None:
     record = prepared(settings, dataset_id=2, trainer=None, npz=False)
 
-    assert (record.dataset_name, record.request["fold"]) == ("Dataset002_Other", "3")
-    assert (record.trainer, record.request["npz"]) == ("nnUNetTrainer", False)
+    assert (record.dataset_name, record.fold) == ("Dataset002_Other", "3")
+    assert (record.trainer, record.training and record.training.request.npz) == ("nnUNetTrainer", False)
 
 
 def test_preflight_says_what_a_repeated_training_would_do(settings: Settings) -> None:
@@ -75,8 +76,10 @@ def test_what_does_not_go_together_with_the_earlier_arguments_is_refused(setting
 
 
 def test_only_trainings_are_repeated(settings: Settings) -> None:
-    spec = StageSpec(name="predict", kind="predict", configuration="2d")
-    record_run(StateDir(settings.state_dir), record_of(settings, spec, run_id="d001-p"), [], repeat_window_s=0)
+    spec = StageSpec(name="find_best", kind="find_best", configuration="best")
+    job = SearchJob(dataset_id=1, models=("nnUNetTrainer__nnUNetPlans__2d",), folds=("0",), ensembling=False)
+    record = record_of(settings, spec, run_id="d001-p", job=job)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
 
     with pytest.raises(ToolRefused, match="is no training"):
         ask(settings, "nnunet_training", dataset_id=1, like="d001-p")
@@ -87,9 +90,9 @@ def test_only_trainings_are_repeated(settings: Settings) -> None:
 def test_a_resume_of_a_transferred_training_goes_on_from_its_checkpoint_with_its_plans(settings: Settings) -> None:
     weights = {**EARLIER, "fold": "2", "pretrained_weights": "/models/checkpoint_final.pth"}
     request = TrainingRequest.model_validate(weights).model_dump(mode="json")
-    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request)
-    moved = record.model_copy(update={"plans_identifier": "nnUNetPlans_moved", "trainer": "nnUNetTrainer_5epochs"})
-    record_run(StateDir(settings.state_dir), moved, [], repeat_window_s=0)
+    planned: dict[str, Any] = {"plans_identifier": "nnUNetPlans_moved", "trainer": "nnUNetTrainer_5epochs"}
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request, **planned)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
     call = TrainingCall(dataset_id=1, like="d001-transferred", continue_training=True)
 
     resumed, _ = complete(call, settings)

@@ -12,12 +12,12 @@ from mcp.types import CallToolResult
 
 from nnunet_mcp.files import write_model, write_text
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import (
     CaseMetrics,
     ClassMetrics,
     Epoch,
     Metrics,
-    Outcome,
     RunRecord,
     StageSpec,
     StageState,
@@ -81,7 +81,7 @@ def test_a_result_with_a_hundred_classes_and_endless_names_stays_small(settings:
     record = record_of(settings, *stages, dataset_name="x" * 200, notes=("n" * 900,) * 6)
     write_run(settings, record, [epoch(number) for number in range(10_000)])
     third = 1 / 3
-    outcome = Outcome(
+    outcome = ModelOutcome(
         ok=True,
         model_path="/data/" + "p" * 400,
         metrics=Metrics(dice=third, iou=third, validation_loss=-third),

@@ -1,0 +1,65 @@
+"""What a stage found, one model per kind of work; a stage that found nothing to tell leaves an `Outcome`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, RootModel, Tag
+
+from .records import BestConfiguration, CaseMetrics, ClassMetrics, Metrics, Outcome
+
+
+class MeasuredOutcome(Outcome):
+    """Numbers over cases whose labels are known."""
+
+    metrics: Metrics | None = None
+    per_class: tuple[ClassMetrics, ...] = ()
+    cases: tuple[CaseMetrics, ...] = ()
+
+
+class ModelOutcome(MeasuredOutcome):
+    """A trained or validated fold, or the folds of a cross-validation together."""
+
+    kind: Literal["model"] = "model"
+    epochs_trained: int | None = None
+    train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
+    parameters: int | None = Field(default=None, description="Weights of the network.")
+    checkpoint: str | None = None
+
+
+class PredictionOutcome(MeasuredOutcome):
+    """Images that were predicted, and where there are labels how well."""
+
+    kind: Literal["prediction"] = "prediction"
+    predictions: str = Field(description="Folder that the prediction wrote.")
+
+
+class SearchOutcome(MeasuredOutcome):
+    """The best configuration and its numbers."""
+
+    kind: Literal["search"] = "search"
+    best: BestConfiguration
+
+
+class ExportOutcome(Outcome):
+    """A model in a zip."""
+
+    kind: Literal["export"] = "export"
+    archive: str = Field(description="Zip file that the export wrote.")
+
+
+def _kind(outcome: Any) -> str:
+    return str(outcome.get("kind", "stage")) if isinstance(outcome, dict) else str(outcome.kind)
+
+
+class AnyOutcome(
+    RootModel[
+        Annotated[
+            Annotated[Outcome, Tag("stage")]
+            | Annotated[ModelOutcome, Tag("model")]
+            | Annotated[PredictionOutcome, Tag("prediction")]
+            | Annotated[SearchOutcome, Tag("search")]
+            | Annotated[ExportOutcome, Tag("export")],
+            Discriminator(_kind),
+        ]
+    ]
+):
+    """An outcome as it is read from its file."""
