@@ -26,10 +26,11 @@ from ...settings import Settings
 from ..data.datasets import ready_to_train
 from ..machine_checks import GB, free_gb
 from .costs import estimate_network, expect_hours
+from .device import bf16_notes, check_bf16
 from .planning import Plan, Planner
 from .recommendation import preset_notes, recommend
 from .repeating import complete
-from .training import check_bf16, make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
+from .training import make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
 
 T = TypeVar("T")
 MEASURE_S = 30.0
@@ -220,13 +221,6 @@ def _others_queued(engine: Engine, settings: Settings) -> list[str]:
     own = [(run, record) for run, record in found if record is not None and record.engine == engine.name]
     waiting = sum(verdict(run, record).status == "queued" for run, record in own)
     return [f"{waiting} other runs are queued"] if waiting else []
-
-
-def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) -> list[str]:
-    """What a training on the engine's CPU could gain; measured, docs/benchmarks.md."""
-    if device != "cpu" or request.bf16 or not engine.cpu_has_bf16():
-        return []
-    return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
 
 
 def _next_step(look: Look, *, measure: bool) -> str:

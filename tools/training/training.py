@@ -4,10 +4,8 @@ import time
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
-from ...errors import Refused, Unavailable
 from ...liveness import host_name
-from ...nnunet.dataset_json import read_description
-from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
 from ...runs.engine import Engine
 from ...runs.engines import engine_named, engine_of, verdict
@@ -21,9 +19,9 @@ from ...schemas.run_list import RunStarted
 from ...schemas.training import Device, TrainingRequest
 from ...schemas.training_call import TrainingStarted
 from ...settings import Settings
+from ..data.dataset_details import refuse_known_damage
 from ..data.datasets import ready_to_train
-from ..data.findings import findings
-from ..data.looks import look_into
+from .device import check_bf16
 from .planning import Plan, Planner
 from .repeating import complete
 
@@ -62,38 +60,14 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     return run, (record if new else run.record() or record), new
 
 
-def check_bf16(request: TrainingRequest, device: Device, engine: Engine) -> None:
-    """Refuse mixed precision where it would be no gain.
-
-    Raises:
-        Refused: the training would not run on a CPU.
-        Unavailable: this machine's CPU has no bfloat16.
-    """
-    if not request.bf16:
-        return
-    if device != "cpu":
-        raise Refused(f"bf16 is for trainings on the CPU; this one runs on {device}. Use device='cpu', or bf16=false.")
-    if engine.cpu_has_bf16() is False:
-        raise Unavailable(
-            "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
-            "this one has none and would take longer with it. Leave bf16 out."
-        )
-
-
 def refuse_what_a_look_has_shown(request: TrainingRequest, plan: Plan, settings: Settings) -> None:
-    """Refuse data that will be verified and are known to be broken from an earlier look; nothing is opened.
+    """Refuse data that will be verified and are known to be broken; who wants no check is not checked.
 
     Raises:
-        Refused: files that are still as they were would end the training; the message names the cases.
+        Refused: the message names the cases.
     """
-    preprocesses = any(not spec.reused and spec.kind == "preprocess" for spec in plan.stages)
-    files = find_dataset(settings.folders, request.dataset_id)  # of an older style: the files themselves, not the twin
-    if not (request.verify_dataset_integrity and preprocesses and files.raw.is_dir()):
-        return
-    description = read_description(files.raw)
-    looks = look_into(files, description, settings, budget_s=0)
-    if breaks := findings(looks, description).breaks:
-        raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks))
+    if request.verify_dataset_integrity and any(not spec.reused and spec.kind == "preprocess" for spec in plan.stages):
+        refuse_known_damage(settings, request.dataset_id)
 
 
 def room_for(files: DatasetFiles, plan: Plan) -> dict[Path, float]:
