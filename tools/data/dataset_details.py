@@ -1,9 +1,9 @@
 """One dataset in depth: its images looked at, what was found said in few words."""
 
-from ...errors import RunError
+from ...errors import Refused, RunError
 from ...nnunet.cases import file_warnings
 from ...nnunet.dataset_json import Description, read_description
-from ...nnunet.datasets import DatasetFiles
+from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...schemas.datasets import DatasetDetails, DatasetLine
 from ...settings import Settings
 from ...texts import clean, some
@@ -55,3 +55,18 @@ def _about_the_look(looks: Looks) -> list[str]:
             f"the images could not all be looked at ({clean(looks.ended, 200)}). nnunet_system says what is missing."
         )
     return said
+
+
+def refuse_known_damage(settings: Settings, dataset_id: int) -> None:
+    """Refuse what an earlier look has shown to end a training; nothing is opened.
+
+    Raises:
+        Refused: files that are still as they were would fail; the message names the cases.
+    """
+    files = find_dataset(settings.folders, dataset_id)
+    if not files.raw.is_dir():
+        return
+    description = read_description(files.raw)
+    looks = look_into(files, description, settings, budget_s=0)
+    if breaks := findings(looks, description).breaks:
+        raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks))

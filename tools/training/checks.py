@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
-from ...errors import Refused, RunError, Unavailable
-from ...nnunet.dataset_json import read_description
-from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...errors import Refused, RunError
+from ...nnunet.datasets import DatasetFiles
 from ...runs.engine import Engine
 from ...runs.engines import engine_named
 from ...runs.layout import StateDir
@@ -18,9 +17,9 @@ from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
 from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
+from ..data.dataset_details import refuse_known_damage
 from ..data.datasets import ready_to_train
-from ..data.findings import findings
-from ..data.looks import look_into
+from .mixed_precision import check_bf16
 from .planning import Plan, Planner
 from .repeating import complete
 
@@ -82,17 +81,7 @@ def _device(found: Preparation) -> None:
     """The device, and whether it can do what is asked of it."""
     request = found.request
     found.device, found.device_reason = found.engine.device(request.device, found.settings, num_gpus=request.num_gpus)
-    if not request.bf16:
-        return
-    if found.device != "cpu":
-        raise Refused(
-            f"bf16 is for trainings on the CPU; this one runs on {found.device}. Use device='cpu', or bf16=false."
-        )
-    if found.engine.cpu_has_bf16() is False:
-        raise Unavailable(
-            "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
-            "this one has none and would take longer with it. Leave bf16 out."
-        )
+    check_bf16(request, found.device, found.engine)
 
 
 def _place(found: Preparation) -> None:
@@ -126,14 +115,8 @@ def _known_damage(found: Preparation) -> None:
     """Data that an earlier look has shown to be broken, where they are to be verified; nothing is opened."""
     plan, request, settings = found.plan, found.request, found.settings
     preprocesses = plan and any(spec.kind == "preprocess" and not spec.reused for spec in plan.stages)
-    if not (preprocesses and request.verify_dataset_integrity):
-        return
-    files = find_dataset(settings.folders, request.dataset_id)  # of an older style: the files themselves, not the twin
-    if files.raw.is_dir():
-        description = read_description(files.raw)
-        looks = look_into(files, description, settings, budget_s=0)
-        if breaks := findings(looks, description).breaks:
-            raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks))
+    if preprocesses and request.verify_dataset_integrity:
+        refuse_known_damage(settings, request.dataset_id)
 
 
 def _disk(found: Preparation) -> None:

@@ -20,6 +20,7 @@ from ...settings import Settings
 from ..machine_checks import GB, free_gb
 from .checks import Preparation, prepare
 from .costs import estimate_network, expect_hours
+from .mixed_precision import bf16_notes
 from .planning import Plan
 from .recommendation import preset_notes, recommend
 from .training import record_of
@@ -168,13 +169,6 @@ def _others_queued(engine: Engine, settings: Settings) -> list[str]:
     own = [(run, record) for run, record in found if record is not None and record.engine == engine.name]
     waiting = sum(verdict(run, record).status == "queued" for run, record in own)
     return [f"{waiting} other runs are queued"] if waiting else []
-
-
-def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) -> list[str]:
-    """What a training on the engine's CPU could gain; measured, docs/benchmarks.md."""
-    if device != "cpu" or request.bf16 or not engine.cpu_has_bf16():
-        return []
-    return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
 
 
 def _next_step(problems: list[str], *, measure: bool) -> str:
