@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ...nnunet.datasets import DatasetFiles
 from ...nnunet.postprocessing import JSON_NAME, describe_steps, read_steps
 from ...nnunet.summary import Summary, finite
 from ...schemas.records import BestConfiguration, Candidate, Outcome
+from .. import nnunet_seam
+from ..nnunet_seam import SEARCH
 from ..stage import Job
 from ..watch import end_when_a_pool_process_is_killed
 from .folders import replace_folder
@@ -60,14 +63,14 @@ def _search(job: Job, scratch: Path, models: list[str], folds: list[int]) -> Non
     """
     os.environ["nnUNet_results"] = str(scratch)  # noqa: SIM112 - nnU-Net's own name
     from nnunetv2.configuration import default_num_processes
-    from nnunetv2.evaluation import find_best_configuration as nnunet
+    from nnunetv2.evaluation.find_best_configuration import find_best_configuration
 
     ensembling = bool(job.record.request["ensembling"])
     steps = _Steps(job, len(models) + ensembling * len(models) * (len(models) - 1) // 2 + 1)
     for name in ("accumulate_cv_results", "ensemble_crossvalidations", "determine_postprocessing"):
-        setattr(nnunet, name, steps.told(name, getattr(nnunet, name)))
+        nnunet_seam.replace(f"{SEARCH}:{name}", partial(steps.told, name))
     allowed = [dict(zip(("trainer", "plans", "configuration"), name.split("__", 2), strict=True)) for name in models]
-    nnunet.find_best_configuration(job.files.name, allowed, ensembling, default_num_processes, True, tuple(folds))
+    find_best_configuration(job.files.name, allowed, ensembling, default_num_processes, True, tuple(folds))
 
 
 class _Steps:

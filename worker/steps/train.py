@@ -19,15 +19,18 @@ from ...nnunet.summary import Summary
 from ...runs.layout import StateDir
 from ...runs.machine.processor import CPUINFO, computes_bfloat16
 from ...schemas.records import Epoch, Outcome
+from .. import nnunet_seam
+from ..nnunet_seam import RUN
 from ..notes import read_notes
 from ..resources import fit_this_process
 from ..stage import Job, StageFailure
+from ..training.ddp import run_ddp, stop_of_ranks
+from ..training.hooks import install
+from ..training.lost_weights import nan_failure
 from ..watch import end_when_a_pool_process_is_killed
 from ..weights import count_parameters
 from .preprocess import data_lock, refuse_small_batch
 
-# Losses that are not numbers for this many epochs in a row do not come back: the weights are gone.
-NAN_EPOCHS = 3
 # A shared file system gives the locks of a host that failed back after about 90 s (NFSv4's lease).
 EARLIER_ATTEMPT_S = 180.0
 
@@ -121,12 +124,9 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
     import torch
     from nnunetv2.run import run_training
 
-    from ..training.ddp import run_ddp, stop_of_ranks
-    from ..training.hooks import install
-
     fit_this_process(job.record.device)
-    install(run_training, job)
-    run_training.run_ddp = run_ddp
+    install(job)
+    nnunet_seam.replace(f"{RUN}:run_ddp", lambda original: run_ddp)
     job.reporter.say("loading")
     with stop_of_ranks():
         run_training.run_training(
@@ -204,16 +204,6 @@ def _refuse_nan(epochs: list[Epoch]) -> None:
     sound = [epoch.epoch for epoch in epochs if epoch.train_loss is not None or epoch.val_loss is not None]
     if epochs and epochs[-1].epoch not in sound[-1:]:
         raise nan_failure(sound[-1] + 1 if sound else epochs[0].epoch)
-
-
-def nan_failure(since: int) -> StageFailure:
-    """The failure of a training whose loss is not a number any more."""
-    return StageFailure(
-        "the training loss is not a number (NaN)",
-        f"train_loss is NaN since epoch {since}",
-        "Check the images for NaN, infinite or constant values and the channel names (they decide the "
-        "normalisation); a trainer with a lower learning rate can help.",
-    )
 
 
 def _labels(job: Job) -> dict[str, Any]:
