@@ -123,8 +123,13 @@ def replaced_by_hand(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                if isinstance(target, ast.Attribute) and foreign & set(words_of(target.value)):
+                if isinstance(target, ast.Attribute) and is_foreign(target.value, foreign):
                     yield ast.unparse(node)
+
+
+def is_foreign(node: ast.expr, foreign: set[str]) -> bool:
+    """PyTorch's own switches are not nnU-Net's."""
+    return bool(foreign & set(words_of(node))) and not ast.unparse(node).startswith("torch.backends.")
 
 
 def foreign_names(tree: ast.Module) -> Iterator[str]:

@@ -28,7 +28,6 @@ from ...nnunet.preprocessed import (
 )
 from ...nnunet.raw_files import labels, training_files
 from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
-from ...runs.layout import StateDir
 from ...schemas.records import Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PLANNING
@@ -51,7 +50,7 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     if job.weights is not None:
         read_tensors(job.weights)  # refuse a bad file before the long work
-    locks = StateDir(job.settings.state_dir).locks_dir
+    locks = job.locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
     for spec in job.record.stages:
@@ -212,7 +211,7 @@ class Preprocessing:
             self.notes.append(f"The preprocessed data of {configuration} were reused.")
             return
         self._begin(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
-        locks = StateDir(self.job.settings.state_dir).locks_dir
+        locks = self.job.locks_dir
         with waiting_for(data_lock(locks, self.files, folder.name), _say(self.job.reporter), holder=self.job.holder):
             data_note_file(folder).unlink(missing_ok=True)
             self.job.reporter.say(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))

@@ -16,7 +16,6 @@ from ...nnunet import old_models
 from ...nnunet.preprocessed import DataNote, data_folder, data_needed_by, data_note_file, planned
 from ...nnunet.splits import trained_cases
 from ...nnunet.summary import Summary
-from ...runs.layout import StateDir
 from ...runs.machine.processor import CPUINFO, computes_bfloat16
 from ...schemas.records import Epoch, Outcome
 from .. import nnunet_seam
@@ -62,7 +61,7 @@ def carry_out(job: Job) -> Outcome:
 
 def _own_fold(job: Job) -> Lock:
     """Nobody else writes this fold folder while the returned lock is held."""
-    lock = Lock(StateDir(job.settings.state_dir).locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
+    lock = Lock(job.locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
     deadline = time.monotonic() + EARLIER_ATTEMPT_S
     while not lock.try_acquire(job.holder):
         other = lock.holder().get("run_id", "another run")
@@ -95,7 +94,7 @@ def _take_over(job: Job) -> int:
     """Put our name on the fold folder; returns how many epochs the run before this one trained in it."""
     earlier = 0
     if job.spec.resume and (owner := job.fold.owner()) is not None:
-        run = StateDir(job.settings.state_dir).run(owner)
+        run = job.state.run(owner)
         earlier = max((epoch.epoch + 1 for epoch in run.stage(job.stage.name).recent_epochs(1)), default=0)
     job.fold.path.mkdir(parents=True, exist_ok=True)
     job.fold.owner_file.write_text(job.record.run_id, encoding="utf-8")
@@ -112,7 +111,7 @@ def _hold_data(job: Job) -> ExitStack:
         job.reporter.tick(phase="waiting", waits_for=f"run {holder.get('run_id', '?')} preprocesses the data")
         job.reporter.stop_here()
 
-    locks = StateDir(job.settings.state_dir).locks_dir
+    locks = job.locks_dir
     stack = ExitStack()
     for folder in folders:
         lock = data_lock(locks, job.files, folder)

@@ -1,14 +1,11 @@
 """Training on several GPUs: each rank is a fresh process that has to get our hooks, too."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ...files import write_model
-from ...runs.processes import STAGE_VARIABLE
 from ...schemas.records import Outcome
 from ..judged import judge_what_nnunet_reads
 from ..pools import fork_pools_from_a_server
@@ -27,8 +24,7 @@ def run_ddp(rank: int, *args: Any) -> None:
 
     Shape of args: as nnunetv2.run.run_training.run_ddp takes them after the rank.
     """
-    stage = Path(os.environ[STAGE_VARIABLE])
-    job = Job.of(str(stage.parent.parent), stage.name)
+    job = Job.of_this_process()
     judge_what_nnunet_reads()
     end_when_a_pool_process_is_killed(job.stage)
     install(job)
