@@ -1,6 +1,5 @@
 """The one protocol for asking a process of our own, with processes that play the other side."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -35,12 +34,13 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
             "import os, subprocess, sys, time\n"
             "from nnunet_mcp.ask import answer\n"
             "from nnunet_mcp.errors import Refused\n"
-            "from tests.ground.test_ask import Sum\n"
+            "from pydantic import BaseModel\n"
+            "class Sum(BaseModel):\n    numbers: tuple[int, ...] = ()\n"
             f"def work(job, say):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
             f"if __name__ == '__main__':\n    sys.exit(answer(Sum, work{options}))\n"
         )
         (tmp_path / "played.py").write_text(text, encoding="utf-8")
-        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         return "played"
 
     return write
