@@ -123,7 +123,7 @@ def carry_out(run_path: str, stage_name: str) -> int:
     judge_what_nnunet_reads()
     job.reporter.say("starting")
     try:
-        step = importlib.import_module(f".{STEPS[job.spec.kind]}", __package__)
+        step = importlib.import_module(f".steps.{STEPS[job.spec.kind]}", __package__)
         outcome: Outcome = step.carry_out(job)
     except StageFailure as failure:
         traceback.print_exc()
