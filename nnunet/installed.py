@@ -1,20 +1,19 @@
-"""What is installed where nnU-Net runs, without importing it: `PYTHON -P -m nnunet_mcp.nnunet.installed` prints it."""
+"""What is installed where nnU-Net runs, without importing it: it is asked, too, as a process."""
 
 import importlib.metadata
 import importlib.util
 import platform
 import re
-import subprocess
 import sys
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from .. import __version__
+from ..ask import Failed, NoAnswer, NoJob, answer, ask
 from ..errors import Unavailable
-from ..launch import ask_module, said
 
 DECIDES_A_RESULT = ("nnunetv2", "torch", "numpy")
 ASK_S = 20.0
@@ -24,7 +23,7 @@ class Installed(BaseModel):
     """Versions by package, and the folder of nnU-Net."""
 
     versions: dict[str, str]
-    nnunet: Path | None
+    nnunet: Path | None = None
 
 
 def installed_here() -> Installed:
@@ -64,17 +63,15 @@ def installed(python: str) -> Installed:
     if python == sys.executable:
         return installed_here()
     try:
-        done = ask_module(python, "nnunet_mcp.nnunet.installed", timeout_s=ASK_S)
-        return Installed.model_validate_json((done.stdout.strip().splitlines() or [b""])[-1])
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot be asked what it has: {error}.") from None
-    except ValidationError:
-        words = (said(done).splitlines() or ["no output"])[-1]
+        return ask(python, "nnunet_mcp.nnunet.installed", Installed, timeout_s=ASK_S)
+    except Failed as error:
         raise Unavailable(
-            f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot run nnunet-mcp ({words}). Install it there as well: "
+            f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot run nnunet-mcp ({error.last_line}). Install it there as well: "
             f"{python} -m pip install nnunet-mcp (or the folder of its source)."
         ) from None
+    except NoAnswer as error:
+        raise Unavailable(f"NNUNET_MCP_WORKER_PYTHON ({python}) cannot be asked what it has: {error}.") from None
 
 
 if __name__ == "__main__":
-    print(installed_here().model_dump_json())
+    sys.exit(answer(NoJob, lambda job, say: installed_here()))

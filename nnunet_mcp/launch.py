@@ -6,9 +6,7 @@ lie in it before the installed ones.
 
 import os
 import re
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -71,36 +69,3 @@ def leave_out_working_folder() -> None:
 def _absolute_entries(path: str) -> Iterator[str]:
     """An empty or relative entry of PYTHONPATH means the working folder, or one in it."""
     return (entry for entry in path.split(os.pathsep) if Path(entry).is_absolute())
-
-
-def ask_module(
-    python: str, module: str, job: str = "", *, timeout_s: float, variables: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a module of ours with the job on its standard input, and return what it said.
-
-    Raises:
-        OSError: this Python cannot be started.
-        TimeoutExpired: it took too long, and was killed.
-    """
-    command = python_command(python, module)
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=NOWHERE,
-        env={**inherited(), **(variables or {})},
-    )
-    try:
-        out, err = process.communicate(job.encode(), timeout=timeout_s)
-    except BaseException:
-        process.kill()
-        # Not here, as subprocess.run would: what a driver holds in uninterruptible sleep does not die.
-        threading.Thread(target=process.communicate, daemon=True).start()
-        raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-def said(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What a process that was asked complained of."""
-    return done.stderr.decode(errors="replace").strip()

@@ -71,6 +71,12 @@ class FoundGpus(Record):
     hangs: bool = Field(default=False, description="A look at them has not come back: the driver may hang.")
 
 
+class CudaJob(Record):
+    """What PyTorch is asked about the GPUs."""
+
+    step: bool = Field(default=False, description="Take a small step on each.")
+
+
 class TorchDevice(Record):
     """A GPU as PyTorch numbers it within what CUDA_VISIBLE_DEVICES shows."""
 

@@ -1,4 +1,4 @@
-"""Pictures: what is asked, and the job of the process that draws, as one JSON object on its standard input."""
+"""Pictures: what is asked, and the job of the process that draws."""
 
 from typing import Annotated, Literal
 
@@ -6,10 +6,6 @@ from pydantic import Field, model_validator
 
 from .base import Record, Request, RunId
 from .training import DatasetId
-
-# The drawer's exit code when what it should show makes no picture; then stderr says why in one line.
-REFUSED = 3
-
 
 Theme = Literal["light", "dark"]
 

@@ -53,6 +53,20 @@ class SystemRequest(Request):
     """Ask about the machine."""
 
 
+class Probe(Record):
+    """What nnU-Net's Python has, as a process of its own finds it."""
+
+    python: str
+    nnunetv2: str | None = None
+    torch: str | None = None
+    torchvision: str | None = None
+    cuda: int = 0
+    mps: bool = False
+    trainers: bool = False
+    errors: dict[str, str]
+    differences: tuple[str, ...] = Field(default=(), description="What is not as nnU-Net's release has it.")
+
+
 class DoctorRequest(Request):
     """Look at everything that a training needs."""
 

@@ -6,7 +6,6 @@ preprocessed case are a pickle that `load_pickle` reads (training/dataloading/nn
 """
 
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 from ..errors import Refused
 from ..files import open_plain, read_plain
 from ..nnunet.foreign import is_trusted, judged_dataset, judged_plans
+from . import nnunet_seam
 from .data_only import NotData, unpickled
+from .nnunet_seam import FILES
 
 # What nnU-Net looks up by name, so a file that has one of them is used as plans.
 KEYS_OF_PLANS = {"configurations", "image_reader_writer", "label_manager", "experiment_planner_used"}
@@ -23,14 +24,8 @@ KEYS_OF_PLANS = {"configurations", "image_reader_writer", "label_manager", "expe
 
 def judge_what_nnunet_reads() -> None:
     """Replace the two functions, also in modules of nnU-Net that have been imported already."""
-    from batchgenerators.utilities import file_and_folder_operations as library
-
-    ours = {"load_json": load_json, "load_pickle": partial(load_pickle, whole=library.load_pickle)}
-    originals = {name: getattr(library, name) for name in ours}
-    for module in list(sys.modules.values()):
-        for name, original in originals.items():
-            if vars(module).get(name) is original:
-                setattr(module, name, ours[name])
+    nnunet_seam.replace_everywhere(f"{FILES}:load_json", lambda original: load_json)
+    nnunet_seam.replace_everywhere(f"{FILES}:load_pickle", lambda original: partial(load_pickle, whole=original))
 
 
 def load_json(file: str) -> Any:

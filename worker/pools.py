@@ -5,11 +5,13 @@ metrics (nnunetv2 2.8.1, `multiprocessing.get_context("spawn").Pool`). Each of t
 works. Here they are forked from a server that has imported once and does nothing else, so that they share its memory.
 """
 
-import multiprocessing.context
+import multiprocessing
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver
 from typing import Any
 
+from . import nnunet_seam
 from .judged import judge_what_nnunet_reads
 
 PRELOADED = "nnunet_mcp.worker.pool_modules"
@@ -18,15 +20,16 @@ PRELOADED = "nnunet_mcp.worker.pool_modules"
 def fork_pools_from_a_server() -> None:
     """From now on pools of new processes are forked from a server, where there can be one."""
     multiprocessing.set_forkserver_preload([PRELOADED])
-    spawning: Any = multiprocessing.context.SpawnContext
-    new_processes = spawning.Pool
+    nnunet_seam.replace("multiprocessing.context:SpawnContext.Pool", _from_a_server)
 
+
+def _from_a_server(new_processes: Callable[..., Any]) -> Callable[..., Any]:
     def pool(context: Any, *args: Any, **kwargs: Any) -> Any:
         if start_server():
             return multiprocessing.get_context("forkserver").Pool(*args, **kwargs)
         return new_processes(context, *args, **_judging(*args, **kwargs))
 
-    spawning.Pool = pool
+    return pool
 
 
 def _judging(*args: Any, **kwargs: Any) -> dict[str, Any]:

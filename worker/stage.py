@@ -13,7 +13,9 @@ from ..errors import RunError
 from ..files import write_model
 from ..nnunet.datasets import DatasetFiles, FoldFiles
 from ..runs.failures.diagnosis import DISK_EXIT_CODE, disk_failure
-from ..runs.layout import RunDir, StageDir
+from ..runs.layout import RunDir, StageDir, StateDir
+from ..runs.model_owners import trained_here
+from ..runs.processes import STAGE_VARIABLE
 from ..schemas.base import Record
 from ..schemas.jobs import TrainingJob
 from ..schemas.records import Failure, Outcome, RunRecord, StageSpec
@@ -58,11 +60,25 @@ class Job:
         stage = run.stage(stage_name)
         return cls(run, stage, record, spec, Reporter(stage, run.cancel_file), Settings())
 
+    @classmethod
+    def of_this_process(cls) -> "Job":
+        """The stage that this process belongs to: every descendant of the worker inherits its mark."""
+        stage = Path(os.environ[STAGE_VARIABLE])
+        return cls.of(str(stage.parent.parent), stage.name)
+
     def typed(self, kind: type[OfKind]) -> OfKind:
         """What the run is to do, which a step knows the kind of."""
         if not isinstance(self.record.job, kind):
             raise TypeError(f"{self.record.run_id} is no {kind.__name__}")
         return self.record.job
+
+    @property
+    def state(self) -> StateDir:
+        return StateDir.of(self.settings)
+
+    @property
+    def locks_dir(self) -> Path:
+        return self.state.locks_dir
 
     @property
     def files(self) -> DatasetFiles:
@@ -71,6 +87,11 @@ class Job:
     @property
     def fold(self) -> FoldFiles:
         return FoldFiles(self.files.fold_of(self.record, self.spec))
+
+    @property
+    def goes_on_with_our_own(self) -> bool:
+        """Whether what the fold folder holds was trained here, so that its checkpoints may be loaded whole."""
+        return trained_here(self.state, self.record, self.spec)
 
     @property
     def holder(self) -> dict[str, str]:

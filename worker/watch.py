@@ -4,15 +4,16 @@ nnU-Net waits for ever for the result of a killed process in verification, metri
 the validation (nnunetv2 2.8.1, verify_dataset_integrity.py:209, nnUNetTrainer.py:1391).
 """
 
-import multiprocessing.pool
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..files import write_model
 from ..runs.layout import StageDir
 from ..schemas.records import Failure, Outcome
+from . import nnunet_seam
 
 # A pool ends its own processes with SIGTERM.
 OWN = -signal.SIGTERM
@@ -22,19 +23,21 @@ SERVER_KILLED = 255
 
 def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
     """From now on a killed pool process ends this stage with its cause written down."""
-    pool: Any = multiprocessing.pool.Pool
-    original = pool._join_exited_workers
 
-    def join_exited_workers(workers: list[Any]) -> Any:
-        before = list(workers)
-        cleaned = original(workers)
-        # Only of those that the pool has joined is it certain how they ended: one that dies meanwhile is for next time.
-        codes = [worker.exitcode for worker in before if worker not in workers]
-        if killed := [code for code in codes if code == SERVER_KILLED or (code < 0 and code != OWN)]:
-            _end(stage, signal.SIGKILL if killed[0] == SERVER_KILLED else -killed[0])
-        return cleaned
+    def ending(original: Callable[[list[Any]], Any]) -> Any:
+        def join_exited_workers(workers: list[Any]) -> Any:
+            before = list(workers)
+            cleaned = original(workers)
+            # Only of those that the pool has joined is it certain how they ended: one that dies meanwhile is for next
+            # time.
+            codes = [worker.exitcode for worker in before if worker not in workers]
+            if killed := [code for code in codes if code == SERVER_KILLED or (code < 0 and code != OWN)]:
+                _end(stage, signal.SIGKILL if killed[0] == SERVER_KILLED else -killed[0])
+            return cleaned
 
-    pool._join_exited_workers = staticmethod(join_exited_workers)
+        return staticmethod(join_exited_workers)
+
+    nnunet_seam.replace("multiprocessing.pool:Pool._join_exited_workers", ending)
 
 
 def _end(stage: StageDir, number: int) -> None:

@@ -7,13 +7,14 @@ tensors, and handed to nnU-Net as a new file of plain tensors.
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from ..files import open_plain
 from ..texts import SAID_LENGTH, clean
+from . import nnunet_seam
 from .data_only import NotData, plain, refuse_odd_archive, stand_ins
 from .stage import StageFailure
 
@@ -88,24 +89,20 @@ def nothing_but_data_is_loaded(model: Path, *, unless: bool) -> Iterator[None]:
     Raises:
         StageFailure: as `read_checkpoint`.
     """
-    import torch
-
-    library: Any = torch
-    original = library.load
-
-    def data_only(path: str, *_: Any, **__: Any) -> dict[str, Any]:
-        library.load = original
-        try:
-            return refuse_odd_names(read_checkpoint(Path(path), inside=[model]), path)
-        finally:
-            library.load = data_only
-
-    if not unless:
-        library.load = data_only
-    try:
+    if unless:
         yield
-    finally:
-        library.load = original
+        return
+
+    def data_only(original: Callable[..., Any]) -> Callable[..., Any]:
+        def load(path: Any, *args: Any, **named: Any) -> Any:
+            if named.get("weights_only"):  # ours, from `read_checkpoint`
+                return original(path, *args, **named)
+            return refuse_odd_names(read_checkpoint(Path(path), inside=[model]), path)
+
+        return load
+
+    with nnunet_seam.replaced("torch:load", data_only):
+        yield
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """`nnunet-mcp doctor`: everything that a training needs, looked at, with the fix for what is wrong."""
 
-import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +8,16 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from ...launch import ask_module, python_command, said
+from ...ask import Failed, NotStarted, TookTooLong, ask
+from ...launch import python_command
 from ...runs.by_hand import external_trainings
 from ...runs.engines import verdict
 from ...runs.layout import StateDir
 from ...runs.machine.asking import NoAnswer, Question
 from ...runs.machine.gpus import MACHINE
-from ...schemas.gpus import TorchGpus
+from ...schemas.gpus import CudaJob, TorchGpus
 from ...schemas.records import ACTIVE
-from ...schemas.system import Check, DoctorAnswer, DoctorRequest
+from ...schemas.system import Check, DoctorAnswer, DoctorRequest, Probe
 from ...settings import Settings
 from ...tools.machine_checks import machine_checks, state_check
 from ...tools.system import slots, versions
@@ -30,11 +29,13 @@ PROBE = "nnunet_mcp.worker.asks.probe"
 PROBE_S = 120.0
 CUDA = "nnunet_mcp.worker.asks.cuda"
 STEP_S = 120.0
+STEP_JOB = CudaJob(step=True).model_dump_json()
 STEP = Question("a small step on the GPUs", wait_s=STEP_S, end_s=STEP_S)
 OTHER_BUILD = (
     "Install the PyTorch build for this card and driver (the README's table), free the GPU if it is in use, or leave "
     "it out of CUDA_VISIBLE_DEVICES."
 )
+OTHER_RELEASE = "If trainings fail, install nnunetv2=={nnunetv2}.".format(**TESTED)
 MATCHED = "Install a matching pair, e.g. pip install torch=={torch} torchvision=={torchvision}.".format(**TESTED)
 
 
@@ -82,24 +83,25 @@ def _probed(settings: Settings) -> Iterator[Check]:
     if isinstance(found, Check):
         yield found
         return
-    yield from version_checks(found)
-    errors: dict[str, str] = found["errors"]
-    for name, error in errors.items():
+    yield from version_checks(found.model_dump())
+    for name, error in found.errors.items():
         fix = MATCHED if "torchvision" in error or name == "torchvision" else f"Install {name} again, then try again."
         yield Check(name=name, level="problem", detail=f"{name} cannot be loaded: {error}", fix=fix)
-    if not errors:
+    if not found.errors:
         yield Check(name="trainers", level="ok", detail="nnU-Net finds its trainers")
+    for difference in found.differences:
+        yield Check(name="nnU-Net's inside", level="warning", detail=difference, fix=OTHER_RELEASE)
     gpus = [gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus]
-    yield device_check(gpus, found.get("cuda", 0), bool(found.get("mps")))
-    if found.get("cuda"):
+    yield device_check(gpus, found.cuda, found.mps)
+    if found.cuda:
         yield from step_checks(settings.nnunet_python)
 
 
 def step_checks(python: str) -> Iterator[Check]:
     """A small real step on every GPU: to count them needs neither a kernel nor a driver that fits."""
-    name, fix = "step on the GPU", f"Run {python} -P -m {CUDA} step and solve what it says."
+    name, fix = "step on the GPU", f"Run {python} -P -m {CUDA} '{STEP_JOB}' and solve what it says."
     try:
-        answer = STEP.ask(python_command(python, CUDA, "step"))
+        answer = STEP.ask(python_command(python, CUDA, STEP_JOB))
         found = TorchGpus.model_validate_json((answer.out.strip().splitlines() or [""])[-1])
     except NoAnswer as error:
         yield Check(name=name, level="problem", detail=f"{error}: the driver may hang.", fix="dmesg says more (Xid).")
@@ -116,22 +118,17 @@ def step_checks(python: str) -> Iterator[Check]:
             yield Check(name=name, level="ok", detail=f"{device.name}, CUDA {found.cuda}")
 
 
-def _probe(python: str) -> dict[str, Any] | Check:
+def _probe(python: str) -> Probe | Check:
     name, fix = "nnU-Net's Python", f"Run {python} -P -m {PROBE} and solve what it says."
     try:
-        done = ask_module(python, PROBE, timeout_s=PROBE_S)
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-        if not isinstance(found, dict) or "errors" not in found:
-            raise ValueError("no answer of the probe")
-        return found
-    except subprocess.TimeoutExpired:
+        return ask(python, PROBE, Probe, timeout_s=PROBE_S)
+    except TookTooLong:
         detail = f"Loading PyTorch and nnU-Net takes longer than {PROBE_S:.0f} s with {python}."
         return Check(name=name, level="warning", detail=detail, fix="Install them on a local disk.")
-    except OSError as error:
+    except NotStarted as error:
         return Check(name=name, level="problem", detail=f"{python} cannot be started: {error}.", fix=fix)
-    except (IndexError, ValueError):
-        last = (said(done).splitlines() or ["it says nothing"])[-1]
-        detail = f"{python} cannot look at PyTorch and nnU-Net: {last[:200]}"
+    except Failed as error:
+        detail = f"{python} cannot look at PyTorch and nnU-Net: {error.last_line[:200]}"
         return Check(name=name, level="problem", detail=detail, fix=fix)
 
 

@@ -13,8 +13,10 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from nnunet_mcp import launch
-from nnunet_mcp.launch import ask_module, inherited, python_command
+from nnunet_mcp import ask as asking
+from nnunet_mcp.ask import Failed, NoJob, TookTooLong, ask
+from nnunet_mcp.launch import inherited, python_command
+from nnunet_mcp.nnunet.installed import Installed
 from tests.chaos import stand_in_worker
 from tests.kit.lab import ACTIVE, Lab, call, until
 from tests.kit.phantom import write_phantom
@@ -137,11 +139,11 @@ def test_only_a_whole_path_in_pythonpath_is_a_choice(
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setenv("PYTHONPATH", path.format(folder=tmp_path / "project"))
 
-    done = ask_module(sys.executable, "nnunet_mcp.nnunet.installed", timeout_s=60)
+    found = ask(sys.executable, "nnunet_mcp.nnunet.installed", Installed, timeout_s=60)
 
     chosen = path.startswith("{folder}")
     assert ("sitecustomize" in sprung(evidence)) == chosen
-    assert done.returncode == 0
+    assert "python" in found.versions
     assert inherited().get("PYTHONPATH", "absolute").startswith(("/", "absolute"))
 
 
@@ -176,24 +178,25 @@ def test_processes_of_our_processes_do_not_look_into_their_working_folder(method
 def test_trainers_of_ones_own_and_a_path_of_ones_own_still_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.stderr.write('here')", encoding="utf-8")
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('here')", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", f":{tmp_path}")
     monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path))
 
-    assert ask_module(sys.executable, "nnunet_mcp.nnunet.installed", timeout_s=60).stderr.startswith(b"here")
+    with pytest.raises(Failed, match="here"):
+        ask(sys.executable, "nnunet_mcp.nnunet.installed", Installed, timeout_s=60)
     assert inherited()["nnUNet_extTrainer"] == str(tmp_path)
 
 
 def test_who_asks_a_process_that_cannot_be_killed_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver can hold it in uninterruptible sleep."""
     unkilled: list[subprocess.Popen[bytes]] = []
-    monkeypatch.setattr(launch, "python_command", lambda *_: ["sleep", "30"])
+    monkeypatch.setattr(asking, "python_command", lambda *_: ["sleep", "30"])
 
     with monkeypatch.context() as held_by_the_driver:
         held_by_the_driver.setattr("subprocess.Popen.kill", lambda process: unkilled.append(process))
         begun = time.monotonic()
-        with pytest.raises(subprocess.TimeoutExpired):
-            ask_module(sys.executable, "a module", timeout_s=0.2)
+        with pytest.raises(TookTooLong):
+            ask(sys.executable, "a module", NoJob, timeout_s=0.2)
 
     assert time.monotonic() - begun < 10
     unkilled[0].kill()

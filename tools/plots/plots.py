@@ -1,12 +1,11 @@
 """nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
 
-import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import Refused, Unavailable
-from ...launch import ask_module, said
-from ...schemas.plots import REFUSED, CasesPicture, CurvesPicture, FoldsPicture, Picture, PictureJob, PlotRequest
+from ...ask import Failed, NotStarted, TookTooLong, ask_for_bytes
+from ...errors import Unavailable
+from ...schemas.plots import CasesPicture, CurvesPicture, FoldsPicture, Picture, PictureJob, PlotRequest
 from ...settings import Settings
 from ...texts import clean
 from .plot_cases import dataset, folds, overlay
@@ -46,18 +45,17 @@ def render(picture: Picture, settings: Settings) -> bytes:
         Refused: it shows nothing; in the drawer's words.
         Unavailable: the drawer failed.
     """
-    job = PictureJob(picture=_readable(picture)).model_dump_json()
+    job, one_thread = PictureJob(picture=_readable(picture)), {"OMP_NUM_THREADS": "1"}
     try:
-        done = ask_module(settings.nnunet_python, DRAWER, job, timeout_s=DRAW_S, variables={"OMP_NUM_THREADS": "1"})
-    except subprocess.TimeoutExpired:
+        return ask_for_bytes(settings.nnunet_python, DRAWER, job, timeout_s=DRAW_S, variables=one_thread)
+    except TookTooLong:
         raise Unavailable(
             f"Drawing took longer than {DRAW_S} s and was stopped. Try again when the machine is idle."
         ) from None
-    if done.returncode == REFUSED:
-        raise Refused(said(done).splitlines()[-1])
-    if done.returncode != 0 or not done.stdout:
-        raise Unavailable(f"Drawing failed (exit code {done.returncode}): {said(done)[-EXCERPT:]}")
-    return done.stdout
+    except NotStarted as error:
+        raise Unavailable(f"Drawing could not be started: {error}.") from None
+    except Failed as error:
+        raise Unavailable(f"Drawing failed (exit code {error.code}): {error.words[-EXCERPT:]}") from None
 
 
 def _readable(picture: Picture) -> Picture:

@@ -1,16 +1,13 @@
 """What a training costs: nnU-Net's own estimate for the network, and hours from this machine's own measurements."""
 
 import statistics
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from ...errors import Unavailable
-from ...launch import ask_module, said
+from ...ask import Failed, NotStarted, TookTooLong, ask
+from ...errors import Refused, Unavailable
 from ...runs.engines import engine_of
 from ...runs.layout import StateDir
 from ...runs.pace import scheduled
@@ -51,21 +48,19 @@ def _remembered(job: EstimateJob, python: str, changed_ns: int) -> Estimate:
 def _ask(job: EstimateJob, python: str, variables: Mapping[str, str] | None = None) -> Estimate:
     limit = MEASURE_ON_GPU_S if job.measure_s and job.device == "cuda" else ESTIMATE_S
     try:
-        done = ask_module(python, ESTIMATOR, job.model_dump_json(), timeout_s=limit, variables=variables)
-    except subprocess.TimeoutExpired:
+        return ask(python, ESTIMATOR, Estimate, job, timeout_s=limit, variables=variables)
+    except TookTooLong:
         did, way_on = (
             ("Building and measuring", "Ask without measure.") if job.measure_s else ("Building", "Ask again.")
         )
         raise Unavailable(
             f"{did} the network took longer than {limit} s: it is large, or the machine is busy. {way_on}"
         ) from None
-    except OSError as error:
+    except NotStarted as error:
         raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
-    try:
-        return Estimate.model_validate_json(done.stdout.strip().splitlines()[-1])
-    except (IndexError, ValidationError):
-        words = said(done)[-400:] or "it says nothing"
-        raise Unavailable(f"nnU-Net could not build the network: {words}") from None
+    except (Failed, Refused) as error:
+        words = error.words[-400:] if isinstance(error, Failed) else str(error)
+        raise Unavailable(f"nnU-Net could not build the network: {words or 'it says nothing'}") from None
 
 
 @dataclass(frozen=True)

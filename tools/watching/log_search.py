@@ -1,26 +1,19 @@
 """Searching a log for a stranger's regular expression, in a process of its own that has little time and memory.
 
-    python -P -m nnunet_mcp.tools.watching.log_search < JOB
-
 Some patterns would take years on a short line, and others gigabytes.
 """
 
-import json
 import re
-import resource
-import subprocess
 import sys
 from collections import deque
-from contextlib import suppress
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import regex
+from pydantic import BaseModel
 
+from ...ask import Failed, TookTooLong, answer, ask
 from ...errors import Refused
-from ...launch import ask_module
 from .log_file import SEARCH_S, Found, Log, Numbered, in_time
 
 LINE_CHARACTERS = 300
@@ -29,6 +22,23 @@ MEMORY_BYTES = 256 * 1024 * 1024
 # Starting Python on a busy machine.
 START_S = 15.0
 CALLS_ITSELF = re.compile(r"\(\s*\?\s*(?:R|&|P\s*[>&]|[+-]?\s*\d)")
+
+
+class SearchJob(BaseModel):
+    """What the process is asked: as much of the log as there was."""
+
+    path: Path
+    size: int
+    pattern: str
+    lines: int
+    within_s: float
+
+
+class Matches(BaseModel):
+    """What it found."""
+
+    lines: tuple[tuple[int, str], ...]
+    partly: bool
 
 
 def search(log: Log, pattern: str | None, lines: int) -> Found:
@@ -41,15 +51,12 @@ def search(log: Log, pattern: str | None, lines: int) -> Found:
         raise Refused("mode='grep' needs pattern, for example pattern='error|warning'.")
     if CALLS_ITSELF.search(re.sub(r"\\.", "", pattern, flags=re.DOTALL)):
         raise Refused(f"pattern {pattern!r} calls a group or itself, like (?R) or (?1). Write it without recursion.")
-    job = {"path": str(log.path), "size": log.size, "pattern": pattern, "lines": lines, "within_s": SEARCH_S}
+    job = SearchJob(path=log.path, size=log.size, pattern=pattern, lines=lines, within_s=SEARCH_S)
     try:
-        done = ask_module(sys.executable, __name__, json.dumps(job), timeout_s=SEARCH_S + MATCH_S + START_S)
-        answer = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
+        found = ask(sys.executable, __name__, Matches, job, timeout_s=SEARCH_S + MATCH_S + START_S)
+    except (TookTooLong, Failed):
         raise _too_much(pattern) from None
-    if "refused" in answer:
-        raise Refused(answer["refused"])
-    return Found([(number, text) for number, text in answer["lines"]], answer["partly"])
+    return Found(list(found.lines), found.partly)
 
 
 def _too_much(pattern: str) -> Refused:
@@ -87,18 +94,18 @@ def _matches(wanted: "regex.Pattern[str]", text: str) -> bool:
         ) from None
 
 
-def _answer(job: dict[str, Any]) -> dict[str, Any]:
+def matches(job: SearchJob) -> Matches:
+    """The process's side.
+
+    Raises:
+        Refused: as `search`.
+    """
     try:
-        log = Log(Path(job["path"]), job["size"])
-        return asdict(grep(log, job["pattern"], job["lines"], job["within_s"]))
-    except Refused as error:
-        return {"refused": str(error)}
+        found = grep(Log(job.path, job.size), job.pattern, job.lines, job.within_s)
     except (MemoryError, RecursionError):
-        return {"refused": str(_too_much(job["pattern"]))}
+        raise _too_much(job.pattern) from None
+    return Matches(lines=tuple(found.lines), partly=found.partly)
 
 
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
-    with suppress(ValueError, OSError):  # not every system can bound it
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    print(json.dumps(_answer(given)))
+    sys.exit(answer(SearchJob, lambda job, say: matches(job), memory=MEMORY_BYTES))

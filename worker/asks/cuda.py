@@ -1,18 +1,22 @@
-"""`python -m nnunet_mcp.worker.asks.cuda [step]`: the GPUs as PyTorch sees them, as one JSON object on the last line.
+"""Which GPUs does PyTorch see, and can it compute on them?
 
-With "step" a small convolution runs forward and backward on each: counting devices needs no kernel that works.
+A driver may hold this process for ever, so it is asked by `runs/machine/asking.py`, with its job as its argument.
 """
 
 import sys
 from typing import Any
 
-from ...schemas.gpus import TorchDevice, TorchGpus
+from ...ask import answer
+from ...schemas.gpus import CudaJob, TorchDevice, TorchGpus
 
 GB = 1e9
 
 
 def gpus_of_torch(*, step: bool = False) -> TorchGpus:
-    """CUDA's or ROCm's devices within what CUDA_VISIBLE_DEVICES shows."""
+    """CUDA's or ROCm's devices within what CUDA_VISIBLE_DEVICES shows.
+
+    With `step` a small convolution runs forward and backward on each: counting devices needs no kernel that works.
+    """
     import torch
 
     found = TorchGpus(cuda=torch.version.cuda, rocm=torch.version.hip, archs=tuple(torch.cuda.get_arch_list()))
@@ -53,4 +57,4 @@ def _words(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    print(gpus_of_torch(step="step" in sys.argv[1:]).model_dump_json())
+    sys.exit(answer(CudaJob, lambda job, say: gpus_of_torch(step=job.step)))

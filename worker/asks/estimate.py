@@ -1,4 +1,4 @@
-"""`python -P -m nnunet_mcp.worker.asks.estimate`: an EstimateJob on stdin, an Estimate as JSON on the last line."""
+"""What does a planned network cost? nnU-Net builds it, and where that is asked for, takes steps with it."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...ask import answer
 from ...errors import Refused
 from ...nnunet.foreign import read_dataset_json, read_plans
 from ...schemas.estimates import Estimate, EstimateJob
@@ -163,16 +164,13 @@ def _seconds(step: Callable[[], Any], device: Any) -> float:
     return round(time.perf_counter() - begun, 4)
 
 
-def main() -> None:
-    """Answer one job. What nnU-Net writes beside goes to a folder that is removed."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    job = EstimateJob.model_validate_json(sys.stdin.buffer.read())
+def estimate_aside(job: EstimateJob) -> Estimate:
+    """What nnU-Net writes beside goes to a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
         preprocessed = str(Path(job.plans_file).parent.parent)
         os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": preprocessed, "nnUNet_results": folder})
-        print(estimate(job).model_dump_json(), file=out, flush=True)
+        return estimate(job)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(EstimateJob, lambda job, say: estimate_aside(job)))

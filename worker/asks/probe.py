@@ -1,27 +1,33 @@
-"""`python -P -m nnunet_mcp.worker.asks.probe`: what nnU-Net's Python has, as one JSON object on the last line."""
+"""What has nnU-Net's Python, can a training load it, and is nnU-Net as we know it?"""
 
 import importlib.metadata
-import json
 import platform
+import sys
 from typing import Any
+
+from ...ask import NoJob, answer
+from ...schemas.system import Probe
+from ..nnunet_seam import differences
 
 PACKAGES = ("nnunetv2", "torch", "torchvision")
 
 
-def probe() -> dict[str, Any]:
+def probe() -> Probe:
     """Load what a training loads; what cannot be loaded is named with its error."""
-    found: dict[str, Any] = {"python": platform.python_version(), "errors": {}}
+    found: dict[str, Any] = {}
+    errors: dict[str, str] = {}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found["errors"][package] = "not installed"
+            errors[package] = "not installed"
     for name, load in (("torch", _torch), ("torchvision", _torchvision), ("trainers", _trainers)):
         try:
             found.update(load())
         except Exception as error:
-            found["errors"].setdefault(name, f"{type(error).__name__}: {error}")
-    return found
+            errors.setdefault(name, f"{type(error).__name__}: {error}")
+    changed = () if errors else tuple(differences())
+    return Probe(python=platform.python_version(), errors=errors, differences=changed, **found)
 
 
 def _torch() -> dict[str, Any]:
@@ -44,4 +50,4 @@ def _trainers() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe()))
+    sys.exit(answer(NoJob, lambda job, say: probe()))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ...schemas.jobs import SearchJob
 from ...schemas.model_name import ModelName
 from ...schemas.outcomes import SearchOutcome
 from ...schemas.records import BestConfiguration, Candidate
+from .. import nnunet_seam
+from ..nnunet_seam import SEARCH
 from ..stage import Job
 from ..watch import end_when_a_pool_process_is_killed
 from .folders import replace_folder
@@ -64,14 +67,14 @@ def _search(job: Job, scratch: Path, asked: SearchJob) -> None:
     """
     os.environ["nnUNet_results"] = str(scratch)  # noqa: SIM112 - nnU-Net's own name
     from nnunetv2.configuration import default_num_processes
-    from nnunetv2.evaluation import find_best_configuration as nnunet
+    from nnunetv2.evaluation.find_best_configuration import find_best_configuration
 
     models, folds = [ModelName.parse(name) for name in asked.models], tuple(map(int, asked.folds))
     steps = _Steps(job, len(models) + asked.ensembling * len(models) * (len(models) - 1) // 2 + 1)
     for name in ("accumulate_cv_results", "ensemble_crossvalidations", "determine_postprocessing"):
-        setattr(nnunet, name, steps.told(name, getattr(nnunet, name)))
+        nnunet_seam.replace(f"{SEARCH}:{name}", partial(steps.told, name))
     allowed = [model._asdict() for model in models]
-    nnunet.find_best_configuration(job.files.name, allowed, asked.ensembling, default_num_processes, True, folds)
+    find_best_configuration(job.files.name, allowed, asked.ensembling, default_num_processes, True, folds)
 
 
 class _Steps:

@@ -2,12 +2,15 @@
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...files import write_model
 from ...schemas.jobs import PredictStep
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
+from .. import nnunet_seam
+from ..nnunet_seam import PREDICTOR
 from ..resources import fit_this_process
 from ..stage import Job
 from ..watch import end_when_a_pool_process_is_killed
@@ -90,8 +93,7 @@ class _Watched:
         self._work, self._over = work, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._phase, self._passes = HANDING_OVER, 0
-        self._volume = predictor.predict_sliding_window_return_logits
-        predictor.predict_sliding_window_return_logits = self._predict_volume
+        nnunet_seam.replace_on(predictor, f"{PREDICTOR}.predict_sliding_window_return_logits", self._predict_volume)
         self._hook = predictor.network.register_forward_hook(self._pass)
 
     def __enter__(self) -> None:
@@ -102,10 +104,10 @@ class _Watched:
         self._thread.join()
         self._hook.remove()
 
-    def _predict_volume(self, *args: Any, **kwargs: Any) -> Any:
+    def _predict_volume(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._phase = PREDICTING
         try:
-            return self._volume(*args, **kwargs)
+            return method(*args, **kwargs)
         finally:
             self._phase = HANDING_OVER
 

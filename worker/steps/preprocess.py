@@ -28,9 +28,10 @@ from ...nnunet.preprocessed import (
 )
 from ...nnunet.raw_files import labels, training_files
 from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
-from ...runs.layout import StateDir
 from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
+from .. import nnunet_seam
+from ..nnunet_seam import PLANNING
 from ..pools import start_server
 from ..progress import Reporter
 from ..resources import usable_cores
@@ -40,13 +41,17 @@ from ..weights import read_tensors
 from ..whole_files import refuse_damaged
 from .transfer import move_plans
 
+FINGERPRINT_BAR = f"{PLANNING}.dataset_fingerprint.fingerprint_extractor:tqdm"
+PREPROCESSING_BAR = "nnunetv2.preprocessing.preprocessors.default_preprocessor:tqdm"
+NAME_OF_DATASET = f"{PLANNING}.plan_and_preprocess_api:convert_id_to_dataset_name"
+
 
 def carry_out(job: Job) -> Outcome:
     """Make the dataset ready for the configuration; one run of a dataset at a time."""
     end_when_a_pool_process_is_killed(job.stage)
     if job.weights is not None:
         read_tensors(job.weights)  # refuse a bad file before the long work
-    locks = StateDir.of(job.settings).locks_dir
+    locks = job.locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
     for spec in job.record.stages:
@@ -135,10 +140,10 @@ class Preprocessing:
             return
         self._begin("extracting the fingerprint")
         from nnunetv2.configuration import default_num_processes
-        from nnunetv2.experiment_planning.dataset_fingerprint import fingerprint_extractor
+        from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
-        fingerprint_extractor.tqdm = _counter(self.job.reporter)
-        extractor = fingerprint_extractor.DatasetFingerprintExtractor(self.files.name, default_num_processes)
+        nnunet_seam.replace(FINGERPRINT_BAR, lambda original: _counter(self.job.reporter))
+        extractor = DatasetFingerprintExtractor(self.files.name, default_num_processes)
         extractor.run(overwrite_existing=True)
 
     def _plan(self, current: bool) -> None:
@@ -208,7 +213,7 @@ class Preprocessing:
             self.notes.append(f"The preprocessed data of {configuration} were reused.")
             return
         self._begin(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
-        locks = StateDir.of(self.job.settings).locks_dir
+        locks = self.job.locks_dir
         with waiting_for(data_lock(locks, self.files, folder.name), _say(self.job.reporter), holder=self.job.holder):
             data_note_file(folder).unlink(missing_ok=True)
             self.job.reporter.say(f"preprocessing {configuration}", done=0, total=len(raw_cases(self.files)))
@@ -249,13 +254,12 @@ def _make_plans(dataset_name: str, planner: str, plans_name: str) -> None:
 
 def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuration: str) -> None:
     from nnunetv2.configuration import default_num_processes
-    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
-    from nnunetv2.preprocessing.preprocessors import default_preprocessor
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 
-    default_preprocessor.tqdm = _counter(job.reporter)
+    nnunet_seam.replace(PREPROCESSING_BAR, lambda original: _counter(job.reporter))
     # nnU-Net's function takes an id and looks the name up, which fails where two folders share the id.
-    api.convert_id_to_dataset_name = lambda _: dataset_name
-    api.preprocess_dataset(job.record.job.dataset_id, plans_name, (configuration,), (default_num_processes,))
+    nnunet_seam.replace(NAME_OF_DATASET, lambda original: lambda _: dataset_name)
+    preprocess_dataset(job.record.job.dataset_id, plans_name, (configuration,), (default_num_processes,))
 
 
 def _renew_ground_truth(files: DatasetFiles) -> None:

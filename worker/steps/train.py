@@ -16,19 +16,21 @@ from ...nnunet import old_models
 from ...nnunet.preprocessed import DataNote, data_folder, data_needed_by, data_note_file, planned
 from ...nnunet.splits import trained_cases
 from ...nnunet.summary import Summary
-from ...runs.layout import StateDir
 from ...runs.machine.processor import CPUINFO, computes_bfloat16
 from ...schemas.outcomes import ModelOutcome
 from ...schemas.records import Epoch
+from .. import nnunet_seam
+from ..nnunet_seam import RUN
 from ..notes import read_notes
 from ..resources import fit_this_process
 from ..stage import Job, StageFailure
+from ..training.ddp import run_ddp, stop_of_ranks
+from ..training.hooks import install
+from ..training.lost_weights import nan_failure
 from ..watch import end_when_a_pool_process_is_killed
 from ..weights import count_parameters
 from .preprocess import data_lock, refuse_small_batch
 
-# Losses that are not numbers for this many epochs in a row do not come back: the weights are gone.
-NAN_EPOCHS = 3
 # A shared file system gives the locks of a host that failed back after about 90 s (NFSv4's lease).
 EARLIER_ATTEMPT_S = 180.0
 
@@ -60,7 +62,7 @@ def carry_out(job: Job) -> ModelOutcome:
 
 def _own_fold(job: Job) -> Lock:
     """Nobody else writes this fold folder while the returned lock is held."""
-    lock = Lock(StateDir.of(job.settings).locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
+    lock = Lock(job.locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
     deadline = time.monotonic() + EARLIER_ATTEMPT_S
     while not lock.try_acquire(job.holder):
         other = lock.holder().get("run_id", "another run")
@@ -93,7 +95,7 @@ def _take_over(job: Job) -> int:
     """Put our name on the fold folder; returns how many epochs the run before this one trained in it."""
     earlier = 0
     if job.spec.resume and (owner := job.fold.owner()) is not None:
-        run = StateDir.of(job.settings).run(owner)
+        run = job.state.run(owner)
         earlier = max((epoch.epoch + 1 for epoch in run.stage(job.stage.name).recent_epochs(1)), default=0)
     job.fold.path.mkdir(parents=True, exist_ok=True)
     job.fold.owner_file.write_text(job.record.run_id, encoding="utf-8")
@@ -110,7 +112,7 @@ def _hold_data(job: Job) -> ExitStack:
         job.reporter.tick(phase="waiting", waits_for=f"run {holder.get('run_id', '?')} preprocesses the data")
         job.reporter.stop_here()
 
-    locks = StateDir.of(job.settings).locks_dir
+    locks = job.locks_dir
     stack = ExitStack()
     for folder in folders:
         lock = data_lock(locks, job.files, folder)
@@ -122,12 +124,9 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
     import torch
     from nnunetv2.run import run_training
 
-    from ..training.ddp import run_ddp, stop_of_ranks
-    from ..training.hooks import install
-
     fit_this_process(job.record.device)
-    install(run_training, job)
-    run_training.run_ddp = run_ddp
+    install(job)
+    nnunet_seam.replace(f"{RUN}:run_ddp", lambda original: run_ddp)
     job.reporter.say("loading")
     with stop_of_ranks():
         run_training.run_training(
@@ -205,16 +204,6 @@ def _refuse_nan(epochs: list[Epoch]) -> None:
     sound = [epoch.epoch for epoch in epochs if epoch.train_loss is not None or epoch.val_loss is not None]
     if epochs and epochs[-1].epoch not in sound[-1:]:
         raise nan_failure(sound[-1] + 1 if sound else epochs[0].epoch)
-
-
-def nan_failure(since: int) -> StageFailure:
-    """The failure of a training whose loss is not a number any more."""
-    return StageFailure(
-        "the training loss is not a number (NaN)",
-        f"train_loss is NaN since epoch {since}",
-        "Check the images for NaN, infinite or constant values and the channel names (they decide the "
-        "normalisation); a trainer with a lower learning rate can help.",
-    )
 
 
 def _labels(job: Job) -> dict[str, Any]:

@@ -8,8 +8,12 @@ from typing import Any
 from ...files import write_text
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.foreign import judged_plans, read_dataset_json, read_plans
+from .. import nnunet_seam
+from ..nnunet_seam import PLANNING
 from ..stage import StageFailure
 from ..weights import read_checkpoint
+
+NAMES_OF_DATASETS = f"{PLANNING}.plans_for_pretraining.move_plans_between_datasets:maybe_convert_to_dataset_name"
 
 
 def move_plans(source: Path, target: DatasetFiles, plans_name: str) -> None:
@@ -19,16 +23,16 @@ def move_plans(source: Path, target: DatasetFiles, plans_name: str) -> None:
         StageFailure: the source has no plans.
         Refused: they are none that nnU-Net may have.
     """
-    from nnunetv2.experiment_planning.plans_for_pretraining import move_plans_between_datasets as nnunet
+    from nnunetv2.experiment_planning.plans_for_pretraining import move_plans_between_datasets as module
 
     plans = _plans_in(source)
     original = str(plans["plans_name"])
     # The function looks names up in nnUNet_preprocessed; an absolute folder leads it to the source instead.
-    nnunet.maybe_convert_to_dataset_name = lambda name: name
+    nnunet_seam.replace(NAMES_OF_DATASETS, lambda original: lambda name: name)
     _copy_dataset_json(target)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{original}.json").write_text(json.dumps(plans), encoding="utf-8")
-        nnunet.move_plans_between_datasets(folder, target.name, original, plans_name)
+        module.move_plans_between_datasets(folder, target.name, original, plans_name)
 
 
 def _plans_in(source: Path) -> dict[str, Any]:

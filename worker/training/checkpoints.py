@@ -11,8 +11,6 @@ from zipfile import BadZipFile
 
 from ...files import read_lines, write_text
 from ...nnunet.preprocessed import planned
-from ...runs.layout import StateDir
-from ...runs.model_owners import trained_here
 from ...schemas.records import Epoch
 from ...texts import some
 from ..notes import RESUMED, write_notes
@@ -109,8 +107,7 @@ def only_data_of_others(job: Job) -> Iterator[None]:
     Raises:
         StageFailure: it holds more than data.
     """
-    trusted = trained_here(StateDir.of(job.settings), job.record, job.spec)
-    with nothing_but_data_is_loaded(job.fold.path, unless=trusted):
+    with nothing_but_data_is_loaded(job.fold.path, unless=job.goes_on_with_our_own):
         yield
 
 

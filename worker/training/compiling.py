@@ -9,8 +9,10 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from ...runs.layout import StageDir
+from .. import nnunet_seam
+from ..nnunet_seam import TRAINER
 from ..notes import COMPILE, write_notes
+from ..stage import Job
 
 VARIABLE = "nnUNet_compile"
 # torch/_inductor/scheduler.py, `GPUTooOldForTriton`.
@@ -63,9 +65,9 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
 
 
-def leave_out_and_tell(trainer: Any, stage: StageDir, error: BaseException) -> None:
+def leave_out_and_tell(trainer: Any, job: Job, error: BaseException) -> None:
     """After the compiler's error. The log does not name it, as that would pass for the cause of a later death."""
-    write_notes(stage, COMPILE, [leave_out(told(error))])
+    write_notes(job.stage, COMPILE, [leave_out(told(error))])
     trainer.print_to_log_file(f"{WITHOUT}; the notes of the result say why.")
 
 
@@ -74,8 +76,8 @@ def uncompile(trainer: Any) -> None:
 
     nnU-Net compiles a part of the loss, too (nnUNetTrainer.py:448).
     """
-    trainer.network = plain(trainer.network)
-    trainer.loss = plain(getattr(trainer, "loss", None))
+    nnunet_seam.write(trainer, f"{TRAINER}.network", plain(trainer.network))
+    nnunet_seam.write(trainer, f"{TRAINER}.loss", plain(getattr(trainer, "loss", None)))
 
 
 def plain(module: Any) -> Any:
@@ -88,5 +90,5 @@ def plain(module: Any) -> Any:
     for parent in list(module.modules()) if isinstance(module, nn.Module) else ():
         for name, child in list(parent.named_children()):
             if isinstance(child, OptimizedModule):
-                setattr(parent, name, child._orig_mod)
+                parent.register_module(name, child._orig_mod)
     return module

@@ -1,40 +1,36 @@
 """Training on several GPUs: each rank is a fresh process that has to get our hooks, too."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ...files import write_model
-from ...runs.processes import STAGE_VARIABLE
 from ...schemas.records import Outcome
+from ..judged import judge_what_nnunet_reads
+from ..pools import fork_pools_from_a_server
+from ..progress import StopRequested
+from ..stage import Job, StageFailure
+from ..watch import end_when_a_pool_process_is_killed
+from .hooks import install
 
 # How a rank tells the process that spawned it that it stopped on request; 75 is "try again later" in sysexits.h.
 STOPPED = 75
 
 
 def run_ddp(rank: int, *args: Any) -> None:
-    """What nnU-Net spawns per GPU. Unpickling it there imports this module, not nnU-Net's.
+    """What nnU-Net spawns for each GPU, in place of its own. Unpickling it there imports this module, and so our hooks,
+    but nnU-Net only once what it reads is judged.
 
     Shape of args: as nnunetv2.run.run_training.run_ddp takes them after the rank.
     """
-    from nnunetv2.run import run_training
-
-    from ..judged import judge_what_nnunet_reads
-    from ..pools import fork_pools_from_a_server
-    from ..progress import StopRequested
-    from ..stage import Job, StageFailure
-    from ..watch import end_when_a_pool_process_is_killed
-    from .hooks import install
-
-    stage = Path(os.environ[STAGE_VARIABLE])
-    job = Job.of(str(stage.parent.parent), stage.name)
+    job = Job.of_this_process()
     judge_what_nnunet_reads()
     end_when_a_pool_process_is_killed(job.stage)
-    install(run_training, job)
+    install(job)
     fork_pools_from_a_server()
+    from nnunetv2.run import run_training
+
     try:
         run_training.run_ddp(rank, *args)
     except StopRequested:
@@ -52,8 +48,6 @@ def stop_of_ranks() -> Iterator[None]:
         StopRequested: they stopped on request.
     """
     from torch.multiprocessing.spawn import ProcessExitedException
-
-    from ..progress import StopRequested
 
     try:
         yield

@@ -73,7 +73,7 @@ class Steps:
                 told(error),
                 f"Set {VARIABLE}=f in the environment of the server, then start the request again.",
             ) from error
-        leave_out_and_tell(self.trainer, self.job.stage, error)
+        leave_out_and_tell(self.trainer, self.job, error)
         uncompile(self.trainer)
 
     def _position(self) -> dict[str, int]:

@@ -17,6 +17,8 @@ from ...nnunet.summary import finite
 from ...runs.result import model_stages
 from ...schemas.records import ESTIMATING, TRAINING, Epoch
 from ...texts import some
+from .. import nnunet_seam
+from ..nnunet_seam import LOGGER, RUN, TRAINER
 from ..notes import COMPILE, write_notes
 from ..pools import start_server
 from ..progress import Silent, StopRequested
@@ -24,28 +26,32 @@ from ..stage import Job, StageFailure
 from .checkpoints import load_checkpoint, only_data_of_others, save_whole
 from .compiling import look_ahead
 from .each_step import Steps
+from .lost_weights import NAN_EPOCHS, nan_failure
 from .validation import validate
 
 # Drawing progress.png takes about 0.7 s on a CPU, more than many a short epoch.
 PLOT_EVERY_S = 60.0
 
 
-def install(run_training: Any, job: Job) -> None:
-    """Make `run_training` prepare the trainer and the checkpoint our way. Called in every DDP rank, too."""
-    original = run_training.get_trainer_from_args
+def install(job: Job) -> None:
+    """Make nnU-Net prepare the trainer and load the checkpoint our way. Called in every DDP rank, too."""
 
-    def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
-        trainer = original(*args, **kwargs)
-        hooks = TrainerHooks(trainer, job)
-        hooks.attach()
-        if trainer.device.type == "cuda":
-            hooks.say_of_compiling(look_ahead())
-        return trainer
+    def trainer_with_hooks(original: Callable[..., Any]) -> Callable[..., Any]:
+        def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
+            trainer = original(*args, **kwargs)
+            hooks = TrainerHooks(trainer, job)
+            hooks.attach()
+            if trainer.device.type == "cuda":
+                hooks.say_of_compiling(look_ahead())
+            return trainer
 
-    run_training.get_trainer_from_args = get_trainer_from_args
-    run_training.maybe_load_checkpoint = lambda trainer, resume, validate, weights=None: load_checkpoint(
-        trainer, job, resume=resume, validate=validate, weights=weights
-    )
+        return get_trainer_from_args
+
+    def load(trainer: Any, resume: bool, validate: bool, weights: str | None = None) -> None:
+        load_checkpoint(trainer, job, resume=resume, validate=validate, weights=weights)
+
+    nnunet_seam.replace(f"{RUN}:get_trainer_from_args", trainer_with_hooks)
+    nnunet_seam.replace(f"{RUN}:maybe_load_checkpoint", lambda original: load)
 
 
 class TrainerHooks:
@@ -63,7 +69,7 @@ class TrainerHooks:
     def attach(self) -> None:
         """Wrap the trainer's methods; only rank 0 speaks and saves."""
         cases = settle_cases(self.trainer, self.job)
-        self.trainer.do_split = lambda: (list(cases.train), list(cases.val))
+        self._wrap("do_split", lambda method: (list(cases.train), list(cases.val)))
         self._wrap("on_epoch_end", self._on_epoch_end)
         self._wrap("on_epoch_start", self._on_epoch_start)
         self._wrap("train_step", self.steps.around(TRAINING))
@@ -76,8 +82,7 @@ class TrainerHooks:
         self._wrap("on_train_end", self._on_train_end)
         self._wrap("perform_actual_validation", self._on_validation)
         self._wrap("load_checkpoint", self._on_load)
-        plot = self.trainer.logger.plot_progress_png
-        self.trainer.logger.plot_progress_png = lambda folder: self._plot(plot, folder)
+        nnunet_seam.replace_on(self.trainer.logger, f"{LOGGER}:MetaLogger.plot_progress_png", self._plot)
 
     def _as_data(self, method: Callable[[Any], None], checkpoint: Any) -> None:
         with only_data_of_others(self.job):
@@ -91,8 +96,7 @@ class TrainerHooks:
             self.trainer.print_to_log_file(note)
 
     def _wrap(self, name: str, around: Callable[..., Any]) -> None:
-        method = getattr(self.trainer, name)
-        setattr(self.trainer, name, lambda *args, **kwargs: around(method, *args, **kwargs))
+        nnunet_seam.replace_on(self.trainer, f"{TRAINER}.{name}", around)
 
     def _on_epoch_start(self, method: Callable[[], None]) -> None:
         self.steps.begin_epoch()
@@ -102,8 +106,6 @@ class TrainerHooks:
         method()
         # Every rank has the same gathered losses and the same weights, so all ranks leave together.
         self.nan_epochs = self.nan_epochs + 1 if self._is_lost() else 0
-        from ..steps.train import NAN_EPOCHS, nan_failure
-
         if self.nan_epochs >= NAN_EPOCHS:
             raise nan_failure(self.trainer.current_epoch - NAN_EPOCHS)
         done = self.trainer.current_epoch >= self.trainer.num_epochs
@@ -140,9 +142,10 @@ class TrainerHooks:
     def _save_latest(self) -> None:
         # on_epoch_end has counted the epoch already and save_checkpoint counts it again, so undo one of the
         # two, as nnU-Net does in on_train_end.
-        self.trainer.current_epoch -= 1
+        epoch = self.trainer.current_epoch
+        nnunet_seam.write(self.trainer, f"{TRAINER}.current_epoch", epoch - 1)
         self.trainer.save_checkpoint(str(self.job.fold.latest))
-        self.trainer.current_epoch += 1
+        nnunet_seam.write(self.trainer, f"{TRAINER}.current_epoch", epoch)
 
     def _save(self, method: Callable[[str], None], filename: str) -> None:
         save_whole(method, filename)

@@ -3,9 +3,11 @@
 nnU-Net itself computes everything in float32 on a CPU (nnunetv2 2.8.1, nnUNetTrainer.py, `train_step`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from .. import nnunet_seam
 
 
 @contextmanager
@@ -17,13 +19,13 @@ def precision_of(network: Any, *, bf16: bool) -> Iterator[None]:
         return
     import torch
 
-    plain = network.forward
-    mixed = torch.autocast("cpu", dtype=torch.bfloat16)(plain)
-    network.forward = lambda *args, **kwargs: _in_float32(mixed(*args, **kwargs))
-    try:
+    def mixed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = forward(*args, **kwargs)
+        return _in_float32(output)
+
+    with nnunet_seam.replaced_on(network, "torch.nn:Module.forward", mixed):
         yield
-    finally:
-        network.forward = plain
 
 
 def _in_float32(output: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...nnunet.summary import case_name
 from ...schemas.records import COMPILING, EXPORTING, VALIDATED, VALIDATING
+from ..nnunet_seam import PREDICTOR, WAITS, called_by, replaced, write
 from ..progress import Reporter
 from ..stage import Job
 from .compiling import cannot_compile, is_compiled, leave_out_and_tell, plain
@@ -48,21 +49,13 @@ class _Told:
 
     @contextmanager
     def while_predicting(self) -> Iterator[None]:
-        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-        from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
-
-        names = ("predict_sliding_window_return_logits", "_internal_maybe_mirror_and_predict")
-        whole, patch = (getattr(nnUNetPredictor, name) for name in names)
-        busy = module.check_workers_alive_and_busy
-        nnUNetPredictor.predict_sliding_window_return_logits = lambda *a, **k: self._case(whole, *a, **k)
-        nnUNetPredictor._internal_maybe_mirror_and_predict = lambda *a, **k: self._patch(patch, *a, **k)
-        module.check_workers_alive_and_busy = lambda *a, **k: self._queue(busy, *a, **k)
-        try:
+        """nnU-Net makes the predictor of a validation itself, so its class is what is replaced."""
+        with (
+            replaced(f"{PREDICTOR}.predict_sliding_window_return_logits", called_by(self._case)),
+            replaced(f"{PREDICTOR}._internal_maybe_mirror_and_predict", called_by(self._patch)),
+            replaced(WAITS, called_by(self._queue)),
+        ):
             yield
-        finally:
-            nnUNetPredictor.predict_sliding_window_return_logits = whole
-            nnUNetPredictor._internal_maybe_mirror_and_predict = patch
-            module.check_workers_alive_and_busy = busy
 
     def _case(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
@@ -85,8 +78,8 @@ class _Told:
         except Exception as error:
             if not cannot_compile(error):
                 raise
-            leave_out_and_tell(self.trainer, self.job.stage, error)
-            predictor.network = plain(predictor.network)
+            leave_out_and_tell(self.trainer, self.job, error)
+            write(predictor, f"{PREDICTOR}.network", plain(predictor.network))
         return method(predictor, *args, **kwargs)
 
     def _queue(self, busy: Callable[..., bool], *args: Any, **kwargs: Any) -> bool:

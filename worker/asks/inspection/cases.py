@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ....runs.machine.capacity import usable_cores
 from ....schemas.looks import CaseLook, CasePaths, Line, LookJob, Reader
+from ...resources import usable_cores
 from .images import look_at_image, look_at_label
 
 THREADS = 4

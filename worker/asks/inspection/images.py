@@ -14,9 +14,9 @@ from typing import Any
 import numpy
 
 from ....files import DESCRIPTION_BYTES, read_plain
-from ....runs.machine.capacity import usable_memory
 from ....schemas.looks import FileLook, LabelLook, Reader
 from ....whole_images import voxels_elsewhere
+from ...resources import usable_memory
 from . import nifti
 from .nifti import Damaged, TooLarge
 from .tally import LabelTally, Tally, blocks_of

@@ -1,32 +1,14 @@
-"""`python -P -m nnunet_mcp.worker.asks.pictures`: a PictureJob as JSON on stdin, a PNG on stdout, reasons on stderr."""
+"""Draw a picture, answered as the bytes of a PNG; refused where what it should show makes none."""
 
-import os
 import sys
 
-from ....schemas.plots import REFUSED, CasesPicture, CurvesPicture, FoldsPicture, PictureJob
-
-
-def main() -> int:
-    """Draw one picture; exit code REFUSED and one line on stderr when what it should show makes none."""
-    # Image libraries print; only the picture may reach stdout.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    job = PictureJob.model_validate_json(sys.stdin.buffer.read())
-    from .style import NothingToShow
-
-    try:
-        out.write(draw(job.picture))
-    except NothingToShow as error:
-        print(error, file=sys.stderr)
-        return REFUSED
-    out.close()
-    return 0
+from ....ask import answer
+from ....schemas.plots import CasesPicture, CurvesPicture, FoldsPicture, PictureJob
+from . import cases, curves, folds
 
 
 def draw(picture: CurvesPicture | FoldsPicture | CasesPicture) -> bytes:
     """The picture as PNG."""
-    from . import cases, curves, folds
-
     if isinstance(picture, CurvesPicture):
         return curves.draw(picture)
     if isinstance(picture, FoldsPicture):
@@ -35,4 +17,4 @@ def draw(picture: CurvesPicture | FoldsPicture | CasesPicture) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer(PictureJob, lambda job, say: draw(job.picture)))

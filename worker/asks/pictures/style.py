@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ....errors import Refused
 from ....schemas.plots import Theme
 
 WIDTH_INCH, DPI = 8.0, 100
@@ -19,7 +20,7 @@ INK = {"light": "#222222", "dark": "#e6e6e6"}
 FAINT = {"light": "#d9d9d9", "dark": "#444444"}
 
 
-class NothingToShow(Exception):
+class NothingToShow(Refused):
     """The data make no picture; the text says why and what to do."""
 
 
