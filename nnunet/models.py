@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refused
-from ..runs.result import model_stages
 from ..schemas.records import Folders, RunRecord
 from ..texts import some
 from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
@@ -55,7 +54,7 @@ def model_of(record: RunRecord) -> Model:
     """The model that a run trains, with the folds it was asked for."""
     files = DatasetFiles(record.folders, record.dataset_name)
     folder = files.model(record.trainer, record.plans_identifier, str(record.request["configuration"]))
-    return Model(files, folder, tuple(str(spec.fold) for spec in model_stages(record)))
+    return Model(files, folder, tuple(str(spec.fold) for spec in record.model_stages))
 
 
 def model_at(folder: Path, folders: Folders) -> Model:

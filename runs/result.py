@@ -18,7 +18,7 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
     judged = verdict(run, record)
     wanted = str(record.request.get("fold", ""))
-    measured = [(spec, stage_outcome(run, record, spec)) for spec in model_stages(record)]
+    measured = [(spec, stage_outcome(run, record, spec)) for spec in record.model_stages]
     folds = [_fold_result(spec, fold) for spec, fold in measured]
     summary = stage_outcome(run, record, record.stages[-1])
     complete = judged.status == "success"
@@ -43,12 +43,6 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
         failure=judged.failure,
         notes=(*record.notes, *(outcome.notes if outcome else ()), *_unknowns(outcome, measured)),
     )
-
-
-def model_stages(record: RunRecord) -> list[StageSpec]:
-    """The stages that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
-    wanted = record.request["configuration"]
-    return [s for s in record.stages if s.kind in ("train", "validate") and s.configuration == wanted]
 
 
 def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:

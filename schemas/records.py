@@ -122,6 +122,12 @@ class RunRecord(Record):
         """Whether models are trained in mixed precision on the CPU; also the 3d_lowres models of a cascade."""
         return bool(self.request.get("bf16"))
 
+    @property
+    def model_stages(self) -> tuple[StageSpec, ...]:
+        """Those that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
+        wanted = self.request["configuration"]
+        return tuple(s for s in self.stages if s.kind in ("train", "validate") and s.configuration == wanted)
+
 
 class EngineRecord(Record):
     """engine.json: the supervisor, written by itself as its first act."""
