@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...allowed_paths import readable
 from ...errors import NotFound
-from ...nnunet.case_files import case_names, image_of, label_names, truth_of
+from ...nnunet.cases import case_names, image_of, label_names, truth_of
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.summary import finite
