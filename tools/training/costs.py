@@ -13,8 +13,7 @@ from ...errors import Unavailable
 from ...launch import ask_module, said
 from ...runs.layout import StateDir
 from ...runs.speed import earlier_preprocessing, earlier_training
-from ...schemas.estimates import Estimate, EstimateJob
-from ...schemas.preflight import Hours
+from ...schemas.preflight import Estimate, EstimateJob, Hours
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings
 from .parallel_folds import lanes, scheduled

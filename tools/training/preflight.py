@@ -17,8 +17,7 @@ from ...runs.local.places import find_places, slot_kind, with_margin
 from ...runs.local.slots import Grant, SlotQueue, slot_holder
 from ...runs.machine.disk import refuse_without_room
 from ...runs.store import active_on, newest_runs
-from ...schemas.estimates import Estimate, EstimateJob
-from ...schemas.preflight import NetworkCost, PreflightAnswer, PreflightRequest, Room
+from ...schemas.preflight import Estimate, EstimateJob, NetworkCost, PreflightAnswer, PreflightRequest, Room
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.slurm import Engine

@@ -15,8 +15,7 @@ from ...runs.store import new_run_id, record_run
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.slurm import Engine
-from ...schemas.training import Device, TrainingRequest
-from ...schemas.training_call import TrainingStarted
+from ...schemas.training import Device, TrainingRequest, TrainingStarted
 from ...settings import Settings
 from ..data.dataset_details import refuse_known_damage
 from ..data.datasets import ready_to_train
