@@ -4,10 +4,14 @@
 """
 
 import ast
+import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TypedDict
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "nnunet_mcp"
@@ -277,6 +281,21 @@ def _names_one(node: ast.AST) -> bool:
     return any(isinstance(member, ast.Constant) and member.value in ENGINES for member in members)
 
 
+class Traffic(TypedDict):
+    """What traffic.py measures."""
+
+    crossed: dict[str, list[str]]
+    reads: dict[str, dict[str, int]]
+
+
+def traffic() -> Traffic:
+    """The files of ours that one call of a tool crosses, and how often it opens each file of a run of five folds."""
+    command = [sys.executable, "-m", "tests.project.traffic"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    found: Traffic = json.loads(done.stdout)
+    return found
+
+
 def main() -> None:
     house = House()
     from_worker = house.between("worker", "runs")
@@ -292,6 +311,11 @@ def main() -> None:
         print(f"{title:<32} {len(found)}", *(f"\n    {line}" for line in found), sep="")
     circles = house.circles()
     print(f"{'circles':<32} {len(circles)}", *(f"\n    {' – '.join(circle)}" for circle in circles), sep="")
+    moved = traffic()
+    for tool, crossed in moved["crossed"].items():
+        print(f"files crossed: {tool:<23}  {len(crossed)}")
+    for answer, counts in moved["reads"].items():
+        print(f"reads: {answer:<31}  {sum(counts.values())} of {len(counts)} files, one {max(counts.values())} times")
 
 
 if __name__ == "__main__":
