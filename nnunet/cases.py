@@ -8,8 +8,7 @@ from typing import Literal
 from ..errors import NotFound
 from ..texts import clean, some, told
 from .dataset_json import Description
-from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, one_file_of_colours
-from .raw_files import listed_names, listed_path
+from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
 
 TIFF = (".tif", ".tiff")
 Part = Literal["Tr", "Ts"]

@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 from ..errors import NotFound, Refused
 from ..files import DESCRIPTION_BYTES, read_plain
 from ..texts import SAID_LENGTH, clean, some
-from .datasets import CASE_ENDINGS
-from .raw_files import listed_names
+from .datasets import CASE_ENDINGS, listed_names
 
 BYTE_ORDER_MARK = "\ufeff"
 Labels = dict[str, int | list[int]]

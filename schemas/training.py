@@ -19,9 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from .base import Record, RunId
-from .progress import StageLine
-from .records import Status
+from .base import RunId
 from .slurm import Engine, gpus_asked, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
@@ -286,20 +284,3 @@ class TrainingCall(TrainingRequest):
         default=None,
         description="Run to repeat: its arguments count where none is given here. Omitted: the defaults.",
     )
-
-
-class TrainingStarted(Record):
-    """The answer of nnunet_training: the run goes on by itself."""
-
-    run_id: str
-    status: Status
-    dataset_id: int
-    dataset_name: str
-    configuration: str
-    fold: str
-    device: str
-    device_reason: str = Field(default="", description="Why it trains there.")
-    stages: tuple[StageLine, ...]
-    notes: tuple[str, ...] = ()
-    retry_after_s: int
-    next_step: str

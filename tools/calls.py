@@ -13,9 +13,9 @@ from ..schemas.models import (
 )
 from ..schemas.preflight import PreflightAnswer, PreflightRequest
 from ..schemas.results import Result, ResultsRequest
-from ..schemas.run_list import CancelAnswer, CancelRequest, RunsAnswer, RunsRequest, RunStarted
+from ..schemas.run_list import CancelAnswer, CancelRequest, RunsAnswer, RunsRequest, RunStarted, TrainingStarted
 from ..schemas.system import SystemAnswer, SystemRequest
-from ..schemas.training import TrainingRequest, TrainingStarted
+from ..schemas.training import TrainingRequest
 from ..settings import Settings
 
 

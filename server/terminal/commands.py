@@ -19,9 +19,9 @@ from ...schemas.preflight import PreflightRequest
 from ...schemas.progress import ProgressAnswer, ProgressRequest
 from ...schemas.records import ACTIVE
 from ...schemas.results import Result, ResultsRequest
-from ...schemas.run_list import CancelRequest, RunsRequest
+from ...schemas.run_list import CancelRequest, RunsRequest, TrainingStarted
 from ...schemas.system import DoctorAnswer, DoctorRequest
-from ...schemas.training import TrainingCall, TrainingRequest, TrainingStarted
+from ...schemas.training import TrainingCall, TrainingRequest
 from ...settings import Settings
 from ...texts import visible
 from ...tools import calls

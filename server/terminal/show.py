@@ -16,9 +16,8 @@ from ...schemas.preflight import PreflightAnswer
 from ...schemas.progress import ProgressAnswer
 from ...schemas.records import BestConfiguration, Failure
 from ...schemas.results import Result
-from ...schemas.run_list import CancelAnswer, RunsAnswer, RunStarted
+from ...schemas.run_list import CancelAnswer, RunsAnswer, RunStarted, TrainingStarted
 from ...schemas.system import Check, DoctorAnswer
-from ...schemas.training import TrainingStarted
 from ...texts import visible
 from .phrases import spoken
 from .show_dataset import facts, label_rows, plan_rows

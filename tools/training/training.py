@@ -14,8 +14,9 @@ from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import new_run_id, record_run
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
+from ...schemas.run_list import TrainingStarted
 from ...schemas.slurm import Engine
-from ...schemas.training import Device, TrainingRequest, TrainingStarted
+from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
 from ..data.dataset_details import refuse_known_damage
 from ..data.datasets import ready_to_train
