@@ -32,13 +32,20 @@ On Slurm each stage's job is the stage's parent, and the server that starts the 
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..errors import NotFound
 from ..files import read_last_lines, read_lines, read_model
 from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
+
+Found = TypeVar("Found")
+# What has been read, by file and by what was read of it.
+Memory = dict[tuple[Path, str], Any]
+# Epochs that are read where few are asked for, so that the next question needs no second look.
+REMEMBERED_EPOCHS = 200
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class StageDir:
     """The files of one stage."""
 
     path: Path
+    memory: Memory | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -93,30 +101,61 @@ class StageDir:
         return self.path / "pause"
 
     def state(self) -> StageState | None:
-        return read_model(self.state_file, StageState)
+        return _once(self.memory, self.state_file, "state", lambda: read_model(self.state_file, StageState))
 
     def progress(self) -> Progress | None:
-        return read_model(self.progress_file, Progress)
+        return _once(self.memory, self.progress_file, "progress", lambda: read_model(self.progress_file, Progress))
 
     def outcome(self) -> Outcome | None:
-        return read_model(self.outcome_file, Outcome)
+        return _once(self.memory, self.outcome_file, "outcome", lambda: read_model(self.outcome_file, Outcome))
 
     def recent_epochs(self, count: int) -> list[Epoch]:
         """The last epochs in order, in a time that does not depend on the length of the history."""
-        by_number = {line.epoch: line for line in read_last_lines(self.epochs_file, Epoch, count)}
-        return [by_number[number] for number in sorted(by_number)]
+        if self.memory is None:
+            return _in_order(read_last_lines(self.epochs_file, Epoch, count))
+        if (self.epochs_file, "all") in self.memory or count > REMEMBERED_EPOCHS:
+            return self.epochs()[-count:]
+        return _once(
+            self.memory,
+            self.epochs_file,
+            "recent",
+            lambda: _in_order(read_last_lines(self.epochs_file, Epoch, REMEMBERED_EPOCHS)),
+        )[-count:]
 
     def epochs(self) -> list[Epoch]:
         """The whole history in order; of an epoch trained twice the last line counts."""
-        by_number = {line.epoch: line for line in read_lines(self.epochs_file, Epoch)}
-        return [by_number[number] for number in sorted(by_number)]
+        return _once(self.memory, self.epochs_file, "all", lambda: _in_order(read_lines(self.epochs_file, Epoch)))
+
+
+def _in_order(lines: Iterable[Epoch]) -> list[Epoch]:
+    by_number = {line.epoch: line for line in lines}
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def _once(memory: Memory | None, file: Path, what: str, read: Callable[[], Found]) -> Found:
+    """What was read before, where there is a memory; else it is read now."""
+    if memory is None:
+        return read()
+    if (file, what) not in memory:
+        memory[file, what] = read()
+    found: Found = memory[file, what]
+    return found
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """The files of one run."""
+    """The files of one run.
+
+    `at_one_moment()` has a memory: whatever was read of a file stays as it was, so that an answer that looks several
+    times does not contradict itself.
+    """
 
     path: Path
+    memory: Memory | None = field(default=None, compare=False, repr=False)
+
+    def at_one_moment(self) -> "RunDir":
+        """The same folder, of which every file is read at most once."""
+        return RunDir(self.path, {})
 
     @property
     def run_id(self) -> str:
@@ -155,19 +194,19 @@ class RunDir:
         return self.path / "provenance.json"
 
     def stage(self, name: str) -> StageDir:
-        return StageDir(self.path / "stages" / name)
+        return StageDir(self.path / "stages" / name, self.memory)
 
     def record(self) -> RunRecord | None:
-        return read_model(self.run_file, RunRecord)
+        return _once(self.memory, self.run_file, "record", lambda: read_model(self.run_file, RunRecord))
 
     def engine(self) -> EngineRecord | None:
-        return read_model(self.engine_file, EngineRecord)
+        return _once(self.memory, self.engine_file, "engine", lambda: read_model(self.engine_file, EngineRecord))
 
     def jobs(self) -> JobsRecord | None:
-        return read_model(self.engine_file, JobsRecord)
+        return _once(self.memory, self.engine_file, "jobs", lambda: read_model(self.engine_file, JobsRecord))
 
     def cancel(self) -> CancelRecord | None:
-        return read_model(self.cancel_file, CancelRecord)
+        return _once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))
 
 
 def read_run(path: str) -> tuple[RunDir, RunRecord]:

@@ -10,6 +10,9 @@ import nnunetv2.preprocessing.preprocessors.default_preprocessor  # noqa: F401
 import numpy
 
 from .judged import judge_what_nnunet_reads
+from .orphans import end_with_parent
+
+end_with_parent()
 
 # What a process of a pool reads is judged as in the stage's own.
 judge_what_nnunet_reads()

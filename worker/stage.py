@@ -16,6 +16,7 @@ from ..runs.layout import RunDir, StageDir
 from ..schemas.records import Failure, Outcome, RunRecord, StageSpec
 from ..settings import Settings
 from .judged import judge_what_nnunet_reads
+from .orphans import take_children_along
 from .pools import fork_pools_from_a_server
 from .progress import Reporter, StopRequested
 from .resources import fit_to_machine
@@ -98,11 +99,12 @@ def carry_out(run_path: str, stage_name: str) -> int:
     job = Job.of(run_path, stage_name)
     ranks = job.record.num_gpus if job.spec.kind in ("train", "validate") else 1
     os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ), ranks=ranks))
+    take_children_along()
     fork_pools_from_a_server()
     judge_what_nnunet_reads()
     job.reporter.say("starting")
     try:
-        step = importlib.import_module(f".{STEPS[job.spec.kind]}", __package__)
+        step = importlib.import_module(f".steps.{STEPS[job.spec.kind]}", __package__)
         outcome: Outcome = step.carry_out(job)
     except StageFailure as failure:
         traceback.print_exc()

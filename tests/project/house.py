@@ -5,6 +5,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,7 @@ LIBRARIES = {
 ENGINES = ("local", "slurm")
 LARGEST_FOLDER = 20
 Statement = ast.Import | ast.ImportFrom
+MODULE = re.compile(rf"{PACKAGE}\.(?:{'|'.join(FOLDERS)})(?:\.\w+)*")
 
 
 @dataclass(frozen=True, order=True)
@@ -180,6 +182,16 @@ class House:
             for module in self.modules.values()
             for node in _nodes(module.tree)
             if isinstance(node, ast.Compare | ast.Match) and _asks_for_an_engine(node)
+        ]
+
+    def lost_names(self) -> list[str]:
+        """Modules that are named in a string, to be started with `python -m`, and do not exist."""
+        return [
+            f"{module.path.relative_to(self.root).as_posix()}:{node.lineno} names {node.value}"
+            for module in self.modules.values()
+            for node in _nodes(module.tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and MODULE.fullmatch(node.value)
+            if node.value not in self.modules
         ]
 
     def folder_sizes(self) -> Mapping[str, int]:

@@ -74,6 +74,10 @@ def test_a_library_is_imported_only_in_its_room(house: House) -> None:
     assert house.borrowed() == []
 
 
+def test_a_module_that_a_string_names_exists(house: House) -> None:
+    assert house.lost_names() == []
+
+
 def test_no_modules_import_each_other_in_a_circle(house: House) -> None:
     assert set(house.circles()) == KNOWN_CIRCLES
 
@@ -147,6 +151,12 @@ def test_a_library_in_the_wrong_room_is_found(copy: Path) -> None:
     (copy / "tools" / "plots" / "planted.py").write_text("def late():\n    import torch.cuda\n", encoding="utf-8")
 
     assert House(copy).borrowed() == ["tools.plots.planted:2 imports torch"]
+
+
+def test_a_module_that_was_moved_without_the_string_that_starts_it_is_found(copy: Path) -> None:
+    (copy / "tools" / "planted.py").write_text('DRAWER = "nnunet_mcp.worker.pictures"\n', encoding="utf-8")
+
+    assert House(copy).lost_names() == ["tools/planted.py:1 names nnunet_mcp.worker.pictures"]
 
 
 @pytest.mark.parametrize(

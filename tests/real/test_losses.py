@@ -46,12 +46,16 @@ def start_and_train(lab: Lab, fold: str, epochs: int) -> str:
 
 
 def kill_everything(lab: Lab, run_id: str) -> None:
-    """As a power cut does: the supervisor and every process of the run, at once."""
-    engine = StateDir(lab.settings.state_dir).run(run_id).engine()
-    assert engine is not None
-    for process in [psutil.Process(engine.supervisor.pid), *lab.processes()]:
-        process.kill()
-    assert until(lambda: not lab.processes())
+    """The supervisor and the worker at once; what the worker had started goes with it."""
+    run = StateDir(lab.settings.state_dir).run(run_id)
+    engine, record = run.engine(), run.record()
+    assert engine is not None and record is not None
+    states = [state for spec in record.stages if (state := run.stage(spec.name).state()) and state.status == "running"]
+    assert len(lab.processes()) > len(states), "there are loaders, too"
+    for mark in (engine.supervisor, *(state.process for state in states)):
+        assert mark is not None
+        psutil.Process(mark.pid).kill()
+    assert until(lambda: not lab.processes(), timeout_s=10)
 
 
 def resume(lab: Lab, fold: str) -> tuple[Answer, list[Answer]]:

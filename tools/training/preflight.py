@@ -1,182 +1,131 @@
 """nnunet_preflight: what would happen if this training were started now. Nothing is started or changed."""
 
-import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from ...errors import RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
-from ...nnunet.installed import installed
 from ...nnunet.preprocessed import planned
 from ...runs.evidence import verdict
 from ...runs.layout import StateDir
 from ...runs.local.places import find_places, slot_kind, with_margin
 from ...runs.local.slots import Grant, SlotQueue, slot_holder
-from ...runs.machine.disk import refuse_without_room
-from ...runs.store import active_on, newest_runs
+from ...runs.store import newest_runs
 from ...schemas.preflight import Estimate, EstimateJob, NetworkCost, PreflightAnswer, PreflightRequest, Room
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
-from ...schemas.slurm import Engine
 from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
-from ..data.datasets import ready_to_train
-from ..machine_checks import GB, free_gb, shm_problems
+from ..machine_checks import GB, free_gb
+from .checks import Preparation, prepare
 from .costs import estimate_network, expect_hours
-from .device import bf16_notes, check_bf16, choose_device, choose_engine, slurm_notes
-from .planning import Plan, Planner
+from .device import bf16_notes
+from .planning import Plan
 from .recommendation import preset_notes, recommend
-from .repeating import complete
 from .slurm_preview import Preview, preview_jobs
-from .training import make_record, refuse_what_a_look_has_shown, resolve_weights, room_for
+from .training import new_record
 
-T = TypeVar("T")
 MEASURE_S = 30.0
 RUNS_LOOKED_AT = 200
 
 
-@dataclass
-class Look:
-    """What was found; a part that could not be looked at is missing."""
-
-    request: TrainingRequest
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    engine: Engine = "local"
-    options: dict[str, str] = field(default_factory=dict)
-    device: Device | None = None
-    device_reason: str = ""
-    files: DatasetFiles | None = None
-    plan: Plan | None = None
-    room: dict[Path, float] = field(default_factory=dict)
-
-    def attempt(self, act: Callable[[], T]) -> T | None:
-        """The result, or None and one problem more."""
-        try:
-            return act()
-        except RunError as error:
-            self.problems.append(str(error))
-            return None
-
-
 def nnunet_preflight(request: PreflightRequest, settings: Settings) -> PreflightAnswer:
     """Check everything that nnunet_training checks, and say what it would cost."""
-    look = _look(request.training(), settings)
-    record = _record(look, settings)
-    jobs = _jobs(look, record, settings)
-    network = _network(look, record, settings, measure=request.measure)
+    problems: list[str] = []
+    prepared = prepare(
+        request.training(), settings, ahead=True, on_problem=lambda problem: problems.append(str(problem))
+    )
+    record = _record(prepared)
+    jobs = _jobs(prepared, record, settings)
+    network = _network(prepared, record, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
     return PreflightAnswer(
-        possible=not look.problems,
-        problems=tuple(look.problems),
-        dataset_name=look.files.name if look.files else None,
-        device=look.device,
-        device_reason=look.device_reason,
-        stages=tuple(_stages(look)),
-        disk=tuple(_disk(look)),
+        possible=not problems,
+        problems=tuple(problems),
+        dataset_name=prepared.files.name if prepared.files else None,
+        device=prepared.device,
+        device_reason=prepared.device_reason,
+        stages=tuple(_stages(prepared)),
+        disk=tuple(_disk(prepared)),
         network=_cost(network, record, settings),
         hours=hours,
-        queue=tuple(_queue(look, record, settings)) if look.engine == "local" else jobs.said,
+        queue=tuple(_queue(prepared, record, settings)) if prepared.engine == "local" else jobs.said,
         job_scripts=jobs.scripts,
-        recommended=recommend(look.files) if look.files else None,
+        recommended=recommend(prepared.files) if prepared.files else None,
         notes=(
-            *look.notes,
+            *prepared.notes,
+            *(prepared.plan.notes if prepared.plan else ()),
             *unknown,
-            *preset_notes(look.request, look.files),
-            *bf16_notes(look.request, look.device, look.engine),
-            *slurm_notes(look.engine, look.device, look.options, settings),
+            *preset_notes(prepared.request, prepared.files),
+            *bf16_notes(prepared.request, prepared.device, prepared.engine),
         ),
-        next_step=_next_step(look, measure=request.measure),
+        next_step=_next_step(problems, measure=request.measure),
     )
 
 
-def _look(request: TrainingRequest, settings: Settings) -> Look:
-    look = Look(request)
-    asked, look.notes = look.attempt(lambda: complete(request, settings)) or (request, [])
-    look.engine, look.options = look.attempt(lambda: choose_engine(asked, settings)) or (settings.engine, {})
-    look.device, look.device_reason = look.attempt(
-        lambda: choose_device(asked.device, settings, num_gpus=asked.num_gpus, engine=look.engine)
-    ) or (None, "")
-    if (device := look.device) is not None:
-        look.attempt(lambda: check_bf16(asked, device, look.engine))
-    look.problems += shm_problems(device, look.engine)
-    look.request = look.attempt(lambda: resolve_weights(asked, settings)) or asked
-    ready = look.attempt(lambda: ready_to_train(settings, asked.dataset_id, make_twin=False))
-    if ready is None:
-        return look
-    files, notes = ready
-    look.files = files
-    plan = look.attempt(lambda: Planner(look.request, files, settings.nnunet_python).make())
-    if plan is not None:
-        look.plan, look.notes, look.room = plan, [*look.notes, *notes, *plan.notes], room_for(files, plan)
-        look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
-        if all(os.path.isdir(folder) for folder in (files.folders.results, files.folders.preprocessed)):  # noqa: PTH112
-            look.attempt(lambda: refuse_without_room(look.room))
-        look.problems += active_on(StateDir(settings.state_dir), plan.targets)
-    return look
-
-
-def _record(look: Look, settings: Settings) -> RunRecord | None:
-    if look.files is None or look.plan is None or look.device is None:
+def _record(prepared: Preparation) -> RunRecord | None:
+    """The record that the training would have; None where a check left something unknown."""
+    if prepared.files is None or prepared.plan is None or prepared.device is None:
         return None
-    versions = installed(settings.nnunet_python).versions
-    device = (look.device, look.device_reason)
-    return make_record(
-        look.request, look.files, look.plan, device, versions, [], engine=look.engine, slurm=look.options
-    )
+    return new_record(prepared)[0]
 
 
-def _jobs(look: Look, record: RunRecord | None, settings: Settings) -> Preview:
+def _jobs(prepared: Preparation, record: RunRecord | None, settings: Settings) -> Preview:
     if record is None or record.engine != "slurm":
         return Preview()
-    found = look.attempt(lambda: preview_jobs(record, settings)) or Preview()
-    look.problems += found.problems
+    try:
+        found = preview_jobs(record, settings)
+    except RunError as error:
+        prepared.on_problem(error)
+        return Preview()
+    prepared.notice(found.problems)
     return found
 
 
-def _stages(look: Look) -> list[StageLine]:
-    specs = look.plan.stages if look.plan else []
+def _stages(prepared: Preparation) -> list[StageLine]:
+    specs = prepared.plan.stages if prepared.plan else []
     return [StageLine(name=s.name, status="success" if s.reused else "queued", detail=s.detail) for s in specs]
 
 
-def _disk(look: Look) -> list[Room]:
-    sizes = {folder: size for folder, size in look.room.items() if size}
+def _disk(prepared: Preparation) -> list[Room]:
+    sizes = {folder: size for folder, size in prepared.room.items() if size}
     return [Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in sizes.items()]
 
 
-def _network(look: Look, record: RunRecord | None, settings: Settings, *, measure: bool) -> Estimate | None:
+def _network(prepared: Preparation, record: RunRecord | None, settings: Settings, *, measure: bool) -> Estimate | None:
     """What nnU-Net says of the planned network; where it cannot, a note says why, and everything else still counts."""
-    if measure and look.engine == "slurm":
-        look.notes.append("Nothing was measured: this machine is not the cluster's node that would train.")
-    files, plan, device = look.files, look.plan, look.device
+    if measure and prepared.engine == "slurm":
+        prepared.notes.append("Nothing was measured: this machine is not the cluster's node that would train.")
+    files, plan, device = prepared.files, prepared.plan, prepared.device
     if files is None or plan is None or device is None or record is None:
         return None
-    configuration, measured = look.request.configuration, MEASURE_S if measure and look.engine == "local" else None
+    configuration, measured = (
+        prepared.request.configuration,
+        MEASURE_S if measure and prepared.engine == "local" else None,
+    )
     plans = files.plans(plan.plans_identifier)
     if plans is None or planned(plans, configuration) is None:
-        look.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
+        prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
         return None
     held = _held(record, settings) if measured and device == "cuda" else Grant([], [])
     if isinstance(held, str):
-        look.notes.append(f"Nothing was measured: {held}.")
+        prepared.notes.append(f"Nothing was measured: {held}.")
         held, measured = Grant([], []), None
     try:
-        job = _estimate_job(look.request, files, plan, device if measured else "cpu", measured)
+        job = _estimate_job(prepared.request, files, plan, device if measured else "cpu", measured)
         found = estimate_network(job, settings, held.variables())
     except Unavailable as error:
-        look.notes.append(f"The network is not known. {error}")
+        prepared.notes.append(f"The network is not known. {error}")
         return None
     finally:
         held.release()
     if found.out_of_memory:
-        look.problems.append(
+        problem = (
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
             "or choose configuration='2d' or a smaller preset."
         )
-    look.notes += [found.note] if found.note else []
+        prepared.notice([problem])
+    prepared.notes += [found.note] if found.note else []
     return found
 
 
@@ -241,9 +190,9 @@ def how_it_fits(planned: float, memory: float | None) -> Literal["fits", "tight"
     return "fits" if with_margin(planned) <= memory else "tight" if planned <= memory else "no"
 
 
-def _queue(look: Look, record: RunRecord | None, settings: Settings) -> list[str]:
-    todo = [spec for spec in look.plan.stages if not spec.reused] if look.plan else []
-    kinds = dict.fromkeys(slot_kind(spec.kind, str(look.device)) for spec in todo)
+def _queue(prepared: Preparation, record: RunRecord | None, settings: Settings) -> list[str]:
+    todo = [spec for spec in prepared.plan.stages if not spec.reused] if prepared.plan else []
+    kinds = dict.fromkeys(slot_kind(spec.kind, str(prepared.device)) for spec in todo)
     state = StateDir(settings.state_dir)
     held = [
         f"{kind} slot {place.title} is held by {holder}"
@@ -262,7 +211,7 @@ def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
     return verdict(state.run(record.run_id), record).status == "queued"
 
 
-def _next_step(look: Look, *, measure: bool) -> str:
-    if look.problems:
+def _next_step(problems: list[str], *, measure: bool) -> str:
+    if problems:
         return "Solve the problems, then ask again."
     return f"Start it with nnunet_training and the same arguments{' without measure' if measure else ''}."

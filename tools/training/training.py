@@ -1,29 +1,20 @@
 """nnunet_training: check, plan, record, start, and answer at once."""
 
 import time
-from pathlib import Path
 
-from ...allowed_paths import allowed_path
+from ...errors import RunError
 from ...liveness import host_name
-from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
 from ...runs.engine import start_run
 from ...runs.evidence import verdict
 from ...runs.layout import RunDir, StateDir
-from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import new_run_id, record_run
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.run_list import TrainingStarted
-from ...schemas.slurm import Engine
-from ...schemas.training import Device, TrainingRequest
+from ...schemas.training import TrainingRequest
 from ...settings import Settings
-from ..data.dataset_details import refuse_known_damage
-from ..data.datasets import ready_to_train
-from ..machine_checks import shm_problems
-from .device import check_bf16, choose_device, choose_engine, slurm_notes
-from .planning import Plan, Planner
-from .repeating import complete
+from .checks import Preparation, prepare
 
 FIRST_LOOK_S = 5
 
@@ -43,86 +34,40 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
 def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
     """Check everything, then record the run; returns whether it is new."""
     settings.create_folders()
-    request, repeated = complete(request, settings)
-    request = resolve_weights(request, settings)
-    engine, options = choose_engine(request, settings)
-    device, why = choose_device(request.device, settings, num_gpus=request.num_gpus, engine=engine)
-    check_bf16(request, device, engine)
-    files, notes = ready_to_train(settings, request.dataset_id)
-    plan = Planner(request, files, settings.nnunet_python).make()
-    refuse_what_a_look_has_shown(request, plan, settings)
-    refuse_without_room(room_for(files, plan))
-    versions = installed(settings.nnunet_python).versions
-    said = [*repeated, *notes, *slurm_notes(engine, device, options, settings), *shm_problems(device, engine)]
-    record = make_record(request, files, plan, (device, why), versions, said, engine=engine, slurm=options)
-    run, new = record_run(StateDir(settings.state_dir), record, plan.targets, repeat_window_s=settings.repeat_window_s)
+    record, targets = new_record(prepare(request, settings, ahead=False, on_problem=_stop))
+    run, new = record_run(StateDir(settings.state_dir), record, targets, repeat_window_s=settings.repeat_window_s)
     return run, (record if new else run.record() or record), new
 
 
-def refuse_what_a_look_has_shown(request: TrainingRequest, plan: Plan, settings: Settings) -> None:
-    """Refuse data that will be verified and are known to be broken; who wants no check is not checked.
-
-    Raises:
-        Refused: the message names the cases.
-    """
-    if request.verify_dataset_integrity and any(not spec.reused and spec.kind == "preprocess" for spec in plan.stages):
-        refuse_known_damage(settings, request.dataset_id)
+def _stop(problem: RunError) -> None:
+    raise problem
 
 
-def room_for(files: DatasetFiles, plan: Plan) -> dict[Path, float]:
-    """Bytes that a plan will write, by folder."""
-    todo = [spec for spec in plan.stages if not spec.reused]
-    return room_needed(
-        files,
-        preprocesses=any(spec.kind == "preprocess" for spec in todo),
-        folds=sum(spec.kind == "train" for spec in todo),
-    )
-
-
-def resolve_weights(request: TrainingRequest, settings: Settings) -> TrainingRequest:
-    """The request with the absolute path of its weights.
-
-    Raises:
-        RunError: they are not where tools may read.
-    """
-    if request.pretrained_weights is None:
-        return request
-    path = allowed_path(settings, request.pretrained_weights, what="pretrained_weights")
-    return request.model_copy(update={"pretrained_weights": str(path)})
-
-
-def make_record(
-    request: TrainingRequest,
-    files: DatasetFiles,
-    plan: Plan,
-    device: tuple[Device, str],
-    versions: dict[str, str],
-    notes: list[str],
-    *,
-    engine: Engine = "local",
-    slurm: dict[str, str] | None = None,
-) -> RunRecord:
-    """The record of a run that is about to start, on a device that was chosen for a reason."""
-    return RunRecord(
+def new_record(ready: Preparation) -> tuple[RunRecord, list[str]]:
+    """The record of a run that is about to start, and the fold folders that it will write."""
+    request, plan = ready.request, ready.plan
+    assert plan is not None and ready.files is not None and ready.device is not None
+    record = RunRecord(
         run_id=new_run_id(request.dataset_id, request.configuration, request.fold),
         created_at=time.time(),
         request=request.model_dump(mode="json"),
-        dataset_name=files.name,
+        dataset_name=ready.files.name,
         trainer=plan.trainer,
         plans_identifier=plan.plans_identifier,
         planner=plan.planner,
         source_plans=plan.source_plans,
-        device=device[0],
-        device_reason=device[1],
+        device=ready.device,
+        device_reason=ready.device_reason,
         num_gpus=request.num_gpus or 1,
-        folders=files.folders,
+        folders=ready.files.folders,
         stages=tuple(plan.stages),
-        engine=engine,
-        slurm=slurm or {},
+        engine=ready.engine,
+        slurm=ready.options,
         host=host_name(),
-        versions=versions,
-        notes=(*notes, *plan.notes),
+        versions=installed(ready.settings.nnunet_python).versions,
+        notes=(*ready.notes, *plan.notes),
     )
+    return record, plan.targets
 
 
 def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> TrainingStarted:

@@ -1,0 +1,157 @@
+"""What is checked before a training starts, in order: one list for nnunet_training and nnunet_preflight.
+
+A training stops at the first problem; preflight collects them all and goes on with what can still be checked.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...allowed_paths import allowed_path
+from ...errors import Refused, RunError
+from ...nnunet.datasets import DatasetFiles
+from ...runs.layout import StateDir
+from ...runs.machine.disk import refuse_without_room, room_needed
+from ...runs.store import active_on
+from ...schemas.slurm import Engine
+from ...schemas.training import Device, TrainingRequest
+from ...settings import Settings
+from ..data.dataset_details import refuse_known_damage
+from ..data.datasets import ready_to_train
+from ..machine_checks import shm_problems
+from .device import check_bf16, choose_device, choose_engine, slurm_notes
+from .planning import Plan, Planner
+from .repeating import complete
+
+OnProblem = Callable[[RunError], None]
+
+
+@dataclass
+class Preparation:
+    """What is known of a training that has not begun; a part that could not be found out is missing."""
+
+    request: TrainingRequest
+    settings: Settings
+    ahead: bool  # only looks: makes no folder, and says what would stand in the way now
+    on_problem: OnProblem
+    engine: Engine = "local"
+    options: dict[str, str] = field(default_factory=dict)
+    device: Device | None = None
+    device_reason: str = ""
+    files: DatasetFiles | None = None
+    plan: Plan | None = None
+    room: dict[Path, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def notice(self, problems: Iterable[str]) -> None:
+        """Several problems of one check."""
+        for problem in problems:
+            self.on_problem(Refused(problem))
+
+
+def prepare(request: TrainingRequest, settings: Settings, *, ahead: bool, on_problem: OnProblem) -> Preparation:
+    """Go through all checks; what each finds wrong goes to `on_problem`, which may raise it."""
+    found = Preparation(request, settings, ahead, on_problem, engine=settings.engine)
+    for check in CHECKS:
+        try:
+            check(found)
+        except RunError as error:
+            on_problem(error)
+    return found
+
+
+def _like(found: Preparation) -> None:
+    """The arguments of the run that it is to be like."""
+    found.request, found.notes = complete(found.request, found.settings)
+
+
+def _weights(found: Preparation) -> None:
+    """Pretrained weights lie where tools may read; the request gets their absolute path."""
+    if found.request.pretrained_weights is not None:
+        path = allowed_path(found.settings, found.request.pretrained_weights, what="pretrained_weights")
+        found.request = found.request.model_copy(update={"pretrained_weights": str(path)})
+
+
+def _engine(found: Preparation) -> None:
+    found.engine, found.options = choose_engine(found.request, found.settings)
+
+
+def _device(found: Preparation) -> None:
+    """The device, and whether it can do what is asked of it."""
+    request = found.request
+    found.device, found.device_reason = choose_device(
+        request.device, found.settings, num_gpus=request.num_gpus, engine=found.engine
+    )
+    check_bf16(request, found.device, found.engine)
+
+
+def _shared_memory(found: Preparation) -> None:
+    """Too little of it ends most trainings, but not all: it is a problem before the start and a note in the run."""
+    said = shm_problems(found.device, found.engine)
+    if found.ahead:
+        found.notice(said)
+    else:
+        found.notes += said
+
+
+def _dataset(found: Preparation) -> None:
+    found.files, notes = ready_to_train(found.settings, found.request.dataset_id, make_twin=not found.ahead)
+    found.notes += notes
+
+
+def _slurm(found: Preparation) -> None:
+    found.notes += slurm_notes(found.engine, found.device, found.options, found.settings)
+
+
+def _plan(found: Preparation) -> None:
+    """Which stages the training needs."""
+    if found.files is None:
+        return
+    found.plan = Planner(found.request, found.files, found.settings.nnunet_python).make()
+    found.room = _room(found.files, found.plan)
+
+
+def _known_damage(found: Preparation) -> None:
+    """Data that an earlier look has shown to be broken, where they are to be verified."""
+    plan, request = found.plan, found.request
+    preprocesses = plan and any(spec.kind == "preprocess" and not spec.reused for spec in plan.stages)
+    if preprocesses and request.verify_dataset_integrity:
+        refuse_known_damage(found.settings, request.dataset_id)
+
+
+def _disk(found: Preparation) -> None:
+    """Room on the disks; a folder that is yet to be made tells nothing of its disk."""
+    folders = found.settings.folders
+    if not found.ahead or all(Path(folder).is_dir() for folder in (folders.results, folders.preprocessed)):
+        refuse_without_room(found.room)
+
+
+def _other_runs(found: Preparation) -> None:
+    """Runs that write the same fold folders now; a training finds them out when it is recorded, under a lock."""
+    if found.ahead and found.plan is not None:
+        found.notice(active_on(StateDir(found.settings.state_dir), found.plan.targets))
+
+
+CHECKS = (
+    _like,
+    _weights,
+    _engine,
+    _device,
+    _dataset,
+    _slurm,
+    _shared_memory,
+    _plan,
+    _known_damage,
+    _disk,
+    _other_runs,
+)
+
+
+def _room(files: DatasetFiles, plan: Plan) -> dict[Path, float]:
+    """Bytes that a plan will write, by folder."""
+    todo = [spec for spec in plan.stages if not spec.reused]
+    return room_needed(
+        files,
+        preprocesses=any(spec.kind == "preprocess" for spec in todo),
+        folds=sum(spec.kind == "train" for spec in todo),
+    )
