@@ -12,7 +12,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from ...launch import NOWHERE, inherited, python_command
-from ...schemas.looks import CaseLook, FileLook, Line, LookJob
+from ...schemas.datasets import CaseLook, FileLook, LookJob, LookLine
 
 LOOKER = "nnunet_mcp.worker.asks.inspection"
 TICK_S = 0.2
@@ -59,7 +59,7 @@ class _Crashed(Exception):
     """The process ended with a signal or an error."""
 
 
-def _lines(job: LookJob, python: str, deadline: float) -> Iterator[Line]:
+def _lines(job: LookJob, python: str, deadline: float) -> Iterator[LookLine]:
     with tempfile.TemporaryFile() as said:
         process = _start(python, said)
         try:
@@ -112,14 +112,14 @@ def _close(pipe: IO[bytes]) -> None:
         return
 
 
-def _parsed(stdout: IO[bytes], deadline: float) -> Iterator[Line]:
+def _parsed(stdout: IO[bytes], deadline: float) -> Iterator[LookLine]:
     """The lines as they come, and an empty one every moment; ends with the process or at the deadline."""
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
             if not selector.select(min(TICK_S, left)):
-                yield Line()
+                yield LookLine()
                 continue
             block = os.read(stdout.fileno(), 1 << 16)
             if not block:
@@ -128,8 +128,8 @@ def _parsed(stdout: IO[bytes], deadline: float) -> Iterator[Line]:
             yield from (line for text in whole if (line := _line(text)) is not None)
 
 
-def _line(text: bytes) -> Line | None:
+def _line(text: bytes) -> LookLine | None:
     try:
-        return Line.model_validate_json(text)
+        return LookLine.model_validate_json(text)
     except ValidationError:
         return None

@@ -17,7 +17,7 @@ from ...nnunet.cases import is_text, list_cases
 from ...nnunet.dataset_json import Description
 from ...nnunet.datasets import DatasetFiles, listed_files
 from ...runs.layout import StateDir
-from ...schemas.looks import CaseLook, CasePaths, LookJob, Reader
+from ...schemas.datasets import CaseLook, CasePaths, LookJob, Reader
 from ...settings import Settings
 from .looking import LookEnded, looks_of
 

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 
-from ....schemas.looks import Line, LookJob
+from ....schemas.datasets import LookJob, LookLine
 
 
 def main() -> int:
@@ -18,7 +18,7 @@ def main() -> int:
     job = LookJob.model_validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_stdin, daemon=True).start()
 
-    def say(line: Line) -> None:
+    def say(line: LookLine) -> None:
         os.write(out, line.model_dump_json(exclude_none=True).encode() + b"\n")
 
     from .cases import look_at

@@ -15,7 +15,7 @@ import numpy
 
 from ....files import DESCRIPTION_BYTES, read_plain
 from ....runs.machine.capacity import usable_memory
-from ....schemas.looks import FileLook, LabelLook, Reader
+from ....schemas.datasets import FileLook, LabelLook, Reader
 from ....whole_images import voxels_elsewhere
 from . import nifti
 from .nifti import Damaged, TooLarge
