@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.epochs import prepare
 from nnunet_mcp.runs.machine.processor import computes_bfloat16
-from nnunet_mcp.schemas.estimates import EstimateJob
+from nnunet_mcp.schemas.preflight import EstimateJob
 from nnunet_mcp.worker.asks.estimate import build_trainer, made_up_batch
 from nnunet_mcp.worker.resources import fit_this_process, fit_to_machine
 from nnunet_mcp.worker.stage import Job

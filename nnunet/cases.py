@@ -1,14 +1,14 @@
-"""Which training cases a dataset folder has, and what is wrong with its files, without opening an image."""
+"""Which training cases a dataset folder has, their files, and what is wrong with them, without opening an image."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..errors import NotFound
 from ..texts import clean, some, told
 from .dataset_json import Description
-from .datasets import channel_of, one_file_of_colours
-from .raw_files import listed_names, listed_path
+from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
 
 TIFF = (".tif", ".tiff")
 Part = Literal["Tr", "Ts"]
@@ -133,3 +133,53 @@ def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[s
         f"dataset.json declares the channels {sorted(wanted)}; {len(wrong)} cases have others, for example "
         f"{clean(case)} has {sorted(channels)}. Add the missing images, or correct channel_names."
     ]
+
+
+def case_names(files: DatasetFiles, description: Description) -> list[str]:
+    """The training cases that have an image and labels, sorted."""
+    if description.listed is not None:
+        return sorted(description.listed)
+    found = list_cases(files.raw, description.file_ending)
+    return sorted((set(found.images) | set(found.unnumbered)) & found.labels)
+
+
+def image_of(files: DatasetFiles, description: Description, case: str) -> Path:
+    """The first channel's image.
+
+    Raises:
+        NotFound: the raw images are not there.
+    """
+    listed, _ = listed_names((description.listed or {}).get(case))
+    names = [f"{case}_0000", case]
+    inside = [files.raw / "imagesTr" / f"{name}{description.file_ending}" for name in names]
+    return _first([*(listed_path(files.raw, name) for name in listed[:1]), *inside], files, f"image of case {case}")
+
+
+def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
+    """The labels that the case was trained on.
+
+    Raises:
+        NotFound: they are not there.
+    """
+    name = f"{case}{description.file_ending}"
+    _, listed = listed_names((description.listed or {}).get(case))
+    own = [listed_path(files.raw, listed)] if listed else []
+    return _first([*own, files.raw / "labelsTr" / name, files.ground_truth / name], files, f"labels of case {case}")
+
+
+def _first(candidates: list[Path], files: DatasetFiles, what: str) -> Path:
+    for path in candidates:
+        if path.is_file() and path.name.endswith(CASE_ENDINGS):
+            return path
+    raise NotFound(f"The {what} is not in {files.raw}. It is needed for this picture: put {candidates[-1].name} back.")
+
+
+def label_names(description: Description) -> tuple[dict[int, str], int | None]:
+    """The name of each label value, and the value that nnU-Net ignores. A region names all values it holds."""
+    names: dict[int, list[str]] = {}
+    for name, value in description.labels.items():
+        for part in value if isinstance(value, list) else [value]:
+            names.setdefault(part, []).append(name)
+    ignored = description.labels.get("ignore")
+    found = {value: ", ".join(given) for value, given in names.items() if value != 0}
+    return found, ignored if isinstance(ignored, int) else None

@@ -1,22 +1,25 @@
 """dataset.json: read the styles people have and write the one nnU-Net v2 reads.
 
-Sources: nnunetv2 2.8.1, documentation/dataset_format.md and experiment_planning/verify_dataset_integrity.py;
+Sources: nnunetv2 2.8.1, documentation/dataset_format.md, experiment_planning/verify_dataset_integrity.py and, for what
+it demands of labels, utilities/label_handling/label_handling.py:21-120;
 the user's documentation ("modality", labels {"0": "background"}).
 """
 
 import json
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import NotFound, Refused
 from ..files import DESCRIPTION_BYTES, read_plain
 from ..texts import SAID_LENGTH, clean, some
-from .datasets import CASE_ENDINGS
-from .label_rules import Labels, doubles, refuse_bad_labels
-from .raw_files import listed_names
+from .datasets import CASE_ENDINGS, listed_names
 
 BYTE_ORDER_MARK = "\ufeff"
+Labels = dict[str, int | list[int]]
+Thing = TypeVar("Thing", bound=Hashable)
 
 
 @dataclass
@@ -105,7 +108,7 @@ def _labels(description: Description, path: Path) -> None:
     if not isinstance(labels, dict) or not labels:
         raise Refused(f'{path} needs labels like {{"background": 0, "tumour": 1}}; it has {_shown(labels)}.')
     if all(str(key).isdecimal() for key in labels) and all(isinstance(v, str) for v in labels.values()):
-        if double := doubles(list(labels.values())):
+        if double := _doubles(list(labels.values())):
             raise Refused(f"{path}: two labels have the same name, {some(double)}. Name each label once.")
         labels = {name: int(value) for value, name in labels.items()}
         description.changes.append("labels are now name: value")
@@ -113,7 +116,7 @@ def _labels(description: Description, path: Path) -> None:
     if converted != labels:
         description.changes.append("label values are now numbers")
     _background(description, converted, path)
-    refuse_bad_labels(description.content, path)
+    _refuse_bad_labels(description.content, path)
 
 
 def _background(description: Description, labels: Labels, path: Path) -> None:
@@ -194,3 +197,51 @@ def _count(description: Description, folder: Path) -> None:
     if description.content.get("numTraining") != found:
         description.changes.append(f"numTraining is {found}, as {where}")
         description.content["numTraining"] = found
+
+
+def _refuse_bad_labels(content: dict[str, Any], path: Path) -> None:
+    """Check what would end a training at its start: labels' values, a background, the order of regions.
+
+    Raises:
+        Refused: nnU-Net would not take them; the message says which.
+    """
+    labels: Labels = content["labels"]
+    values = {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+    flat = sorted({part for value in values.values() for part in value})
+    if empty := [name for name, value in values.items() if not value]:
+        raise Refused(f"{path}: labels without a value: {some(empty)}. Give each its own.")
+    if flat != list(range(len(flat))):
+        raise Refused(
+            f"{path}: label values must be 0, 1, 2, … without gaps; they are {clean(flat)}. Renumber them here and in "
+            "the label files."
+        )
+    if double := _doubles(value for value in labels.values() if isinstance(value, int)):
+        names = [name for name, value in labels.items() if value == double[0]]
+        raise Refused(f"{path}: two labels have the same value {double[0]}: {some(names)}. Give each label its own.")
+    _refuse_bad_ignore(labels, flat[-1], path)
+    if len(flat) - ("ignore" in labels) < 2:
+        raise Refused(f"{path} declares only the background. Add at least one label to segment.")
+    if any(len(value) > 1 for value in values.values()):
+        _refuse_bad_order(content.get("regions_class_order"), values, path)
+
+
+def _refuse_bad_ignore(labels: Labels, highest: int, path: Path) -> None:
+    if labels.get("ignore", highest) != highest:
+        raise Refused(
+            f"{path}: ignore has the value {clean(labels['ignore'])}; it must be the highest, {highest}. Renumber the "
+            "labels here and in the label files."
+        )
+
+
+def _refuse_bad_order(order: object, values: dict[str, list[int]], path: Path) -> None:
+    regions = [name for name, value in values.items() if name != "ignore" and set(value) != {0}]
+    if not isinstance(order, list) or len(order) != len(regions) or not all(isinstance(part, int) for part in order):
+        raise Refused(
+            f"{path} declares regions, so it needs regions_class_order: the {len(regions)} values that are written for "
+            f"{some(regions)}, the enclosing regions first; it has {clean(repr(order))}."
+        )
+
+
+def _doubles(things: Iterable[Thing]) -> list[Thing]:
+    """Those that occur more than once."""
+    return [thing for thing, count in Counter(things).items() if count > 1]

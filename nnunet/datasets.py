@@ -1,9 +1,10 @@
-"""Where nnU-Net keeps a dataset's files. The one place that knows its folder layout.
+"""Where nnU-Net keeps a dataset's files: the one place that knows its folder layout, and the lists in dataset.json.
 
 Sources: nnunetv2 2.8.1, nnUNetTrainer.py:132 (results), plan_and_preprocess_api.py and
 nnunet_dataset.py (preprocessed data).
 """
 
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NotFound, Refused
-from ..files import read_model, read_plain
+from ..files import read_json, read_model, read_plain
 from ..schemas.model_name import ModelName
 from ..schemas.outcomes import ModelOutcome
 from ..schemas.records import Folders, RunRecord, StageSpec
@@ -29,6 +30,7 @@ KNOWN = 20  # datasets that an error names
 # Of an image's name without its ending: CASE_0000.
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 COLOURED = (".png", ".bmp", ".tif")
+IMAGES_AND_LABELS = ("imagesTr", "labelsTr")
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
 
 
@@ -234,3 +236,50 @@ def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
     if isinstance(dataset_id, NamedId) and dataset_id.name != names[0]:
         raise Refused(f"Dataset {dataset_id:03d} is {names[0]} here, not {dataset_id.name}. Use that name, or the id.")
     return DatasetFiles(folders, names[0])
+
+
+def training_files(raw: Path) -> list[Path]:
+    """Every image and label, in an order that stays the same."""
+    listed = listed_cases(raw)
+    if listed is None:
+        return [path for folder in IMAGES_AND_LABELS for path in sorted((raw / folder).glob("*"))]
+    return [path for _, entry in sorted(listed.items()) for path in _all_files(raw, entry)]
+
+
+def _all_files(raw: Path, entry: object) -> list[Path]:
+    images, label = listed_files(raw, entry)
+    return [*images, label]
+
+
+def label_files(raw: Path) -> dict[str, Path]:
+    """Each label file by the name that nnU-Net gives its copy (2.8.1, plan_and_preprocess_api.py:145)."""
+    listed = listed_cases(raw)
+    if listed is None:
+        return {path.name: path for path in sorted((raw / "labelsTr").glob("*"))}
+    ending = (read_json(raw / "dataset.json") or {}).get("file_ending", "")
+    return {f"{case}{ending}": listed_files(raw, entry)[1] for case, entry in sorted(listed.items())}
+
+
+def listed_cases(raw: Path) -> dict[str, Any] | None:
+    """The cases of dataset.json's own list; None where the folders decide."""
+    listed = (read_json(raw / "dataset.json") or {}).get("dataset")
+    return listed if isinstance(listed, dict) else None
+
+
+def listed_names(entry: object) -> tuple[list[str], str]:
+    """The images and the label of an entry of that list, as they are written there."""
+    content = entry if isinstance(entry, dict) else {}
+    images = content.get("images")
+    return [str(name) for name in (images if isinstance(images, list) else [])], str(content.get("label", ""))
+
+
+def listed_path(raw: Path, name: str) -> Path:
+    """A listed file as nnU-Net finds it (2.8.1, utilities/utils.py:58). Answers tell the name as it is written:
+    the values of variables are nobody's business."""
+    return raw / os.path.expandvars(name)
+
+
+def listed_files(raw: Path, entry: object) -> tuple[list[Path], Path]:
+    """The files of an entry of that list."""
+    images, label = listed_names(entry)
+    return [listed_path(raw, name) for name in images], listed_path(raw, label)

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import Refused
 from ..files import DESCRIPTION_BYTES, read_json
-from ..schemas.plans import DatasetDescription, Plans
 from ..settings import Settings
 from ..texts import SAID_LENGTH, clean
+from .plans import DatasetDescription, Plans
 
 SHOWN, SHOWN_VALUE = 3, 100
 ONLY = "Only nnU-Net's own networks, readers and functions are used, with plain names."

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refused
-from ..runs.result import model_stages
 from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, RunRecord
 from ..texts import some
@@ -60,7 +59,7 @@ class Model:
 def model_of(record: RunRecord) -> Model:
     """The model that a run trains, with the folds it was asked for."""
     files = DatasetFiles(record.folders, record.dataset_name)
-    return Model(files, files.results / str(record.job.model), tuple(str(spec.fold) for spec in model_stages(record)))
+    return Model(files, files.results / str(record.job.model), tuple(str(spec.fold) for spec in record.model_stages))
 
 
 def model_at(folder: Path, folders: Folders) -> Model:

@@ -15,8 +15,7 @@ from pydantic import BaseModel
 from ..errors import Refused
 from ..files import read_json, read_model, read_plain
 from ..texts import clean
-from .datasets import DatasetFiles
-from .raw_files import labels, listed_cases, training_files
+from .datasets import DatasetFiles, label_files, listed_cases, training_files
 
 CASCADE = "3d_cascade_fullres"
 LOWRES = "3d_lowres"
@@ -206,7 +205,7 @@ def _compare(files: DatasetFiles, folder: Path, cases: list[str], wanted_recipe:
             return Readiness(False, "the plans preprocess differently since")
         unchanged = note.raw_identity == raw_identity(files)
         return Readiness(unchanged, "unchanged" if unchanged else "the raw data have changed since")
-    newest = max((path.stat().st_mtime for path in labels(files.raw).values()), default=0.0)
+    newest = max((path.stat().st_mtime for path in label_files(files.raw).values()), default=0.0)
     older = newest <= max(path.stat().st_mtime for path in folder.glob("*.pkl"))
     return Readiness(older, "preprocessed by hand" if older else "the raw data are newer")
 

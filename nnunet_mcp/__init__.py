@@ -1,8 +1,9 @@
 """nnU-Net training over the Model Context Protocol.
 
-This folder gives the project its import name. The code is in `server/`, `tools/`, `schemas/`,
-`runs/` and `worker/` at the top of the repository: the wheel installs them in here, and in a
-checkout the links beside this file lead to them.
+This folder gives the project its import name, and holds the ground under all rooms: errors, files,
+texts, settings, locks. The rooms `server/`, `tools/`, `schemas/`, `nnunet/`, `runs/` and `worker/` are at
+the top of the repository: the wheel installs them in here, and in a checkout the links beside this file
+lead to them.
 
 Nothing is imported before it is asked for: every process that nnU-Net spawns imports this file.
 """

@@ -7,7 +7,6 @@ from ..nnunet.models import model_of
 from ..nnunet.summary import measured_since
 from ..schemas.records import RunRecord, StageSpec
 from .layout import StateDir
-from .result import model_stages
 from .store import newest_runs
 
 BY_HAND = "by hand"
@@ -20,7 +19,7 @@ def taken_over(state: StateDir, record: RunRecord) -> dict[str, str]:
 
 def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]:
     model = model_of(record)
-    for spec in model_stages(record):
+    for spec in record.model_stages:
         fold = model.fold(str(spec.fold))
         owner = fold.owner()
         if owner not in (None, record.run_id) and not _is_of(record, spec, state.run(str(owner)).record()):

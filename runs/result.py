@@ -19,7 +19,7 @@ NOTHING_MEASURED = Metrics(dice=None, iou=None, validation_loss=None)
 def compose_result(run: RunDir, record: RunRecord) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
     judged = verdict(run, record)
-    folds = [(spec, model_outcome(run, record, spec)) for spec in model_stages(record)]
+    folds = [(spec, model_outcome(run, record, spec)) for spec in record.model_stages]
     lines = [_fold_result(spec, fold) for spec, fold in folds]
     summary = stage_outcome(run, record, record.stages[-1])
     complete = judged.status == "success"
@@ -45,12 +45,6 @@ def compose_result(run: RunDir, record: RunRecord) -> Result:
         failure=judged.failure,
         notes=(*record.notes, *(outcome.notes if outcome else ()), *_unknowns(measured, folds)),
     )
-
-
-def model_stages(record: RunRecord) -> list[StageSpec]:
-    """The stages that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
-    wanted = record.job.configuration
-    return [s for s in record.stages if s.traits.of_fold and s.configuration == wanted]
 
 
 def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:

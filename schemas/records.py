@@ -152,6 +152,12 @@ class RunRecord(Record):
         """Whether models are trained in mixed precision on the CPU; also the 3d_lowres models of a cascade."""
         return self.training is not None and self.training.request.bf16
 
+    @property
+    def model_stages(self) -> tuple[StageSpec, ...]:
+        """Those that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
+        wanted = self.job.configuration
+        return tuple(s for s in self.stages if s.traits.of_fold and s.configuration == wanted)
+
 
 class EngineRecord(Record):
     """engine.json: the supervisor, written by itself as its first act."""

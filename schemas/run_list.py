@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from .base import Record, Request, RunId
+from .progress import StageLine
 from .records import Status
 from .training import DatasetId
 
@@ -48,6 +49,23 @@ class RunStarted(Record):
 
     run_id: str
     status: Status
+    notes: tuple[str, ...] = ()
+    retry_after_s: int
+    next_step: str
+
+
+class TrainingStarted(Record):
+    """The answer of nnunet_training: the run goes on by itself."""
+
+    run_id: str
+    status: Status
+    dataset_id: int
+    dataset_name: str
+    configuration: str
+    fold: str
+    device: str
+    device_reason: str = Field(default="", description="Why it trains there.")
+    stages: tuple[StageLine, ...]
     notes: tuple[str, ...] = ()
     retry_after_s: int
     next_step: str

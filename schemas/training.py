@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from .base import RunId
 from .slurm import EngineName, gpus_asked, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
@@ -274,3 +275,12 @@ def contradictions(request: TrainingRequest) -> list[str]:
             '"cpu".'
         )
     return found
+
+
+class TrainingCall(TrainingRequest):
+    """A training as it is asked for: its parameters, or those of an earlier one."""
+
+    like: RunId | None = Field(
+        default=None,
+        description="Run to repeat: its arguments count where none is given here. Omitted: the defaults.",
+    )

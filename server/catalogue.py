@@ -7,18 +7,17 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel
 
-from ..schemas.comparison import CompareRequest
 from ..schemas.dashboard import DashboardRequest
 from ..schemas.datasets import DatasetsRequest, PrepareRequest
 from ..schemas.logs import LogsRequest
-from ..schemas.models import ExportRequest, FindBestRequest, ImportRequest, PredictRequest
+from ..schemas.models import CompareRequest, ExportRequest, FindBestRequest, ImportRequest, PredictRequest
 from ..schemas.plots import PlotRequest
 from ..schemas.preflight import PreflightRequest
 from ..schemas.progress import ProgressRequest
 from ..schemas.results import ResultsRequest
 from ..schemas.run_list import CancelRequest, RunsRequest
 from ..schemas.system import SystemRequest
-from ..schemas.training_call import TrainingCall
+from ..schemas.training import TrainingCall
 from ..settings import Settings
 from .dashboard import PAGE_URI
 from .functions import functions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..runs import layout
 from ..runs.failures.diagnosis import CONSEQUENCE, SIGNATURES
-from ..schemas.training_call import TrainingCall
+from ..schemas.training import TrainingCall
 from ..settings import Settings, variable
 from .catalogue import CATALOGUE
 from .terminal.codes import MEANING

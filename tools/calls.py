@@ -1,15 +1,21 @@
 """The tools that need nothing but a request and the settings, for every way of calling them."""
 
 from .. import tools
-from ..schemas.comparison import CompareAnswer, CompareRequest
 from ..schemas.logs import LogsAnswer, LogsRequest
-from ..schemas.models import ExportRequest, FindBestRequest, ImportRequest, PredictionStarted, PredictRequest
+from ..schemas.models import (
+    CompareAnswer,
+    CompareRequest,
+    ExportRequest,
+    FindBestRequest,
+    ImportRequest,
+    PredictionStarted,
+    PredictRequest,
+)
 from ..schemas.preflight import PreflightAnswer, PreflightRequest
 from ..schemas.results import Result, ResultsRequest
-from ..schemas.run_list import CancelAnswer, CancelRequest, RunsAnswer, RunsRequest, RunStarted
+from ..schemas.run_list import CancelAnswer, CancelRequest, RunsAnswer, RunsRequest, RunStarted, TrainingStarted
 from ..schemas.system import SystemAnswer, SystemRequest
 from ..schemas.training import TrainingRequest
-from ..schemas.training_call import TrainingStarted
 from ..settings import Settings
 
 

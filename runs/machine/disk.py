@@ -5,8 +5,7 @@ import shutil
 from pathlib import Path
 
 from ...errors import Unavailable
-from ...nnunet.datasets import DatasetFiles
-from ...nnunet.raw_files import training_files
+from ...nnunet.datasets import DatasetFiles, training_files
 
 # Preprocessed data are float32, compressed; raw images mostly int16, compressed (Hippocampus: 2.6 times the raw size).
 PREPROCESSED_PER_RAW_BYTE = 4.0

@@ -15,7 +15,7 @@ from ...runs.store import find_run
 from ...schemas.datasets import DatasetsRequest
 from ...schemas.logs import LogsRequest
 from ...schemas.results import ResultsRequest
-from ...schemas.training_call import TrainingCall
+from ...schemas.training import TrainingCall
 from ...settings import Settings
 from ...texts import all_visible, visible
 from ..model_tool import portable

@@ -18,7 +18,7 @@ from ...errors import RunError
 from ...schemas.records import ACTIVE
 from ...schemas.results import ResultsRequest
 from ...schemas.run_list import CancelRequest
-from ...schemas.training_call import TrainingCall
+from ...schemas.training import TrainingCall
 from ...settings import Settings
 from ...texts import all_visible, visible
 from .tasks import Task, UnknownTask

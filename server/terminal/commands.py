@@ -12,18 +12,16 @@ from pydantic import BaseModel, ValidationError
 
 from ... import tools
 from ...errors import Refused, RunError
-from ...schemas.comparison import CompareRequest
 from ...schemas.datasets import DatasetsRequest, PrepareRequest
 from ...schemas.logs import LogsRequest
-from ...schemas.models import ExportRequest, FindBestRequest, ImportRequest, PredictRequest
+from ...schemas.models import CompareRequest, ExportRequest, FindBestRequest, ImportRequest, PredictRequest
 from ...schemas.preflight import PreflightRequest
 from ...schemas.progress import ProgressAnswer, ProgressRequest
 from ...schemas.records import ACTIVE
 from ...schemas.results import Result, ResultsRequest
-from ...schemas.run_list import CancelRequest, RunsRequest
+from ...schemas.run_list import CancelRequest, RunsRequest, TrainingStarted
 from ...schemas.system import DoctorAnswer, DoctorRequest
-from ...schemas.training import TrainingRequest
-from ...schemas.training_call import TrainingCall, TrainingStarted
+from ...schemas.training import TrainingCall, TrainingRequest
 from ...settings import Settings
 from ...texts import visible
 from ...tools import calls

@@ -9,17 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...schemas.comparison import CompareAnswer
 from ...schemas.datasets import DatasetDetails, DatasetsAnswer, Prepared
 from ...schemas.logs import LogsAnswer
-from ...schemas.models import PredictionStarted
+from ...schemas.models import CompareAnswer, PredictionStarted
 from ...schemas.preflight import PreflightAnswer
 from ...schemas.progress import ProgressAnswer
 from ...schemas.records import BestConfiguration, Failure
 from ...schemas.results import Result
-from ...schemas.run_list import CancelAnswer, RunsAnswer, RunStarted
+from ...schemas.run_list import CancelAnswer, RunsAnswer, RunStarted, TrainingStarted
 from ...schemas.system import Check, DoctorAnswer
-from ...schemas.training_call import TrainingStarted
 from ...texts import visible
 from .phrases import spoken
 from .show_dataset import facts, label_rows, plan_rows

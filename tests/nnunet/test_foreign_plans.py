@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.errors import Refused
+from nnunet_mcp.nnunet import plans as lists
 from nnunet_mcp.nnunet.foreign import judged_dataset, judged_plans, read_plans
-from nnunet_mcp.schemas import plans as lists
 from nnunet_mcp.settings import Settings
 from tests.kit.strangers import SAMPLES, TEXTS, mutants, sample
 

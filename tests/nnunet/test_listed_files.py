@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.files import write_model
-from nnunet_mcp.nnunet.datasets import DatasetFiles, find_dataset
+from nnunet_mcp.nnunet.datasets import DatasetFiles, find_dataset, label_files
 from nnunet_mcp.nnunet.preprocessed import raw_cases, raw_identity
-from nnunet_mcp.nnunet.raw_files import labels
 from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.stage import Job, StageFailure
@@ -66,7 +65,7 @@ def test_a_damaged_listed_file_is_found_before_preprocessing(files: DatasetFiles
 
 def test_the_copies_of_listed_labels_are_renewed(files: DatasetFiles) -> None:
     files.ground_truth.mkdir(parents=True)
-    for name in labels(files.raw):
+    for name in label_files(files.raw):
         (files.ground_truth / name).write_bytes(b"an older label")
 
     _renew_ground_truth(files)

@@ -45,7 +45,7 @@ from nnunet_mcp.schemas.preflight import PreflightRequest
 from nnunet_mcp.schemas.records import ACTIVE
 from nnunet_mcp.schemas.results import ResultsRequest
 from nnunet_mcp.schemas.run_list import CancelRequest
-from nnunet_mcp.schemas.training_call import TrainingCall
+from nnunet_mcp.schemas.training import TrainingCall
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.training.preflight import nnunet_preflight
 from nnunet_mcp.tools.training.training import nnunet_training

@@ -44,23 +44,3 @@ def test_the_server_lists_its_tools_without_torch_or_nnunet() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("room", "forbidden"),
-    [
-        ("schemas", ("mcp", "nnunetv2", "torch", "..runs", "..tools", "..server", "..worker")),
-        ("runs", ("mcp", "nnunetv2", "torch", "..tools", "..server", "..worker")),
-        ("tools", ("mcp", "nnunetv2", "torch", "..server", "..worker")),
-        ("server", ("nnunetv2", "torch", "..worker")),
-        ("worker", ("mcp", "..tools", "..server")),
-    ],
-)
-def test_imports_go_one_way_only(room: str, forbidden: tuple[str, ...]) -> None:
-    for path in (ROOT / room).rglob("*.py"):
-        if "demo_trainer" in path.parts:  # read by nnU-Net's process, not by the server
-            continue
-        for line in path.read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if len(words) > 1 and words[0] in ("import", "from"):
-                assert not any(words[1] == name or words[1].startswith(f"{name}.") for name in forbidden), (path, line)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nnunet_mcp.schemas.estimates import EstimateJob
+from nnunet_mcp.schemas.preflight import EstimateJob
 from nnunet_mcp.worker.asks import estimate
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ...nnunet.dataset_json import Description
-from ...schemas.looks import CaseLook, FileLook, LabelLook, Reader
+from ...schemas.datasets import CaseLook, FileLook, LabelLook, Reader
 
 ROUNDING = 1e-4
 RELATIVE, ABSOLUTE = 1e-5, 1e-8  # of numpy.allclose, which nnU-Net compares with

@@ -8,8 +8,7 @@ from ...allowed_paths import readable
 from ...errors import NotFound, Refused, RunError
 from ...nnunet.cases import file_problems, list_cases
 from ...nnunet.dataset_json import Description, read_description
-from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
-from ...nnunet.raw_files import training_files
+from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset, training_files
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName

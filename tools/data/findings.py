@@ -7,7 +7,7 @@ from itertools import accumulate
 from statistics import median
 
 from ...nnunet.dataset_json import Description
-from ...schemas.looks import CaseLook, LabelLook
+from ...schemas.datasets import CaseLook, LabelLook
 from ...texts import clean, some, told
 from .case_checks import Expected, Kind, check_case, spacing
 from .looks import Looks

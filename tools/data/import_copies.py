@@ -9,8 +9,7 @@ from ...allowed_paths import allowed_path
 from ...errors import Refused
 from ...nnunet.cases import TIFF, CaseFiles, list_cases
 from ...nnunet.dataset_json import Description
-from ...nnunet.datasets import one_file_of_colours
-from ...nnunet.raw_files import listed_names
+from ...nnunet.datasets import listed_names, one_file_of_colours
 from ...settings import Settings
 from ...texts import clean, some
 

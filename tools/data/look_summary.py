@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from ...nnunet.dataset_json import Description
-from ...schemas.datasets import ChannelStatistics, LabelStatistics, Spread
-from ...schemas.looks import CaseLook, FileLook, LabelLook
+from ...schemas.datasets import CaseLook, ChannelStatistics, FileLook, LabelLook, LabelStatistics, Spread
 from ...texts import clean
 from .findings import label_cases
 

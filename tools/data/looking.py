@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator
 
 from ...ask import Failed, NotStarted, TookTooLong, listen
-from ...schemas.looks import CaseLook, FileLook, Line, LookJob
+from ...schemas.datasets import CaseLook, FileLook, LookJob, LookLine
 
 LOOKER = "nnunet_mcp.worker.asks.inspection"
 # A few cases at a time are one thread each.
@@ -32,7 +32,7 @@ def looks_of(job: LookJob, python: str, budget_s: float) -> Generator[CaseLook |
         try:
             cases = tuple(left[name] for name in batch)
             asked, left_s = job.model_copy(update={"cases": cases}), deadline - time.monotonic()
-            for line in listen(python, LOOKER, Line, asked, timeout_s=left_s, variables=ONE_THREAD):
+            for line in listen(python, LOOKER, LookLine, asked, timeout_s=left_s, variables=ONE_THREAD):
                 if line is None:
                     yield None
                     continue

@@ -15,10 +15,9 @@ from ...files import make_folder, read_model, write_model
 from ...locks import held, lock_name
 from ...nnunet.cases import is_text, list_cases
 from ...nnunet.dataset_json import Description
-from ...nnunet.datasets import DatasetFiles
-from ...nnunet.raw_files import listed_files
+from ...nnunet.datasets import DatasetFiles, listed_files
 from ...runs.layout import StateDir
-from ...schemas.looks import CaseLook, CasePaths, LookJob, Reader
+from ...schemas.datasets import CaseLook, CasePaths, LookJob, Reader
 from ...settings import Settings
 from .looking import LookEnded, looks_of
 

@@ -14,7 +14,7 @@ from ...runs.layout import StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import mean_sd
 from ...runs.store import find_run
-from ...schemas.comparison import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
+from ...schemas.models import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
 from ...schemas.outcomes import ModelOutcome
 from ...settings import Settings
 from ...texts import fold_name

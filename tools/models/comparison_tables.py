@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from typing import Literal
 
-from ...schemas.comparison import ComparedModel
+from ...schemas.models import ComparedModel
 
 Format = Literal["markdown", "csv", "latex"]
 Rows = list[list[str]]

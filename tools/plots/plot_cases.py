@@ -5,12 +5,12 @@ from pathlib import Path
 
 from ...allowed_paths import readable
 from ...errors import NotFound
-from ...nnunet.case_files import case_names, image_of, label_names, truth_of
+from ...nnunet.cases import case_names, image_of, label_names, truth_of
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.summary import finite
 from ...runs.layout import RunDir, StateDir
-from ...runs.result import model_outcome, model_stages
+from ...runs.result import model_outcome
 from ...runs.store import find_run
 from ...schemas.plots import CasePicture, CasesPicture, FoldsPicture, Picture, PlotRequest
 from ...schemas.records import CaseMetrics, RunRecord, StageSpec
@@ -35,7 +35,7 @@ class Validated:
 
 def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
     found = []
-    for spec in model_stages(record):
+    for spec in record.model_stages:
         outcome = model_outcome(run, record, spec)
         found += [Validated(spec, case) for case in outcome.cases] if outcome else []
     if not found:

@@ -9,7 +9,7 @@ from ...runs.layout import RunDir, StateDir
 from ...runs.store import find_run
 from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import ResultsRequest
-from ...schemas.training_call import TrainingCall
+from ...schemas.training import TrainingCall
 from ...settings import Settings
 from ..watching.results import nnunet_results
 from ..watching.timing import grace

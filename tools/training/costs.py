@@ -12,8 +12,7 @@ from ...runs.engines import engine_of
 from ...runs.layout import StateDir
 from ...runs.pace import scheduled
 from ...runs.speed import earlier_preprocessing, earlier_training
-from ...schemas.estimates import Estimate, EstimateJob
-from ...schemas.preflight import Hours
+from ...schemas.preflight import Estimate, EstimateJob, Hours
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings
 

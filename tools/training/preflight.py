@@ -11,8 +11,7 @@ from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
 from ...runs.stage_process import Grant
 from ...runs.store import newest_runs
-from ...schemas.estimates import Estimate, EstimateJob
-from ...schemas.preflight import NetworkCost, PreflightAnswer, PreflightRequest, Room
+from ...schemas.preflight import Estimate, EstimateJob, NetworkCost, PreflightAnswer, PreflightRequest, Room
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.training import Device, TrainingRequest

@@ -6,8 +6,7 @@ from ...errors import Refused
 from ...runs.layout import StateDir
 from ...runs.store import find_run
 from ...schemas.jobs import TrainingJob
-from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
-from ...schemas.training_call import TrainingCall
+from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingCall, TrainingRequest
 from ...settings import Settings
 
 RESUME = "continue_training"

@@ -10,9 +10,8 @@ from ...runs.store import record_run
 from ...schemas.jobs import TrainingJob
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
-from ...schemas.run_list import RunStarted
+from ...schemas.run_list import RunStarted, TrainingStarted
 from ...schemas.training import TrainingRequest
-from ...schemas.training_call import TrainingStarted
 from ...settings import Settings
 from .checks import Preparation, prepare
 

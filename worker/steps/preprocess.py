@@ -10,7 +10,7 @@ from typing import Any
 
 from ...files import read_model, write_model, write_text
 from ...locks import lock_name, waiting_for
-from ...nnunet.datasets import DatasetFiles
+from ...nnunet.datasets import DatasetFiles, label_files, training_files
 from ...nnunet.preprocessed import (
     DataNote,
     DatasetNote,
@@ -26,7 +26,6 @@ from ...nnunet.preprocessed import (
     readiness,
     recipe,
 )
-from ...nnunet.raw_files import labels, training_files
 from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
 from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
@@ -264,7 +263,7 @@ def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuratio
 
 def _renew_ground_truth(files: DatasetFiles) -> None:
     """Replace labels that differ: nnU-Net copies only newer ones, so a restored older file would be missed."""
-    for name, label in labels(files.raw).items():
+    for name, label in label_files(files.raw).items():
         copy = files.ground_truth / name
         if copy.exists() and _size_and_time(copy) != _size_and_time(label):
             shutil.copy2(label, copy)

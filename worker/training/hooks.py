@@ -14,7 +14,6 @@ from ...nnunet.datasets import FoldFiles
 from ...nnunet.preprocessed import DataNote, data_note_file, preprocessed_cases
 from ...nnunet.splits import FoldCases, TrainedCases, trained_cases
 from ...nnunet.summary import finite
-from ...runs.result import model_stages
 from ...schemas.records import ESTIMATING, TRAINING, Epoch
 from ...texts import some
 from .. import nnunet_seam
@@ -216,7 +215,7 @@ def _begin(trainer: Any) -> TrainedCases:
 
 def _refuse_other_split(job: Job, cases: FoldCases) -> None:
     """Folds of one cross-validation may wait for a GPU for days, and the split may have changed since."""
-    for spec in model_stages(job.record) if job.record.fold == "all" else ():
+    for spec in job.record.model_stages if job.record.fold == "all" else ():
         files = FoldFiles(job.files.fold_of(job.record, spec))
         other = trained_cases(files) if spec.reused or files.owner() == job.record.run_id else None
         if spec.fold != job.spec.fold and other and (both := sorted(set(other.val) & set(cases.val))):

@@ -15,7 +15,7 @@ from nnunet_mcp.files import write_model
 from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.comparison import CompareAnswer, CompareRequest
+from nnunet_mcp.schemas.models import CompareAnswer, CompareRequest
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import Metrics
 from nnunet_mcp.settings import Settings

@@ -17,8 +17,7 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.local.places import find_places
 from nnunet_mcp.runs.local.slots import slot_holder
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.estimates import Estimate, EstimateJob
-from nnunet_mcp.schemas.preflight import NetworkCost, PreflightAnswer, PreflightRequest
+from nnunet_mcp.schemas.preflight import Estimate, EstimateJob, NetworkCost, PreflightAnswer, PreflightRequest
 from nnunet_mcp.schemas.records import Epoch, Progress, StageState
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings

@@ -13,8 +13,7 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.jobs import SearchJob
 from nnunet_mcp.schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState
-from nnunet_mcp.schemas.training import TrainingRequest
-from nnunet_mcp.schemas.training_call import TrainingCall
+from nnunet_mcp.schemas.training import TrainingCall, TrainingRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.training.repeating import complete
 from nnunet_mcp.tools.training.training import prepare_run

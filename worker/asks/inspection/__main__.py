@@ -1,9 +1,9 @@
-"""What is in the images of a dataset? A Line when a case is begun, and one when it is done."""
+"""What is in the images of a dataset? A line when a case is begun, and one when it is done."""
 
 import sys
 
 from ....ask import answer
-from ....schemas.looks import LookJob
+from ....schemas.datasets import LookJob
 from .cases import look_at
 
 

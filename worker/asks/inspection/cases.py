@@ -5,24 +5,24 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ....schemas.looks import CaseLook, CasePaths, Line, LookJob, Reader
+from ....schemas.datasets import CaseLook, CasePaths, LookJob, LookLine, Reader
 from ...resources import usable_cores
 from .images import look_at_image, look_at_label
 
 THREADS = 4
 
 
-def look_at(job: LookJob, say: Callable[[Line], None]) -> None:
+def look_at(job: LookJob, say: Callable[[LookLine], None]) -> None:
     """Say of each case that it is begun and what was found."""
     speaking = threading.Lock()
 
-    def tell(line: Line) -> None:
+    def tell(line: LookLine) -> None:
         with speaking:
             say(line)
 
     def one(case: CasePaths) -> None:
-        tell(Line(begun=case.case))
-        tell(Line(done=look_at_case(case, job.reader)))
+        tell(LookLine(begun=case.case))
+        tell(LookLine(done=look_at_case(case, job.reader)))
 
     with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
         for _ in pool.map(one, job.cases):

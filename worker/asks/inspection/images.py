@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from ....files import DESCRIPTION_BYTES, read_plain
-from ....schemas.looks import FileLook, LabelLook, Reader
+from ....schemas.datasets import FileLook, LabelLook, Reader
 from ....whole_images import voxels_elsewhere
 from ...resources import usable_memory
 from . import nifti

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from ....schemas.looks import FileLook, LabelLook
+from ....schemas.datasets import FileLook, LabelLook
 
 BLOCK = 1 << 19  # voxels
 SAMPLE = 20_000

@@ -1,0 +1,40 @@
+"""How much of the house one call walks through: the bounds are the figures of now, and only go down."""
+
+import pytest
+
+from tests.project.house import Traffic, traffic
+
+# Aims: 20 for a training, until its supervisor is started, and 9 for the progress.
+FILES_CROSSED = {
+    "nnunet_training": 41,
+    "nnunet_progress": 21,
+    "nnunet_results": 21,
+    "nnunet_runs": 19,
+    "nnunet_dashboard_data": 27,
+}
+# Aim: one everywhere, so that no answer can contradict itself.
+TIMES_A_FILE_IS_READ = {
+    "nnunet_progress": 2,
+    "nnunet_results": 2,
+    "nnunet_runs": 2,
+    "nnunet_dashboard_data": 6,
+}
+
+
+@pytest.fixture(scope="module")
+def measured() -> Traffic:
+    return traffic()
+
+
+@pytest.mark.parametrize("tool", FILES_CROSSED)
+def test_a_call_crosses_few_files(measured: Traffic, tool: str) -> None:
+    crossed = measured["crossed"][tool]
+    assert len(crossed) <= FILES_CROSSED[tool], crossed
+
+
+@pytest.mark.parametrize("state", ["running", "finished"])
+@pytest.mark.parametrize("tool", TIMES_A_FILE_IS_READ)
+def test_an_answer_reads_no_file_of_a_run_again_and_again(measured: Traffic, tool: str, state: str) -> None:
+    counts = measured["reads"][f"{tool}, {state}"]
+    assert counts["run.json"] >= 1, "the reads are counted"
+    assert {file: count for file, count in counts.items() if count > TIMES_A_FILE_IS_READ[tool]} == {}
