@@ -8,9 +8,22 @@ RunError
 Every message says what to do instead.
 """
 
+from .calls import in_mcp, render
+
 
 class RunError(Exception):
-    """Base of the errors whose text is meant for the person or agent who asked."""
+    """Base of the errors whose text is meant for the person or agent who asked.
+
+    `text` holds calls as data, for a face to say; `str` says them as agents and Python do. `about` names what it is
+    about, e.g. "runs", where that is a key of `tools/helping.py`: the rooms below name no tool.
+    """
+
+    def __init__(self, text: str, *, about: str = "") -> None:
+        super().__init__(text)
+        self.text, self.about = text, about
+
+    def __str__(self) -> str:
+        return render(self.text, in_mcp)
 
 
 class NotFound(RunError):

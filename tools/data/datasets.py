@@ -47,6 +47,11 @@ def nnunet_datasets(
     return DatasetsAnswer(datasets=(found,), raw_folder=folders.raw, next_step=next_step)
 
 
+def dataset_ids(settings: Settings) -> list[int]:
+    """The ids of all datasets, wherever they lie."""
+    return [int(name[7:10]) for name in all_dataset_names(settings.folders)]
+
+
 def _list(folders: Folders) -> DatasetsAnswer:
     names = all_dataset_names(folders)
     lines = tuple(_in_short(_line(DatasetFiles(folders, name))) for name in names[:LISTED])

@@ -1,10 +1,15 @@
 """nnunet_results: what nnU-Net measured."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+from ...errors import NotFound
+from ...files import read_plain
 from ...runs.layout import StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import compose_result
+from ...runs.store import find_run
 from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import Result, ResultsRequest
 from ...settings import Settings
@@ -45,3 +50,15 @@ def _next_step(result: Result, record: RunRecord) -> str:
     if result.status == "error":
         return f"It failed: do what failure.remedy says; nnunet_logs(run_id='{result.run_id}') shows more."
     return f"It was stopped: {resume_hint(record)}."
+
+
+def provenance(settings: Settings, run_id: str) -> Any:
+    """What repeats a run, as it is written when the run ends.
+
+    Raises:
+        NotFound: no such run, or it has not ended.
+    """
+    run, _ = find_run(StateDir(settings.state_dir), run_id)
+    if not run.provenance_file.is_file():
+        raise NotFound(f"Run {run_id} has no provenance yet: it is written when the run ends.")
+    return json.loads(read_plain(run.provenance_file))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from itertools import islice
 
+from ...runs import store
 from ...runs.by_hand import ExternalTraining, external_trainings
 from ...runs.cancel import request_cancel
 from ...runs.evidence import verdict
@@ -138,3 +139,13 @@ def _cancel_detail(status: Status, seconds: float) -> str:
     if seconds == 0:
         return "The run is being ended."
     return f"Asked to stop: it may finish its epoch and save within {seconds:.0f} s, then it is ended."
+
+
+def forget(settings: Settings, *, older_than_s: float) -> list[str]:
+    """Remove the records of runs that are at rest and were recorded longer ago; returns their ids."""
+    return store.forget(StateDir(settings.state_dir), older_than_s=older_than_s)
+
+
+def newest_run_ids(settings: Settings, *, limit: int) -> list[str]:
+    """The newest runs by id; nothing is read."""
+    return [run.run_id for run in newest_runs(StateDir(settings.state_dir), limit=limit)]

@@ -10,19 +10,19 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from ...launch import ask_module, python_command, said
-from ...runs.by_hand import external_trainings
-from ...runs.evidence import verdict
-from ...runs.layout import StateDir
-from ...runs.machine.asking import NoAnswer, Question
-from ...runs.machine.gpus import MACHINE
-from ...schemas.gpus import TorchGpus
-from ...schemas.records import ACTIVE
-from ...schemas.system import Check, DoctorAnswer, DoctorRequest
-from ...settings import Settings
-from ...tools.machine_checks import machine_checks, state_check
-from ...tools.system import slots, versions
-from .clients import client_checks
+from ..launch import ask_module, python_command, said
+from ..runs.by_hand import external_trainings
+from ..runs.evidence import verdict
+from ..runs.layout import StateDir
+from ..runs.machine.asking import NoAnswer, Question
+from ..runs.machine.gpus import MACHINE
+from ..schemas.gpus import TorchGpus
+from ..schemas.records import ACTIVE
+from ..schemas.system import Check, DoctorAnswer, DoctorRequest
+from ..settings import Settings
+from .machine_checks import machine_checks, state_check
+from .start_up import environment, own_command, start_up_check
+from .system import slots, versions
 
 # The versions of constraints.txt; a test keeps them the same.
 TESTED = {"nnunetv2": "2.8.1", "torch": "2.14.1", "torchvision": "0.29.1"}
@@ -57,7 +57,8 @@ def _checks(request: DoctorRequest, settings: Settings) -> Iterator[Check]:
     yield from _slots(settings)
     yield _servers()
     yield from _leftovers(settings)
-    yield from client_checks(Path.home(), Path.cwd(), start=not request.quick, results=settings.folder("results"))
+    if not request.quick:
+        yield start_up_check([own_command()], environment(settings))
 
 
 def version_checks(found: dict[str, Any]) -> Iterator[Check]:
