@@ -38,10 +38,7 @@ def start_run(run: RunDir, record: RunRecord, settings: Settings) -> None:
         raise
     except SlurmRefused as error:
         remove(run)
-        raise Refused(
-            f'Slurm refuses the run\'s jobs: {error}. Correct the options (slurm=["partition=…", "account=…"]; '
-            "nnunet_preflight shows the scripts), or ask the cluster's administrators. Nothing was started."
-        ) from None
+        raise Refused(f"Slurm refuses the run's jobs: {error}.", about="jobs") from None
 
 
 def go_on_starting(run: RunDir, record: RunRecord, settings: Settings) -> None:
@@ -88,6 +85,5 @@ def _not_started(run: RunDir, said: str) -> Unavailable:
     remove(run)
     why = short_in_json(said.strip().rpartition("\n")[2], SAID_LENGTH)
     return Unavailable(
-        f"The supervisor of run {run.run_id} could not be started: {why}. Nothing was started; nnunet_system names "
-        "what is wrong with this machine."
+        f"The supervisor of run {run.run_id} could not be started: {why}. Nothing was started.", about="machine"
     )

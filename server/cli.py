@@ -37,13 +37,14 @@ def _without_tool(command: str, arguments: argparse.Namespace) -> int:
     """Do a command that is no tool; what is wrong with the environment is one message on standard error."""
     from ..errors import RunError
     from ..texts import visible
+    from ..tools.helping import told
     from .terminal.codes import of_error
     from .terminal.spelling import spelled
 
     try:
         return OTHERS[command](arguments)
     except RunError as error:
-        print(visible(spelled(error.text)), file=sys.stderr)
+        print(visible(spelled(told(error))), file=sys.stderr)
         return of_error(error)
 
 

@@ -76,7 +76,7 @@ def package_check(settings: Settings) -> Check:
     try:
         found = installed(python)
     except RunError as error:
-        return Check(name=name, level="problem", detail=str(error), fix="Then ask again.")
+        return Check(name=name, level="problem", detail=error.text, fix="Then ask again.")
     lacking = [package for package in ("nnunetv2", "torch") if package not in found.versions]
     if lacking:
         fix = (
@@ -130,7 +130,7 @@ def slurm_check(settings: Settings) -> Check:
         options_of(settings)
         partitions = call("sinfo", "--noheader", "--format=%R").split()
     except Refused as error:
-        return Check(name=name, level="problem", detail=str(error), fix="Correct it in the server's environment.")
+        return Check(name=name, level="problem", detail=error.text, fix="Correct it in the server's environment.")
     except SlurmError as error:
         return Check(name=name, level="problem", detail=f"Slurm cannot be asked: {error}.", fix=fix)
     return Check(name=name, level="ok", detail=f"answers; partitions {', '.join(dict.fromkeys(partitions))}")

@@ -19,7 +19,7 @@ from ...schemas.system import DoctorAnswer
 from ...settings import Settings
 from ...texts import visible
 from ...tools import BY_NAME, TOOLS
-from ...tools.helping import helped
+from ...tools.helping import helped, told
 from ...tools.tool import Command, Steps, Tool, load
 from ..environment import read_settings
 from ..explain import explain
@@ -73,7 +73,7 @@ def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return Code.NOBODY_READS
     except (RunError, OSError) as error:
-        text = spelled(error.text) if isinstance(error, RunError) else f"The file system refused: {error}."
+        text = spelled(told(error)) if isinstance(error, RunError) else f"The file system refused: {error}."
         return _say(of_error(error), text)
     except KeyboardInterrupt:
         started = f" `{PROGRAM} runs` shows whether the run was started." if _starts_a_run(COMMANDS[name][1]) else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ...calls import argument
 from ...errors import Unavailable
 from ...launch import ask_module, said
 from ...runs.layout import StateDir
@@ -88,7 +89,7 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     found = [times for times in known.values() if times is not None]
     trained = [spec.name for spec in todo if spec.kind == "train" and known[spec.name] is not None]
     if not trained:
-        hint = "measure=true measures them" if network else "the first run will show"
+        hint = f"{argument(measure=True)} measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
     expected, low, high = (_hours(todo, known, record, settings, name) for name in ("expected", "low", "high"))
     basis = "; ".join(dict.fromkeys(times.basis for times in found))

@@ -3,6 +3,7 @@
 import platform
 import sys
 
+from ...calls import argument
 from ...errors import Refused, Unavailable
 from ...runs.machine.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
 from ...runs.machine.processor import computes_bfloat16
@@ -25,7 +26,9 @@ def choose_engine(request: TrainingRequest, settings: Settings) -> tuple[Engine,
     if engine == "slurm":
         return engine, options_of(settings, request.slurm)
     if request.slurm:
-        raise Refused("slurm has options, but this server starts runs on its own machine. Add engine='slurm'.")
+        raise Refused(
+            f"slurm has options, but this server starts runs on its own machine. Add {argument(engine='slurm')}."
+        )
     return engine, {}
 
 
@@ -52,7 +55,10 @@ def choose_device(
             _check_pytorch(gpus, settings)
         return "cuda", "asked for" if asked else f"there is {gpus[0].model}"
     if asked == "cuda":
-        raise Unavailable(f"device='cuda' with num_gpus={wanted} needs {wanted} GPU(s); {why_none}. {_ways_on()}")
+        raise Unavailable(
+            f"{argument(device='cuda')} with {argument(num_gpus=wanted)} needs {wanted} GPU(s); {why_none}. "
+            f"{_ways_on()}"
+        )
     if IS_APPLE:
         _check_other("mps", wanted)
         return "mps", "this is an Apple silicon Mac"
@@ -63,9 +69,12 @@ def choose_device(
 
 def _check_other(device: Device, wanted: int) -> None:
     if device == "mps" and not IS_APPLE:
-        raise Unavailable("device='mps' needs an Apple silicon Mac. Use device='cpu'.")
+        raise Unavailable(f"{argument(device='mps')} needs an Apple silicon Mac. Use {argument(device='cpu')}.")
     if wanted > 1:
-        raise Unavailable(f"num_gpus={wanted} needs NVIDIA GPUs; this machine would train on {device}. Use num_gpus=1.")
+        raise Unavailable(
+            f"{argument(num_gpus=wanted)} needs NVIDIA GPUs; this machine would train on {device}. Use "
+            f"{argument(num_gpus=1)}."
+        )
 
 
 def _check_count(gpus: list[Gpu], wanted: int) -> None:
@@ -73,8 +82,8 @@ def _check_count(gpus: list[Gpu], wanted: int) -> None:
     if wanted > 1 and len(whole) < wanted:
         divided = ", and instances of a divided GPU (MIG) cannot train together" if len(whole) < len(gpus) else ""
         raise Unavailable(
-            f"device='cuda' with num_gpus={wanted} needs {wanted} GPU(s); {len(whole)} are here{divided}. "
-            f"Use num_gpus={max(1, len(whole))}."
+            f"{argument(device='cuda')} with {argument(num_gpus=wanted)} needs {wanted} GPU(s); {len(whole)} are "
+            f"here{divided}. Use {argument(num_gpus=max(1, len(whole)))}."
         )
 
 
@@ -91,7 +100,7 @@ def _check_pytorch(gpus: list[Gpu], settings: Settings) -> None:
     )
     raise Unavailable(
         f"There is {model}, but the PyTorch in {python} {lacks}. Install one that can use it there "
-        "(https://pytorch.org/get-started/previous-versions), or use device='cpu'."
+        f"(https://pytorch.org/get-started/previous-versions), or use {argument(device='cpu')}."
     )
 
 
@@ -107,9 +116,8 @@ def _refuse_cpu_beside_a_gpu(settings: Settings, why_none: str) -> None:
 
 def _ways_on() -> str:
     return (
-        "Use device='cpu'. If there is a GPU, `nnunet-mcp doctor` says what is wrong; "
-        "NNUNET_MCP_GPUS=1 in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some "
-        "containers)."
+        f"Use {argument(device='cpu')}. If there is a GPU, `nnunet-mcp doctor` says what is wrong; NNUNET_MCP_GPUS=1 "
+        "in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some containers)."
     )
 
 
@@ -123,7 +131,10 @@ def check_bf16(request: TrainingRequest, device: Device, engine: Engine) -> None
     if not request.bf16:
         return
     if device != "cpu":
-        raise Refused(f"bf16 is for trainings on the CPU; this one runs on {device}. Use device='cpu', or bf16=false.")
+        raise Refused(
+            f"bf16 is for trainings on the CPU; this one runs on {device}. Use {argument(device='cpu')}, or "
+            f"{argument(bf16=False)}."
+        )
     if engine == "local" and not computes_bfloat16():
         raise Unavailable(
             "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
@@ -135,7 +146,9 @@ def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) 
     """What a training on this machine's CPU could gain; measured, docs/benchmarks.md."""
     if device != "cpu" or request.bf16 or engine == "slurm" or not computes_bfloat16():
         return []
-    return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
+    return [
+        f"This CPU has bfloat16: with {argument(bf16=True)} an epoch takes about half the time, in mixed precision."
+    ]
 
 
 def slurm_notes(engine: Engine, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
@@ -150,5 +163,5 @@ def slurm_notes(engine: Engine, device: Device | None, options: dict[str, str], 
         return []
     return [
         f"Neither this request nor the server names {' and '.join(lacking)} of a job, and many sites give "
-        'little: with one core the GPU waits for its data. E.g. slurm=["cpus=12", "memory=64G"] for each GPU.'
+        f"little: with one core the GPU waits for its data. E.g. {argument(slurm=['cpus=12', 'memory=64G'])} for each GPU."
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from ...calls import argument, call
 from ...errors import RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
@@ -25,6 +26,7 @@ from ...schemas.slurm import Engine
 from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
 from ..data.datasets import ready_to_train
+from ..helping import told
 from ..machine_checks import GB, free_gb, shm_problems
 from .costs import estimate_network, expect_hours
 from .device import bf16_notes, check_bf16, choose_device, choose_engine, slurm_notes
@@ -59,7 +61,7 @@ class Look:
         try:
             return act()
         except RunError as error:
-            self.problems.append(str(error))
+            self.problems.append(told(error))
             return None
 
 
@@ -116,7 +118,7 @@ def _look(request: TrainingRequest, settings: Settings) -> Look:
         look.attempt(lambda: refuse_what_a_look_has_shown(look.request, plan, settings))
         if all(os.path.isdir(folder) for folder in (files.folders.results, files.folders.preprocessed)):  # noqa: PTH112
             look.attempt(lambda: refuse_without_room(look.room))
-        look.problems += active_on(StateDir(settings.state_dir), plan.targets)
+        look.problems += map(told, active_on(StateDir(settings.state_dir), plan.targets))
     return look
 
 
@@ -168,14 +170,14 @@ def _network(look: Look, record: RunRecord | None, settings: Settings, *, measur
         job = _estimate_job(look.request, files, plan, device if measured else "cpu", measured)
         found = estimate_network(job, settings, held.variables())
     except Unavailable as error:
-        look.notes.append(f"The network is not known. {error}")
+        look.notes.append(f"The network is not known. {told(error)}")
         return None
     finally:
         held.release()
     if found.out_of_memory:
         look.problems.append(
-            f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
-            "or choose configuration='2d' or a smaller preset."
+            f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other "
+            f"processes, or choose {argument(configuration='2d')} or a smaller preset."
         )
     look.notes += [found.note] if found.note else []
     return found
@@ -266,4 +268,4 @@ def _is_queued(record: RunRecord | None, state: StateDir) -> bool:
 def _next_step(look: Look, *, measure: bool) -> str:
     if look.problems:
         return "Solve the problems, then ask again."
-    return f"Start it with nnunet_training and the same arguments{' without measure' if measure else ''}."
+    return f"Start it with {call('nnunet_training')} and the same arguments{' without measure' if measure else ''}."

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...calls import argument
 from ...runs.layout import StateDir
 from ...runs.slurm.commands import SlurmRefused, SlurmSilent, would_start
 from ...runs.slurm.script import job_script
@@ -32,7 +33,9 @@ def preview_jobs(record: RunRecord, settings: Settings) -> Preview:
         try:
             said.append(f"{name}: {would_start(script)}")
         except SlurmRefused as error:
-            problems.append(f"Slurm would refuse {name}: {error}. Correct slurm=[…] or the server's options.")
+            problems.append(
+                f"Slurm would refuse {name}: {error}. Correct {argument(slurm=None)} or the server's options."
+            )
         except SlurmSilent as error:
             problems.append(f"Slurm does not answer: {error}.")
             break

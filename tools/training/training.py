@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
+from ...calls import call
 from ...liveness import host_name
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
@@ -150,4 +151,4 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
 
 def follow(run_id: str) -> str:
     """What to do once a run is started."""
-    return f"It runs in the background. Follow it with nnunet_progress(run_id='{run_id}', wait_s=25)."
+    return f"It runs in the background. Follow it with {call('nnunet_progress', run_id=run_id, wait_s=25)}."

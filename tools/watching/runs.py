@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from itertools import islice
 
+from ...calls import argument, call
 from ...runs import store
 from ...runs.by_hand import ExternalTraining, external_trainings
 from ...runs.cancel import request_cancel
@@ -72,8 +73,11 @@ def iso(seconds: float) -> str:
 
 def _next_step(lines: list[RunLine]) -> str:
     if not lines:
-        return "No runs. Start one with nnunet_training."
-    return f"Look at one with nnunet_progress or nnunet_results, e.g. run_id='{lines[0].run_id}'."
+        return f"No runs. Start one with {call('nnunet_training')}."
+    return (
+        f"Look at one with {call('nnunet_progress')} or {call('nnunet_results')}, e.g. "
+        f"{argument(run_id=lines[0].run_id)}."
+    )
 
 
 def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
@@ -123,7 +127,7 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
     remarks: list[str] = []
     status = request_cancel(run, record, grace_s=seconds, say=remarks.append)
     active = status in ACTIVE
-    again = f"nnunet_progress(run_id='{record.run_id}', wait_s=25)"
+    again = f"{call('nnunet_progress', run_id=record.run_id, wait_s=25)}"
     return CancelAnswer(
         run_id=record.run_id,
         status=status,
