@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
+from ..calls import argument, call
 from ..launch import ask_module, python_command, said
 from ..runs.by_hand import external_trainings
 from ..runs.evidence import verdict
@@ -139,7 +140,7 @@ def _probe(python: str) -> dict[str, Any] | Check:
 def device_check(gpus: list[str], cuda: int, mps: bool) -> Check:
     """What a training would run on by itself."""
     if gpus and not cuda:
-        fix = "Install a PyTorch for CUDA that fits the driver (pytorch.org), or train with --device cpu."
+        fix = f"Install a PyTorch for CUDA that fits the driver (pytorch.org), or train with {argument(device='cpu')}."
         detail = f"nvidia-smi lists {', '.join(gpus)}, but this PyTorch can use no GPU."
         return Check(name="device", level="problem", detail=detail, fix=fix)
     if gpus:
@@ -166,7 +167,7 @@ def _slots(settings: Settings) -> Iterator[Check]:
             yield Check(name=name, level="ok", detail=f"used by {slot.holder}")
             continue
         detail = f"Held by {slot.holder}, although that run has ended: one of its processes is still alive."
-        fix = f"Run nnunet-mcp cancel {run.run_id} --force: it ends what is left."
+        fix = f"{call('nnunet_cancel', run_id=run.run_id, force=True)} ends what is left."
         yield Check(name=name, level="problem", detail=detail, fix=fix)
 
 
@@ -202,7 +203,7 @@ def _leftovers(settings: Settings) -> Iterator[Check]:
         if found.status == "running":
             yield Check(name="by hand", level="ok", detail=f"nnUNetv2_train is training {found.path} now")
         elif found.status == "interrupted":
-            fix = "Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with --overwrite."
+            fix = f"Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with {argument(overwrite=True)}."
             detail = f"A training by hand in {found.path} was not finished."
             yield Check(name="by hand", level="warning", detail=detail, fix=fix)
     raw, results = settings.folder("raw"), settings.folder("results")

@@ -17,8 +17,8 @@ def _train_dataset(source: str, dataset_id: str) -> str:
 Import {source} with {call("nnunet_prepare_dataset")} as dataset {dataset_id} (choose a short name). Look into it with
 {call("nnunet_datasets", dataset_id=_number(dataset_id))} and tell me about problems and warnings before anything
 starts. Then start {call("nnunet_training")} with configuration 3d_fullres (2d for 2D or strongly anisotropic images)
-and fold 0, follow it with {call("nnunet_progress", wait_s=25)}, and report the Dice and IoU of {call("nnunet_results")} per
-class. If you mention the pseudo Dice, say what it is: an estimate, not the Dice.
+and fold 0, follow it with {call("nnunet_progress", wait_s=25)}, and report the Dice and IoU of
+{call("nnunet_results")} per class. If you mention the pseudo Dice, say what it is: an estimate, not the Dice.
 """
 
 

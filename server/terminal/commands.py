@@ -109,14 +109,14 @@ def _request(model: type[BaseModel], fields: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        told = explain(error, model, named=flag, words=lambda text: spelled_for(model, text))
-        raise Refused(told) from None
+        wrong = explain(error, model, named=flag, words=lambda text: spelled_for(model, text))
+        raise Refused(wrong) from None
 
 
 def _answer(command: Command, tool: Tool, request: BaseModel, settings: Settings) -> BaseModel:
     more = {**command.more, **({"tell": _teller(tool.steps)} if tool.steps else {})}
-    if command.first and sys.stderr.isatty() and (told := command.first(request)):
-        print(spelled(told), file=sys.stderr)
+    if command.first and sys.stderr.isatty() and (notice := command.first(request)):
+        print(spelled(notice), file=sys.stderr)
     with helped():
         if tool.waits:
             import anyio
@@ -160,8 +160,8 @@ def _result(run_id: str, settings: Settings) -> BaseModel:
 
 def _write(picture: Plot, file: Path, *, as_json: bool) -> None:
     file.write_bytes(picture.png)
-    told = visible(spelled(picture.text))
-    print(json.dumps({"text": told, "output": str(file)}, indent=2) if as_json else f"{told}\n{visible(str(file))}")
+    text = visible(spelled(picture.text))
+    print(json.dumps({"text": text, "output": str(file)}, indent=2) if as_json else f"{text}\n{visible(str(file))}")
 
 
 def _print(answer: BaseModel, *, as_json: bool) -> None:

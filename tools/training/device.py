@@ -163,5 +163,6 @@ def slurm_notes(engine: Engine, device: Device | None, options: dict[str, str], 
         return []
     return [
         f"Neither this request nor the server names {' and '.join(lacking)} of a job, and many sites give "
-        f"little: with one core the GPU waits for its data. E.g. {argument(slurm=['cpus=12', 'memory=64G'])} for each GPU."
+        "little: with one core the GPU waits for its data. "
+        f"E.g. {argument(slurm=['cpus=12', 'memory=64G'])} for each GPU."
     ]
