@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import anyio
 from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.tools import Tool as SdkTool
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import BaseModel
 
@@ -17,7 +18,7 @@ from ..tools import TOOLS
 from ..tools.helping import helped
 from ..tools.tool import Effect, Steps, Tool
 from .dashboard import PAGE_URI
-from .model_tool import ModelTool, model_tool
+from .model_tool import model_tool
 
 HINTS: dict[Effect, ToolAnnotations] = {
     "reads": ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
@@ -35,7 +36,7 @@ PAGES: dict[str, dict[str, Any]] = {
 }
 
 
-def build_tools(settings: Settings, *, read_only: bool = False) -> list[ModelTool]:
+def build_tools(settings: Settings, *, read_only: bool = False) -> list[SdkTool]:
     """Every tool, bound to the settings; `read_only` leaves out those that change something."""
     return [
         model_tool(

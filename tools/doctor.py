@@ -203,7 +203,8 @@ def _leftovers(settings: Settings) -> Iterator[Check]:
         if found.status == "running":
             yield Check(name="by hand", level="ok", detail=f"nnUNetv2_train is training {found.path} now")
         elif found.status == "interrupted":
-            fix = f"Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with {argument(overwrite=True)}."
+            again = argument(overwrite=True)
+            fix = f"Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with {again}."
             detail = f"A training by hand in {found.path} was not finished."
             yield Check(name="by hand", level="warning", detail=detail, fix=fix)
     raw, results = settings.folder("raw"), settings.folder("results")

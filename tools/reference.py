@@ -9,7 +9,7 @@ from ..runs.failures.diagnosis import CONSEQUENCE, SIGNATURES
 def failures() -> Iterator[tuple[str, str, str]]:
     """Name, cause and remedy of every failure that is recognised in a log."""
     for found in (*SIGNATURES, CONSEQUENCE):
-        yield found.name, found.cause, found.remedy
+        yield found.name, found.cause, f"{found.remedy} Then resume the run." if found.resume else found.remedy
 
 
 def run_folder_tree() -> str:

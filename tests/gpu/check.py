@@ -129,7 +129,7 @@ def request(fold: str, **more: Any) -> TrainingRequest:
 
 
 def train(fold: str, **more: Any) -> str:
-    return BY_NAME["nnunet_training"](request(fold, **more), SETTINGS).run_id
+    return str(BY_NAME["nnunet_training"](request(fold, **more), SETTINGS).run_id)
 
 
 def folder(run_id: str) -> RunDir:
@@ -161,7 +161,7 @@ def follow(
 
 
 def cancel(run_id: str, *, force: bool = False) -> str:
-    return BY_NAME["nnunet_cancel"](CancelRequest(run_id=run_id, force=force), SETTINGS).detail
+    return str(BY_NAME["nnunet_cancel"](CancelRequest(run_id=run_id, force=force), SETTINGS).detail)
 
 
 def ended(run_id: str, now: ProgressAnswer) -> Found:

@@ -11,13 +11,14 @@ from pydantic import Field
 from nnunet_mcp.calls import Call, argument, call
 from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.layout import RunDir
-from nnunet_mcp.schemas.base import Request
+from nnunet_mcp.schemas.base import Record, Request
 from nnunet_mcp.schemas.datasets import PrepareRequest
 from nnunet_mcp.schemas.records import CancelRecord, CaseMetrics, ClassMetrics, Metrics, Outcome, Status
 from nnunet_mcp.schemas.run_list import RunsRequest
 from nnunet_mcp.server.terminal.codes import MEANING, Code
 from nnunet_mcp.server.terminal.commands import COMMANDS, request_of
 from nnunet_mcp.server.terminal.flags import Parser, add_flags, given
+from nnunet_mcp.server.terminal.show import show
 from nnunet_mcp.server.terminal.spelling import flag, spelled, spelled_for
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
@@ -295,6 +296,35 @@ def test_arguments_alone_are_flags_and_what_is_no_call_stays() -> None:
     assert spelled(str(argument(no_preprocessing=False))) == "--preprocessing"
     assert spelled(str(call("nnunet_dashboard"))) == "nnunet_dashboard (in a chat)"
     assert spelled('⟦{no call}⟧ and ⟦{"tool": 1}⟧ stay') == '⟦{no call}⟧ and ⟦{"tool": 1}⟧ stay'
+
+
+def test_a_picture_is_written_into_the_file_that_is_named(settings: Settings, tmp_path: Path) -> None:
+    make_dataset(settings.folder("raw"), "Dataset007_Tiny")
+    file = tmp_path / "labels.png"
+
+    nowhere = typed("plot", "--kind", "dataset", "--dataset-id", "7")
+    done = typed("plot", "--kind", "dataset", "--dataset-id", "7", "--output", str(file))
+
+    assert nowhere.returncode == Code.REFUSED and "--output" in nowhere.stderr
+    assert done.returncode == Code.DONE, done.stderr
+    assert str(file) in done.stdout and file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_answer_without_a_view_of_its_own_is_shown_by_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    class Row(Record):
+        name: str
+        dice: float
+
+    class Later(Record):
+        run_id: str
+        rows: tuple[Row, ...]
+        notes: tuple[str, ...] = ("a note",)
+        next_step: str = f"Then {call('nnunet_runs')}."
+
+    show(Later(run_id="d001", rows=(Row(name="a", dice=0.5), Row(name="b", dice=0.25))))
+
+    told = capsys.readouterr().out
+    assert "run_id  d001" in told and "0.2500" in told and "note: a note" in told and "Then nnunet-mcp runs." in told
 
 
 def test_serving_loads_nothing_of_the_terminals_looks() -> None:

@@ -3,7 +3,7 @@
 import platform
 import sys
 
-from ...calls import argument
+from ...calls import argument, call
 from ...errors import Refused, Unavailable
 from ...runs.machine.gpus import MACHINE, are_hidden, signs_of_a_gpu, visible
 from ...runs.machine.processor import computes_bfloat16
@@ -116,8 +116,8 @@ def _refuse_cpu_beside_a_gpu(settings: Settings, why_none: str) -> None:
 
 def _ways_on() -> str:
     return (
-        f"Use {argument(device='cpu')}. If there is a GPU, `nnunet-mcp doctor` says what is wrong; NNUNET_MCP_GPUS=1 "
-        "in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some containers)."
+        f"Use {argument(device='cpu')}. If there is a GPU, {call('nnunet_system')} says what is wrong; "
+        "NNUNET_MCP_GPUS=1 in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some containers)."
     )
 
 
