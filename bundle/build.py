@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mcp import __version__
-from nnunet_mcp.server.catalogue import CATALOGUE
+from nnunet_mcp.tools import TOOLS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -17,7 +17,7 @@ ROOT = HERE.parent
 def manifest() -> dict[str, Any]:
     """manifest.json with the version and the tools as the code has them."""
     written: dict[str, Any] = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
-    tools = [{"name": entry.name, "description": entry.description} for entry in CATALOGUE]
+    tools = [{"name": tool.name, "description": tool.description} for tool in TOOLS]
     return {**written, "version": __version__, "tools": tools}
 
 

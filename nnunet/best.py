@@ -16,8 +16,6 @@ from .datasets import DatasetFiles
 from .models import Model
 from .postprocessing import JSON_NAME
 
-FIND = "nnunet_find_best_configuration"
-
 
 class _Selected(BaseModel):
     trainer: ClassName
@@ -52,7 +50,7 @@ def read_best(files: DatasetFiles) -> Best:
     content = read_json(files.best_file)
     if content is None:
         raise NotFound(
-            f"The best configuration of {files.name} is not known: start {FIND}(dataset_id={int(files.name[7:10])})."
+            f"The best configuration of {files.name} is not known.", about="best", dataset_id=int(files.name[7:10])
         )
     try:
         listed = content["best_model_or_ensemble"]["selected_model_or_models"]
@@ -61,7 +59,7 @@ def read_best(files: DatasetFiles) -> Best:
     except (KeyError, TypeError, ValueError, ValidationError):
         selected, folds = [], ()
     if not selected or len(selected) > 2 or not folds:
-        raise Refused(f"{files.best_file} is not what nnU-Net writes. Start {FIND} again.")
+        raise Refused(f"{files.best_file} is not what nnU-Net writes.", about="best", dataset_id=int(files.name[7:10]))
     return _best(files, selected, folds)
 
 
@@ -69,7 +67,11 @@ def _best(files: DatasetFiles, selected: Sequence[_Selected], folds: tuple[str, 
     models = tuple(Model(files, files.model(s.trainer, s.plans_identifier, s.configuration), folds) for s in selected)
     for model in models:
         if lacking := [fold for fold in folds if not model.fold(fold).final.is_file()]:
-            raise NotFound(f"{model.folder} lacks the checkpoints of fold {', '.join(lacking)}. Start {FIND} again.")
+            raise NotFound(
+                f"{model.folder} lacks the checkpoints of fold {', '.join(lacking)}.",
+                about="best",
+                dataset_id=int(files.name[7:10]),
+            )
     return Best(models, source_of(files, [model.folder.name for model in models], folds))
 
 

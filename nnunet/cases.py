@@ -54,8 +54,8 @@ def file_problems(folder: Path, description: Description) -> list[str]:
     problems = _hidden_problems(folder / "imagesTr", ending)
     if files.unnumbered:
         problems.append(
-            f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder with "
-            f"nnunet_prepare_dataset under a free id, or rename them: {clean(files.unnumbered[0])}{ending} becomes "
+            f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder "
+            f"under a free id, or rename them: {clean(files.unnumbered[0])}{ending} becomes "
             f"{clean(files.unnumbered[0])}_0000{ending}."
         )
     problems += _channel_problems(files, set(range(len(description.channels))), ending)

@@ -225,8 +225,8 @@ def find_dataset(folders: Folders, dataset_id: int) -> DatasetFiles:
     if not names:
         known = some(all_dataset_names(folders), KNOWN) or "none"
         raise NotFound(
-            f"There is no dataset {dataset_id:03d} in {folders.raw}. Datasets there: {known}. Import one with "
-            "nnunet_prepare_dataset, or use one of these ids."
+            f"There is no dataset {dataset_id:03d} in {folders.raw}. Datasets there: {known}.",
+            about="datasets",
         )
     if len(names) > 1:
         raise Refused(

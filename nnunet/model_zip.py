@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..calls import argument
 from ..errors import Refused
 from ..texts import clean
 from .datasets import CASE_ENDINGS, DATASET_FOLDER
@@ -194,6 +195,6 @@ def refuse_replacing(contents: Contents, results: Path) -> None:
     there = [piece for piece in contents.pieces if (results / contents.dataset / piece).exists()]
     if there:
         raise Refused(
-            f"{results / contents.dataset} has {', '.join(there)} already. overwrite=true puts aside what is there and "
-            "installs the zip's."
+            f"{results / contents.dataset} has {', '.join(there)} already. {argument(overwrite=True)} puts aside what "
+            "is there and installs the zip's."
         )

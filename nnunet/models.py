@@ -69,12 +69,13 @@ def model_at(folder: Path, folders: Folders) -> Model:
         Refused: it is no model folder of nnU-Net v2, has no trained fold, or its plans could run code.
     """
     if folder.name.count("__") != 2 or not all((folder / name).exists() for name in ("plans.json", "dataset.json")):
-        raise Refused(_no_model(folder))
+        raise _no_model(folder)
     folds = trained_folds(folder)
     if not folds:
-        ways = (way_back(FoldFiles(path)) for path in sorted(folder.glob("fold_*")))
-        back = next((f" {way}" for way in ways if way), "")
-        raise Refused(f"{folder} has no fold_*/checkpoint_final.pth, so there is nothing to predict with.{back}")
+        olds = (way_back(FoldFiles(path)) for path in sorted(folder.glob("fold_*")))
+        old = next(filter(None, olds), None)
+        text = f"{folder} has no fold_*/checkpoint_final.pth, so there is nothing to predict with."
+        raise Refused(text, about="model before", **old) if old else Refused(text)
     model = Model(DatasetFiles(folders, ""), folder, folds)
     name, _ = str(model.plans.get("dataset_name")), model.description
     if DATASET_FOLDER.fullmatch(name) is None:
@@ -82,13 +83,14 @@ def model_at(folder: Path, folders: Folders) -> Model:
     return replace(model, files=DatasetFiles(folders, name))
 
 
-def _no_model(folder: Path) -> str:
+def _no_model(folder: Path) -> Refused:
     found = (path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/plans.json"))
     inside = sorted(str(path.relative_to(folder)) for path in found if path.name.count("__") == 2)
-    hint = f"Inside it are {some(inside)}: name one." if inside else "nnunet_datasets lists what is trained."
-    return (
+    hint = f" Inside it are {some(inside)}: name one." if inside else ""
+    return Refused(
         f"{folder} is no model folder (TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json and fold_* "
-        f"folders). {hint}"
+        f"folders).{hint}",
+        about="" if inside else "models",
     )
 
 

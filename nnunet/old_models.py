@@ -39,13 +39,13 @@ def put_back(record: RunRecord, spec: StageSpec) -> None:
         olds[0].path.rename(fold.path)
 
 
-def way_back(fold: FoldFiles) -> str | None:
-    """How to have the old model back where a run that was to replace it is gone; None where there is none."""
+def way_back(fold: FoldFiles) -> dict[str, str] | None:
+    """The run that was to replace an old model and is gone, and where the model is kept; None where there is none."""
     olds = kept(fold)
     if not olds or fold.checkpoints():
         return None
     run_id = olds[0].path.name.partition(".")[2]
-    return f"The model before is kept in {olds[0].path.name}: nnunet_cancel(run_id={run_id!r}) puts it back."
+    return {"run_id": run_id, "name": olds[0].path.name}
 
 
 def remove(fold: FoldFiles) -> None:

@@ -26,7 +26,7 @@ def read_steps(path: Path) -> tuple[Step, ...]:
     names = content.get("postprocessing_fns") if isinstance(content, dict) else None
     arguments = content.get("postprocessing_kwargs") if isinstance(content, dict) else None
     if not isinstance(names, list) or not isinstance(arguments, list) or len(names) != len(arguments):
-        raise Refused(f"{path} is not there or no postprocessing of nnU-Net. nnunet_find_best_configuration makes it.")
+        raise Refused(f"{path} is not there or no postprocessing of nnU-Net.", about="postprocessing")
     if any(name != LARGEST for name in names) or not all(_are_labels(given) for given in arguments):
         raise Refused(f"{path} asks for functions that nnU-Net does not have. Determine the postprocessing again.")
     return tuple(_labels(given["labels_or_regions"], path) for given in arguments)

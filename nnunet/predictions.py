@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from ..calls import argument
 from ..errors import Refused
 from ..files import read_model
 from ..schemas.jobs import PredictionJob
@@ -113,6 +114,6 @@ def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> No
         )
     if there.checkpoints != note.checkpoints and not overwrite:
         raise Refused(
-            f"{output} holds predictions of {there.model} before it was trained again. {other} overwrite=true "
-            "predicts them all again."
+            f"{output} holds predictions of {there.model} before it was trained again. {other} "
+            f"{argument(overwrite=True)} predicts them all again."
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..calls import argument
 from ..errors import Refused
 from ..files import DESCRIPTION_BYTES, read_json
 from ..schemas.training import TrainingRequest
@@ -41,7 +42,10 @@ def plan_transfer(request: TrainingRequest, files: DatasetFiles) -> Transfer | N
         return None if request.plans_identifier else _from_checkpoint(weights)
     plans = read_plans(beside)
     if plans is None:
-        raise Refused(f"{beside}, the plans of pretrained_weights, cannot be read as JSON. Put the model's own back.")
+        raise Refused(
+            f"{beside}, the plans of {argument(pretrained_weights=None)}, cannot be read as JSON. Put the model's own "
+            "back."
+        )
     _refuse_misfit(request, files, plans, beside)
     own = files.plans(request.plans_identifier or DEFAULT_PLANS)
     if request.plans_identifier or (own is not None and _same_architecture(own, plans, request.configuration)):
@@ -50,8 +54,8 @@ def plan_transfer(request: TrainingRequest, files: DatasetFiles) -> Transfer | N
     return Transfer(
         f"{name}_from_{source}",
         str(beside),
-        f"pretrained_weights: {files.name} is planned with the architecture of {source} under the plans identifier "
-        f"{name}_from_{source}, because weights fit only the network they were trained with.",
+        f"{argument(pretrained_weights=None)}: {files.name} is planned with the architecture of {source} under the "
+        f"plans identifier {name}_from_{source}, because weights fit only the network they were trained with.",
     )
 
 
@@ -67,7 +71,8 @@ def _from_checkpoint(weights: Path) -> Transfer:
     return Transfer(
         identifier,
         str(weights),
-        f"pretrained_weights: planned with the architecture stored in {weights.name}, plans identifier {identifier}.",
+        f"{argument(pretrained_weights=None)}: planned with the architecture stored in {weights.name}, plans "
+        f"identifier {identifier}.",
     )
 
 
@@ -75,21 +80,21 @@ def _refuse_misfit(request: TrainingRequest, files: DatasetFiles, plans: dict[st
     if planned(plans, request.configuration) is None:
         known = ", ".join(plans.get("configurations", {}))
         raise Refused(
-            f"The plans of pretrained_weights ({beside}) have no configuration {request.configuration!r}; they have "
-            f"{known}. Choose one of these, or weights of another model."
+            f"The plans of {argument(pretrained_weights=None)} ({beside}) have no configuration "
+            f"{request.configuration!r}; they have {known}. Choose one of these, or weights of another model."
         )
     source, target = (_channel_count(folder / "dataset.json") for folder in (beside.parent, files.raw))
     if source and target and source != target:
         raise Refused(
-            f"pretrained_weights were trained on {source} channel(s); {files.name} has {target}, so the first layer "
-            "does not fit. Use weights of a model with the same channels."
+            f"{argument(pretrained_weights=None)} were trained on {source} channel(s); {files.name} has {target}, so "
+            "the first layer does not fit. Use weights of a model with the same channels."
         )
     own = files.plans(request.plans_identifier) if request.plans_identifier else None
     if own is not None and not _same_architecture(own, plans, request.configuration):
         raise Refused(
-            f"pretrained_weights and plans_identifier={request.plans_identifier!r} do not fit: their networks differ "
-            f"({_difference(own, plans, request.configuration)}). Leave plans_identifier out, and the architecture "
-            "of the weights is used."
+            f"{argument(pretrained_weights=None)} and {argument(plans_identifier=request.plans_identifier)} do not "
+            f"fit: their networks differ ({_difference(own, plans, request.configuration)}). Leave "
+            f"{argument(plans_identifier=None)} out, and the architecture of the weights is used."
         )
 
 

@@ -7,7 +7,7 @@ Errors, notes and next steps are sentences. Where one names a tool or an argumen
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,29 @@ def argument(**arguments: Any) -> Call:
 
 def render(text: str, say: Callable[[Call], str]) -> str:
     """The text with every call in it said by `say`."""
-    return CARRIED.sub(lambda found: say(Call(**json.loads(found[1]))), text)
+    return CARRIED.sub(lambda found: _said(found, say), text)
+
+
+def pieces(text: str) -> Iterator[tuple[str, str]]:
+    """The text in parts that may not be cut inside: each call as it is carried and as agents make it, and the rest."""
+    end = 0
+    for found in CARRIED.finditer(text):
+        if found.start() > end:
+            yield text[end : found.start()], text[end : found.start()]
+        yield found[0], _said(found, in_mcp)
+        end = found.end()
+    if end < len(text):
+        yield text[end:], text[end:]
+
+
+def _said(found: "re.Match[str]", say: Callable[[Call], str]) -> str:
+    """What only looks like a call, in a stranger's file or log, stays as it is."""
+    try:
+        one = json.loads(found[1])
+        known = isinstance(one["arguments"], dict) and (one["tool"] is None or isinstance(one["tool"], str))
+    except (ValueError, KeyError):
+        return found[0]
+    return say(Call(one["tool"], one["arguments"])) if known else found[0]
 
 
 def in_mcp(one: Call) -> str:

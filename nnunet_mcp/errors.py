@@ -8,9 +8,24 @@ RunError
 Every message says what to do instead.
 """
 
+from typing import Any
+
+from .calls import in_mcp, render
+
 
 class RunError(Exception):
-    """Base of the errors whose text is meant for the person or agent who asked."""
+    """Base of the errors whose text is meant for the person or agent who asked.
+
+    `text` holds calls as data, for a face to say; `str` says them as agents and Python do. `about` names what it is
+    about, a key of `tools/helping.py`, with the facts that help: the rooms below name no tool.
+    """
+
+    def __init__(self, text: str, *, about: str = "", **facts: Any) -> None:
+        super().__init__(text)
+        self.text, self.about, self.facts = text, about, facts
+
+    def __str__(self) -> str:
+        return render(self.text, in_mcp)
 
 
 class NotFound(RunError):

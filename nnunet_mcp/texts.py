@@ -1,11 +1,13 @@
 """Texts of a bounded length, and sentences about many cases: at most three are named, and no name can do harm."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import regex
 from pydantic import BaseModel
+
+from .calls import in_mcp, pieces, render
 
 NAMED = 3
 NAME_LENGTH = 80
@@ -41,32 +43,54 @@ def masked(text: str) -> str:
 
 def all_visible(value: Any) -> Any:
     """The same of every text in an answer, however deep it lies."""
+    return every_text(value, visible)
+
+
+def for_agents(value: Any) -> Any:
+    """An answer as MCP and Python give it: every text visible, every call in it as agents make it."""
+    return every_text(value, lambda text: render(visible(text), in_mcp))
+
+
+def every_text(value: Any, change: Callable[[str], str]) -> Any:
+    """The value with each of its texts changed, however deep it lies."""
     if isinstance(value, str):
-        return visible(value)
+        return change(value)
     if isinstance(value, BaseModel):
-        changed = {name: seen for name, held in value if (seen := all_visible(held)) != held}
+        changed = {name: new for name, held in value if (new := every_text(held, change)) != held}
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, dict):
-        return {all_visible(key): all_visible(held) for key, held in value.items()}
+        return {every_text(key, change): every_text(held, change) for key, held in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(all_visible(held) for held in value)
+        return type(value)(every_text(held, change) for held in value)
     return value
 
 
 def short(text: str, characters: int) -> str:
-    """The text, cut with a mark where it is too long."""
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+    """The text, cut with a mark where it is too long as agents read it; a call in it is whole or left out."""
+    return _cut(text, characters, len)
 
 
 def short_in_json(text: str, characters: int) -> str:
     """The text on one line without colours and control characters, cut where its JSON would be too long."""
-    plain = visible(text, " ").translate(ONE_LINE)
-    if _json_length(plain) <= characters:
-        return plain
-    kept = characters - 1
-    while _json_length(plain[:kept]) > characters - 1:
-        kept -= 1
-    return f"{plain[:kept]}…"
+    return _cut(visible(text, " ").translate(ONE_LINE), characters, _json_length)
+
+
+def _cut(text: str, characters: int, length: Callable[[str], int]) -> str:
+    if length(render(text, in_mcp)) <= characters:
+        return text
+    kept, left = "", characters - 1
+    for piece, said in pieces(text):
+        if length(said) > left:
+            return f"{kept}{_beginning(piece, left, length) if piece == said else ''}…"
+        kept, left = kept + piece, left - length(said)
+    return f"{kept}…"
+
+
+def _beginning(text: str, characters: int, length: Callable[[str], int]) -> str:
+    kept = text[:characters]
+    while length(kept) > characters:
+        kept = kept[:-1]
+    return kept
 
 
 def _json_length(text: str) -> int:

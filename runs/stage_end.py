@@ -66,7 +66,7 @@ def not_started(error: OSError) -> StageState:
     failure = Failure(
         cause=f"the stage's process could not be started: {error.strerror or error}",
         evidence=str(error),
-        remedy="nnunet_system names what is wrong with this machine; correct it, then start the request again.",
+        remedy="Correct what is wrong with this machine, then start the request again.",
     )
     return StageState(status="error", ended_at=time.time(), failure=failure)
 
@@ -76,8 +76,8 @@ def given_up(state: StageState, error: Exception) -> StageState:
     failure = Failure(
         cause="nnunet-mcp failed while it looked after the stage, and ended it",
         evidence=f"{type(error).__name__}: {error}",
-        remedy="supervisor.log in the run's folder says where: please report it. The same request with "
-        "continue_training=true goes on.",
+        remedy="supervisor.log in the run's folder says where: please report it.",
+        resume=True,
     )
     return state.model_copy(update={"status": "interrupted", "ended_at": time.time(), "failure": failure})
 

@@ -63,7 +63,7 @@ def record_run(
             if verdict(run, other).status in ACTIVE:
                 if _is_repeat(other, record, repeat_window_s):
                     return run, False
-                raise Refused(_already_active(run.run_id, target))
+                raise _already_active(run.run_id, target)
         for run, other in {run.run_id: (run, other) for run, other in earlier.values()}.values():
             engine_of(other).sweep(run, other)
         make_folder(state.claims_dir)
@@ -72,17 +72,14 @@ def record_run(
         return _publish(state, record), True
 
 
-def active_on(state: StateDir, targets: Iterable[str]) -> list[str]:
+def active_on(state: StateDir, targets: Iterable[str]) -> list[Refused]:
     """Why fold folders cannot be written now: the runs that are active on them."""
     found = [(target, last) for target in targets if (last := _last_on(state, target)) is not None]
     return [_already_active(run.run_id, target) for target, (run, rec) in found if verdict(run, rec).status in ACTIVE]
 
 
-def _already_active(run_id: str, target: str) -> str:
-    return (
-        f"Run {run_id} is already active on {target}. Follow it with nnunet_progress(run_id={run_id!r}), or stop "
-        f"it with nnunet_cancel(run_id={run_id!r}) first."
-    )
+def _already_active(run_id: str, target: str) -> Refused:
+    return Refused(f"Run {run_id} is already active on {target}.", about="active run", run_id=run_id)
 
 
 def _is_repeat(other: RunRecord, record: RunRecord, window_s: float) -> bool:
@@ -126,7 +123,7 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
     """
     if is_external(run_id):
         raise Refused(
-            f"{run_id} was started by hand with nnUNetv2_train: it can be seen in nnunet_runs, but not followed, "
+            f"{run_id} was started by hand with nnUNetv2_train: it can be seen among the runs, but not followed, "
             "cancelled or resumed from here. Stop it in its own terminal."
         )
     run = state.run(run_id)
@@ -134,7 +131,7 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
     if record is None:
         known = [found.run_id for found in newest_runs(state, limit=5)]
         hint = f"The newest are {', '.join(known)}." if known else "There are no runs yet."
-        raise NotFound(f"There is no run {clean(run_id)!r}. {hint} nnunet_runs lists them.")
+        raise NotFound(f"There is no run {clean(run_id)!r}. {hint}", about="runs")
     return run, record
 
 

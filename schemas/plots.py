@@ -74,6 +74,13 @@ class PictureJob(Record):
     picture: Picture
 
 
+class Plot(Record):
+    """A picture as PNG, and one line that says what it shows."""
+
+    text: str
+    png: bytes
+
+
 class PlotRequest(Request):
     """Draw a picture."""
 

@@ -59,6 +59,11 @@ class Failure(Record):
     cause: str
     evidence: str
     remedy: str
+    resume: bool = Field(
+        default=False,
+        description="Whether the run goes on from where it was, once that is done.",
+        exclude_if=lambda resumes: not resumes,
+    )
 
 
 class ProcessMark(Record):

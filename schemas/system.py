@@ -72,5 +72,5 @@ class DoctorRequest(Request):
 
     quick: bool = Field(
         default=False,
-        description="Leave out what takes seconds: loading PyTorch, and starting the servers that clients would start.",
+        description="Leave out what takes seconds: loading PyTorch, and starting the server as a client would.",
     )

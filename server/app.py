@@ -6,7 +6,9 @@ from mcp.server.mcpserver import MCPServer
 
 from nnunet_mcp import __version__
 
+from ..calls import call
 from ..settings import Settings
+from ..texts import for_agents
 from .catalogue import build_tools
 from .dashboard import dashboard_page
 from .model_tool import visible_errors
@@ -16,19 +18,22 @@ from .protocol.resources import add_resources
 from .protocol.run_tasks import RunTasks
 from .protocol.tasks import TasksExtension
 
-INSTRUCTIONS = """\
+INSTRUCTIONS = for_agents(f"""\
 Trains nnU-Net v2 medical image segmentation models. A training is a run in the background: it takes minutes to
 days and goes on when this chat or server ends.
-1. nnunet_datasets shows what can be trained; nnunet_prepare_dataset imports a folder.
-2. nnunet_training starts a run and returns its run_id at once. It never overwrites a finished model by itself.
-3. nnunet_progress(run_id, wait_s=25) follows it; wait retry_after_s between calls. nnunet_logs explains failures.
-4. nnunet_results gives nnU-Net's own Dice and IoU when the run has succeeded.
-nnunet_runs finds runs of earlier chats. nnunet_cancel stops one; the next_step of nnunet_progress then names the call
+1. {call("nnunet_datasets")} shows what can be trained; {call("nnunet_prepare_dataset")} imports a folder.
+2. {call("nnunet_training")} starts a run and returns its run_id at once. \
+It never overwrites a finished model by itself.
+3. {call("nnunet_progress", run_id=None, wait_s=25)} follows it; wait retry_after_s between calls. \
+{call("nnunet_logs")} explains failures.
+4. {call("nnunet_results")} gives nnU-Net's own Dice and IoU when the run has succeeded.
+{call("nnunet_runs")} finds runs of earlier chats. {call("nnunet_cancel")} stops one; the next_step of \
+{call("nnunet_progress")} then names the call
 that resumes it.
-nnunet_dashboard shows the person a live page of a run where the host can show pages.
+{call("nnunet_dashboard")} shows the person a live page of a run where the host can show pages.
 pseudo_dice is an estimate on patches during training; never report it as the Dice.
 Every answer has next_step: do that next.
-"""
+""")
 
 
 def create_server(

@@ -37,12 +37,14 @@ def _without_tool(command: str, arguments: argparse.Namespace) -> int:
     """Do a command that is no tool; what is wrong with the environment is one message on standard error."""
     from ..errors import RunError
     from ..texts import visible
+    from ..tools.helping import told
     from .terminal.codes import of_error
+    from .terminal.spelling import spelled
 
     try:
         return OTHERS[command](arguments)
     except RunError as error:
-        print(visible(str(error)), file=sys.stderr)
+        print(visible(spelled(told(error))), file=sys.stderr)
         return of_error(error)
 
 
@@ -59,7 +61,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--read-only", action="store_true", help="serve only the tools that change nothing")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_serve(commands)
-    for name, command in COMMANDS.items():
+    for name, (command, _) in COMMANDS.items():
         subparser = commands.add_parser(name, help=command.help, description=f"{command.help}.".capitalize())
         if name == chosen:
             fill(subparser, name)
@@ -89,11 +91,10 @@ def _add_the_rest(commands: Any) -> None:
 
 
 def _forget(arguments: argparse.Namespace) -> int:
-    from ..runs.layout import StateDir
-    from ..runs.store import forget
+    from ..tools.watching.runs import forget
     from .environment import read_settings
 
-    for run_id in forget(StateDir.of(read_settings()), older_than_s=arguments.days * 86400):
+    for run_id in forget(read_settings(), older_than_s=arguments.days * 86400):
         print(f"forgot {run_id}")
     return 0
 

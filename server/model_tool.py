@@ -14,9 +14,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from ..errors import RunError
-from ..schemas.preflight import PreflightRequest
-from ..schemas.training import TrainingRequest
-from ..texts import all_visible, visible
+from ..texts import all_visible, for_agents, visible
 from .explain import explain
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
@@ -90,9 +88,9 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
 
 
-def _refer(schema: dict[str, Any]) -> None:
-    """What nnunet_training describes at length is not described again, nor its defaults and examples."""
-    for name in TrainingRequest.model_fields:
+def _refer(schema: dict[str, Any], other: type[BaseModel]) -> None:
+    """What another tool describes at length is not described again, nor its defaults and examples."""
+    for name in other.model_fields:
         for key in ("description", "default", "examples"):
             schema["properties"][name].pop(key, None)
 
@@ -112,7 +110,7 @@ class ModelTool(Tool):
         if self.context_kwarg is not None:
             given[self.context_kwarg] = context
         try:
-            result = all_visible(await self.fn_metadata.call_fn(self.fn, self.is_async, given))
+            result = for_agents(await self.fn_metadata.call_fn(self.fn, self.is_async, given))
         except RunError as error:
             raise ToolError(visible(str(error))) from None
         except OSError as error:
@@ -149,8 +147,9 @@ def model_tool(
     description: str,
     annotations: ToolAnnotations,
     meta: dict[str, Any] | None = None,
+    described_by: type[BaseModel] | None = None,
 ) -> ModelTool:
-    """Make a tool of `function(request[, ctx])`.
+    """Make a tool of `function(request[, ctx])`; `described_by`: whose fields another tool describes.
 
     Raises:
         TypeError: the model would ignore arguments that it does not know.
@@ -166,8 +165,8 @@ def model_tool(
     metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
-    if issubclass(model, PreflightRequest):
-        _refer(schema)
+    if described_by is not None:
+        _refer(schema, described_by)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})
 
 

@@ -5,15 +5,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..runs import layout
-from ..runs.failures.diagnosis import CONSEQUENCE, SIGNATURES
 from ..schemas.training import TrainingCall
 from ..settings import Settings, variable
-from .catalogue import CATALOGUE
+from ..texts import for_agents
+from ..tools import TOOLS
+from ..tools.reference import failures, run_folder_tree
 from .terminal.codes import MEANING
-from .terminal.commands import COMMANDS, usage
+from .terminal.commands import COMMANDS, own_flags, request_of, usage
 from .terminal.configure import CLIENTS
-from .terminal.phrases import flag
+from .terminal.spelling import flag
 
 
 def parameter_table() -> str:
@@ -29,7 +29,7 @@ def parameter_table() -> str:
 def tool_table() -> str:
     """Every tool."""
     lines = ["| tool | what it does |", "|---|---|"]
-    return "\n".join(lines + [f"| `{entry.name}` | {_cell(entry.description)} |" for entry in CATALOGUE])
+    return "\n".join(lines + [f"| `{tool.name}` | {_cell(tool.description)} |" for tool in TOOLS])
 
 
 def settings_table() -> str:
@@ -44,9 +44,9 @@ def settings_table() -> str:
 def command_table() -> str:
     """Every subcommand of the terminal with its flags."""
     lines = ["| command | what it does | options |", "|---|---|---|"]
-    for name, command in COMMANDS.items():
-        options = [flag(field) for field in command.model.model_fields if field not in command.words]
-        options += ["--watch"] * bool(command.watch) + ["--json"]
+    for name, (command, _) in COMMANDS.items():
+        options = [flag(field) for field in request_of(name).model_fields if field not in command.words]
+        options += own_flags(name)
         told = ", ".join(f"`{option}`" for option in options)
         lines.append(f"| `{usage(name)}` | {_cell(command.help)} | {told} |")
     return "\n".join(lines)
@@ -67,15 +67,14 @@ def client_table() -> str:
 def failure_table() -> str:
     """Every failure that is recognised in a log."""
     lines = ["| failure | cause | what to do |", "|---|---|---|"]
-    for found in (*SIGNATURES, CONSEQUENCE):
-        lines.append(f"| {found.name} | {_cell(_blanks(found.cause))} | {_cell(_blanks(found.remedy))} |")
+    for name, cause, remedy in failures():
+        lines.append(f"| {name} | {_cell(_blanks(cause))} | {_cell(_blanks(for_agents(remedy)))} |")
     return "\n".join(lines)
 
 
 def run_folder() -> str:
     """The tree in the docstring of runs/layout.py."""
-    tree = (layout.__doc__ or "").split("\n\n", 1)[1].strip()
-    return f"```text\n{tree}\n```"
+    return f"```text\n{run_folder_tree()}\n```"
 
 
 def _blanks(text: str) -> str:

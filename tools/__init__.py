@@ -1,57 +1,44 @@
-"""What an agent can do, one module per noun: a request in, a typed answer out. No transport, no torch.
+"""What an agent can do, one folder per noun: a request in, a typed answer out. No transport, no torch.
 
-`tools.progress` and the others are imported when they are first used: a client waits for the server's start in every
-chat, and a person for the command's.
+A tool is declared in its noun's `__init__.py`; `TOOLS` lists them in the order that clients see.
 """
 
-import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from ..calls import argument
+from ..schemas.system import DoctorRequest, SystemAnswer, SystemRequest
+from .data import TOOLS as OF_DATA
+from .models import TOOLS as OF_MODELS
+from .plots import TOOLS as OF_PLOTS
+from .tool import Command, Tool
+from .training import TOOLS as OF_TRAINING
+from .watching import OF_A_RUN, OF_ALL_RUNS, OF_THE_PAGE
 
-if TYPE_CHECKING:
-    from . import system
-    from .data import datasets, importing
-    from .models import compare, finding_best, model_export, model_import, predicting
-    from .training import preflight
-    from .watching import dashboard, logs, progress, results, runs, view
-
-ROOMS = {
-    "compare": "models.compare",
-    "dashboard": "watching.dashboard",
-    "datasets": "data.datasets",
-    "finding_best": "models.finding_best",
-    "importing": "data.importing",
-    "logs": "watching.logs",
-    "model_export": "models.model_export",
-    "model_import": "models.model_import",
-    "predicting": "models.predicting",
-    "preflight": "training.preflight",
-    "progress": "watching.progress",
-    "results": "watching.results",
-    "runs": "watching.runs",
-    "system": "system",
-    "view": "watching.view",
-}
-__all__ = [
-    "compare",
-    "dashboard",
-    "datasets",
-    "finding_best",
-    "importing",
-    "logs",
-    "model_export",
-    "model_import",
-    "predicting",
-    "preflight",
-    "progress",
-    "results",
-    "runs",
-    "system",
-    "view",
-]
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name not in ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{ROOMS[name]}")
+SLOW = f"Loading PyTorch and nnU-Net takes some seconds; {argument(quick=True)} leaves it out."
+OF_THE_MACHINE = (
+    Tool(
+        "nnunet_system",
+        "This machine",
+        "reads",
+        SystemRequest,
+        SystemAnswer,
+        "GPUs, cores, memory, disk, folders, versions, who uses which slot, and problems with their fixes.",
+        "system:nnunet_system",
+        Command(
+            "doctor",
+            "check folders, versions, GPU, disk and the server's start",
+            first=lambda request: "" if request.quick else SLOW,
+            request=DoctorRequest,
+            function="doctor:examine",
+        ),
+    ),
+)
+TOOLS: tuple[Tool, ...] = (
+    *OF_TRAINING,
+    *OF_A_RUN,
+    *OF_PLOTS,
+    *OF_MODELS,
+    *OF_ALL_RUNS,
+    *OF_DATA,
+    *OF_THE_MACHINE,
+    *OF_THE_PAGE,
+)
+BY_NAME = {tool.name: tool for tool in TOOLS}

@@ -67,7 +67,7 @@ def package_check(settings: Settings) -> Check:
     try:
         found = installed(python)
     except RunError as error:
-        return Check(name=name, level="problem", detail=str(error), fix="Then ask again.")
+        return Check(name=name, level="problem", detail=error.text, fix="Then ask again.")
     lacking = [package for package in ("nnunetv2", "torch") if package not in found.versions]
     if lacking:
         fix = (

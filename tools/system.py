@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ..calls import call
 from ..errors import Unavailable
 from ..nnunet.installed import installed
 from ..runs.layout import StateDir
@@ -32,7 +33,9 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
         disk_free_gb={name: free_gb(settings.folder(name)) for name in FOLDERS},
         versions=versions(settings),
         problems=problems,
-        next_step="Solve the problems first." if problems else "Ready: nnunet_datasets shows what can be trained.",
+        next_step="Solve the problems first."
+        if problems
+        else f"Ready: {call('nnunet_datasets')} shows what can be trained.",
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ..calls import in_mcp, render
 from ..errors import RunError
 from ..files import write_model
 from ..nnunet.datasets import DatasetFiles, FoldFiles
@@ -34,7 +35,7 @@ class StageFailure(Exception):
     """A failure that the worker understands: what, what shows it, what to do."""
 
     def __init__(self, cause: str, evidence: str, remedy: str) -> None:
-        super().__init__(f"{cause} ({evidence}). {remedy}")
+        super().__init__(render(f"{cause} ({evidence}). {remedy}", in_mcp))
         self.failure = Failure(cause=cause, evidence=evidence, remedy=remedy)
 
 
@@ -131,7 +132,7 @@ def carry_out(run_path: str, stage_name: str) -> int:
     except RunError as error:
         traceback.print_exc()
         remedy = "Do what the cause says, then start the request again."
-        outcome = Outcome(ok=False, failure=Failure(cause=str(error), evidence=job.spec.name, remedy=remedy))
+        outcome = Outcome(ok=False, failure=Failure(cause=error.text, evidence=job.spec.name, remedy=remedy))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

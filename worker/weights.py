@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ..calls import argument
 from ..files import open_plain
 from ..texts import SAID_LENGTH, clean
 from . import nnunet_seam
@@ -65,8 +66,8 @@ def _unsafe(path: Path, why: str) -> StageFailure:
     return StageFailure(
         "the checkpoint cannot be read safely",
         f"{clean(path.name)}: {why}",
-        "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when "
-        "they are loaded are refused; a model that was trained here predicts with its run_id.",
+        "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when they "
+        f"are loaded are refused; a model that was trained here predicts with its {argument(run_id=None)}.",
     )
 
 
@@ -188,5 +189,6 @@ def refuse_other_architecture(own: dict[str, Any], given: dict[str, Any]) -> Non
         raise StageFailure(
             f"the pretrained weights are of another architecture ({len(wrong)} of {len(wanted)} layers differ)",
             "; ".join(wrong[:SHOWN_LAYERS]) + more,
-            "Use a checkpoint of the same configuration, or a plans_identifier with the same architecture.",
+            f"Use a checkpoint of the same configuration, or a {argument(plans_identifier=None)} with the same "
+            "architecture.",
         )

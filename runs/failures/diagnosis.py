@@ -33,7 +33,8 @@ CONSEQUENCE = Signature(
     "workers gone",
     r"background workers are no longer alive|Segmentation export worker died|Background workers died",
     "a helper process was killed, nearly always because memory (or /dev/shm) ran out",
-    "Lower nnUNet_n_proc_DA and nnUNet_def_n_proc, or free memory; then continue_training=true.",
+    "Lower nnUNet_n_proc_DA and nnUNet_def_n_proc, or free memory.",
+    resume=True,
 )
 # What the other processes say when one of them has gone.
 ECHOES = re.compile(f"{CONSEQUENCE.pattern}|^(?:BrokenPipe|ConnectionReset|EOF)Error|^KeyboardInterrupt")
@@ -54,8 +55,8 @@ def disk_failure(evidence: str) -> Failure:
     return Failure(
         cause="a disk is full or read-only",
         evidence=evidence,
-        remedy="Free space (nnunet_system shows the folders) or make the folder writable; then start the request "
-        "again with continue_training=true, or without it if no epoch was trained.",
+        remedy="Free space, or make the folder writable.",
+        resume=True,
     )
 
 
@@ -95,10 +96,16 @@ def _said(signature: Signature, text: str) -> "re.Match[str] | None":
 def _from_match(signature: Signature, match: "re.Match[str]") -> Failure:
     values = {name: _brief(value.strip()) for name, value in match.groupdict(default="").items()}
     return Failure(
-        cause=signature.cause.format(**values),
+        cause=_filled(signature.cause, values),
         evidence=_brief(" ".join(_lines_of(match).split())),
-        remedy=signature.remedy.format(**values),
+        remedy=_filled(signature.remedy, values),
+        resume=signature.resume,
     )
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    """The text with what the pattern found; braces of a call in it are left alone."""
+    return re.sub(r"\{(\w+)\}", lambda blank: values.get(blank[1], blank[0]), text)
 
 
 def _lines_of(match: "re.Match[str]") -> str:
@@ -113,7 +120,8 @@ def _killed(code: int, text: str) -> Failure:
     return Failure(
         cause=f"the process was killed by signal {-code}{memory}",
         evidence=last_words(text),
-        remedy="Call nnunet_training with the same arguments and continue_training=true to go on.",
+        remedy="Free memory, if that was short. The run can go on from where it was.",
+        resume=True,
     )
 
 
@@ -122,7 +130,8 @@ def _hung(text: str, seconds: float, phase: str) -> Failure:
         cause=f"the stage hung while it was {phase}: no step ended for {seconds:.0f} s and more",
         evidence=last_words(text),
         remedy="A GPU, its driver or a file system that does not answer is likely: look at nvidia-smi and the kernel's "
-        "log (dmesg), then start the request again with continue_training=true.",
+        "log (dmesg).",
+        resume=True,
     )
 
 
@@ -130,8 +139,8 @@ def _stalled(text: str, seconds: float) -> Failure:
     return Failure(
         cause=f"the stage did nothing for {seconds:.0f} s: no progress, no output, no CPU time",
         evidence=last_words(text),
-        remedy="A helper process was probably killed for lack of memory. Lower nnUNet_def_n_proc, then start the "
-        "request again with continue_training=true.",
+        remedy="A helper process was probably killed for lack of memory. Lower nnUNet_def_n_proc.",
+        resume=True,
     )
 
 
@@ -139,7 +148,7 @@ def _unknown(code: int, text: str, exception: "re.Match[str] | None") -> Failure
     return Failure(
         cause=f"unknown: the process ended with exit code {code} and left no result",
         evidence=_with_its_frame(exception) if exception else last_words(text),
-        remedy="Read the log with nnunet_logs(mode='tail').",
+        remedy="Read the end of the log, and correct what it names.",
     )
 
 

@@ -3,6 +3,7 @@
 The texts are PyTorch's, Triton's, cuDNN's and NCCL's own; tests/runs/gpu_texts.txt has one of each.
 """
 
+from ...calls import argument
 from .signatures import Signature
 
 OF_GPUS = (
@@ -12,8 +13,9 @@ OF_GPUS = (
         r"CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|Unable to find a valid cuDNN algorithm|"
         r"unable to find an engine to execute this computation",
         "the GPU ran out of memory",
-        "Free the GPU of other processes, then continue_training=true. What needs less is another model: "
-        "configuration='2d', or a smaller preset (nnUNetPlans, nnUNetResEncUNetMPlans).",
+        "Free the GPU of other processes. What needs less is another model: "
+        f"{argument(configuration='2d')}, or a smaller preset (nnUNetPlans, nnUNetResEncUNetMPlans).",
+        resume=True,
     ),
     Signature(
         "gpu fault",
@@ -21,14 +23,16 @@ OF_GPUS = (
         r"CUDA error: (?:an illegal \w+|unspecified launch failure|uncorrectable ECC|unknown error|misaligned address|"
         r"the launch timed out|hardware stack error|invalid program counter)[^\n]*|GPU is lost|fallen off the bus",
         "the GPU or its driver failed",
-        "continue_training=true; if it happens again, on another GPU (the kernel's log, dmesg, names the fault: Xid). "
-        "A GPU that others fill can fail so, too: free it first.",
+        "If it happens again, take another GPU (the kernel's log, dmesg, names the fault: Xid). A GPU that others fill "
+        "can fail so, too: free it first.",
+        resume=True,
     ),
     Signature(
         "gpu taken",
         r"CUDA-capable device\(s\) is/are busy or unavailable|all CUDA-capable devices are busy",
         "another process has the GPU for itself",
-        "Wait for that process or end it, or let the GPU be shared (nvidia-smi -c 0); then continue_training=true.",
+        "Wait for that process or end it, or let the GPU be shared (nvidia-smi -c 0).",
+        resume=True,
     ),
     Signature(
         "gpu not in this torch",
@@ -50,20 +54,20 @@ OF_GPUS = (
         r"No CUDA GPUs are available|CUDA error: invalid device ordinal",
         "PyTorch sees no GPU, or fewer than were asked for",
         "CUDA_VISIBLE_DEVICES, a container's --gpus and a Slurm job's gres decide what it sees; correct them or "
-        "num_gpus, then start the request again.",
+        f"{argument(num_gpus=None)}, then start the request again.",
     ),
     Signature(
         "no gpu",
         r"Torch not compiled with CUDA enabled|Found no NVIDIA driver|Cannot access accelerator device|"
         r"not linked with support for mps",
         "the requested device is not available to PyTorch here",
-        "Use device='cpu', or install the PyTorch build for this machine's GPU.",
+        f"Use {argument(device='cpu')}, or install the PyTorch build for this machine's GPU.",
     ),
     Signature(
         "mps operation",
         r"not currently implemented for the MPS device",
         "PyTorch lacks an operation of this network on Apple's GPU",
-        "Set PYTORCH_ENABLE_MPS_FALLBACK=1 for the server, or use device='cpu'.",
+        f"Set PYTORCH_ENABLE_MPS_FALLBACK=1 for the server, or use {argument(device='cpu')}.",
     ),
     Signature(
         "no user name",
@@ -85,20 +89,20 @@ OF_GPUS = (
         "compiled validation",
         r"flip\(\): argument 'input' \(position 1\) must be Tensor, not tuple",
         "the validation was given the network as it was compiled for training, a known fault of nnU-Net",
-        "Call nnunet_training with the same arguments and validation_only=true.",
+        f"Start the request again with {argument(validation_only=True)}.",
     ),
     Signature(
         "batch and gpus",
         r"Cannot run DDP if the batch size is smaller than the number of GPUs",
-        "num_gpus is larger than the planned batch",
-        "Choose num_gpus of at most the batch size, which nnunet_preflight shows.",
+        f"{argument(num_gpus=None)} is larger than the planned batch",
+        f"Choose {argument(num_gpus=None)} of at most the batch size that the plans have.",
     ),
     Signature(
         "one gpu twice",
         r"Duplicate GPU detected[^\n]*",
         "two processes of the training were given the same GPU",
-        "Use num_gpus=1: a process sees one part of a divided GPU (MIG), and fewer GPUs are visible than were asked "
-        "for.",
+        f"Use {argument(num_gpus=1)}: a process sees one part of a divided GPU (MIG), and fewer GPUs are visible than "
+        "were asked for.",
     ),
     Signature(
         "port taken",
@@ -110,7 +114,7 @@ OF_GPUS = (
         "nccl",
         r"Watchdog caught collective operation timeout[^\n]*|DistBackendError|NCCL error in",
         "one of the GPUs' processes died or fell behind",
-        "Look for the first error in the log; training folds on single GPUs (num_gpus=1) avoids it.",
+        f"Look for the first error in the log; training folds on single GPUs ({argument(num_gpus=1)}) avoids it.",
     ),
     Signature(
         "cuda packages",
@@ -123,6 +127,7 @@ OF_GPUS = (
         "cuda error",
         r"CUDA error: (?!device-side assert)(?P<text>[^\n]+)",
         "CUDA refused: {text}",
-        "continue_training=true; if it happens again, on another GPU or with another build of PyTorch.",
+        "If it happens again, take another GPU or another build of PyTorch.",
+        resume=True,
     ),
 )

@@ -5,6 +5,8 @@ Causes are listed in the order in which they are to be believed.
 
 from dataclasses import dataclass
 
+from ...calls import argument
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -14,6 +16,7 @@ class Signature:
     pattern: str
     cause: str
     remedy: str
+    resume: bool = False  # whether the run goes on from where it was, once that is done
 
 
 OF_DISKS = (
@@ -21,8 +24,8 @@ OF_DISKS = (
         "open files",
         r"Too many open files",
         "too many files are open at once",
-        "Allow more where the server is started (ulimit -n 65536), or set nnUNet_n_proc_DA lower; then "
-        "continue_training=true.",
+        "Allow more where the server is started (ulimit -n 65536), or set nnUNet_n_proc_DA lower.",
+        resume=True,
     ),
     Signature(
         "shared memory",
@@ -36,7 +39,8 @@ OF_DISKS = (
         r"\[Errno 28\]|No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing|"
         r"inline_container\.cc[^\n]*unexpected pos",
         "the disk is full",
-        "Free space in the nnU-Net folders (nnunet_system shows them), then continue_training=true.",
+        "Free space in the nnU-Net folders.",
+        resume=True,
     ),
     Signature(
         "read-only disk",
@@ -123,19 +127,19 @@ OF_THE_REST = (
         "index out of bounds",
         r"index \d+ is out of bounds for dimension 1 with size \d+|device-side assert triggered|ScatterGatherKernel",
         "a label value lies outside what dataset.json declares",
-        "Run again with verify_dataset_integrity=true: it names the label file.",
+        f"Run again with {argument(verify_dataset_integrity=True)}: it names the label file.",
     ),
     Signature(
         "labels changed",
         r"KeyError: \(-1, [^\n]*\)",
         "the labels were changed after preprocessing",
-        "Preprocess again: call nnunet_training without no_preprocessing.",
+        f"Preprocess again: start the request without {argument(no_preprocessing=None)}.",
     ),
     Signature(
         "missing lowres prediction",
         r"(?P<file>\S*predicted_next_stage/\S+?\.b2nd)",
         "the cascade lacks a 3d_lowres prediction: {file}",
-        "Train all folds of 3d_lowres with the same trainer and plans (fold='all'), then the cascade.",
+        f"Train all folds of 3d_lowres with the same trainer and plans ({argument(fold='all')}), then the cascade.",
     ),
     Signature(
         "configuration not planned",
@@ -147,7 +151,8 @@ OF_THE_REST = (
         "truncated checkpoint",
         r"PytorchStreamReader failed|EOFError: Ran out of input|failed finding central directory",
         "a checkpoint file is damaged (its saving was cut off)",
-        "Rename the damaged checkpoint; continue_training=true then takes the one before it.",
+        "Rename the damaged checkpoint: the run then goes on from the one before it.",
+        resume=True,
     ),
     Signature(
         "another network",
@@ -190,20 +195,23 @@ OF_THE_REST = (
         "too few cases",
         r"Cannot have number of splits n_splits=5 greater than the number of samples[^\n]*",
         "there are fewer than five training cases, so there are no five folds",
-        "Use fold='full' (one model on every case), or put a splits_final.json into the raw dataset folder.",
+        f"Use {argument(fold='full')} (one model on every case), or put a splits_final.json into the raw dataset "
+        "folder.",
     ),
     Signature(
         "host memory",
         r"(?m:^(?:\w+\.)*\w*MemoryError\b[^\n]*)|Cannot allocate memory|DefaultCPUAllocator: can't allocate memory|"
         r"ProcessExitedException: process \d+ terminated with signal SIGKILL",
         "the machine ran out of memory",
-        "Close other programs, or lower nnUNet_def_n_proc and nnUNet_n_proc_DA; then continue_training=true.",
+        "Close other programs, or lower nnUNet_def_n_proc and nnUNet_n_proc_DA.",
+        resume=True,
     ),
     Signature(
         "native crash",
         r"malloc\(\): |free\(\): |double free or corruption|corrupted (?:size|double-linked|unsorted)",
         "native code overwrote memory and crashed",
-        "continue_training=true; if it happens again, update blosc2, numpy and torch, and test the machine's memory.",
+        "If it happens again, update blosc2, numpy and torch, and test the machine's memory.",
+        resume=True,
     ),
     Signature(
         "worker exception",

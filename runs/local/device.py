@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...calls import argument
 from ...errors import Unavailable
 from ...schemas.gpus import Gpu
 from ...schemas.system import Check
@@ -38,7 +39,11 @@ def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | N
             _check_pytorch(gpus, settings)
         return "cuda", "asked for" if asked else f"there is {gpus[0].model}"
     if asked == "cuda":
-        raise Unavailable(f"device='cuda' with num_gpus={wanted} needs {wanted} GPU(s); {why_none}. {_ways_on()}")
+        raise Unavailable(
+            f"{argument(device='cuda')} with {argument(num_gpus=wanted)} needs {wanted} GPU(s); {why_none}. "
+            f"{_ways_on()}",
+            about="machine",
+        )
     if IS_APPLE:
         _check_other("mps", wanted)
         return "mps", "this is an Apple silicon Mac"
@@ -49,9 +54,12 @@ def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | N
 
 def _check_other(device: Device, wanted: int) -> None:
     if device == "mps" and not IS_APPLE:
-        raise Unavailable("device='mps' needs an Apple silicon Mac. Use device='cpu'.")
+        raise Unavailable(f"{argument(device='mps')} needs an Apple silicon Mac. Use {argument(device='cpu')}.")
     if wanted > 1:
-        raise Unavailable(f"num_gpus={wanted} needs NVIDIA GPUs; this machine would train on {device}. Use num_gpus=1.")
+        raise Unavailable(
+            f"{argument(num_gpus=wanted)} needs NVIDIA GPUs; this machine would train on {device}. Use "
+            f"{argument(num_gpus=1)}."
+        )
 
 
 def _check_count(gpus: list[Gpu], wanted: int) -> None:
@@ -59,8 +67,8 @@ def _check_count(gpus: list[Gpu], wanted: int) -> None:
     if wanted > 1 and len(whole) < wanted:
         divided = ", and instances of a divided GPU (MIG) cannot train together" if len(whole) < len(gpus) else ""
         raise Unavailable(
-            f"device='cuda' with num_gpus={wanted} needs {wanted} GPU(s); {len(whole)} are here{divided}. "
-            f"Use num_gpus={max(1, len(whole))}."
+            f"{argument(device='cuda')} with {argument(num_gpus=wanted)} needs {wanted} GPU(s); {len(whole)} are "
+            f"here{divided}. Use {argument(num_gpus=max(1, len(whole)))}."
         )
 
 
@@ -77,7 +85,7 @@ def _check_pytorch(gpus: list[Gpu], settings: Settings) -> None:
     )
     raise Unavailable(
         f"There is {model}, but the PyTorch in {python} {lacks}. Install one that can use it there "
-        "(https://pytorch.org/get-started/previous-versions), or use device='cpu'."
+        f"(https://pytorch.org/get-started/previous-versions), or use {argument(device='cpu')}."
     )
 
 
@@ -87,15 +95,15 @@ def _refuse_cpu_beside_a_gpu(settings: Settings, why_none: str) -> None:
     if not said and (signs := signs_of_a_gpu()):
         raise Unavailable(
             f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}. It would train on the "
-            f"CPU, for days. {_ways_on()}"
+            f"CPU, for days. {_ways_on()}",
+            about="machine",
         )
 
 
 def _ways_on() -> str:
     return (
-        "Use device='cpu'. If there is a GPU, `nnunet-mcp doctor` says what is wrong; "
-        "NNUNET_MCP_GPUS=1 in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some "
-        "containers)."
+        f"Use {argument(device='cpu')}. NNUNET_MCP_GPUS=1 in the server's environment makes it use a GPU that no "
+        "NVIDIA driver tells of (ROCm, some containers)."
     )
 
 

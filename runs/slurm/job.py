@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
+from ...calls import argument
 from ...files import RIGHTS
 from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...schemas.records import CancelRecord, Failure, RunRecord, StageSpec, StageState, Status
@@ -164,7 +165,7 @@ class StageJob:
             requeue(self.job_id)
         except SlurmError as error:
             cause = "the time limit was reached and the job could not be requeued"
-            failure = Failure(cause=cause, evidence=str(error), remedy=GO_ON)
+            failure = Failure(cause=cause, evidence=str(error), remedy=GO_ON, resume=True)
             return self._over("interrupted", failure, state)
         return None
 
@@ -190,7 +191,8 @@ class StageJob:
         return Failure(
             cause=f"the stage was started {attempts(self.record.slurm)} times and is not done",
             evidence=f"attempts={attempts(self.record.slurm)}",
-            remedy=f'Give each job more time, e.g. slurm=["time=24:00:00"]. {GO_ON}',
+            remedy=f"Give each job more time, e.g. {argument(slurm=['time=24:00:00'])}.",
+            resume=True,
         )
 
     def _too_short(self) -> Failure:
@@ -198,7 +200,8 @@ class StageJob:
         return Failure(
             cause="the time limit is too short for this stage",
             evidence=f"{done} in attempt {self.attempt}",
-            remedy=f'Give the job more time, e.g. slurm=["time=24:00:00"]. {GO_ON}',
+            remedy=f"Give the job more time, e.g. {argument(slurm=['time=24:00:00'])}.",
+            resume=True,
         )
 
     def on_warning(self, number: int, frame: FrameType | None) -> None:

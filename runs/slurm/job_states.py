@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...calls import argument
 from ...files import open_plain
 from ...schemas.records import Failure, Status
 from ..failures.diagnosis import LOG_WINDOW
 from .listing import Job
 
-GO_ON = "Call nnunet_training with the same arguments and continue_training=true to go on."
+GO_ON = "The run can go on from where it was."
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Word:
     status: Status
     cause: str
     remedy: str
+    resume: bool = True  # whether the run goes on from where it was, once that is done
 
 
 WORDS = {
@@ -28,18 +30,19 @@ WORDS = {
         "its job failed and the stage left no word",
         "Read the end of job.log, which the evidence shows. Python, the package and all folders must be reachable "
         "from the nodes; NNUNET_MCP_SLURM_SETUP can load what they need.",
+        resume=False,
     ),
     "TIMEOUT": Word(
         "interrupted",
         "Slurm ended the job at its time limit",
-        'Give it more time, e.g. slurm=["time=24:00:00"], and call with continue_training=true.',
+        f"Give it more time, e.g. {argument(slurm=['time=24:00:00'])}.",
     ),
     "DEADLINE": Word("interrupted", "Slurm ended the job at its deadline", GO_ON),
     "CANCELLED": Word("cancelled", "the job was cancelled outside, with scancel or by an administrator", GO_ON),
     "OUT_OF_MEMORY": Word(
         "error",
         "the job needed more memory than it was given",
-        'Ask for more, e.g. slurm=["memory=64G"], and call with continue_training=true.',
+        f"Ask for more, e.g. {argument(slurm=['memory=64G'])}.",
     ),
     "NODE_FAIL": Word("interrupted", "the job's node failed and Slurm did not start it again", GO_ON),
     "BOOT_FAIL": Word("interrupted", "the job's node could not boot", GO_ON),
@@ -76,7 +79,8 @@ def ending_of(job: Job, log_end: str) -> tuple[Status, Failure]:
     """The status and the cause of a stage whose job ended in this state without leaving its own word."""
     word = WORDS.get(job.state, UNKNOWN)
     said = f"job {job.id} is {job.state}" + (f" ({job.reason})" if job.reason not in ("", "None") else "")
-    failure = Failure(cause=word.cause, evidence=f"{said}: {log_end}" if log_end else said, remedy=word.remedy)
+    evidence = f"{said}: {log_end}" if log_end else said
+    failure = Failure(cause=word.cause, evidence=evidence, remedy=word.remedy, resume=word.resume)
     return word.status, failure
 
 

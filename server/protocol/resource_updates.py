@@ -14,7 +14,6 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
 from mcp.shared.exceptions import MCPError
 
-from ... import tools
 from ...errors import RunError
 from ...schemas.records import ACTIVE
 from ...settings import Settings
@@ -63,12 +62,15 @@ class ResourceUpdates:
 
     def _state(self, run_id: str, stage: str | None) -> tuple[bool, str]:
         """Whether the run lives, and what is to be compared: its headline, or the size of the stage's log."""
+        from ...tools.watching.progress import headline
+        from ...tools.watching.view import look
+
         try:
-            view = tools.view.look(self._settings, run_id)
+            view = look(self._settings, run_id)
         except RunError:
             return False, ""
         alive = view.judged.status in ACTIVE
         if stage is None:
-            return alive, f"{view.judged.status} {tools.progress.headline(view)}"
+            return alive, f"{view.judged.status} {headline(view)}"
         log = view.run.stage(stage).log_file
         return alive, str(log.stat().st_size if log.is_file() else 0)

@@ -7,17 +7,15 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
 from pydantic import ValidationError
 
-from ... import tools
-from ...errors import NotFound, RunError
-from ...files import read_plain
-from ...runs.layout import StateDir
-from ...runs.store import find_run
+from ...errors import RunError
 from ...schemas.datasets import DatasetsRequest
 from ...schemas.logs import LogsRequest
 from ...schemas.results import ResultsRequest
 from ...schemas.training import TrainingCall
 from ...settings import Settings
-from ...texts import all_visible, visible
+from ...texts import for_agents, visible
+from ...tools import BY_NAME
+from ...tools.helping import helped
 from ..model_tool import portable
 
 JSON = "application/json"
@@ -57,7 +55,8 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
 def _read(read: Callable[[], str]) -> str:
     """What is wrong with the address, in words that a person can act on."""
     try:
-        return read()
+        with helped():
+            return read()
     except RunError as error:
         raise ResourceError(visible(str(error))) from None
     except ValidationError as error:
@@ -68,24 +67,26 @@ def _read(read: Callable[[], str]) -> str:
 
 
 def _run(settings: Settings, run_id: str) -> str:
-    now = tools.progress.answer(tools.view.look(settings, run_id)).model_dump(mode="json")
-    result = tools.results.nnunet_results(ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
-    return json.dumps(all_visible({"progress": now, "result": result}))
+    from ...tools.watching.progress import answer
+    from ...tools.watching.view import look
+
+    now = answer(look(settings, run_id)).model_dump(mode="json")
+    result = BY_NAME["nnunet_results"](ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
+    return json.dumps(for_agents({"progress": now, "result": result}))
 
 
 def _log(settings: Settings, run_id: str, stage: str) -> str:
     request = LogsRequest(run_id=run_id, stage=stage, mode="tail", lines=LOG_LINES)
-    return "\n".join(tools.logs.nnunet_logs(request, settings).lines)
+    return "\n".join(BY_NAME["nnunet_logs"](request, settings).lines)
 
 
 def _dataset(settings: Settings, dataset_id: str) -> str:
     request = DatasetsRequest.model_validate({"dataset_id": dataset_id})
-    found = tools.datasets.nnunet_datasets(request, settings, look_s=LOOK_S).datasets[0]
-    return str(all_visible(found).model_dump_json())
+    found = BY_NAME["nnunet_datasets"](request, settings, look_s=LOOK_S).datasets[0]
+    return str(for_agents(found).model_dump_json())
 
 
 def _provenance(settings: Settings, run_id: str) -> str:
-    run, _ = find_run(StateDir.of(settings), run_id)
-    if not run.provenance_file.is_file():
-        raise NotFound(f"Run {run_id} has no provenance yet: it is written when the run ends.")
-    return json.dumps(all_visible(json.loads(read_plain(run.provenance_file))))
+    from ...tools.watching.results import provenance
+
+    return json.dumps(for_agents(provenance(settings, run_id)))

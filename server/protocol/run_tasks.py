@@ -6,22 +6,26 @@ tool.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mcp.types as types
 from anyio.to_thread import run_sync
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from ... import tools
 from ...errors import RunError
 from ...schemas.records import ACTIVE
 from ...schemas.results import ResultsRequest
 from ...schemas.run_list import CancelRequest
 from ...schemas.training import TrainingCall
 from ...settings import Settings
-from ...texts import all_visible, visible
+from ...texts import for_agents, visible
+from ...tools import BY_NAME
+from ...tools.helping import helped
 from .tasks import Task, UnknownTask
+
+if TYPE_CHECKING:
+    from ...tools.watching.view import View
 
 TASK_TOOL = "nnunet_training"
 T = TypeVar("T")
@@ -39,16 +43,14 @@ class RunTasks:
             return None
         try:
             request = TrainingCall.model_validate(params.arguments or {})
-            from ...tools.training.training import nnunet_training
-
-            started = await run_sync(nnunet_training, request, self._settings)
+            started = await run_sync(BY_NAME[TASK_TOOL], request, self._settings)
         except (ValidationError, RunError, OSError):
             return None
-        return started.run_id
+        return str(started.run_id)
 
     async def describe(self, task_id: str, *, detailed: bool) -> Task:
         """The run as a task, with nnunet_results' answer once it has ended."""
-        return await _of_run(lambda: dict(all_visible(describe(task_id, self._settings, detailed=detailed))))
+        return await _of_run(lambda: dict(for_agents(describe(task_id, self._settings, detailed=detailed))))
 
     async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
         """A training never asks anything."""
@@ -57,12 +59,13 @@ class RunTasks:
     async def cancel(self, task_id: str) -> None:
         """Ask the run to end after its epoch."""
         request = CancelRequest.model_construct(run_id=task_id)
-        await _of_run(lambda: tools.runs.nnunet_cancel(request, self._settings))
+        await _of_run(lambda: BY_NAME["nnunet_cancel"](request, self._settings))
 
 
 async def _of_run(act: Callable[[], T]) -> T:
     try:
-        return await run_sync(act)
+        with helped():
+            return await run_sync(act)
     except RunError as error:
         raise UnknownTask(visible(str(error))) from None
     except OSError as error:
@@ -75,8 +78,11 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
     Raises:
         RunError: no such run.
     """
-    view = tools.view.tend(settings, run_id)
-    now = tools.progress.answer(view)
+    from ...tools.watching.progress import answer
+    from ...tools.watching.view import tend
+
+    view = tend(settings, run_id)
+    now = answer(view)
     status = "working" if view.judged.status in ACTIVE else "completed"
     task = {
         "taskId": run_id,
@@ -90,19 +96,21 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
     return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
 
 
-def _message(view: "tools.view.View", eta_s: int | None) -> str:
+def _message(view: "View", eta_s: int | None) -> str:
+    from ...tools.watching.progress import headline
+
     left = f", about {eta_s} s of training left" if eta_s is not None else ""
-    return tools.progress.headline(view) + left
+    return headline(view) + left
 
 
-def tool_result(view: "tools.view.View", settings: Settings) -> dict[str, Any]:
+def tool_result(view: "View", settings: Settings) -> dict[str, Any]:
     """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
-    found = tools.results.nnunet_results(ResultsRequest(run_id=view.record.run_id), settings)
     from ...tools.training.training import describe_run
 
+    found = BY_NAME["nnunet_results"](ResultsRequest(run_id=view.record.run_id), settings)
     started = describe_run(view.run, view.record).model_dump(mode="json")
-    content = {**started, **found.model_dump(mode="json"), "retry_after_s": 0}
-    text = types.TextContent(type="text", text=all_visible(found).model_dump_json())
+    content = for_agents({**started, **found.model_dump(mode="json"), "retry_after_s": 0})
+    text = types.TextContent(type="text", text=for_agents(found).model_dump_json())
     failed = view.judged.status != "success"
     result = types.CallToolResult(content=[text], structured_content=content, is_error=failed)
     return result.model_dump(mode="json", by_alias=True, exclude_none=True) | {"structuredContent": content}

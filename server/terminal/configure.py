@@ -1,23 +1,17 @@
 """What to write into each client's configuration, for this installation and these folders: `nnunet-mcp client NAME`."""
 
 import json
-import os
 import shlex
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...settings import Settings, variable
+from ...settings import Settings
+from ...tools.start_up import environment, own_command
 
 NAME = "nnunet"
 # Their own limits: Codex waits 10 s for a start and 60 s for an answer, Goose 300 s for an answer.
 CODEX_ANSWER_S = 120
 GOOSE_ANSWER_S = 300
-KEPT = ("raw", "preprocessed", "results")
-KEPT_IF_SET = ("home", "allowed_dirs", "worker_python", "gpus", "share_gpus")
-# What a shell says about GPUs, libraries and nnU-Net: without it a client's server takes everybody's GPUs.
-PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
@@ -27,20 +21,6 @@ class Client:
     title: str
     where: str
     write: Callable[[str, Mapping[str, str]], str]
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The variables that make a client's server use the folders of this shell: a client starts it without them."""
-    fields = Settings.model_fields
-    folders = {variable(which, fields[which]): str(settings.folder(which)) for which in KEPT}
-    given = {variable(n, fields[n]): value for n in KEPT_IF_SET if (value := getattr(settings, n)) != fields[n].default}
-    theirs = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("nnUNet_")}
-    return {**theirs, **folders, **{name: str(value) for name, value in given.items()}}
-
-
-def own_command() -> str:
-    """The absolute path of this installation's nnunet-mcp: clients do not know the shell's PATH."""
-    return str(Path(sys.executable).with_name("nnunet-mcp"))
 
 
 def _claude_code(command: str, variables: Mapping[str, str]) -> str:

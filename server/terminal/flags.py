@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from ...errors import Refused
 from .codes import Code
-from .phrases import flag, spoken
+from .spelling import flag, opposite, shown, spelled_for
 
 OMITTED = re.compile(r"Omitted: [^.]*\.?$")
 
@@ -49,12 +49,12 @@ def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel], words: Se
     for name, field in model.model_fields.items():
         details = schema["properties"][name]
         if name in words:
-            shown = name.removeprefix("dataset_").upper()
-            parser.add_argument(_word(name), nargs="?", metavar=shown, default=argparse.SUPPRESS, help=_help(field))
+            told = _help(model, field)
+            parser.add_argument(_word(name), nargs="?", metavar=shown(name), default=argparse.SUPPRESS, help=told)
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-        options["help"] = f"the same as {shown}" if name in words else _help(field)
+        options["help"] = f"the same as {shown(name)}" if name in words else _help(model, field)
         if details.get("type") == "boolean":
-            parser.add_argument(flag(name), _opposite(name), action=Switch, **options)
+            parser.add_argument(flag(name), opposite(name), action=Switch, **options)
         elif details.get("type") == "array":
             parser.add_argument(flag(name), nargs="+", metavar=name.removesuffix("s").upper(), **options)
         else:
@@ -62,14 +62,18 @@ def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel], words: Se
 
 
 def given(
-    arguments: argparse.Namespace, rest: list[str], model: type[BaseModel], words: Sequence[str]
+    arguments: argparse.Namespace,
+    rest: list[str],
+    model: type[BaseModel],
+    words: Sequence[str],
+    own: Sequence[str] = ("--json",),
 ) -> dict[str, Any]:
-    """The fields that were given, as the model takes them.
+    """The fields that were given, as the model takes them; `own`: the flags besides.
 
     Raises:
         Refused: something on the command line is no option, or is there twice.
     """
-    _refuse_unknown_options(rest, model)
+    _refuse_unknown_options(rest, [*map(flag, model.model_fields), *own])
     found = {name: getattr(arguments, name) for name in model.model_fields if hasattr(arguments, name)}
     left = list(rest)  # argparse leaves words over where options stand between them
     for name in words:
@@ -82,8 +86,7 @@ def given(
     return found
 
 
-def _refuse_unknown_options(rest: list[str], model: type[BaseModel]) -> None:
-    known = [*(flag(name) for name in model.model_fields), "--watch", "--json"]
+def _refuse_unknown_options(rest: list[str], known: list[str]) -> None:
     for word in rest:
         if word.startswith("-"):
             option = word.split("=")[0]
@@ -100,18 +103,14 @@ def _word(name: str) -> str:
     return f"{name} as a word"
 
 
-def _opposite(name: str) -> str:
-    return flag(name.removeprefix("no_") if name.startswith("no_") else f"no_{name}")
-
-
 def _metavar(name: str, details: dict[str, Any], schema: dict[str, Any]) -> str:
     arms = [details, *details.get("anyOf", [])]
     choices = next((arm["enum"] for arm in arms if "enum" in arm), None)
     return "{" + ",".join(map(str, choices)) + "}" if choices else name.upper()
 
 
-def _help(field: FieldInfo) -> str:
-    text = spoken(field.description or "").replace("%", "%%")
+def _help(model: type[BaseModel], field: FieldInfo) -> str:
+    text = spelled_for(model, field.description or "").replace("%", "%%")
     if field.is_required() or field.default is None or OMITTED.search(text):
         return text
     default = ("on" if field.default else "off") if isinstance(field.default, bool) else field.default

@@ -19,8 +19,8 @@ from ...schemas.results import Result
 from ...schemas.run_list import CancelAnswer, RunsAnswer, RunStarted, TrainingStarted
 from ...schemas.system import Check, DoctorAnswer
 from ...texts import visible
-from .phrases import spoken
 from .show_dataset import facts, label_rows, plan_rows
+from .spelling import spelled
 
 STYLES = {
     "success": "green",
@@ -53,12 +53,36 @@ def console() -> Console:
 
 def line(screen: Console, text: str, style: str | None = None) -> None:
     """One line as it is, without what a log or a file name must not do to the terminal."""
-    screen.print(Text(visible(text), style=style or ""), soft_wrap=True)
+    screen.print(Text(visible(spelled(text)), style=style or ""), soft_wrap=True)
 
 
 def show(answer: BaseModel) -> None:
     """Print an answer for people."""
-    SHOWN[type(answer)](console(), answer)
+    SHOWN.get(type(answer), _fields)(console(), answer)
+
+
+def _fields(screen: Console, answer: BaseModel) -> None:
+    """An answer that has no view of its own: its fields, lists of them as tables."""
+    shown = answer.model_dump(mode="json", exclude={"notes", "next_step"})
+    tables = {name: held for name, held in shown.items() if isinstance(held, list) and held and _are_rows(held)}
+    _card(screen, [(name, _plain(held)) for name, held in shown.items() if name not in tables])
+    for name, rows in tables.items():
+        line(screen, name, "bold")
+        _table(screen, rows[0], [[_plain(held) for held in row.values()] for row in rows])
+    _notes(screen, getattr(answer, "notes", ()))
+    _next(screen, getattr(answer, "next_step", ""))
+
+
+def _are_rows(held: list[Any]) -> bool:
+    return all(isinstance(row, dict) and row.keys() == held[0].keys() for row in held)
+
+
+def _plain(held: object) -> object:
+    if isinstance(held, list):
+        return ", ".join(str(_plain(one)) for one in held)
+    if isinstance(held, dict):
+        return ", ".join(f"{name} {_plain(one)}" for name, one in held.items())
+    return held
 
 
 def duration(seconds: float) -> str:
@@ -87,7 +111,7 @@ def _table(screen: Console, heads: Iterable[str], rows: Iterable[Iterable[object
 def _cell(value: object) -> Text:
     if isinstance(value, float):
         return Text(f"{value:.4f}", justify="right")
-    text = "" if value is None else visible(str(value))
+    text = "" if value is None else visible(spelled(str(value)))
     return Text(text, style=STYLES.get(text, ""))
 
 
@@ -103,18 +127,17 @@ def _card(screen: Console, pairs: Iterable[tuple[str, object]]) -> None:
 
 def _notes(screen: Console, notes: Iterable[str]) -> None:
     for note in notes:
-        line(screen, f"note: {spoken(note)}", "dim")
+        line(screen, f"note: {note}", "dim")
 
 
 def _next(screen: Console, text: str) -> None:
     if text:
-        line(screen, spoken(text), "dim")
+        line(screen, text, "dim")
 
 
 def _failure(screen: Console, failure: Failure | None) -> None:
     if failure:
-        texts = [("cause", failure.cause), ("evidence", failure.evidence), ("remedy", failure.remedy)]
-        _card(screen, [(name, spoken(text)) for name, text in texts])
+        _card(screen, [("cause", failure.cause), ("evidence", failure.evidence), ("remedy", failure.remedy)])
 
 
 def _training(screen: Console, answer: TrainingStarted) -> None:
@@ -128,7 +151,7 @@ def _training(screen: Console, answer: TrainingStarted) -> None:
 
 def _device(device: str | None, reason: str) -> str:
     """ "cuda: there is NVIDIA H200, 143.8 GB"."""
-    return ": ".join(filter(None, (device, spoken(reason))))
+    return ": ".join(filter(None, (device, reason)))
 
 
 def _progress(screen: Console, answer: ProgressAnswer) -> None:
@@ -204,11 +227,11 @@ def _preflight(screen: Console, answer: PreflightAnswer) -> None:
             ("hours", told),
             ("memory", memory),
             *(("disk", f"{room.needed_gb} of {room.free_gb} GB free in {room.folder}") for room in answer.disk),
-            *(("queue", spoken(text)) for text in answer.queue),
+            *(("queue", text) for text in answer.queue),
         ],
     )
     for problem in answer.problems:
-        line(screen, spoken(problem), "red")
+        line(screen, problem, "red")
     _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
     if answer.recommended:
         line(screen, f"recommended: {answer.recommended.configuration}. {' '.join(answer.recommended.reasons)}")
@@ -289,7 +312,7 @@ def _datasets(screen: Console, answer: DatasetsAnswer) -> None:
         if isinstance(dataset, DatasetDetails):
             _details(screen, dataset)
         for problem in dataset.problems:
-            line(screen, f"{dataset.dataset_id:03d}: {spoken(problem)}", "red")
+            line(screen, f"{dataset.dataset_id:03d}: {problem}", "red")
     _next(screen, answer.next_step)
 
 
@@ -300,7 +323,7 @@ def _details(screen: Console, dataset: DatasetDetails) -> None:
     if plans := plan_rows(dataset):
         _table(screen, ("plans", "patch", "batch", "spacing", "stages", "preprocessed"), plans)
     for warning in dataset.warnings:
-        line(screen, f"{dataset.dataset_id:03d}: {spoken(warning)}", STYLES["warning"])
+        line(screen, f"{dataset.dataset_id:03d}: {warning}", STYLES["warning"])
 
 
 def _prepared(screen: Console, answer: Prepared) -> None:
@@ -319,9 +342,9 @@ def _doctor(screen: Console, answer: DoctorAnswer) -> None:
 
 
 def _check(screen: Console, check: Check) -> None:
-    line(screen, f"{check.level:8} {check.name}: {spoken(check.detail)}", STYLES[check.level])
+    line(screen, f"{check.level:8} {check.name}: {check.detail}", STYLES[check.level])
     if check.fix:
-        line(screen, f"{'':8} → {spoken(check.fix)}")
+        line(screen, f"{'':8} → {check.fix}")
 
 
 SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {

@@ -39,7 +39,7 @@ from nnunet_mcp.schemas.run_list import CancelRequest
 from nnunet_mcp.schemas.system import SystemRequest
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools import calls
+from nnunet_mcp.tools import BY_NAME
 from nnunet_mcp.tools.data.importing import nnunet_prepare_dataset
 from nnunet_mcp.tools.training.training import prepare_run
 from nnunet_mcp.tools.watching.health import wait_share
@@ -129,7 +129,7 @@ def request(fold: str, **more: Any) -> TrainingRequest:
 
 
 def train(fold: str, **more: Any) -> str:
-    return calls.training(request(fold, **more), SETTINGS).run_id
+    return str(BY_NAME["nnunet_training"](request(fold, **more), SETTINGS).run_id)
 
 
 def folder(run_id: str) -> RunDir:
@@ -161,7 +161,7 @@ def follow(
 
 
 def cancel(run_id: str, *, force: bool = False) -> str:
-    return calls.cancel(CancelRequest(run_id=run_id, force=force), SETTINGS).detail
+    return str(BY_NAME["nnunet_cancel"](CancelRequest(run_id=run_id, force=force), SETTINGS).detail)
 
 
 def ended(run_id: str, now: ProgressAnswer) -> Found:
@@ -211,8 +211,8 @@ def environment() -> Found:
 SLOTS = """
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.schemas.system import SystemRequest
-from nnunet_mcp.tools import calls
-print([slot.name for slot in calls.system(SystemRequest(), Settings()).slots if slot.kind == "gpu"])
+from nnunet_mcp.tools import BY_NAME
+print([slot.name for slot in BY_NAME["nnunet_system"](SystemRequest(), Settings()).slots if slot.kind == "gpu"])
 """
 
 
@@ -233,7 +233,7 @@ def discovery() -> Found:
     for value in ("0", uuid, uuid[:12], "", "-1"):
         slots[value] = python(SLOTS, CUDA_VISIBLE_DEVICES=value)[0].stdout.strip()
     begun = time.monotonic()
-    system = calls.system(SystemRequest(), SETTINGS)
+    system = BY_NAME["nnunet_system"](SystemRequest(), SETTINGS)
     took = round(time.monotonic() - begun, 2)
     command = [sys.executable, "-m", "nnunet_mcp", "doctor", "--json"]
     doctor = subprocess.run(command, capture_output=True, text=True, timeout=100).stdout
@@ -322,7 +322,7 @@ def training() -> Found:
     epochs = stage.epochs()
     KEPT["epochs"] = [epoch.seconds or 0.0 for epoch in warm(epochs)]
     KEPT["periods"] = periods(stage.log_file.read_text())
-    results = calls.results(ResultsRequest(run_id=run), SETTINGS).model_dump(mode="json")
+    results = BY_NAME["nnunet_results"](ResultsRequest(run_id=run), SETTINGS).model_dump(mode="json")
     plans = json.loads((WORK / "preprocessed" / DATASET / "nnUNetPlans.json").read_text())["configurations"][
         "3d_fullres"
     ]
@@ -408,7 +408,7 @@ def killed() -> Found:
     begun = time.monotonic()
     now, _ = follow(run, limit_s=40)
     took = round(time.monotonic() - begun, 1)
-    slots = [slot.holder for slot in calls.system(SystemRequest(), SETTINGS).slots]
+    slots = [slot.holder for slot in BY_NAME["nnunet_system"](SystemRequest(), SETTINGS).slots]
     return {
         "status": now.status,
         "after_s": took,
@@ -491,7 +491,7 @@ def error_texts() -> Found:
 def measured() -> Found:
     begun = time.monotonic()
     asked = {"dataset_id": 1, "configuration": "3d_fullres", "fold": "3", "trainer": "nnUNetTrainer", "measure": True}
-    now = calls.preflight(PreflightRequest.model_validate({**asked, **DEVICE}), SETTINGS)
+    now = BY_NAME["nnunet_preflight"](PreflightRequest.model_validate({**asked, **DEVICE}), SETTINGS)
     took = round(time.monotonic() - begun, 1)
     steps = int(os.environ["GPU_CHECK_ITERATIONS"]) + 5
     trained = median(KEPT.get("epochs", [])) / steps * 300
@@ -517,7 +517,7 @@ def measured() -> Found:
 )
 def prediction() -> Found:
     asked = {"run_id": KEPT["run"], "images": "imagesTr", "labels": "labelsTr", **DEVICE}
-    run = calls.predict(PredictRequest.model_validate(asked), SETTINGS).run_id
+    run = BY_NAME["nnunet_predict"](PredictRequest.model_validate(asked), SETTINGS).run_id
     most: list[tuple[int, float]] = []
 
     def count(now: ProgressAnswer) -> bool:

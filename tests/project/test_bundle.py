@@ -17,7 +17,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from bundle.build import build
 from nnunet_mcp import __version__
-from nnunet_mcp.server.catalogue import CATALOGUE
+from nnunet_mcp.tools import TOOLS
 from tests.kit.lab import ACTIVE, Lab, call
 from tests.kit.light import ROOT, make_environment, needed
 from tests.kit.phantom import write_phantom
@@ -43,7 +43,7 @@ def manifest_of(unpacked: Path) -> dict[str, Any]:
 def test_the_bundle_has_the_whole_package_the_tools_and_the_version(unpacked: Path) -> None:
     manifest = manifest_of(unpacked)
 
-    assert [tool["name"] for tool in manifest["tools"]] == [entry.name for entry in CATALOGUE]
+    assert [tool["name"] for tool in manifest["tools"]] == [tool.name for tool in TOOLS]
     written = tomllib.loads((unpacked / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert manifest["version"] == written["version"] == __version__
     assert (unpacked / "nnunet_mcp" / "worker" / "steps" / "train.py").is_file()

@@ -4,15 +4,15 @@ import re
 from pathlib import Path
 
 from nnunet_mcp.schemas.training import TrainingRequest
-from nnunet_mcp.server.catalogue import CATALOGUE
 from nnunet_mcp.settings import Settings, variable
+from nnunet_mcp.tools import TOOLS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_tool_parameter_and_setting_is_named() -> None:
-    names = [entry.name for entry in CATALOGUE] + list(TrainingRequest.model_fields)
+    names = [tool.name for tool in TOOLS] + list(TrainingRequest.model_fields)
     names += [variable(name, field) for name, field in Settings.model_fields.items()]
     assert [name for name in names if f"`{name}`" not in README] == []
 

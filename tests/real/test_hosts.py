@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nnunet_mcp.server.catalogue import CATALOGUE
+from nnunet_mcp.tools import TOOLS
 
 pytestmark = pytest.mark.heavy
 HOSTS = Path(__file__).parents[1] / "clients" / "hosts" / "node_modules" / ".bin"
@@ -82,7 +82,7 @@ def test_codex_sees_every_tool(home: dict[str, str], tmp_path: Path) -> None:
     answer = _ask_codex(codex, clean(home), tmp_path)
 
     [server] = answer["result"]["data"]
-    assert server["name"] == "nnunet" and set(server["tools"]) == {entry.name for entry in CATALOGUE}
+    assert server["name"] == "nnunet" and set(server["tools"]) == {tool.name for tool in TOOLS}
     assert Path(home["nnUNet_results"]).is_dir()
 
 

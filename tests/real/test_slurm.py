@@ -240,7 +240,7 @@ def test_a_job_that_is_cancelled_outside_is_cancelled_and_says_by_whom(theatre: 
 
     result = play.finish()
     assert result.status == "cancelled" and result.failure is not None
-    assert "scancel" in result.failure.cause and "continue_training" in result.failure.remedy
+    assert "scancel" in result.failure.cause and result.failure.resume
 
 
 def test_a_cancel_takes_jobs_out_of_the_queue_and_lets_the_running_one_save(theatre: Theatre) -> None:

@@ -266,7 +266,7 @@ def test_a_healthy_log_and_a_signal_name_the_signal(tmp_path: Path) -> None:
     failure = diagnosed(tmp_path, healthy, code=-9)
 
     assert "killed by signal 9" in failure.cause and "memory" in failure.cause
-    assert "continue_training=true" in failure.remedy
+    assert failure.resume
     assert "Epoch 3" in failure.evidence
 
 

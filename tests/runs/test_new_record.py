@@ -6,49 +6,15 @@ from nnunet_mcp.files import read_model, write_model
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.new_record import new_record
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.jobs import (
-    AnyJob,
-    ExportedModel,
-    ExportJob,
-    ImportJob,
-    PredictionJob,
-    PredictStep,
-    SearchJob,
-    TrainingJob,
-)
+from nnunet_mcp.schemas.jobs import AnyJob, TrainingJob
 from nnunet_mcp.schemas.records import RunRecord
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
+from tests.kit.other_jobs import JOBS
 from tests.kit.tiny import stage
 
-MODEL = "nnUNetTrainer__nnUNetPlans__2d"
 REQUEST = TrainingRequest(dataset_id=1, configuration="2d", fold="full", num_gpus=2)
 TRAINING = TrainingJob(request=REQUEST, trainer="T", plans_identifier="P")
-STEP = PredictStep(model=f"/results/{MODEL}", folds=("0",), output="/out")
-JOBS: list[AnyJob] = [
-    PredictionJob(
-        dataset_id=1,
-        configuration="2d",
-        of_run=None,
-        models=(f"/results/{MODEL}",),
-        folds=("0",),
-        images="/images",
-        output="/out",
-        labels=None,
-        npz=False,
-        overwrite=False,
-        trusted=True,
-        steps={"predict": STEP},
-    ),
-    SearchJob(dataset_id=1, models=(MODEL,), folds=("0",), ensembling=False),
-    ExportJob(
-        dataset_id=1,
-        configuration="2d",
-        output="/model.zip",
-        models=(ExportedModel(folder=f"/results/{MODEL}", folds=("0",)),),
-    ),
-    ImportJob(dataset_id=1, configuration="2d", zip="/model.zip", overwrite=False, models=(MODEL,)),
-]
 
 
 def recorded(settings: Settings, job: AnyJob) -> RunRecord:

@@ -34,6 +34,8 @@ from nnunet_mcp.runs.store import new_run_id, record_run
 from nnunet_mcp.schemas.records import ACTIVE, CancelRecord, GpuUsed, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
+from nnunet_mcp.tools.helping import before
 from tests.kit.gpus import GIB, Card, nvidia_smi_shows
 from tests.kit.lab import stand_in_nvidia_smi, stand_in_python, until
 from tests.kit.tiny import ask, record_of, stage
@@ -166,7 +168,7 @@ def test_an_unknown_death_is_explained_by_its_last_words(theatre: Stage) -> None
 
     assert result.failure is not None
     assert "RuntimeError: something nobody has seen before" in result.failure.evidence
-    assert "nnunet_logs" in result.failure.remedy
+    assert "Read the end of the log" in result.failure.remedy
 
 
 def test_a_worker_that_cannot_be_started_is_an_error_that_says_so(theatre: Stage) -> None:
@@ -591,7 +593,8 @@ def test_where_a_kill_left_no_model_the_refusal_says_how_to_have_the_old_one_bac
     fold = old_model(record)
     keep(fold, record.run_id)
 
-    assert way_back(fold) == (
+    assert way_back(fold) == {"run_id": record.run_id, "name": f"old_fold_0.{record.run_id}"}
+    assert for_agents(before(**(way_back(fold) or {}))) == (
         f"The model before is kept in old_fold_0.{record.run_id}: nnunet_cancel(run_id='{record.run_id}') puts it back."
     )
     put_back(record, record.stages[0])

@@ -18,13 +18,13 @@ from mcp.types import Tool
 
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.server.app import create_server
-from nnunet_mcp.server.catalogue import CATALOGUE
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools import TOOLS
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
-NAMES = [entry.name for entry in CATALOGUE]
+NAMES = [tool.name for tool in TOOLS]
 DISCOVER = {
     "_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",

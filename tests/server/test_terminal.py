@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from nnunet_mcp.calls import Call, argument, call
 from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.layout import RunDir
-from nnunet_mcp.schemas.base import Request
+from nnunet_mcp.schemas.base import Record, Request
 from nnunet_mcp.schemas.datasets import PrepareRequest
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import CancelRecord, CaseMetrics, ClassMetrics, Metrics, Status
 from nnunet_mcp.schemas.run_list import RunsRequest
-from nnunet_mcp.server.catalogue import CATALOGUE
 from nnunet_mcp.server.terminal.codes import MEANING, Code
-from nnunet_mcp.server.terminal.commands import COMMANDS
+from nnunet_mcp.server.terminal.commands import COMMANDS, request_of
 from nnunet_mcp.server.terminal.flags import Parser, add_flags, given
-from nnunet_mcp.server.terminal.phrases import NAMES, flag, spoken
+from nnunet_mcp.server.terminal.show import show
+from nnunet_mcp.server.terminal.spelling import flag, spelled, spelled_for
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
+from nnunet_mcp.tools import TOOLS
 from tests.kit.terminal import as_json, on_a_terminal, terminal, typed
 from tests.kit.tiny import ask, make_dataset
 from tests.server.test_answers import run_at
@@ -48,9 +51,10 @@ def test_every_field_of_a_request_has_its_flag_and_its_description_in_the_help(n
 
     assert done.returncode == 0
     told = " ".join(done.stdout.split())
-    for field, info in COMMANDS[name].model.model_fields.items():
+    model = request_of(name)
+    for field, info in model.model_fields.items():
         assert flag(field) in told
-        assert info.description and " ".join(spoken(info.description).split()) in told
+        assert info.description and " ".join(spelled_for(model, info.description).split()) in told
     assert all(text in told for text in MEANING.values())
 
 
@@ -69,14 +73,9 @@ def test_a_field_that_is_added_to_a_request_is_a_flag_by_itself() -> None:
     assert "Seconds. Default: 3.0." in parser.format_help()
 
 
-def test_every_tool_has_a_command_with_its_request() -> None:
-    seen = ("nnunet_plot", "nnunet_dashboard", "nnunet_dashboard_data")
-    models = {NAMES[e.name]: e.model for e in CATALOGUE if e.name not in ("nnunet_system", *seen)}
-
-    assert models == {name: command.model for name, command in COMMANDS.items() if name != "doctor"}
-    assert {command.model for command in COMMANDS.values()} >= set(Request.__subclasses__()) - {
-        entry.model for entry in CATALOGUE
-    }
+def test_every_tool_but_the_page_has_a_command_and_every_request_an_asker() -> None:
+    assert {tool.name for _, tool in COMMANDS.values()} == {tool.name for tool in TOOLS if not tool.page}
+    assert {request_of(name) for name in COMMANDS} | {tool.request for tool in TOOLS} >= set(Request.__subclasses__())
 
 
 def test_json_is_exactly_the_tools_structured_answer(settings: Settings) -> None:
@@ -192,7 +191,7 @@ def test_what_nobody_expected_is_one_sentence_too(settings: Settings) -> None:
     script = (
         "import sys\n"
         "from nnunet_mcp.server import cli\n"
-        "from nnunet_mcp.tools import runs\n"
+        "from nnunet_mcp.tools.watching import runs\n"
         "def broken(*_): raise ValueError('x')\n"
         "runs.nnunet_runs = broken\n"
         "sys.argv = ['nnunet-mcp', 'runs']\n"
@@ -211,7 +210,7 @@ def test_the_words_of_prepare_may_have_options_between_them(settings: Settings, 
 
     assert done.returncode == Code.DONE, done.stderr
     assert json.loads(done.stdout)["dataset_name"] == "Dataset012_Copy"
-    assert PrepareRequest.model_fields.keys() == set(COMMANDS["prepare"].words)
+    assert PrepareRequest.model_fields.keys() == set(COMMANDS["prepare"][0].words)
     assert terminal("prepare", str(source), "12", "Again").returncode == Code.REFUSED
 
 
@@ -252,18 +251,81 @@ def test_a_reader_that_goes_away_is_no_error(settings: Settings) -> None:
     assert (done.stdout, done.stderr) == (f"{Code.NOBODY_READS}\n", "")
 
 
-def test_texts_of_the_tools_are_told_as_commands() -> None:
-    assert spoken("Follow it with nnunet_progress(run_id='d-x', wait_s=25).") == (
-        "Follow it with nnunet-mcp progress d-x --watch."
-    )
-    assert spoken('Use num_gpus=1, or device="cuda".') == "Use --num-gpus 1, or --device cuda."
-    assert spoken("Import one with nnunet_prepare_dataset(source, dataset_id, name).") == (
-        "Import one with nnunet-mcp prepare SOURCE ID NAME."
-    )
-    assert spoken("nnunet_training(dataset_id=4, like='d004-x', continue_training=true) resumes it") == (
-        "nnunet-mcp train 4 --like d004-x --continue-training resumes it"
-    )
-    assert spoken("/data/val_best/x.json and nnUNet_raw stay") == "/data/val_best/x.json and nnUNet_raw stay"
+@pytest.mark.parametrize(
+    ("one", "agents", "people"),
+    [
+        (
+            call("nnunet_progress", run_id="x", wait_s=25),
+            "nnunet_progress(run_id='x', wait_s=25)",
+            "progress x --watch",
+        ),
+        (call("nnunet_runs"), "nnunet_runs", "runs"),
+        (
+            call("nnunet_prepare_dataset", source=None, dataset_id=None, name=None),
+            "nnunet_prepare_dataset(source, dataset_id, name)",
+            "prepare SOURCE ID NAME",
+        ),
+        (
+            call("nnunet_training", dataset_id=4, like="d004-x", continue_training=True),
+            "nnunet_training(dataset_id=4, like='d004-x', continue_training=true)",
+            "train 4 --like d004-x --continue-training",
+        ),
+        (
+            call("nnunet_logs", run_id="x", pattern="a b|c"),
+            "nnunet_logs(run_id='x', pattern='a b|c')",
+            "logs x --pattern 'a b|c'",
+        ),
+        (call("nnunet_logs", run_id="x", pattern="-x"), "nnunet_logs(run_id='x', pattern='-x')", "logs x --pattern=-x"),
+        (
+            call("nnunet_predict", model="a/b", images=None),
+            "nnunet_predict(model='a/b', images)",
+            "predict --model a/b --images IMAGES",
+        ),
+        (call("nnunet_compare", run_ids=["a", "b"]), 'nnunet_compare(run_ids=["a", "b"])', "compare --run-ids a b"),
+        (call("nnunet_system"), "nnunet_system", "doctor"),
+    ],
+)
+def test_a_call_is_said_as_agents_make_it_and_as_people_type_it(one: Call, agents: str, people: str) -> None:
+    text = f"Then {one}."
+
+    assert for_agents(text) == f"Then {agents}."
+    assert spelled(text) == f"Then nnunet-mcp {people}."
+
+
+def test_arguments_alone_are_flags_and_what_is_no_call_stays() -> None:
+    assert spelled(f"{argument(num_gpus=1)}, or {argument(ensembling=False)}.") == "--num-gpus 1, or --no-ensembling."
+    assert spelled(str(argument(no_preprocessing=False))) == "--preprocessing"
+    assert spelled(str(call("nnunet_dashboard"))) == "nnunet_dashboard (in a chat)"
+    assert spelled('⟦{no call}⟧ and ⟦{"tool": 1}⟧ stay') == '⟦{no call}⟧ and ⟦{"tool": 1}⟧ stay'
+
+
+def test_a_picture_is_written_into_the_file_that_is_named(settings: Settings, tmp_path: Path) -> None:
+    make_dataset(settings.folder("raw"), "Dataset007_Tiny")
+    file = tmp_path / "labels.png"
+
+    nowhere = typed("plot", "--kind", "dataset", "--dataset-id", "7")
+    done = typed("plot", "--kind", "dataset", "--dataset-id", "7", "--output", str(file))
+
+    assert nowhere.returncode == Code.REFUSED and "--output" in nowhere.stderr
+    assert done.returncode == Code.DONE, done.stderr
+    assert str(file) in done.stdout and file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_answer_without_a_view_of_its_own_is_shown_by_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    class Row(Record):
+        name: str
+        dice: float
+
+    class Later(Record):
+        run_id: str
+        rows: tuple[Row, ...]
+        notes: tuple[str, ...] = ("a note",)
+        next_step: str = f"Then {call('nnunet_runs')}."
+
+    show(Later(run_id="d001", rows=(Row(name="a", dice=0.5), Row(name="b", dice=0.25))))
+
+    told = capsys.readouterr().out
+    assert "run_id  d001" in told and "0.2500" in told and "note: a note" in told and "Then nnunet-mcp runs." in told
 
 
 def test_serving_loads_nothing_of_the_terminals_looks() -> None:

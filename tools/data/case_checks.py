@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ...calls import call
 from ...nnunet.dataset_json import Description
 from ...schemas.datasets import CaseLook, FileLook, LabelLook, Reader
 
@@ -28,7 +29,8 @@ class Kind(Enum):
     )
     CHANNELS = (
         "images with another number of channels than dataset.json declares",
-        "Write each channel to a file of its own (nnunet_prepare_dataset splits 4D images), or correct channel_names.",
+        f"Write each channel to a file of its own ({call('nnunet_prepare_dataset')} splits 4D images), or correct "
+        "channel_names.",
         "breaks",
     )
     CHANNEL_SHAPES = "channels of different shape", "Resample the channels of a case to the same grid.", "breaks"
@@ -72,13 +74,14 @@ class Kind(Enum):
     )
     LABEL_ORIGIN = (
         "labels with another origin than their image",
-        "nnU-Net ignores that; look at nnunet_plot(kind='dataset') and copy the image's origin if they match.",
+        f"nnU-Net ignores that; look at {call('nnunet_plot', kind='dataset')} and copy the image's origin if they "
+        "match.",
         "odd",
     )
     LABEL_DIRECTION = (
         "labels with another direction than their image",
-        "nnU-Net ignores that, so they may be mirrored: look at nnunet_plot(kind='dataset'), and resample onto the "
-        "image's grid.",
+        f"nnU-Net ignores that, so they may be mirrored: look at {call('nnunet_plot', kind='dataset')}, and resample "
+        "onto the image's grid.",
         "odd",
     )
     ONE_VALUE = "channels that hold nothing but one value", "Make sure that they are meant to be missing.", "odd"

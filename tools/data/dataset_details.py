@@ -1,5 +1,6 @@
 """One dataset in depth: its images looked at, what was found said in few words."""
 
+from ...calls import call
 from ...errors import Refused, RunError
 from ...nnunet.cases import file_warnings
 from ...nnunet.dataset_json import Description, read_description
@@ -52,7 +53,8 @@ def _about_the_look(looks: Looks) -> list[str]:
         )
     if looks.ended:
         said.append(
-            f"the images could not all be looked at ({clean(looks.ended, 200)}). nnunet_system says what is missing."
+            f"the images could not all be looked at ({clean(looks.ended, 200)}). {call('nnunet_system')} says "
+            "what is missing."
         )
     return said
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...allowed_paths import readable
+from ...calls import call
 from ...errors import NotFound, Refused, RunError
 from ...nnunet.cases import file_problems, list_cases
 from ...nnunet.dataset_json import Description, read_description
@@ -47,13 +48,18 @@ def nnunet_datasets(
     return DatasetsAnswer(datasets=(found,), raw_folder=folders.raw, next_step=next_step)
 
 
+def dataset_ids(settings: Settings) -> list[int]:
+    """The ids of all datasets, wherever they lie."""
+    return [int(name[7:10]) for name in all_dataset_names(settings.folders)]
+
+
 def _list(folders: Folders) -> DatasetsAnswer:
     names = all_dataset_names(folders)
     lines = tuple(_in_short(_line(DatasetFiles(folders, name))) for name in names[:LISTED])
     others = tuple(names[LISTED : LISTED + NAMED])
     unnamed = len(names) - len(lines) - len(others)
     more = f" {unnamed} more have higher ids." if unnamed else ""
-    look = " Look at one of the others with nnunet_datasets(dataset_id=…)." if others else ""
+    look = f" Look at one of the others with {call('nnunet_datasets', dataset_id=None)}." if others else ""
     return DatasetsAnswer(
         datasets=lines, others=others, raw_folder=folders.raw, next_step=_next_step(lines) + look + more
     )
@@ -62,18 +68,22 @@ def _list(folders: Folders) -> DatasetsAnswer:
 def _next_look(found: DatasetDetails) -> str:
     if not found.partial:
         return ""
-    again = f"call nnunet_datasets(dataset_id={found.dataset_id}) again to go on"
+    again = f"call {call('nnunet_datasets', dataset_id=found.dataset_id)} again to go on"
     return f"Looked at {found.inspected} of {found.cases} cases; {again}."
 
 
 def _next_step(lines: tuple[DatasetLine, ...]) -> str:
     if not lines:
-        return "No datasets yet: import one with nnunet_prepare_dataset(source, dataset_id, name)."
+        return (
+            "No datasets yet: import one with "
+            f"{call('nnunet_prepare_dataset', source=None, dataset_id=None, name=None)}."
+        )
     if broken := next((line for line in lines if line.problems), None):
-        return f"Solve the problems of dataset {broken.dataset_id}, then train with nnunet_training."
+        return f"Solve the problems of dataset {broken.dataset_id}, then train with {call('nnunet_training')}."
     if ready := next((line for line in lines if line.cases or line.preprocessed), None):
-        return f"Train with nnunet_training(dataset_id={ready.dataset_id}, …)."
-    return f"There are no data to train with: predict with nnunet_predict(model='{lines[0].name}/…', images=…)."
+        return f"Train with {call('nnunet_training', dataset_id=ready.dataset_id)}."
+    predict = call("nnunet_predict", model=f"{lines[0].name}/…", images=None)
+    return f"There are no data to train with: predict with {predict}."
 
 
 def _in_short(line: DatasetLine) -> DatasetLine:
@@ -171,7 +181,7 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
         if not files.preprocessed.is_dir():
             raise NotFound(
                 f"{files.name} has trained models here and no data to train with. Import them under the same id and "
-                "name with nnunet_prepare_dataset, or predict with nnunet_predict."
+                f"name with {call('nnunet_prepare_dataset')}, or predict with {call('nnunet_predict')}."
             )
         return files, ["The raw data are not there; the preprocessed data are used."]
     description = read_description(files.raw)

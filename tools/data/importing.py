@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...allowed_paths import allowed_path
+from ...calls import call
 from ...errors import NotFound, Refused, Unavailable
 from ...files import NotPlain, open_plain
 from ...locks import Lock, lock_name
@@ -62,8 +63,8 @@ def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
 def _under_way(request: PrepareRequest, *, same: bool, other: object) -> str:
     if same:
         return (
-            f"This import is already under way. nnunet_datasets lists Dataset{request.dataset_id:03d}_{request.name} "
-            "when it is complete."
+            f"This import is already under way. {call('nnunet_datasets')} lists "
+            f"Dataset{request.dataset_id:03d}_{request.name} when it is complete."
         )
     return f"Dataset id {request.dataset_id:03d} is just being imported as {clean(other)}. Choose another id."
 
@@ -92,7 +93,7 @@ def _free_target(settings: Settings, request: PrepareRequest) -> Path:
     if taken := dataset_folders(settings.folders, request.dataset_id):
         raise Refused(
             f"Dataset id {request.dataset_id:03d} is taken by {', '.join(taken)}. Train it with "
-            f"nnunet_training(dataset_id={request.dataset_id}), or choose another id."
+            f"{call('nnunet_training', dataset_id=request.dataset_id)}, or choose another id."
         )
     if others := sorted({*trained_folders(settings.folders, request.dataset_id)} - {name}):
         raise Refused(
@@ -190,5 +191,5 @@ def _answer(request: PrepareRequest, target: Path, description: Description) -> 
         channels=tuple(description.channels),
         labels=description.labels,
         changes=tuple(description.changes),
-        next_step=f"Train it: nnunet_training(dataset_id={request.dataset_id}, configuration=…, fold=…).",
+        next_step=f"Train it: {call('nnunet_training', dataset_id=request.dataset_id, configuration=None, fold=None)}.",
     )

@@ -1,1 +1,69 @@
-"""Trained models: predicted with, compared, combined, exported and imported."""
+"""Trained models: compare them, choose the best, segment images, hand them on."""
+
+from ...schemas.models import (
+    CompareAnswer,
+    CompareRequest,
+    ExportRequest,
+    FindBestRequest,
+    ImportRequest,
+    PredictionStarted,
+    PredictRequest,
+)
+from ...schemas.run_list import RunStarted
+from ..tool import Command, Tool
+
+TOOLS = (
+    Tool(
+        "nnunet_compare",
+        "Compare models",
+        "reads",
+        CompareRequest,
+        CompareAnswer,
+        "Runs or a dataset's trained models in one table: Dice and IoU per class, mean ± sd over folds, paired "
+        "differences with intervals, epochs, hours, parameters. Incomplete cross-validations are not ranked.",
+        "models.compare:nnunet_compare",
+        Command("compare", "put models side by side", ("dataset_id",)),
+    ),
+    Tool(
+        "nnunet_predict",
+        "Segment images",
+        "replaces",
+        PredictRequest,
+        PredictionStarted,
+        "Segment a folder of images in the background with a run's model, any model folder or a dataset's best "
+        "configuration: folds ensembled, cascades whole.",
+        "models.predicting:nnunet_predict",
+        Command("predict", "segment images with a trained model", ("run_id", "images")),
+    ),
+    Tool(
+        "nnunet_find_best_configuration",
+        "Find the best configuration",
+        "starts",
+        FindBestRequest,
+        RunStarted,
+        "nnU-Net's search in the background among complete cross-validations, their ensembles and postprocessing. "
+        "nnunet_results has the table; nnunet_predict(dataset_id) uses the winner.",
+        "models.finding_best:nnunet_find_best_configuration",
+        Command("find-best", "search the best configuration, ensembles included", ("dataset_id",)),
+    ),
+    Tool(
+        "nnunet_export_model",
+        "Export a model",
+        "starts",
+        ExportRequest,
+        RunStarted,
+        "Write a model and its card into a zip that nnU-Net installs; without case names and paths.",
+        "models.model_export:nnunet_export_model",
+        Command("export", "write a model into a zip", ("run_id", "output")),
+    ),
+    Tool(
+        "nnunet_import_model",
+        "Import a model",
+        "replaces",
+        ImportRequest,
+        RunStarted,
+        "Install a model from a zip, after a check that nothing in it runs code. Then nnunet_predict.",
+        "models.model_import:nnunet_import_model",
+        Command("import", "install a model from a zip", ("zip",)),
+    ),
+)

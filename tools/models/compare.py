@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from ...calls import argument, call
 from ...errors import NotFound, Refused
 from ...nnunet.datasets import find_dataset
 from ...nnunet.models import Model, model_of
@@ -33,7 +34,7 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
     notes += [f"{text} It is left out." for _, scores in read for text in scores.unread]
     measured = [(model, scores) for model, scores in read if scores.folds]
     if not measured:
-        none = "None of these models has a validated fold yet. nnunet_runs shows which runs are how far."
+        none = f"None of these models has a validated fold yet. {call('nnunet_runs')} shows which runs are how far."
         raise NotFound(" ".join((none, *notes)))
     if len({model.files.name for model, _ in measured}) > 1:
         names = ", ".join(sorted({model.files.name for model, _ in measured}))
@@ -184,4 +185,4 @@ def _way_to_a_rank(models: list[ComparedModel], folds: list[str]) -> str:
         return "A Dice that is null has no rank: the notes say which class to look at."
     if all(set(folds) <= set(model.folds) for model in models):
         return "Train them on the same split to rank them."
-    return "Train all folds (fold='all') of the models that are to be ranked."
+    return f"Train all folds ({argument(fold='all')}) of the models that are to be ranked."

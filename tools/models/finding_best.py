@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ...calls import argument, call
 from ...errors import NotFound, Refused
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.installed import installed
@@ -61,7 +62,9 @@ def _candidates(files: DatasetFiles) -> tuple[list[Model], list[str]]:
             models.append(model)
     if not models:
         told = " ".join(notes) or f"Nothing is trained on {files.name}."
-        raise NotFound(f"No complete cross-validation to search among. {told} nnunet_training(fold='all') makes one.")
+        raise NotFound(
+            f"No complete cross-validation to search among. {told} {call('nnunet_training', fold='all')} makes one."
+        )
     return models, [f"Compared: {', '.join(model.folder.name for model in models)}.", *notes]
 
 
@@ -85,7 +88,7 @@ def _refuse_other_cases(models: list[Model]) -> None:
         name, missing = next(iter(lacking.items()))
         raise Refused(
             f"The models have not validated the same cases: {name} lacks {some(sorted(missing))}. Validate it again "
-            "with validation_only=true, or train it on the same split."
+            f"with {argument(validation_only=True)}, or train it on the same split."
         )
 
 
@@ -93,11 +96,19 @@ def _refuse_without_softmax(models: list[Model], dataset_id: int) -> None:
     if lacking := list(_without_softmax(models)):
         trainer, identifier, configuration = lacking[0][0].name
         told = "; ".join(f"{model.folder.name} (fold {', '.join(folds)})" for model, folds in lacking)
+        again = call(
+            "nnunet_training",
+            dataset_id=dataset_id,
+            configuration=configuration,
+            trainer=trainer,
+            plans_identifier=identifier,
+            fold="all",
+            validation_only=True,
+            npz=True,
+        )
         raise Refused(
             f"Ensembling needs the softmax of every validation case, which is missing for {told}. Two ways on: for "
-            f"each, nnunet_training(dataset_id={dataset_id}, configuration='{configuration}', trainer='{trainer}', "
-            f"plans_identifier='{identifier}', fold='all', validation_only=true, npz=true) makes it; or "
-            "ensembling=false leaves ensembles out."
+            f"each, {again} makes it; or {argument(ensembling=False)} leaves ensembles out."
         )
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
+from ...calls import argument, call
 from ...errors import Refused
-from ...nnunet.best import FIND, Best, read_best
+from ...nnunet.best import Best, read_best
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.models import Model, model_at, model_of, previous_stage
 from ...nnunet.postprocessing import Step, describe_steps, read_steps
@@ -79,8 +80,8 @@ def _of_run(run_id: str, settings: Settings) -> Choice:
     run, trained = find_run(state, run_id)
     if trained.training is None:
         raise Refused(
-            f"Run {run_id} is no training. Name one (nnunet_runs), a model folder with model, or with dataset_id what "
-            f"{FIND} found."
+            f"Run {run_id} is no training. Name one ({call('nnunet_runs')}), a model folder with model, or with "
+            f"{argument(dataset_id=None)} what {call('nnunet_find_best_configuration')} found."
         )
     model = model_of(trained)
     previous_stage(model)
@@ -100,5 +101,5 @@ def _refuse_taken_over(state: StateDir, trained: RunRecord, model: Model) -> Non
     if others:
         told = " ".join(told_taken_over(fold, trained.run_id, other) for fold, other in others.items())
         named = f"{model.folder.parent.name}/{model.folder.name}"
-        runs = [f"run_id={other!r} for that, or " for other in others.values() if other != BY_HAND]
-        raise Refused(f"{told} Name {''.join(runs[:1])}model={named!r} for what is there now.")
+        runs = [f"{argument(run_id=other)} for that, or " for other in others.values() if other != BY_HAND]
+        raise Refused(f"{told} Name {''.join(runs[:1])}{argument(model=named)} for what is there now.")

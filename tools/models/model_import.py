@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
+from ...calls import call
 from ...errors import NotFound, Refused
 from ...nnunet.datasets import dataset_folders
 from ...nnunet.installed import installed
@@ -47,7 +48,7 @@ def _refuse_other_name(contents: Contents, settings: Settings) -> None:
         raise Refused(
             f"The zip holds {contents.dataset}, but id {number:03d} is already used by {', '.join(others)} here. "
             "Import it into other nnU-Net folders; or unpack it yourself into an allowed folder and name its model "
-            "folder in nnunet_predict(model=…)."
+            f"folder in {call('nnunet_predict', model=None)}."
         )
 
 

@@ -1,1 +1,17 @@
-"""Pictures: what they show is gathered here, and drawn in a process of its own."""
+"""Pictures of runs and datasets."""
+
+from ...schemas.plots import Plot, PlotRequest
+from ..tool import Command, Tool
+
+TOOLS = (
+    Tool(
+        "nnunet_plot",
+        "Picture of a run or dataset",
+        "reads",
+        PlotRequest,
+        Plot,
+        "A PNG picture: learning curves, Dice per fold, a case's prediction over the truth, or a dataset's labels.",
+        "plots.plots:nnunet_plot",
+        Command("plot", "draw a run's curves, folds or a case, or a dataset's labels, into a PNG file", ("run_id",)),
+    ),
+)

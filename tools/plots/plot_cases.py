@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...allowed_paths import readable
+from ...calls import argument, call
 from ...errors import NotFound
 from ...nnunet.cases import case_names, image_of, label_names, truth_of
 from ...nnunet.dataset_json import Description, read_description
@@ -40,8 +41,8 @@ def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
         found += [Validated(spec, case) for case in outcome.cases] if outcome else []
     if not found:
         raise NotFound(
-            f"Run {record.run_id} has no validated fold yet. nnunet_progress says how far it is; kind='curves' shows "
-            "the training so far."
+            f"Run {record.run_id} has no validated fold yet. {call('nnunet_progress')} says how far it is; "
+            f"{argument(kind='curves')} shows the training so far."
         )
     return found
 
@@ -85,8 +86,8 @@ def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     prediction = fold / "validation" / f"{chosen.case.case}{description.file_ending}"
     if not prediction.is_file():
         raise NotFound(
-            f"The prediction of case {chosen.case.case} is not in {prediction.parent}. Call "
-            "nnunet_training with validation_only=true to write it again; nothing is retrained."
+            f"The prediction of case {chosen.case.case} is not in {prediction.parent}. Call {call('nnunet_training')} "
+            f"with {argument(validation_only=True)} to write it again; nothing is retrained."
         )
     dice = "no Dice" if chosen.case.dice is None else f"Dice {chosen.case.dice:.3f}"
     text = f"Case {chosen.case.case}, {dice}{rank}, predicted by fold {fold_name(chosen.spec.fold)} of {record.run_id}"
@@ -130,7 +131,9 @@ def dataset(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     description = read_description(files.raw)
     cases = case_names(files, description)
     if not cases:
-        raise NotFound(f"{files.name} has no case with image and labels. nnunet_datasets says what is missing.")
+        raise NotFound(
+            f"{files.name} has no case with image and labels. {call('nnunet_datasets')} says what is missing."
+        )
     shown = _spread(cases)
     pictures = tuple(_case_picture(files, description, case, settings) for case in shown)
     names, ignored = label_names(description)

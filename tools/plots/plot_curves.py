@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from ...calls import call
 from ...errors import NotFound
 from ...nnunet.summary import finite
 from ...runs.layout import RunDir, StateDir
@@ -24,7 +25,8 @@ def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     found = [curve for run_id in run_ids for curve in _curves_of(*find_run(state, run_id), alone=len(run_ids) == 1)]
     if not found:
         raise NotFound(
-            f"{' and '.join(run_ids)} has no epoch yet, so there is no curve. nnunet_progress says what it is doing."
+            f"{' and '.join(run_ids)} has no epoch yet, so there is no curve. {call('nnunet_progress')} says what "
+            "it is doing."
         )
     left_out = f" {len(found) - MAX_CURVES} more trainings are left out." if len(found) > MAX_CURVES else ""
     shown = tuple(found[:MAX_CURVES])

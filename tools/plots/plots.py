@@ -1,11 +1,10 @@
 """nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from ...ask import Failed, NotStarted, TookTooLong, ask_for_bytes
 from ...errors import Unavailable
-from ...schemas.plots import CasesPicture, CurvesPicture, FoldsPicture, Picture, PictureJob, PlotRequest
+from ...schemas.plots import CasesPicture, CurvesPicture, FoldsPicture, Picture, PictureJob, Plot, PlotRequest
 from ...settings import Settings
 from ...texts import clean
 from .plot_cases import dataset, folds, overlay
@@ -15,14 +14,6 @@ DRAWER = "nnunet_mcp.worker.asks.pictures"
 DRAW_S = 120
 EXCERPT = 400
 TITLE_CHARACTERS = 160
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A picture as PNG, and one line that says what it shows."""
-
-    text: str
-    png: bytes
 
 
 def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
@@ -35,7 +26,7 @@ def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
     """
     gather = {"curves": curves, "folds": folds, "overlay": overlay, "dataset": dataset}[request.kind]
     picture, text = gather(request, settings)
-    return Plot(text, render(picture, settings))
+    return Plot(text=text, png=render(picture, settings))
 
 
 def render(picture: Picture, settings: Settings) -> bytes:

@@ -11,6 +11,8 @@ from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import ResultsRequest
 from ...schemas.training import TrainingCall
 from ...settings import Settings
+from ...texts import for_agents
+from ..helping import helped
 from ..watching.results import nnunet_results
 from ..watching.timing import grace
 from ..watching.view import look
@@ -38,13 +40,17 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
     """
     request = TrainingCall.model_validate(parameters)
     settings = Settings()
-    run, record = find_run(StateDir.of(settings), start(request, settings).run_id)
+    with helped():
+        run, record = find_run(StateDir.of(settings), start(request, settings).run_id)
     try:
         _wait(run, record, settings)
     except KeyboardInterrupt:
         request_cancel(run, record, grace_s=grace(look(settings, record.run_id)))
         raise
-    return nnunet_results(ResultsRequest(run_id=record.run_id), settings).model_dump(mode="json")
+    found: dict[str, Any] = for_agents(nnunet_results(ResultsRequest(run_id=record.run_id), settings)).model_dump(
+        mode="json"
+    )
+    return found
 
 
 def _wait(run: RunDir, record: RunRecord, settings: Settings) -> None:

@@ -43,10 +43,10 @@ class Preparation:
     room: dict[Path, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def notice(self, problems: Iterable[str]) -> None:
+    def notice(self, problems: Iterable[RunError]) -> None:
         """Several problems of one check."""
         for problem in problems:
-            self.on_problem(Refused(problem))
+            self.on_problem(problem)
 
 
 def prepare(request: TrainingRequest, settings: Settings, *, ahead: bool, on_problem: OnProblem) -> Preparation:
@@ -88,7 +88,7 @@ def _place(found: Preparation) -> None:
     """What most trainings there fail of, but not all: a problem before the start, a note in a run that begins."""
     said = found.engine.problems(found.device)
     if found.ahead:
-        found.notice(said)
+        found.notice(map(Refused, said))
     else:
         found.notes += said
 
@@ -114,7 +114,7 @@ def _plan(found: Preparation) -> None:
 def _known_damage(found: Preparation) -> None:
     """Data that an earlier look has shown to be broken, where they are to be verified; nothing is opened."""
     plan, request, settings = found.plan, found.request, found.settings
-    preprocesses = plan and any(spec.kind == "preprocess" and not spec.reused for spec in plan.stages)
+    preprocesses = plan and any(spec.traits.preprocesses and not spec.reused for spec in plan.stages)
     if preprocesses and request.verify_dataset_integrity:
         refuse_known_damage(settings, request.dataset_id)
 
@@ -129,7 +129,7 @@ def _disk(found: Preparation) -> None:
 def _other_runs(found: Preparation) -> None:
     """Runs that write the same fold folders now; a training finds them out when it is recorded, under a lock."""
     if found.ahead and found.plan is not None:
-        found.notice(active_on(StateDir(found.settings.state_dir), found.plan.targets))
+        found.notice(active_on(StateDir.of(found.settings), found.plan.targets))
 
 
 CHECKS = (
@@ -152,6 +152,6 @@ def _room(files: DatasetFiles, plan: Plan) -> dict[Path, float]:
     todo = [spec for spec in plan.stages if not spec.reused]
     return room_needed(
         files,
-        preprocesses=any(spec.kind == "preprocess" for spec in todo),
-        folds=sum(spec.kind == "train" for spec in todo),
+        preprocesses=any(spec.traits.preprocesses for spec in todo),
+        folds=sum(spec.traits.trains for spec in todo),
     )

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...ask import Failed, NotStarted, TookTooLong, ask
+from ...calls import argument
 from ...errors import Refused, Unavailable
 from ...runs.engines import engine_of
 from ...runs.layout import StateDir
@@ -82,7 +83,7 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     found = [times for times in known.values() if times is not None]
     trained = [spec.name for spec in todo if spec.traits.trains and known[spec.name] is not None]
     if not trained:
-        hint = "measure=true measures them" if network else "the first run will show"
+        hint = f"{argument(measure=True)} measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
     expected, low, high = (_hours(todo, known, record, settings, name) for name in ("expected", "low", "high"))
     basis = "; ".join(dict.fromkeys(times.basis for times in found))

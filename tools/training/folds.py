@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Set
 
+from ...calls import argument
 from ...errors import Refused
 from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...nnunet.preprocessed import raw_cases
@@ -38,8 +39,8 @@ class Folds:
         if not self.split and request.fold != "full":
             raise Refused(
                 f"{files.name} has {len(self.cases)} training cases; a 5-fold cross-validation needs at least 5. Use "
-                "fold='full' (one model on every case), add cases, or put a splits_final.json into the raw dataset "
-                "folder."
+                f"{argument(fold='full')} (one model on every case), add cases, or put a splits_final.json into the "
+                "raw dataset folder."
             )
 
     def _find_split(self) -> Split | None:
@@ -96,14 +97,17 @@ class Folds:
         where = "preprocessed" if self.uses_old else "in the raw dataset folder"
         raise Refused(
             f"Fold {fold} of {self.files.name} has {len(missing)} cases that are not {where}: {some(missing)}. Add "
-            "them, correct splits_final.json, or train the fold anew on other cases with overwrite=true."
+            f"them, correct splits_final.json, or train the fold anew on other cases with {argument(overwrite=True)}."
         )
 
     def _ways_on(self, fold: str, files: FoldFiles) -> str:
-        again = "overwrite=true trains on the cases of now"
+        again = f"{argument(overwrite=True)} trains on the cases of now"
         old = read_split(self.files.splits_file) if not self.uses_old else None
         if old and int(fold) < len(old) and other_cases(files, old[int(fold)]) is None:
-            return f"Two ways on: {again}; no_preprocessing=true goes on with the data and the split as preprocessed."
+            return (
+                f"Two ways on: {again}; {argument(no_preprocessing=True)} goes on with the data and the split as "
+                "preprocessed."
+            )
         return f"Two ways on: {again}; or put the old cases back, with their splits_final.json beside the raw data."
 
     def check_lowres(self, fold: str, files: FoldFiles) -> None:
@@ -115,8 +119,8 @@ class Folds:
         self._refuse_missing(fold, self.split[int(fold)])
         if difference := other_cases(files, self.split[int(fold)]):
             raise Refused(
-                f"3d_lowres {difference}. Train it again before the cascade: configuration='3d_lowres', fold='all', "
-                "overwrite=true."
+                f"3d_lowres {difference}. Train it again before the cascade: {argument(configuration='3d_lowres')}, "
+                f"{argument(fold='all')}, {argument(overwrite=True)}."
             )
 
     def refuse_unpredicted(self, cases: Iterable[FoldCases | None]) -> None:
@@ -128,8 +132,8 @@ class Folds:
         needed = frozenset[str]().union(*(one.every if one else self.cases for one in cases))
         if missing := sorted(needed - frozenset[str]().union(*(fold.val for fold in self.split))):
             raise Refused(
-                f"The cascade needs a 3d_lowres prediction of every case, and no fold of splits_final.json validates "
-                f"{some(missing)}. Add them to the 'val' of a fold, or use configuration='3d_fullres'."
+                "The cascade needs a 3d_lowres prediction of every case, and no fold of splits_final.json validates "
+                f"{some(missing)}. Add them to the 'val' of a fold, or use {argument(configuration='3d_fullres')}."
             )
 
     def refuse_overlap(self, held_out: Mapping[str, Set[str]]) -> None:
@@ -140,6 +144,6 @@ class Folds:
         """
         if self.request.fold == "all" and (told := validated_twice(held_out)):
             raise Refused(
-                f"{told}, so fold='all' would end without a cross-validation. Correct splits_final.json, or train the "
-                "folds one by one."
+                f"{told}, so {argument(fold='all')} would end without a cross-validation. Correct splits_final.json, "
+                "or train the folds one by one."
             )

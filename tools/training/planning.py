@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...calls import argument
 from ...errors import NotFound, Refused
 from ...files import read_json, read_model
 from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles, FoldFiles
@@ -30,6 +31,7 @@ from ...nnunet.transfer import plan_transfer
 from ...runs.by_hand import trained_by_hand_now
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
+from ..helping import before
 from .folds import Folds
 
 FLAT_IMAGES = (".png", ".bmp")
@@ -37,7 +39,7 @@ FLAT_IMAGES = (".png", ".bmp")
 NOT_FOR_REUSED = ("pretrained_weights", "bf16", "npz", "val_best")
 NO_LOWRES = (
     "nnU-Net plans 3d_lowres and 3d_cascade_fullres only where the median image is much larger than a 3d_fullres "
-    "patch. Use configuration='3d_fullres'."
+    f"patch. Use {argument(configuration='3d_fullres')}."
 )
 
 
@@ -95,7 +97,7 @@ class Planner:
         if str(description.get("file_ending")) in FLAT_IMAGES and not self.request.configuration.startswith("2d"):
             raise Refused(
                 f"{self.files.name} has 2D images ({description['file_ending']}), so nnU-Net plans no "
-                f"{self.request.configuration} for it. Use configuration='2d'."
+                f"{self.request.configuration} for it. Use {argument(configuration='2d')}."
             )
 
         plans = self.files.plans(self.plans_identifier) or {}
@@ -109,9 +111,9 @@ class Planner:
         gpus = self.request.num_gpus or 1
         if isinstance(batch, int) and gpus > batch:  # nnunetv2 2.8.1, nnUNetTrainer.py:402
             raise Refused(
-                f"num_gpus={gpus} splits a batch, and the plans {self.plans_identifier} of {self.files.name} have a "
-                f"batch of {batch} for {configuration}. Use num_gpus={batch} or less, or "
-                f"{_larger_batch(configuration, gpus)}"
+                f"{argument(num_gpus=gpus)} splits a batch, and the plans {self.plans_identifier} of "
+                f"{self.files.name} have a batch of {batch} for {configuration}. Use {argument(num_gpus=batch)} or "
+                f"less, or {_larger_batch(configuration, gpus)}"
             )
 
     def _refuse_unplanned(self) -> None:
@@ -199,8 +201,8 @@ class Planner:
             if not self._has_data(configuration):
                 state = readiness(self.files, self.plans_identifier, configuration)
                 raise Refused(
-                    f"no_preprocessing was asked for, but {state.reason}. Leave no_preprocessing out, and it will be "
-                    "preprocessed first."
+                    f"{argument(no_preprocessing=None)} was asked for, but {state.reason}. Leave "
+                    f"{argument(no_preprocessing=None)} out, and it will be preprocessed first."
                 )
 
     def _plan_lowres(self, needs: tuple[str, ...], folds: Folds) -> tuple[str, ...]:
@@ -274,13 +276,13 @@ class Planner:
     def _check_resume(self, files: FoldFiles) -> None:
         if files.finished():
             raise Refused(
-                f"{files.path} is trained and validated: there is nothing to continue. Use validation_only=true to "
-                "validate again, or overwrite=true to train again."
+                f"{files.path} is trained and validated: there is nothing to continue. Use "
+                f"{argument(validation_only=True)} to validate again, or {argument(overwrite=True)} to train again."
             )
         if not files.checkpoints() and self.request.fold != "all":
             raise NotFound(
-                f"There is no checkpoint in {files.path} to continue from. Leave continue_training out to start from "
-                "scratch."
+                f"There is no checkpoint in {files.path} to continue from. Leave {argument(continue_training=None)} "
+                "out to start from scratch."
             )
 
     def _plan_cross_validation(self, needs: tuple[str, ...]) -> None:
@@ -302,7 +304,8 @@ class Planner:
         if reused and missed:
             self.plan.notes.append(
                 f"Fold {', '.join(reused)} was trained before and is reused as it is, without {' and '.join(missed)}. "
-                "overwrite=true trains it again; validation_only=true with npz=true adds the probabilities alone."
+                f"{argument(overwrite=True)} trains it again; {argument(validation_only=True)} with "
+                f"{argument(npz=True)} adds the probabilities alone."
             )
         self.plan.notes += list(_notes(self.request))
 
@@ -331,33 +334,46 @@ def _refuse_training_by_hand(files: FoldFiles) -> None:
 
 def _require_trained(files: FoldFiles, *, best: bool) -> None:
     if not files.final.is_file():
-        if back := way_back(files):
-            raise Refused(f"There is no finished training in {files.path} to validate. {back}")
-        way = "continue_training=true finishes it" if files.checkpoints() else "train it first"
+        if old := way_back(files):
+            raise Refused(f"There is no finished training in {files.path} to validate. {before(**old)}")
+        way = f"{argument(continue_training=True)} finishes it" if files.checkpoints() else "train it first"
         raise Refused(f"There is no finished training in {files.path} to validate: {way}.")
     if best and not files.best.is_file():
-        raise NotFound(f"{files.best} does not exist, so val_best has nothing to validate. Leave val_best out.")
+        raise NotFound(
+            f"{files.best} does not exist, so {argument(val_best=None)} has nothing to validate. Leave "
+            f"{argument(val_best=None)} out."
+        )
 
 
 def _refuse_overwriting(files: FoldFiles) -> None:
-    if way := way_back(files):
-        raise Refused(f"{files.path} was being trained again by a run that is gone. {way} overwrite=true starts again.")
+    if old := way_back(files):
+        raise Refused(
+            f"{files.path} was being trained again by a run that is gone. {before(**old)} {argument(overwrite=True)} "
+            "starts again."
+        )
     if files.final.is_file():
         raise Refused(
-            f"{files.path} has a finished model. Three ways on: validation_only=true validates it again, "
-            "overwrite=true trains again (the old model is kept until the new one is ready), or choose another fold."
+            f"{files.path} has a finished model. Three ways on: {argument(validation_only=True)} validates it again, "
+            f"{argument(overwrite=True)} trains again (the old model is kept until the new one is ready), or choose "
+            "another fold."
         )
     if files.checkpoints():
         raise Refused(
-            f"{files.path} has an unfinished training. continue_training=true goes on with it; overwrite=true starts "
-            "again from scratch."
+            f"{files.path} has an unfinished training. {argument(continue_training=True)} goes on with it; "
+            f"{argument(overwrite=True)} starts again from scratch."
         )
 
 
 def _notes(request: TrainingRequest) -> Iterator[str]:
     if request.use_compressed:
-        yield "use_compressed: nnU-Net 2.6 and later always train from compressed data, so it changes nothing."
+        yield (
+            f"{argument(use_compressed=None)}: nnU-Net 2.6 and later always train from compressed data, so it changes "
+            "nothing."
+        )
     if request.fold == "full":
         yield "fold full: its metrics will be measured on training data and are optimistic."
     if request.disable_checkpointing:
-        yield "disable_checkpointing: nothing is saved, so this training can be neither resumed nor predicted with."
+        yield (
+            f"{argument(disable_checkpointing=None)}: nothing is saved, so this training can be neither resumed nor "
+            "predicted with."
+        )

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from ...errors import RunError, Unavailable
+from ...calls import call
+from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.preprocessed import planned
 from ...runs.engine import Engine, Preview
@@ -16,6 +17,7 @@ from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
+from ..helping import told
 from ..machine_checks import GB, free_gb
 from .checks import Preparation, prepare
 from .costs import estimate_network, expect_hours
@@ -32,7 +34,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
     """Check everything that nnunet_training checks, and say what it would cost."""
     problems: list[str] = []
     prepared = prepare(
-        request.training(), settings, ahead=True, on_problem=lambda problem: problems.append(str(problem))
+        request.training(), settings, ahead=True, on_problem=lambda problem: problems.append(told(problem))
     )
     record = _record(prepared)
     preview = _preview(prepared, record, settings)
@@ -77,7 +79,7 @@ def _preview(prepared: Preparation, record: RunRecord | None, settings: Settings
     except RunError as error:
         prepared.on_problem(error)
         return Preview()
-    prepared.notice(found.problems)
+    prepared.notice(map(Refused, found.problems))
     return found
 
 
@@ -118,7 +120,7 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
             "or choose configuration='2d' or a smaller preset."
         )
-        prepared.notice([problem])
+        prepared.notice([Refused(problem)])
     prepared.notes += [found.note] if found.note else []
     return found
 
@@ -173,4 +175,4 @@ def _others_queued(engine: Engine, settings: Settings) -> list[str]:
 def _next_step(problems: list[str], *, measure: bool) -> str:
     if problems:
         return "Solve the problems, then ask again."
-    return f"Start it with nnunet_training and the same arguments{' without measure' if measure else ''}."
+    return f"Start it with {call('nnunet_training')} and the same arguments{' without measure' if measure else ''}."

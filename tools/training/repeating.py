@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 
+from ...calls import call
 from ...errors import Refused
 from ...runs.layout import StateDir
 from ...runs.store import find_run
@@ -28,7 +29,9 @@ def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequ
         return TrainingRequest.model_validate(given), []
     record = find_run(StateDir.of(settings), like)[1]
     if record.training is None:
-        raise Refused(f"Run {like} is no training, so it cannot be repeated as one. nnunet_runs lists the trainings.")
+        raise Refused(
+            f"Run {like} is no training, so it cannot be repeated as one. {call('nnunet_runs')} lists the trainings."
+        )
     earlier = _of_earlier(record.training, resume=request.continue_training)
     try:
         whole = TrainingRequest.model_validate({**earlier, **given})

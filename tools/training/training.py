@@ -1,5 +1,6 @@
 """nnunet_training: check, plan, record, start, and answer at once; and the same start for runs of other kinds."""
 
+from ...calls import call
 from ...errors import RunError
 from ...nnunet.installed import installed
 from ...runs.engines import engine_of, verdict
@@ -91,7 +92,7 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
 
 def follow(run_id: str) -> str:
     """What to do once a run is started."""
-    return f"It runs in the background. Follow it with nnunet_progress(run_id='{run_id}', wait_s=25)."
+    return f"It runs in the background. Follow it with {call('nnunet_progress', run_id=run_id, wait_s=25)}."
 
 
 def start_recorded(record: RunRecord, targets: list[str], settings: Settings) -> RunStarted:

@@ -1,1 +1,100 @@
-"""Runs that were started: where they stand, what they said, what they achieved."""
+"""Runs that were started: how they are doing, what they say, what came of them, and how to stop them."""
+
+from ...schemas.dashboard import DashboardAnswer, DashboardData, DashboardRequest
+from ...schemas.logs import LogsAnswer, LogsRequest
+from ...schemas.progress import ProgressAnswer, ProgressRequest
+from ...schemas.results import Result, ResultsRequest
+from ...schemas.run_list import CancelAnswer, CancelRequest, RunsAnswer, RunsRequest
+from ..tool import Command, Tool
+
+OF_A_RUN = (
+    Tool(
+        "nnunet_progress",
+        "Progress of a run",
+        "reads",
+        ProgressRequest,
+        ProgressAnswer,
+        "Status, stage, epoch, losses, pseudo Dice (an estimate on patches, not the Dice), ETA, health and failure of "
+        "a run. Ask again after retry_after_s.",
+        "watching.progress:nnunet_progress",
+        Command(
+            "progress",
+            "show how a run is doing",
+            ("run_id",),
+            "follow the run to its end; Ctrl-C ends the watching, never the run",
+            waits="wait_s",
+        ),
+        waits=True,
+        heeds_read_only=True,
+    ),
+    Tool(
+        "nnunet_logs",
+        "Log of a run",
+        "reads",
+        LogsRequest,
+        LogsAnswer,
+        "A bounded part of a stage's log. For numbers use nnunet_progress.",
+        "watching.logs:nnunet_logs",
+        Command("logs", "show a part of a stage's log", ("run_id",)),
+    ),
+    Tool(
+        "nnunet_results",
+        "Result of a run",
+        "reads",
+        ResultsRequest,
+        Result,
+        "Model path, Dice, IoU and validation loss of a run, per class and fold, worst cases and notes: nnU-Net's own "
+        "numbers. Null until the run has succeeded.",
+        "watching.results:nnunet_results",
+        Command("results", "show what nnU-Net measured", ("run_id",)),
+    ),
+)
+OF_ALL_RUNS = (
+    Tool(
+        "nnunet_runs",
+        "Runs",
+        "reads",
+        RunsRequest,
+        RunsAnswer,
+        "Runs of this machine, newest first, also those of earlier chats, with status, epoch and Dice.",
+        "watching.runs:nnunet_runs",
+        Command("runs", "list runs, newest first"),
+    ),
+    Tool(
+        "nnunet_cancel",
+        "Cancel a run",
+        "stops",
+        CancelRequest,
+        CancelAnswer,
+        "Stop a run and all its processes. By default the training finishes its epoch and saves a checkpoint first, "
+        "so that continue_training can resume it.",
+        "watching.runs:nnunet_cancel",
+        Command("cancel", "stop a run and all its processes", ("run_id",)),
+    ),
+)
+OF_THE_PAGE = (
+    Tool(
+        "nnunet_dashboard",
+        "Dashboard",
+        "reads",
+        DashboardRequest,
+        DashboardAnswer,
+        "Show the person a live page in the chat: runs, stages, curves, folds, health; text where there are no pages.",
+        "watching.dashboard:nnunet_dashboard",
+        heeds_read_only=True,
+        text=lambda answer: f"{answer.text}\n{answer.next_step}",
+        page="shows",
+    ),
+    Tool(
+        "nnunet_dashboard_data",
+        "Data of the dashboard",
+        "reads",
+        DashboardRequest,
+        DashboardData,
+        "Only for the dashboard's own page. Use nnunet_progress instead.",
+        "watching.dashboard:nnunet_dashboard_data",
+        heeds_read_only=True,
+        text=lambda data: data.next_step,
+        page="feeds",
+    ),
+)

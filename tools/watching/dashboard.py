@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...calls import call
 from ...runs.layout import RunDir
 from ...schemas.base import Record
 from ...schemas.dashboard import (
@@ -54,8 +55,8 @@ def nnunet_dashboard(request: DashboardRequest, settings: Settings, *, read_only
         run_id=run_id,
         text=short("\n".join(_words(data.run, data.runs)), TEXT_CHARACTERS),
         retry_after_s=data.retry_after_s,
-        next_step="Where the host shows the dashboard it refreshes itself; elsewhere report this text. "
-        f"Numbers: nnunet_progress(run_id='{run_id}').",
+        next_step="Where the host shows the dashboard it refreshes itself; elsewhere report this text. Numbers: "
+        f"{call('nnunet_progress', run_id=run_id)}.",
     )
 
 
@@ -166,7 +167,7 @@ def _words(run: Selected, runs: tuple[RunLine, ...]) -> list[str]:
     lines += _sparks(shown) if shown else []
     # At rest the detail says why the run has ended, not how its numbers are.
     lines += [f"health {now.health.verdict}: {now.health.detail}" if now.status in ACTIVE else now.health.detail]
-    lines += [f"cause: {now.failure.cause}", f"remedy: {now.failure.remedy}"] if now.failure else []
+    lines += [f"cause: {now.failure.cause}", f"remedy: {now.failure.remedy}", now.next_step] if now.failure else []
     lines += [f"stages: {', '.join(f'{stage.name} {stage.status}' for stage in run.stages)}"]
     return lines + _others(facts.run_id, runs)
 

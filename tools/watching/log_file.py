@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ...calls import argument
 from ...errors import Refused
 from ...files import open_plain
 
@@ -97,7 +98,9 @@ def window(log: Log, start: int, lines: int) -> list[Numbered]:
         Refused: the log is so large that they are not reached in time, or no log has so many.
     """
     if abs(start) > FARTHEST_LINE:
-        raise Refused("No log has so many lines. start=1 is the first line, start=-1 the last.")
+        raise Refused(
+            f"No log has so many lines. {argument(start=1)} is the first line, {argument(start=-1)} the last."
+        )
     if start < 0 and log.total is not None:
         start = max(1, log.total + start + 1)
     try:
@@ -106,8 +109,8 @@ def window(log: Log, start: int, lines: int) -> list[Numbered]:
         return list(islice(in_time(log.forwards(), SEARCH_S), start - 1, start - 1 + lines))
     except TimeoutError:
         raise Refused(
-            f"Line {start} lies too deep in a log of {log.size / 2**30:.1f} GiB. Count from its other end (start=1 is "
-            "the first line, start=-1 the last), or use mode='tail'."
+            f"Line {start} lies too deep in a log of {log.size / 2**30:.1f} GiB. Count from its other end "
+            f"({argument(start=1)} is the first line, {argument(start=-1)} the last), or use {argument(mode='tail')}."
         ) from None
 
 

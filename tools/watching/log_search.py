@@ -13,6 +13,7 @@ import regex
 from pydantic import BaseModel
 
 from ...ask import Failed, TookTooLong, answer, ask
+from ...calls import argument
 from ...errors import Refused
 from .log_file import SEARCH_S, Found, Log, Numbered, in_time
 
@@ -48,7 +49,7 @@ def search(log: Log, pattern: str | None, lines: int) -> Found:
         Refused: no pattern, not a regular expression, or one that takes too long or too much memory.
     """
     if not pattern:
-        raise Refused("mode='grep' needs pattern, for example pattern='error|warning'.")
+        raise Refused(f"{argument(mode='grep')} needs pattern, for example {argument(pattern='error|warning')}.")
     if CALLS_ITSELF.search(re.sub(r"\\.", "", pattern, flags=re.DOTALL)):
         raise Refused(f"pattern {pattern!r} calls a group or itself, like (?R) or (?1). Write it without recursion.")
     job = SearchJob(path=log.path, size=log.size, pattern=pattern, lines=lines, within_s=SEARCH_S)
@@ -60,7 +61,9 @@ def search(log: Log, pattern: str | None, lines: int) -> Found:
 
 
 def _too_much(pattern: str) -> Refused:
-    return Refused(f"Searching for {pattern!r} takes too much memory or time. Use a simpler pattern, or mode='tail'.")
+    return Refused(
+        f"Searching for {pattern!r} takes too much memory or time. Use a simpler pattern, or {argument(mode='tail')}."
+    )
 
 
 def grep(log: Log, pattern: str, lines: int, within_s: float = SEARCH_S) -> Found:
@@ -90,7 +93,7 @@ def _matches(wanted: "regex.Pattern[str]", text: str) -> bool:
     except TimeoutError:
         raise Refused(
             f"Searching one line for {wanted.pattern!r} took longer than {MATCH_S:.0f} s. Use a simpler pattern, "
-            "without nested repetitions like (a+)+, or mode='tail'."
+            f"without nested repetitions like (a+)+, or {argument(mode='tail')}."
         ) from None
 
 

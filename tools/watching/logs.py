@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from ...calls import argument, call
 from ...errors import NotFound
 from ...schemas.logs import LogError, LogsAnswer, LogsRequest
 from ...settings import Settings
@@ -46,7 +47,9 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
         raise NotFound(f"Run {record.run_id} has no stage {stage!r}. Its stages: {names}.")
     path = run.stage(stage).readable_log
     if not path.is_file():
-        raise NotFound(f"Stage {stage} has not started, so it has no log yet. nnunet_progress says what it waits for.")
+        raise NotFound(
+            f"Stage {stage} has not started, so it has no log yet. {call('nnunet_progress')} says what it waits for."
+        )
     log = Log(path)
     found = _select(log, request)
     return LogsAnswer(
@@ -114,8 +117,8 @@ def _next_step(request: LogsRequest, found: Found, total: int | None) -> str:
     if found.partly:
         return f"{shown}. Only the newest part was searched within {SEARCH_S:.0f} s; older lines may match as well."
     if request.mode == "summary":
-        return f"{shown}. mode='grep' with a pattern or mode='window' with start shows others."
+        return f"{shown}. {argument(mode='grep')} with a pattern or {argument(mode='window')} with start shows others."
     last = found.lines[-1][0] if found.lines else 0
     if request.mode == "window" and found.lines and last not in (-1, total):
-        return f"{shown}. Go on with start={last + 1}."
+        return f"{shown}. Go on with {argument(start=last + 1)}."
     return f"{shown}."

@@ -6,13 +6,14 @@ from functools import partial
 
 import anyio
 
+from ...calls import call
 from ...runs.status import STARTING
 from ...schemas.progress import Health, ProgressAnswer, ProgressRequest
 from ...schemas.records import ACTIVE, Failure
 from ...settings import Settings
 from ...texts import short_in_json
 from .health import judge, stalled, wait_share
-from .resuming import resume_hint
+from .resuming import after_failure, resume_hint
 from .timing import elapsed, eta, percent, retry_after
 from .view import View, look, tend
 
@@ -85,6 +86,7 @@ def _brief(failure: Failure) -> Failure:
         cause=short_in_json(failure.cause, DETAIL_CHARACTERS),
         evidence=short_in_json(failure.evidence, DETAIL_CHARACTERS),
         remedy=short_in_json(failure.remedy, REMEDY_CHARACTERS),
+        resume=failure.resume,
     )
 
 
@@ -134,8 +136,8 @@ def _next_step(view: View) -> str:
     if status in ("cancelled", "interrupted"):
         return f"{status.capitalize()}; {resume_hint(view.record)}."
     return {
-        "queued": f"Wait: nnunet_progress(run_id='{run_id}', wait_s=25).",
-        "running": f"Still running: nnunet_progress(run_id='{run_id}', wait_s=25) after retry_after_s.",
-        "success": f"Done: nnunet_results(run_id='{run_id}').",
-        "error": f"Do what failure.remedy says; nnunet_logs(run_id='{run_id}') shows more.",
+        "queued": f"Wait: {call('nnunet_progress', run_id=run_id, wait_s=25)}.",
+        "running": f"Still running: {call('nnunet_progress', run_id=run_id, wait_s=25)} after retry_after_s.",
+        "success": f"Done: {call('nnunet_results', run_id=run_id)}.",
+        "error": f"Failed: {after_failure(view.judged.failure, view.record)}.",
     }[status]

@@ -1,14 +1,20 @@
 """nnunet_results: what nnU-Net measured."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+from ...calls import call
+from ...errors import NotFound
+from ...files import read_plain
 from ...runs.layout import StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import compose_result
+from ...runs.store import find_run
 from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import Result, ResultsRequest
 from ...settings import Settings
-from .resuming import resume_hint
+from .resuming import after_failure, resume_hint
 from .timing import retry_after
 from .view import look
 
@@ -30,18 +36,30 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
 
 def _next_step(result: Result, record: RunRecord) -> str:
     if result.best:
-        return f"Predict with it: nnunet_predict(dataset_id={result.dataset_id}, images=…)."
+        return f"Predict with it: {call('nnunet_predict', dataset_id=result.dataset_id, images=None)}."
     if result.archive:
-        return f"The zip is {result.archive}; nnunet_import_model installs it elsewhere."
+        return f"The zip is {result.archive}; {call('nnunet_import_model')} installs it elsewhere."
     if result.complete and record.job.kind == "import":
         folder = f"{result.dataset_name}/{Path(str(result.model_path).split(' + ')[-1]).name}"
-        return f"Predict with it: nnunet_predict(model='{folder}', images=…)."
+        return f"Predict with it: {call('nnunet_predict', model=folder, images=None)}."
     if result.predictions:
         return f"The predictions are in {result.predictions}."
     if result.complete:
         return f"The model is in {result.model_path}."
     if result.status in ACTIVE:
-        return f"Not finished: nnunet_progress(run_id='{result.run_id}', wait_s=25)."
+        return f"Not finished: {call('nnunet_progress', run_id=result.run_id, wait_s=25)}."
     if result.status == "error":
-        return f"It failed: do what failure.remedy says; nnunet_logs(run_id='{result.run_id}') shows more."
+        return f"It failed: {after_failure(result.failure, record)}."
     return f"It was stopped: {resume_hint(record)}."
+
+
+def provenance(settings: Settings, run_id: str) -> Any:
+    """What repeats a run, as it is written when the run ends.
+
+    Raises:
+        NotFound: no such run, or it has not ended.
+    """
+    run, _ = find_run(StateDir(settings.state_dir), run_id)
+    if not run.provenance_file.is_file():
+        raise NotFound(f"Run {run_id} has no provenance yet: it is written when the run ends.")
+    return json.loads(read_plain(run.provenance_file))

@@ -1,14 +1,15 @@
 """The call that goes on with a run that was stopped."""
 
+from ...calls import call
 from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...nnunet.old_models import kept
-from ...schemas.records import RunRecord, StageSpec
+from ...schemas.records import Failure, RunRecord, StageSpec
 
 OTHER_KINDS = {
-    "predict": "nnunet_predict with the same arguments goes on; cases that are predicted are kept",
-    "search": "nnunet_find_best_configuration starts it again; nothing was changed",
-    "export": "nnunet_export_model starts it again; no zip was left",
-    "import": "nnunet_import_model starts it again; nothing was installed",
+    "predict": f"{call('nnunet_predict')} with the same arguments goes on; cases that are predicted are kept",
+    "search": f"{call('nnunet_find_best_configuration')} starts it again; nothing was changed",
+    "export": f"{call('nnunet_export_model')} starts it again; no zip was left",
+    "import": f"{call('nnunet_import_model')} starts it again; nothing was installed",
 }
 
 
@@ -19,11 +20,18 @@ def resume_hint(record: RunRecord) -> str:
     """
     if (training := record.training) is None:
         return OTHER_KINDS.get(record.job.kind, "the same call starts it again")
-    call = f"nnunet_training(dataset_id={training.dataset_id}, like='{record.run_id}'"
+    same = {"dataset_id": training.dataset_id, "like": record.run_id}
     begun = [spec for spec in record.stages if spec.traits.goes_on == "checkpoint" and not spec.reused]
     if any(_can_go_on(record, spec) for spec in begun):
-        return f"{call}, continue_training=true) resumes it{_kept(record)}"
-    return f"{call}{', overwrite=true' if training.request.overwrite else ''}) starts it again"
+        return f"{call('nnunet_training', **same, continue_training=True)} resumes it{_kept(record)}"
+    again = {"overwrite": True} if training.request.overwrite else {}
+    return f"{call('nnunet_training', **same, **again)} starts it again"
+
+
+def after_failure(failure: Failure | None, record: RunRecord) -> str:
+    """What to do after a failure, of a training as of everything else."""
+    way_on = f", then {resume_hint(record)}" if failure is not None and failure.resume else ""
+    return f"do what failure.remedy says{way_on}; {call('nnunet_logs', run_id=record.run_id)} shows more"
 
 
 def _kept(record: RunRecord) -> str:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from itertools import islice
 
+from ...calls import argument, call
+from ...runs import store
 from ...runs.by_hand import ExternalTraining, external_trainings
 from ...runs.cancel import request_cancel
 from ...runs.engines import verdict
@@ -73,8 +75,11 @@ def iso(seconds: float) -> str:
 
 def _next_step(lines: list[RunLine]) -> str:
     if not lines:
-        return "No runs. Start one with nnunet_training."
-    return f"Look at one with nnunet_progress or nnunet_results, e.g. run_id='{lines[0].run_id}'."
+        return f"No runs. Start one with {call('nnunet_training')}."
+    return (
+        f"Look at one with {call('nnunet_progress')} or {call('nnunet_results')}, e.g. "
+        f"{argument(run_id=lines[0].run_id)}."
+    )
 
 
 def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
@@ -125,7 +130,7 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
     remarks: list[str] = []
     status = request_cancel(run, record, grace_s=seconds, say=remarks.append)
     active = status in ACTIVE
-    again = f"nnunet_progress(run_id='{record.run_id}', wait_s=25)"
+    again = f"{call('nnunet_progress', run_id=record.run_id, wait_s=25)}"
     return CancelAnswer(
         run_id=record.run_id,
         status=status,
@@ -141,3 +146,13 @@ def _cancel_detail(status: Status, seconds: float) -> str:
     if seconds == 0:
         return "The run is being ended."
     return f"Asked to stop: it may finish its epoch and save within {seconds:.0f} s, then it is ended."
+
+
+def forget(settings: Settings, *, older_than_s: float) -> list[str]:
+    """Remove the records of runs that are at rest and were recorded longer ago; returns their ids."""
+    return store.forget(StateDir(settings.state_dir), older_than_s=older_than_s)
+
+
+def newest_run_ids(settings: Settings, *, limit: int) -> list[str]:
+    """The newest runs by id; nothing is read."""
+    return [run.run_id for run in newest_runs(StateDir(settings.state_dir), limit=limit)]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...calls import argument
 from ...nnunet.models import Model, model_of
 from ...nnunet.preprocessed import data_folder, preprocessed_cases
 from ...nnunet.splits import trained_cases, validated_cases, validated_twice
@@ -52,8 +53,8 @@ def refuse_other_cases(model: Model, validated: Mapping[str, frozenset[str]]) ->
         raise StageFailure(
             "the folds' validation cases do not make a cross-validation",
             told,
-            "Validate these folds again with validation_only=true if their cases are right; else train them again on "
-            "one split with fold='all', overwrite=true.",
+            f"Validate these folds again with {argument(validation_only=True)} if their cases are right; else train "
+            f"them again on one split with {argument(fold='all')}, {argument(overwrite=True)}.",
         )
 
 

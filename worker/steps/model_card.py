@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ...calls import call, in_mcp
 from ...nnunet.models import Model
 from ...nnunet.preprocessed import planned
 from ...nnunet.summary import Summary, fold_outcome
@@ -120,10 +121,11 @@ def _use(archive: str, models: Sequence[Model], description: Mapping[str, Any]) 
     which = f"-d {model.files.name} -tr {trainer} -p {identifier} -c {configuration} -f {' '.join(model.folds)}"
     named = shlex.quote(clean(archive))
     cascade = "; a cascade also needs `-prev_stage_predictions`" if "cascade" in configuration else ""
+    install = in_mcp(call("nnunet_import_model", zip=clean(archive)))
+    predict = in_mcp(call("nnunet_predict", model=f"{model.files.name}/{model.folder.name}", images=None))
     return (
         f"Images are named `CASE_0000{ending}`, one file per channel. With nnU-Net's own commands{cascade}:\n\n"
         f"```sh\nnnUNetv2_install_pretrained_model_from_zip {named}\n"
         f"nnUNetv2_predict -i IMAGES -o PREDICTIONS {which}\n```\n\n"
-        f"With nnunet-mcp: `nnunet_import_model(zip={clean(archive)!r})`, then "
-        f"`nnunet_predict(model='{model.files.name}/{model.folder.name}', images=…)`."
+        f"With nnunet-mcp: `{install}`, then `{predict}`."
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...calls import argument
 from ...files import read_model, write_model, write_text
 from ...locks import lock_name, waiting_for
 from ...nnunet.datasets import DatasetFiles, label_files, training_files
@@ -69,9 +70,9 @@ def refuse_small_batch(job: Job, configuration: str) -> None:
     batch = (planned(plans, configuration) or {}).get("batch_size")
     if isinstance(batch, int) and gpus > batch:
         raise StageFailure(
-            "num_gpus is larger than the planned batch",
-            f"num_gpus={gpus}, and {job.record.plans_identifier} has a batch of {batch} for {configuration}",
-            f"Start the request again with num_gpus={batch} or less.",
+            f"{argument(num_gpus=None)} is larger than the planned batch",
+            f"{argument(num_gpus=gpus)}, and {job.record.plans_identifier} has a batch of {batch} for {configuration}",
+            f"Start the request again with {argument(num_gpus=batch)} or less.",
         )
 
 
@@ -158,7 +159,7 @@ class Preprocessing:
             raise StageFailure(
                 f"there are no plans {self.plans_name}",
                 str(plans_file),
-                "Use a preset's identifier or plans that exist; nnunet_datasets lists them.",
+                "Use a preset's identifier or plans that exist.",
             )
         else:
             self._begin("planning the experiment")
@@ -247,7 +248,9 @@ def _make_plans(dataset_name: str, planner: str, plans_name: str) -> None:
     root = f"{nnunetv2.__path__[0]}/experiment_planning"
     found = recursive_find_python_class(root, planner, current_module="nnunetv2.experiment_planning")
     if found is None:
-        raise StageFailure(f"nnU-Net has no planner {planner}", root, "Choose another plans_identifier.")
+        raise StageFailure(
+            f"nnU-Net has no planner {planner}", root, f"Choose another {argument(plans_identifier=None)}."
+        )
     found(dataset_name, plans_name=plans_name).plan_experiment()
 
 

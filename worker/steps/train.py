@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from ...calls import argument
 from ...files import read_json, read_model, write_model
 from ...liveness import host_name
 from ...locks import Lock, lock_name, waiting_for
@@ -152,7 +153,7 @@ def _check_processor(job: Job) -> None:
         raise StageFailure(
             "bf16 was asked for, but this machine's CPU has no bfloat16 instructions",
             f"{CPUINFO} on {host_name()}",
-            'Leave bf16 out, or choose nodes that have them (slurm=["constraint=…"]).',
+            f"Leave bf16 out, or choose nodes that have them ({argument(slurm=['constraint=…'])}).",
         )
 
 
@@ -160,7 +161,9 @@ def _outcome(job: Job, started: float, seen_before: int) -> ModelOutcome:
     summary_file = job.fold.summary
     if not summary_file.is_file() or summary_file.stat().st_mtime < started - 2:
         raise StageFailure(
-            "nnU-Net ended without a validation result", str(summary_file), "Read the log with nnunet_logs."
+            "nnU-Net ended without a validation result",
+            str(summary_file),
+            "Read the end of the log, and correct what it names.",
         )
     epochs = job.stage.epochs()
     earlier = job.fold.outcome() if job.spec.traits.only_validates else None
@@ -224,7 +227,10 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
     if job.record.bf16:
         notes.append("bf16: trained in mixed precision; the validation computed in float32.")
     if job.asked("disable_checkpointing"):
-        notes.append("disable_checkpointing: no checkpoint was written; nothing can be resumed or predicted with.")
+        notes.append(
+            f"{argument(disable_checkpointing=None)}: no checkpoint was written; nothing can be resumed or predicted "
+            "with."
+        )
     if restored := sum(epoch.restored for epoch in epochs):
         lost = max(0, seen_before - restored)
         notes.append(f"Resumed after epoch {restored - 1}; {lost} epochs behind the checkpoint were trained again.")

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ...calls import argument
 from ...files import write_text
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.foreign import judged_plans, read_dataset_json, read_plans
@@ -41,7 +42,7 @@ def _plans_in(source: Path) -> dict[str, Any]:
         raise StageFailure(
             "the pretrained model has no plans",
             str(source),
-            "Keep plans.json beside the fold folder of the checkpoint, or name a plans_identifier.",
+            f"Keep plans.json beside the fold folder of the checkpoint, or name a {argument(plans_identifier=None)}.",
         )
     return plans
 

@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 from typing import Any, cast
 from zipfile import BadZipFile
 
+from ...calls import argument
 from ...files import read_lines, write_text
 from ...nnunet.preprocessed import planned
 from ...schemas.records import Epoch
@@ -145,16 +146,16 @@ def _of_another_network(job: Job, changed: list[str]) -> StageFailure:
         "the plans have changed since this training began, and its checkpoint is not of the network of now",
         f"{job.record.plans_identifier}.json, {job.spec.configuration}: {some(changed)} differ",
         "Put the old plans back and start the request again; with the plans of now, train another fold or under "
-        "another plans_identifier.",
+        f"another {argument(plans_identifier=None)}.",
     )
 
 
 def _nothing_to_go_on_from(job: Job, damaged: list[str]) -> StageFailure:
     remedy = (
         "Put a whole copy of a checkpoint back and start the request again. Where there is none, rename the damaged "
-        "files and start the request without continue_training."
+        f"files and start the request without {argument(continue_training=None)}."
         if damaged
-        else "Start the request without continue_training."
+        else f"Start the request without {argument(continue_training=None)}."
     )
     evidence = "; ".join(damaged) or f"no checkpoint in {job.fold.path}"
     return StageFailure("there is no readable checkpoint to continue from", evidence, remedy)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...calls import argument
 from ...files import append_line, read_model, write_model
 from ...nnunet.datasets import FoldFiles
 from ...nnunet.preprocessed import DataNote, data_note_file, preprocessed_cases
@@ -199,7 +200,7 @@ def settle_cases(trainer: Any, job: Job) -> FoldCases:
             f"{len(missing)} cases of this fold are not preprocessed",
             f"missing in {folder.name}: {some(missing)}",
             "Put them back and start the request again, which preprocesses them; or train the fold anew with "
-            "overwrite=true.",
+            f"{argument(overwrite=True)}.",
         )
     _refuse_other_split(job, cases)
     return cases
@@ -222,7 +223,7 @@ def _refuse_other_split(job: Job, cases: FoldCases) -> None:
             raise StageFailure(
                 f"fold {job.spec.fold} would hold out cases that fold {spec.fold} of this run holds out, too",
                 f"{some(both)}: the split was renewed since fold {spec.fold} began",
-                "Train all folds on one split: start the request again with overwrite=true.",
+                f"Train all folds on one split: start the request again with {argument(overwrite=True)}.",
             )
 
 

@@ -21,11 +21,11 @@ from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
-from nnunet_mcp.schemas.plots import PlotRequest
+from nnunet_mcp.schemas.plots import Plot, PlotRequest
 from nnunet_mcp.schemas.records import CaseMetrics, Epoch, StageState
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.plots.plots import Plot, nnunet_plot
+from nnunet_mcp.tools.plots.plots import nnunet_plot
 from tests.kit.phantom import write_phantom
 from tests.kit.tiny import record_of, stage
 

@@ -91,7 +91,7 @@ def check_refusal(settings: Settings, device: Any, said: str) -> None:
     with pytest.raises(Unavailable) as refused:
         choose_device(device, settings)
 
-    for words in (said, "device='cpu'", "nnunet-mcp doctor", "NNUNET_MCP_GPUS=1", "ROCm"):
+    for words in (said, "device='cpu'", "nnunet_system", "NNUNET_MCP_GPUS=1", "ROCm"):
         assert words in str(refused.value)
     assert choose_device("cpu", settings) == ("cpu", "asked for")
 

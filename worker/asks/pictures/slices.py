@@ -49,7 +49,7 @@ def _same_shape(truth: Volume, other: Volume, case: CasePicture) -> None:
     if truth.voxels.shape[:3] != other.voxels.shape[:3]:
         raise NothingToShow(
             f"Case {case.name}: the labels have the shape {truth.voxels.shape[:3]}, the image or prediction "
-            f"{other.voxels.shape[:3]}. They must be the same; nnunet_datasets says more."
+            f"{other.voxels.shape[:3]}. They must be the same."
         )
 
 

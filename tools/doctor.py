@@ -8,20 +8,21 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from ...ask import Failed, NotStarted, TookTooLong, ask
-from ...launch import python_command
-from ...runs.by_hand import external_trainings
-from ...runs.engines import verdict
-from ...runs.layout import StateDir
-from ...runs.machine.asking import NoAnswer, Question
-from ...runs.machine.gpus import MACHINE
-from ...schemas.gpus import CudaJob, TorchGpus
-from ...schemas.records import ACTIVE
-from ...schemas.system import Check, DoctorAnswer, DoctorRequest, Probe
-from ...settings import Settings
-from ...tools.machine_checks import machine_checks, state_check
-from ...tools.system import slots, versions
-from .clients import client_checks
+from ..ask import Failed, NotStarted, TookTooLong, ask
+from ..calls import argument, call
+from ..launch import python_command
+from ..runs.by_hand import external_trainings
+from ..runs.engines import verdict
+from ..runs.layout import StateDir
+from ..runs.machine.asking import NoAnswer, Question
+from ..runs.machine.gpus import MACHINE
+from ..schemas.gpus import CudaJob, TorchGpus
+from ..schemas.records import ACTIVE
+from ..schemas.system import Check, DoctorAnswer, DoctorRequest, Probe
+from ..settings import Settings
+from .machine_checks import machine_checks, state_check
+from .start_up import environment, own_command, start_up_check
+from .system import slots, versions
 
 # The versions of constraints.txt; a test keeps them the same.
 TESTED = {"nnunetv2": "2.8.1", "torch": "2.14.1", "torchvision": "0.29.1"}
@@ -58,7 +59,8 @@ def _checks(request: DoctorRequest, settings: Settings) -> Iterator[Check]:
     yield from _slots(settings)
     yield _servers()
     yield from _leftovers(settings)
-    yield from client_checks(Path.home(), Path.cwd(), start=not request.quick, results=settings.folder("results"))
+    if not request.quick:
+        yield start_up_check([own_command()], environment(settings))
 
 
 def version_checks(found: dict[str, Any]) -> Iterator[Check]:
@@ -135,7 +137,7 @@ def _probe(python: str) -> Probe | Check:
 def device_check(gpus: list[str], cuda: int, mps: bool) -> Check:
     """What a training would run on by itself."""
     if gpus and not cuda:
-        fix = "Install a PyTorch for CUDA that fits the driver (pytorch.org), or train with --device cpu."
+        fix = f"Install a PyTorch for CUDA that fits the driver (pytorch.org), or train with {argument(device='cpu')}."
         detail = f"nvidia-smi lists {', '.join(gpus)}, but this PyTorch can use no GPU."
         return Check(name="device", level="problem", detail=detail, fix=fix)
     if gpus:
@@ -162,7 +164,7 @@ def _slots(settings: Settings) -> Iterator[Check]:
             yield Check(name=name, level="ok", detail=f"used by {slot.holder}")
             continue
         detail = f"Held by {slot.holder}, although that run has ended: one of its processes is still alive."
-        fix = f"Run nnunet-mcp cancel {run.run_id} --force: it ends what is left."
+        fix = f"{call('nnunet_cancel', run_id=run.run_id, force=True)} ends what is left."
         yield Check(name=name, level="problem", detail=detail, fix=fix)
 
 
@@ -198,7 +200,8 @@ def _leftovers(settings: Settings) -> Iterator[Check]:
         if found.status == "running":
             yield Check(name="by hand", level="ok", detail=f"nnUNetv2_train is training {found.path} now")
         elif found.status == "interrupted":
-            fix = "Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with --overwrite."
+            again = argument(overwrite=True)
+            fix = f"Finish it with nnUNetv2_train and --c, remove the folder, or train the fold again with {again}."
             detail = f"A training by hand in {found.path} was not finished."
             yield Check(name="by hand", level="warning", detail=detail, fix=fix)
     raw, results = settings.folder("raw"), settings.folder("results")

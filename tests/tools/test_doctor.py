@@ -16,11 +16,11 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.local.places import slot_path
 from nnunet_mcp.runs.machine.asking import Question
 from nnunet_mcp.schemas.system import Check, DoctorRequest
-from nnunet_mcp.server.terminal import doctor
 from nnunet_mcp.server.terminal.codes import Code
-from nnunet_mcp.server.terminal.doctor import TESTED, device_check, examine, version_checks
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools import doctor
 from nnunet_mcp.tools import machine_checks as checks
+from nnunet_mcp.tools.doctor import TESTED, device_check, examine, version_checks
 from nnunet_mcp.tools.system import find_problems
 from tests.kit.gpus import Card, nvidia_smi_shows
 from tests.kit.lab import stand_in_nvidia_smi, until
@@ -67,7 +67,7 @@ def test_a_healthy_machine_has_no_problem_and_nothing_is_changed(settings: Setti
     answer = json.loads(done.stdout)
     assert [check for check in answer["checks"] if check["level"] == "problem"] == []
     assert (done.returncode, done.stderr, answer["problems"]) == (Code.DONE, "", 0)
-    assert {"nnUNet_raw", "nnUNet_results", "state folder", "torch", "device", "clients"} <= {
+    assert {"nnUNet_raw", "nnUNet_results", "state folder", "torch", "device", "server's start"} <= {
         check["name"] for check in answer["checks"]
     }
     assert told.returncode == Code.DONE and "0 problem(s)" in told.stdout and "\x1b" not in told.stdout
@@ -84,21 +84,6 @@ def test_a_problem_is_told_with_its_fix_and_the_exit_code_says_so(
     assert done.returncode == Code.FAILED
     assert "problem  nnUNet_raw: nnUNet_raw ($HOME/raw) holds an unexpanded variable." in done.stdout
     assert "→ Write the whole path into nnUNet_raw" in done.stdout
-
-
-def test_a_clients_server_that_ends_at_once_is_a_problem_and_not_the_end_of_the_doctor(
-    settings: Settings, worker: Path, tmp_path: Path
-) -> None:
-    program = tmp_path / "nnunet-mcp"
-    program.write_text("#!/bin/sh\nexec 0<&-; exit 3\n", encoding="utf-8")
-    program.chmod(0o755)
-    folders = {f"nnUNet_{which}": str(settings.folder(which)) for which in ("raw", "preprocessed", "results")}
-    content = {"mcpServers": {"nnunet": {"command": str(program), "env": folders}}}
-    (tmp_path / "home" / ".claude.json").write_text(json.dumps(content), encoding="utf-8")
-
-    done = terminal("doctor")
-
-    assert done.returncode == Code.FAILED and "'nnunet': it ends at once, with exit code 3" in done.stdout
 
 
 def test_a_torchvision_that_does_not_match_is_a_problem(settings: Settings, worker: Path) -> None:

@@ -1,0 +1,45 @@
+"""The call that helps where an error names what it is about: the rooms below know causes, not tools."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..calls import argument, call
+from ..errors import RunError
+
+HELP: dict[str, Callable[..., str]] = {
+    "runs": lambda: f"{call('nnunet_runs')} lists them.",
+    "active run": lambda run_id: (
+        f"Follow it with {call('nnunet_progress', run_id=run_id)}, or stop it with "
+        f"{call('nnunet_cancel', run_id=run_id)} first."
+    ),
+    "datasets": lambda: f"Import one with {call('nnunet_prepare_dataset')}, or use one of these ids.",
+    "models": lambda: f"{call('nnunet_datasets')} lists what is trained.",
+    "model before": lambda run_id, name: before(run_id, name),
+    "best": lambda dataset_id: f"Start {call('nnunet_find_best_configuration', dataset_id=dataset_id)}.",
+    "postprocessing": lambda: f"{call('nnunet_find_best_configuration')} makes it.",
+    "machine": lambda: f"{call('nnunet_system')} names what is wrong with this machine.",
+    "jobs": lambda: (
+        f"Correct the options (e.g. {argument(slurm=['partition=…', 'account=…'])}; {call('nnunet_preflight')} shows "
+        "the scripts), or ask the cluster's administrators. Nothing was started."
+    ),
+}
+
+
+def before(run_id: str, name: str) -> str:
+    """How to have the model back that a run was to replace."""
+    return f"The model before is kept in {name}: {call('nnunet_cancel', run_id=run_id)} puts it back."
+
+
+def told(error: RunError) -> str:
+    """The error's text with the call that helps."""
+    return f"{error.text} {HELP[error.about](**error.facts)}" if error.about else error.text
+
+
+@contextmanager
+def helped() -> Iterator[None]:
+    """Errors that pass get the sentence with the call that helps, once."""
+    try:
+        yield
+    except RunError as error:
+        error.text, error.about = told(error), ""
+        raise
