@@ -117,7 +117,8 @@ def _refuse_cpu_beside_a_gpu(settings: Settings, why_none: str) -> None:
 def _ways_on() -> str:
     return (
         f"Use {argument(device='cpu')}. If there is a GPU, {call('nnunet_system')} says what is wrong; "
-        "NNUNET_MCP_GPUS=1 in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some containers)."
+        "NNUNET_MCP_GPUS=1 in the server's environment makes it use one that no NVIDIA driver tells of (ROCm, some "
+        "containers)."
     )
 
 
