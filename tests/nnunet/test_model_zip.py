@@ -165,4 +165,4 @@ def test_a_model_that_is_there_and_an_id_that_is_taken_are_refused_with_the_way_
 
     there.parent.rename(settings.folder("results") / "away")
     make_dataset(settings.folder("raw"), "Dataset066_Mine")
-    refused(settings, path, r"id 066 is already used by Dataset066_Mine here.*nnunet_predict\(model=")
+    refused(settings, path, r"id 066 is already used by Dataset066_Mine here.*nnunet_predict\(model\)")

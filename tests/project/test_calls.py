@@ -129,12 +129,11 @@ def test_no_sentence_names_a_tool_or_a_value_of_an_argument_otherwise(room: str)
         if any(Path(path).match(pattern) for pattern in EXCEPT):
             continue
         data = _docstrings(tree) | _inside_calls(tree)
-        texts = [(n, n.value) for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-        found += [
-            f"{path}:{node.lineno}: {text}"
-            for node, text in texts
-            if id(node) not in data and " " in text and WRITTEN.search(text)
-        ]
+        for text in ast.walk(tree):
+            if not (isinstance(text, ast.Constant) and isinstance(text.value, str)) or id(text) in data:
+                continue
+            if " " in text.value and WRITTEN.search(text.value):
+                found.append(f"{path}:{text.lineno}: {text.value}")
     assert found == []
 
 

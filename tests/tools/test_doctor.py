@@ -17,6 +17,7 @@ from nnunet_mcp.runs.local.places import slot_path
 from nnunet_mcp.runs.machine.asking import Question
 from nnunet_mcp.schemas.system import Check, DoctorRequest
 from nnunet_mcp.server.terminal.codes import Code
+from nnunet_mcp.server.terminal.spelling import spelled
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools import doctor
 from nnunet_mcp.tools import machine_checks as checks
@@ -186,7 +187,7 @@ def test_a_slot_that_a_dead_run_holds_is_a_problem_and_names_the_command(setting
     found = looked_at(settings)["cpu slot 0"]
     lock.release()
 
-    assert found.level == "problem" and f"nnunet-mcp cancel {run.run_id} --force" in found.fix
+    assert found.level == "problem" and f"nnunet-mcp cancel {run.run_id} --force" in spelled(found.fix)
     assert "cpu slot 0" not in looked_at(settings)
 
 

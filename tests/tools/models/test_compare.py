@@ -19,6 +19,7 @@ from nnunet_mcp.schemas.models import CompareAnswer, CompareRequest
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import Metrics
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.models.compare import nnunet_compare
 from nnunet_mcp.tools.models.comparison_tables import _escaped
 from tests.kit.lab import ToolRefused
@@ -129,7 +130,7 @@ def test_the_way_to_a_rank_is_to_train_all_folds_of_the_split(settings: Settings
     files.splits_file.write_text(json.dumps([{"train": [], "val": []}] * 3), "utf-8")
     train(files, "Partly", GOOD, folds=1)
 
-    assert "fold='all'" in compare(settings, dataset_id=91).next_step
+    assert "fold='all'" in for_agents(compare(settings, dataset_id=91).next_step)
 
 
 def record_training(settings: Settings, fold: str, suffix: str = "tttt") -> str:

@@ -10,6 +10,7 @@ from nnunet_mcp.runs.layout import StageDir, StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.logs import LogsAnswer, LogsRequest
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.watching.log_file import BLOCK_BYTES, COUNTED_BYTES, LINE_BYTES, Log, tail, window
 from nnunet_mcp.tools.watching.log_search import LINE_CHARACTERS, grep
 from nnunet_mcp.tools.watching.logs import nnunet_logs
@@ -169,7 +170,7 @@ def test_a_huge_log_is_numbered_right(settings: Settings, log: Path) -> None:
     assert numbers(tail(Log(log), 2)) == [199_999, 200_000]
     answer = read(settings, mode="window", start=150_000, lines=2)
     assert answer.lines == ("line 150000", "line 150001")
-    assert "start=150002" in answer.next_step
+    assert "start=150002" in for_agents(answer.next_step)
     assert len(answer.model_dump_json()) < 1000
 
 
@@ -222,9 +223,9 @@ def test_a_log_too_large_to_be_counted_is_numbered_from_its_end(settings: Settin
     assert answer.total_lines is None and "-1 is the last" in answer.next_step
 
     answer = read(settings, mode="window", start=-500, lines=2)
-    assert answer.lines == ("end 500", "end 499") and "start=-498" in answer.next_step
+    assert answer.lines == ("end 500", "end 499") and "start=-498" in for_agents(answer.next_step)
     answer = read(settings, mode="window", start=2, lines=1)
-    assert answer.lines == ("line 0000001",) and "start=3" in answer.next_step
+    assert answer.lines == ("line 0000001",) and "start=3" in for_agents(answer.next_step)
     answer = read(settings, mode="grep", pattern="end 7$|0000042", lines=40)
     assert (answer.lines, answer.first_line) == (("line 0000042", "end 7"), -(COUNTED_BYTES // 12 - 42 + 1001))
     answer = read(settings)
