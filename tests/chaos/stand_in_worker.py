@@ -50,7 +50,7 @@ def _become_real() -> None:
 
 
 def _train(run: Path, stage: Path, record: dict[str, Any], spec: dict[str, Any], pace: float) -> int:
-    model = f"{record['trainer']}__{record['plans_identifier']}__{spec['configuration']}"
+    model = f"{record['job']['trainer']}__{record['job']['plans_identifier']}__{spec['configuration']}"
     fold = Path(record["folders"]["results"]) / record["dataset_name"] / model / f"fold_{spec['fold']}"
     fold.mkdir(parents=True, exist_ok=True)
     (fold / "nnunet_mcp_run.txt").write_text(record["run_id"], encoding="utf-8")
