@@ -38,6 +38,11 @@ def engine_of(record: RunRecord) -> Engine:
     return engine_named(record.engine)
 
 
+def is_on(record: RunRecord, engine: Engine) -> bool:
+    """Whether the run is on this engine."""
+    return record.engine == engine.name
+
+
 def engine_with_options(settings: Settings, *, model_of: RunRecord | None = None) -> tuple[Engine, dict[str, str]]:
     """Where a run goes whose request names no engine, and its options: to its model's, or as the server is set.
 

@@ -258,21 +258,11 @@ def contradictions(request: TrainingRequest) -> list[str]:
             f"bf16 and device={request.device!r} exclude each other: bf16 is for trainings on the CPU. Leave bf16 out; "
             "on an NVIDIA GPU nnU-Net trains in mixed precision by itself."
         )
-    if request.slurm and request.engine == "local":
-        found.append(
-            'slurm and engine="local" exclude each other: these are options of Slurm jobs. Use engine="slurm", '
-            "or leave slurm out."
-        )
     asked, used = gpus_asked(parse_options(request.slurm)), request.num_gpus or 1
     if asked not in (None, used) and request.device != "cpu":
         found.append(
             f"slurm asks for {asked} GPU(s) and num_gpus={used} uses {used}: a job gets the GPUs that its training "
             'uses. Say how many with num_gpus, and in slurm only the type, e.g. "gres=gpu:a100".'
-        )
-    if request.device == "mps" and request.engine == "slurm":
-        found.append(
-            'device="mps" and engine="slurm" exclude each other: clusters have no Apple GPUs. Use device="cuda" or '
-            '"cpu".'
         )
     return found
 

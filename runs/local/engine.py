@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import psutil
 
+from ...calls import argument
 from ...errors import Refused, Unavailable
 from ...files import to_append
 from ...launch import inherited, python_command
@@ -53,7 +54,10 @@ class LocalEngine(Engine):
     def options(self, asked: Iterable[str], settings: Settings) -> dict[str, str]:
         """There are none."""
         if list(asked):
-            raise Refused("slurm has options, but this server starts runs on its own machine. Add engine='slurm'.")
+            raise Refused(
+                f"{argument(slurm=None)} has options, but the run would start on this machine. Add "
+                f"{argument(engine='slurm')}, or leave them out."
+            )
         return {}
 
     def device(self, asked: Device | None, settings: Settings, *, num_gpus: int | None = None) -> tuple[Device, str]:
@@ -188,8 +192,7 @@ def _not_started(run: RunDir, said: str) -> Unavailable:
     run.remove()
     why = short_in_json(said.strip().rpartition("\n")[2], SAID_LENGTH)
     return Unavailable(
-        f"The supervisor of run {run.run_id} could not be started: {why}. Nothing was started; nnunet_system names "
-        "what is wrong with this machine."
+        f"The supervisor of run {run.run_id} could not be started: {why}. Nothing was started.", about="machine"
     )
 
 

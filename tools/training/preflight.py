@@ -7,7 +7,7 @@ from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.preprocessed import planned
 from ...runs.engine import Engine, Preview
-from ...runs.engines import engine_of, verdict
+from ...runs.engines import engine_of, is_on, verdict
 from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
 from ...runs.stage_process import Grant
@@ -118,7 +118,7 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
     if found.out_of_memory:
         problem = (
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
-            "or choose configuration='2d' or a smaller preset."
+            f"or choose {argument(configuration='2d')} or a smaller preset."
         )
         prepared.notice([Refused(problem)])
     prepared.notes += [found.note] if found.note else []
@@ -167,7 +167,7 @@ def _others_queued(engine: Engine, settings: Settings) -> list[str]:
     """Of this engine's runs, as the state folder has them."""
     state = StateDir.of(settings)
     found = ((run, run.record()) for run in newest_runs(state, limit=RUNS_LOOKED_AT))
-    own = [(run, record) for run, record in found if record is not None and record.engine == engine.name]
+    own = [(run, record) for run, record in found if record is not None and is_on(record, engine)]
     waiting = sum(verdict(run, record).status == "queued" for run, record in own)
     return [f"{waiting} other runs are queued"] if waiting else []
 

@@ -24,6 +24,7 @@ from nnunet_mcp.schemas.datasets import DatasetsRequest, PrepareRequest
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.data.datasets import nnunet_datasets
 from nnunet_mcp.tools.data.importing import nnunet_prepare_dataset
 from nnunet_mcp.tools.training.training import prepare_run
@@ -49,7 +50,7 @@ def raw(settings: Settings) -> Path:
 
 
 def look(settings: Settings, **known: Any) -> dict[str, Any]:
-    answer = nnunet_datasets(DatasetsRequest(dataset_id=7), settings, **known).model_dump(mode="json")
+    answer = for_agents(nnunet_datasets(DatasetsRequest(dataset_id=7), settings, **known).model_dump(mode="json"))
     return {**answer["datasets"][0], "next_step": answer["next_step"]}
 
 
@@ -441,11 +442,15 @@ def test_a_large_volume_takes_little_memory(
     script = tmp_path / "measured_worker"
     lines = [
         f"#!{sys.executable}",
-        "import os",
-        "from nnunet_mcp.worker.asks.inspection.__main__ import main",
-        "code = main()",
-        f"open({str(tmp_path / 'peak')!r}, 'w').write(open('/proc/self/status').read())",
-        "os._exit(code)",
+        "from nnunet_mcp.ask import answer",
+        "from nnunet_mcp.schemas.datasets import LookJob",
+        "from nnunet_mcp.worker.asks.inspection.cases import look_at",
+        "def measured(job, say):",
+        "    lines = []",
+        "    look_at(job, lines.append)",
+        f"    open({str(tmp_path / 'peak')!r}, 'w').write(open('/proc/self/status').read())",
+        "    for line in lines: say(line)",
+        "answer(LookJob, measured)",
     ]
     script.write_text("\n".join(lines), encoding="utf-8")
     script.chmod(0o755)

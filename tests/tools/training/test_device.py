@@ -15,6 +15,7 @@ from nnunet_mcp.runs.local.device import choose_device
 from nnunet_mcp.runs.local.places import find_places
 from nnunet_mcp.runs.machine import gpus
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.helping import helped
 from tests.kit.gpus import Card, nvidia_smi_hangs, nvidia_smi_shows, python_with_cuda
 from tests.kit.lab import ToolRefused, stand_in_nvidia_smi
 from tests.kit.terminal import terminal
@@ -88,7 +89,7 @@ def test_one_lost_gpu_of_several_does_not_send_a_training_to_the_cpu(tmp_path: P
 
 
 def check_refusal(settings: Settings, device: Any, said: str) -> None:
-    with pytest.raises(Unavailable) as refused:
+    with pytest.raises(Unavailable) as refused, helped():
         choose_device(device, settings)
 
     for words in (said, "device='cpu'", "nnunet_system", "NNUNET_MCP_GPUS=1", "ROCm"):
