@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from ...calls import call
+from ...calls import argument, call
 from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.preprocessed import planned
