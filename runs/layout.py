@@ -47,7 +47,7 @@ from ..settings import Settings
 Found = TypeVar("Found")
 # What has been read, by file and by what was read of it.
 Memory = dict[tuple[Path, str], Any]
-# Epochs that are read where few are asked for, so that the next question needs no second look.
+# As many as the health of a training is judged by: two windows of 100.
 REMEMBERED_EPOCHS = 200
 
 
@@ -120,14 +120,13 @@ class StageDir:
         """The last epochs in order, in a time that does not depend on the length of the history."""
         if self.memory is None:
             return _in_order(read_last_lines(self.epochs_file, Epoch, count))
-        if (self.epochs_file, "all") in self.memory or count > REMEMBERED_EPOCHS:
+        if (self.epochs_file, "all") in self.memory:
             return self.epochs()[-count:]
-        return _once(
-            self.memory,
-            self.epochs_file,
-            "recent",
-            lambda: _in_order(read_last_lines(self.epochs_file, Epoch, REMEMBERED_EPOCHS)),
-        )[-count:]
+        known, epochs = self.memory.get((self.epochs_file, "recent"), (0, []))
+        if known < count:
+            known, epochs = count, _in_order(read_last_lines(self.epochs_file, Epoch, count))
+            self.memory[self.epochs_file, "recent"] = known, epochs
+        return list(epochs[-count:])
 
     def epochs(self) -> list[Epoch]:
         """The whole history in order; of an epoch trained twice the last line counts."""
@@ -160,9 +159,9 @@ class RunDir:
     path: Path
     memory: Memory | None = field(default=None, compare=False, repr=False)
 
-    def at_one_moment(self) -> "RunDir":
-        """The same folder, of which every file is read at most once."""
-        return RunDir(self.path, {})
+    def at_one_moment(self, record: RunRecord) -> "RunDir":
+        """The same folder, of which every file is read at most once; its record is known already."""
+        return RunDir(self.path, {(self.run_file, "record"): record})
 
     @property
     def run_id(self) -> str:

@@ -9,16 +9,15 @@ from ..schemas.outcomes import ExportOutcome, MeasuredOutcome, ModelOutcome, Pre
 from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
-from .engines import verdict
 from .layout import RunDir
+from .status import Verdict
 
 WORST_CASES = 5
 NOTHING_MEASURED = Metrics(dice=None, iou=None, validation_loss=None)
 
 
-def compose_result(run: RunDir, record: RunRecord) -> Result:
+def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
-    judged = verdict(run, record)
     folds = [(spec, model_outcome(run, record, spec)) for spec in record.model_stages]
     lines = [_fold_result(spec, fold) for spec, fold in folds]
     summary = stage_outcome(run, record, record.stages[-1])

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..files import RIGHTS, write_model
 from ..nnunet.old_models import put_back
 from ..schemas.records import CancelRecord, Failure, Outcome, RunRecord, StageState, Status
+from .engines import verdict
 from .failures.diagnosis import diagnose
 from .layout import RunDir
 from .processes import kill_all
@@ -167,5 +168,5 @@ def close_run(run: RunDir, record: RunRecord, *, succeeded: bool) -> None:
     # For people and for whoever repeats the run; nothing depends on them.
     with contextlib.suppress(OSError):
         if succeeded and run.path.is_dir():
-            write_model(run.result_file, compose_result(run, record))
+            write_model(run.result_file, compose_result(run, record, verdict(run, record)))
         write_model(run.provenance_file, compose_provenance(run, record))

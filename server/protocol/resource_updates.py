@@ -63,10 +63,10 @@ class ResourceUpdates:
     def _state(self, run_id: str, stage: str | None) -> tuple[bool, str]:
         """Whether the run lives, and what is to be compared: its headline, or the size of the stage's log."""
         from ...tools.watching.progress import headline
-        from ...tools.watching.view import look
+        from ...tools.watching.snapshot import snapshot
 
         try:
-            view = look(self._settings, run_id)
+            view = snapshot(self._settings, run_id)
         except RunError:
             return False, ""
         alive = view.judged.status in ACTIVE

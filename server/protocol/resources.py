@@ -68,9 +68,9 @@ def _read(read: Callable[[], str]) -> str:
 
 def _run(settings: Settings, run_id: str) -> str:
     from ...tools.watching.progress import answer
-    from ...tools.watching.view import look
+    from ...tools.watching.snapshot import snapshot
 
-    now = answer(look(settings, run_id)).model_dump(mode="json")
+    now = answer(snapshot(settings, run_id)).model_dump(mode="json")
     result = BY_NAME["nnunet_results"](ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
     return json.dumps(for_agents({"progress": now, "result": result}))
 

@@ -25,7 +25,7 @@ from ...tools.helping import helped
 from .tasks import Task, UnknownTask
 
 if TYPE_CHECKING:
-    from ...tools.watching.view import View
+    from ...tools.watching.snapshot import RunSnapshot
 
 TASK_TOOL = "nnunet_training"
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
         RunError: no such run.
     """
     from ...tools.watching.progress import answer
-    from ...tools.watching.view import tend
+    from ...tools.watching.snapshot import tend
 
     view = tend(settings, run_id)
     now = answer(view)
@@ -96,14 +96,14 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
     return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
 
 
-def _message(view: "View", eta_s: int | None) -> str:
+def _message(view: "RunSnapshot", eta_s: int | None) -> str:
     from ...tools.watching.progress import headline
 
     left = f", about {eta_s} s of training left" if eta_s is not None else ""
     return headline(view) + left
 
 
-def tool_result(view: "View", settings: Settings) -> dict[str, Any]:
+def tool_result(view: "RunSnapshot", settings: Settings) -> dict[str, Any]:
     """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
     from ...tools.training.training import describe_run
 

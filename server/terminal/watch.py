@@ -14,15 +14,15 @@ from ...schemas.records import ACTIVE, StageSpec
 from ...settings import Settings
 from ...texts import visible
 from ...tools.watching.progress import Look, answer, wait_for_news
+from ...tools.watching.snapshot import RunSnapshot, tend
 from ...tools.watching.timing import fraction, percent
-from ...tools.watching.view import View, tend
 from .codes import Code
 from .show import console, duration, line
 
 WAIT_S = 5.0
 LINE_CHARACTERS = 200
 LINES_PER_STAGE = 100
-Tell = Callable[[View], None]
+Tell = Callable[[RunSnapshot], None]
 
 
 def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
@@ -47,7 +47,7 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
         raise SystemExit(Code.CTRL_C) from None
 
 
-async def _follow(run_id: str, settings: Settings, quiet: bool) -> View:
+async def _follow(run_id: str, settings: Settings, quiet: bool) -> RunSnapshot:
     again = partial(tend, settings, run_id)
     view, screen = again(), console()
     if quiet:
@@ -58,7 +58,7 @@ async def _follow(run_id: str, settings: Settings, quiet: bool) -> View:
         return await _until_the_end(view, again, bars)
 
 
-async def _until_the_end(view: View, again: Look, tell: Tell) -> View:
+async def _until_the_end(view: RunSnapshot, again: Look, tell: Tell) -> RunSnapshot:
     tell(view)
     while view.judged.status in ACTIVE:
         view = await wait_for_news(view, again, WAIT_S)
@@ -73,7 +73,7 @@ class Lines:
         self.screen = screen
         self.said: tuple[object, ...] | None = None
 
-    def __call__(self, view: View) -> None:
+    def __call__(self, view: RunSnapshot) -> None:
         now = answer(view)
         step = (now.epoch or 0) * LINES_PER_STAGE // now.epochs if now.epochs else now.epoch
         news = (now.status, now.stage, (now.phase or "").split(" ")[0], step)
@@ -102,7 +102,7 @@ def numbers(now: ProgressAnswer) -> str:
 class Bars:
     """A bar for each stage; the last state stays on the screen."""
 
-    def __init__(self, screen: Console, view: View) -> None:
+    def __init__(self, screen: Console, view: RunSnapshot) -> None:
         text, detail = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[detail]}", markup=False)
         columns = (text, BarColumn(bar_width=24), TaskProgressColumn(), detail)
         self.progress = Progress(*columns, console=screen, refresh_per_second=2)
@@ -119,7 +119,7 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def __call__(self, view: View) -> None:
+    def __call__(self, view: RunSnapshot) -> None:
         now = answer(view)
         for spec in view.record.stages:
             done = 100 * fraction(view, spec, view.judged.stages[spec.name])
@@ -127,7 +127,7 @@ class Bars:
         left = f"about {duration(now.eta_s)} of training left" if now.eta_s is not None else now.status
         self.progress.update(self.whole, completed=percent(view), detail=left)
 
-    def _detail(self, view: View, now: ProgressAnswer, spec: StageSpec) -> str:
+    def _detail(self, view: RunSnapshot, now: ProgressAnswer, spec: StageSpec) -> str:
         if spec.reused:
             return "reused"
         status = view.judged.stages[spec.name]

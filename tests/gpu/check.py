@@ -44,7 +44,7 @@ from nnunet_mcp.tools.data.importing import nnunet_prepare_dataset
 from nnunet_mcp.tools.training.training import prepare_run
 from nnunet_mcp.tools.watching.health import wait_share
 from nnunet_mcp.tools.watching.progress import answer
-from nnunet_mcp.tools.watching.view import look
+from nnunet_mcp.tools.watching.snapshot import snapshot
 from nnunet_mcp.worker.notes import read_notes
 from nnunet_mcp.worker.resources import fit_to_machine
 
@@ -149,7 +149,7 @@ def follow(
     rows: list[Row] = []
     begun = time.monotonic()
     while time.monotonic() - begun < limit_s:
-        now = answer(look(SETTINGS, run_id))
+        now = answer(snapshot(SETTINGS, run_id))
         told = now.model_dump(mode="json", include={"status", "stage", "phase", "epoch", "epoch_s", "eta_s", "wait"})
         gpu = smi("--query-compute-apps=pid,used_memory").replace("\n", "; ")
         health = {"health": now.health.verdict, "detail": now.health.detail[:90]}

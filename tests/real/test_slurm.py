@@ -74,7 +74,7 @@ class Play:
 
     def finish(self) -> Result:
         assert until(lambda: self.status not in ACTIVE, timeout_s=40), verdict(self.run, self.record)
-        return compose_result(self.run, self.record)
+        return compose_result(self.run, self.record, verdict(self.run, self.record))
 
 
 @dataclass

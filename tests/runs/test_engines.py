@@ -165,7 +165,7 @@ def test_a_run_starts_runs_and_succeeds(place: Place) -> None:
     (play.run.path / "go").touch()
 
     assert play.ends() == "success"
-    assert compose_result(play.run, play.record).metrics.dice == 0.8
+    assert compose_result(play.run, play.record, verdict(play.run, play.record)).metrics.dice == 0.8
     assert until(play.run.result_file.exists)
 
 

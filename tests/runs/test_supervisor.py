@@ -98,7 +98,7 @@ class Play:
 
     def finish(self) -> Result:
         assert until(lambda: self.status not in ACTIVE, timeout_s=20), verdict(self.run, self.record)
-        return compose_result(self.run, self.record)
+        return compose_result(self.run, self.record, verdict(self.run, self.record))
 
     def processes(self) -> list[psutil.Process]:
         return [found for spec in self.record.stages for found in processes_of(self.run.stage(spec.name).path)]

@@ -15,7 +15,7 @@ from nnunet_mcp.schemas.records import Epoch, Failure, Progress, RunRecord, Stag
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.progress import answer
-from nnunet_mcp.tools.watching.view import look
+from nnunet_mcp.tools.watching.snapshot import snapshot
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, training_as_asked
 
@@ -87,7 +87,7 @@ def test_a_read_only_server_has_no_tool_that_changes_something(settings: Setting
 def test_a_progress_answer_has_at_most_1200_characters(settings: Settings, status: Status, words: str) -> None:
     run = run_at(settings, status, words)
 
-    text = answer(look(settings, run.run_id)).model_dump_json()
+    text = answer(snapshot(settings, run.run_id)).model_dump_json()
 
     assert len(text) <= 1200, text
     assert "\\u001b" not in text

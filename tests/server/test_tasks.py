@@ -243,7 +243,7 @@ def test_a_file_system_that_refuses_is_said_by_the_tool_and_by_the_task(
         raise PermissionError(13, "Permission denied", "/state")
 
     monkeypatch.setattr("nnunet_mcp.tools.training.training.nnunet_training", refuse)
-    monkeypatch.setattr("nnunet_mcp.tools.watching.view.tend", refuse)
+    monkeypatch.setattr("nnunet_mcp.tools.watching.snapshot.tend", refuse)
     tasks, call = RunTasks(settings), types.CallToolRequestParams(name="nnunet_training", arguments={"dataset_id": 1})
 
     assert anyio.run(tasks.start, call) is None

@@ -20,7 +20,7 @@ from nnunet_mcp.server.terminal.codes import Code
 from nnunet_mcp.server.terminal.show import duration
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.runs import nnunet_cancel
-from nnunet_mcp.tools.watching.view import look
+from nnunet_mcp.tools.watching.snapshot import snapshot
 from tests.chaos import stand_in_worker
 from tests.kit.lab import FEW, Lab, make_tiny_plans, msd_subset, until
 from tests.kit.terminal import as_json, interrupted, on_a_terminal, terminal
@@ -43,7 +43,7 @@ def stand_in(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     yield settings
     for run_id in StateDir(settings.state_dir).run_ids():
         nnunet_cancel(CancelRequest(run_id=run_id, force=True), settings)
-        assert until(lambda run_id=run_id: look(settings, run_id).judged.status not in ACTIVE)  # type: ignore[misc]
+        assert until(lambda run_id=run_id: snapshot(settings, run_id).judged.status not in ACTIVE)  # type: ignore[misc]
         engine = StateDir(settings.state_dir).run(run_id).engine()
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(engine.supervisor.pid if engine else -1).wait(timeout=10)
@@ -89,11 +89,11 @@ def test_ctrl_c_ends_the_watching_and_never_the_run(stand_in: Settings, monkeypa
     run_id = done.stdout.split()[1]
     assert done.returncode == Code.CTRL_C
     assert f"run {run_id} goes on" in done.stderr and "Traceback" not in done.stderr
-    assert look(stand_in, run_id).judged.status == "running"
+    assert snapshot(stand_in, run_id).judged.status == "running"
     assert terminal("results", run_id).returncode == Code.NOT_YET
     assert terminal("progress", run_id).returncode == Code.DONE
     again = interrupted("progress", run_id, "--watch", after=lambda line: "running" in line)
-    assert (again.returncode, look(stand_in, run_id).judged.status) == (Code.CTRL_C, "running")
+    assert (again.returncode, snapshot(stand_in, run_id).judged.status) == (Code.CTRL_C, "running")
 
     assert terminal("cancel", run_id, "--force").returncode == Code.DONE
     assert terminal("progress", run_id, "--watch").returncode == Code.STOPPED
@@ -111,7 +111,7 @@ def test_a_watch_that_is_ended_gives_the_terminal_its_cursor_back(
     assert ended == Code.CTRL_C and "Traceback" not in written
     assert HIDE_CURSOR in written and written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
     [run_id] = StateDir(stand_in.state_dir).run_ids()
-    assert look(stand_in, run_id).judged.status in ACTIVE
+    assert snapshot(stand_in, run_id).judged.status in ACTIVE
 
 
 def test_json_of_a_watched_training_is_its_result_alone(stand_in: Settings) -> None:

@@ -14,8 +14,8 @@ from ...settings import Settings
 from ...texts import for_agents
 from ..helping import helped
 from ..watching.results import nnunet_results
+from ..watching.snapshot import snapshot
 from ..watching.timing import grace
-from ..watching.view import look
 from .training import nnunet_training as start
 
 POLL_S = 1.0
@@ -45,7 +45,7 @@ def nnunet_training(**parameters: Any) -> dict[str, Any]:
     try:
         _wait(run, record, settings)
     except KeyboardInterrupt:
-        request_cancel(run, record, grace_s=grace(look(settings, record.run_id)))
+        request_cancel(run, record, grace_s=grace(snapshot(settings, record.run_id)))
         raise
     found: dict[str, Any] = for_agents(nnunet_results(ResultsRequest(run_id=record.run_id), settings)).model_dump(
         mode="json"

@@ -18,15 +18,14 @@ from ...schemas.dashboard import (
     StageFacts,
 )
 from ...schemas.records import ACTIVE, ClassMetrics, Metrics, RunRecord, StageSpec
-from ...schemas.results import ResultsRequest
 from ...schemas.run_list import RunLine, RunsRequest
 from ...settings import Settings
 from ...texts import short
 from .curves import curves_of, sparkline
 from .progress import answer
-from .results import nnunet_results
-from .runs import iso, nnunet_runs
-from .view import View, look, tend
+from .results import result_of
+from .runs import iso, list_runs
+from .snapshot import RunSnapshot, newest_at_work, snapshot, tend
 
 # Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.
 RUNS_SHOWN = 10
@@ -66,9 +65,9 @@ def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, read
     Raises:
         NotFound: no such run.
     """
-    listed = nnunet_runs(RunsRequest(limit=RUNS_SHOWN), settings)
-    run_id = request.run_id or _default(listed.runs)
-    chosen = _selected(settings, run_id, read_only=read_only) if run_id else None
+    view = _view(request, settings, read_only=read_only)
+    chosen = _selected(view, read_only=read_only) if view else None
+    listed = list_runs(RunsRequest(limit=RUNS_SHOWN), settings, view)
     waiting = OTHERS_EVERY_S if any(line.status in ACTIVE for line in listed.runs) else 0
     return DashboardData(
         runs=tuple(_brief(line) for line in listed.runs),
@@ -79,11 +78,13 @@ def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, read
     )
 
 
-def _default(lines: tuple[RunLine, ...]) -> str | None:
-    """The newest run that is at work, else the newest."""
-    own = [line for line in lines if not line.external]
-    working = [line for line in own if line.status == "running"] or [line for line in own if line.status in ACTIVE]
-    return next((line.run_id for line in working or own), None)
+def _view(request: DashboardRequest, settings: Settings, *, read_only: bool) -> RunSnapshot | None:
+    if request.run_id is None:
+        found = newest_at_work(settings, among=RUNS_SHOWN)
+        if found is not None and not read_only:
+            found.go_on_starting()
+        return found
+    return snapshot(settings, request.run_id) if read_only else tend(settings, request.run_id)
 
 
 def _brief(line: RunLine) -> RunLine:
@@ -91,14 +92,14 @@ def _brief(line: RunLine) -> RunLine:
     return line.model_copy(update={name: short(text, NAME_CHARACTERS) for name, text in texts.items()})
 
 
-def _selected(settings: Settings, run_id: str, *, read_only: bool) -> Selected:
-    view = look(settings, run_id) if read_only else tend(settings, run_id)
+def _selected(view: RunSnapshot, *, read_only: bool) -> Selected:
+    curves = curves_of(view.run, view.record)  # first: whoever has read all epochs needs no recent ones
     return Selected(
         facts=_facts(view.record),
         progress=answer(view),
         stages=tuple(_stage(view, spec) for spec in view.record.stages),
-        curves=curves_of(view.run, view.record),
-        scores=_scores(settings, run_id),
+        curves=curves,
+        scores=_scores(view),
         can_cancel=not read_only and view.judged.status in ACTIVE,
     )
 
@@ -115,7 +116,7 @@ def _facts(record: RunRecord) -> RunFacts:
     )
 
 
-def _stage(view: View, spec: StageSpec) -> StageFacts:
+def _stage(view: RunSnapshot, spec: StageSpec) -> StageFacts:
     return StageFacts(
         name=spec.name,
         status=view.judged.stages[spec.name],
@@ -130,8 +131,8 @@ def _seconds(run: RunDir, stage: str) -> int | None:
     return round(state.seconds) if state is not None and state.seconds is not None else None
 
 
-def _scores(settings: Settings, run_id: str) -> Scores:
-    result = nnunet_results(ResultsRequest(run_id=run_id), settings)
+def _scores(view: RunSnapshot) -> Scores:
+    result = result_of(view)
     return Scores(
         metrics=Metrics.model_validate(_rounded(result.metrics)),
         dice_mean_sd=result.dice_mean_sd,

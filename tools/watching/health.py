@@ -12,7 +12,6 @@ from ...schemas.records import COMPILING, TICKING, Epoch, Progress
 WINDOW = 20
 PLATEAU_WINDOW = 100
 # What `judge` looks at; more makes no difference.
-LOOKED_AT = 2 * PLATEAU_WINDOW
 PLATEAU_GAIN = 0.001
 SLOW_FACTOR = 2.0
 DIVERGING_RISE = 0.2

@@ -16,8 +16,8 @@ from ...settings import Settings
 from ...texts import masked, short, visible
 from .log_file import SEARCH_S, Found, Log, tail, window
 from .log_search import LINE_CHARACTERS, search
+from .snapshot import RunSnapshot, snapshot
 from .timing import retry_after
-from .view import View, look
 
 ERROR_BYTES = 256 * 1024
 SUMMARY_FIRST = 5
@@ -39,7 +39,7 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
         NotFound: no such run or stage, or the stage has no log yet.
         Refused: the pattern is missing or not a regular expression, or `start` lies too deep in a huge log.
     """
-    view = look(settings, request.run_id)
+    view = snapshot(settings, request.run_id)
     run, record = view.run, view.record
     stage = request.stage or _default_stage(view)
     if stage not in {spec.name for spec in record.stages}:
@@ -68,11 +68,11 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
     )
 
 
-def _default_stage(view: View) -> str:
+def _default_stage(view: RunSnapshot) -> str:
     stages = view.record.stages
     started = [spec.name for spec in stages if view.run.stage(spec.name).readable_log.is_file()]
-    if view.spec is not None and view.spec.name in started:
-        return view.spec.name
+    if view.present is not None and view.present.name in started:
+        return view.present.name
     return started[-1] if started else stages[0].name
 
 

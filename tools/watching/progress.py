@@ -14,10 +14,10 @@ from ...settings import Settings
 from ...texts import short_in_json
 from .health import judge, stalled, wait_share
 from .resuming import after_failure, resume_hint
+from .snapshot import RunSnapshot, snapshot, tend
 from .timing import elapsed, eta, percent, retry_after
-from .view import View, look, tend
 
-Look = Callable[[], View]
+Look = Callable[[], RunSnapshot]
 Say = Callable[[float, str], Awaitable[None]]
 POLL_S = 0.5
 SAY_EVERY_S = 5.0
@@ -35,11 +35,11 @@ async def nnunet_progress(
     Raises:
         NotFound: no such run.
     """
-    again = partial(look if read_only else tend, settings, request.run_id)
+    again = partial(snapshot if read_only else tend, settings, request.run_id)
     return answer(await wait_for_news(await anyio.to_thread.run_sync(again), again, request.wait_s, say))
 
 
-async def wait_for_news(view: View, again: Look, wait_s: float, say: Say | None = None) -> View:
+async def wait_for_news(view: RunSnapshot, again: Look, wait_s: float, say: Say | None = None) -> RunSnapshot:
     """The run as soon as something has changed since `view`, or after wait_s."""
     deadline = time.monotonic() + wait_s
     seen, said = view.signature, 0.0
@@ -52,7 +52,7 @@ async def wait_for_news(view: View, again: Look, wait_s: float, say: Say | None 
     return view
 
 
-def answer(view: View) -> ProgressAnswer:
+def answer(view: RunSnapshot) -> ProgressAnswer:
     """The answer about one moment."""
     moment = view.moment
     last, epoch_s = moment.epochs[-1] if moment.epochs else None, moment.epoch_s
@@ -60,7 +60,7 @@ def answer(view: View) -> ProgressAnswer:
     return ProgressAnswer(
         run_id=view.record.run_id,
         status=view.judged.status,
-        stage=view.spec.name if view.spec else None,
+        stage=view.present.name if view.present else None,
         phase=_phase(view),
         percent=percent(view),
         elapsed_s=elapsed(view),
@@ -90,9 +90,9 @@ def _brief(failure: Failure) -> Failure:
     )
 
 
-def _health(view: View) -> Health:
+def _health(view: RunSnapshot) -> Health:
     """Of a training by its numbers; of everything else only that it works, or how it ended."""
-    failed, status, spec = view.judged.failure, view.judged.status, view.spec
+    failed, status, spec = view.judged.failure, view.judged.status, view.present
     reason = "see failure" if failed else view.judged.reason
     progress = view.moment.progress if status == "running" else None
     on_gpu = view.record.device == "cuda"
@@ -107,7 +107,7 @@ def _health(view: View) -> Health:
     return Health(verdict=found.verdict, detail=short_in_json(told or found.detail, DETAIL_CHARACTERS))
 
 
-def _phase(view: View) -> str | None:
+def _phase(view: RunSnapshot) -> str | None:
     progress = view.moment.progress
     if progress is None or view.judged.status not in ACTIVE:
         return None
@@ -120,17 +120,17 @@ def _rounded(value: float | None, digits: int = 4) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def headline(view: View) -> str:
+def headline(view: RunSnapshot) -> str:
     """The run in one line."""
     if view.judged.status == "queued":
         return f"queued: {view.judged.reason}"
-    stage = view.spec.name if view.spec else "done"
+    stage = view.present.name if view.present else "done"
     total = view.moment.progress.epochs if view.moment.progress else None
     epoch = f", epoch {view.moment.epochs_done}/{total}" if total else ""
     return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
 
 
-def _next_step(view: View) -> str:
+def _next_step(view: RunSnapshot) -> str:
     run_id = view.record.run_id
     status = view.judged.status
     if status in ("cancelled", "interrupted"):

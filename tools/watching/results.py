@@ -15,8 +15,8 @@ from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import Result, ResultsRequest
 from ...settings import Settings
 from .resuming import after_failure, resume_hint
+from .snapshot import RunSnapshot, snapshot
 from .timing import retry_after
-from .view import look
 
 
 def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
@@ -25,9 +25,13 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     Raises:
         NotFound: no such run.
     """
-    view = look(settings, request.run_id)
-    result = compose_result(view.run, view.record)
-    others = taken_over(StateDir.of(settings), view.record).items() if result.complete else ()
+    return result_of(snapshot(settings, request.run_id))
+
+
+def result_of(view: RunSnapshot) -> Result:
+    """What the run has come to."""
+    result = compose_result(view.run, view.record, view.judged)
+    others = taken_over(StateDir.of(view.settings), view.record).items() if result.complete else ()
     notes = (*result.notes, *(told_taken_over(fold, result.run_id, other) for fold, other in others))
     again = retry_after(view) if result.status in ACTIVE else 0
     update = {"notes": notes, "retry_after_s": again, "next_step": _next_step(result, view.record)}
@@ -59,7 +63,7 @@ def provenance(settings: Settings, run_id: str) -> Any:
     Raises:
         NotFound: no such run, or it has not ended.
     """
-    run, _ = find_run(StateDir(settings.state_dir), run_id)
+    run, _ = find_run(StateDir.of(settings), run_id)
     if not run.provenance_file.is_file():
         raise NotFound(f"Run {run_id} has no provenance yet: it is written when the run ends.")
     return json.loads(read_plain(run.provenance_file))

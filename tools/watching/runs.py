@@ -7,7 +7,6 @@ from ...calls import argument, call
 from ...runs import store
 from ...runs.by_hand import ExternalTraining, external_trainings
 from ...runs.cancel import request_cancel
-from ...runs.engines import verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.result import stage_outcome
 from ...runs.store import find_run, newest_runs
@@ -17,8 +16,8 @@ from ...schemas.records import ACTIVE, RunRecord, Status
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
 from ...texts import fold_name
+from .snapshot import RunSnapshot, newest, recorded, snapshot
 from .timing import grace, retry_after
-from .view import look, present_stage
 
 # A training by hand says nothing of its speed.
 BY_HAND_S = 60
@@ -29,25 +28,29 @@ def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
 
     Among them are the trainings that somebody started by hand, by when they last wrote.
     """
+    return list_runs(request, settings)
+
+
+def list_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | None = None) -> RunsAnswer:
+    """As nnunet_runs; a run that the same answer has read already is not read again."""
+    folders = recorded(settings, request.dataset_id)
+    runs = (one for one in newest(folders, settings, known) if request.status in (None, one.judged.status))
+    first = list(islice(runs, request.limit))
+    total = len(first) + sum(1 for _ in (folders if request.status is None else runs))
+    lines = [(_line(one), max(1, retry_after(one)) if one.judged.status in ACTIVE else 0) for one in first]
     asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
-    runs = (run for run in newest_runs(StateDir.of(settings)) if run.run_id[1:].startswith(asked_for))
-    found = (line for run in runs if (line := _line(run, request.status)) is not None)
-    lines = list(islice(found, request.limit))
-    total = len(lines) + sum(1 for _ in (runs if request.status is None else found))
     for other in external_trainings(settings.folder("results")):
         if other.run_id[1:].startswith(asked_for) and request.status in (None, other.status):
             total += 1
-            lines.append(_external_line(other))
-    shown = sorted(lines, key=lambda line: line.started, reverse=True)[: request.limit]
-    again = min((_retry_after(line, settings) for line in shown if line.status in ACTIVE), default=0)
+            lines.append((_external_line(other), BY_HAND_S if other.status in ACTIVE else 0))
+    shown = sorted(lines, key=lambda line: line[0].started, reverse=True)[: request.limit]
     return RunsAnswer(
-        runs=tuple(shown), shown=len(shown), total=total, retry_after_s=again, next_step=_next_step(shown)
+        runs=tuple(line for line, _ in shown),
+        shown=len(shown),
+        total=total,
+        retry_after_s=min((again for _, again in shown if again), default=0),
+        next_step=_next_step([line for line, _ in shown]),
     )
-
-
-def _retry_after(line: RunLine, settings: Settings) -> int:
-    """When a live run is worth another look; one that ends in this moment, at once."""
-    return BY_HAND_S if line.external else max(1, retry_after(look(settings, line.run_id)))
 
 
 def _external_line(found: ExternalTraining) -> RunLine:
@@ -82,14 +85,8 @@ def _next_step(lines: list[RunLine]) -> str:
     )
 
 
-def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
-    record = run.record()
-    if record is None:
-        return None
-    judged = verdict(run, record)
-    if wanted is not None and judged.status != wanted:
-        return None
-    spec = present_stage(record, judged)
+def _line(view: RunSnapshot) -> RunLine:
+    record, judged, spec = view.record, view.judged, view.present
     return RunLine(
         run_id=record.run_id,
         status=judged.status,
@@ -98,17 +95,19 @@ def _line(run: RunDir, wanted: Status | None) -> RunLine | None:
         fold=record.fold_or_kind,
         started=iso(record.created_at),
         stage=spec.name if spec and judged.status != "success" else None,
-        epoch=_epoch(run, spec.name) if spec else None,
-        dice=_dice(run, record) if judged.status == "success" else None,
+        epoch=_epoch(view, spec.name) if spec else None,
+        dice=_dice(view.run, record) if judged.status == "success" else None,
         detail=judged.reason,
     )
 
 
-def _epoch(run: RunDir, stage: str) -> str | None:
-    recent, progress = run.stage(stage).recent_epochs(1), run.stage(stage).progress()
+def _epoch(view: RunSnapshot, stage: str) -> str | None:
+    """Of a run at rest only the last epoch is read."""
+    folder = view.run.stage(stage)
+    recent = view.moment.epochs if view.judged.status in ACTIVE else folder.recent_epochs(1)
     if not recent:
         return None
-    last = recent[-1]
+    last, progress = recent[-1], folder.progress()
     return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)
 
 
@@ -126,7 +125,7 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
         Unavailable: the wish cannot be written down, and the run cannot be ended from here.
     """
     run, record = find_run(StateDir.of(settings), request.run_id)
-    seconds = 0.0 if request.force else grace(look(settings, request.run_id))
+    seconds = 0.0 if request.force else grace(snapshot(settings, request.run_id))
     remarks: list[str] = []
     status = request_cancel(run, record, grace_s=seconds, say=remarks.append)
     active = status in ACTIVE
@@ -150,9 +149,9 @@ def _cancel_detail(status: Status, seconds: float) -> str:
 
 def forget(settings: Settings, *, older_than_s: float) -> list[str]:
     """Remove the records of runs that are at rest and were recorded longer ago; returns their ids."""
-    return store.forget(StateDir(settings.state_dir), older_than_s=older_than_s)
+    return store.forget(StateDir.of(settings), older_than_s=older_than_s)
 
 
 def newest_run_ids(settings: Settings, *, limit: int) -> list[str]:
     """The newest runs by id; nothing is read."""
-    return [run.run_id for run in newest_runs(StateDir(settings.state_dir), limit=limit)]
+    return [run.run_id for run in newest_runs(StateDir.of(settings), limit=limit)]
