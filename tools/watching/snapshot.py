@@ -79,7 +79,7 @@ class RunSnapshot:
         done = [spec for spec in self.record.stages if not spec.reused and spec.traits.of_fold]
         return done[-1] if done else None
 
-    @property
+    @cached_property
     def moment(self) -> Moment:
         """How far the present stage is."""
         return self.at(self.present.name) if self.present else Moment()
