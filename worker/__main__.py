@@ -1,6 +1,6 @@
 """`python -P -m nnunet_mcp.worker <run directory> <stage>`: carry out one stage.
 
-Every pool process that nnU-Net spawns imports this file again: nothing is imported up here that it does not need.
+Nothing is imported up here: every pool process that nnU-Net spawns imports this file again.
 """
 
 if __name__ == "__main__":
@@ -9,7 +9,3 @@ if __name__ == "__main__":
     from nnunet_mcp.worker.stage import carry_out
 
     sys.exit(carry_out(sys.argv[1], sys.argv[2]))
-else:
-    from nnunet_mcp.worker.orphans import end_with_parent
-
-    end_with_parent()

@@ -1,7 +1,8 @@
 """No process of a stage outlives the one that started it, however that one died.
 
 Loaders and pools of a worker that was killed would wait for it for ever, with their memory and the locks that they
-inherited. On Linux the kernel ends them (prctl(2), PR_SET_PDEATHSIG); elsewhere each looks for its parent.
+inherited. On Linux the kernel ends them (prctl(2), PR_SET_PDEATHSIG: when the thread that started them ends, which
+here is the main thread, or that of a pool, which lives as long as the pool); elsewhere each looks for its parent.
 """
 
 import ctypes
@@ -10,27 +11,53 @@ import signal
 import sys
 import threading
 import time
+from multiprocessing import spawn
+from typing import Any
 
 # The process that a process belongs to: it may have died before its child could say what should happen then.
 PARENT_VARIABLE = "NNUNET_MCP_PARENT"
 PR_SET_PDEATHSIG = 1
 LOOK_EVERY_S = 1.0
+# What a process of multiprocessing that is started anew, not forked, does before everything else.
+BEGINNING = f"from {__name__} import end_with_parent; end_with_parent(); "
+
+_begun_in = 0
 
 
 def take_children_along() -> None:
-    """From now on whatever this process starts ends with it: what it forks, and what calls `end_with_parent`."""
+    """From now on whatever multiprocessing starts here, forked or anew, ends with this process."""
+    global _begun_in
+    _begun_in = os.getpid()
     os.environ[PARENT_VARIABLE] = str(os.getpid())
-    os.register_at_fork(after_in_child=_begin)
+    _prepare_children()
 
 
 def end_with_parent() -> None:
-    """For a process that was not forked but started anew; what it starts in turn ends with it."""
-    if PARENT_VARIABLE in os.environ:
+    """For a process that was started anew: it ends with the one that started it, and what it starts ends with it."""
+    if PARENT_VARIABLE in os.environ and _begun_in != os.getpid():
         _begin()
-        os.register_at_fork(after_in_child=_begin)
+        _prepare_children()
+
+
+def _prepare_children() -> None:
+    os.register_at_fork(after_in_child=_begin)
+    original = spawn.get_command_line
+
+    def command_line(**known: Any) -> list[Any]:
+        return [BEGINNING + part if _is_code(part) else part for part in original(**known)]
+
+    spawn.get_command_line = command_line
+
+
+def _is_code(part: str | bytes) -> bool:
+    return isinstance(part, str) and part.startswith("from multiprocessing")
 
 
 def _begin() -> None:
+    global _begun_in
+    if _begun_in == os.getpid():
+        return
+    _begun_in = os.getpid()
     parent = int(os.environ[PARENT_VARIABLE])
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     if sys.platform == "linux":

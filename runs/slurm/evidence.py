@@ -35,12 +35,13 @@ class Answer:
 def gather_jobs(run: RunDir, record: RunRecord) -> Evidence:
     """Everything that `derive_status` needs of a run on Slurm."""
     stages = todo(record)
-    states = _states(run, stages)
+    states = _states(RunDir(run.path), stages)
     submission = run.jobs() or JobsRecord()
     cancelled = run.cancel_file.exists()
     needed = bool(_open(stages, states)) or any(state and state.status == "interrupted" for state in states.values())
     answer = _ask(run, record, submission) if needed else Answer({})
-    states = _states(run, stages)  # again: what ended while Slurm was asked has its word in the files by now
+    # Again: what ended while Slurm was asked has its word in the files by now, and this is what the answer remembers.
+    states = _states(run, stages)
     evidence = {spec.name: _stage(run, spec, states, submission, answer) for spec in stages}
     active = any(not job.ended for job in answer.jobs.values())
     unsaid = bool(answer.silent) and bool(_open(stages, states, cancelled=cancelled))
