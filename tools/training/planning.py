@@ -6,7 +6,9 @@ Whatever a look of seconds can show to be hopeless is refused here.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ...calls import argument
 from ...errors import Refused
@@ -75,6 +77,11 @@ class Planner:
             self.plan.source_plans = transfer.source
             self.plan.notes.append(transfer.note)
 
+    @cached_property
+    def existing_plans(self) -> dict[str, Any] | None:
+        """The plans that are there, read and judged once."""
+        return self.files.plans(self.plans_identifier)
+
     def make(self) -> Plan:
         """Decide the stages in order."""
         self._refuse_impossible()
@@ -99,7 +106,7 @@ class Planner:
                 f"{self.request.configuration} for it. Use {argument(configuration='2d')}."
             )
 
-        plans = self.files.plans(self.plans_identifier) or {}
+        plans = self.existing_plans or {}
         wanted = self.request.configuration
         if wanted not in CONFIGURATIONS and planned(plans, wanted) is None:
             self._refuse_unplanned()
@@ -165,14 +172,14 @@ class Planner:
         return bool(self._preprocessed_cases(configuration))
 
     def _preprocessed_cases(self, configuration: str | None = None) -> list[str]:
-        plans, wanted = self.files.plans(self.plans_identifier), configuration or self.request.configuration
+        plans, wanted = self.existing_plans, configuration or self.request.configuration
         if plans is None or planned(plans, wanted) is None:
             return []
         return preprocessed_cases(data_folder(self.files, plans, wanted))
 
     def _why_preprocess(self) -> str | None:
         """What is lacking, or None where everything is there and unchanged."""
-        plans = self.files.plans(self.plans_identifier)
+        plans = self.existing_plans
         if plans is not None and planned(plans, self.request.configuration) is None and self._raw_unchanged():
             known = ", ".join(plans.get("configurations", {}))
             hint = NO_LOWRES if self.request.configuration in (LOWRES, CASCADE) else "Choose one of these."
