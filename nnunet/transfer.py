@@ -28,15 +28,12 @@ class Transfer:
     note: str
 
 
-def plan_transfer(request: TrainingRequest, files: DatasetFiles) -> Transfer | None:
-    """How to move the plans, or None where the target's own plans fit or were asked for.
+def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles) -> Transfer | None:
+    """How to move the plans to go with pretrained weights, or None where the target's own fit or were asked for.
 
     Raises:
         Refused: the pretrained model cannot fit this dataset and configuration.
     """
-    if request.pretrained_weights is None:
-        return None
-    weights = Path(request.pretrained_weights)
     beside = _plans_beside(weights)
     if beside is None:
         return None if request.plans_identifier else _from_checkpoint(weights)

@@ -1,5 +1,7 @@
 """Recording new runs so that no fold folder ever has two, and finding runs again.
 
+The record of a run that is about to start is the same for every kind of job.
+
 A claim names the last run that was started on a fold folder. It is only a pointer: whether that run is
 still active is derived from the run itself.
 """
@@ -9,17 +11,22 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from ..errors import NotFound, Refused
 from ..files import make_folder, read_model, write_model
+from ..liveness import host_name
 from ..locks import held, lock_name
-from ..schemas.records import ACTIVE, RunRecord
+from ..schemas.jobs import AnyJob
+from ..schemas.records import ACTIVE, Folders, RunRecord, StageSpec
+from ..schemas.slurm import EngineName
+from ..schemas.training import Device
 from ..texts import clean
 from .by_hand import is_external
+from .engine import Engine
 from .engines import engine_of, verdict
 from .layout import RunDir, StateDir
 
@@ -42,6 +49,43 @@ def new_run_id(dataset_id: int, configuration: str, fold: str) -> str:
     part = f"f{fold}" if fold.isdigit() else fold
     suffix = "".join(secrets.choice(ID_ALPHABET) for _ in range(4))
     return f"d{dataset_id:03d}-{configuration}-{part}-{suffix}"
+
+
+def new_record(
+    job: AnyJob,
+    stages: Sequence[StageSpec],
+    *,
+    dataset_name: str,
+    folders: Folders,
+    versions: dict[str, str],
+    device: tuple[Device, str] = ("cpu", ""),
+    engine: tuple[Engine, dict[str, str]] | None = None,
+    notes: Sequence[str] = (),
+) -> RunRecord:
+    """The record, under an id of its own; `device` comes with why it was chosen, `engine` with its options.
+
+    Without an engine it runs on this machine.
+    """
+    training = job if job.kind == "train" else None
+    fold = training.request.fold if training else job.kind
+    here: EngineName = "local"
+    name, options = (engine[0].name, engine[1]) if engine else (here, {})
+    return RunRecord(
+        run_id=new_run_id(job.dataset_id, job.configuration, fold),
+        created_at=time.time(),
+        job=job,
+        dataset_name=dataset_name,
+        device=device[0],
+        device_reason=device[1],
+        num_gpus=(training.request.num_gpus if training else None) or 1,
+        folders=folders,
+        stages=tuple(stages),
+        engine=name,
+        slurm=options,
+        host=host_name(),
+        versions=versions,
+        notes=tuple(notes),
+    )
 
 
 def record_run(
@@ -121,13 +165,13 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
         NotFound: no such run; the message names the newest ones.
         Refused: it is a training that was started by hand.
     """
-    if is_external(run_id):
+    run = state.run(run_id)
+    record = run.record() if RUN_ID.fullmatch(run_id) else None
+    if record is None and is_external(run_id):
         raise Refused(
             f"{run_id} was started by hand with nnUNetv2_train: it can be seen among the runs, but not followed, "
             "cancelled or resumed from here. Stop it in its own terminal."
         )
-    run = state.run(run_id)
-    record = run.record() if RUN_ID.fullmatch(run_id) else None
     if record is None:
         known = [found.run_id for found in newest_runs(state, limit=5)]
         hint = f"The newest are {', '.join(known)}." if known else "There are no runs yet."

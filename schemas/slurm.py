@@ -56,7 +56,7 @@ def parse_options(words: Iterable[str]) -> dict[str, str]:
     Raises:
         ValueError: no such option, or not a value of it.
     """
-    return dict(_parse(word) for word in words)
+    return dict(map(parse_option, words))
 
 
 def gpus_asked(options: Mapping[str, str]) -> int | None:
@@ -119,7 +119,12 @@ def _counted(item: str, count: int) -> str:
     return f"{kind}:{count}" if kind else str(count)
 
 
-def _parse(word: str) -> tuple[str, str]:
+def parse_option(word: str) -> tuple[str, str]:
+    """Name and value of one option.
+
+    Raises:
+        ValueError: no such option, or not a value of it.
+    """
     name, equals, value = word.partition("=")
     if name not in OPTIONS:
         near = difflib.get_close_matches(name, OPTIONS, n=1)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from .base import RunId
-from .slurm import EngineName, gpus_asked, parse_options
+from .slurm import EngineName, gpus_asked, parse_option, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
@@ -182,7 +182,8 @@ class TrainingRequest(BaseModel):
     @field_validator("slurm")
     @classmethod
     def _known_options(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        parse_options(words)
+        for word in words:
+            parse_option(word)
         return words
 
     @model_validator(mode="after")
@@ -258,7 +259,8 @@ def contradictions(request: TrainingRequest) -> list[str]:
             f"bf16 and device={request.device!r} exclude each other: bf16 is for trainings on the CPU. Leave bf16 out; "
             "on an NVIDIA GPU nnU-Net trains in mixed precision by itself."
         )
-    asked, used = gpus_asked(parse_options(request.slurm)), request.num_gpus or 1
+    asked = gpus_asked(parse_options(request.slurm)) if request.slurm else None
+    used = request.num_gpus or 1
     if asked not in (None, used) and request.device != "cpu":
         found.append(
             f"slurm asks for {asked} GPU(s) and num_gpus={used} uses {used}: a job gets the GPUs that its training "

@@ -9,14 +9,13 @@ from nnunet_mcp import __version__
 from ..calls import call
 from ..settings import Settings
 from ..texts import for_agents
-from .catalogue import build_tools
+from .catalogue import build_tools, visible_errors
 from .dashboard import dashboard_page
-from .model_tool import visible_errors
 from .protocol.prompts import add_prompts
 from .protocol.resource_updates import ResourceUpdates
 from .protocol.resources import add_resources
 from .protocol.run_tasks import RunTasks
-from .protocol.tasks import TasksExtension
+from .protocol.tasks import TasksExtension, for_listeners
 
 INSTRUCTIONS = for_agents(f"""\
 Trains nnU-Net v2 medical image segmentation models. A training is a run in the background: it takes minutes to
@@ -53,7 +52,10 @@ def create_server(
         instructions=INSTRUCTIONS,
         tools=build_tools(settings, read_only=read_only),
         extensions=[dashboard_page()] if read_only else [dashboard_page(), tasks],
-        middleware=[visible_errors, *(() if read_only else (tasks.listen_middleware,)), updates.middleware],
+        middleware=[
+            visible_errors,
+            *map(for_listeners, [updates.listen] if read_only else [tasks.listen, updates.listen]),
+        ],
         subscriptions=updates.bus,
         token_verifier=token_verifier,
         auth=auth,

@@ -1,24 +1,30 @@
-"""The tools as the SDK takes them: each declaration of `tools/` with its hints, and the function that a call runs."""
+"""The tools as the SDK takes them: each declaration of `tools/` with its hints, and what a call of it runs."""
 
 import base64
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool as SdkTool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from ..errors import RunError
 from ..schemas.plots import Plot
 from ..settings import Settings
-from ..texts import visible
+from ..texts import all_visible, for_agents, visible
 from ..tools import TOOLS
-from ..tools.helping import helped
+from ..tools.helping import told
 from ..tools.tool import Effect, Steps, Tool
 from .dashboard import PAGE_URI
-from .model_tool import model_tool
+from .explain import explain
+from .portable import compact, portable, refer
 
 HINTS: dict[Effect, ToolAnnotations] = {
     "reads": ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
@@ -39,19 +45,81 @@ PAGES: dict[str, dict[str, Any]] = {
 def build_tools(settings: Settings, *, read_only: bool = False) -> list[SdkTool]:
     """Every tool, bound to the settings; `read_only` leaves out those that change something."""
     return [
-        model_tool(
-            _function(tool, settings, read_only=read_only),
-            tool.request,
-            name=tool.name,
-            title=tool.title,
-            description=tool.description,
-            annotations=HINTS[tool.effect],
-            meta={"ui": PAGES[tool.page]} if tool.page else None,
-            described_by=tool.described_by,
-        )
+        _model_tool(tool, _function(tool, settings, read_only=read_only))
         for tool in TOOLS
         if not (read_only and tool.changes)
     ]
+
+
+class ModelTool(SdkTool):
+    """A tool whose arguments are one pydantic model."""
+
+    model: type[BaseModel]
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any], convert_result: bool = False) -> Any:
+        """Validate, call, and turn expected errors into text for the model."""
+        try:
+            request = self.model.model_validate(self._parsed(arguments))
+        except ValidationError as error:
+            raise ToolError(visible(explain(error, self.model))) from None
+        given: dict[str, Any] = {"request": request}
+        if self.context_kwarg is not None:
+            given[self.context_kwarg] = context
+        try:
+            result = for_agents(await self.fn_metadata.call_fn(self.fn, self.is_async, given))
+        except RunError as error:
+            raise ToolError(visible(for_agents(told(error)))) from None
+        except OSError as error:
+            raise ToolError(visible(self._refused(error))) from error
+        except Exception as error:
+            raise UnexpectedToolError(f"Error executing tool {self.name}") from error
+        return self.fn_metadata.convert_result(result) if convert_result else result
+
+    def _parsed(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """With the lists that a client sent as JSON in a text; a text that only looks like one stays."""
+        parsed = self.fn_metadata.pre_parse_json(arguments)
+        texts = {name for name, field in self.model.model_fields.items() if _takes_text(field.annotation)}
+        kept = {name for name in texts & parsed.keys() if isinstance(parsed[name], list | dict)}
+        return parsed | {name: arguments[name] for name in kept}
+
+    def _refused(self, error: OSError) -> str:
+        hints = self.annotations
+        starts = hints is not None and not hints.read_only_hint and not hints.idempotent_hint
+        return f"The file system refused: {error}.{' Nothing was started.' if starts else ''}"
+
+
+def _takes_text(annotation: Any) -> bool:
+    """Whether a field of this type may be any text: str, or a choice that has it."""
+    choice = get_origin(annotation) in (Union, UnionType, Annotated)
+    return annotation is str or (choice and any(map(_takes_text, get_args(annotation))))
+
+
+def _model_tool(tool: Tool, function: Callable[..., Any]) -> ModelTool:
+    """The SDK's tool of `function(request, ctx)`.
+
+    Raises:
+        TypeError: the model would ignore arguments that it does not know.
+    """
+    model = tool.request
+    if model.model_config.get("extra") != "forbid":
+        raise TypeError(f"{model.__name__} must forbid extra fields, or typing errors would be ignored")
+    base = SdkTool.from_function(
+        function,
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        annotations=HINTS[tool.effect],
+        meta={"ui": PAGES[tool.page]} if tool.page else None,
+    )
+    parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
+    promised = base.fn_metadata.output_schema
+    update = {"arg_model": parsing, "output_schema": compact(promised) if promised else None}
+    metadata = base.fn_metadata.model_copy(update=update)
+    schema = portable(model.model_json_schema())
+    schema.pop("description", None)
+    if tool.described_by is not None:
+        refer(schema, tool.described_by)
+    return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})
 
 
 def _function(tool: Tool, settings: Settings, *, read_only: bool) -> Callable[..., Any]:
@@ -62,8 +130,7 @@ def _function(tool: Tool, settings: Settings, *, read_only: bool) -> Callable[..
         more = bound | ({"tell": _teller(tool.steps, ctx)} if tool.steps else {})
         if tool.waits:
             function = await anyio.to_thread.run_sync(tool.load)
-            with helped():
-                return await function(request, settings, say=partial(_say, ctx), **more)
+            return await function(request, settings, say=partial(_say, ctx), **more)
         return _shaped(tool, await anyio.to_thread.run_sync(partial(tool, request, settings, **more)))
 
     call.__annotations__["return"] = _output(tool)
@@ -104,3 +171,11 @@ def _shaped(tool: Tool, answer: BaseModel) -> Any:
         return answer
     words = TextContent(type="text", text=tool.text(answer))
     return CallToolResult(content=[words], structured_content=answer.model_dump(mode="json"))
+
+
+async def visible_errors(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """What the SDK itself says of a call, such as the name of an unknown tool, has passed no tool of ours."""
+    result = await call_next(ctx)
+    failed = result.get("isError") if isinstance(result, dict) else getattr(result, "is_error", False)
+    seen: HandlerResult = all_visible(result) if failed else result
+    return seen

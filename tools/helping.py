@@ -37,7 +37,7 @@ def told(error: RunError) -> str:
 
 @contextmanager
 def helped() -> Iterator[None]:
-    """Errors that pass get the sentence with the call that helps, once."""
+    """For Python, which renders nothing: errors that pass get the sentence with the call that helps, once."""
     try:
         yield
     except RunError as error:

@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from .helping import helped
-
 # "replaces": with overwrite=true what an earlier run has made is lost.
 Effect = Literal["reads", "starts", "replaces", "stops"]
 
@@ -72,8 +70,7 @@ class Tool:
 
     def __call__(self, request: BaseModel, settings: Any, **more: Any) -> Any:
         """Call it, unless it waits: a coroutine is awaited by whoever has an event loop."""
-        with helped():
-            return self.load()(request, settings, **more)
+        return self.load()(request, settings, **more)
 
 
 def load(function: str) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ class ResourceUpdates:
         self._settings = settings
         self._seen: dict[str, str] = {}
 
-    async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    async def listen(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Watch what a `subscriptions/listen` names while it is served."""
         wanted = listened_to(ctx, "resourceSubscriptions")
         uris = [uri for uri in wanted if isinstance(uri, str)] if isinstance(wanted, list) else []

@@ -15,8 +15,8 @@ from ...schemas.training import TrainingCall
 from ...settings import Settings
 from ...texts import for_agents, visible
 from ...tools import BY_NAME
-from ...tools.helping import helped
-from ..model_tool import portable
+from ...tools.helping import told
+from ..portable import portable
 
 JSON = "application/json"
 LOG_LINES = 200
@@ -55,13 +55,12 @@ def add_resources(app: MCPServer, settings: Settings) -> None:
 def _read(read: Callable[[], str]) -> str:
     """What is wrong with the address, in words that a person can act on."""
     try:
-        with helped():
-            return read()
+        return read()
     except RunError as error:
-        raise ResourceError(visible(str(error))) from None
+        raise ResourceError(visible(for_agents(told(error)))) from None
     except ValidationError as error:
-        told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
-        raise ResourceError(f"The address names nothing that can be there: {told}.") from None
+        wrong = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        raise ResourceError(f"The address names nothing that can be there: {wrong}.") from None
     except OSError as error:
         raise ResourceError(f"The file system refused: {error}.") from None
 

@@ -21,7 +21,7 @@ from ...schemas.training import TrainingCall
 from ...settings import Settings
 from ...texts import for_agents, visible
 from ...tools import BY_NAME
-from ...tools.helping import helped
+from ...tools.helping import told
 from .tasks import Task, UnknownTask
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ class RunTasks:
 
 async def _of_run(act: Callable[[], T]) -> T:
     try:
-        with helped():
-            return await run_sync(act)
+        return await run_sync(act)
     except RunError as error:
-        raise UnknownTask(visible(str(error))) from None
+        raise UnknownTask(visible(for_agents(told(error)))) from None
     except OSError as error:
         raise MCPError(types.INTERNAL_ERROR, f"The file system refused: {error}.") from None
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 import mcp.types as types
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import require_client_extension
 from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
@@ -98,8 +98,8 @@ class TasksExtension(Extension):
             return await call_next(ctx)
         return {"resultType": "task", **await self._task(task_id, detailed=False)}
 
-    async def listen_middleware(self, ctx: Context, call_next: CallNext) -> HandlerResult:
-        """Serve `subscriptions/listen` that names tasks; everything else passes through."""
+    async def listen(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """Serve `subscriptions/listen` that names tasks; one that names none passes through."""
         wanted = listened_to(ctx, "taskIds")
         if not wanted or ctx.request_id is None:
             return await call_next(ctx)
@@ -152,10 +152,18 @@ class TasksExtension(Extension):
         return await _known(self._source.describe(task_id, detailed=detailed))
 
 
+def for_listeners(serve: ServerMiddleware[Any]) -> ServerMiddleware[Any]:
+    """The middleware that `serve` is for `subscriptions/listen`; every other request passes by it."""
+
+    async def middleware(ctx: Context, call_next: CallNext) -> HandlerResult:
+        return await (serve(ctx, call_next) if ctx.method == "subscriptions/listen" else call_next(ctx))
+
+    return middleware
+
+
 def listened_to(ctx: Context, kind: str) -> Any:
-    """What a `subscriptions/listen` names under this kind, whatever it is; None for every other request."""
-    params = ctx.params if ctx.method == "subscriptions/listen" and isinstance(ctx.params, dict) else {}
-    named = params.get("notifications")
+    """What a `subscriptions/listen` names under this kind, whatever it is."""
+    named = ctx.params.get("notifications") if isinstance(ctx.params, dict) else None
     return named.get(kind) if isinstance(named, dict) else None
 
 

@@ -19,7 +19,7 @@ from ...schemas.system import DoctorAnswer
 from ...settings import Settings
 from ...texts import visible
 from ...tools import BY_NAME, TOOLS
-from ...tools.helping import helped, told
+from ...tools.helping import told
 from ...tools.tool import Command, Steps, Tool, load
 from ..environment import read_settings
 from ..explain import explain
@@ -117,15 +117,14 @@ def _answer(command: Command, tool: Tool, request: BaseModel, settings: Settings
     more = {**command.more, **({"tell": _teller(tool.steps)} if tool.steps else {})}
     if command.first and sys.stderr.isatty() and (notice := command.first(request)):
         print(spelled(notice), file=sys.stderr)
-    with helped():
-        if tool.waits:
-            import anyio
+    if tool.waits:
+        import anyio
 
-            waited: BaseModel = anyio.run(tool.load(), request, settings)
-            return waited
-        function = load(command.function) if command.function else tool
-        answer: BaseModel = function(request, settings, **more)
-        return answer
+        waited: BaseModel = anyio.run(tool.load(), request, settings)
+        return waited
+    function = load(command.function) if command.function else tool
+    answer: BaseModel = function(request, settings, **more)
+    return answer
 
 
 def _teller(steps: Steps) -> Callable[[int, int], None]:

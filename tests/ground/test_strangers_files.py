@@ -51,7 +51,7 @@ OPENED_OTHERWISE = {
     "server/reference.py": 1,  # our documents
     "server/terminal/commands.py": 1,  # /dev/null
     "tools/data/importing.py": 1,  # to write
-    "tools/data/older_styles.py": 1,  # our own description in the state folder
+    "tools/data/ready.py": 1,  # our own description in the state folder
 }
 
 

@@ -17,7 +17,15 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 
 from nnunet_mcp.server.app import create_server
-from nnunet_mcp.server.protocol.tasks import EXTENSION, TERMINAL, Context, Task, TasksExtension, UnknownTask
+from nnunet_mcp.server.protocol.tasks import (
+    EXTENSION,
+    TERMINAL,
+    Context,
+    Task,
+    TasksExtension,
+    UnknownTask,
+    for_listeners,
+)
 from nnunet_mcp.settings import Settings
 
 BODIES = ("slow_compute", "failing_job", "protocol_error_job", "confirm_delete", "multi_input", "test_tool_with_task")
@@ -133,7 +141,7 @@ class Extension(TasksExtension):
 def build(jobs: Jobs) -> MCPServer:
     """The server of the scenarios."""
     extension = Extension(jobs)
-    app = MCPServer("conformance", version="1", extensions=[extension], middleware=[extension.listen_middleware])
+    app = MCPServer("conformance", version="1", extensions=[extension], middleware=[for_listeners(extension.listen)])
 
     @app.tool()
     def greet(name: str) -> str:

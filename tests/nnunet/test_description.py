@@ -11,7 +11,8 @@ from nnunet_mcp.errors import NotFound, Refused
 from nnunet_mcp.nnunet.dataset_json import read_description
 from nnunet_mcp.schemas.datasets import DatasetsRequest
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.data.datasets import nnunet_datasets, ready_to_train
+from nnunet_mcp.tools.data.datasets import nnunet_datasets
+from nnunet_mcp.tools.data.ready import ready_to_train
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, digest, make_dataset
 

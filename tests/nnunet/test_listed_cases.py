@@ -11,8 +11,9 @@ from nnunet_mcp.errors import Refused, RunError
 from nnunet_mcp.nnunet.dataset_json import read_description
 from nnunet_mcp.schemas.datasets import DatasetsRequest, Prepared, PrepareRequest
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.data.datasets import nnunet_datasets, ready_to_train
+from nnunet_mcp.tools.data.datasets import nnunet_datasets
 from nnunet_mcp.tools.data.importing import nnunet_prepare_dataset
+from nnunet_mcp.tools.data.ready import ready_to_train
 from tests.kit.tiny import make_dataset
 
 SECRET = "s3cr3t-value"

@@ -17,7 +17,7 @@ from nnunet_mcp.nnunet.splits import TrainedCases, split_to_make, trained_cases,
 from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.schemas.records import RunRecord, StageSpec
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.data.datasets import ready_to_train
+from nnunet_mcp.tools.data.ready import ready_to_train
 from nnunet_mcp.worker.stage import Job, StageFailure
 from nnunet_mcp.worker.steps import cross_validation
 from nnunet_mcp.worker.steps.preprocess import Preprocessing
@@ -285,7 +285,7 @@ def test_lowres_folds_of_other_cases_do_not_predict_for_a_cascade(files: Dataset
 def test_a_lowres_fold_that_is_trained_by_hand_at_the_moment_is_left_alone(
     files: DatasetFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.training.planning.trained_by_hand_now", lambda path: "3d_lowres" in str(path))
+    monkeypatch.setattr("nnunet_mcp.tools.training.folds.trained_by_hand_now", lambda path: "3d_lowres" in str(path))
 
     with pytest.raises(Refused, match=r"3d_lowres/fold_0 is being trained by an nnUNetv2_train"):
         plan(files, configuration="3d_cascade_fullres", fold="0")

@@ -6,11 +6,11 @@ from tests.project.house import Traffic, traffic
 
 # Aims: 20 for a training, until its supervisor is started, and 9 for the progress.
 FILES_CROSSED = {
-    "nnunet_training": 41,
+    "nnunet_training": 34,
     "nnunet_progress": 21,
-    "nnunet_results": 21,
-    "nnunet_runs": 19,
-    "nnunet_dashboard_data": 27,
+    "nnunet_results": 22,
+    "nnunet_runs": 21,
+    "nnunet_dashboard_data": 30,
 }
 READERS = ("nnunet_progress", "nnunet_results", "nnunet_runs", "nnunet_dashboard_data")
 

@@ -1,26 +1,24 @@
-"""Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained."""
+"""Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained; and one in depth."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ...allowed_paths import readable
 from ...calls import call
-from ...errors import NotFound, Refused, RunError
-from ...nnunet.cases import file_problems, list_cases
+from ...errors import RunError
+from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description
-from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset, training_files
+from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
 from ...schemas.records import Folders
 from ...settings import Settings
-from ...texts import clean, first
-from .dataset_details import details
-from .findings import bounded
-from .looks import Tell
-from .older_styles import twin_of
-from .plans_there import PlansThere, preprocessed_of, read_plans
+from ...texts import clean, first, some
+from .findings import bounded, findings
+from .look_summary import first_images, intensities, label_statistics, spread, voxel_types
+from .looks import Looks, Tell, look_into
+from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
 
 LOOK_S = 40.0  # clients give a call a minute
 LISTED = 30  # in full; of the others the names, so that the answer stays short
@@ -43,7 +41,7 @@ def nnunet_datasets(
     if request.dataset_id is None:
         return _list(folders)
     files = find_dataset(folders, request.dataset_id)
-    found = details(_line(files), files, settings, budget_s=look_s, tell=tell)
+    found = _details(_line(files), files, settings, budget_s=look_s, tell=tell)
     next_step = _next_look(found) or _next_step((found,))
     return DatasetsAnswer(datasets=(found,), raw_folder=folders.raw, next_step=next_step)
 
@@ -97,6 +95,51 @@ def _in_short(line: DatasetLine) -> DatasetLine:
             "problems": bounded(list(line.problems), FEW_CHARACTERS),
         }
     )
+
+
+def _details(
+    line: DatasetLine, files: DatasetFiles, settings: Settings, *, budget_s: float, tell: Tell | None
+) -> DatasetDetails:
+    """What a list says of the dataset, and what its images and plans say."""
+    known = {**dict(line), "fingerprint": fingerprint_of(files), "plans": plans_of(files, read_plans(files))}
+    try:
+        description = read_description(files.raw)
+    except RunError:  # the line says it as a problem
+        return DatasetDetails(**known, inspected=0)
+    looks = look_into(files, description, settings, budget_s=budget_s, tell=tell)
+    return DatasetDetails(**{**known, **_looked(line, files, description, looks)})
+
+
+def _looked(line: DatasetLine, files: DatasetFiles, description: Description, looks: Looks) -> dict[str, object]:
+    found = findings(looks, description)
+    cases = [looks.found[name] for name in sorted(looks.found)]
+    images = first_images(cases)
+    return {
+        "inspected": len(cases),
+        "partial": looks.partial,
+        "problems": (*line.problems, *found.problems),
+        "warnings": (*_about_the_look(looks), *file_warnings(files.raw, description), *found.warnings),
+        "shapes": spread([image.shape for image in images]),
+        "spacings": spread([image.spacing for image in images]),
+        "voxel_types": voxel_types(cases),
+        "intensities": intensities(cases, description),
+        "label_statistics": label_statistics(cases, description),
+    }
+
+
+def _about_the_look(looks: Looks) -> list[str]:
+    said = []
+    if looks.not_allowed:
+        said.append(
+            "cases whose files lie outside the allowed folders, so that they were not looked at: "
+            f"{some(looks.not_allowed)}. Add their folder to NNUNET_MCP_ALLOWED_DIRS."
+        )
+    if looks.ended:
+        said.append(
+            f"the images could not all be looked at ({clean(looks.ended, 200)}). {call('nnunet_system')} says "
+            "what is missing."
+        )
+    return said
 
 
 def _line(files: DatasetFiles) -> DatasetLine:
@@ -165,39 +208,3 @@ def _dice(fold: Path, problems: list[str]) -> float | None:
     if outcome is not None and outcome.metrics is None:
         problems += outcome.notes
     return outcome.metrics.dice if outcome and outcome.metrics else None
-
-
-def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = True) -> tuple[DatasetFiles, list[str]]:
-    """The dataset in a form that nnU-Net v2 reads, and notes on what that took.
-
-    A folder in the older style that the documentation shows (modality, labels {"0": …}, no file_ending) gets a
-    valid twin in the state folder. The source stays as it is.
-
-    Raises:
-        NotFound, Refused: no such dataset, or its files would fail; the message names the cases.
-    """
-    files = find_dataset(settings.folders, dataset_id)
-    if not files.raw.is_dir():
-        if not files.preprocessed.is_dir():
-            raise NotFound(
-                f"{files.name} has trained models here and no data to train with. Import them under the same id and "
-                f"name with {call('nnunet_prepare_dataset')}, or predict with {call('nnunet_predict')}."
-            )
-        return files, ["The raw data are not there; the preprocessed data are used."]
-    description = read_description(files.raw)
-    if description.listed is not None:
-        _refuse_elsewhere(files.raw, settings)
-    if problems := file_problems(files.raw, description):
-        raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(problems))
-    if not description.changes:
-        return files, []
-    note = f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
-    if not make_twin:
-        return files, [note]
-    return twin_of(files, description, settings), [note]
-
-
-def _refuse_elsewhere(raw: Path, settings: Settings) -> None:
-    """The files that dataset.json lists may lie anywhere, but tools may not read everywhere."""
-    for path in training_files(raw):
-        readable(path, settings)

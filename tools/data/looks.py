@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -98,6 +99,12 @@ def look_into(
     return looks
 
 
+def looked_at(files: DatasetFiles, description: Description, settings: Settings) -> bool:
+    """Whether anything is known of the dataset; no file of it is asked for."""
+    kept = _Keeping(settings, files, reader_of(description)).path
+    return os.path.exists(kept)  # noqa: PTH110 - Path.exists() raises where one may not look
+
+
 def _look_at(
     todo: tuple[CasePaths, ...],
     looks: Looks,
@@ -134,12 +141,12 @@ class _Keeping:
     def __init__(self, settings: Settings, files: DatasetFiles, reader: Reader | None) -> None:
         state = StateDir.of(settings)
         mark = hashlib.sha256(f"{files.raw}\0{reader}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
-        self._path = state.looks_dir / f"{files.name[:10]}-{mark}.json"
-        self._lock = state.locks_dir / lock_name("looks", self._path.stem)
+        self.path = state.looks_dir / f"{files.name[:10]}-{mark}.json"
+        self._lock = state.locks_dir / lock_name("looks", self.path.stem)
 
     def read(self) -> KeptLooks:
         with contextlib.suppress(OSError):
-            kept = read_model(self._path, KeptLooks)
+            kept = read_model(self.path, KeptLooks)
             if kept is not None and kept.version == VERSION:
                 return kept
         return KeptLooks(version=VERSION)
@@ -149,11 +156,11 @@ class _Keeping:
         if not fresh:
             return
         with contextlib.suppress(OSError, TimeoutError):
-            make_folder(self._path.parent)
+            make_folder(self.path.parent)
             with held(self._lock):
                 cases = {**self.read().cases, **fresh}
                 kept = {name: look for name, look in cases.items() if name in present}
-                write_model(self._path, KeptLooks(version=VERSION, cases=kept), durable=False)
+                write_model(self.path, KeptLooks(version=VERSION, cases=kept), durable=False)
 
 
 def case_paths(files: DatasetFiles, description: Description, settings: Settings) -> tuple[list[CasePaths], list[str]]:

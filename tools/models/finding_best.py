@@ -11,7 +11,7 @@ from ...nnunet.preprocessed import planned
 from ...nnunet.scores import read_scores
 from ...nnunet.splits import complete_folds, validated_cases, validated_twice
 from ...runs.engines import engine_with_options
-from ...runs.new_record import new_record
+from ...runs.store import new_record
 from ...schemas.jobs import BEST, SearchJob
 from ...schemas.models import FindBestRequest
 from ...schemas.records import StageSpec

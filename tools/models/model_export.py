@@ -7,7 +7,7 @@ from ...errors import Refused
 from ...nnunet.installed import installed
 from ...nnunet.models import Model
 from ...nnunet.output_paths import chosen_output
-from ...runs.new_record import new_record
+from ...runs.store import new_record
 from ...schemas.jobs import ExportedModel, ExportJob
 from ...schemas.models import ExportRequest
 from ...schemas.records import RunRecord, StageSpec

@@ -9,7 +9,7 @@ from ...nnunet.datasets import dataset_folders
 from ...nnunet.installed import installed
 from ...nnunet.model_zip import Contents, open_zip, read_contents, refuse_replacing
 from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
-from ...runs.new_record import new_record
+from ...runs.store import new_record
 from ...schemas.jobs import ImportJob
 from ...schemas.model_name import ModelName
 from ...schemas.models import ImportRequest

@@ -10,7 +10,7 @@ from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import cases_to_predict, note_of, refuse_foreign
 from ...runs.engines import engine_with_options
-from ...runs.new_record import new_record
+from ...runs.store import new_record
 from ...schemas.jobs import PredictionJob
 from ...schemas.models import PredictionStarted, PredictRequest
 from ...schemas.records import RunRecord

@@ -8,20 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
-from ...errors import Refused, RunError
+from ...calls import argument
+from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...runs.engine import Engine
 from ...runs.engines import engine_named
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
-from ...schemas.training import Device, TrainingRequest
+from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
-from ..data.dataset_details import refuse_known_damage
-from ..data.datasets import ready_to_train
-from .mixed_precision import check_bf16
+from ..data.ready import ready_to_train, refuse_known_damage
 from .planning import Plan, Planner
-from .repeating import complete
+from .repeating import repeated
 
 OnProblem = Callable[[RunError], None]
 
@@ -61,8 +60,14 @@ def prepare(request: TrainingRequest, settings: Settings, *, ahead: bool, on_pro
 
 
 def _like(found: Preparation) -> None:
-    """The arguments of the run that it is to be like."""
-    found.request, found.notes = complete(found.request, found.settings)
+    """The whole request: the arguments of the run that it is to be like, under those that are given."""
+    asked = found.request
+    given = asked.model_dump(exclude={"like"}, exclude_unset=True)
+    if isinstance(asked, TrainingCall) and asked.like is not None:
+        found.request, note = repeated(asked.like, given, found.settings)
+        found.notes.append(note)
+    else:
+        found.request = TrainingRequest.model_validate(given)
 
 
 def _weights(found: Preparation) -> None:
@@ -81,7 +86,27 @@ def _device(found: Preparation) -> None:
     """The device, and whether it can do what is asked of it."""
     request = found.request
     found.device, found.device_reason = found.engine.device(request.device, found.settings, num_gpus=request.num_gpus)
-    check_bf16(request, found.device, found.engine)
+    if request.bf16:
+        _refuse_useless_bf16(found.device, found.engine)
+
+
+def _refuse_useless_bf16(device: Device, engine: Engine) -> None:
+    """Mixed precision is a gain only on a CPU that computes it.
+
+    Raises:
+        Refused: the training would not run on a CPU.
+        Unavailable: this machine's CPU has no bfloat16.
+    """
+    if device != "cpu":
+        raise Refused(
+            f"bf16 is for trainings on the CPU; this one runs on {device}. Use {argument(device='cpu')}, or "
+            f"{argument(bf16=False)}."
+        )
+    if engine.cpu_has_bf16() is False:
+        raise Unavailable(
+            "bf16 needs a CPU with bfloat16 instructions (on Linux: avx512_bf16, amx_bf16 or bf16 in /proc/cpuinfo); "
+            "this one has none and would take longer with it. Leave bf16 out."
+        )
 
 
 def _place(found: Preparation) -> None:

@@ -1,10 +1,11 @@
-"""Which folds a training has, with which cases, and whether folds that are there already go with them."""
+"""Which folds a training has, with which cases, and whether it may write their folders."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 
 from ...calls import argument
-from ...errors import Refused
+from ...errors import NotFound, Refused
 from ...nnunet.datasets import DatasetFiles, FoldFiles
+from ...nnunet.old_models import way_back
 from ...nnunet.preprocessed import raw_cases
 from ...nnunet.splits import (
     FoldCases,
@@ -16,8 +17,10 @@ from ...nnunet.splits import (
     usual_split,
     validated_twice,
 )
+from ...runs.by_hand import trained_by_hand_now
 from ...schemas.training import TrainingRequest
 from ...texts import some
+from ..helping import before
 
 
 class Folds:
@@ -83,7 +86,7 @@ class Folds:
             Refused: it cannot; the message says the ways on.
         """
         cases = self.cases_of(fold, files if goes_on else None)
-        self._refuse_missing(fold, cases)
+        self.refuse_missing(fold, cases)
         difference = other_cases(files, self.split[int(fold)]) if goes_on and fold != "all" else None
         if difference is None:
             return None
@@ -91,7 +94,38 @@ class Folds:
             return f"{difference}. It goes on with the cases that it began with."
         raise Refused(f"{difference}. {self._ways_on(fold, files)}")
 
-    def _refuse_missing(self, fold: str, cases: FoldCases | None) -> None:
+    def check_target(self, files: FoldFiles) -> None:
+        """Whether the training may write this fold folder.
+
+        Raises:
+            NotFound, Refused: somebody else writes it, or what is there would be lost or is lacking.
+        """
+        refuse_training_by_hand(files)
+        if self.request.validation_only:
+            _require_trained(files, best=self.request.val_best)
+        elif self.request.continue_training:
+            self._check_resume(files)
+        elif not self.request.overwrite:
+            _refuse_overwriting(files)
+
+    def _check_resume(self, files: FoldFiles) -> None:
+        if files.finished():
+            raise Refused(
+                f"{files.path} is trained and validated: there is nothing to continue. Use "
+                f"{argument(validation_only=True)} to validate again, or {argument(overwrite=True)} to train again."
+            )
+        if not files.checkpoints() and self.request.fold != "all":
+            raise NotFound(
+                f"There is no checkpoint in {files.path} to continue from. Leave {argument(continue_training=None)} "
+                "out to start from scratch."
+            )
+
+    def refuse_missing(self, fold: str, cases: FoldCases | None) -> None:
+        """Whether all cases of a fold are there.
+
+        Raises:
+            Refused: some are not.
+        """
         if cases is None or not (missing := sorted(cases.every - set(self.cases))):
             return
         where = "preprocessed" if self.uses_old else "in the raw dataset folder"
@@ -110,32 +144,6 @@ class Folds:
             )
         return f"Two ways on: {again}; or put the old cases back, with their splits_final.json beside the raw data."
 
-    def check_lowres(self, fold: str, files: FoldFiles) -> None:
-        """Whether a 3d_lowres fold that is there predicts, for the cascade, the cases that the split holds out.
-
-        Raises:
-            Refused: it was trained on other cases, maybe on those that it would predict.
-        """
-        self._refuse_missing(fold, self.split[int(fold)])
-        if difference := other_cases(files, self.split[int(fold)]):
-            raise Refused(
-                f"3d_lowres {difference}. Train it again before the cascade: {argument(configuration='3d_lowres')}, "
-                f"{argument(fold='all')}, {argument(overwrite=True)}."
-            )
-
-    def refuse_unpredicted(self, cases: Iterable[FoldCases | None]) -> None:
-        """The cascade reads a 3d_lowres prediction of each of its cases, made by the fold that holds it out.
-
-        Raises:
-            Refused: no fold holds one of them out.
-        """
-        needed = frozenset[str]().union(*(one.every if one else self.cases for one in cases))
-        if missing := sorted(needed - frozenset[str]().union(*(fold.val for fold in self.split))):
-            raise Refused(
-                "The cascade needs a 3d_lowres prediction of every case, and no fold of splits_final.json validates "
-                f"{some(missing)}. Add them to the 'val' of a fold, or use {argument(configuration='3d_fullres')}."
-            )
-
     def refuse_overlap(self, held_out: Mapping[str, Set[str]]) -> None:
         """A cross-validation measures each case once.
 
@@ -147,3 +155,48 @@ class Folds:
                 f"{told}, so {argument(fold='all')} would end without a cross-validation. Correct splits_final.json, "
                 "or train the folds one by one."
             )
+
+
+def refuse_training_by_hand(files: FoldFiles) -> None:
+    """Somebody else's nnUNetv2_train may be at work there.
+
+    Raises:
+        Refused: it is.
+    """
+    if trained_by_hand_now(files.path):
+        raise Refused(
+            f"{files.path} is being trained by an nnUNetv2_train that was started by hand. Wait for it, stop it in "
+            "its terminal, or choose another fold."
+        )
+
+
+def _require_trained(files: FoldFiles, *, best: bool) -> None:
+    if not files.final.is_file():
+        if old := way_back(files):
+            raise Refused(f"There is no finished training in {files.path} to validate. {before(**old)}")
+        way = f"{argument(continue_training=True)} finishes it" if files.checkpoints() else "train it first"
+        raise Refused(f"There is no finished training in {files.path} to validate: {way}.")
+    if best and not files.best.is_file():
+        raise NotFound(
+            f"{files.best} does not exist, so {argument(val_best=None)} has nothing to validate. Leave "
+            f"{argument(val_best=None)} out."
+        )
+
+
+def _refuse_overwriting(files: FoldFiles) -> None:
+    if old := way_back(files):
+        raise Refused(
+            f"{files.path} was being trained again by a run that is gone. {before(**old)} {argument(overwrite=True)} "
+            "starts again."
+        )
+    if files.final.is_file():
+        raise Refused(
+            f"{files.path} has a finished model. Three ways on: {argument(validation_only=True)} validates it again, "
+            f"{argument(overwrite=True)} trains again (the old model is kept until the new one is ready), or choose "
+            "another fold."
+        )
+    if files.checkpoints():
+        raise Refused(
+            f"{files.path} has an unfinished training. {argument(continue_training=True)} goes on with it; "
+            f"{argument(overwrite=True)} starts again from scratch."
+        )

@@ -6,13 +6,14 @@ Whatever a look of seconds can show to be hopeless is refused here.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ...calls import argument
-from ...errors import NotFound, Refused
+from ...errors import Refused
 from ...files import read_json, read_model
 from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles, FoldFiles
-from ...nnunet.old_models import way_back
 from ...nnunet.preprocessed import (
     CASCADE,
     LOWRES,
@@ -25,13 +26,12 @@ from ...nnunet.preprocessed import (
     raw_identity,
     readiness,
 )
-from ...nnunet.splits import FoldCases, read_split, split_to_make
+from ...nnunet.splits import read_split, split_to_make
 from ...nnunet.trainers import check_trainer, planner_for
 from ...nnunet.transfer import plan_transfer
-from ...runs.by_hand import trained_by_hand_now
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
-from ..helping import before
+from .cascade import lowres_stages, refuse_unpredicted
 from .folds import Folds
 
 FLAT_IMAGES = (".png", ".bmp")
@@ -68,13 +68,19 @@ class Planner:
         self.files = files
         self.trainer = request.trainer or DEFAULT_TRAINER
         check_trainer(self.trainer, python)
-        transfer = plan_transfer(request, files)
+        weights = request.pretrained_weights
+        transfer = plan_transfer(request, Path(weights), files) if weights is not None else None
         self.plans_identifier = transfer.plans_identifier if transfer else request.plans_identifier or DEFAULT_PLANS
         planner = None if transfer else planner_for(files, self.plans_identifier)
         self.plan = Plan(self.trainer, self.plans_identifier, planner)
         if transfer is not None:
             self.plan.source_plans = transfer.source
             self.plan.notes.append(transfer.note)
+
+    @cached_property
+    def existing_plans(self) -> dict[str, Any] | None:
+        """The plans that are there, read and judged once."""
+        return self.files.plans(self.plans_identifier)
 
     def make(self) -> Plan:
         """Decide the stages in order."""
@@ -100,7 +106,7 @@ class Planner:
                 f"{self.request.configuration} for it. Use {argument(configuration='2d')}."
             )
 
-        plans = self.files.plans(self.plans_identifier) or {}
+        plans = self.existing_plans or {}
         wanted = self.request.configuration
         if wanted not in CONFIGURATIONS and planned(plans, wanted) is None:
             self._refuse_unplanned()
@@ -131,7 +137,7 @@ class Planner:
         cases = {fold: folds.cases_of(fold, self._trained(fold)) for fold in folds.wanted}
         folds.refuse_overlap({fold: set(one.val) for fold, one in cases.items() if one})
         if self.request.configuration == CASCADE:
-            folds.refuse_unpredicted(cases.values())
+            refuse_unpredicted(folds, cases.values())
 
     def _trained(self, fold: str) -> FoldFiles | None:
         """The fold folder, if what was trained in it is reused, validated or gone on with."""
@@ -166,14 +172,14 @@ class Planner:
         return bool(self._preprocessed_cases(configuration))
 
     def _preprocessed_cases(self, configuration: str | None = None) -> list[str]:
-        plans, wanted = self.files.plans(self.plans_identifier), configuration or self.request.configuration
+        plans, wanted = self.existing_plans, configuration or self.request.configuration
         if plans is None or planned(plans, wanted) is None:
             return []
         return preprocessed_cases(data_folder(self.files, plans, wanted))
 
     def _why_preprocess(self) -> str | None:
         """What is lacking, or None where everything is there and unchanged."""
-        plans = self.files.plans(self.plans_identifier)
+        plans = self.existing_plans
         if plans is not None and planned(plans, self.request.configuration) is None and self._raw_unchanged():
             known = ", ".join(plans.get("configurations", {}))
             hint = NO_LOWRES if self.request.configuration in (LOWRES, CASCADE) else "Choose one of these."
@@ -207,44 +213,22 @@ class Planner:
 
     def _plan_lowres(self, needs: tuple[str, ...], folds: Folds) -> tuple[str, ...]:
         """The cascade reads a 3d_lowres prediction of every case, so all lowres folds of the split come first."""
-        stages = [spec for fold in folds.every if (spec := self._lowres_stage(fold, needs, folds)) is not None]
-        self.plan.stages += stages
-        if stages:
+        found = lowres_stages(self.files, self.trainer, self.plans_identifier, folds, needs)
+        self.plan.stages += found
+        self.plan.targets += [self._target(self._fold_files(LOWRES, str(spec.fold)).path) for spec in found]
+        if found:
             self.plan.notes.append(
                 "The cascade needs 3d_lowres predictions of every case: "
-                + ", ".join(f"{spec.name} ({spec.detail})" for spec in stages)
+                + ", ".join(f"{spec.name} ({spec.detail})" for spec in found)
                 + " come first."
             )
-        return (*needs, *(spec.name for spec in stages))
-
-    def _lowres_stage(self, fold: str, needs: tuple[str, ...], folds: Folds) -> StageSpec | None:
-        files = self._fold_files(LOWRES, fold)
-        folds.check_lowres(fold, files)
-        if files.finished() and not self._lacking_predictions(folds.split[int(fold)]):
-            return None
-        _refuse_training_by_hand(files)
-        self.plan.targets.append(self._target(files.path))
-        trained = files.final.is_file()
-        return StageSpec(
-            name=f"lowres_fold_{fold}",
-            kind="validate" if trained else "train",
-            configuration=LOWRES,
-            fold=fold,
-            needs=needs,
-            resume=not trained and bool(files.checkpoints()),
-            detail="predict for the cascade" if trained else "train",
-        )
-
-    def _lacking_predictions(self, cases: FoldCases) -> bool:
-        model = self.files.model(self.trainer, self.plans_identifier, LOWRES)
-        folder = model / "predicted_next_stage" / CASCADE
-        return not set(cases.val) <= {path.stem for path in folder.glob("*.b2nd")}
+        return (*needs, *(spec.name for spec in found))
 
     def _plan_fold(self, fold: str, needs: tuple[str, ...], folds: Folds) -> StageSpec:
         files = self._fold_files(self.request.configuration, fold)
         reused = self._reusable(files)
         if not reused:
-            self._check_fold(files)
+            folds.check_target(files)
             self.plan.targets.append(self._target(files.path))
         if note := folds.check(fold, files, goes_on=self._trained(fold) is not None):
             self.plan.notes.append(note)
@@ -263,27 +247,6 @@ class Planner:
     def _reusable(self, files: FoldFiles) -> bool:
         again = self.request.overwrite or self.request.validation_only
         return self.request.fold == "all" and files.finished() and not again
-
-    def _check_fold(self, files: FoldFiles) -> None:
-        _refuse_training_by_hand(files)
-        if self.request.validation_only:
-            _require_trained(files, best=self.request.val_best)
-        elif self.request.continue_training:
-            self._check_resume(files)
-        elif not self.request.overwrite:
-            _refuse_overwriting(files)
-
-    def _check_resume(self, files: FoldFiles) -> None:
-        if files.finished():
-            raise Refused(
-                f"{files.path} is trained and validated: there is nothing to continue. Use "
-                f"{argument(validation_only=True)} to validate again, or {argument(overwrite=True)} to train again."
-            )
-        if not files.checkpoints() and self.request.fold != "all":
-            raise NotFound(
-                f"There is no checkpoint in {files.path} to continue from. Leave {argument(continue_training=None)} "
-                "out to start from scratch."
-            )
 
     def _plan_cross_validation(self, needs: tuple[str, ...]) -> None:
         self.plan.stages.append(
@@ -322,46 +285,6 @@ def _larger_batch(configuration: str, gpus: int) -> str:
     if configuration not in ("2d", "3d_fullres"):
         return "train the folds on single GPUs."
     return f"add {_inherits(name, gpus)} to the plans' configurations and train {name}."
-
-
-def _refuse_training_by_hand(files: FoldFiles) -> None:
-    if trained_by_hand_now(files.path):
-        raise Refused(
-            f"{files.path} is being trained by an nnUNetv2_train that was started by hand. Wait for it, stop it in "
-            "its terminal, or choose another fold."
-        )
-
-
-def _require_trained(files: FoldFiles, *, best: bool) -> None:
-    if not files.final.is_file():
-        if old := way_back(files):
-            raise Refused(f"There is no finished training in {files.path} to validate. {before(**old)}")
-        way = f"{argument(continue_training=True)} finishes it" if files.checkpoints() else "train it first"
-        raise Refused(f"There is no finished training in {files.path} to validate: {way}.")
-    if best and not files.best.is_file():
-        raise NotFound(
-            f"{files.best} does not exist, so {argument(val_best=None)} has nothing to validate. Leave "
-            f"{argument(val_best=None)} out."
-        )
-
-
-def _refuse_overwriting(files: FoldFiles) -> None:
-    if old := way_back(files):
-        raise Refused(
-            f"{files.path} was being trained again by a run that is gone. {before(**old)} {argument(overwrite=True)} "
-            "starts again."
-        )
-    if files.final.is_file():
-        raise Refused(
-            f"{files.path} has a finished model. Three ways on: {argument(validation_only=True)} validates it again, "
-            f"{argument(overwrite=True)} trains again (the old model is kept until the new one is ready), or choose "
-            "another fold."
-        )
-    if files.checkpoints():
-        raise Refused(
-            f"{files.path} has an unfinished training. {argument(continue_training=True)} goes on with it; "
-            f"{argument(overwrite=True)} starts again from scratch."
-        )
 
 
 def _notes(request: TrainingRequest) -> Iterator[str]:

@@ -21,7 +21,6 @@ from ..helping import told
 from ..machine_checks import GB, free_gb
 from .checks import Preparation, prepare
 from .costs import estimate_network, expect_hours
-from .mixed_precision import bf16_notes
 from .planning import Plan
 from .recommendation import preset_notes, recommend
 from .training import record_of
@@ -58,10 +57,19 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *(prepared.plan.notes if prepared.plan else ()),
             *unknown,
             *preset_notes(prepared.request, prepared.files),
-            *bf16_notes(prepared.request, prepared.device, prepared.engine),
+            *_bf16_notes(prepared.request, prepared.device, prepared.engine),
         ),
         next_step=_next_step(problems, measure=request.measure),
     )
+
+
+def _bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) -> list[str]:
+    """What a training on the engine's CPU could gain; measured, docs/benchmarks.md."""
+    if device != "cpu" or request.bf16 or not engine.cpu_has_bf16():
+        return []
+    return [
+        f"This CPU has bfloat16: with {argument(bf16=True)} an epoch takes about half the time, in mixed precision."
+    ]
 
 
 def _record(prepared: Preparation) -> RunRecord | None:

@@ -7,7 +7,7 @@ from ...errors import Refused
 from ...runs.layout import StateDir
 from ...runs.store import find_run
 from ...schemas.jobs import TrainingJob
-from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingCall, TrainingRequest
+from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
 from ...settings import Settings
 
 RESUME = "continue_training"
@@ -16,29 +16,25 @@ NOT_REPEATED = ("dataset_id", "overwrite", RESUME)
 EXCLUSIONS = [{one, other} for one, other, _ in EXCLUDE_EACH_OTHER]
 
 
-def complete(request: TrainingRequest, settings: Settings) -> tuple[TrainingRequest, list[str]]:
-    """The whole request, and a note where an earlier run's arguments came into it.
+def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[TrainingRequest, str]:
+    """The whole request, and a note on what of the earlier run came into it.
 
     Raises:
         NotFound: no such run.
         Refused: it is no training, or its arguments and the new ones exclude each other.
     """
-    like = request.like if isinstance(request, TrainingCall) else None
-    given = request.model_dump(exclude={"like"}, exclude_unset=True)
-    if like is None:
-        return TrainingRequest.model_validate(given), []
     record = find_run(StateDir.of(settings), like)[1]
     if record.training is None:
         raise Refused(
             f"Run {like} is no training, so it cannot be repeated as one. {call('nnunet_runs')} lists the trainings."
         )
-    earlier = _of_earlier(record.training, resume=request.continue_training)
+    earlier = _of_earlier(record.training, resume=bool(given.get(RESUME)))
     try:
         whole = TrainingRequest.model_validate({**earlier, **given})
     except ValidationError as error:
         told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
         raise Refused(f"The arguments of {like} and the new ones do not go together: {told}") from None
-    return whole, [_note(like, earlier, given)]
+    return whole, _note(like, earlier, given)
 
 
 def _of_earlier(training: TrainingJob, *, resume: bool) -> dict[str, object]:

@@ -5,9 +5,8 @@ from ...errors import RunError
 from ...nnunet.installed import installed
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import RunDir, StateDir
-from ...runs.new_record import new_record
 from ...runs.status import STARTING
-from ...runs.store import record_run
+from ...runs.store import new_record, record_run
 from ...schemas.jobs import TrainingJob
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord

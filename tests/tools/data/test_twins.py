@@ -9,7 +9,7 @@ import pytest
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.nnunet.dataset_json import read_description
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.data.datasets import ready_to_train
+from nnunet_mcp.tools.data.ready import ready_to_train
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, digest, make_dataset
 

@@ -15,7 +15,7 @@ from nnunet_mcp.schemas.jobs import SearchJob
 from nnunet_mcp.schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec, StageState
 from nnunet_mcp.schemas.training import TrainingCall, TrainingRequest
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.training.repeating import complete
+from nnunet_mcp.tools.training.repeating import repeated
 from nnunet_mcp.tools.training.training import prepare_run
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset, record_of, stage
@@ -92,9 +92,8 @@ def test_a_resume_of_a_transferred_training_goes_on_from_its_checkpoint_with_its
     planned: dict[str, Any] = {"plans_identifier": "nnUNetPlans_moved", "trainer": "nnUNetTrainer_5epochs"}
     record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request, **planned)
     record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
-    call = TrainingCall(dataset_id=1, like="d001-transferred", continue_training=True)
 
-    resumed, _ = complete(call, settings)
+    resumed, _ = repeated("d001-transferred", {"dataset_id": 1, "continue_training": True}, settings)
 
     assert (resumed.continue_training, resumed.pretrained_weights) == (True, None)
     assert (resumed.plans_identifier, resumed.fold, resumed.npz) == ("nnUNetPlans_moved", "2", True)
@@ -119,7 +118,7 @@ def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> Non
     assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == (
         f"It was stopped: {call}, continue_training=true) resumes it."
     )
-    assert complete(TrainingCall(dataset_id=1, like=RUN, continue_training=True), settings)[0].fold == "3"
+    assert repeated(RUN, {"dataset_id": 1, "continue_training": True}, settings)[0].fold == "3"
 
 
 def test_a_resume_that_was_stopped_before_it_began_goes_on_from_the_same_checkpoint(settings: Settings) -> None:

@@ -4,8 +4,7 @@ import pytest
 
 from nnunet_mcp.files import read_model, write_model
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.runs.new_record import new_record
-from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.runs.store import new_record, record_run
 from nnunet_mcp.schemas.jobs import AnyJob, TrainingJob
 from nnunet_mcp.schemas.records import RunRecord
 from nnunet_mcp.schemas.training import TrainingRequest

@@ -1,0 +1,83 @@
+"""Schemas that every client understands, in few characters: each chat pays for them."""
+
+import copy
+from typing import Any
+
+from pydantic import BaseModel
+
+# Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
+# Bounds of a text are checked, and told when they are broken; in the schema they would cost every chat characters.
+DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength")
+VERBATIM = ("default", "enum", "required", "examples")
+
+
+def portable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Inline $defs and drop titles, null arms and const, so that every client understands the schema."""
+    walked = _walk(schema, schema.get("$defs", {}))
+    assert isinstance(walked, dict)
+    return walked
+
+
+def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
+    if isinstance(node, list):
+        return [_walk(item, defs) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if properties:
+        return {name: _walk(value, defs) for name, value in node.items()}
+    node = _without_null(_inlined(node, defs))
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "const":
+            out["enum"] = [value]
+        elif key in VERBATIM:
+            out[key] = value
+        elif key == "items":  # what a list is, its own description says
+            out[key] = {k: v for k, v in _walk(value, defs).items() if k != "description"}
+        elif key not in DROPPED:
+            out[key] = _walk(value, defs, properties=key == "properties")
+    return out
+
+
+def compact(schema: dict[str, Any]) -> dict[str, Any]:
+    """An output schema in a third of the characters: an answer's own fields, and of what they hold only the type.
+
+    Every client pays for it in every chat; what an object holds is seen in the answer itself.
+    """
+    defs = schema.get("$defs", {})
+    return {"type": "object", "properties": {name: _outline(f, defs) for name, f in schema["properties"].items()}}
+
+
+def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    node = _inlined(field, defs)
+    if "anyOf" in node:
+        return {"anyOf": [_outline(arm, defs) for arm in node["anyOf"]]}
+    kept: dict[str, Any] = {"type": node["type"]}
+    if "items" in node and (held := _inlined(node["items"], defs)["type"]) != "object":
+        kept["items"] = {"type": held}
+    return kept
+
+
+def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref", "")
+    if not reference.startswith("#/$defs/"):
+        return node
+    rest = {key: value for key, value in node.items() if key != "$ref"}
+    return _inlined({**copy.deepcopy(defs[reference.removeprefix("#/$defs/")]), **rest}, defs)
+
+
+def _without_null(node: dict[str, Any]) -> dict[str, Any]:
+    """An optional value is one that may be left out, not one that may be null."""
+    arms = node.get("anyOf", [])
+    if {"type": "null"} not in arms:
+        return node
+    left = [arm for arm in arms if arm != {"type": "null"}]
+    rest = {k: v for k, v in node.items() if k != "anyOf" and not (k == "default" and v is None)}
+    return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
+
+
+def refer(schema: dict[str, Any], other: type[BaseModel]) -> None:
+    """What another tool describes at length is not described again, nor its defaults and examples."""
+    for name in other.model_fields:
+        for key in ("description", "default", "examples"):
+            schema["properties"][name].pop(key, None)
