@@ -14,6 +14,7 @@ DRAWER = "nnunet_mcp.worker.asks.pictures"
 DRAW_S = 120
 EXCERPT = 400
 TITLE_CHARACTERS = 160
+GATHERED = {"curves": curves, "folds": folds, "overlay": overlay, "dataset": dataset}
 
 
 def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
@@ -24,8 +25,7 @@ def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
         Refused: the files make no picture.
         Unavailable: drawing failed or took too long.
     """
-    gather = {"curves": curves, "folds": folds, "overlay": overlay, "dataset": dataset}[request.kind]
-    picture, text = gather(request, settings)
+    picture, text = GATHERED[request.kind](request, settings)
     return Plot(text=text, png=render(picture, settings))
 
 
