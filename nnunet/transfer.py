@@ -21,7 +21,7 @@ from .preprocessed import planned
 
 @dataclass(frozen=True)
 class Transfer:
-    """Plans to use; `source` is a plans.json, or a checkpoint that has the plans inside."""
+    """The plans to use; `source` is a plans.json or a checkpoint that contains the plans."""
 
     plans_identifier: str
     source: str
