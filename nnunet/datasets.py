@@ -22,7 +22,8 @@ from .foreign import read_plans
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"
-# The names that nnU-Net accepts. Names from a zip or from plans are also checked for hidden characters.
+# FOLDER is what nnU-Net takes for the folder of a dataset. DATASET_FOLDER is stricter, for names in a zip or in plans:
+# no separators and no control characters.
 DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[^/\\\x00-\x1f\x7f]*)?")
 FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
 OWNER_BYTES = 4096

@@ -40,7 +40,8 @@ def put_back(record: RunRecord, spec: StageSpec) -> None:
 
 
 def way_back(fold: FoldFiles) -> dict[str, str] | None:
-    """The run that was to replace the old model and has no folder left, and where the old model is kept; or None."""
+    """The run that moved an old model aside and has saved no checkpoint in its place, and the name of the kept folder;
+    None where there is no such run."""
     olds = kept(fold)
     if not olds or fold.checkpoints():
         return None

@@ -13,10 +13,10 @@ from .layout import RunDir
 def request_cancel(
     run: RunDir, record: RunRecord, *, grace_s: float, say: Callable[[str], object] = lambda remark: None
 ) -> Status:
-    """Ask the run to stop within `grace_s` seconds and return its status after that.
+    """Ask the run to stop within `grace_s` seconds, and return its status after that.
 
-    Who looks after the run does the rest; its engine sees to what nobody looks after. Asking twice is fine; a shorter
-    grace replaces a longer one. `say` is told what went otherwise.
+    Its supervisor or its Slurm jobs do the rest; the engine ends what nobody supervises. A run can be asked again; a
+    shorter grace replaces a longer one. `say` is told what went differently.
 
     Raises:
         Unavailable: the wish cannot be written down, and the run cannot be ended from here.
@@ -36,7 +36,7 @@ def request_cancel(
 
 
 def _end_at_once(run: RunDir, record: RunRecord, error: OSError, say: Callable[[str], object]) -> Status:
-    """Where the wish cannot be written down, on a full disk, who would have read it is ended with the rest."""
+    """End everything at once where cancel.json cannot be written, for example on a full disk."""
     try:
         engine_of(record).end(run, record)
     except Unavailable as why:
