@@ -23,9 +23,9 @@ def new_record(
     engine: tuple[Engine, dict[str, str]] | None = None,
     notes: Sequence[str] = (),
 ) -> RunRecord:
-    """The record, under an id of its own; `device` comes with why it was chosen, `engine` with its options.
+    """A record with an id of its own. `device` comes with the reason for it, `engine` with its options.
 
-    Without an engine it runs on this machine.
+    Without an engine the run goes to this machine.
     """
     training = job if job.kind == "train" else None
     fold = training.request.fold if training else job.kind
