@@ -51,13 +51,13 @@ class Lock:
         make_folder(self.path.parent)
         return _open(self.path)
 
-    def _look(self) -> IO[bytes]:
+    def _open_to_read(self) -> IO[bytes]:
         return _open_at_once(self.path, os.O_RDONLY)
 
     def is_free(self) -> bool:
         """Whether nobody holds the lock exclusively. Checking creates no file and needs no write permission."""
         try:
-            with self._look() as stream:
+            with self._open_to_read() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (FileNotFoundError, NotADirectoryError):
             return True
@@ -116,9 +116,9 @@ class HostLock(Lock):
                 made = os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444)
                 os.fchmod(made, 0o444)  # despite the umask
                 os.close(made)
-        return self._look()
+        return self._open_to_read()
 
-    def _look(self) -> IO[bytes]:
+    def _open_to_read(self) -> IO[bytes]:
         stream = _open_at_once(self.path, os.O_RDONLY | os.O_NOFOLLOW)
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             stream.close()

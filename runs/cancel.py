@@ -19,7 +19,7 @@ def request_cancel(
     shorter grace replaces a longer one. `say` is told what went differently.
 
     Raises:
-        Unavailable: the wish cannot be written down, and the run cannot be ended from here.
+        Unavailable: cancel.json cannot be written, and the run cannot be ended from here.
     """
     engine, status = engine_of(record), verdict(run, record).status
     if status not in ACTIVE:
@@ -41,9 +41,9 @@ def _end_at_once(run: RunDir, record: RunRecord, error: OSError, say: Callable[[
         engine_of(record).end(run, record)
     except Unavailable as why:
         raise Unavailable(
-            f"The wish to stop {run.run_id} cannot be written down ({error}), and {why}. Make room in {run.path} or "
+            f"The request to stop {run.run_id} cannot be written ({error}), and {why}. Make room in {run.path} or "
             "make it writable, then cancel again."
         ) from None
     status = verdict(run, record).status
-    say(f"The wish to stop could not be written down ({error}), so the processes were ended at once.")
+    say(f"The request to stop could not be written ({error}), so the processes were ended at once.")
     return status

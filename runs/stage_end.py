@@ -111,13 +111,13 @@ class Grace:
     """
 
     def __init__(self) -> None:
-        self._wish: CancelRecord | None = None
+        self._request: CancelRecord | None = None
         self._seen_at = 0.0
 
-    def is_over(self, wish: CancelRecord) -> bool:
-        if wish != self._wish:
-            self._wish, self._seen_at = wish, time.monotonic()
-        return time.monotonic() - self._seen_at >= wish.grace_s
+    def is_over(self, request: CancelRecord) -> bool:
+        if request != self._request:
+            self._request, self._seen_at = request, time.monotonic()
+        return time.monotonic() - self._seen_at >= request.grace_s
 
 
 class States:

@@ -93,7 +93,7 @@ def _probed(settings: Settings) -> Iterator[Check]:
         yield Check(name="trainers", level="ok", detail="nnU-Net finds its trainers")
     for difference in found.differences:
         yield Check(name="nnU-Net's inside", level="warning", detail=difference, fix=OTHER_RELEASE)
-    gpus = [gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus]
+    gpus = [gpu.model for gpu in MACHINE.find(settings.nnunet_python).gpus]
     yield device_check(gpus, found.cuda, found.mps)
     if found.cuda:
         yield from step_checks(settings.nnunet_python)

@@ -23,7 +23,7 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     memory, taken = usable_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
     return SystemAnswer(
-        gpus=tuple(gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus),
+        gpus=tuple(gpu.model for gpu in MACHINE.find(settings.nnunet_python).gpus),
         cpu_cores=usable_cores(),
         memory_gb=round(memory.total / GB, 1),
         memory_free_gb=round(memory.available / GB, 1),

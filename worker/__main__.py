@@ -1,6 +1,7 @@
 """`python -P -m nnunet_mcp.worker <run directory> <stage>`: carry out one stage.
 
-Every pool process that nnU-Net spawns imports this file again: nothing is imported up here that it does not need.
+Every pool process that nnU-Net spawns imports this file again, so nothing is imported at its top that such a process
+does not need.
 """
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""No process of a stage outlives the one that started it, however that one died.
+"""Make every process of a stage end with the process that started it, however that one ends.
 
-Loaders and pools of a worker that was killed would wait for it for ever, with their memory and the locks that they
-inherited. On Linux the kernel ends them (prctl(2), PR_SET_PDEATHSIG); elsewhere each looks for its parent.
+Loaders and pools of a killed worker would wait for it for ever, and keep their memory and inherited locks. On Linux the
+kernel ends them (prctl(2), PR_SET_PDEATHSIG); elsewhere each process checks for its parent.
 """
 
 import ctypes
@@ -11,20 +11,21 @@ import sys
 import threading
 import time
 
-# The process that a process belongs to: it may have died before its child could say what should happen then.
+# The parent's pid, passed to the child: the parent may die before the child can ask the kernel for the signal.
 PARENT_VARIABLE = "NNUNET_MCP_PARENT"
 PR_SET_PDEATHSIG = 1
 LOOK_EVERY_S = 1.0
 
 
 def take_children_along() -> None:
-    """From now on whatever this process starts ends with it: what it forks, and what calls `end_with_parent`."""
+    """Make all processes that this one starts from now on end with it: forked ones, and those that call
+    `end_with_parent`."""
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     os.register_at_fork(after_in_child=_begin)
 
 
 def end_with_parent() -> None:
-    """For a process that was not forked but started anew; what it starts in turn ends with it."""
+    """For a process that was started anew, not forked: end with the parent, and take its own children along."""
     if PARENT_VARIABLE in os.environ:
         _begin()
         os.register_at_fork(after_in_child=_begin)

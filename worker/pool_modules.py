@@ -1,4 +1,4 @@
-"""What the server of the pools imports: the modules whose functions nnU-Net's pools carry out."""
+"""What the forkserver of the pools imports: the modules with the functions that nnU-Net's pools carry out."""
 
 import os
 
@@ -14,8 +14,8 @@ from .orphans import end_with_parent
 
 end_with_parent()
 
-# What a process of a pool reads is judged as in the stage's own.
+# Files are checked in a pool's process as in the stage's own.
 judge_what_nnunet_reads()
 
-# Processes of one server would else draw the same random numbers.
+# Otherwise all processes of one forkserver would draw the same random numbers.
 os.register_at_fork(after_in_child=numpy.random.seed)

@@ -31,7 +31,7 @@ def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | N
     if asked in ("cpu", "mps"):
         _check_other(asked, wanted)
         return asked, "asked for"
-    found = MACHINE.look(settings.nnunet_python)
+    found = MACHINE.find(settings.nnunet_python)
     gpus, why_none = visible(found, settings.gpus)
     if gpus:
         _check_count(gpus, wanted)
@@ -126,7 +126,7 @@ def shm_problems(device: Device | None) -> list[str]:
 
 def gpu_checks(settings: Settings) -> Iterator[Check]:
     """Check for GPUs that cannot be used, and for faults of those that can."""
-    found = MACHINE.look(settings.nnunet_python)
+    found = MACHINE.find(settings.nnunet_python)
     gpus, why_none = visible(found, settings.gpus)
     if not gpus and settings.gpus != 0 and not are_hidden() and (signs := signs_of_a_gpu()):
         detail = f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}."

@@ -80,7 +80,7 @@ class LocalEngine(Engine):
         """As many as there are GPUs."""
         if trainings <= 1 or record.device != "cuda":
             return 1
-        gpus, _ = visible(MACHINE.look(settings.nnunet_python, max_age_s=KNOWN_S), settings.gpus)
+        gpus, _ = visible(MACHINE.find(settings.nnunet_python, max_age_s=KNOWN_S), settings.gpus)
         return max(1, min(trainings, len(gpus) * settings.share_gpus // record.num_gpus))
 
     def preview(self, record: RunRecord, settings: Settings) -> Preview:

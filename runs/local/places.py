@@ -64,7 +64,7 @@ def find_places(
     """The places of this host, the best one for the record's run first; if there are none, also why."""
     if kind != "gpu":
         return [place_of(state, kind, "0")], ""
-    return gpu_places(MACHINE.look(settings.nnunet_python), state, settings, record=record)
+    return gpu_places(MACHINE.find(settings.nnunet_python), state, settings, record=record)
 
 
 def place_of(state: StateDir, kind: SlotKind, name: str) -> Place:

@@ -178,7 +178,7 @@ class Supervision:
         queue.beside = wanted * sum(self._is_like(spec, other) for other in self._waiting())
         answer = queue.try_acquire(wanted)
         if isinstance(answer, Grant) and kind == "gpu" and not self._is_sure(answer):
-            return "waits for a slot: looks at the GPUs"
+            return "waits for a slot: asks for the GPUs"
         return answer
 
     def _is_like(self, spec: StageSpec, other: StageSpec) -> bool:
@@ -190,7 +190,7 @@ class Supervision:
         if queue.kind != "gpu":
             return find_places(queue.kind, queue.state, self.settings)
         if (found := self.watch.newest()) is None:
-            return [], "looks at the GPUs"
+            return [], "asks for the GPUs"
         return gpu_places(found, queue.state, self.settings, record=self.record)
 
     def _is_sure(self, grant: Grant) -> bool:
@@ -198,7 +198,7 @@ class Supervision:
         if self.watch.is_fresh():
             return True
         grant.release()
-        self.watch.look_soon()
+        self.watch.ask_often()
         return False
 
     def _say_waiting(self, spec: StageSpec, reason: str) -> None:
@@ -207,7 +207,7 @@ class Supervision:
             self.said[spec.name] = reason
             # ignore changes of other programs' memory, which varies all the time
             if NUMBER.sub("", before) != NUMBER.sub("", reason):
-                self.watch.look_soon()
+                self.watch.ask_often()
             self.states.write(spec.name, StageState(status="queued", waits_for=reason))
 
     def _look_after(self, child: Child) -> None:

@@ -107,4 +107,4 @@ class Question:
                 os.killpg(process.pid, signal.SIGKILL)
         if first:
             return StillHangs(f"{self.what} does not answer within {self.wait_s:.0f} s")
-        return StillHangs(f"an earlier look ({self.what}, pid {process.pid}) still hangs after {age:.0f} s")
+        return StillHangs(f"an earlier question ({self.what}, pid {process.pid}) still hangs after {age:.0f} s")

@@ -33,11 +33,11 @@ class GpuWatch:
         """Whether the newest report is recent enough to start something on a GPU."""
         return time.monotonic() - self._seen_at < FRESH_S
 
-    def look_soon(self) -> None:
+    def ask_often(self) -> None:
         """Ask often again: something has changed."""
         self._pause = FIRST_PAUSE_S
         self._due = min(self._due, max(time.monotonic(), self._seen_at + FIRST_PAUSE_S))
 
     def _ask(self) -> None:
-        self._found = MACHINE.look(self._python, max_age_s=FIRST_PAUSE_S / 2)
+        self._found = MACHINE.find(self._python, max_age_s=FIRST_PAUSE_S / 2)
         self._seen_at = time.monotonic()

@@ -51,11 +51,11 @@ class Machine:
         self._seen_at = 0.0
         self._of_torch: dict[str, tuple[TorchGpus, float]] = {}
 
-    def look(self, python: str, *, max_age_s: float = FRESH_S) -> FoundGpus:
+    def find(self, python: str, *, max_age_s: float = FRESH_S) -> FoundGpus:
         """The GPUs as they were at most `max_age_s` ago; `python` is the Python that runs nnU-Net."""
         with self._turn:
             if self._found is None or time.monotonic() - self._seen_at > max_age_s:
-                found = self._look(python)
+                found = self._find(python)
                 self._found = found.model_copy(update={"gpus": tuple(self._judged(found.gpus, python))})
                 self._seen_at = time.monotonic()
             return self._found
@@ -78,7 +78,7 @@ class Machine:
         self._of_torch[python] = found, time.monotonic()
         return found
 
-    def _look(self, python: str) -> FoundGpus:
+    def _find(self, python: str) -> FoundGpus:
         try:
             return self._by_nvml()
         except NoAnswer as error:

@@ -110,7 +110,7 @@ class StageJob:
 
     def _grant(self) -> Grant:
         """What the job was given: Slurm decided, so the GPUs are those that it shows to the job."""
-        return Grant([], [], gpus=visible(MACHINE.look(self.settings.nnunet_python), None)[0] if self._on_gpu else [])
+        return Grant([], [], gpus=visible(MACHINE.find(self.settings.nnunet_python), None)[0] if self._on_gpu else [])
 
     def _write_at_last(self, state: StageState) -> None:
         self.states.write(self.spec.name, state)

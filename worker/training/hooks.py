@@ -126,7 +126,7 @@ class TrainerHooks:
         return train is None and (val is None or not _all_finite(self.trainer.network))
 
     def _all_are_to_stop(self) -> bool:
-        """Whether rank 0 has seen the wish to stop: ranks that looked for themselves could part, and wait for ever."""
+        """Whether rank 0 has seen a request to stop. If each rank checked for itself, some could go on and wait for ever."""
         asked = self.report.stop_requested()
         if not self.trainer.is_ddp:
             return asked

@@ -1,4 +1,4 @@
-"""Draw a picture, answered as the bytes of a PNG; refused where what it should show makes none."""
+"""Draw a picture and answer with the bytes of its PNG; refuse if there is nothing to draw."""
 
 import importlib
 import sys
