@@ -18,13 +18,13 @@ from ..texts import all_visible, for_agents, visible
 from .explain import explain
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
-# Bounds of a text are checked, and told when they are broken; in the schema they would cost every chat characters.
+# Bounds of texts are checked and explained when broken; in the schema they would cost every chat characters.
 DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength")
 VERBATIM = ("default", "enum", "required", "examples")
 
 
 def portable(schema: dict[str, Any]) -> dict[str, Any]:
-    """Inline $defs and drop titles, null arms and const, so that every client understands the schema."""
+    """The schema in a form that every client understands: without $defs, titles, null arms and const."""
     walked = _walk(schema, schema.get("$defs", {}))
     assert isinstance(walked, dict)
     return walked
@@ -44,7 +44,7 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
             out["enum"] = [value]
         elif key in VERBATIM:
             out[key] = value
-        elif key == "items":  # what a list is, its own description says
+        elif key == "items":  # a list is described by its own description
             out[key] = {k: v for k, v in _walk(value, defs).items() if k != "description"}
         elif key not in DROPPED:
             out[key] = _walk(value, defs, properties=key == "properties")
@@ -52,9 +52,9 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
 
 
 def compact(schema: dict[str, Any]) -> dict[str, Any]:
-    """An output schema in a third of the characters: an answer's own fields, and of what they hold only the type.
+    """An output schema in a third of the characters: the fields of the answer, and only the types of what they hold.
 
-    Every client pays for it in every chat; what an object holds is seen in the answer itself.
+    Every client reads the schema in every chat; what an object holds shows in the answer itself.
     """
     defs = schema.get("$defs", {})
     return {"type": "object", "properties": {name: _outline(f, defs) for name, f in schema["properties"].items()}}
@@ -79,7 +79,7 @@ def _inlined(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_null(node: dict[str, Any]) -> dict[str, Any]:
-    """An optional value is one that may be left out, not one that may be null."""
+    """Let an optional value be left out, but not be null."""
     arms = node.get("anyOf", [])
     if {"type": "null"} not in arms:
         return node
@@ -89,7 +89,7 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refer(schema: dict[str, Any], other: type[BaseModel]) -> None:
-    """What another tool describes at length is not described again, nor its defaults and examples."""
+    """Leave out descriptions, defaults and examples of fields that another tool's schema describes."""
     for name in other.model_fields:
         for key in ("description", "default", "examples"):
             schema["properties"][name].pop(key, None)
@@ -101,7 +101,7 @@ class ModelTool(Tool):
     model: type[BaseModel]
 
     async def run(self, arguments: dict[str, Any], context: Context[Any], convert_result: bool = False) -> Any:
-        """Validate, call, and turn expected errors into text for the model."""
+        """Validate the arguments, call the function, and turn expected errors into text for the model."""
         try:
             request = self.model.model_validate(self._parsed(arguments))
         except ValidationError as error:
@@ -120,7 +120,7 @@ class ModelTool(Tool):
         return self.fn_metadata.convert_result(result) if convert_result else result
 
     def _parsed(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """With the lists that a client sent as JSON in a text; a text that only looks like one stays."""
+        """The arguments, with lists that a client sent as JSON text parsed; text that only looks like a list stays."""
         parsed = self.fn_metadata.pre_parse_json(arguments)
         texts = {name for name, field in self.model.model_fields.items() if _takes_text(field.annotation)}
         kept = {name for name in texts & parsed.keys() if isinstance(parsed[name], list | dict)}
@@ -133,7 +133,7 @@ class ModelTool(Tool):
 
 
 def _takes_text(annotation: Any) -> bool:
-    """Whether a field of this type may be any text: str, or a choice that has it."""
+    """Whether a field of this type accepts any text: str, or a union with it."""
     choice = get_origin(annotation) in (Union, UnionType, Annotated)
     return annotation is str or (choice and any(map(_takes_text, get_args(annotation))))
 
@@ -149,7 +149,7 @@ def model_tool(
     meta: dict[str, Any] | None = None,
     described_by: type[BaseModel] | None = None,
 ) -> ModelTool:
-    """Make a tool of `function(request[, ctx])`; `described_by`: whose fields another tool describes.
+    """Make a tool of `function(request[, ctx])`; `described_by`: the request whose fields another tool describes.
 
     Raises:
         TypeError: the model would ignore arguments that it does not know.
@@ -171,7 +171,7 @@ def model_tool(
 
 
 async def visible_errors(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """What the SDK itself says of a call, such as the name of an unknown tool, has passed no tool of ours."""
+    """Clean error texts of the SDK itself, for example with the name of an unknown tool; no tool has cleaned them."""
     result = await call_next(ctx)
     failed = result.get("isError") if isinstance(result, dict) else getattr(result, "is_error", False)
     seen: HandlerResult = all_visible(result) if failed else result

@@ -20,7 +20,7 @@ HELP: dict[str, Callable[..., str]] = {
     "machine": lambda: f"{call('nnunet_system')} names what is wrong with this machine.",
     "jobs": lambda: (
         f"Correct the options (e.g. {argument(slurm=['partition=…', 'account=…'])}; {call('nnunet_preflight')} shows "
-        "the scripts), or ask the cluster's administrators. Nothing was started."
+        "the scripts), or ask the cluster's administrators."
     ),
 }
 

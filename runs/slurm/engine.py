@@ -114,7 +114,7 @@ class SlurmEngine(Engine):
             raise
         except SlurmRefused as error:
             run.remove()
-            raise Refused(f"Slurm refuses the run's jobs: {error}.", about="jobs") from None
+            raise Refused(f"Slurm refuses the run's jobs: {error}. Nothing was started.", about="jobs") from None
 
     def go_on_starting(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
         """Submit the jobs that were not submitted because the process was killed in between."""

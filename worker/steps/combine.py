@@ -43,14 +43,14 @@ def _ensemble(folder: PredictionFolder) -> Path:
 
 
 def _keep_only(part: Path, cases: set[str]) -> None:
-    """An interrupted prediction of other images may have left some."""
+    """Remove cases that are not wanted: an interrupted prediction of other images may have left some."""
     for path in part.glob("*.npz"):
         if path.stem not in cases:
             path.unlink()
 
 
 def _deliver(folder: PredictionFolder, combined: Path) -> None:
-    """Into the output folder: postprocessed or as it is, each file in one step."""
+    """Put the segmentations into the output folder, postprocessed or as they are, each file in one step."""
     source = combined
     if folder.steps:
         folder.job.reporter.say("postprocessing", total=len(folder.missing))
