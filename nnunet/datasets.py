@@ -18,7 +18,7 @@ from ..schemas.outcomes import ModelOutcome
 from ..schemas.records import Folders, RunRecord, StageSpec
 from ..schemas.training import NamedId
 from ..texts import some
-from .foreign import read_plans
+from .safe_plans import read_plans
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"

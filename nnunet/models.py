@@ -10,9 +10,9 @@ from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, RunRecord
 from ..texts import some
 from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
-from .foreign import read_dataset_json, read_plans
 from .old_models import way_back
 from .preprocessed import CASCADE, LOWRES, planned
+from .safe_plans import read_dataset_json, read_plans
 
 
 @dataclass(frozen=True)

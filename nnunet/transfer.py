@@ -15,8 +15,8 @@ from ..errors import Refused
 from ..files import DESCRIPTION_BYTES, read_json
 from ..schemas.training import TrainingRequest
 from .datasets import DEFAULT_PLANS, DatasetFiles
-from .foreign import read_plans
 from .preprocessed import planned
+from .safe_plans import read_plans
 
 
 @dataclass(frozen=True)

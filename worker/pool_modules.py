@@ -9,8 +9,8 @@ import nnunetv2.inference.export_prediction
 import nnunetv2.preprocessing.preprocessors.default_preprocessor  # noqa: F401
 import numpy
 
-from .judged import judge_what_nnunet_reads
 from .orphans import end_with_parent
+from .safe_reading import judge_what_nnunet_reads
 
 end_with_parent()
 

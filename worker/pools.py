@@ -12,7 +12,7 @@ from multiprocessing import forkserver
 from typing import Any
 
 from . import nnunet_seam
-from .judged import judge_what_nnunet_reads
+from .safe_reading import judge_what_nnunet_reads
 
 PRELOADED = "nnunet_mcp.worker.pool_modules"
 

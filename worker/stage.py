@@ -21,11 +21,11 @@ from ..schemas.base import Record
 from ..schemas.jobs import TrainingJob
 from ..schemas.records import Failure, Outcome, RunRecord, StageSpec
 from ..settings import Settings
-from .judged import judge_what_nnunet_reads
 from .orphans import take_children_along
 from .pools import fork_pools_from_a_server
 from .progress import Reporter, StopRequested
 from .resources import fit_to_machine
+from .safe_reading import judge_what_nnunet_reads
 
 OfKind = TypeVar("OfKind", bound=Record)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ask import answer
 from ...errors import Refused
-from ...nnunet.foreign import read_dataset_json, read_plans
+from ...nnunet.safe_plans import read_dataset_json, read_plans
 from ...schemas.preflight import Estimate, EstimateJob
 from ..resources import fit_this_process
 from ..training.compiling import cannot_compile, leave_out, look_ahead, told, uncompile

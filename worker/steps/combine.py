@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ...nnunet.predictions import part_folder
 from ...schemas.records import Outcome
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..stage import Job
-from ..watch import end_when_a_pool_process_is_killed
 from .postprocessing import apply
 from .prediction_folder import PredictionFolder
 

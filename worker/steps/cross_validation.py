@@ -10,8 +10,8 @@ from ...nnunet.splits import trained_cases, validated_cases, validated_twice
 from ...nnunet.summary import Summary, fold_outcome, labels_in, nan_mean
 from ...schemas.outcomes import ModelOutcome
 from ...texts import some
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..stage import Job, StageFailure
-from ..watch import end_when_a_pool_process_is_killed
 
 
 def carry_out(job: Job) -> ModelOutcome:

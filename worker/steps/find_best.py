@@ -22,8 +22,8 @@ from ...schemas.outcomes import SearchOutcome
 from ...schemas.records import BestConfiguration, Candidate
 from .. import nnunet_seam
 from ..nnunet_seam import SEARCH
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..stage import Job
-from ..watch import end_when_a_pool_process_is_killed
 from .folders import replace_folder
 
 SCRATCH = ".find_best"

@@ -9,9 +9,9 @@ from typing import Any
 
 from ...errors import Refused
 from ...files import DESCRIPTION_BYTES, read_json
-from ...nnunet.foreign import judged_dataset, judged_plans
 from ...nnunet.model_zip import Contents, is_pickle, open_zip, read_contents, refuse_replacing
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, read_steps
+from ...nnunet.safe_plans import judged_dataset, judged_plans
 from ...schemas.jobs import ImportJob
 from ...schemas.records import Outcome
 from ..stage import Job, StageFailure

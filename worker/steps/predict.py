@@ -11,9 +11,9 @@ from ...schemas.jobs import PredictStep
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PREDICTOR
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job
-from ..watch import end_when_a_pool_process_is_killed
 from ..weights import nothing_but_data_is_loaded
 from .prediction_folder import PredictionFolder
 

@@ -17,7 +17,7 @@ from ...schemas.jobs import PredictionJob
 from ...schemas.outcomes import PredictionOutcome
 from ...texts import fold_name
 from ..stage import Job
-from ..whole_files import readable_whole
+from ..truncated_images import readable_whole
 
 
 class PredictionFolder:

@@ -32,13 +32,13 @@ from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PLANNING
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import start_server
 from ..progress import Reporter
 from ..resources import usable_cores
 from ..stage import Job, StageFailure
-from ..watch import end_when_a_pool_process_is_killed
+from ..truncated_images import refuse_damaged
 from ..weights import read_tensors
-from ..whole_files import refuse_damaged
 from .transfer import move_plans
 
 FINGERPRINT_BAR = f"{PLANNING}.dataset_fingerprint.fingerprint_extractor:tqdm"

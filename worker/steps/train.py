@@ -23,12 +23,12 @@ from ...schemas.records import Epoch
 from .. import nnunet_seam
 from ..nnunet_seam import RUN
 from ..notes import read_notes
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job, StageFailure
 from ..training.ddp import run_ddp, stop_of_ranks
 from ..training.hooks import install
 from ..training.lost_weights import nan_failure
-from ..watch import end_when_a_pool_process_is_killed
 from ..weights import count_parameters
 from .preprocess import data_lock, refuse_small_batch
 

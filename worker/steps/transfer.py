@@ -8,7 +8,7 @@ from typing import Any
 from ...calls import argument
 from ...files import write_text
 from ...nnunet.datasets import DatasetFiles
-from ...nnunet.foreign import judged_plans, read_dataset_json, read_plans
+from ...nnunet.safe_plans import judged_plans, read_dataset_json, read_plans
 from .. import nnunet_seam
 from ..nnunet_seam import PLANNING
 from ..stage import StageFailure

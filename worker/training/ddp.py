@@ -7,11 +7,11 @@ from typing import Any
 
 from ...files import write_model
 from ...schemas.records import Outcome
-from ..judged import judge_what_nnunet_reads
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import fork_pools_from_a_server
 from ..progress import StopRequested
+from ..safe_reading import judge_what_nnunet_reads
 from ..stage import Job, StageFailure
-from ..watch import end_when_a_pool_process_is_killed
 from .hooks import install
 
 # The exit code of a rank that stopped on request; 75 is "try again later" in sysexits.h.

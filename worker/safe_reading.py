@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import Refused
 from ..files import open_plain, read_plain
-from ..nnunet.foreign import is_trusted, judged_dataset, judged_plans
+from ..nnunet.safe_plans import is_trusted, judged_dataset, judged_plans
 from . import nnunet_seam
 from .data_only import NotData, unpickled
 from .nnunet_seam import FILES
