@@ -61,7 +61,7 @@ class ResourceUpdates:
                 await self.bus.publish(ResourceUpdated(uri=uri))
 
     def _state(self, run_id: str, stage: str | None) -> tuple[bool, str]:
-        """Whether the run is active, and a value that changes with the resource: its headline or the size of the log."""
+        """Whether the run is active, and a value that changes with the resource: its headline, or its log's size."""
         from ...tools.watching.progress import headline
         from ...tools.watching.view import look
 
