@@ -40,15 +40,15 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
 
 
 def versions(settings: Settings) -> dict[str, str]:
-    """Versions of what decides a result, where nnU-Net runs."""
+    """The versions of the packages that influence results, in nnU-Net's Python."""
     try:
         return installed(settings.nnunet_python).versions
-    except Unavailable:  # it is among the problems
+    except Unavailable:  # the problems report it
         return {}
 
 
 def slots(settings: Settings) -> Iterator[Slot]:
-    """Every place for one stage at a time, and who has it."""
+    """Every slot, and which run holds it."""
     state = StateDir.of(settings)
     for kind in SLOT_KINDS:
         for place in find_places(kind, state, settings)[0]:

@@ -1,4 +1,4 @@
-"""One dataset in depth: its images looked at, what was found said in few words."""
+"""One dataset in detail: look at its images, and sum up what was found."""
 
 from ...calls import call
 from ...errors import Refused, RunError
@@ -17,11 +17,11 @@ from .plans_there import fingerprint_of, plans_of, read_plans
 def details(
     line: DatasetLine, files: DatasetFiles, settings: Settings, *, budget_s: float, tell: Tell | None
 ) -> DatasetDetails:
-    """What a list says of the dataset, and what its images and plans say."""
+    """The line of the list, and what the images and plans add to it."""
     known = {**dict(line), "fingerprint": fingerprint_of(files), "plans": plans_of(files, read_plans(files))}
     try:
         description = read_description(files.raw)
-    except RunError:  # the line says it as a problem
+    except RunError:  # the line of the list reports this as a problem
         return DatasetDetails(**known, inspected=0)
     looks = look_into(files, description, settings, budget_s=budget_s, tell=tell)
     return DatasetDetails(**{**known, **_looked(line, files, description, looks)})
@@ -60,7 +60,7 @@ def _about_the_look(looks: Looks) -> list[str]:
 
 
 def refuse_known_damage(settings: Settings, dataset_id: int) -> None:
-    """Refuse what an earlier look has shown to end a training; nothing is opened.
+    """Refuse what an earlier look has found to end a training. No image is opened.
 
     Raises:
         Refused: files that are still as they were would fail; the message names the cases.

@@ -20,8 +20,8 @@ OWN = "dataset.json"
 
 
 def twin_of(files: DatasetFiles, description: Description, settings: Settings) -> DatasetFiles:
-    """The dataset with a dataset.json that nnU-Net reads; the source stays as it is."""
-    # Of each raw folder its own: several may share the results, and with them the state folder.
+    """A dataset with a dataset.json that nnU-Net reads; the source stays as it is."""
+    # One folder per raw folder: several may share the results folder, and with it the state folder.
     mark = hashlib.sha256(files.folders.raw.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     raw = str(settings.state_dir / "raw" / mark)
     twin = replace(files, folders=files.folders.model_copy(update={"raw": raw}))

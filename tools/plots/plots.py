@@ -1,4 +1,4 @@
-"""nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
+"""nnunet_plot: gather what a picture shows, and let a process of its own draw it."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def render(picture: Picture, settings: Settings) -> bytes:
 
 
 def _readable(picture: Picture) -> Picture:
-    """With names as a picture can show them: a drawer lays out every letter of a name, however long it is."""
+    """The picture with shortened names: the drawing takes longer with each letter of a name."""
     changed: dict[str, Any] = {"title": clean(picture.title, TITLE_CHARACTERS)}
     match picture:
         case CurvesPicture(curves=curves):
