@@ -172,7 +172,7 @@ class EngineRecord(Record):
 
 
 class JobsRecord(Record):
-    """engine.json on Slurm, written by whoever holds submit.lock."""
+    """engine.json on Slurm, written by the server that holds submit.lock."""
 
     jobs: dict[str, str] = Field(default_factory=dict, description="Job id of each stage that is submitted.")
     complete: bool = Field(default=False, description="Every stage is submitted.")

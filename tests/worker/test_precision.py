@@ -76,7 +76,7 @@ def test_a_preflight_offers_it_where_it_would_help(
 ) -> None:
     def notes(**arguments: Any) -> str:
         answer = nnunet_preflight(PreflightRequest.model_validate({**REQUEST, **arguments}), settings)
-        return for_agents(" ".join(answer.notes))
+        return str(for_agents(" ".join(answer.notes)))
 
     processor(monkeypatch, has=True)
     assert "bf16=true" in notes()
