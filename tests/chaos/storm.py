@@ -271,7 +271,7 @@ class Storm:
         return nnunet_runs(RunsRequest(limit=60), self.lab.settings).runs
 
     def _active(self) -> list[str]:
-        """Whether the run counts as active. A run whose supervisor was killed before it wrote anything does so for a while."""
+        """The active runs; one whose supervisor was killed before it wrote anything counts as active for a while."""
         return [line.run_id for line in self._lines() if line.status in ACTIVE]
 
     def _check_status(self, line: RunLine) -> None:
