@@ -157,7 +157,7 @@ OF_THE_REST = (
     Signature(
         "another network",
         r"Error\(s\) in loading state_dict for[^\n]*",
-        "a checkpoint is of another network than the trainer and the plans of now make",
+        "a checkpoint is of another network than the present trainer and plans make",
         "Use the trainer and the plans that it was trained with; the trainer's code may have changed since.",
     ),
     Signature(

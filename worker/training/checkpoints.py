@@ -140,14 +140,14 @@ def _fallback(damaged: list[str], checkpoint: Path) -> list[str]:
 def _other_plans(changed: list[str]) -> list[str]:
     if not changed:
         return []
-    return [f"The plans have changed since this training began ({some(changed)}); it went on with those of now."]
+    return [f"The plans have changed since this training began ({some(changed)}); it went on with the present ones."]
 
 
 def _of_another_network(job: Job, changed: list[str]) -> StageFailure:
     return StageFailure(
-        "the plans have changed since this training began, and its checkpoint is not of the network of now",
+        "the plans have changed since this training began, and its checkpoint does not fit the present network",
         f"{job.record.plans_identifier}.json, {job.spec.configuration}: {some(changed)} differ",
-        "Put the old plans back and start the request again; with the plans of now, train another fold or under "
+        "Put the old plans back and start the request again; with the present plans, train another fold or under "
         f"another {argument(plans_identifier=None)}.",
     )
 
