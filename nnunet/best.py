@@ -1,4 +1,5 @@
-"""The best configuration of a dataset, as nnU-Net's search left it: names are used, paths in it never are.
+"""The best configuration of a dataset, read from what nnU-Net's search wrote. Only names are taken from that file;
+paths in it are never followed.
 
 Source: nnunetv2 2.8.1, evaluation/find_best_configuration.py:164-206.
 """
@@ -25,7 +26,7 @@ class _Selected(BaseModel):
 
 @dataclass(frozen=True)
 class Best:
-    """The model, or the two that are an ensemble, and where nnU-Net measured them together."""
+    """The best model, or the two models of the best ensemble, and the folder where nnU-Net measured them."""
 
     models: tuple[Model, ...]
     source: Path
@@ -41,7 +42,7 @@ class Best:
 
 
 def read_best(files: DatasetFiles) -> Best:
-    """What the search found.
+    """Read what the search found.
 
     Raises:
         NotFound: nobody has searched yet, or a model that was found is gone.
@@ -76,7 +77,7 @@ def _best(files: DatasetFiles, selected: Sequence[_Selected], folds: tuple[str, 
 
 
 def source_of(files: DatasetFiles, names: Sequence[str], folds: Sequence[str]) -> Path:
-    """Where nnU-Net puts the predictions of all folds of a model, or of an ensemble of two.
+    """The folder with the predictions of all folds of one model, or of an ensemble of two.
 
     Source: nnunetv2 2.8.1, utilities/file_path_utilities.py:58 and find_best_configuration.py:92.
     """

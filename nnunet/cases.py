@@ -1,4 +1,4 @@
-"""Which training cases a dataset folder has, their files, and what is wrong with them, without opening an image."""
+"""The training cases of a dataset folder: their files, and what is wrong with them. No image is opened."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ def _names(folder: Path, ending: str) -> list[str]:
 
 
 def file_problems(folder: Path, description: Description) -> list[str]:
-    """What nnU-Net would stumble over, each with the cases and the way out."""
+    """Everything that would stop nnU-Net, each with the cases and what to do."""
     if description.listed is not None:
         return _listed_problems(folder, description.listed)
     files = list_cases(folder, description.file_ending)
@@ -69,7 +69,7 @@ def file_problems(folder: Path, description: Description) -> list[str]:
 
 
 def _hidden_problems(images: Path, ending: str) -> list[str]:
-    """nnU-Net takes every file of that ending for an image (2.8.1, utilities/utils.py:24)."""
+    """Find hidden files: nnU-Net reads every file of that ending as an image (2.8.1, utilities/utils.py:24)."""
     hidden = sorted(path.name for path in images.glob(f".*{ending}"))
     if not hidden:
         return []
@@ -80,7 +80,7 @@ def _hidden_problems(images: Path, ending: str) -> list[str]:
 
 
 def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
-    """dataset.json names the files of each case itself."""
+    """Check the files of a dataset.json that lists the files of each case itself."""
     if not listed:
         return ["dataset.json lists no cases. Name them in dataset, or remove it and use imagesTr and labelsTr."]
     missing = []
@@ -95,7 +95,7 @@ def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
 
 
 def file_warnings(folder: Path, description: Description) -> list[str]:
-    """Files that lie beside the cases and are read by nobody."""
+    """Files beside the cases that nnU-Net does not read."""
     ending = description.file_ending
     kept = (ending, ".json") if ending in TIFF else (ending,)
     extra = [
@@ -111,7 +111,7 @@ def file_warnings(folder: Path, description: Description) -> list[str]:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file name can be said in an answer."""
+    """Whether a file name can be written into an answer, which is UTF-8."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -156,7 +156,7 @@ def image_of(files: DatasetFiles, description: Description, case: str) -> Path:
 
 
 def truth_of(files: DatasetFiles, description: Description, case: str) -> Path:
-    """The labels that the case was trained on.
+    """The label file that the case was trained on.
 
     Raises:
         NotFound: they are not there.
@@ -175,7 +175,7 @@ def _first(candidates: list[Path], files: DatasetFiles, what: str) -> Path:
 
 
 def label_names(description: Description) -> tuple[dict[int, str], int | None]:
-    """The name of each label value, and the value that nnU-Net ignores. A region names all values it holds."""
+    """The name of each label value, and the value that nnU-Net ignores. A region gives its name to all values in it."""
     names: dict[int, list[str]] = {}
     for name, value in description.labels.items():
         for part in value if isinstance(value, list) else [value]:

@@ -120,7 +120,7 @@ def _labels(description: Description, path: Path) -> None:
 
 
 def _background(description: Description, labels: Labels, path: Path) -> None:
-    """nnU-Net wants it called so, and to be the number 0 (label_handling.py:50)."""
+    """nnU-Net wants a label called background with the value 0 (label_handling.py:50)."""
     if labels.get("background") == [0]:
         labels = {**labels, "background": 0}
         description.changes.append("background is now 0 and no list")
@@ -200,7 +200,7 @@ def _count(description: Description, folder: Path) -> None:
 
 
 def _refuse_bad_labels(content: dict[str, Any], path: Path) -> None:
-    """Check what would end a training at its start: labels' values, a background, the order of regions.
+    """Check what would end a training at its start: the values of labels, the background, the order of regions.
 
     Raises:
         Refused: nnU-Net would not take them; the message says which.

@@ -18,11 +18,12 @@ from ..schemas.outcomes import ModelOutcome
 from ..schemas.records import Folders, RunRecord, StageSpec
 from ..schemas.training import NamedId
 from ..texts import some
-from .foreign import read_plans
+from .safe_plans import read_plans
 
 DEFAULT_TRAINER = "nnUNetTrainer"
 DEFAULT_PLANS = "nnUNetPlans"
-# As nnU-Net has it; in a zip or in plans also of a name in which nothing is hidden.
+# FOLDER is what nnU-Net takes for the folder of a dataset. DATASET_FOLDER is stricter, for names in a zip or in plans:
+# no separators and no control characters.
 DATASET_FOLDER = re.compile(r"Dataset\d{3}(?:_[^/\\\x00-\x1f\x7f]*)?")
 FOLDER = re.compile(r"Dataset\d{3}(?:_.*)?", re.DOTALL)
 OWNER_BYTES = 4096
@@ -102,7 +103,7 @@ class DatasetFiles:
         return self.preprocessed / f"{plans}.json"
 
     def plans(self, plans: str) -> dict[str, Any] | None:
-        """The plans as nnU-Net may have them, or None.
+        """The plans, checked so that nnU-Net may use them; None where there are none.
 
         Raises:
             Refused: they name what only the person's own plans may.
@@ -166,7 +167,7 @@ class FoldFiles:
         return self.path / "nnunet_mcp_cases.json"
 
     def finished(self) -> bool:
-        """Trained and validated: nnU-Net writes summary.json last."""
+        """Whether the fold is trained and validated: nnU-Net writes summary.json last."""
         return self.final.is_file() and self.summary.is_file()
 
     def checkpoints(self) -> list[Path]:
@@ -274,8 +275,10 @@ def listed_names(entry: object) -> tuple[list[str], str]:
 
 
 def listed_path(raw: Path, name: str) -> Path:
-    """A listed file as nnU-Net finds it (2.8.1, utilities/utils.py:58). Answers tell the name as it is written:
-    the values of variables are nobody's business."""
+    """The path of a listed file as nnU-Net resolves it (2.8.1, utilities/utils.py:58).
+
+    Answers show the name as it is written in the list: the values of environment variables in it stay private.
+    """
     return raw / os.path.expandvars(name)
 
 

@@ -1,4 +1,4 @@
-"""What is installed where nnU-Net runs, without importing it: it is asked, too, as a process."""
+"""Which packages are installed in nnU-Net's Python. They are not imported; another Python is asked in a process."""
 
 import importlib.metadata
 import importlib.util
@@ -27,7 +27,7 @@ class Installed(BaseModel):
 
 
 def installed_here() -> Installed:
-    """What this Python has."""
+    """The packages of this Python."""
     versions = {"python": platform.python_version(), "nnunet-mcp": __version__}
     for package in DECIDES_A_RESULT:
         try:
@@ -45,7 +45,8 @@ def _folder(package: str) -> Path | None:
 
 
 def _cuda_of(torch: Path | None) -> str | None:
-    """The CUDA that PyTorch was built for, from the file that its build writes; its version need not say it."""
+    """The CUDA version that PyTorch was built for, read from a file of its build; PyTorch's own version need not name
+    it."""
     with suppress(OSError):
         text = (torch / "version.py").read_text(encoding="utf-8") if torch else ""
         if found := re.search(r"^cuda\b.*= '([\d.]+)'", text, re.MULTILINE):
@@ -55,7 +56,7 @@ def _cuda_of(torch: Path | None) -> str | None:
 
 @lru_cache(maxsize=4)
 def installed(python: str) -> Installed:
-    """What a Python has; another one than this is asked.
+    """The packages of a Python; a Python other than this one is asked in a process.
 
     Raises:
         Unavailable: it is no Python, or nnunet-mcp is not installed there.

@@ -26,9 +26,9 @@ from .datasets import CASE_ENDINGS, DATASET_FOLDER
 from .postprocessing import PICKLE_NAME
 
 MAX_ENTRIES = 100_000
-# Checkpoints compress to about nine tenths, JSON to a twentieth; a bomb to less than a thousandth.
+# Checkpoints compress to about 90 % of their size, JSON to 5 %; a zip bomb to less than 0.1 %.
 MAX_RATIO = 100
-FREE_BYTES = 1 << 20  # small files may compress as well as they like
+FREE_BYTES = 1 << 20  # small files are not checked for their compression
 CARD = "MODEL_CARD.md"
 LONGEST_NAME = 200
 TOP_FILES = ("inference_information.json", "inference_information.txt", "inference_instructions.txt")
@@ -41,7 +41,7 @@ LOG = re.compile(r"training_log_\w+\.txt")
 
 @dataclass(frozen=True)
 class Contents:
-    """A zip that passed: the dataset's folder, and the files below it that are to be installed."""
+    """A zip that passed all checks: the dataset's folder, and the files in it to install."""
 
     dataset: str
     files: dict[PurePosixPath, zipfile.ZipInfo]
@@ -53,7 +53,7 @@ class Contents:
 
     @property
     def pieces(self) -> list[str]:
-        """What is installed in one step each: model folders, ensembles, and the files beside them."""
+        """The parts that are each installed in one step: model folders, ensembles, and single files."""
         depth = {"ensembles": 2}
         return sorted({"/".join(path.parts[: depth.get(path.parts[0], 1)]) for path in self.files})
 
@@ -132,7 +132,7 @@ def _refuse_unsafe(info: zipfile.ZipInfo) -> None:
 
 
 def _refuse_collisions(names: Iterable[str]) -> None:
-    """Names that differ only in case or in how an accent is written are one file on many systems."""
+    """Refuse names that differ only in case or in the encoding of accents: many systems take them for one file."""
     seen: dict[str, str] = {}
     for name in names:
         folded = unicodedata.normalize("NFC", name).casefold()
@@ -182,12 +182,12 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def is_pickle(path: PurePosixPath) -> bool:
-    """A pickle is never unpacked; the postprocessing is made anew from the JSON beside it."""
+    """Whether a file is a pickle. Pickles are never unpacked; the postprocessing is written again from its JSON."""
     return path.name == PICKLE_NAME
 
 
 def refuse_replacing(contents: Contents, results: Path) -> None:
-    """Nothing is replaced unasked.
+    """Refuse to replace a model unless the request says so.
 
     Raises:
         Refused: something of the zip is there already.

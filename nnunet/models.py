@@ -10,14 +10,14 @@ from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, RunRecord
 from ..texts import some
 from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
-from .foreign import read_dataset_json, read_plans
 from .old_models import way_back
 from .preprocessed import CASCADE, LOWRES, planned
+from .safe_plans import read_dataset_json, read_plans
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, and the folds of it that are meant, as nnU-Net names them."""
+    """A model folder, and those of its folds that are meant, under nnU-Net's names."""
 
     files: DatasetFiles
     folder: Path
@@ -30,7 +30,7 @@ class Model:
 
     @property
     def plans(self) -> dict[str, Any]:
-        """Its plans, as nnU-Net may have them.
+        """The model's plans, checked so that nnU-Net may use them.
 
         Raises:
             Refused: there are none, or nnU-Net must not have them.
@@ -39,7 +39,7 @@ class Model:
 
     @property
     def description(self) -> dict[str, Any]:
-        """Its dataset.json, as nnU-Net may have it.
+        """The model's dataset.json, checked so that nnU-Net may use it.
 
         Raises:
             Refused: there is none, or nnU-Net must not have it.

@@ -12,7 +12,7 @@ from .datasets import DatasetFiles, FoldFiles
 
 
 def keep(fold: FoldFiles, run_id: str) -> None:
-    """Make room for a new training; what can neither predict nor be gone on with is not kept."""
+    """Move the old model aside for a new training. What can be neither predicted with nor resumed is deleted."""
     if fold.checkpoints():
         # Not fold_…: nnU-Net's predictor takes each such folder for a fold (2.8.1, predict_from_raw_data.py:172).
         fold.path.rename(fold.path.with_name(f"old_{fold.path.name}.{run_id}"))
@@ -21,26 +21,27 @@ def keep(fold: FoldFiles, run_id: str) -> None:
 
 
 def kept(fold: FoldFiles) -> list[FoldFiles]:
-    """What is kept of a fold: finished models first, then the newest."""
+    """The kept models of a fold: finished models first, then the newest."""
     found = [FoldFiles(path) for path in fold.path.parent.glob(f"old_{fold.path.name}.*")]
     return sorted(found, key=lambda old: (old.final.is_file(), old.path.stat().st_mtime), reverse=True)
 
 
 def put_back(record: RunRecord, spec: StageSpec) -> None:
-    """The old model has its place again where the run's training has ended and left nothing to go on with."""
+    """Put the old model back if the run's training has ended without a checkpoint to resume from."""
     if not spec.traits.trains:
         return
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
     olds = kept(fold)
     if not olds or fold.checkpoints() or (fold.path.exists() and fold.owner() != record.run_id):
         return
-    with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+    with contextlib.suppress(FileNotFoundError):  # another process has already put it back
         shutil.rmtree(fold.path, ignore_errors=True)
         olds[0].path.rename(fold.path)
 
 
 def way_back(fold: FoldFiles) -> dict[str, str] | None:
-    """The run that was to replace an old model and is gone, and where the model is kept; None where there is none."""
+    """The run that moved an old model aside and has saved no checkpoint in its place, and the name of the kept folder;
+    None where there is no such run."""
     olds = kept(fold)
     if not olds or fold.checkpoints():
         return None
@@ -49,6 +50,6 @@ def way_back(fold: FoldFiles) -> dict[str, str] | None:
 
 
 def remove(fold: FoldFiles) -> None:
-    """The new model is ready."""
+    """Delete the old model once the new one is ready."""
     for old in kept(fold):
         shutil.rmtree(old.path, ignore_errors=True)

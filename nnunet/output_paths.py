@@ -1,4 +1,4 @@
-"""Where a tool may write what it was asked for: in the allowed folders, but not among data, models and records."""
+"""Where a tool may write its output: in the allowed folders, but not among data, models and records of runs."""
 
 import os
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from .datasets import FOLDER
 from .models import Model
 from .predictions import note_file
 
-# Of a dataset's folder in nnUNet_results.
+# In the folder of a dataset in nnUNet_results.
 PREDICTIONS, EXPORTS = "predictions", "exports"
 DESCRIPTIONS = ("plans.json", "dataset.json")
 
 
 def chosen_output(settings: Settings, given: str, models: Sequence[Model]) -> Path:
-    """The output that was asked for, with links resolved; it need not exist. `models` are those it comes from.
+    """The requested output with links resolved; it need not exist. `models` are the models that it is made from.
 
     Raises:
         Refused: it lies outside the allowed folders, or where data, runs or other models are kept.
@@ -35,7 +35,7 @@ def chosen_output(settings: Settings, given: str, models: Sequence[Model]) -> Pa
 
 
 def same_output(settings: Settings, output: Path, models: Sequence[Model]) -> Path:
-    """The output once more where it is written: a link may lie there by now.
+    """Check the output again before it is written: somebody may have put a link there since the request.
 
     Raises:
         Refused: it leads elsewhere than when it was asked for.
@@ -46,7 +46,7 @@ def same_output(settings: Settings, output: Path, models: Sequence[Model]) -> Pa
 
 
 def _refuse_among_models(output: Path, parts: tuple[str, ...], models: Sequence[Model]) -> None:
-    """nnU-Net takes what lies in a dataset's results for models and folds."""
+    """Refuse folders in which nnU-Net would take the output for a model or a fold."""
     if FOLDER.fullmatch(parts[0]) is None:
         return
     own = {(model.files.name, folder) for model in models for folder in (PREDICTIONS, EXPORTS)}

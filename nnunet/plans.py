@@ -27,7 +27,8 @@ def _layers(module: str, *names: str) -> tuple[str, ...]:
 _ARCHITECTURES = "dynamic_network_architectures.architectures"
 NETWORKS = (
     *(f"{_ARCHITECTURES}.unet.{name}" for name in ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet")),
-    f"{_ARCHITECTURES}.residual_unet.ResidualEncoderUNet",  # its place before 0.3; nnU-Net finds it by its last name
+    # its module before version 0.3; nnU-Net finds it by its class name
+    f"{_ARCHITECTURES}.residual_unet.ResidualEncoderUNet",
 )
 CONVOLUTIONS = _layers("conv", "Conv1d", "Conv2d", "Conv3d")
 NORMS = (
@@ -91,7 +92,7 @@ def _free(value: object) -> object:
 
 
 def _seen(value: str) -> str:
-    """Datasets are people's: their names have letters of all languages, but nothing that steers or hides."""
+    """Refuse invisible characters. Dataset names may have letters of all languages."""
     if not value.isprintable():
         raise ValueError("it has signs that are not seen")
     return value
@@ -128,7 +129,7 @@ Number = (
     Annotated[int, _to(10**12, -(10**12))]
     | Annotated[float, Field(strict=True, ge=-1e12, le=1e12, allow_inf_nan=False)]
 )
-Measured = Number | Annotated[float, Field(strict=True)] | None  # of no voxels nnU-Net measures NaN
+Measured = Number | Annotated[float, Field(strict=True)] | None  # nnU-Net measures NaN where there are no voxels
 Spacing = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
 Value = Annotated[int, _to(65535, 0)]
 Width = Annotated[int, _to(8192)]
@@ -146,19 +147,19 @@ Intensities = dict[Digits, dict[Argument, Measured]]
 
 
 class Judged(BaseModel):
-    """Keys that are not declared are left out."""
+    """A model that leaves out undeclared keys."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=False)
 
 
 class Complete(BaseModel):
-    """Keys that are not declared are refused: without them it would mean something else."""
+    """A model that refuses undeclared keys: the value would mean something else without them."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
 
 class NetworkArguments(Complete):
-    """What the network's class is called with (dynamic_network_architectures 0.4.4, architectures/unet.py)."""
+    """The arguments of the network's class (dynamic_network_architectures 0.4.4, architectures/unet.py)."""
 
     n_stages: Annotated[int, _to(16)] = 1
     features_per_stage: Widths = 1
@@ -189,7 +190,8 @@ class NetworkArguments(Complete):
         return self
 
     def _at_least(self) -> int:
-        """Weights of the encoder's convolutions: those of the decoder are about as many."""
+        """A lower bound of the network's weights: those of the encoder's convolutions. The decoder has about as many
+        again."""
         features = _each(self.features_per_stage, self.n_stages)
         counts = _each(self.n_blocks_per_stage, self.n_stages), _each(self.n_conv_per_stage, self.n_stages)
         before, found = 1, 0
@@ -279,7 +281,8 @@ class Plans(Judged):
     transpose_forward: Axes = Field(default_factory=list)
     transpose_backward: Axes = Field(default_factory=list)
     configurations: Annotated[dict[Word, Configuration], _at_most(100)]
-    # It says who planned; nothing is called by it later, so another's planner is not told instead of refused.
+    # The name of the planner. Nothing is looked up by it later, so the name of an unknown planner is left out, not
+    # refused.
     experiment_planner_used: Annotated[str | None, BeforeValidator(_known_planner)] = None
     label_manager: Annotated[str, _among(LABEL_MANAGERS)] = "LabelManager"
     foreground_intensity_properties_per_channel: Intensities = Field(default_factory=dict)

@@ -17,7 +17,7 @@ Step = int | tuple[int, ...]
 
 
 def read_steps(path: Path) -> tuple[Step, ...]:
-    """Each step's labels, of which only the largest component is kept, in order.
+    """The labels of each step, in order; each step keeps only the largest component of its labels.
 
     Raises:
         Refused: the file is missing, or names anything but nnU-Net's one function.
@@ -37,7 +37,7 @@ def _are_labels(given: object) -> bool:
 
 
 def _labels(given: Any, path: Path) -> Step:
-    """JSON has no tuples; a list of labels and a region of the same labels have the same voxels."""
+    """The labels of a step. JSON has no tuples, so a region is a list; it covers the same voxels as its labels."""
     if isinstance(given, int):
         return given
     flat = [

@@ -1,4 +1,4 @@
-"""What a prediction needs to know of its two folders: the cases to segment, and who wrote the output."""
+"""The two folders of a prediction: the images to segment, and whose predictions the output folder holds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ PARTS = "parts"
 
 
 class PredictionNote(BaseModel):
-    """What an output folder holds: predictions of these images by this model, and of each case what it was made of."""
+    """Our note in an output folder: which model predicted which images, and from which files each case was made."""
 
     model: str
     folds: tuple[str, ...]
@@ -29,7 +29,7 @@ class PredictionNote(BaseModel):
 
 
 def note_of(job: PredictionJob) -> PredictionNote:
-    """The note for what a prediction writes, without its cases."""
+    """The note for a new prediction, without its cases."""
     steps = read_steps(Path(job.postprocessing)) if job.postprocessing else ()
     used = [FoldFiles(Path(step.model) / f"fold_{fold}").final for step in job.steps.values() for fold in step.folds]
     return PredictionNote(
@@ -42,7 +42,7 @@ def note_of(job: PredictionJob) -> PredictionNote:
 
 
 def identity(paths: Iterable[Path]) -> str:
-    """Changes when one of the files is written again: nothing is read."""
+    """A text that changes when one of the files is written again; no file is read."""
     found = [path.stat() for path in paths]
     return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in found)
 
@@ -58,7 +58,7 @@ def note_file(output: Path) -> Path:
 
 
 def part_folder(output: Path, name: str) -> Path:
-    """Where a model's predictions wait to be put together; it is gone when all is done."""
+    """The folder of one model's predictions until the ensemble is made; it is removed at the end."""
     return output / PARTS / name
 
 
@@ -94,7 +94,7 @@ def _refuse_lacking(found: Mapping[str, set[int]], ending: str, channels: int) -
 
 
 def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> None:
-    """An output folder holds the predictions of one model, as it is now, for one folder of images.
+    """Check that an output folder is new, or holds predictions of this model, as it is now, for these images.
 
     Raises:
         Refused: it has files, and they are others; those of the model before it was trained again may be overwritten.

@@ -1,7 +1,7 @@
-"""Is what lies in nnUNet_preprocessed complete, and made from the raw data as they are now?
+"""Whether the data in nnUNet_preprocessed are complete, and made from the raw data as they are now.
 
-The worker leaves a note beside the data that names the raw files by size and time; the server compares
-without opening an image.
+The worker writes a note beside the data with the names, sizes and times of the raw files; the server compares without
+opening an image.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ MEND_PLANS = "Correct it, or remove it and plan again."
 
 
 class OddPlans(Refused):
-    """A configuration that nnU-Net did not write so: somebody has edited the plans. `what` says what is odd in it."""
+    """A configuration in a form that nnU-Net does not write, e.g. after an edit by hand; `what` names the fault."""
 
     def __init__(self, plans: dict[str, Any], configuration: str, what: str) -> None:
         file = clean(f"{plans.get('plans_name')}.json")
@@ -70,7 +70,7 @@ def dataset_note_file(files: DatasetFiles) -> Path:
 
 
 def data_note_file(folder: Path) -> Path:
-    """Our note on a folder of preprocessed cases. Beside it: nnU-Net refuses a folder with other files."""
+    """Our note on a folder of preprocessed cases, beside it: nnU-Net refuses a folder with other files."""
     return folder.parent / f"nnunet_mcp_{folder.name}.json"
 
 
@@ -80,7 +80,7 @@ def raw_identity(files: DatasetFiles) -> str:
     for path in training_files(files.raw):
         name = path.relative_to(files.raw) if path.is_relative_to(files.raw) else path
         line = f"{name}\0{_size_and_time(path)}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))  # a name may be any bytes
+        digest.update(line.encode("utf-8", "surrogateescape"))  # file names may be any bytes
     digest.update(read_plain(files.raw / "dataset.json"))
     return digest.hexdigest()
 
@@ -88,7 +88,7 @@ def raw_identity(files: DatasetFiles) -> str:
 def _size_and_time(path: Path) -> str:
     try:
         stat = path.stat()
-    except FileNotFoundError:  # dataset.json may list what is not there
+    except FileNotFoundError:  # dataset.json may list missing files
         return "-"
     return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
@@ -123,7 +123,7 @@ def planned(plans: dict[str, Any], configuration: str, heirs: tuple[str, ...] = 
 
 
 def _written(plans: dict[str, Any], configuration: str) -> dict[str, Any] | None:
-    """A configuration without what it inherits."""
+    """A configuration as the plans have it, without the one that it inherits from."""
     listed = plans.get("configurations", {})
     own = listed.get(configuration, {}) if isinstance(listed, dict) else None
     if not isinstance(own, dict):
@@ -162,7 +162,7 @@ def recipe(plans: dict[str, Any], configuration: str) -> str:
 
 
 def preprocessed_cases(folder: Path) -> list[str]:
-    """Cases that are there completely: nnU-Net writes the .pkl of a case last."""
+    """The complete cases: nnU-Net writes the .pkl of a case last."""
     return sorted(path.stem for path in folder.glob("*.pkl"))
 
 
@@ -184,7 +184,7 @@ def readiness(files: DatasetFiles, plans_identifier: str, configuration: str) ->
 
 
 def planned_by_hand(files: DatasetFiles, plans_identifier: str) -> bool:
-    """Whether somebody fingerprinted and planned the raw data as they are now, without this project."""
+    """Whether somebody ran nnU-Net's own planning on the raw data as they are now."""
     made = (files.fingerprint_file, files.plans_file(plans_identifier))
     if not all(path.is_file() for path in made):
         return False

@@ -1,4 +1,4 @@
-"""Dice and IoU of every validation case of a model, read from its folds' summaries, and what can be said about them."""
+"""Dice and IoU of every validation case of a model, read from the summaries of its folds, and their comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ class Scores:
 
 
 def read_scores(model: Model) -> Scores:
-    """The scores of those of the model's folds that are finished."""
+    """The scores of the finished folds of a model."""
     scores = Scores()
     names = label_names(labels_in(model.folder))
     for fold in model.folds:

@@ -1,4 +1,4 @@
-"""Which cases a fold trains on and which it validates with: in the split to come, and in folds that are trained."""
+"""Which cases a fold trains on and which it validates with: in the split on disk, and in trained folds."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class FoldCases(BaseModel):
 
 
 class TrainedCases(FoldCases):
-    """What a training began with. It keeps to these cases until its last validation, whatever the split becomes."""
+    """The cases that a training began with. It keeps to them until its last validation, even when the split changes."""
 
     raw_identity: str = Field(default="", description="Of the raw data that the preprocessed cases were made from.")
 
@@ -66,7 +66,7 @@ def read_split(path: Path) -> Split | None:
 
 
 def usual_split(cases: Sequence[str]) -> Split | None:
-    """The five folds that nnU-Net makes of sorted cases; None where they are too few.
+    """The five folds that nnU-Net makes from the sorted cases; None where there are too few cases.
 
     Source: nnunetv2 2.8.1, utilities/crossval_split.py (scikit-learn's KFold, shuffled).
     """
@@ -87,9 +87,10 @@ def usual_split(cases: Sequence[str]) -> Split | None:
 
 
 def split_to_make(files: DatasetFiles) -> Split | None:
-    """The split that preprocessing leaves; None where there are too few cases for one.
+    """The split that preprocessing should leave; None where there are too few cases for one.
 
-    The raw folder's own wins over one that we made; one that a user put beside the preprocessed data is kept.
+    A split in the raw folder wins over one that we made. A split that the user put beside the preprocessed data is
+    kept.
 
     Raises:
         Refused: the user has two that differ, or a file is no split.
@@ -108,7 +109,8 @@ def split_to_make(files: DatasetFiles) -> Split | None:
 
 
 def _begins_with(split: Split, beginning: Split) -> bool:
-    """As nnU-Net compares them: more folds are no contradiction (default_experiment_planner.py:578)."""
+    """Whether one split begins with the folds of the other; nnU-Net accepts more folds too
+    (default_experiment_planner.py:578)."""
     return len(split) >= len(beginning) and all(one.same(other) for one, other in zip(split, beginning, strict=False))
 
 
@@ -128,7 +130,7 @@ def text_of(split: Split) -> str:
 
 
 def digest(text: str) -> str:
-    """How our note names a split that we made."""
+    """The hash by which our note recognises a split that we made."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -144,12 +146,12 @@ def trained_cases(fold: FoldFiles) -> TrainedCases | None:
 
 
 def validated_cases(fold: FoldFiles) -> frozenset[str]:
-    """The cases that summary.json has measured; none where it is odd."""
+    """The cases that summary.json has numbers for; none where it cannot be read."""
     return frozenset(measured_cases(fold.summary) or ())
 
 
 def other_cases(fold: FoldFiles, wanted: FoldCases) -> str | None:
-    """How the cases of a trained fold differ from the split's, in words; None where they agree or nothing tells."""
+    """How the cases of a trained fold differ from the split, in words; None where they agree or cannot be compared."""
     own = trained_cases(fold)
     if own is None and not fold.finished():
         return None
@@ -167,7 +169,7 @@ def _told(cases: Set[str]) -> str:
 
 
 def validated_twice(folds: Mapping[str, Set[str]]) -> str | None:
-    """Which cases several folds hold out, in words: such folds are no cross-validation."""
+    """Which cases several folds hold out, in words; such folds are no cross-validation."""
     for fold, cases in folds.items():
         for other, others in folds.items():
             if fold < other and (both := sorted(cases & others)):

@@ -81,13 +81,13 @@ def measured_cases(path: Path) -> CaseTable | None:
 
 
 def cannot_be_read(fold: FoldFiles) -> str:
-    """That a fold's summary.json is not nnU-Net's, in words."""
+    """The sentence for a fold whose summary.json cannot be read."""
     name = f"{fold.path.parent.name}/{fold.path.name}"
     return f"{name}: its validation/summary.json cannot be read. Validate this fold again."
 
 
 def labels_in(folder: Path) -> dict[str, Any]:
-    """The labels of a folder's dataset.json; none where it is not there or odd."""
+    """The labels of a folder's dataset.json; none where the file is missing or malformed."""
     content = read_json(folder / "dataset.json")
     labels = content.get("labels") if isinstance(content, dict) else None
     return labels if isinstance(labels, dict) else {}

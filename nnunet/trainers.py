@@ -48,7 +48,7 @@ def _classes(root: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    """What stands in a file; nothing where it is none that can be read."""
+    """The text of a file; empty where it cannot be read."""
     with suppress(*NO_FILE):
         return read_plain(path).decode(errors="replace")
     return ""

@@ -15,13 +15,13 @@ from ..errors import Refused
 from ..files import DESCRIPTION_BYTES, read_json
 from ..schemas.training import TrainingRequest
 from .datasets import DEFAULT_PLANS, DatasetFiles
-from .foreign import read_plans
 from .preprocessed import planned
+from .safe_plans import read_plans
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Plans to use; `source` is a plans.json, or a checkpoint that has the plans inside."""
+    """The plans to use; `source` is a plans.json or a checkpoint that contains the plans."""
 
     plans_identifier: str
     source: str

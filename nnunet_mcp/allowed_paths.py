@@ -9,7 +9,7 @@ from .whole_images import voxels_elsewhere
 
 
 def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
-    """A path that a request names, with links resolved, if it lies where tools may read.
+    """A path from a request, with links resolved, if tools may read there.
 
     Raises:
         Refused: it lies elsewhere, or is not a usable path.
@@ -28,7 +28,7 @@ def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
 
 
 def refuse_outside(settings: Settings, given: str, *, what: str) -> Path:
-    """A path that is to be written, with links resolved; it need not exist.
+    """A path to write to, with links resolved; it need not exist.
 
     Raises:
         Refused: it lies outside the folders that tools may use, or is one of them.
@@ -57,10 +57,10 @@ def _resolved_roots(settings: Settings) -> list[Path]:
 
 
 def readable(path: Path, settings: Settings) -> Path:
-    """A dataset's file, if tools may read it.
+    """A file of a dataset, if tools may read it.
 
-    Within the nnU-Net folders a link is its owner's own choice, as large data often lie on another disk, and is
-    followed wherever it leads. Anything that dataset.json names elsewhere is resolved first.
+    Inside the nnU-Net folders links are followed wherever they lead: their owner made them, as large data often lie on
+    another disk. A path outside, which dataset.json can name, is resolved and checked.
 
     Raises:
         Refused: it lies elsewhere.
@@ -73,7 +73,7 @@ def readable(path: Path, settings: Settings) -> Path:
 
 
 def readable_file(path: Path, settings: Settings) -> Path:
-    """As `readable`, of an image that is whole in one regular file: nothing waits for a FIFO or is led elsewhere.
+    """As `readable`, for an image that is one regular file: reading it never waits for a FIFO and opens no second file.
 
     Raises:
         Refused: it lies elsewhere, or is none.

@@ -1,15 +1,16 @@
-"""Ask a process of our own what the server must not find out itself: one protocol, both of its sides.
+"""Ask a short-lived process of ours a question that the server must not answer itself. Both sides of it are here.
 
-`python -P -m MODULE` is asked in nnU-Net's Python, or in the server's where a bound is what matters:
+The server must not import torch or nnU-Net, and must survive an image that crashes its reader. So it starts
+`python -P -m MODULE`, in nnU-Net's Python or, where only time and memory have to be limited, in its own:
 
-- The job, a pydantic model, is one line of JSON on its standard input; where nobody writes to it, its only argument.
-- It says lines of JSON on standard output, and the last one is the answer. A picture is answered by its bytes.
-- What libraries print goes to standard error, whose last line tells why it failed.
-- It exits with 0; with REFUSED where the job cannot be done as it is, and its last line is why, as a JSON string; or
-  it has failed.
-- It ends when its standard input ends, so that a server that is killed leaves nothing behind.
+- The process reads the job, a pydantic model, as one line of JSON from standard input, or from its only argument.
+- It writes lines of JSON to standard output; the last one is the answer. A picture is answered as its bytes.
+- Libraries print to standard error; its last line says why the process failed.
+- Exit code 0: answered. REFUSED: the job cannot be done as it is; the last line says why, as a JSON string.
+  Any other: failed.
+- The process ends when its standard input is closed, so none is left when the server is killed.
 
-A program that a driver may hold for ever is asked by `runs/machine/asking.py`, which keeps its handle.
+`runs/machine/asking.py` asks programs that a driver may block for ever.
 """
 
 import json
@@ -32,9 +33,9 @@ from .launch import NOWHERE, inherited, python_command
 
 REFUSED = 3
 TICK_S = 0.2
-# After its answer a process has nothing left to do.
+# A process has nothing left to do after its answer.
 EXIT_S = 5.0
-# What is killed ends at once, unless a driver holds it in uninterruptible sleep; then nobody waits for it.
+# A killed process ends at once, unless a driver keeps it in uninterruptible sleep; then we stop waiting for it.
 KILLED_S = 1.0
 EXCERPT = 200
 BLOCK = 1 << 16
@@ -45,11 +46,11 @@ Say = Callable[[BaseModel], None]
 
 
 class NoJob(BaseModel):
-    """Of those that are asked only one thing."""
+    """The empty job, for processes that answer only one question."""
 
 
 class NoAnswer(Exception):
-    """The process gave none; the text says why."""
+    """The process gave no answer; the text says why."""
 
 
 class NotStarted(NoAnswer):
@@ -78,7 +79,7 @@ def ask(
     timeout_s: float,
     variables: Mapping[str, str] | None = None,
 ) -> Answer:
-    """The answer to one job; one that is given counts also where the process crashes as it ends.
+    """Ask for the answer to one job. An answer counts even if the process crashes after it.
 
     Raises:
         Refused: in the process's words.
@@ -123,7 +124,8 @@ def listen(
     timeout_s: float,
     variables: Mapping[str, str] | None = None,
 ) -> Generator[Answer | None]:
-    """Each line as it comes, and None where nothing was said for a moment. Whoever stops listening ends the process.
+    """Yield each line as it comes, and None when nothing came for a moment. The process ends when the caller stops
+    iterating.
 
     Raises:
         NotStarted, TookTooLong, Failed: as `ask`.
@@ -152,7 +154,7 @@ class _Said:
         return bytes(self.whole.strip().rpartition(b"\n")[2])
 
     def refuse(self, error: Failed) -> None:
-        """Raise Refused where that is how the process ended."""
+        """Raise Refused if the process ended with that exit code."""
         if error.code == REFUSED:
             with suppress(ValueError):
                 if isinstance(why := json.loads(self.last_line), str):
@@ -162,7 +164,7 @@ class _Said:
 def _blocks(
     python: str, module: str, job: BaseModel | None, timeout_s: float, variables: Mapping[str, str] | None
 ) -> Iterator[bytes]:
-    """What the process says, and nothing every moment."""
+    """What the process writes, block by block; an empty block when nothing came for a moment."""
     deadline = time.monotonic() + timeout_s
     with tempfile.TemporaryFile() as complaints:
         process = _start(python_command(python, module), complaints, {**inherited(), **(variables or {})})
@@ -187,13 +189,13 @@ def _start(command: list[str], complaints: IO[bytes], environment: dict[str, str
 
 def _hand_over(stdin: IO[bytes], job: BaseModel) -> None:
     """Write the job, which may be larger than a pipe takes at once. The pipe stays open until the answer is there."""
-    with suppress(OSError, ValueError):  # it ended before it had read everything
+    with suppress(OSError, ValueError):  # the process ended before it had read everything
         stdin.write(job.model_dump_json().encode() + b"\n")
         stdin.flush()
 
 
 def _read(process: "subprocess.Popen[bytes]", deadline: float) -> Iterator[bytes]:
-    """Until its standard output ends; a process that it started may keep that open when it is gone itself."""
+    """Read until standard output ends. A child of the process may keep it open after the process is gone."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -211,7 +213,7 @@ def _read(process: "subprocess.Popen[bytes]", deadline: float) -> Iterator[bytes
 
 
 def _exit_code(process: "subprocess.Popen[bytes]") -> int:
-    """Of a process that has closed its output; one that then goes on is ended."""
+    """The exit code of a process that has closed its output; if it does not end, it is killed."""
     try:
         return process.wait(timeout=EXIT_S)
     except subprocess.TimeoutExpired:
@@ -227,17 +229,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         threading.Thread(target=process.wait, daemon=True).start()
     for pipe in filter(None, (process.stdout, process.stdin)):
-        with suppress(OSError):  # what was not written is lost with the process
+        with suppress(OSError):  # unwritten input is lost with the process
             pipe.close()
 
 
 def answer(job: type[Job], work: Callable[[Job, Say], BaseModel | bytes | None], *, memory: int | None = None) -> int:
-    """The other side: do the job that this process was started for, and return its exit code.
+    """The side of the asked process: do the job, write the answer, return the exit code.
 
-    `work` gets a function, too, for lines before the answer. `memory` is the most that the process may take, in bytes.
+    `work` also gets a function for lines before the answer. `memory` is the most bytes that the process may take.
     """
     out = os.dup(1)
-    os.dup2(2, 1)  # image libraries print
+    os.dup2(2, 1)  # image libraries print to standard output
 
     def say(line: BaseModel) -> None:
         _write(out, line.model_dump_json(exclude_none=True).encode() + b"\n")
@@ -246,7 +248,7 @@ def answer(job: type[Job], work: Callable[[Job, Say], BaseModel | bytes | None],
     if asked:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     if memory is not None:
-        with suppress(ValueError, OSError):  # not every system can bound it
+        with suppress(ValueError, OSError):  # not every system can limit memory
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     try:
         found = work(job.model_validate_json(text), say)
@@ -261,7 +263,7 @@ def answer(job: type[Job], work: Callable[[Job, Say], BaseModel | bytes | None],
 
 
 def _job_text() -> tuple[bytes, bool]:
-    """The job, and whether somebody wrote it who keeps standard input open."""
+    """The job, and whether it came from standard input, which the asking side then keeps open."""
     if len(sys.argv) > 1:
         return sys.argv[1].encode(), False
     found = bytearray()

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-# Signs that no name of a case, a folder or a file is likely to have; JSON escapes them inside of values.
+# Characters that hardly occur in the name of a case, folder or file; inside values JSON escapes them.
 CARRIED = re.compile(r"⟦(\{[^⟦⟧]*\})⟧")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A tool with arguments, or arguments alone ("with overwrite=true"); an argument of None is only named.
+    """A tool with arguments, or arguments alone ("with overwrite=true"); an argument with the value None is only named.
 
     In an f-string it becomes text that `render` finds again.
     """
@@ -30,7 +30,7 @@ class Call:
 
 
 def call(tool: str, /, **arguments: Any) -> Call:
-    """A tool with these arguments; without any the tool is only named."""
+    """A tool with these arguments; without arguments only the tool's name."""
     return Call(tool, arguments)
 
 
@@ -40,12 +40,12 @@ def argument(**arguments: Any) -> Call:
 
 
 def render(text: str, say: Callable[[Call], str]) -> str:
-    """The text with every call in it said by `say`."""
+    """The text with each call in it replaced by what `say` makes of it."""
     return CARRIED.sub(lambda found: _said(found, say), text)
 
 
 def pieces(text: str) -> Iterator[tuple[str, str]]:
-    """The text in parts that may not be cut inside: each call as it is carried and as agents make it, and the rest."""
+    """The text in parts that must not be cut: each call as it is stored and as agents see it, and the rest."""
     end = 0
     for found in CARRIED.finditer(text):
         if found.start() > end:
@@ -57,7 +57,7 @@ def pieces(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _said(found: "re.Match[str]", say: Callable[[Call], str]) -> str:
-    """What only looks like a call, in a stranger's file or log, stays as it is."""
+    """Render one match. Text from a stranger's file or log that only looks like a call stays as it is."""
     try:
         one = json.loads(found[1])
         known = isinstance(one["arguments"], dict) and (one["tool"] is None or isinstance(one["tool"], str))

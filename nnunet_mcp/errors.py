@@ -16,8 +16,9 @@ from .calls import in_mcp, render
 class RunError(Exception):
     """Base of the errors whose text is meant for the person or agent who asked.
 
-    `text` holds calls as data, for a face to say; `str` says them as agents and Python do. `about` names what it is
-    about, a key of `tools/helping.py`, with the facts that help: the rooms below name no tool.
+    `text` holds calls as data, so that chat and terminal can each show them in their way; `str` shows them as agents
+    see them. `about` is a key of `tools/helping.py` with facts, from which that module adds what to call: the rooms
+    below `tools/` name no tool.
     """
 
     def __init__(self, text: str, *, about: str = "", **facts: Any) -> None:

@@ -20,30 +20,30 @@ USUAL_LINE_BYTES = 512
 # A dataset.json that lists 100,000 cases has about 15 MB; nnU-Net's summary of as many about 200.
 JSON_BYTES = 256 << 20
 DESCRIPTION_BYTES = 16 << 20
-RIGHTS = 0o644  # who may enter the state folder may read what is in it
+RIGHTS = 0o644  # whoever may enter the state folder may read the files in it
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 FOLDER_RIGHTS = 0o775
 
 
 class NotPlain(OSError):
-    """No regular file, one that is too large to be what its name says, or one that lies elsewhere."""
+    """The path is no regular file, is larger than such a file may be, or leads out of the allowed folders."""
 
 
-# No file that may be read. A disk or network that fails is another matter: what is there then is not known.
+# Errors that mean "there is no file to read". Other errors, such as those of a failing disk, say nothing about that.
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, NotPlain)
 
 
 def open_plain(path: Path, *, inside: Sequence[Path] = ()) -> IO[bytes]:
     """Open a regular file for reading, without ever waiting for it.
 
-    `inside`: folders of which one must hold the file once all links are followed. What is opened is compared with
-    what lies there afterwards, so a link that is exchanged in between is noticed.
+    `inside`: the file must lie in one of these folders once all links are followed. The opened file is compared with
+    the one at that path afterwards, so a link that is swapped in between is noticed.
 
     Raises:
         NotPlain: it is no regular file, or lies elsewhere.
         OSError: it cannot be opened.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a device can do things already
+    if not stat.S_ISREG(path.stat().st_mode):  # merely opening a device can have effects
         raise _not_plain(path, "is no regular file")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
@@ -80,7 +80,8 @@ def read_plain(path: Path, *, most: int = JSON_BYTES, inside: Sequence[Path] = (
         OSError: it cannot be read.
     """
     with open_plain(path, inside=inside) as stream:
-        whole = os.fstat(stream.fileno()).st_size <= most  # a hole is not read to learn how large it is
+        # the size is checked before reading: a sparse file may be huge
+        whole = os.fstat(stream.fileno()).st_size <= most
         content = stream.read(most + 1) if whole else b""
     if not whole or len(content) > most:
         raise _not_plain(path, f"has more than {most >> 20} MB")
@@ -88,9 +89,10 @@ def read_plain(path: Path, *, most: int = JSON_BYTES, inside: Sequence[Path] = (
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, with the rights of the one that it lies in, whatever the umask.
+    """Make a folder and its parents with the permissions of the folder above them, whatever the umask.
 
-    So a folder that a group may write stays one. A sticky folder, such as /tmp, is nobody's and passes nothing on.
+    So a folder inside a group-writable folder is group-writable, too. From a sticky folder, such as /tmp, nothing is
+    inherited.
     """
     if path.is_dir():
         return
@@ -103,7 +105,7 @@ def make_folder(path: Path) -> None:
 
 
 def write_model(path: Path, model: BaseModel, *, durable: bool = True) -> None:
-    """Replace a JSON file in one step; `durable` waits until it is on the disk."""
+    """Replace a JSON file in one step; with `durable`, return only when it is on disk."""
     write_text(path, model.model_dump_json(), durable=durable)
 
 
@@ -156,7 +158,7 @@ def read_json(path: Path, *, most: int = JSON_BYTES, inside: Sequence[Path] = ()
 def append_line(path: Path, model: BaseModel) -> None:
     """Append one JSON line in a single write, so that lines never interleave.
 
-    A last line that a kill cut off is ended first, so that it cannot swallow the new one.
+    If a kill left the last line unfinished, it is closed with a newline first, so that the new line stays readable.
     """
     with to_append(path) as stream:
         torn = stream.tell() > 0 and not _ends_with_newline(path)
@@ -164,9 +166,7 @@ def append_line(path: Path, model: BaseModel) -> None:
 
 
 def to_append(path: Path) -> IO[bytes]:
-    """Open a file to append to it. Nobody else can write it, whatever the umask of whoever starts us: one that others
-    could write is mended.
-    """
+    """Open a file for appending that only its owner can write, whatever the umask; wrong permissions are corrected."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, RIGHTS)
     found = os.fstat(descriptor)
     if found.st_mode & OTHERS_WRITE and found.st_uid == os.geteuid():
@@ -182,7 +182,7 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def read_lines(path: Path, model: type[Model]) -> Iterator[Model]:
-    """Every whole line of a JSONL file; a half-written or broken line is passed over."""
+    """Every complete line of a JSONL file; incomplete or broken lines are skipped."""
     try:
         stream = open_plain(path)
     except (FileNotFoundError, NotADirectoryError, NotPlain):
@@ -192,7 +192,7 @@ def read_lines(path: Path, model: type[Model]) -> Iterator[Model]:
 
 
 def read_last_lines(path: Path, model: type[Model], count: int) -> list[Model]:
-    """The last whole lines of a JSONL file, oldest first, read from the end: its length does not matter."""
+    """The last complete lines of a JSONL file, oldest first. It reads from the end, so long files take no longer."""
     try:
         with open_plain(path) as stream:
             return _last(stream, model, count)
@@ -201,13 +201,13 @@ def read_last_lines(path: Path, model: type[Model], count: int) -> list[Model]:
 
 
 def _last(stream: IO[bytes], model: type[Model], count: int) -> list[Model]:
-    """Read a window before the end, doubled until enough whole lines lie in it."""
+    """Read a window at the end of the file, and double it until it has enough complete lines."""
     size, window = stream.seek(0, os.SEEK_END), count * USUAL_LINE_BYTES
     while True:
         start = max(0, size - window)
         stream.seek(start)
         lines = stream.read(size - start).splitlines()
-        found = list(_valid(lines[1:] if start > 0 else lines, model))  # the first may be cut in the middle
+        found = list(_valid(lines[1:] if start > 0 else lines, model))  # the first line may be incomplete
         if len(found) >= count or start == 0:
             return found[-count:]
         window *= 2
@@ -222,6 +222,6 @@ def _valid(lines: Iterable[bytes], model: type[Model]) -> Iterator[Model]:
 
 
 def make_folders(path: Path) -> None:
-    """Make a folder and those above it, in which not everybody may put and replace files."""
+    """Make a folder and its parents such that not everybody may put or replace files in them."""
     for folder in reversed([path, *path.parents]):
         folder.mkdir(mode=FOLDER_RIGHTS, exist_ok=True)

@@ -1,7 +1,7 @@
-"""How our own Python processes are started: what they inherit, and nothing from the folder they start in.
+"""How our own Python processes are started: which environment they get, and how the working folder is kept out.
 
-Clients start servers in whatever folder is open, which may be a stranger's. There `python -m` would import modules that
-lie in it before the installed ones.
+Clients start servers in whatever folder is open, which may hold a stranger's files. There `python -m` would import
+modules from that folder before the installed ones.
 """
 
 import os
@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# Nobody puts anything here: matplotlib, for one, reads its settings from the working folder.
+# A working folder in which nobody puts files: matplotlib, for one, reads its settings from the working folder.
 NOWHERE = "/"
-# What only the server has a use for.
+# Variables that only the server needs.
 SERVER_ONLY = ("NNUNET_MCP_HTTP_TOKEN", "NNUNET_MCP_HTTP_HOSTS", "NNUNET_MCP_SLURM_SETUP", "NNUNET_MCP_SLURM_SBATCH")
 SECRET_NAME = re.compile(
     r"TOKEN(?!IZ)|SECRET|PASSWO?R?D|PASSPHRASE|CREDENTIAL|BEARER|OAUTH|AUTHORI[SZ]ATION|WEBHOOK|CONNECTION_?STRING|_PWD$"
@@ -35,16 +35,17 @@ def python_command(python: str, module: str, *arguments: str) -> list[str]:
 
 
 def inherited(hand_on: str = "") -> dict[str, str]:
-    """This process's environment for one that it starts; of the secrets only those named in `hand_on`."""
+    """This process's environment for a process that it starts, without secrets except those named in `hand_on`."""
     kept = without_secrets(os.environ, hand_on)
-    kept["PYTHONSAFEPATH"] = "1"  # -P for the processes that it starts in turn
+    kept["PYTHONSAFEPATH"] = "1"  # so that Python processes started by it also run as with -P
     if "PYTHONPATH" in kept:
         kept["PYTHONPATH"] = os.pathsep.join(_absolute_entries(kept["PYTHONPATH"]))
     return {name: value for name, value in kept.items() if name != "PYTHONPATH" or value}
 
 
 def without_secrets(variables: Mapping[str, str], hand_on: str = "") -> dict[str, str]:
-    """Without what only the server needs, and without passwords, keys and tokens that are not named in `hand_on`."""
+    """The environment without the server's own variables, and without passwords, keys and tokens not named in
+    `hand_on`."""
     wanted = {name.strip() for name in hand_on.split(",")}
     return {
         name: value
@@ -58,7 +59,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def leave_out_working_folder() -> None:
-    """For the server itself: what it still imports does not come from an empty or relative entry of PYTHONPATH."""
+    """Remove empty and relative entries of PYTHONPATH from this process's import path."""
     path = os.environ.get("PYTHONPATH")
     for entry in path.split(os.pathsep) if path else ():
         place = str(Path(entry).absolute())
@@ -67,5 +68,5 @@ def leave_out_working_folder() -> None:
 
 
 def _absolute_entries(path: str) -> Iterator[str]:
-    """An empty or relative entry of PYTHONPATH means the working folder, or one in it."""
+    """The absolute entries. An empty or relative entry of PYTHONPATH means the working folder or one in it."""
     return (entry for entry in path.split(os.pathsep) if Path(entry).is_absolute())

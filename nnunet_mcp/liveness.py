@@ -1,4 +1,4 @@
-"""Is that process still ours, and still there? Proved by pid, start time and boot, never assumed."""
+"""Whether a recorded process still runs: it must have the same pid, start time and boot of the machine."""
 
 import os
 import socket
@@ -10,7 +10,8 @@ import psutil
 
 from .schemas.records import Liveness, ProcessMark
 
-# Linux counts a start in ticks since the boot: exact, whatever happens to the clock. Elsewhere it is a time of day.
+# On Linux the start is counted in ticks since the boot, which no change of the clock affects. Elsewhere it is a time of
+# day.
 START_TOLERANCE = 0.0 if psutil.LINUX else 60.0
 # proc(5): the third field of /proc/<pid>/stat is the state, the twenty-second the start.
 STATE, START = 0, 19
@@ -18,7 +19,7 @@ STATE, START = 0, 19
 
 @lru_cache(maxsize=1)
 def boot_id() -> str:
-    """Names this boot of this machine; empty where the start of a process is a time of day, which no boot repeats."""
+    """The id of this boot of the machine; empty where start times are times of day, which never repeat."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -26,7 +27,7 @@ def boot_id() -> str:
 
 
 def host_name() -> str:
-    """This host, as shared file systems would tell hosts apart."""
+    """This host's name, which tells hosts on a shared file system apart."""
     return socket.gethostname()
 
 
@@ -39,7 +40,7 @@ def pid_namespace() -> str:
 
 
 def mark_of(pid: int) -> ProcessMark:
-    """Name a live process of this host.
+    """The mark of a live process of this host.
 
     Raises:
         psutil.NoSuchProcess: it is gone already.
@@ -54,7 +55,7 @@ def mark_of(pid: int) -> ProcessMark:
 
 
 def liveness(mark: ProcessMark) -> Liveness:
-    """Whether the marked process runs; "unknown" where this process cannot see it."""
+    """Whether the marked process runs; "unknown" where we cannot see it from here."""
     if mark.host != host_name():
         return "unknown"
     if mark.boot_id != boot_id():
@@ -71,7 +72,7 @@ def liveness(mark: ProcessMark) -> Liveness:
 
 
 def _start_and_state(pid: int) -> tuple[float, bool]:
-    """When the process was started, in the kernel's own count, and whether only its exit code is left of it.
+    """When the process was started, in the kernel's unit, and whether it is a zombie.
 
     Raises:
         psutil.NoSuchProcess: there is none.
@@ -83,12 +84,12 @@ def _start_and_state(pid: int) -> tuple[float, bool]:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         raise psutil.NoSuchProcess(pid) from None
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
+    fields = stat.rpartition(")")[2].split()  # the process name in front of it may hold blanks and parentheses
     return float(fields[START]), fields[STATE] in "ZX"
 
 
 def _hidden(pid: int) -> bool:
-    """Whether there is such a process of another user, and /proc does not show it (hidepid)."""
+    """Whether the process exists but belongs to another user and /proc hides it (hidepid)."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -99,7 +100,7 @@ def _hidden(pid: int) -> bool:
 
 
 def touched_within(path: Path, seconds: float) -> bool:
-    """Whether a heartbeat file was touched in the last `seconds`: the word of another host."""
+    """Whether a heartbeat file was touched in the last `seconds`; for processes of other hosts it is all we know."""
     try:
         return time.time() - path.stat().st_mtime < seconds
     except OSError:

@@ -1,4 +1,4 @@
-"""Locks that a dead holder gives back by itself: flock on files in the state folder."""
+"""Locks that the kernel frees when their holder dies: flock on files in the state folder."""
 
 import fcntl
 import json
@@ -15,15 +15,15 @@ from .files import make_folder, read_plain
 from .liveness import liveness, mark_of
 from .schemas.records import ProcessMark
 
-# In the line of one who shares a lock: the process, because the line outlives it.
+# Names the process in the line of a shared lock's holder: the line stays in the file when the process ends.
 SHARED_BY = "shared_by"
 LINES_BYTES = 1 << 20
 
 
 class Lock:
-    """One flock on one file; the file's text says who holds it, for people to read.
+    """One flock on one file; for people, the text of the file says who holds it.
 
-    One line for the only holder, who replaces all earlier ones; a line for each of those who share it.
+    An exclusive holder writes one line in place of all earlier ones; each holder of a shared lock adds a line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,13 +51,13 @@ class Lock:
         make_folder(self.path.parent)
         return _open(self.path)
 
-    def _look(self) -> IO[bytes]:
+    def _open_to_read(self) -> IO[bytes]:
         return _open_at_once(self.path, os.O_RDONLY)
 
     def is_free(self) -> bool:
-        """Whether nobody has it for himself; looking makes no file and needs no right to write."""
+        """Whether nobody holds the lock exclusively. Checking creates no file and needs no write permission."""
         try:
-            with self._look() as stream:
+            with self._open_to_read() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (FileNotFoundError, NotADirectoryError):
             return True
@@ -68,13 +68,13 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; a process that inherited the file goes on holding it."""
+        """Release the lock; a child that inherited the file keeps holding it."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def fileno(self) -> int:
-        """The file descriptor to hand on to a child.
+        """The file descriptor, to pass to a child.
 
         Raises:
             ValueError: the lock is not held.
@@ -84,12 +84,12 @@ class Lock:
         return self._stream.fileno()
 
     def holder(self) -> dict[str, Any]:
-        """What the last holder wrote about itself, or nothing."""
+        """What the last holder wrote about itself; empty if unknown."""
         last = (self._lines() or [{}])[-1]
         return {key: value for key, value in last.items() if key != SHARED_BY}
 
     def _lines(self) -> list[dict[str, Any]]:
-        """Who holds it; the lines of those who shared it and have ended are passed over."""
+        """The lines of the holders, without those of shared holders whose process has ended."""
         try:
             found = [json.loads(line) for line in read_plain(self.path, most=LINES_BYTES).splitlines()]
         except (OSError, ValueError, RecursionError):
@@ -97,28 +97,28 @@ class Lock:
         return [line for line in found if isinstance(line, dict) and not _has_ended(line.get(SHARED_BY))]
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        """For people: neither a full disk nor another user's file keeps anybody from the lock."""
+        """Write the lines. They are for people: neither a full disk nor another user's file prevents the lock."""
         with suppress(OSError):
             os.ftruncate(self.fileno(), 0)
             os.pwrite(self.fileno(), "".join(f"{json.dumps(line)}\n" for line in lines).encode(), 0)
 
 
 class HostLock(Lock):
-    """A lock in a folder that everybody writes to, such as /tmp, for all users of this host.
+    """A lock for all users of this host, in a folder that everybody may write to, such as /tmp.
 
-    The file is never written to. What somebody else has put in its place (a link, a pipe, a file that only he may
-    read) is refused with an OSError.
+    The file is never written to. If somebody has put a link, a pipe or an unreadable file in its place, OSError is
+    raised.
     """
 
     def _open(self) -> IO[bytes]:
         with suppress(FileExistsError):
             if not self.path.exists():  # in a sticky folder O_CREAT fails on another user's file (fs.protected_regular)
                 made = os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444)
-                os.fchmod(made, 0o444)  # whatever the umask
+                os.fchmod(made, 0o444)  # despite the umask
                 os.close(made)
-        return self._look()
+        return self._open_to_read()
 
-    def _look(self) -> IO[bytes]:
+    def _open_to_read(self) -> IO[bytes]:
         stream = _open_at_once(self.path, os.O_RDONLY | os.O_NOFOLLOW)
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             stream.close()
@@ -126,7 +126,7 @@ class HostLock(Lock):
         return stream
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        """Nothing: it is another user's file as often as not."""
+        """Write nothing: the file often belongs to another user."""
 
 
 def _has_ended(mark: dict[str, Any] | None) -> bool:
@@ -134,9 +134,9 @@ def _has_ended(mark: dict[str, Any] | None) -> bool:
 
 
 def _is_listed(path: Path) -> bool:
-    """Whether the kernel lists somebody's lock on the file: all that who may not read it can see.
+    """Whether the kernel lists a lock on the file: all that can be known without permission to read the file.
 
-    Where there is no such list it counts as held: whoever asks cannot take it.
+    Where the kernel has no such list, the lock counts as held; we could not take it anyway.
     """
     try:
         inode, listed = path.stat().st_ino, Path("/proc/locks").read_text(encoding="utf-8")
@@ -146,9 +146,9 @@ def _is_listed(path: Path) -> bool:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Open or make a lock file. Who may write the folder may take it, whoever made it, and nobody else.
+    """Open or create a lock file that exactly those who may write to its folder can lock, whoever creates it.
 
-    A right to read would be enough for flock.
+    Without this, permission to read the file would be enough for flock.
     """
     try:
         stream = _open_at_once(path, os.O_RDWR | os.O_CREAT)
@@ -165,18 +165,18 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _open_at_once(path: Path, flags: int) -> IO[bytes]:
-    """Open without waiting for a pipe's other end: a pipe can be locked like a file, only nobody's words are in it."""
+    """Open without blocking. A pipe can be locked like a file, but opening it would wait for its other end."""
     return os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o600), "rb", buffering=0)
 
 
 def lock_name(*parts: str) -> str:
-    """A file name for a lock on a thing that has a longer name."""
+    """A valid file name for a lock on something with a longer name."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", "__".join(parts)) + ".lock"
 
 
 @contextmanager
 def held(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
-    """Hold a lock for a few statements.
+    """Hold a lock for a short time.
 
     Raises:
         TimeoutError: somebody else held it for `timeout_s`.
@@ -197,7 +197,7 @@ def held(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
 def waiting_for(
     path: Path, say: Callable[[dict[str, Any]], None], *, holder: dict[str, Any], shared: bool = False
 ) -> Iterator[None]:
-    """Hold a lock for hours; while it is somebody else's, `say` is told who holds it once a second."""
+    """Hold a lock for a long time. While somebody else holds it, tell `say` once a second who."""
     lock = Lock(path)
     while not lock.try_acquire({**holder, "pid": os.getpid()}, shared=shared):
         say(lock.holder())

@@ -157,7 +157,7 @@ class Settings(BaseSettings):
 
 
 def absolute(path: Path) -> Path:
-    """Expand ~ and make absolute without following links.
+    """The path with ~ expanded, absolute, without following links.
 
     Raises:
         Unavailable: ~ is nobody's home here.

@@ -1,4 +1,4 @@
-"""Texts of a bounded length, and sentences about many cases: at most three are named, and no name can do harm."""
+"""Shorten texts, list some of many names, and remove from others' texts what could harm a terminal or a reader."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +14,10 @@ NAME_LENGTH = 80
 SAID_LENGTH = 160
 ONE_LINE = {ord("\n"): " ", ord("\t"): " "}
 
-# Colours and movements (ECMA-48, 5.4).
+# Terminal sequences for colours and cursor movement (ECMA-48, 5.4).
 ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
-# What is not seen, or changes how its neighbours are seen: controls, directions of writing, invisible letters and tags,
-# halves of characters, lines that do not look like ones.
+# Characters that are invisible or change how their neighbours look: controls, writing directions, invisible letters and
+# tags, lone surrogates, unusual line separators.
 UNSEEN = regex.compile(r"[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}--[\n\t]]", regex.VERSION1)
 REPLACED = "�"
 NAMED_SECRET = r"(?P<name>(?:api[_-]?key|token|passw(?:or)?d|secret|authorization)\w{0,40}[\"']?\s*[=:]\s*"
@@ -30,7 +30,7 @@ SECRETS = (
 
 
 def visible(text: str, instead: str = REPLACED) -> str:
-    """The text as a person sees it: without what steers a terminal or hides letters; its lines stay lines."""
+    """The text without terminal sequences and invisible characters; line breaks stay."""
     return UNSEEN.sub(instead, ANSI.sub("", text))
 
 
@@ -42,17 +42,17 @@ def masked(text: str) -> str:
 
 
 def all_visible(value: Any) -> Any:
-    """The same of every text in an answer, however deep it lies."""
+    """The same for every text in an answer, at any depth."""
     return every_text(value, visible)
 
 
 def for_agents(value: Any) -> Any:
-    """An answer as MCP and Python give it: every text visible, every call in it as agents make it."""
+    """An answer as MCP and Python return it: invisible characters removed, calls written as agents make them."""
     return every_text(value, lambda text: render(visible(text), in_mcp))
 
 
 def every_text(value: Any, change: Callable[[str], str]) -> Any:
-    """The value with each of its texts changed, however deep it lies."""
+    """The value with `change` applied to each text in it, at any depth."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, BaseModel):
@@ -66,12 +66,12 @@ def every_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def short(text: str, characters: int) -> str:
-    """The text, cut with a mark where it is too long as agents read it; a call in it is whole or left out."""
+    """The text, cut with a mark if it is too long as agents see it; a call in it is kept whole or left out."""
     return _cut(text, characters, len)
 
 
 def short_in_json(text: str, characters: int) -> str:
-    """The text on one line without colours and control characters, cut where its JSON would be too long."""
+    """The text on one line without control characters, cut if its JSON would be too long."""
     return _cut(visible(text, " ").translate(ONE_LINE), characters, _json_length)
 
 
@@ -98,12 +98,12 @@ def _json_length(text: str) -> int:
 
 
 def fold_name(fold: object) -> str:
-    """A fold as our answers name it: the model of every case, nnU-Net's "all", is "full"."""
+    """A fold as our answers name it: nnU-Net's "all", one model on every case, is "full"."""
     return "full" if fold == "all" else str(fold)
 
 
 def clean(name: object, length: int = NAME_LENGTH) -> str:
-    """A name from a file or folder, or a library's words, without control characters and not endless."""
+    """A name from a file or folder, or a library's message, without control characters and shortened."""
     return short("".join(sign if sign.isprintable() else REPLACED for sign in visible(str(name))), length)
 
 
@@ -120,7 +120,7 @@ def first(names: Sequence[str], most: int) -> tuple[str, ...]:
 
 
 def told(details: Iterable[tuple[str, str]]) -> str:
-    """Cases with what is said of each: "a (x), b (y) and 3 more"."""
+    """Cases with their remarks: "a (x), b (y) and 3 more"."""
     found = list(details)
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     named = [(clean(case), clean(said, SAID_LENGTH)) for case, said in found[:NAMED]]

@@ -1,7 +1,7 @@
-"""Images whose voxels lie in another file. Readers follow them anywhere, so what is read here is whole in itself.
+"""Find images whose voxels lie in another file. Image readers follow such references anywhere, so we refuse them.
 
 MetaImage and NRRD headers may name a data file, HDF5 files external storage, OME-TIFF files other TIFFs. ITK looks at
-the content, not at the ending: an HDF5 file is read as one whatever it is called (SimpleITK 2.5.7).
+the content, not at the ending: it reads an HDF5 file whatever its name is (SimpleITK 2.5.7).
 """
 
 import re
@@ -12,7 +12,7 @@ from .files import open_plain
 
 HEAD = 1 << 16
 HDF5 = b"\x89HDF\r\n\x1a\n"
-FIRST_PLACE = 512  # of HDF5's signature after 0; each next one is twice as far (HDF5 file format, III.A)
+FIRST_PLACE = 512  # offsets of HDF5's signature after 0; each is twice the one before (HDF5 file format, III.A)
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BLOCK = 1 << 24
 META = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
@@ -21,7 +21,7 @@ OME = re.compile(rb"FileName\s*=\s*[\"']([^\"']*)")
 
 
 def voxels_elsewhere(path: Path) -> str:
-    """Why an image is not whole in itself, or nothing.
+    """Why an image depends on another file; empty if it does not.
 
     Raises:
         OSError: it cannot be opened, or is no regular file.
@@ -50,7 +50,7 @@ def _is_hdf5(stream: IO[bytes]) -> bool:
 
 
 def _ome_files(stream: IO[bytes]) -> list[bytes]:
-    """The files that an OME header names, wherever in the TIFF it lies."""
+    """The files that the OME header of a TIFF names."""
     stream.seek(0)
     found, before = [], b""
     while block := stream.read(BLOCK):

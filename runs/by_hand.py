@@ -1,4 +1,4 @@
-"""Trainings that somebody started by hand with nnUNetv2_train: read-only, from nnU-Net's own files."""
+"""Trainings that somebody started by hand with nnUNetv2_train: read from nnU-Net's own files, never changed."""
 
 import argparse
 import hashlib
@@ -25,7 +25,7 @@ TAIL_BYTES = 65536
 
 @dataclass(frozen=True)
 class ExternalTraining:
-    """A fold folder that a process outside nnunet-mcp writes or has written."""
+    """A fold folder that a process outside nnunet-mcp writes, or has written."""
 
     path: Path
     running: bool
@@ -35,7 +35,7 @@ class ExternalTraining:
 
     @property
     def run_id(self) -> str:
-        """A stable id; the x tells it from our own runs'."""
+        """A stable id; its x marks it as a training that is not ours."""
         digest = hashlib.sha256(str(self.path).encode()).hexdigest()[:6]
         configuration = ModelName.parse(self.path.parent.name).configuration
         return f"x{self.path.parent.parent.name[7:10]}-{configuration}-{self.path.name.removeprefix('fold_')}-{digest}"
@@ -48,21 +48,21 @@ class ExternalTraining:
 
 
 def is_external(run_id: str) -> bool:
-    """Whether an id is that of a training started by hand."""
+    """Whether an id is one of a training started by hand."""
     return run_id.startswith("x")
 
 
 def trained_by_hand_now(fold: Path) -> bool:
-    """Whether a process outside nnunet-mcp writes this fold folder at this moment."""
+    """Whether a process outside nnunet-mcp writes this fold folder now."""
     return any(_means(command, fold) for command in _foreign_commands())
 
 
 def external_trainings(results: Path) -> list[ExternalTraining]:
-    """Fold folders without our note that have a training log, and whether somebody trains them now."""
+    """Fold folders without our note that have a training log, and whether they are being trained now."""
     commands: list[list[str]] | None = None
     found = []
     for fold in sorted(results.glob("Dataset*/*__*__*/fold_*")):
-        with suppress(OSError):  # one that is removed, or that may not be read, hides no other
+        with suppress(OSError):  # a folder that is removed meanwhile or cannot be read must not hide the others
             if fold.parent.is_symlink() or fold.suffix or FoldFiles(fold).owner_file.exists():
                 continue
             if (newest := _newest_log(fold)) is not None:
@@ -72,7 +72,7 @@ def external_trainings(results: Path) -> list[ExternalTraining]:
 
 
 def _newest_log(fold: Path) -> tuple[Path, float] | None:
-    """The training log that was written last, and when; what is no regular file is none."""
+    """The training log that was written last, and when. Only regular files count."""
     logs = [(path, path.stat().st_mtime) for path in fold.glob("training_log_*.txt") if path.is_file()]
     return max(logs, key=lambda log: log[1], default=None)
 
@@ -82,7 +82,7 @@ def _read(fold: Path, log: Path, written: float, *, running: bool) -> ExternalTr
     epochs = [int(number) for number in EPOCH.findall(text)]
     losses: dict[str, float] = {}
     for name, value in LOSS.findall(text):
-        with suppress(ValueError):  # a trainer of the user's own may write anything there
+        with suppress(ValueError):  # the user's own trainer may write anything into its log
             losses[name] = float(value)
     return ExternalTraining(fold, running, written, epochs[-1] if epochs else None, losses)
 
@@ -99,7 +99,7 @@ def _foreign_commands() -> Iterator[list[str]]:
 
 
 def _means(command: list[str], fold: Path) -> bool:
-    """Whether a command line of nnUNetv2_train writes this fold folder."""
+    """Whether a command line of nnUNetv2_train would write this fold folder."""
     asked = _parsed(command)
     if asked is None:
         return False
@@ -109,7 +109,8 @@ def _means(command: list[str], fold: Path) -> bool:
 
 
 def _parsed(command: list[str]) -> argparse.Namespace | None:
-    """What nnU-Net's own parser reads from it (nnunetv2 2.8.1, run_training.py:212-245); None where it would not."""
+    """The arguments as nnU-Net's own parser reads them (nnunetv2 2.8.1, run_training.py:212-245); None where it would
+    refuse them."""
     begins = next((n for n, part in enumerate(command[:3]) if any(name in part for name in COMMANDS)), 2)
     parser = _Parser(add_help=False, exit_on_error=False)
     for name in ("dataset", "configuration", "fold"):
@@ -127,7 +128,7 @@ def _parsed(command: list[str]) -> argparse.Namespace | None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Neither prints nor exits: these are other people's words."""
+    """A parser that neither prints nor exits: it reads other processes' command lines."""
 
     def error(self, message: str) -> NoReturn:
         raise argparse.ArgumentError(None, message)

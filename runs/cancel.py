@@ -13,13 +13,13 @@ from .layout import RunDir
 def request_cancel(
     run: RunDir, record: RunRecord, *, grace_s: float, say: Callable[[str], object] = lambda remark: None
 ) -> Status:
-    """Ask the run to stop within `grace_s` seconds and return its status after that.
+    """Ask the run to stop within `grace_s` seconds, and return its status after that.
 
-    Who looks after the run does the rest; its engine sees to what nobody looks after. Asking twice is fine; a shorter
-    grace replaces a longer one. `say` is told what went otherwise.
+    Its supervisor or its Slurm jobs do the rest; the engine ends what nobody supervises. A run can be asked again; a
+    shorter grace replaces a longer one. `say` is told what went differently.
 
     Raises:
-        Unavailable: the wish cannot be written down, and the run cannot be ended from here.
+        Unavailable: cancel.json cannot be written, and the run cannot be ended from here.
     """
     engine, status = engine_of(record), verdict(run, record).status
     if status not in ACTIVE:
@@ -36,14 +36,14 @@ def request_cancel(
 
 
 def _end_at_once(run: RunDir, record: RunRecord, error: OSError, say: Callable[[str], object]) -> Status:
-    """Where the wish cannot be written down, on a full disk, who would have read it is ended with the rest."""
+    """End everything at once where cancel.json cannot be written, for example on a full disk."""
     try:
         engine_of(record).end(run, record)
     except Unavailable as why:
         raise Unavailable(
-            f"The wish to stop {run.run_id} cannot be written down ({error}), and {why}. Make room in {run.path} or "
+            f"The request to stop {run.run_id} cannot be written ({error}), and {why}. Make room in {run.path} or "
             "make it writable, then cancel again."
         ) from None
     status = verdict(run, record).status
-    say(f"The wish to stop could not be written down ({error}), so the processes were ended at once.")
+    say(f"The request to stop could not be written ({error}), so the processes were ended at once.")
     return status

@@ -1,7 +1,7 @@
-"""What an engine is: the place where a run's stages are carried out. `engines.py` chooses it.
+"""What an engine is: the place where the stages of a run are carried out. `engines.py` chooses it.
 
-An engine decides what follows from the place alone. It records no run, judges no status (`status.py` does, from the
-evidence that the engine gathers) and writes no wish to cancel. Each keeps what it knows of a run in engine.json.
+An engine decides only what depends on that place. It records no runs, derives no status (`status.py` does, from the
+evidence that the engine gathers) and never writes cancel.json. Each engine keeps what it knows of a run in engine.json.
 """
 
 from abc import ABC, abstractmethod
@@ -29,21 +29,22 @@ class Preview:
 
 
 class Engine(ABC):
-    """Where stages run. It keeps no state: every call reads what is on disk, or asks the scheduler."""
+    """Where stages run. An engine has no state: every call reads what is on disk, or asks the scheduler."""
 
     name: ClassVar[EngineName]
-    # Whether what uses a model goes where the model was trained, with the same options, wherever new trainings go.
+    # Whether a prediction or another use of a model runs on the engine of its training, with the same options, even if
+    # new trainings go elsewhere.
     keeps_models: ClassVar[bool] = False
 
     # Before there is a run
 
     @abstractmethod
     def checks(self, settings: Settings) -> Iterator[Check]:
-        """What every run there needs, each thing with its fix."""
+        """Check what every run there needs; each problem comes with its fix."""
 
     @abstractmethod
     def options(self, asked: Iterable[str], settings: Settings) -> dict[str, str]:
-        """The options of a run: what a request asks for, over the server's own.
+        """The options of a run: those of the request, and the server's own for the rest.
 
         Raises:
             Refused: it has none, or the server's own are wrong.
@@ -59,11 +60,11 @@ class Engine(ABC):
 
     @abstractmethod
     def cpu_has_bf16(self) -> bool | None:
-        """Whether the CPU that would train has bfloat16; None where that is not known."""
+        """Whether the CPU that would train has bfloat16; None where this is unknown."""
 
     @abstractmethod
     def problems(self, device: Device | None) -> list[str]:
-        """What a training on this device would probably fail of."""
+        """What would probably make a training on this device fail."""
 
     @abstractmethod
     def notes(self, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
@@ -71,7 +72,7 @@ class Engine(ABC):
 
     @abstractmethod
     def lanes(self, record: RunRecord, trainings: int, settings: Settings) -> int:
-        """How many of so many trainings of a run go on side by side, at most."""
+        """How many of `trainings` trainings of a run can run at the same time."""
 
     @abstractmethod
     def preview(self, record: RunRecord, settings: Settings) -> Preview:
@@ -83,11 +84,13 @@ class Engine(ABC):
 
     @abstractmethod
     def hold_device(self, record: RunRecord, settings: Settings) -> Grant | str:
-        """The device that the run would get, held until it is released so that it can be measured, or why not."""
+        """The device that the run would get, held until it is released so that it can be measured; or why it cannot be
+        held."""
 
     @abstractmethod
     def gpu_memory_gb(self, record: RunRecord, settings: Settings) -> float | None:
-        """What is free on the GPU that the run would get, or all of it where it has to wait; None if not known."""
+        """The free memory of the GPU that the run would get, or its whole memory if the run has to wait; None if
+        unknown."""
 
     # With a run that is recorded
 
@@ -102,19 +105,21 @@ class Engine(ABC):
 
     @abstractmethod
     def go_on_starting(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
-        """Finish a start that a kill cut off; whoever looks at a run calls it, and most often nothing is to do."""
+        """Finish a start that was cut off by a kill. Every reader of a run's status calls it; usually there is nothing
+        to do."""
 
     @abstractmethod
     def evidence(self, run: RunDir, record: RunRecord) -> Evidence:
-        """Everything that `derive_status` needs. From silence nothing is concluded."""
+        """Everything that `derive_status` needs. If the scheduler does not answer, nothing is concluded from that."""
 
     @abstractmethod
     def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
-        """cancel.json is written: see to what would not obey it by itself."""
+        """cancel.json is written: end what does not read it."""
 
     @abstractmethod
     def end(self, run: RunDir, record: RunRecord) -> None:
-        """End everything at once, also whoever would have obeyed a cancel.json that cannot be written.
+        """End everything at once, including the processes that would have obeyed a cancel.json, which cannot be
+        written.
 
         Raises:
             Unavailable: it cannot be ended from here.
@@ -122,4 +127,4 @@ class Engine(ABC):
 
     @abstractmethod
     def sweep(self, run: RunDir, record: RunRecord) -> None:
-        """End what a run that is over has left behind, for example data loaders that lost their parent."""
+        """End what a finished run has left behind, for example data loaders whose parent died."""

@@ -44,7 +44,8 @@ def is_on(record: RunRecord, engine: Engine) -> bool:
 
 
 def engine_with_options(settings: Settings, *, model_of: RunRecord | None = None) -> tuple[Engine, dict[str, str]]:
-    """Where a run goes whose request names no engine, and its options: to its model's, or as the server is set.
+    """The engine and its options for a run whose request names no engine: those of its model's training, or the
+    server's.
 
     Raises:
         Refused: the server's options are wrong.

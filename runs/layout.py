@@ -1,16 +1,16 @@
-"""Where everything of a run lies. Nobody else joins these names.
+"""Where all files of a run are. No other module builds these paths.
 
 <state dir>/
-    locks/<name>.lock           held by flock, so a dead holder's lock frees itself; slots are each host's own
+    locks/<name>.lock           held by flock: the kernel frees the lock of a dead holder; each host has its own slots
     claims/<fold folder>.json   the run that was last started on a fold folder
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
     runs/<run_id>/
         run.json                once, before anything starts
-        submit.lock             held by who starts the run, while engine.json is written
+        submit.lock             held by the process that starts the run, while engine.json is written
         engine.json             by the supervisor, its first act
         heartbeat               touched by the supervisor
         supervisor.log          the supervisor's own output
-        cancel.json             by whoever asks to cancel
+        cancel.json             by the server that is asked to cancel
         result.json             by the supervisor, at the end of a run that succeeded
         provenance.json         by the supervisor, its last act
         stages/<stage>/
@@ -21,7 +21,7 @@
             log.txt             stdout and stderr of the worker
 
 On Slurm each stage's job is the stage's parent, and the server that starts the run submits the jobs:
-        engine.json             by whoever holds submit.lock
+        engine.json             by the server that holds submit.lock
         result.json             by the last stage's job, as provenance.json
         stages/<stage>/
             job.sh              the job's script, before it is submitted
@@ -84,7 +84,7 @@ class StageDir:
 
     @property
     def readable_log(self) -> Path:
-        """What there is to read: the worker's log, or on Slurm the job's own where no worker began."""
+        """The log to read: the worker's, or on Slurm the job's own if no worker began."""
         return self.log_file if self.log_file.is_file() or not self.job_log.is_file() else self.job_log
 
     @property
@@ -129,7 +129,7 @@ class StageDir:
         return list(epochs[-count:])
 
     def epochs(self) -> list[Epoch]:
-        """The whole history in order; of an epoch trained twice the last line counts."""
+        """The whole history in order; if an epoch was trained twice, its last line counts."""
         return _once(self.memory, self.epochs_file, "all", lambda: _in_order(read_lines(self.epochs_file, Epoch)))
 
 
@@ -215,7 +215,7 @@ class RunDir:
         return _once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))
 
     def remove(self) -> None:
-        """Remove the record of the run, in one step for whoever looks."""
+        """Remove the record of the run; for readers it disappears in one step."""
         hidden = self.path.with_name(f".forgotten-{self.run_id}")
         self.path.rename(hidden)
         shutil.rmtree(hidden)

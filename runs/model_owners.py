@@ -1,4 +1,4 @@
-"""Whose model a fold folder holds now: a run's own, or what another run or someone by hand trained there after it."""
+"""Whose model a fold folder holds now: that of the run, of a later run, or of somebody who trained by hand."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ BY_HAND = "by hand"
 
 
 def taken_over(state: StateDir, record: RunRecord) -> dict[str, str]:
-    """The run's folds that hold another model than its own, as nnU-Net names them, and the run it is of, or BY_HAND."""
+    """The folds of the run that now hold another model, with the run that trained it, or BY_HAND."""
     return dict(_taken_over(state, record))
 
 
@@ -29,9 +29,9 @@ def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]
 
 
 def trained_here(state: StateDir, record: RunRecord, spec: StageSpec) -> bool:
-    """Whether a run of this state folder has trained epochs in the fold that a stage of `record` goes on with.
+    """Whether a run of this state folder has trained epochs in the fold that a stage of `record` resumes.
 
-    The fold folder is not asked: whoever made it could say so.
+    The records of runs decide. The fold folder itself proves nothing, because anybody may have made it.
     """
     names = (record.dataset_name, record.trainer, record.plans_identifier)
     for run in newest_runs(state):
@@ -61,7 +61,7 @@ def _trains(later: StageSpec, spec: StageSpec) -> bool:
 
 
 def told_taken_over(fold: str, run_id: str, other: str) -> str:
-    """The fact in words."""
+    """The sentence for a fold that was taken over."""
     name = "The model of every case" if fold == "all" else f"Fold {fold}"
     if other == BY_HAND:
         return f"{name} of run {run_id} was trained or validated by hand since: its summary.json has other numbers."

@@ -1,5 +1,5 @@
-"""How fast a training is: the median of its recent epochs, without those in which PyTorch compiled and all was cold.
-And how long several take that share lanes."""
+"""How fast a training is: the median time of its recent epochs, without the slow first one of each process. And how
+long several trainings take that share lanes."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ RECENT = 5
 
 
 def pace(epochs: Sequence[Epoch], *, recent: int = RECENT) -> float | None:
-    """Seconds of a usual epoch; null before one has ended.
+    """Seconds of a usual epoch; null before the first has ended.
 
-    Until a process has a second epoch, what it compiled in its first one is taken off. The epochs of a checkpoint may
-    be of other hardware: they count until there is one of our own.
+    While a process has only one epoch, the time of its compilation is subtracted. Epochs that a checkpoint brought
+    along may come from other hardware, so they count only until there is one of our own.
     """
     timed = [epoch for epoch in epochs if epoch.seconds is not None]
     usual = warm(timed) or timed
@@ -23,7 +23,7 @@ def pace(epochs: Sequence[Epoch], *, recent: int = RECENT) -> float | None:
 
 
 def warm(epochs: Sequence[Epoch]) -> list[Epoch]:
-    """Every epoch but the first one of each process."""
+    """All epochs but the first of each process, which compiles and fills caches."""
     pairs = zip(epochs, [None, *epochs], strict=False)
     return [epoch for epoch, before in pairs if not _is_first(epoch, before)]
 
@@ -34,7 +34,7 @@ def _is_first(epoch: Epoch, before: Epoch | None) -> bool:
 
 
 def scheduled(begun: list[float], waiting: list[float], side_by_side: int) -> float:
-    """Seconds until all is done: what has begun goes on, and what waits takes the lane that is free first."""
+    """Seconds until all trainings are done: running ones go on, each waiting one takes the next free lane."""
     free = sorted(begun + [0.0] * (side_by_side - len(begun)))
     for seconds in waiting:
         free = sorted([free[0] + seconds, *free[1:]])

@@ -1,4 +1,4 @@
-"""Every process of a stage, wherever it was re-parented to, and how to end them all."""
+"""All processes of a stage, even if their parent has died, and how to end them."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import psutil
 
 # Set in the worker's environment; every descendant inherits it, also after setsid or when orphaned.
 STAGE_VARIABLE = "NNUNET_MCP_STAGE_DIR"
-# Also there: how many processes like this one can train on this machine at once, each on a GPU.
+# How many processes like this one can train on this machine at once, each on its own GPU; also in the environment.
 LANES_VARIABLE = "NNUNET_MCP_STAGE_LANES"
 
 
@@ -40,9 +40,9 @@ def send_signal(number: signal.Signals, *stage_paths: Path) -> int:
 
 
 def kill_all(*stage_paths: Path, term_wait_s: float = 0.0, kill_wait_s: float = 10.0) -> bool:
-    """End every process of the stages: SIGTERM, a wait, SIGKILL until none is left.
+    """End every process of the stages: SIGTERM, wait, then SIGKILL until none is left.
 
-    Returns whether none is left; a process in uninterruptible sleep can outlast `kill_wait_s`.
+    Returns whether none is left; a process in uninterruptible sleep can outlive `kill_wait_s`.
     """
     if term_wait_s > 0 and send_signal(signal.SIGTERM, *stage_paths):
         _wait_gone(stage_paths, term_wait_s)
@@ -71,5 +71,5 @@ def cpu_seconds(stage_path: Path) -> dict[int, float]:
 
 
 def cpu_used_since(before: dict[int, float], now: dict[int, float]) -> float:
-    """CPU time between two looks; a process that ended in between does not count against the others."""
+    """CPU time used between two measurements; processes that ended in between are left out."""
     return sum(max(0.0, seconds - before.get(pid, 0.0)) for pid, seconds in now.items())

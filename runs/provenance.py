@@ -1,4 +1,4 @@
-"""What repeats a run: its job, versions, hashes of plans and split, seeds, machine, times."""
+"""What is needed to repeat a run: its job, versions, hashes of plans and split, seeds, machine and times."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ SEEDS = "nnU-Net's split: KFold(5, shuffle=True, random_state=12345). Weights an
 
 
 def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
-    """Put together at the end of a run; what is not there any more is left out."""
+    """Collect everything at the end of a run; missing files are left out."""
     files = DatasetFiles(record.folders, record.dataset_name)
     stages = tuple(_times(run, spec.name) for spec in record.stages if not spec.reused)
     used = (
@@ -58,7 +58,7 @@ def _raw_identity(files: DatasetFiles) -> str | None:
 
 
 def machine(record: RunRecord, gpus: Iterable[str]) -> Machine:
-    """The computer that this runs on, with the GPUs that the run was given."""
+    """This machine, with the GPUs that the run was given."""
     return Machine(
         host=host_name(),
         system=platform.platform(),

@@ -1,4 +1,4 @@
-"""The result of a run, put together from what its stages measured."""
+"""The result of a run, from the measurements of its stages."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +47,7 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
 
 
 def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:
-    """What the stage's worker wrote last; for a reused fold, what an earlier run left in its folder."""
+    """The outcome that the stage's worker wrote; for a reused fold, the one that an earlier run left in its folder."""
     if not spec.reused or spec.fold is None:
         return run.stage(spec.name).outcome()
     files = DatasetFiles(record.folders, record.dataset_name)
@@ -55,13 +55,13 @@ def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | 
 
 
 def model_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> ModelOutcome | None:
-    """What a stage that works on a model measured, if it has."""
+    """What a stage measured on a model; None if it measured nothing."""
     found = stage_outcome(run, record, spec)
     return found if isinstance(found, ModelOutcome) else None
 
 
 def _unknowns(outcome: MeasuredOutcome | None, folds: Sequence[tuple[StageSpec, ModelOutcome | None]]) -> Iterator[str]:
-    """Why a Dice is null although it was measured: of the whole, and of each of several folds."""
+    """Why a Dice is null although it was measured: for the whole, and for each of several folds."""
     if outcome is not None and (why := _why_null(outcome)):
         yield why
     for spec, fold in folds if len(folds) > 1 else ():
@@ -90,7 +90,7 @@ def _fold_result(spec: StageSpec, outcome: ModelOutcome | None) -> FoldResult:
 
 
 def mean_sd(values: Iterable[float | None]) -> str | None:
-    """Mean ± sample standard deviation; null where one is not known or there is only one."""
+    """Mean ± sample standard deviation; null if a value is unknown or there is only one."""
     given = list(values)
     known = [value for value in given if value is not None]
     if len(known) < 2 or len(known) != len(given):

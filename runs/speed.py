@@ -1,4 +1,4 @@
-"""How fast this machine trained before: seconds per epoch and the time around the epochs, from earlier runs."""
+"""How fast this machine trained before: seconds per epoch, and the time besides the epochs, from earlier runs."""
 
 import statistics
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ FEWEST_EPOCHS = 2  # beside the first one
 
 @dataclass(frozen=True)
 class Speed:
-    """One earlier training: times in seconds, the epochs' 10th and 90th percentile beside their median."""
+    """One earlier training, in seconds: the median of its epochs, with their 10th and 90th percentile."""
 
     run_id: str
     epochs: int
     epoch_s: float
     low_s: float
     high_s: float
-    around_s: float | None  # everything but the epochs; null where it did not finish
+    around_s: float | None  # time besides the epochs; null if the training did not finish
 
 
 def earlier_training(state: StateDir, like: RunRecord, spec: StageSpec) -> Speed | None:

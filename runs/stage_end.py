@@ -1,4 +1,4 @@
-"""How a stage ended, written down by its parent: the supervisor here, the stage's own job on Slurm."""
+"""How a stage ended, recorded by its parent: the supervisor on this machine, the stage's job on Slurm."""
 
 import contextlib
 import signal
@@ -22,7 +22,8 @@ HEARTBEAT_S = 15.0
 
 
 def clear_up(record: RunRecord, child: Child) -> None:
-    """After a stage's process: what outlived it ends, and an old model that nothing replaces has its place again."""
+    """After the worker has ended: kill its remaining processes, and put back the old model if the new training left
+    none."""
     kill_all(child.stage.path)  # data-loader workers
     put_back(record, child.spec)
 
@@ -73,7 +74,7 @@ def not_started(error: OSError) -> StageState:
 
 
 def given_up(state: StageState, error: Exception) -> StageState:
-    """The state of a stage whose parent failed: what became of it is not known."""
+    """The state of a stage whose parent failed; how the stage ended is unknown."""
     failure = Failure(
         cause="nnunet-mcp failed while it looked after the stage, and ended it",
         evidence=f"{type(error).__name__}: {error}",
@@ -84,20 +85,20 @@ def given_up(state: StageState, error: Exception) -> StageState:
 
 
 def say(text: str) -> None:
-    """A line for the parent's own log; a full disk must not end the run."""
+    """Write a line into the parent's own log; a full disk must not end the run."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
 @dataclass
 class Heartbeat:
-    """A file whose time of change says that the process that looks after a run, or a stage, is alive."""
+    """A file that the parent of a run or a stage touches while it lives."""
 
     file: Path
     _beat_at: float | None = None
 
     def beat(self) -> None:
-        """Touch the file, if the last time was long enough ago. A full disk must not end the run."""
+        """Touch the file if the last time was long enough ago. A full disk must not end the run."""
         if self._beat_at is None or time.monotonic() - self._beat_at > HEARTBEAT_S:
             self._beat_at = time.monotonic()
             with contextlib.suppress(OSError):
@@ -105,25 +106,25 @@ class Heartbeat:
 
 
 class Grace:
-    """How long a run that was asked to stop still has, counted from when its parent first saw the wish.
+    """How long a run may still take that was asked to stop. It is counted from when the parent first saw the request.
 
-    Whoever wrote the wish may have another clock, and any clock can be set.
+    The host that wrote the request may have another clock, and any clock can be changed.
     """
 
     def __init__(self) -> None:
-        self._wish: CancelRecord | None = None
+        self._request: CancelRecord | None = None
         self._seen_at = 0.0
 
-    def is_over(self, wish: CancelRecord) -> bool:
-        if wish != self._wish:
-            self._wish, self._seen_at = wish, time.monotonic()
-        return time.monotonic() - self._seen_at >= wish.grace_s
+    def is_over(self, request: CancelRecord) -> bool:
+        if request != self._request:
+            self._request, self._seen_at = request, time.monotonic()
+        return time.monotonic() - self._seen_at >= request.grace_s
 
 
 class States:
-    """Writes the states of a run's stages down. What the disk refuses is kept and tried again: it is the truth.
+    """Writes the states of a run's stages. A state that cannot be written is kept and tried again.
 
-    Where the run's folder itself is gone, with its disk or because somebody removed it, nobody is left to be told.
+    If the run's folder itself is gone, with its disk or because somebody removed it, the state is dropped.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -136,12 +137,12 @@ class States:
         return not self._unwritten
 
     def write(self, stage: str, state: StageState) -> None:
-        """Write a state down, now or as soon as the disk takes it."""
+        """Write a state, now or as soon as the disk accepts it."""
         self._unwritten[stage] = state
         self._try()
 
     def try_again(self) -> None:
-        """Once in a while, what was refused."""
+        """Try once in a while to write what could not be written."""
         if self._unwritten and time.monotonic() - self._tried_at > RETRY_S:
             self._try()
 
@@ -164,8 +165,8 @@ class States:
 
 
 def close_run(run: RunDir, record: RunRecord, *, succeeded: bool) -> None:
-    """The last files of a run: its result if it has one, and what repeats it."""
-    # For people and for whoever repeats the run; nothing depends on them.
+    """Write the last files of a run: its result if it succeeded, and its provenance."""
+    # They are for people, and for repeating the run; nothing depends on them.
     with contextlib.suppress(OSError):
         if succeeded and run.path.is_dir():
             write_model(run.result_file, compose_result(run, record, verdict(run, record)))

@@ -1,4 +1,4 @@
-"""One stage's process: how it is started and whether it still moves."""
+"""The process of one stage: how it is started, and whether it still moves."""
 
 import os
 import subprocess
@@ -24,9 +24,10 @@ SlotKind = Literal["gpu", "cpu", "preprocess"]
 WORKER = "nnunet_mcp.worker"
 # Data-loader processes poll even when nothing moves: about 2 % of a core was measured for three of them.
 IDLE_CPU_SHARE = 0.05
-# A phase that tells every step is hung when it tells none for as long as so many epochs.
+# A phase that reports every step hangs if it reports none for as long as so many epochs take.
 SILENT_EPOCHS = 10
-# Whoever has not looked for so long stood still, and so did the stage: docker pause, Slurm's suspend.
+# If the supervisor itself has not checked for so long, it was suspended, and so was the stage: docker pause, Slurm's
+# suspend.
 SUSPENDED_S = 60.0
 # torch.compile was seen to take a minute for a usual network, and ten for the largest.
 COMPILING_S = 1800.0
@@ -46,14 +47,14 @@ class Grant:
         return [lock.fileno() for lock in self.locks]
 
     def variables(self) -> dict[str, str]:
-        """What makes CUDA show the GPUs of the grant, and no others, to whoever is started with it."""
+        """The variables that make CUDA show the GPUs of the grant, and no others, to a process."""
         if self.kind != "gpu":
             return {}
         order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi's indices
         return {"CUDA_DEVICE_ORDER": order, "CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
 
     def release(self) -> None:
-        """Give the slots back on this process's side."""
+        """Release the slots in this process; the worker has inherited them."""
         for lock in self.locks:
             lock.release()
 
@@ -69,7 +70,7 @@ class Child:
     state: StageState
     on_gpu: bool
     stalled: bool = False
-    # Counted by a clock that stands still while the machine sleeps.
+    # Times of a clock that stops while the machine sleeps.
     _looked_at: float = field(default_factory=lambda: time.monotonic())
     _ticked_at: float = field(default_factory=lambda: time.monotonic())
     _quiet_since: float = field(default_factory=lambda: time.monotonic())
@@ -79,9 +80,9 @@ class Child:
     _cpu_seconds: dict[int, float] | None = None
 
     def stop_if_stalled(self, timeout_s: float) -> None:
-        """End the stage when it does not move any more.
+        """End the stage if it does not move any more.
 
-        nnU-Net waits for ever when a pool worker is killed during verification or validation, and CUDA for a GPU that
+        nnU-Net waits for ever if a pool worker is killed during verification or validation, and CUDA for a GPU that
         hangs.
         """
         now = time.monotonic()
@@ -104,9 +105,12 @@ class Child:
             self._tick, self._print, self._quiet_since, self._cpu_seconds = tick, written, now, None
 
     def _longest_silence(self, timeout_s: float) -> float | None:
-        """For how long a phase that tells every step may tell none on a GPU. Null where CPU time counts, which would
-        prove nothing here, as a process that waits for a GPU keeps a core busy: in a phase that may be silent, and on
-        the CPU, where a step may take long."""
+        """How long a phase that reports every step may report none on a GPU; None for every other phase and on the CPU,
+        where CPU time decides (`_idle`).
+
+        CPU time proves nothing on a GPU, because a process that waits for it keeps a core busy. On the CPU single steps
+        may take long.
+        """
         progress = self.stage.progress() if self.on_gpu else None
         if progress is not None and progress.phase == COMPILING:
             return max(timeout_s, COMPILING_S)
@@ -115,7 +119,7 @@ class Child:
         return max(timeout_s, SILENT_EPOCHS * (pace(self.stage.recent_epochs(RECENT + 1)) or 0.0))
 
     def _idle(self, now: float, timeout_s: float) -> bool:
-        """Whether for `timeout_s` it neither reported nor printed nor computed anything."""
+        """Whether the stage neither reported nor printed nor computed anything for `timeout_s`."""
         if now - max(self._quiet_since, self._cpu_checked) < timeout_s:
             return False
         used = cpu_seconds(self.stage.path)
@@ -175,5 +179,5 @@ def worker_environment(stage: StageDir, record: RunRecord, grant: Grant, hand_on
 def _mark(pid: int) -> ProcessMark:
     try:
         return mark_of(pid)
-    except psutil.NoSuchProcess:  # it ended at once: this mark matches no live process
+    except psutil.NoSuchProcess:  # it ended at once; this mark matches no live process
         return ProcessMark(pid=pid, start_time=0.0, boot_id=boot_id(), host=host_name(), pid_namespace=pid_namespace())

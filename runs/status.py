@@ -1,6 +1,6 @@
 """The status of runs and stages, derived from their files and from liveness, never stored.
 
-`derive_status` is pure: the same evidence gives the same answer to every server that looks.
+`derive_status` is pure: from the same evidence every server gets the same answer.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ..schemas.records import Failure, Liveness, Outcome, RunRecord, StageState,
 
 # A supervisor needs about half a second to write engine.json; a loaded machine may need much longer.
 START_ALLOWANCE_S = 60.0
-# The reason of a run of which there is nothing to say yet, or between two stages.
+# The reason for a run that nothing is known about yet, or that is between two stages.
 STARTING = "starting"
 
 
@@ -47,7 +47,7 @@ class Verdict:
 
 
 def derive_status(evidence: Evidence) -> Verdict:
-    """Say what the evidence proves, and where it proves nothing, never more than `interrupted`."""
+    """The status that the evidence proves. If it proves none, the status is `interrupted`."""
     stages = {spec.name: _stage_status(spec.name, spec.reused, evidence) for spec in evidence.record.stages}
     values = list(stages.values())
     failure = next((f for name, s in stages.items() if s != "success" and (f := _failure(name, evidence))), None)
@@ -70,8 +70,8 @@ def derive_status(evidence: Evidence) -> Verdict:
 
 
 def _attended(evidence: Evidence) -> bool:
-    """Whether somebody still looks after the run."""
-    if evidence.supervisor is None:  # it may still come, also after a cancel, which it then carries out
+    """Whether a supervisor or a Slurm job still looks after the run."""
+    if evidence.supervisor is None:  # the supervisor may still start, even after a cancel, which it then carries out
         return evidence.age_s < START_ALLOWANCE_S
     if evidence.supervisor == "unknown":
         return evidence.heartbeat_fresh
@@ -88,7 +88,7 @@ def _stage_status(name: str, reused: bool, evidence: Evidence) -> Status:
         return stage.state.status
     if stage.liveness == "alive" or (stage.liveness == "unknown" and evidence.heartbeat_fresh):
         return "running"
-    if stage.outcome is not None:  # the worker spoke, but nobody was left to write it down
+    if stage.outcome is not None:  # the worker wrote its outcome, but its parent was gone
         return _outcome_status(stage.outcome)
     if stage.state.status == "queued":
         return "queued"

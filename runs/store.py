@@ -1,4 +1,4 @@
-"""Recording new runs so that no fold folder ever has two, and finding runs again.
+"""Record new runs, such that no fold folder ever has two active ones, and find recorded runs.
 
 The record of a run that is about to start is the same for every kind of job.
 
@@ -34,7 +34,7 @@ from .layout import RunDir, StateDir
 ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
 
 
-# What may be asked for: no path, nothing that no file may be called.
+# Only valid file names can be asked for, never paths.
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 
 
@@ -91,11 +91,11 @@ def new_record(
 def record_run(
     state: StateDir, record: RunRecord, targets: Iterable[str], *, repeat_window_s: float
 ) -> tuple[RunDir, bool]:
-    """Write run.json for good, unless an active run has one of the fold folders.
+    """Write run.json, unless another active run has one of the fold folders.
 
-    What an interrupted run before it left running on these folders is ended first. Returns the run and whether
-    it is new: an identical request within `repeat_window_s` gets the run
-    that it started, because clients call again when an answer was late.
+    First, processes that an interrupted run left on these folders are ended. Returns the run and whether it is new: an
+    identical request within `repeat_window_s` gets the run that the first one started, because clients call again when
+    an answer is late.
 
     Raises:
         Refused: another run is active on one of the `targets` (fold folders).
@@ -144,7 +144,7 @@ def _claim_path(state: StateDir, target: str) -> Path:
 
 
 def _publish(state: StateDir, record: RunRecord) -> RunDir:
-    """Build the folder under a hidden name and rename it: a run exists whole or not at all."""
+    """Build the folder under a hidden name and rename it, so that a run exists completely or not at all."""
     hidden = state.runs_dir / f".new-{record.run_id}-{secrets.token_hex(4)}"
     make_folder(hidden)
     try:
@@ -180,8 +180,8 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
 
 
 def newest_runs(state: StateDir, *, limit: int | None = None) -> Iterator[RunDir]:
-    """Runs, newest first, by when they were recorded; one stat per run, nothing is read."""
-    # Plain strings: ten thousand Path objects would take longer than their stats.
+    """Runs, newest first, by the time of their recording; one stat per run, and no file is read."""
+    # Plain strings, because ten thousand Path objects would take longer than their stats.
     recorded = sorted(
         ((_recorded_at(f"{state.runs_dir}/{name}/run.json"), name) for name in state.run_ids()), reverse=True
     )
@@ -197,7 +197,7 @@ def _recorded_at(run_file: str) -> float:
 
 
 def forget(state: StateDir, *, older_than_s: float) -> list[str]:
-    """Remove the records of runs that are at rest and were recorded longer ago; models are never touched."""
+    """Remove the records of ended runs older than that; models are never touched."""
     gone = []
     for run in newest_runs(state):
         record = run.record()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Whole lengths are told without a point.
+# Whole numbers are written without a decimal point.
 Number = int | float
 
 

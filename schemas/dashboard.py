@@ -1,4 +1,4 @@
-"""What the dashboard shows. Its parts are loose on the wire: only its own page reads them."""
+"""What the dashboard shows. Its parts have no strict schema in the tool's output: only its own page reads them."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Datasets: what is asked of them, what they hold, one that is prepared, and what a look into their images finds."""
+"""Datasets: requests, answers, and what a look into their images finds."""
 
 from typing import Literal
 
@@ -148,7 +148,7 @@ class CasePaths(Record):
 
 
 class LookJob(Record):
-    """What to look at. The reader is nnU-Net's choice for the dataset; None: by the first file that can be read."""
+    """What to look at. The reader is nnU-Net's choice for the dataset; None: chosen by the first readable file."""
 
     cases: tuple[CasePaths, ...]
     reader: Reader | None = None
@@ -158,7 +158,7 @@ class FileLook(Record):
     """An image file as nnU-Net would read it. Shape and spacing run along z, y, x."""
 
     error: str = ""
-    passing: bool = False  # the error may be gone the next time: no memory, no access
+    passing: bool = False  # the error may be temporary: not enough memory, or no access
     channels: int = 1
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
@@ -175,11 +175,11 @@ class FileLook(Record):
 
 
 class LabelLook(FileLook):
-    """A label file: how many voxels have which value, and how many a value that is not whole."""
+    """A label file: how many voxels have each value, and how many have a value that is not whole."""
 
     values: dict[int, int] = Field(default_factory=dict)
     fractional: int = 0
-    uncounted: int = 0  # voxels whose value came after too many others
+    uncounted: int = 0  # voxels of further values, after too many different ones
 
 
 class CaseLook(Record):
@@ -191,12 +191,12 @@ class CaseLook(Record):
 
     @property
     def kept(self) -> bool:
-        """Whether the same files would give the same look."""
+        """Whether the look stays valid as long as the files do not change."""
         return not any(file.passing for file in (*self.images, self.label) if file is not None)
 
 
 class LookLine(Record):
-    """A line of the worker: a case is begun, or done. A reader that crashes leaves a case begun."""
+    """A line of the looking process: a case is begun, or done. If a reader crashes, its case stays begun."""
 
     begun: str | None = None
     done: CaseLook | None = None

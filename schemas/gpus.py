@@ -1,4 +1,4 @@
-"""GPUs as they were found: what the look at them prints, and what is kept of those that trained a model."""
+"""GPUs: what the process that finds them prints, and what is kept of GPUs that trained a model."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ class GpuProcess(Record):
 
 
 class Gpu(Record):
-    """A card, or an instance of one that is divided (MIG); null is not known."""
+    """A card, or an instance of a divided one (MIG); null means unknown."""
 
     index: str = Field(description="nvidia-smi's, which follows the PCI bus; that of the card for an instance.")
     uuid: str = Field(default="", description="Empty where there is no driver of NVIDIA to tell it.")
@@ -35,7 +35,7 @@ class Gpu(Record):
 
     @property
     def cuda_name(self) -> str:
-        """What CUDA_VISIBLE_DEVICES takes; an index means another card to CUDA than to nvidia-smi, a UUID does not."""
+        """The value for CUDA_VISIBLE_DEVICES: the UUID, because CUDA and nvidia-smi count cards differently."""
         return self.uuid or self.index
 
     @property
@@ -53,7 +53,7 @@ class Gpu(Record):
 
     @property
     def model(self) -> str:
-        """The product, and what is wrong with it now."""
+        """The product, and its present faults."""
         return self.product + (f" ({', '.join(self.faults)})" if self.faults else "")
 
     @property
@@ -63,7 +63,7 @@ class Gpu(Record):
 
 
 class FoundGpus(Record):
-    """One look at this machine's GPUs."""
+    """One report on this machine's GPUs."""
 
     gpus: tuple[Gpu, ...] = ()
     source: GpuSource = ""
@@ -78,7 +78,7 @@ class CudaJob(Record):
 
 
 class TorchDevice(Record):
-    """A GPU as PyTorch numbers it within what CUDA_VISIBLE_DEVICES shows."""
+    """A GPU as PyTorch numbers it among those that CUDA_VISIBLE_DEVICES allows."""
 
     uuid: str = ""
     name: str = ""
@@ -88,7 +88,7 @@ class TorchDevice(Record):
 
 
 class TorchGpus(Record):
-    """What nnU-Net's own Python says of this machine's GPUs."""
+    """What PyTorch in nnU-Net's Python reports on this machine's GPUs."""
 
     cuda: str | None = Field(default=None, description="The CUDA that PyTorch was built for.")
     rocm: str | None = None

@@ -1,6 +1,7 @@
-"""What a run is to do, one model per kind of run; it lies in the run's record, and the worker reads it there.
+"""What a run is to do: one model per kind of run. It is in the run's record, where the worker reads it.
 
-The kind's name also stands where a training has its fold: in the run's id and in answers, whose `fold` is never null.
+Where a training has its fold, other runs have the name of their kind: in the run's id, and in answers, whose `fold` is
+never null.
 """
 
 from pathlib import PurePath
@@ -12,7 +13,7 @@ from .base import Record
 from .model_name import ModelName
 from .training import TrainingRequest
 
-BEST = "best"  # stands for the configuration where the best one is searched or used
+BEST = "best"  # in place of a configuration, for the search and the use of the best one
 
 
 class TrainingJob(Record):
@@ -39,24 +40,25 @@ class TrainingJob(Record):
 
     @property
     def asked(self) -> TrainingRequest:
-        """What makes it the same request: plans and models that came to be meanwhile change only what is decided."""
+        """What two equal requests have in common. The planning's decisions are left out: they depend on what exists by
+        then."""
         return self.request
 
 
 class OtherJob(Record):
-    """What the runs that train nothing have in common."""
+    """What all runs that are no training have in common."""
 
     dataset_id: int
     configuration: str
 
     @property
     def asked(self) -> "OtherJob":
-        """What makes it the same request: everything."""
+        """What two equal requests have in common: everything."""
         return self
 
 
 class PredictStep(Record):
-    """One model predicts all images into a folder, by the name of its stage."""
+    """One model predicts all images into a folder; it belongs to the stage of that name."""
 
     model: str
     folds: tuple[str, ...]
@@ -88,7 +90,7 @@ class PredictionJob(OtherJob):
 
 
 class SearchJob(OtherJob):
-    """The models, by name, among which nnU-Net is to find the best configuration."""
+    """The names of the models among which nnU-Net is to find the best configuration."""
 
     kind: Literal["search"] = "search"
     configuration: str = BEST
@@ -125,7 +127,7 @@ class ExportJob(OtherJob):
 
 
 class ImportJob(OtherJob):
-    """A zip and the models that it held when it was asked for."""
+    """A zip, and the models that were in it at the time of the request."""
 
     kind: Literal["import"] = "import"
     zip: str

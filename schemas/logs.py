@@ -1,4 +1,4 @@
-"""A part of a stage's log: what is asked and what is said."""
+"""A part of a stage's log: request and answer."""
 
 from typing import Literal
 

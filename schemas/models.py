@@ -1,4 +1,4 @@
-"""Trained models in use: prediction, the best configuration, comparison, export and import."""
+"""Working with trained models: prediction, best configuration, comparison, export and import."""
 
 from typing import Literal
 

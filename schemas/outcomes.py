@@ -1,4 +1,4 @@
-"""What a stage found, one model per kind of work; a stage that found nothing to tell leaves an `Outcome`."""
+"""What a stage found: one model per kind of work. A stage that found nothing leaves a plain `Outcome`."""
 
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ class ModelOutcome(MeasuredOutcome):
 
 
 class PredictionOutcome(MeasuredOutcome):
-    """Images that were predicted, and where there are labels how well."""
+    """Predicted images and, if there are labels, their scores."""
 
     kind: Literal["prediction"] = "prediction"
     predictions: str = Field(description="Folder that the prediction wrote.")

@@ -1,4 +1,4 @@
-"""Pictures: what is asked, and the job of the process that draws."""
+"""Pictures: the request, and the job of the process that draws."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""What a training would need and cost: what is asked, what is said, and what is asked of nnU-Net for it."""
+"""What a training would need and cost: request, answer, and the question to nnU-Net about it."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from .training import TrainingCall
 
 
 class Hours(Record):
-    """How long it will take, with a range, and what that rests on."""
+    """How long it will take, as a range, and what the estimate is based on."""
 
     expected: float
     low: float
@@ -44,7 +44,7 @@ class NetworkCost(Record):
 
 
 class Recommendation(Record):
-    """A configuration, and why, from the dataset's own figures."""
+    """A recommended configuration, with reasons from the dataset's own figures."""
 
     configuration: str
     reasons: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Where a run stands: what is asked and what is said."""
+"""The progress of a run: request and answer."""
 
 from typing import Literal
 

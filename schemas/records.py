@@ -21,7 +21,7 @@ Liveness = Literal["alive", "dead", "unknown"]
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 
 
-# The phases that alternate within every epoch.
+# The phases that alternate within each epoch.
 TRAINING = "training"
 
 
@@ -35,7 +35,7 @@ COMPILING = "compiling"
 VALIDATING = "validating"
 
 
-# The validation waits for the processes that resample and write, which can take long in silence.
+# The validation waits for processes that resample and write, which can report nothing for a long time.
 EXPORTING = "validating: writing"
 
 
@@ -49,12 +49,13 @@ PREDICTING = "predicting"
 HANDING_OVER = "predicting: reading and writing"
 
 
-# In these every step and every patch is told: who is silent here does not move, whatever CPU time it takes.
+# In these phases every step and every patch is reported: if nothing is reported on a GPU, nothing moves, even if CPU
+# time is used.
 TICKING = frozenset({TRAINING, ESTIMATING, VALIDATING, PREDICTING})
 
 
 class Failure(Record):
-    """Why a stage failed, what shows it, and what to do about it."""
+    """Why a stage failed, the evidence, and what to do."""
 
     cause: str
     evidence: str
@@ -67,7 +68,7 @@ class Failure(Record):
 
 
 class ProcessMark(Record):
-    """A process named so that it cannot be confused with another: a pid alone is reused."""
+    """Identifies a process for good; a pid alone is reused."""
 
     pid: int
     start_time: float = Field(description="By the kernel: on Linux ticks since the boot, elsewhere a time of day.")
@@ -129,27 +130,27 @@ class RunRecord(Record):
 
     @property
     def training(self) -> TrainingJob | None:
-        """What is to be trained, if anything is."""
+        """The job, if it is a training."""
         return self.job if self.job.kind == "train" else None
 
     @property
     def fold(self) -> str | None:
-        """The fold that a training was asked for; null for every other run."""
+        """The fold in the request of a training; null for every other run."""
         return self.training.request.fold if self.training else None
 
     @property
     def fold_or_kind(self) -> str:
-        """What answers call the fold: where a run has none, its kind stands there."""
+        """The `fold` in answers: for runs without one, the kind of the run."""
         return self.fold or self.job.kind
 
     @property
     def trainer(self) -> str:
-        """Of the model that is trained or used; of several the first one's."""
+        """The trainer of the model that is trained or used; of several models, of the first."""
         return self.job.model.trainer
 
     @property
     def plans_identifier(self) -> str:
-        """As the trainer."""
+        """The plans of that model."""
         return self.job.model.plans
 
     @property
@@ -159,19 +160,19 @@ class RunRecord(Record):
 
     @property
     def model_stages(self) -> tuple[StageSpec, ...]:
-        """Those that measure the configuration that was asked for (not a cascade's 3d_lowres)."""
+        """The stages that measure the requested configuration (not the 3d_lowres models of a cascade)."""
         wanted = self.job.configuration
         return tuple(s for s in self.stages if s.traits.of_fold and s.configuration == wanted)
 
 
 class EngineRecord(Record):
-    """engine.json: the supervisor, written by itself as its first act."""
+    """engine.json on this machine: the supervisor, which writes it as its first act."""
 
     supervisor: ProcessMark
 
 
 class JobsRecord(Record):
-    """engine.json of a run on Slurm, written by whoever holds the lock on its submission."""
+    """engine.json on Slurm, written by the server that holds submit.lock."""
 
     jobs: dict[str, str] = Field(default_factory=dict, description="Job id of each stage that is submitted.")
     complete: bool = Field(default=False, description="Every stage is submitted.")
@@ -179,7 +180,7 @@ class JobsRecord(Record):
 
 
 class CancelRecord(Record):
-    """cancel.json: somebody asked for the run to stop."""
+    """cancel.json: a request to stop the run."""
 
     requested_at: float
     grace_s: float
@@ -274,7 +275,7 @@ class Metrics(Record):
 
 
 class Candidate(Record):
-    """A model or an ensemble of two that was compared, by nnU-Net's name."""
+    """A model, or an ensemble of two, in the search for the best configuration; under nnU-Net's name."""
 
     name: str
     dice: float | None = Field(description="nnU-Net's foreground_mean over all cases, before postprocessing.")
@@ -294,7 +295,8 @@ class BestConfiguration(Record):
 
 
 class Outcome(Record):
-    """outcome.json: the worker's last act, success or a failure it understood. `outcomes.py` has what was found."""
+    """outcome.json: success, or a failure that the worker understood; the worker writes it last. `outcomes.py` has the
+    kinds."""
 
     kind: str = "stage"
     ok: bool
@@ -305,7 +307,7 @@ class Outcome(Record):
 
 
 class Machine(Record):
-    """The computer of a run."""
+    """The machine of a run."""
 
     host: str
     system: str

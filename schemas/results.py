@@ -1,4 +1,4 @@
-"""What a run achieved: what is asked, and what `nnunet_results` and the Python function return."""
+"""The result of a run: the request, and what `nnunet_results` and the Python function return."""
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ class FoldResult(Record):
 
 
 class Result(Record):
-    """A run's result: nnU-Net's own numbers, or null while there are none."""
+    """The result of a run: nnU-Net's own numbers, or null until there are any."""
 
     run_id: str
     status: Status

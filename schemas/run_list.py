@@ -1,4 +1,4 @@
-"""Runs in a list, a run that was started, and one that is stopped."""
+"""Runs: the list of runs, and the answers to starting and stopping one."""
 
 from pydantic import Field
 

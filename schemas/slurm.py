@@ -1,7 +1,7 @@
-"""Slurm options as words, e.g. "partition=gpu": the same for a request and for the server's settings.
+"""Slurm options as words, e.g. "partition=gpu", in a request and in the server's settings.
 
-A request comes from a model, so only these names and values of these forms get into a job script; whatever
-else a site needs (lines of sbatch, `module load`) comes from the server's own settings.
+A request comes from a language model, so only these options, and values of these forms, get into a job script.
+Everything else that a site needs (lines of sbatch, `module load`) comes from the server's settings.
 """
 
 import difflib
@@ -14,13 +14,13 @@ EngineName = Literal["local", "slurm"]
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.,-]*"
 NUMBER = r"[1-9]\d{0,4}"
-# Whole ones, and parts of one (slurm.conf(5), GresTypes).
+# Whole GPUs and parts of one (slurm.conf(5), GresTypes).
 GPU_RESOURCES = ("gpu", "shard", "mps")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option: the form of its values, what it means, and sbatch's own flag, where it has one."""
+    """One option: the form of its values, its meaning, and sbatch's flag, if there is one."""
 
     form: str
     meaning: str
@@ -48,10 +48,7 @@ OPTIONS = {
 
 
 def parse_options(words: Iterable[str]) -> dict[str, str]:
-    """The options by name; of one that is given twice the last counts.
-
-    >>> parse_options(["partition=gpu", "time=24:00:00"])
-    {'partition': 'gpu', 'time': '24:00:00'}
+    """The options by name; if one is given twice, the last counts.
 
     Raises:
         ValueError: no such option, or not a value of it.
@@ -60,7 +57,7 @@ def parse_options(words: Iterable[str]) -> dict[str, str]:
 
 
 def gpus_asked(options: Mapping[str, str]) -> int | None:
-    """How many GPUs a job's options ask for; None where they do not say it.
+    """How many GPUs a job's options ask for; None if they do not say.
 
     >>> gpus_asked({"gres": "gpu:a100:2,lscratch:100"}), gpus_asked({"gpus": "a100:4"}), gpus_asked({"gres": "shard:1"})
     (2, 4, None)

@@ -1,4 +1,4 @@
-"""The kinds of stages: everything that differs from kind to kind, and is not the work itself, stands in this table.
+"""The kinds of stages: this table holds all that depends on the kind, apart from the work itself.
 
 A new kind is a line here and a module in `worker/steps/`; the tool that plans it names it in a `StageSpec`.
 """
@@ -9,19 +9,19 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class StageKind:
-    """What the supervisor, Slurm, the percentage, the hours and the worker have to know of a kind."""
+    """What the supervisor, Slurm, the progress and the worker need to know about a kind."""
 
     step: str  # the module in worker/steps whose carry_out does it
     weight: float  # rough share of a run's time, for the percentage only; the ETA is measured
-    # "device": the run's GPUs, or the CPU's one place. "preprocess": as many processes as a preprocessing has. None:
-    # it needs no more than a moment, so it waits for nothing and no hours are given for it.
+    # "device": the run's GPUs, or the one place on the CPU. "preprocess": the one place for preprocessing. None: the
+    # stage takes only a moment, so it waits for nothing and has no estimate of hours.
     slot: Literal["device", "preprocess"] | None = None
-    trains: bool = False  # in epochs, whose checkpoints it can go on from
-    of_fold: bool = False  # works on one fold's model and leaves its metrics there; several can run side by side
+    trains: bool = False  # it trains in epochs and can resume from their checkpoints
+    of_fold: bool = False  # it works on one fold and leaves metrics there; several can run side by side
     preprocesses: bool = False
-    pools: Literal["augment", "predict"] | None = None  # which processes of nnU-Net's work beside it
-    # What a stage that was cut off does when it is started again: from its newest checkpoint, with the cases that
-    # are not done yet, or everything anew.
+    pools: Literal["augment", "predict"] | None = None  # which pools of nnU-Net run in it
+    # Where an interrupted stage continues when it is started again: at its newest checkpoint, with the cases that are
+    # not done, or from the start.
     goes_on: Literal["checkpoint", "cases", "anew"] = "anew"
 
     @property

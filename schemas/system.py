@@ -1,4 +1,4 @@
-"""The machine and the installation: what is asked and what is found."""
+"""The machine and the installation: requests and answers."""
 
 from typing import Literal
 
@@ -32,7 +32,7 @@ class SystemAnswer(Record):
 
 
 class Check(Record):
-    """One thing that was looked at."""
+    """One check and its result."""
 
     name: str
     level: Literal["ok", "warning", "problem"]
@@ -41,7 +41,7 @@ class Check(Record):
 
 
 class DoctorAnswer(Record):
-    """Everything that `nnunet-mcp doctor` looked at."""
+    """All checks of `nnunet-mcp doctor`."""
 
     checks: tuple[Check, ...]
     problems: int
@@ -54,7 +54,7 @@ class SystemRequest(Request):
 
 
 class Probe(Record):
-    """What nnU-Net's Python has, as a process of its own finds it."""
+    """What a process in nnU-Net's Python finds there."""
 
     python: str
     nnunetv2: str | None = None

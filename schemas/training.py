@@ -30,7 +30,7 @@ DATASET_NAME = re.compile(r"(?:Dataset)?0*(?P<id>\d{1,3})(?P<name>_[A-Za-z0-9_.-
 
 
 class NamedId(int):
-    """A dataset's id that was given as its folder's name, which is to be compared with the folder that is there."""
+    """A dataset id that was given as a folder name; the name must match the folder on disk."""
 
     name: str
 
@@ -49,7 +49,7 @@ def parse_dataset_id(value: object) -> object:
 
 def _with_name(value: object, validate: ValidatorFunctionWrapHandler) -> int:
     number: int = validate(parse_dataset_id(value))
-    if isinstance(value, NamedId):  # validated before
+    if isinstance(value, NamedId):  # it was validated before
         return value
     match = DATASET_NAME.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match["name"] is None:
@@ -64,12 +64,13 @@ def parse_fold(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-# nnU-Net's way to another batch size or patch (nnunetv2 2.8.1, documentation/resenc_presets.md).
+# In nnU-Net, a configuration with another batch size or patch inherits from one of the four (nnunetv2 2.8.1,
+# documentation/resenc_presets.md).
 INHERITING = re.compile(r"(2d|3d_fullres)_[A-Za-z0-9_]+", re.ASCII)
 
 
 def check_configuration(value: str) -> str:
-    """One of nnU-Net's four, or a name that an entry of somebody's plans may have which inherits from one of them."""
+    """One of nnU-Net's four configurations, or the name of one in the user's plans that inherits from them."""
     if value in CONFIGURATIONS or INHERITING.fullmatch(value):
         return value
     raise ValueError(
@@ -84,7 +85,7 @@ Configuration = Annotated[
     AfterValidator(check_configuration),
     WithJsonSchema({"type": "string", "examples": list(CONFIGURATIONS)}),
 ]
-# Names are read too, so the schema has no bounds; they are checked, and told when they are broken.
+# Folder names are accepted too, so the schema has no bounds; the validator checks them and says what is wrong.
 DatasetId = Annotated[int, Field(ge=1, le=999), WrapValidator(_with_name), WithJsonSchema({"type": "integer"})]
 ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 PlansName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
@@ -243,7 +244,7 @@ EXCLUDE_EACH_OTHER = (
 
 
 def contradictions(request: TrainingRequest) -> list[str]:
-    """Name every pair of parameters that exclude each other, with the way out."""
+    """Every pair of parameters that exclude each other, with what to do instead."""
     found = [
         f"{one} and {other} exclude each other: {way_out}"
         for one, other, way_out in EXCLUDE_EACH_OTHER
@@ -270,7 +271,7 @@ def contradictions(request: TrainingRequest) -> list[str]:
 
 
 class TrainingCall(TrainingRequest):
-    """A training as it is asked for: its parameters, or those of an earlier one."""
+    """The request of a training: its parameters, or those of an earlier run with changes."""
 
     like: RunId | None = Field(
         default=None,

@@ -1,1 +1,1 @@
-"""The MCP surface: the tools' registration, transports and the command line. No nnU-Net, no process logic."""
+"""The MCP server and the command line. Both only present the tools; they know neither nnU-Net nor processes."""

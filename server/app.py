@@ -1,4 +1,4 @@
-"""The MCP server: assembled here, nothing else."""
+"""The MCP server, put together from its parts."""
 
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
@@ -42,7 +42,7 @@ def create_server(
     token_verifier: TokenVerifier | None = None,
     auth: AuthSettings | None = None,
 ) -> MCPServer:
-    """The server with all its tools, or only those that read; with a token verifier for HTTP."""
+    """The server with all tools, or only with those that read; with a token verifier for HTTP."""
     tasks = TasksExtension(RunTasks(settings))
     updates = ResourceUpdates(settings)
     app = MCPServer(

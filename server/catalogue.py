@@ -43,7 +43,7 @@ PAGES: dict[str, dict[str, Any]] = {
 
 
 def build_tools(settings: Settings, *, read_only: bool = False) -> list[SdkTool]:
-    """Every tool, bound to the settings; `read_only` leaves out those that change something."""
+    """Every tool, bound to the settings; with `read_only`, only those that change nothing."""
     return [
         _model_tool(tool, _function(tool, settings, read_only=read_only))
         for tool in TOOLS
@@ -123,7 +123,7 @@ def _model_tool(tool: Tool, function: Callable[..., Any]) -> ModelTool:
 
 
 def _function(tool: Tool, settings: Settings, *, read_only: bool) -> Callable[..., Any]:
-    """What the SDK calls: the tool in a worker thread, so that it may read files."""
+    """The function that the SDK calls: it runs the tool in a worker thread, because tools read files."""
     bound: dict[str, Any] = {"read_only": read_only} if tool.heeds_read_only else {}
 
     async def call(request: Any, ctx: Context[Any]) -> Any:
@@ -142,7 +142,8 @@ async def _say(ctx: Context[Any], percent: float, text: str) -> None:
 
 
 def _teller(steps: Steps, ctx: Context[Any]) -> Callable[[int, int], None]:
-    """Reports each step from the tool's own thread; a call that was cancelled ends there, where that does no harm."""
+    """A function for the tool's thread that reports each step. If the call was cancelled, it raises where stopping does
+    no harm."""
     said = -1
 
     def tell(done: int, total: int) -> None:
@@ -163,7 +164,8 @@ def _output(tool: Tool) -> Any:
 
 
 def _shaped(tool: Tool, answer: BaseModel) -> Any:
-    """A picture as an image; an answer in words beside its fields, where its JSON again would be read by nobody."""
+    """The result of a call: a picture as an image; an answer that has words for people as words and fields, because
+    nobody would read its JSON twice."""
     if isinstance(answer, Plot):
         picture = ImageContent(type="image", data=base64.b64encode(answer.png).decode(), mime_type="image/png")
         return [TextContent(type="text", text=answer.text), picture]

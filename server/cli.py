@@ -1,4 +1,4 @@
-"""The command `nnunet-mcp`: serves MCP over stdio or HTTP, and is the same tools for people at a terminal."""
+"""The command `nnunet-mcp`: serves MCP over stdio or HTTP, and offers the same tools to people at a terminal."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ CTRL_C = 130
 
 
 def main() -> None:
-    """Parse the arguments and do what they say; without any, serve stdio."""
+    """Parse the arguments and carry them out; without any, serve stdio."""
     try:
         _main()
     except KeyboardInterrupt:
@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    from ..launch import leave_out_working_folder  # here, so that Ctrl-C while it loads is no traceback
+    from ..launch import leave_out_working_folder  # imported here, so that Ctrl-C during the import shows no traceback
 
     leave_out_working_folder()
     from .terminal.commands import COMMANDS, perform
@@ -34,7 +34,7 @@ def _main() -> None:
 
 
 def _without_tool(command: str, arguments: argparse.Namespace) -> int:
-    """Do a command that is no tool; what is wrong with the environment is one message on standard error."""
+    """Carry out a command that is no tool; errors in the environment become one message on standard error."""
     from ..errors import RunError
     from ..texts import visible
     from ..tools.helping import told
@@ -49,7 +49,7 @@ def _without_tool(command: str, arguments: argparse.Namespace) -> int:
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
-    """The parser; of the tools' subcommands only the chosen one gets its flags."""
+    """The parser. Of the tools' subcommands only the chosen one gets its flags."""
     from nnunet_mcp import __version__
 
     from .terminal.codes import epilog
@@ -78,7 +78,7 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_the_rest(commands: Any) -> None:
-    """The commands that are no tool."""
+    """Add the commands that are no tools."""
     from .terminal.configure import CLIENTS
 
     client = commands.add_parser("client", help="print what makes a client start this nnunet-mcp on these folders")
@@ -124,7 +124,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     raise_file_limit()
     settings = read_settings()
     if not arguments.read_only:
-        with suppress(OSError):  # nnunet_system says what is wrong with a folder, to whoever can ask it
+        with suppress(OSError):  # nnunet_system reports what is wrong with a folder
             settings.create_folders()
     if getattr(arguments, "http", False):
         from .protocol.http import serve_http

@@ -1,4 +1,4 @@
-"""The demonstration: what an agent does, done by a script. A real server, a real client, a real training."""
+"""The demonstration: a script does what an agent does, with a real server, a real client and a real training."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def run_demo(workspace: Path) -> int:
 
 @contextmanager
 def _stopped_by_sigterm_too() -> Iterator[None]:
-    """SIGTERM ends the demonstration as Ctrl-C does: the event loop cancels the task, which cancels the run."""
+    """Make SIGTERM end the demonstration as Ctrl-C does: the event loop cancels the task, which cancels the run."""
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
@@ -102,7 +102,7 @@ async def _call(client: Client, tool: str, **arguments: Any) -> Answer:
 
 
 async def _follow(client: Client, run_id: str, console: Console) -> None:
-    """Show the run's progress until it ends: bars on a terminal, a line for each change elsewhere."""
+    """Show the run's progress until it ends: bars on a terminal, otherwise a line for each change."""
     columns = (TextColumn("{task.description:32}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(
         *columns, TextColumn("{task.fields[detail]}"), console=console, disable=not console.is_terminal

@@ -1,4 +1,4 @@
-"""The settings as the environment has them, or what is wrong with it in one message."""
+"""Read the settings from the environment, with all errors in one message."""
 
 from pydantic import ValidationError
 

@@ -1,4 +1,4 @@
-"""Pydantic's errors as sentences that a model or a person can act on."""
+"""Turn pydantic's errors into sentences that a model or a person can act on."""
 
 import difflib
 from collections.abc import Callable
@@ -14,9 +14,9 @@ def explain(
     named: Callable[[str], str] = str,
     words: Callable[[str], str] = str,
 ) -> str:
-    """Pydantic's errors as lines that say what was expected, without dumps and links.
+    """Each error as a line that says what was expected, without dumps and links.
 
-    `named` says a field as the face has it, `words` a rule of the request.
+    `named` is how a field is written here (argument or flag), `words` how a rule of the request is.
     """
     names = [named(name) for name in model.model_fields]
     lines = [f"- {_explain_one(dict(detail), names, named, words)}" for detail in error.errors(include_url=False)]

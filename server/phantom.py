@@ -1,4 +1,4 @@
-"""A made-up dataset that a network can learn in a minute: a bright and a brighter ellipsoid in noise."""
+"""A made-up dataset that a network learns in a minute: one bright and one brighter ellipsoid in noise."""
 
 import json
 from pathlib import Path

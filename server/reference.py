@@ -78,7 +78,7 @@ def run_folder() -> str:
 
 
 def _blanks(text: str) -> str:
-    """What a pattern finds in the log, shown by its name."""
+    """Show named groups of a pattern by their names."""
     return re.sub(r"\{(\w+)\}", r"*\1*", text)
 
 
@@ -99,7 +99,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def renew(text: str) -> str:
-    """The document with every generated section as the code has it now."""
+    """The document with every generated section made anew from the code."""
     for name, make in SECTIONS.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text = pattern.sub(lambda match, make=make: f"{match[1]}{make()}\n{match[2]}", text)  # type: ignore[misc]

@@ -28,7 +28,7 @@ def nothing_from_the_users_environment() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_look_at_the_gpus_is_kept() -> None:
+def no_report_on_the_gpus_is_kept() -> None:
     """What a test finds is its own."""
     gpus.MACHINE.forget()
 

@@ -1,4 +1,4 @@
-"""`nnunet-mcp doctor`: everything that a training needs, looked at, with the fix for what is wrong."""
+"""`nnunet-mcp doctor`: check everything that a training needs, with the fix for each problem."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from .machine_checks import machine_checks, state_check
 from .start_up import environment, own_command, start_up_check
 from .system import slots, versions
 
-# The versions of constraints.txt; a test keeps them the same.
+# The versions of constraints.txt; a test keeps both equal.
 TESTED = {"nnunetv2": "2.8.1", "torch": "2.14.1", "torchvision": "0.29.1"}
 PROBE = "nnunet_mcp.worker.asks.probe"
 PROBE_S = 120.0
@@ -41,7 +41,7 @@ MATCHED = "Install a matching pair, e.g. pip install torch=={torch} torchvision=
 
 
 def examine(request: DoctorRequest, settings: Settings) -> DoctorAnswer:
-    """Look at everything; nothing is changed."""
+    """Carry out all checks; nothing is changed."""
     checks = tuple(_checks(request, settings))
     problems = sum(check.level == "problem" for check in checks)
     warnings = sum(check.level == "warning" for check in checks)
@@ -64,7 +64,7 @@ def _checks(request: DoctorRequest, settings: Settings) -> Iterator[Check]:
 
 
 def version_checks(found: dict[str, Any]) -> Iterator[Check]:
-    """The installed versions beside those that were tested."""
+    """Compare the installed versions with those that were tested."""
     if "python" in found:
         yield Check(name="python", level="ok", detail=str(found["python"]))
     for package, tested in TESTED.items():
@@ -80,7 +80,7 @@ def version_checks(found: dict[str, Any]) -> Iterator[Check]:
 
 
 def _probed(settings: Settings) -> Iterator[Check]:
-    """What a training's own process finds: loading PyTorch here would make every command slow."""
+    """What a process like a training's finds. Loading PyTorch in this process would make every command slow."""
     found = _probe(settings.nnunet_python)
     if isinstance(found, Check):
         yield found
@@ -93,14 +93,14 @@ def _probed(settings: Settings) -> Iterator[Check]:
         yield Check(name="trainers", level="ok", detail="nnU-Net finds its trainers")
     for difference in found.differences:
         yield Check(name="nnU-Net's inside", level="warning", detail=difference, fix=OTHER_RELEASE)
-    gpus = [gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus]
+    gpus = [gpu.model for gpu in MACHINE.find(settings.nnunet_python).gpus]
     yield device_check(gpus, found.cuda, found.mps)
     if found.cuda:
         yield from step_checks(settings.nnunet_python)
 
 
 def step_checks(python: str) -> Iterator[Check]:
-    """A small real step on every GPU: to count them needs neither a kernel nor a driver that fits."""
+    """A small real step on every GPU: counting GPUs does not show whether kernels and driver work."""
     name, fix = "step on the GPU", f"Run {python} -P -m {CUDA} '{STEP_JOB}' and solve what it says."
     try:
         answer = STEP.ask(python_command(python, CUDA, STEP_JOB))
@@ -135,7 +135,7 @@ def _probe(python: str) -> Probe | Check:
 
 
 def device_check(gpus: list[str], cuda: int, mps: bool) -> Check:
-    """What a training would run on by itself."""
+    """Which device a training would use by default."""
     if gpus and not cuda:
         fix = f"Install a PyTorch for CUDA that fits the driver (pytorch.org), or train with {argument(device='cpu')}."
         detail = f"nvidia-smi lists {', '.join(gpus)}, but this PyTorch can use no GPU."
@@ -151,7 +151,7 @@ def device_check(gpus: list[str], cuda: int, mps: bool) -> Check:
 
 
 def _slots(settings: Settings) -> Iterator[Check]:
-    """Who holds the places to train, and whether a run that has ended still does."""
+    """Who holds the slots, and whether a run that has ended still holds one."""
     state = StateDir.of(settings)
     for slot in slots(settings) if state.path.is_dir() else ():
         if slot.holder is None:
@@ -186,7 +186,7 @@ def _commands() -> Iterator[tuple[int, list[str]]]:
 
 
 def _serves(command: list[str]) -> bool:
-    """`nnunet-mcp [serve …]` or `python -P -m nnunet_mcp [serve …]`, no other subcommand."""
+    """Whether a command line serves: `nnunet-mcp [serve …]` or `python -P -m nnunet_mcp [serve …]`."""
     for index, word in enumerate(command[:4]):
         if Path(word).name == "nnunet-mcp" or (word == "nnunet_mcp" and command[index - 1] == "-m"):
             rest = [part for part in command[index + 1 :] if not part.startswith("-")]
@@ -195,7 +195,7 @@ def _serves(command: list[str]) -> bool:
 
 
 def _leftovers(settings: Settings) -> Iterator[Check]:
-    """Trainings that were started by hand and are not finished, and imports that were cut off."""
+    """Unfinished trainings that were started by hand, and imports that were cut off."""
     for found in external_trainings(settings.folder("results")):
         if found.status == "running":
             yield Check(name="by hand", level="ok", detail=f"nnUNetv2_train is training {found.path} now")

@@ -1,4 +1,4 @@
-"""The call that helps where an error names what it is about: the rooms below know causes, not tools."""
+"""Add the call that helps to errors, which say what they are about: the rooms below `tools/` name no tools."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,18 +20,18 @@ HELP: dict[str, Callable[..., str]] = {
     "machine": lambda: f"{call('nnunet_system')} names what is wrong with this machine.",
     "jobs": lambda: (
         f"Correct the options (e.g. {argument(slurm=['partition=…', 'account=…'])}; {call('nnunet_preflight')} shows "
-        "the scripts), or ask the cluster's administrators. Nothing was started."
+        "the scripts), or ask the cluster's administrators."
     ),
 }
 
 
 def before(run_id: str, name: str) -> str:
-    """How to have the model back that a run was to replace."""
+    """How to get the model back that a run was to replace."""
     return f"The model before is kept in {name}: {call('nnunet_cancel', run_id=run_id)} puts it back."
 
 
 def told(error: RunError) -> str:
-    """The error's text with the call that helps."""
+    """The error's text, followed by the call that helps."""
     return f"{error.text} {HELP[error.about](**error.facts)}" if error.about else error.text
 
 

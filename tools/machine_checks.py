@@ -1,4 +1,4 @@
-"""What a training needs of this machine, each thing checked with its fix. nnunet_system and the doctor share it."""
+"""Check what a training needs of this machine, with a fix for each problem; for nnunet_system and the doctor."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ TIGHT_DISK_GB = 20.0
 
 
 def machine_checks(settings: Settings) -> Iterator[Check]:
-    """Everything that would make runs fail, in a moment and without changing anything."""
+    """Quick checks for everything that would make runs fail; nothing is changed."""
     yield from (folder_check(settings, which) for which in FOLDERS)
     yield package_check(settings)
     yield from engine_named(settings.engine).checks(settings)
@@ -33,12 +33,12 @@ def existing(folder: Path) -> Path:
 
 
 def free_gb(folder: Path) -> float:
-    """Free disk space where the folder is or would be made."""
+    """Free disk space in the folder, or where it would be created."""
     return round(shutil.disk_usage(existing(folder)).free / GB, 2)
 
 
 def folder_check(settings: Settings, which: str) -> Check:
-    """One of the three nnU-Net folders: set, there, writable, with room."""
+    """Check one of the three nnU-Net folders: set, existing, writable, with free space."""
     folder, name = settings.folder(which), f"nnUNet_{which}"
     given = getattr(settings, which)
     if given is not None and "$" in str(given):
@@ -59,7 +59,7 @@ def folder_check(settings: Settings, which: str) -> Check:
 
 
 def package_check(settings: Settings) -> Check:
-    """nnU-Net and PyTorch are installed where they will run; nothing is imported."""
+    """Check that nnU-Net and PyTorch are installed in nnU-Net's Python; they are not imported."""
     name, python = "nnU-Net", settings.nnunet_python
     if settings.worker_python is not None and shutil.which(python) is None:
         detail = f"NNUNET_MCP_WORKER_PYTHON ({python}) is no program."
@@ -82,7 +82,7 @@ def package_check(settings: Settings) -> Check:
 
 
 def state_check(settings: Settings) -> Check:
-    """The state folder can be written, and a lock that one process holds is refused to another."""
+    """Check that the state folder can be written, and that its file system refuses a lock to a second process."""
     name, folder = "state folder", settings.state_dir
     try:
         with tempfile.TemporaryDirectory(prefix=".nnunet-mcp-doctor-", dir=existing(folder)) as scratch:

@@ -1,4 +1,4 @@
-"""What the documents tell of the rooms below: the failures that are recognised, and what lies in a run's folder."""
+"""What the documents show of `runs/`: the failures that are recognised, and the tree of a run's folder."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""This server as a client starts it: its command, its environment, and whether it answers soon."""
+"""Start this server as a client would, with its command and environment, and check that it answers soon."""
 
 import contextlib
 import json
@@ -23,9 +23,10 @@ END_S = 3.0
 BY_HAND = "Start nnunet-mcp in a terminal to see what it says."
 KEPT = ("raw", "preprocessed", "results")
 KEPT_IF_SET = ("home", "allowed_dirs", "worker_python", "gpus", "share_gpus")
-# What a shell says about GPUs, libraries and nnU-Net: without it a client's server takes everybody's GPUs.
+# Variables of the shell about GPUs, libraries and nnU-Net: without them a server that a client starts would use all
+# GPUs.
 PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH")
-# What clients hand on of their own environment.
+# Variables that clients pass on from their own environment.
 HANDED_ON = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 HELLO = {
     "jsonrpc": "2.0",
@@ -40,7 +41,7 @@ HELLO = {
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables that make a client's server use the folders of this shell: a client starts it without them."""
+    """The variables that make a client's server use this shell's folders: a client does not pass them on."""
     fields = Settings.model_fields
     folders = {variable(which, fields[which]): str(settings.folder(which)) for which in KEPT}
     given = {variable(n, fields[n]): value for n in KEPT_IF_SET if (value := getattr(settings, n)) != fields[n].default}
@@ -49,14 +50,14 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def own_command() -> str:
-    """The absolute path of this installation's nnunet-mcp: clients do not know the shell's PATH."""
+    """The absolute path of this nnunet-mcp: clients do not know the shell's PATH."""
     return str(Path(sys.executable).with_name("nnunet-mcp"))
 
 
 def start_up_check(
     command: Sequence[str], variables: Mapping[str, str], *, slow_s: float = SLOW_S, limit_s: float = LIMIT_S
 ) -> Check:
-    """Start the command with these variables as a client would, greet it, and end it."""
+    """Start the command with these variables as a client would, send the first message, and end it."""
     began = time.monotonic()
     try:
         process = _start(command, variables)
@@ -97,7 +98,7 @@ def _start(command: Sequence[str], variables: Mapping[str, str]) -> "subprocess.
 
 
 def _first_line(process: "subprocess.Popen[str]", limit_s: float) -> str | None:
-    """The answer to the greeting; empty: the process ended; None: too late."""
+    """The answer to the first message; empty if the process ended, None if it took too long."""
     assert process.stdin is not None and process.stdout is not None
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_put_line, args=(process.stdout, lines), daemon=True).start()
@@ -117,7 +118,7 @@ def _put_line(stream: IO[str], lines: "queue.Queue[str]") -> None:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """The end of its standard input ends a server; what does not go is killed, with what it started."""
+    """Close standard input, which ends a server; kill it and its children if it does not end."""
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()

@@ -23,7 +23,7 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     memory, taken = usable_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
     return SystemAnswer(
-        gpus=tuple(gpu.model for gpu in MACHINE.look(settings.nnunet_python).gpus),
+        gpus=tuple(gpu.model for gpu in MACHINE.find(settings.nnunet_python).gpus),
         cpu_cores=usable_cores(),
         memory_gb=round(memory.total / GB, 1),
         memory_free_gb=round(memory.available / GB, 1),
@@ -40,15 +40,15 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
 
 
 def versions(settings: Settings) -> dict[str, str]:
-    """Versions of what decides a result, where nnU-Net runs."""
+    """The versions of the packages that influence results, in nnU-Net's Python."""
     try:
         return installed(settings.nnunet_python).versions
-    except Unavailable:  # it is among the problems
+    except Unavailable:  # the problems report it
         return {}
 
 
 def slots(settings: Settings) -> Iterator[Slot]:
-    """Every place for one stage at a time, and who has it."""
+    """Every slot, and which run holds it."""
     state = StateDir.of(settings)
     for kind in SLOT_KINDS:
         for place in find_places(kind, state, settings)[0]:

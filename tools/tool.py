@@ -1,7 +1,7 @@
-"""What there is to say of a tool, once: clients, the terminal, the documents and the snapshots follow from it.
+"""How a tool is declared. Clients, the terminal, the documents and the snapshots are made from the declarations.
 
-The declarations stand in the `__init__.py` of each noun's folder. They name the function and do not import it: a client
-waits for the server's start in every chat, and a person for the command's.
+They are in the `__init__.py` of each noun's folder. They name the function instead of importing it, because every chat
+waits for the start of its server, and a person for that of the command.
 """
 
 import importlib
@@ -17,11 +17,11 @@ Effect = Literal["reads", "starts", "replaces", "stops"]
 
 @dataclass(frozen=True)
 class Steps:
-    """How a tool counts while it works: its function takes `tell(done, total)`."""
+    """How a tool reports progress: its function takes `tell(done, total)`."""
 
     word: str  # what is counted, e.g. "case"
-    every: int = 1  # how many of them make it worth a message
-    stoppable: bool = False  # whether it may be stopped between two of them, because nothing is half written then
+    every: int = 1  # report after this many
+    stoppable: bool = False  # it may be stopped between two steps, because nothing is half written then
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class Command:
 
     name: str
     help: str
-    words: tuple[str, ...] = ()  # the fields that may be given without their flag, in this order
-    watch: str = ""  # what --watch does, where a run can be followed
-    waits: str = ""  # the field that agents wait with: people take --watch
-    more: Mapping[str, Any] = field(default_factory=dict)  # what its function gets besides, from a person
-    first: Callable[[Any], str] | None = None  # what a person is told of a request that takes a while
-    # Where the terminal has more to ask than a chat: another request, and the function that answers it.
+    words: tuple[str, ...] = ()  # fields that may be given without their flag, in this order
+    watch: str = ""  # what --watch does, if there is a run to follow
+    waits: str = ""  # the field with which agents wait; people use --watch
+    more: Mapping[str, Any] = field(default_factory=dict)  # further arguments of the function when a person calls it
+    first: Callable[[Any], str] | None = None  # a message for people about a request that takes long
+    # If the terminal asks for more than a chat does: its own request and function.
     request: type[BaseModel] | None = None
     function: str = ""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool: `function(request, settings)` in "module:name" below `tools/`, and everything that is told of it."""
+    """A tool: `function(request, settings)` as "module:name" below `tools/`, with its description."""
 
     name: str
     title: str
@@ -56,12 +56,12 @@ class Tool:
     waits: bool = False  # the function is a coroutine and takes `say(percent, text)`
     heeds_read_only: bool = False  # the function takes `read_only`
     text: Callable[[Any], str] | None = None  # the answer in words for people, beside its fields
-    page: Literal["", "shows", "feeds"] = ""  # the dashboard's page: shows it, or answers only to it
-    described_by: type[BaseModel] | None = None  # fields that another tool's schema describes already
+    page: Literal["", "shows", "feeds"] = ""  # the dashboard's page: the tool shows it, or answers only to it
+    described_by: type[BaseModel] | None = None  # a request whose fields another tool's schema describes already
 
     @property
     def changes(self) -> bool:
-        """Whether it is more than a look."""
+        """Whether the tool changes anything."""
         return self.effect != "reads"
 
     def load(self) -> Callable[..., Any]:

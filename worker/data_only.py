@@ -1,9 +1,9 @@
-"""What may be in a checkpoint or in a pickle: tensors, numbers, texts, and lists and dictionaries of them.
+"""Read checkpoints and pickles that may hold only data: tensors, numbers, texts, and lists and dictionaries of them.
 
-PyTorch's `weights_only=True` calls nothing but what it knows, and the few numpy types that nnU-Net's logged numbers
-need. numpy's own would follow pointers that a crafted file gives them, so here stand-ins take their place: a number
-or an array is made anew from its bytes, and of everything else that the file says about its type only the kind, the
-size and the order of bytes count.
+PyTorch's `weights_only=True` calls only functions that it knows, but nnU-Net's logged numbers need some numpy types
+too. numpy's own functions would follow pointers that a crafted file gives them, so stand-ins are called here instead:
+they build a number or an array from its bytes, and use only the kind, size and byte order of the type that the file
+names.
 """
 
 import io
@@ -15,28 +15,29 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import IO, Any, ClassVar
 
-# nnU-Net writes a thousand epochs of logged numbers and the plans: below one MB.
+# the logged numbers of a thousand epochs and the plans take less than one MB
 MOST_PICKLED = 64 << 20
-MOST_UNPICKLED = 1 << 30  # properties of a case: places of each class, a few MB
+MOST_UNPICKLED = 1 << 30  # the properties of a case (places of each class) take a few MB
 MOST_ENTRIES = 100_000
 DEEPEST = 100
-# What the pickle of a checkpoint may name: tensors are made of storages of the same file (torch/_utils.py), numbers by
-# the stand-ins. PyTorch itself would also make tensors of any size from nothing.
+# The names that a checkpoint's pickle may use: tensors are built from storages of the same file (torch/_utils.py),
+# numbers by the stand-ins. PyTorch itself would also build tensors of any size from nothing.
 IN_CHECKPOINTS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|parameter)|torch\.storage (?:Untyped|Typed)Storage"
     r"|torch \w+Storage|torch (?:device|Size|b?float\d+|u?int\d+|bool|complex\d+)|_codecs encode|__builtin__ set"
     r"|builtins set|numpy (?:dtype|ndarray)|numpy\.(?:_core|core)\.multiarray (?:scalar|_reconstruct)"
 )
-OTHER_WAYS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4")  # of naming something; torch.save has none of them
+# opcodes that name an object; torch.save writes none of them
+OTHER_WAYS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4")
 NUMBER = re.compile(r"[biufc](?:1|2|4|8|16)")
 
 
 class NotData(Exception):
-    """The file holds something that is neither tensor, number nor text."""
+    """The file holds something other than tensors, numbers and texts."""
 
 
 def refuse_odd_archive(stream: IO[bytes]) -> None:
-    """PyTorch writes a zip whose entries are stored as they are, with one small pickle among them.
+    """Check that the file is a zip as PyTorch writes it: uncompressed entries, with one small pickle among them.
 
     Raises:
         NotData, BadZipFile: it is another file, and reading it could take any time and memory.
@@ -59,7 +60,7 @@ def _refuse_odd_names(content: bytes) -> None:
 
 
 def _opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
-    """The steps of a pickle, without carrying them out.
+    """The opcodes of a pickle; none is executed.
 
     Raises:
         NotData: it is none, or would number its parts so high that the table of them fills the memory.
@@ -118,19 +119,19 @@ def _number(of: object, content: object = b"") -> Any:
 
 
 def _array(*_: object) -> _Array:
-    """Stands in for numpy's `_reconstruct`; what it is to be made of comes later."""
+    """Stands in for numpy's `_reconstruct`; its content comes later."""
     return _Array()
 
 
 def stand_ins() -> list[Any]:
-    """For `torch.serialization.safe_globals`, also under numpy's names before version 2."""
+    """The stand-ins for `torch.serialization.safe_globals`, also under numpy's names before version 2."""
     places = ("numpy._core.multiarray", "numpy.core.multiarray")
     functions = [(made, f"{place}.{name}") for place in places for made, name in _FUNCTIONS]
     return [(_Type, "numpy.dtype"), (_Array, "numpy.ndarray"), *functions]
 
 
 def unpickled(stream: IO[bytes]) -> Any:
-    """What a pickle holds, without calling anything that it names.
+    """The content of a pickle. Nothing that the pickle names is called.
 
     Raises:
         NotData: it is no pickle, or holds more than numbers, texts, lists and dictionaries of them.
@@ -144,12 +145,12 @@ def unpickled(stream: IO[bytes]) -> Any:
         return plain(_OfData(io.BytesIO(content)).load())
     except NotData:
         raise
-    except Exception as error:  # a pickle that somebody made can fail in any way
+    except Exception as error:  # a crafted pickle can fail in any way
         raise NotData(f"it cannot be read ({type(error).__name__})") from error
 
 
 class _OfData(pickle.Unpickler):
-    """Knows numpy's numbers and arrays, by the stand-ins."""
+    """An unpickler that knows only numpy's numbers and arrays, through the stand-ins."""
 
     known: ClassVar[dict[str, Any]] = {}
 
@@ -175,7 +176,7 @@ _FUNCTIONS = ((_number, "scalar"), (_array, "_reconstruct"))
 
 
 def plain(value: Any) -> Any:
-    """The value, of which every part is a tensor, a number or a text.
+    """The value, if each part of it is a tensor, a number or a text.
 
     Raises:
         NotData: a part is not.
@@ -184,7 +185,7 @@ def plain(value: Any) -> Any:
 
 
 def _plain(value: Any, known: dict[int, Any], depth: int) -> Any:
-    """`known`: a list may stand in a thousand places, and is looked at once."""
+    """`known`: one list may occur in a thousand places and is checked only once."""
     import torch
 
     if depth > DEEPEST:
@@ -216,7 +217,7 @@ def _simple() -> tuple[type, ...]:
 
 
 def _dense(tensor: Any) -> Any:
-    """No view that is larger than what is stored: a file of few bytes could promise any size."""
+    """Refuse a view that is larger than its storage: a file of few bytes could claim any size."""
     import torch
 
     if (

@@ -9,7 +9,7 @@ inside matters, another source text. `nnunet-mcp doctor` shows it. For a new rel
 
     python -P -m nnunet_mcp.worker.nnunet_seam
 
-It prints each difference with what we rely on there, and the row as it is to be once that holds again.
+It prints each difference with what we rely on there, and the new row for the table, to be used once that holds again.
 """
 
 import functools
@@ -28,17 +28,17 @@ RELEASE = "2.8.1"
 
 @dataclass(frozen=True)
 class Place:
-    """One name of nnU-Net's, or of what lies below it, and what we rely on there."""
+    """One name of nnU-Net, or of a package below it, and what we rely on there."""
 
     target: str  # module:name, as we reach it
     source: str  # file:line of nnU-Net 2.8.1, or of the package that defines it
     relies_on: str
-    signature: str = ""  # names of the parameters; "=" marks those that may be left out
-    digest: str = ""  # of the source text; empty where only name and parameters matter, or Python's versions differ
+    signature: str = ""  # names of the parameters; "=" marks optional ones
+    digest: str = ""  # of the source text; empty if only name and parameters matter, or if Python versions differ
     names: tuple[str, ...] = ()  # words that have to be in the source text
 
 
-# Where several names of one module are meant.
+# Modules and classes with several names in the table.
 TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer:nnUNetTrainer"
 WAITS = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer:check_workers_alive_and_busy"
 PREDICTOR = "nnunetv2.inference.predict_from_raw_data:nnUNetPredictor"
@@ -517,14 +517,14 @@ PLACES = {place.target: place for place in (*REPLACED, *BUILT_ON)}
 
 
 def replace(target: str, make: Callable[[Any], Any]) -> None:
-    """Put what `make` makes of the original in its place, for as long as this process lives."""
+    """Replace the target by what `make` makes of the original, until this process ends."""
     owner, name = _owner_of(target)
     setattr(owner, name, make(getattr(owner, name)))
 
 
 @contextmanager
 def replaced(target: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """As `replace`, in here only."""
+    """As `replace`, but only while this context is active."""
     owner, name = _owner_of(target)
     original = vars(owner)[name]
     setattr(owner, name, make(getattr(owner, name)))
@@ -535,12 +535,12 @@ def replaced(target: str, make: Callable[[Any], Any]) -> Iterator[None]:
 
 
 def called_by(around: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """For `replace` and `replaced`: have the original done by `around`, which gets it and what it was called with."""
+    """For `replace` and `replaced`: let `around` carry out the call; it gets the original and the arguments."""
     return lambda original: lambda *args, **kwargs: around(original, *args, **kwargs)
 
 
 def replace_everywhere(target: str, make: Callable[[Any], Any]) -> None:
-    """As `replace`, also under the names that modules imported it by before."""
+    """As `replace`, also under the names that other modules have imported it by."""
     owner, name = _owner_of(target)
     original = getattr(owner, name)
     ours = make(original)
@@ -550,9 +550,9 @@ def replace_everywhere(target: str, make: Callable[[Any], Any]) -> None:
 
 
 def replace_on(instance: Any, target: str, around: Callable[..., Any]) -> None:
-    """Have a method of one object done by `around`, which gets the method and what it was called with.
+    """Let `around` carry out a method of one object; it gets the method and the arguments.
 
-    Its class stays as it is, so that any trainer of one's own works and keeps its name in checkpoints.
+    The class stays as it is, so any trainer class works and keeps its name in checkpoints.
     """
     name = _listed(target).rpartition(".")[2]
     method = getattr(instance, name)
@@ -561,7 +561,7 @@ def replace_on(instance: Any, target: str, around: Callable[..., Any]) -> None:
 
 @contextmanager
 def replaced_on(instance: Any, target: str, around: Callable[..., Any]) -> Iterator[None]:
-    """As `replace_on`, in here only."""
+    """As `replace_on`, but only while this context is active."""
     name = _listed(target).rpartition(".")[2]
     before = vars(instance).get(name)
     replace_on(instance, target, around)
@@ -575,7 +575,7 @@ def replaced_on(instance: Any, target: str, around: Callable[..., Any]) -> Itera
 
 
 def write(instance: Any, target: str, value: Any) -> None:
-    """Give an object of nnU-Net's another value of an attribute that the table has among the names of its class."""
+    """Set an attribute of an object of nnU-Net. The table must have it among the names of the object's class."""
     owner, _, name = target.rpartition(".")
     if name not in PLACES[owner].names:
         raise KeyError(target)
@@ -583,7 +583,7 @@ def write(instance: Any, target: str, value: Any) -> None:
 
 
 def differences() -> list[str]:
-    """What is not as this file has it, in the table's order; empty with the release that it was written for."""
+    """How the installed nnU-Net differs from this table, in its order; empty for the release of the table."""
     return [difference for place in PLACES.values() for difference in _differences(place)]
 
 
@@ -604,7 +604,7 @@ def _differences(place: Place) -> Iterator[str]:
 
 
 def found_now(place: Place) -> Place | None:
-    """The row as it is with what is installed; None where there is no such name."""
+    """The row for the installed package; None if the name does not exist."""
     try:
         module, _, name = place.target.partition(":")
         thing = functools.reduce(getattr, name.split(".") if name else (), importlib.import_module(module))
@@ -625,14 +625,14 @@ def _source_of(thing: Any) -> tuple[str, str]:
     try:
         lines, first = inspect.getsourcelines(thing)
         file = inspect.getsourcefile(thing) or ""
-    except (TypeError, OSError):  # a value, or something that is compiled
+    except (TypeError, OSError):  # a value, or a compiled function
         return "", ""
     _, _, inside = file.rpartition("/site-packages/")
     return "".join(lines), f"{inside.removeprefix('nnunetv2/') or file.rpartition('/')[2]}:{max(first, 1)}"
 
 
 def _signature_of(thing: Any) -> str:
-    """Not as Python writes it: how annotations read depends on its version."""
+    """The parameters in a form of our own: Python's text for annotations depends on its version."""
     stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     parameters = inspect.signature(thing).parameters.values()
     words = [
@@ -647,7 +647,7 @@ def _listed(target: str) -> str:
 
 
 def _owner_of(target: str) -> tuple[Any, str]:
-    """The module or class that has the name, and the name in it."""
+    """The module or class that has the name, and the name inside it."""
     module, _, path = _listed(target).partition(":")
     *way, name = path.split(".")
     owner: Any = functools.reduce(getattr, way, importlib.import_module(module))

@@ -1,4 +1,4 @@
-"""What a stage has to say beside its result, kept in its folder until the outcome is written."""
+"""Notes of a stage for its result, kept in its folder until the outcome is written."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ RESUMED, COMPILE = "resumed", "compile"
 
 
 def write_notes(stage: StageDir, about: str, notes: Iterable[str]) -> None:
-    """A note in each line, in place of what an earlier attempt said about it."""
+    """Write one note per line, in place of what an earlier attempt wrote on the same subject."""
     write_text(_file(stage, about), "".join(f"{note}\n" for note in notes))
 
 

@@ -1,4 +1,4 @@
-"""No process of a stage outlives the one that started it, however that one died.
+"""Make every process of a stage end with the process that started it, however that one ends.
 
 Loaders and pools of a worker that was killed would wait for it for ever, with their memory and the locks that they
 inherited. On Linux the kernel ends them (prctl(2), PR_SET_PDEATHSIG: when the thread that started them ends, which
@@ -14,7 +14,7 @@ import time
 from multiprocessing import spawn
 from typing import Any
 
-# The process that a process belongs to: it may have died before its child could say what should happen then.
+# The parent's pid, passed to the child: the parent may die before the child can ask the kernel for the signal.
 PARENT_VARIABLE = "NNUNET_MCP_PARENT"
 PR_SET_PDEATHSIG = 1
 LOOK_EVERY_S = 1.0

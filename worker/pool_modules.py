@@ -1,4 +1,4 @@
-"""What the server of the pools imports: the modules whose functions nnU-Net's pools carry out."""
+"""What the forkserver of the pools imports: the modules with the functions that nnU-Net's pools carry out."""
 
 import os
 
@@ -9,13 +9,13 @@ import nnunetv2.inference.export_prediction
 import nnunetv2.preprocessing.preprocessors.default_preprocessor  # noqa: F401
 import numpy
 
-from .judged import judge_what_nnunet_reads
 from .orphans import end_with_parent
+from .safe_reading import judge_what_nnunet_reads
 
 end_with_parent()
 
-# What a process of a pool reads is judged as in the stage's own.
+# Files are checked in a pool's process as in the stage's own.
 judge_what_nnunet_reads()
 
-# Processes of one server would else draw the same random numbers.
+# Otherwise all processes of one forkserver would draw the same random numbers.
 os.register_at_fork(after_in_child=numpy.random.seed)

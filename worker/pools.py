@@ -1,8 +1,8 @@
 """Pools whose processes need not import PyTorch and nnU-Net again.
 
-nnU-Net makes a pool of new processes for each of its steps: verification, fingerprint, preprocessing, export,
-metrics (nnunetv2 2.8.1, `multiprocessing.get_context("spawn").Pool`). Each of them imports for seconds before it
-works. Here they are forked from a server that has imported once and does nothing else, so that they share its memory.
+nnU-Net makes a pool of new processes for each of its steps: verification, fingerprint, preprocessing, export, metrics
+(nnunetv2 2.8.1, `multiprocessing.get_context("spawn").Pool`). Each process imports for seconds before it works. Here
+they are forked from a server that has imported everything once and does nothing else, so they also share its memory.
 """
 
 import multiprocessing
@@ -12,13 +12,13 @@ from multiprocessing import forkserver
 from typing import Any
 
 from . import nnunet_seam
-from .judged import judge_what_nnunet_reads
+from .safe_reading import judge_what_nnunet_reads
 
 PRELOADED = "nnunet_mcp.worker.pool_modules"
 
 
 def fork_pools_from_a_server() -> None:
-    """From now on pools of new processes are forked from a server, where there can be one."""
+    """Make pools fork their processes from a server from now on, where that is possible."""
     multiprocessing.set_forkserver_preload([PRELOADED])
     nnunet_seam.replace("multiprocessing.context:SpawnContext.Pool", _from_a_server)
 
@@ -33,19 +33,19 @@ def _from_a_server(new_processes: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _judging(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    """With what each new process does first; nnU-Net gives its pools nothing of the kind."""
+    """Add our own initializer for each new process; nnU-Net gives its pools none."""
     return kwargs if len(args) > 1 or "initializer" in kwargs else {**kwargs, "initializer": judge_what_nnunet_reads}
 
 
 def start_server() -> bool:
-    """Whether the server runs: on Linux, as forking is not safe elsewhere.
+    """Start the server; returns whether it runs. Only on Linux, as forking is not safe elsewhere.
 
-    It imports in the background, so an early call saves the first pool's waiting.
+    It imports in the background, so starting it early saves the first pool's wait.
     """
     if sys.platform != "linux":
         return False
     try:
         forkserver.ensure_running()
-    except OSError:  # no place for its socket: a full disk, or a path that is too long for one
+    except OSError:  # its socket cannot be created: the disk is full, or the path too long
         return False
     return True

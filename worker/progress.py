@@ -1,4 +1,4 @@
-"""What a worker says while it works: progress.json, at most once a second."""
+"""What a worker reports while it works: progress.json, at most once a second."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +13,7 @@ INTERVAL_S = 1.0
 
 
 class StopRequested(Exception):
-    """Somebody asked for the run to stop, and this is a good place to."""
+    """Somebody asked for the run to stop, and the worker has reached a point where it can."""
 
 
 class Reporter:
@@ -24,7 +24,7 @@ class Reporter:
         self._stop_files = (cancel_file, stage.pause_file)
         self._fields: dict[str, Any] = {"phase": "starting"}
         self._written = 0.0
-        # A network file system takes its time, and the next step need not wait for it.
+        # Written in a thread: a network file system may be slow, and the next step need not wait for it.
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._aside: Future[None] | None = None
 
@@ -34,14 +34,14 @@ class Reporter:
         self._write()
 
     def tick(self, **fields: Any) -> None:
-        """Report movement; written when a second has passed."""
+        """Report that work goes on; written at most once a second."""
         self._fields.update(fields)
         if time.monotonic() - self._written >= INTERVAL_S and (self._aside is None or self._aside.done()):
             self._written = time.monotonic()
             self._aside = self._pool.submit(self._save, self._now())
 
     def enter(self, phase: str, **fields: Any) -> None:
-        """Go on in this phase; written at once where it is another one than before."""
+        """Continue in this phase; written at once if it is a new one."""
         changed = phase != self._fields.get("phase")
         self._fields.update(phase=phase, **fields)
         if changed:
@@ -64,7 +64,7 @@ class Reporter:
 
     def _write(self) -> None:
         if self._aside is not None:
-            self._aside.result()  # or an older state would be written last
+            self._aside.result()  # or an older state could be written after this one
         self._written = time.monotonic()
         self._save(self._now())
 
@@ -79,7 +79,7 @@ class Reporter:
 
 
 class Silent(Reporter):
-    """That of a further process of the same stage: rank 0 speaks for all."""
+    """The reporter of the other processes of a stage: only rank 0 writes."""
 
     def _save(self, progress: Progress) -> None:
         """Nothing."""

@@ -15,23 +15,23 @@ GIB = 1024**3
 # Measured on Hippocampus: a preprocessing process peaks at 0.4-0.8 GB, plus its share of large cases.
 GIB_PER_PROCESS = 2.0
 NNUNET_DEFAULT_PROCESSES = 8
-# nnunetv2 2.8.1, predict_from_raw_data.py:949-952: as many for preprocessing, as many for export.
+# nnunetv2 2.8.1, predict_from_raw_data.py:949-952: the same number for preprocessing and for export.
 NNUNET_DEFAULT_PREDICTION_PROCESSES = 3
-# nnU-Net's own machines use 12 to 48 for a GPU, by its speed (utilities/default_n_proc_DA.py).
+# nnU-Net's authors use 12 to 48 per GPU, depending on its speed (utilities/default_n_proc_DA.py).
 MOST_AUGMENTERS = 24
 GIB_PER_AUGMENTER = 1.0
-# malloc.h; -1 is "never".
+# malloc.h; -1 means "never".
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, NEVER = -1, -3, -1
 
 
 def fit_this_process(device: str) -> None:
-    """Threads and memory for a process that computes with PyTorch, which must not have begun to."""
+    """Set threads and memory of a process that computes with PyTorch, before it begins to."""
     _set_threads(device)
     _keep_freed_memory(device)
 
 
 def _set_threads(device: str) -> None:
-    """As nnUNetv2_train does (run_training.py:247), but with the cores this process may really use."""
+    """As nnUNetv2_train does (run_training.py:247), but with the cores that this process may really use."""
     import torch
 
     torch.set_num_threads(usable_cores() if device == "cpu" else 1)
@@ -53,15 +53,15 @@ def _keep_freed_memory(device: str) -> None:
 
 
 def fit_to_machine(kind: str, device: str, environment: dict[str, str], *, ranks: int = 1) -> dict[str, str]:
-    """The variables to set for a stage, without those that the user has set."""
+    """The variables to set for a stage, except those that the user has set."""
     cores = usable_cores()
     memory = usable_memory().available / GIB
     processes = max(1, min(NNUNET_DEFAULT_PROCESSES, cores, int(memory / GIB_PER_PROCESS)))
-    # Each of several GPUs' processes has pools of its own.
+    # With several GPUs, each process has its own pools.
     chosen = {"nnUNet_def_n_proc": str(max(1, processes // ranks))}
     if device == "cpu":
-        # OpenMP's threads wait for each other many times in a step, by default spinning. Where the process that
-        # prepares the next batch has the other core, a step then takes two to three times as long as with sleeping.
+        # OpenMP's threads wait for each other many times per step, by default spinning. If the process that prepares
+        # the next batch uses the other core, a step with spinning takes two to three times as long as with sleeping.
         chosen["OMP_WAIT_POLICY"] = "PASSIVE"
     pools = STAGE_KINDS[kind].pools
     if pools == "augment":

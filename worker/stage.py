@@ -1,4 +1,4 @@
-"""The edge of a stage's process: read what is to be done, do it, write down how it ended."""
+"""What surrounds the work of a stage: read what is to be done, do it, write how it ended."""
 
 import errno
 import importlib
@@ -21,18 +21,18 @@ from ..schemas.base import Record
 from ..schemas.jobs import TrainingJob
 from ..schemas.records import Failure, Outcome, RunRecord, StageSpec
 from ..settings import Settings
-from .judged import judge_what_nnunet_reads
 from .orphans import take_children_along
 from .pools import fork_pools_from_a_server
 from .progress import Reporter, StopRequested
 from .resources import fit_to_machine
+from .safe_reading import judge_what_nnunet_reads
 
 OfKind = TypeVar("OfKind", bound=Record)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class StageFailure(Exception):
-    """A failure that the worker understands: what, what shows it, what to do."""
+    """A failure that the worker understands: its cause, the evidence, and what to do."""
 
     def __init__(self, cause: str, evidence: str, remedy: str) -> None:
         super().__init__(render(f"{cause} ({evidence}). {remedy}", in_mcp))
@@ -41,7 +41,7 @@ class StageFailure(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One stage of one run, as its worker sees it."""
+    """One stage of one run, as its worker sees it; what the whole run is to do is `record.job`."""
 
     run: RunDir
     stage: StageDir
@@ -63,12 +63,12 @@ class Job:
 
     @classmethod
     def of_this_process(cls) -> "Job":
-        """The stage that this process belongs to: every descendant of the worker inherits its mark."""
+        """The stage that this process belongs to, from the mark that every descendant of the worker inherits."""
         stage = Path(os.environ[STAGE_VARIABLE])
         return cls.of(str(stage.parent.parent), stage.name)
 
     def typed(self, kind: type[OfKind]) -> OfKind:
-        """What the run is to do, which a step knows the kind of."""
+        """What the run is to do, as the kind of job that the step expects."""
         if not isinstance(self.record.job, kind):
             raise TypeError(f"{self.record.run_id} is no {kind.__name__}")
         return self.record.job
@@ -91,16 +91,16 @@ class Job:
 
     @property
     def goes_on_with_our_own(self) -> bool:
-        """Whether what the fold folder holds was trained here, so that its checkpoints may be loaded whole."""
+        """Whether the model in the fold folder was trained here, so that its checkpoints may be unpickled."""
         return trained_here(self.state, self.record, self.spec)
 
     @property
     def holder(self) -> dict[str, str]:
-        """How locks that this stage holds name it."""
+        """How this stage names itself in the locks that it holds."""
         return {"run_id": self.record.run_id, "stage": self.spec.name}
 
     def asked(self, parameter: str) -> bool:
-        """A yes/no parameter of the request; it is not meant for the 3d_lowres models that a cascade needs first."""
+        """A yes/no parameter of the request. It is false for the 3d_lowres models that a cascade needs first."""
         return self._is_what_was_asked_for and bool(getattr(self.typed(TrainingJob).request, parameter))
 
     @property
@@ -115,7 +115,7 @@ class Job:
 
 
 def carry_out(run_path: str, stage_name: str) -> int:
-    """Do the stage; returns the process's exit code."""
+    """Carry out the stage; returns the process's exit code."""
     job = Job.of(run_path, stage_name)
     ranks = job.record.num_gpus if job.spec.traits.of_fold else 1
     os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ), ranks=ranks))

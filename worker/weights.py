@@ -1,7 +1,7 @@
-"""Transfer learning from a checkpoint that nobody has to trust.
+"""Transfer learning from a checkpoint that need not be trusted.
 
-A checkpoint is a pickle, and unpickling runs code. The file is read with `weights_only=True`, reduced to
-tensors, and handed to nnU-Net as a new file of plain tensors.
+A checkpoint is a pickle, and unpickling can run code. So the file is read with `weights_only=True`, reduced to tensors,
+and given to nnU-Net as a new file that holds only tensors.
 """
 
 import re
@@ -21,15 +21,15 @@ from .stage import StageFailure
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 
-# nnU-Net does not transfer these: they map to the labels (load_pretrained_weights.py:27).
+# nnU-Net does not transfer these layers: they produce the labels (load_pretrained_weights.py:27).
 NOT_TRANSFERRED = ".seg_layers."
 SHOWN_LAYERS = 5
 
 
 def read_checkpoint(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any]:
-    """An nnU-Net checkpoint, on the CPU: tensors, numbers and texts, without running anything from the file.
+    """Read a checkpoint of nnU-Net onto the CPU: tensors, numbers and texts. Nothing in the file is run.
 
-    `inside`: as `open_plain`.
+    `inside`: as for `open_plain`.
 
     Raises:
         StageFailure: the file is not a checkpoint of nnU-Net, or holds more than data.
@@ -42,7 +42,7 @@ def read_checkpoint(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any
 
 
 def checkpoint_in(stream: IO[bytes], path: Path) -> dict[str, Any]:
-    """As `read_checkpoint`, of a file that is open; `path` is only told."""
+    """As `read_checkpoint`, for an open file; `path` is only for messages."""
     import pickle
 
     import torch
@@ -82,13 +82,10 @@ def _why(error: Exception) -> str:
 
 @contextmanager
 def nothing_but_data_is_loaded(model: Path, *, unless: bool) -> Iterator[None]:
-    """nnU-Net's predictor unpickles checkpoints whole; in here `torch.load` reads those of the
-    folder `model` as `read_checkpoint` does.
+    """While this is active, `torch.load` reads checkpoints in the folder `model` as `read_checkpoint` does; nnU-Net's
+    predictor would unpickle them. With `unless`, nothing changes.
 
-    Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:81. `unless` leaves it as it is.
-
-    Raises:
-        StageFailure: as `read_checkpoint`.
+    Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:81.
     """
     if unless:
         yield
@@ -96,7 +93,7 @@ def nothing_but_data_is_loaded(model: Path, *, unless: bool) -> Iterator[None]:
 
     def data_only(original: Callable[..., Any]) -> Callable[..., Any]:
         def load(path: Any, *args: Any, **named: Any) -> Any:
-            if named.get("weights_only"):  # ours, from `read_checkpoint`
+            if named.get("weights_only"):  # our own call, in `read_checkpoint`
                 return original(path, *args, **named)
             return refuse_odd_names(read_checkpoint(Path(path), inside=[model]), path)
 
@@ -119,7 +116,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def count_parameters(path: Path) -> int:
-    """How many weights the checkpoint's network has; layers that the decoder and encoder share count once.
+    """How many weights the checkpoint's network has. Layers that decoder and encoder share count once.
 
     Raises:
         StageFailure: as `read_checkpoint`.
@@ -147,7 +144,7 @@ def refuse_odd_names(content: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def load_weights(trainer: Any, path: Path) -> None:
-    """Start the trainer's network from the file's weights; the segmentation layers stay random.
+    """Initialise the trainer's network with the file's weights; the segmentation layers stay random.
 
     Raises:
         StageFailure: the architectures differ; the message names the layers.
@@ -166,7 +163,7 @@ def load_weights(trainer: Any, path: Path) -> None:
 
 
 def bare(network: Any) -> Any:
-    """The network without DDP and torch.compile around it."""
+    """The network inside DDP and torch.compile."""
     inner = getattr(network, "module", network)
     return getattr(inner, "_orig_mod", inner)
 

@@ -1,8 +1,8 @@
-"""Why did a stage die? A catalogue of nnU-Net's real deaths, matched against the end of the stage's log.
+"""Why a stage died: signatures of known failures, searched in the end of its log.
 
-The last error line is usually a consequence: when nnU-Net's main process ends for any reason, a helper
-thread prints "One or more background workers are no longer alive". So causes are listed in the order in
-which they are to be believed, and that line comes last.
+The last error line is usually a consequence: when nnU-Net's main process ends for any reason, a helper thread prints
+"One or more background workers are no longer alive". So the signatures have an order, the most certain cause first, and
+that line is the last.
 """
 
 import re
@@ -16,19 +16,19 @@ from .signatures import OF_DISKS, OF_THE_REST, Signature
 
 LOG_WINDOW = 256 * 1024
 EVIDENCE_CHARACTERS = 400
-# Of a long line, what is shown before the words that prove the cause.
+# How much of a long line is shown in front of the matching words.
 BEFORE_CHARACTERS = 80
 
 SIGNATURES = (*OF_DISKS, *OF_GPUS, *OF_THE_REST)
 
-# What the worker itself understood, told by a process that could not write the outcome: that of one of several GPUs.
+# The worker's own words for its failure, printed by a process that could not write the outcome: one of several GPUs'.
 OWN_WORDS = Signature(
     "stage failure",
     r"(?m:^(?:\w+\.)*StageFailure: (?P<cause>[^\n]+) \((?P<shown>[^()\n]*)\)\. (?P<remedy>[^\n]+)$)",
     "{cause}",
     "{remedy}",
 )
-# Printed by a helper thread whenever the main process ends for any reason, so it is believed last.
+# Printed by a helper thread whenever the main process ends for any reason, so it counts last.
 CONSEQUENCE = Signature(
     "workers gone",
     r"background workers are no longer alive|Segmentation export worker died|Background workers died",
@@ -36,17 +36,18 @@ CONSEQUENCE = Signature(
     "Lower nnUNet_n_proc_DA and nnUNet_def_n_proc, or free memory.",
     resume=True,
 )
-# What the other processes say when one of them has gone.
+# What the other processes print when one of them has died.
 ECHOES = re.compile(f"{CONSEQUENCE.pattern}|^(?:BrokenPipe|ConnectionReset|EOF)Error|^KeyboardInterrupt")
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Failure)\b(?:: [^\n]*)?$", re.MULTILINE)
-# What is printed where something else was tried and worked; the warning is a cause only of there being no GPU.
+# Lines that are no failure, because something else was tried and worked. The CUDA warning counts only if there is no
+# GPU.
 HARMLESS = re.compile(
     r"^[^\n]*(?:Ignoring this choice|CUDA initialization: (?![\s\S]*No CUDA GPUs are available))[^\n]*\n?", re.MULTILINE
 )
 FRAME = re.compile(r'\s+File "[^"\n]+", line \d+')
 
 
-# The worker's exit code where the disk has no room even for the reason.
+# The worker's exit code if the disk is too full even for the outcome.
 DISK_EXIT_CODE = 74
 
 
@@ -61,7 +62,7 @@ def disk_failure(evidence: str) -> Failure:
 
 
 def diagnose(log: Path, *, code: int, stalled_s: float | None = None, phase: str = "") -> Failure:
-    """Name the cause of a stage's death from its exit code, the end of its log, and where it stalled its phase."""
+    """Name the cause of a stage's death from its exit code and the end of its log. If it stalled, the phase decides."""
     text = HARMLESS.sub("", read_end(log, LOG_WINDOW))
     if stalled_s is not None:
         return _hung(text, stalled_s, phase) if phase in (*TICKING, COMPILING) else _stalled(text, stalled_s)
@@ -88,7 +89,7 @@ def read_end(path: Path, size: int) -> str:
 
 
 def _said(signature: Signature, text: str) -> "re.Match[str] | None":
-    """Where the log says it; the code that a traceback quotes, indented, is the second choice."""
+    """The match of a signature. Indented lines, which a traceback quotes from source code, are the second choice."""
     found = list(re.finditer(signature.pattern, text))
     return next((match for match in found if not _lines_of(match)[0].isspace()), found[0] if found else None)
 
@@ -104,12 +105,12 @@ def _from_match(signature: Signature, match: "re.Match[str]") -> Failure:
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
-    """The text with what the pattern found; braces of a call in it are left alone."""
+    """The text with its blanks filled in from the pattern; other braces, as in a call, stay."""
     return re.sub(r"\{(\w+)\}", lambda blank: values.get(blank[1], blank[0]), text)
 
 
 def _lines_of(match: "re.Match[str]") -> str:
-    """The whole lines that the match is in: beside the words of the cause stands how much was asked for."""
+    """The whole lines of a match: the rest of the line often has the numbers."""
     text, (start, end) = match.string, match.span()
     begin, stop = text.rfind("\n", 0, start) + 1, text.find("\n", end)
     return text[max(begin, start - BEFORE_CHARACTERS) : stop if stop >= 0 else len(text)]
@@ -153,13 +154,13 @@ def _unknown(code: int, text: str, exception: "re.Match[str] | None") -> Failure
 
 
 def _with_its_frame(exception: "re.Match[str]") -> str:
-    """The exception, then where it was raised: short answers show the beginning."""
+    """The exception, then the place where it was raised: short answers show only the beginning."""
     frames = [line.strip() for line in exception.string[: exception.start()].splitlines() if FRAME.match(line)]
     return _brief(" | ".join([exception[0].strip(), *frames[-1:]]))
 
 
 def last_words(text: str) -> str:
-    """The last lines that say something."""
+    """The last lines that are not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return _brief(" | ".join(lines[-3:])) or "the log is empty"
 

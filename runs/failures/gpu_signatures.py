@@ -1,6 +1,6 @@
-"""What proves that a GPU, its driver, torch.compile or the talk between several GPUs ended a stage.
+"""Signatures of failures of a GPU, its driver, torch.compile, or the communication between several GPUs.
 
-The texts are PyTorch's, Triton's, cuDNN's and NCCL's own; tests/runs/gpu_texts.txt has one of each.
+The texts are those of PyTorch, Triton, cuDNN and NCCL; tests/runs/gpu_texts.txt has an example of each.
 """
 
 from ...calls import argument

@@ -1,6 +1,6 @@
-"""What proves the cause of a death that a disk, the memory, the data or the installation had; GPUs have their own file.
+"""Signatures of failures of a disk, the memory, the data or the installation; `gpu_signatures.py` has those of GPUs.
 
-Causes are listed in the order in which they are to be believed.
+The order matters: the first signature that matches is believed.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from ...calls import argument
 
 @dataclass(frozen=True)
 class Signature:
-    """A text that proves a cause. Named groups of the pattern can be used in cause and remedy."""
+    """A text that proves a cause. Cause and remedy can use the named groups of the pattern."""
 
     name: str
     pattern: str
     cause: str
     remedy: str
-    resume: bool = False  # whether the run goes on from where it was, once that is done
+    resume: bool = False  # whether the run can be resumed after the remedy
 
 
 OF_DISKS = (
@@ -157,7 +157,7 @@ OF_THE_REST = (
     Signature(
         "another network",
         r"Error\(s\) in loading state_dict for[^\n]*",
-        "a checkpoint is of another network than the trainer and the plans of now make",
+        "a checkpoint is of another network than the present trainer and plans make",
         "Use the trainer and the plans that it was trained with; the trainer's code may have changed since.",
     ),
     Signature(

@@ -1,4 +1,4 @@
-"""What this machine computes on, and what it lacks for that."""
+"""Which device this machine would train on, and what it lacks for that."""
 
 import platform
 import shutil
@@ -31,11 +31,11 @@ def choose_device(asked: Device | None, settings: Settings, *, num_gpus: int | N
     if asked in ("cpu", "mps"):
         _check_other(asked, wanted)
         return asked, "asked for"
-    found = MACHINE.look(settings.nnunet_python)
+    found = MACHINE.find(settings.nnunet_python)
     gpus, why_none = visible(found, settings.gpus)
     if gpus:
         _check_count(gpus, wanted)
-        if found.gpus and not found.hangs:  # a driver that hangs would hold PyTorch, too
+        if found.gpus and not found.hangs:  # a driver that hangs would block PyTorch, too
             _check_pytorch(gpus, settings)
         return "cuda", "asked for" if asked else f"there is {gpus[0].model}"
     if asked == "cuda":
@@ -73,7 +73,7 @@ def _check_count(gpus: list[Gpu], wanted: int) -> None:
 
 
 def _check_pytorch(gpus: list[Gpu], settings: Settings) -> None:
-    """Preprocessing needs no GPU: without this look a training would die hours after it was asked for."""
+    """Check that PyTorch can use the GPU. Preprocessing needs none, so a training would fail only hours later."""
     torch, python, model = MACHINE.torch(settings.nnunet_python), settings.nnunet_python, gpus[0].model
     if torch is None or any(torch.can_use(gpu.capability) for gpu in gpus):
         return
@@ -90,7 +90,8 @@ def _check_pytorch(gpus: list[Gpu], settings: Settings) -> None:
 
 
 def _refuse_cpu_beside_a_gpu(settings: Settings, why_none: str) -> None:
-    """A training on the CPU takes days where a GPU takes hours: nobody should find out afterwards."""
+    """Refuse the CPU where there are signs of a GPU: it takes days instead of hours, and nobody should notice that
+    late."""
     said = settings.gpus == 0 or are_hidden()
     if not said and (signs := signs_of_a_gpu()):
         raise Unavailable(
@@ -108,7 +109,7 @@ def _ways_on() -> str:
 
 
 def shm_check(folder: Path) -> Check:
-    """Data loaders hand batches over through /dev/shm."""
+    """Check the size of /dev/shm, through which data loaders pass batches."""
     size = shutil.disk_usage(folder).total
     if size < SMALL_SHM_GB * GB:
         detail, fix = f"{folder} is smaller than 0.5 GB.", "Start the container with a larger --shm-size."
@@ -117,15 +118,15 @@ def shm_check(folder: Path) -> Check:
 
 
 def shm_problems(device: Device | None) -> list[str]:
-    """What a training on a GPU of this machine would lack of it."""
+    """What a training on a GPU of this machine would lack in /dev/shm."""
     if device != "cuda" or not SHM.is_dir() or (found := shm_check(SHM)).level == "ok":
         return []
     return [f"{found.detail} {found.fix}"]
 
 
 def gpu_checks(settings: Settings) -> Iterator[Check]:
-    """GPUs that are there and cannot be used, and what is wrong with those that can."""
-    found = MACHINE.look(settings.nnunet_python)
+    """Check for GPUs that cannot be used, and for faults of those that can."""
+    found = MACHINE.find(settings.nnunet_python)
     gpus, why_none = visible(found, settings.gpus)
     if not gpus and settings.gpus != 0 and not are_hidden() and (signs := signs_of_a_gpu()):
         detail = f"There are signs of a GPU ({', '.join(signs)}), but none can be used: {why_none}."

@@ -34,14 +34,14 @@ SUPERVISOR = "nnunet_mcp.runs.local.supervisor"
 LAUNCH_S = 30.0
 END_WAIT_S = 10.0
 TERM_WAIT_S = 2.0
-# Many times HEARTBEAT_S: a shared file system may show a beat late.
+# Many times HEARTBEAT_S, because a shared file system may show a heartbeat late.
 HEARTBEAT_FRESH_S = 120.0
-# How many GPUs there are changes seldom, and whoever follows a run asks every few seconds.
+# The number of GPUs rarely changes, and a client that follows a run asks every few seconds.
 KNOWN_S = 600.0
 
 
 class LocalEngine(Engine):
-    """This machine."""
+    """Runs on this machine: each has a supervisor, and its stages wait for slots."""
 
     name = "local"
 
@@ -52,7 +52,7 @@ class LocalEngine(Engine):
         yield from gpu_checks(settings)
 
     def options(self, asked: Iterable[str], settings: Settings) -> dict[str, str]:
-        """There are none."""
+        """No options: this machine has none."""
         if list(asked):
             raise Refused(
                 f"{argument(slurm=None)} has options, but the run would start on this machine. Add "
@@ -65,22 +65,22 @@ class LocalEngine(Engine):
         return choose_device(asked, settings, num_gpus=num_gpus)
 
     def cpu_has_bf16(self) -> bool | None:
-        """As this processor says."""
+        """As this machine's processor reports."""
         return computes_bfloat16()
 
     def problems(self, device: Device | None) -> list[str]:
-        """Shared memory is too small."""
+        """Whether /dev/shm is too small."""
         return shm_problems(device)
 
     def notes(self, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
-        """There are no options."""
+        """No notes: nothing depends on options here."""
         return []
 
     def lanes(self, record: RunRecord, trainings: int, settings: Settings) -> int:
-        """By the GPUs of this machine."""
+        """As many as there are GPUs."""
         if trainings <= 1 or record.device != "cuda":
             return 1
-        gpus, _ = visible(MACHINE.look(settings.nnunet_python, max_age_s=KNOWN_S), settings.gpus)
+        gpus, _ = visible(MACHINE.find(settings.nnunet_python, max_age_s=KNOWN_S), settings.gpus)
         return max(1, min(trainings, len(gpus) * settings.share_gpus // record.num_gpus))
 
     def preview(self, record: RunRecord, settings: Settings) -> Preview:
@@ -96,7 +96,7 @@ class LocalEngine(Engine):
         return Preview(queue=tuple(held))
 
     def hold_device(self, record: RunRecord, settings: Settings) -> Grant | str:
-        """A GPU behind everybody who waits for one; the CPU needs no permission to be measured."""
+        """Queue for a GPU behind all waiting runs; the CPU can be measured at any time."""
         if record.device != "cuda":
             return Grant([], [])
         state = StateDir.of(settings)
@@ -111,7 +111,7 @@ class LocalEngine(Engine):
             queue.withdraw()
 
     def gpu_memory_gb(self, record: RunRecord, settings: Settings) -> float | None:
-        """Of the first of the GPUs that are free, or of all."""
+        """Of the first free GPU, or of any GPU if none is free."""
         places, _ = find_places("gpu", StateDir.of(settings), settings, record=record)
         free = [place.gpu.free_gb for place in places if place.gpu and slot_holder(place) is None]
         all_of_it = [place.gpu.total_gb for place in places if place.gpu]
@@ -121,8 +121,8 @@ class LocalEngine(Engine):
     def start(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
         """Start the run's supervisor in a session of its own.
 
-        The process started here forks and ends, so the supervisor is nobody's child: clients that kill the
-        server's process group, session or tree do not find it, and it leaves no zombie in the server.
+        The process that is started here forks and ends, so the supervisor is no child of the server: a client that
+        kills the server's process group, session or process tree does not reach it, and it leaves no zombie.
         """
         with to_append(run.supervisor_log) as log:
             try:
@@ -143,11 +143,11 @@ class LocalEngine(Engine):
                 launcher.kill()
                 launcher.wait()
                 raise Unavailable(f"The supervisor of run {run.run_id} could not be started: {error}") from error
-        if code > 0:  # it failed before it forked; one that was killed may have forked
+        if code > 0:  # the process failed before it forked; if it was killed it may have forked already
             raise _not_started(run, run.supervisor_log.read_text(encoding="utf-8", errors="replace"))
 
     def go_on_starting(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
-        """A supervisor is started in one step: there is nothing between."""
+        """Nothing to do: a supervisor is started in one step."""
 
     def evidence(self, run: RunDir, record: RunRecord) -> Evidence:
         """The run's files and the process table."""
@@ -163,20 +163,20 @@ class LocalEngine(Engine):
         )
 
     def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
-        """The supervisor obeys cancel.json; without one, what is left of the run is ended here."""
+        """The supervisor obeys cancel.json. If there is none any more, the rest of the run is ended here."""
         engine = run.engine()
         if engine is not None and liveness(engine.supervisor) == "dead":
             self.sweep(run, record)
 
     def end(self, run: RunDir, record: RunRecord) -> None:
-        """End the supervisor, too."""
+        """End the supervisor and all stages."""
         engine = run.engine()
         if engine is None or not _end(engine.supervisor):
             raise Unavailable("its supervisor cannot be ended from here")
         self.sweep(run, record)
 
     def sweep(self, run: RunDir, record: RunRecord) -> None:
-        """End whatever still carries the run's mark."""
+        """End every process that carries the run's mark."""
         specs = _todo(record)
         kill_all(*(run.stage(spec.name).path for spec in specs), term_wait_s=TERM_WAIT_S)
         for spec in specs:
@@ -188,7 +188,7 @@ def _todo(record: RunRecord) -> list[StageSpec]:
 
 
 def _not_started(run: RunDir, said: str) -> Unavailable:
-    """The error for a run that will never start. Its record goes, so that it keeps no fold from the next request."""
+    """The error for a run that will never start. Its record is removed, so that the next request can have the fold."""
     run.remove()
     why = short_in_json(said.strip().rpartition("\n")[2], SAID_LENGTH)
     return Unavailable(
@@ -200,14 +200,14 @@ def _stage_evidence(run: RunDir, name: str, supervisor: Liveness | None) -> Stag
     stage = run.stage(name)
     state = stage.state()
     if supervisor == "dead" and stage.log_file.exists() and (state is None or state.status == "queued"):
-        # The supervisor was killed after it had started the process and before it wrote that down.
+        # The supervisor was killed after it started the process and before it could record it.
         found: Liveness = "alive" if processes_of(stage.path) else "dead"
         return StageEvidence(StageState(status="running"), stage.outcome(), found)
     if state is None:
         return StageEvidence()
     if state.status != "running" or state.process is None:
         return StageEvidence(state)
-    # Liveness before outcome: a worker that ends in between has then been seen alive, not lost.
+    # Liveness is read before the outcome: a worker that ends in between then counts as alive, not as lost.
     alive = liveness(state.process)
     return StageEvidence(state, stage.outcome(), alive)
 

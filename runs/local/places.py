@@ -1,10 +1,10 @@
-"""Where a stage can run on this host: on one of its GPUs, on its CPU, or as the one that preprocesses.
+"""Where a stage can run on this host: on a GPU, on the CPU, or as the one stage that preprocesses.
 
-Each place is a lock in the state folder. A GPU goes by its UUID, the same under all its names and in every container,
-and has a second lock in a folder of the whole host for runs of other users and state folders: a worker needs a
-minute until its memory shows that the GPU is used, and until then only a lock does. Whoever may read that file may
-hold its lock, and that is everybody, because any two users must be able to keep out of each other's way. So the lock
-is made to be worth little: on a GPU that stays empty it counts for minutes only (`slots.py`).
+Each place is a lock in the state folder. The lock of a GPU is named by its UUID, which is the same in every container.
+A GPU also has a second lock, in a folder for the whole host, for runs of other users and other state folders: until a
+worker's memory shows on the GPU, which takes up to a minute, only that lock tells that the GPU is taken. Any user can
+hold it, as any two users must be able to avoid each other. So that nobody can block a GPU with it, it counts for only
+some minutes while the GPU stays empty (`slots.py`).
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,16 @@ from ..layout import StateDir
 from ..machine.gpus import MACHINE, nvidia_is_here, visible
 from ..stage_process import SlotKind
 
-# What a desktop and a driver keep for themselves; a training that has begun has more.
+# A desktop and the driver use less than this; a running training uses more.
 EMPTY_GB = 2.0
-# The planner's estimate leaves out the CUDA context and the allocator's gaps: ResEnc M is planned for 8 GB and takes 9
-# to 11 (nnunetv2 2.8.1, documentation/resenc_presets.md).
+# The planner's estimate leaves out the CUDA context and the gaps of PyTorch's allocator: ResEnc M is planned for 8 GB
+# and takes 9 to 11 (nnunetv2 2.8.1, documentation/resenc_presets.md).
 MARGIN, CONTEXT_GB = 1.15, 0.6
-# nnunetv2 2.8.1: default_experiment_planner.py:26, residual_encoder_unet_planners.py:225,251,276. The longest first.
+# nnunetv2 2.8.1: default_experiment_planner.py:26, residual_encoder_unet_planners.py:225,251,276. The longest names
+# first: they contain the shorter ones.
 PLANNED_GB = {"ResEncUNetXL": 40.0, "ResEncUNetL": 24.0, "ResEncUNetM": 8.0, "nnUNetPlans": 8.0}
 HOST_LOCK = "nnunet-mcp-gpu-"
-# Not a training: the server that MPS clients share, which stays when they have gone.
+# Not a training: the server that MPS clients share; it stays when they have ended.
 SHARED_BY_ALL = "nvidia-cuda-mps-server"
 
 
@@ -45,13 +46,13 @@ class Place:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing at all is known to run there."""
+        """Whether no use of this GPU is visible."""
         gpu = self.gpu
         return gpu is not None and not gpu.processes and gpu.used_gb is not None and gpu.used_gb < EMPTY_GB
 
 
 def slot_kind(spec: StageSpec, device: str) -> SlotKind | None:
-    """Which places a stage takes; None for one that needs no more than a moment."""
+    """Which kind of place a stage needs; None for one that takes only a moment."""
     if spec.traits.slot == "device":
         return "gpu" if device == "cuda" else "cpu"
     return spec.traits.slot
@@ -60,31 +61,32 @@ def slot_kind(spec: StageSpec, device: str) -> SlotKind | None:
 def find_places(
     kind: SlotKind, state: StateDir, settings: Settings, *, record: RunRecord | None = None
 ) -> tuple[list[Place], str]:
-    """The places of this host, the best for the record's run first, and where there are none, why."""
+    """The places of this host, the best one for the record's run first; if there are none, also why."""
     if kind != "gpu":
         return [place_of(state, kind, "0")], ""
-    return gpu_places(MACHINE.look(settings.nnunet_python), state, settings, record=record)
+    return gpu_places(MACHINE.find(settings.nnunet_python), state, settings, record=record)
 
 
 def place_of(state: StateDir, kind: SlotKind, name: str) -> Place:
-    """A place that needs no more than its lock."""
+    """A place that consists of its lock alone."""
     return Place(kind, name, slot_path(state, kind, name), name)
 
 
 def slot_path(state: StateDir, kind: SlotKind, name: str, uuid: str = "") -> Path:
-    """The lock of a place of this host, or of a GPU wherever it shows up."""
+    """The lock of a place: of this host, or of a GPU by its UUID."""
     return state.locks_dir / lock_name(f"slot-{kind}-{uuid or f'{host_name()}-{name}'}")
 
 
 def gpu_places(
     found: FoundGpus, state: StateDir, settings: Settings, *, record: RunRecord | None = None
 ) -> tuple[list[Place], str]:
-    """The GPUs that CUDA_VISIBLE_DEVICES and the settings leave, the one with most free memory first."""
+    """The GPUs that CUDA_VISIBLE_DEVICES and the settings allow, the one with most free memory first."""
     gpus, why = visible(found, settings.gpus)
     if found.hangs and gpus:
         return [], found.problem
     if nvidia_is_here() and (nameless := [gpu for gpu in gpus if not gpu.uuid]):
-        # By its number it would have another lock than by its UUID, which the driver tells again in a moment.
+        # A lock named by the GPU's number would differ from the one named by its UUID, which the driver will report
+        # again soon.
         gpus = [gpu for gpu in gpus if gpu.uuid]
         why = why or f"the UUID of GPU {nameless[0].title} is not known now; {found.problem}".removesuffix("; ")
     planned = planned_gb(record) if record else None
@@ -103,7 +105,7 @@ def gpu_places(
 
 
 def _has_room_for(gpu: Gpu, trainings: int, planned: float | None) -> bool:
-    """Whether so many fit at once: of those that start together, none shows memory yet."""
+    """Whether so many trainings fit at once. Their planned memory is added up: one that just started uses none yet."""
     return planned is None or gpu.total_gb is None or gpu.total_gb >= trainings * with_margin(planned)
 
 
@@ -121,32 +123,31 @@ def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, planne
 
 
 def _suited(gpus: list[Gpu], planned: float | None, wanted: int) -> list[Gpu]:
-    """Without the cards that are too small, if there are enough larger ones. Several GPUs must be whole ones: CUDA
-    shows a process only one instance.
-    """
+    """The GPUs without those that are too small, if enough others remain. For several GPUs only undivided cards count:
+    CUDA shows a process only one MIG instance."""
     whole = [gpu for gpu in gpus if wanted == 1 or not gpu.is_instance]
     large = [gpu for gpu in whole if _has_room_for(gpu, 1, planned)]
     return large if len(large) >= wanted else whole
 
 
 def planned_gb(record: RunRecord) -> float | None:
-    """GPU memory that the planner has aimed at; None for plans of somebody's own."""
+    """GPU memory that the planner aims at; None for plans that no known planner made."""
     planner = record.training.planner if record.training else None
     names = f"{planner or ''} {record.plans_identifier}"
     return next((size for name, size in PLANNED_GB.items() if name in names), None)
 
 
 def with_margin(planned: float) -> float:
-    """What a training takes of which nnU-Net plans this much, in GB."""
+    """The GB that a training takes if nnU-Net plans it for `planned` GB."""
     return planned * MARGIN + CONTEXT_GB
 
 
 def why_not_free(gpu: Gpu, planned: float | None, *, shared: bool = False) -> str:
-    """What of other programs is in the way on a GPU; empty where it is free.
+    """What other programs occupy on a GPU; empty if it is free.
 
-    A GPU is free when its memory is: an idle notebook, a desktop or the MPS server stays for ever. Processes decide
-    where the memory is not told or the driver lets only one compute. Whoever shares GPUs has said that other programs
-    do not matter as long as what is planned is left.
+    A GPU is free if its memory is: an idle notebook, a desktop or the MPS server stays for ever. The list of processes
+    decides where the memory is unknown, or where the driver lets only one process compute. If the settings share GPUs,
+    other programs do not matter as long as the planned memory is free.
     """
     others = [one for one in gpu.processes if SHARED_BY_ALL not in one.name]
     named = ", ".join(_called(one.pid, one.name, one.memory_gb) for one in others)

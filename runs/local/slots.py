@@ -1,9 +1,8 @@
-"""Slots: one per GPU, one for training on the CPU and one for preprocessing, shared by all runs and
-servers of this host. Other hosts on the same state folder have slots of their own.
+"""Slots: one per GPU, one for training on the CPU and one for preprocessing, shared by all runs and servers of this
+host. Other hosts with the same state folder have their own.
 
-A slot is a lock that the supervisor takes and the worker inherits, so it is free again exactly when
-nothing of the stage is left. Who waits longest goes first: a waiting stage holds a ticket, a lock too,
-named so that tickets sort by age.
+A slot is a lock that the supervisor takes and the worker inherits, so it is free as soon as no process of the stage is
+left. The stage that waits longest is first: each waiting stage holds a ticket, which is a lock whose name sorts by age.
 """
 
 import contextlib
@@ -18,14 +17,14 @@ from ..layout import StateDir
 from ..stage_process import Grant, SlotKind
 from .places import Place
 
-# A training shows up in a GPU's memory within a minute or two; whoever holds the host's lock on one that stays empty
-# for longer does not train there.
+# A training shows in a GPU's memory within a minute or two. If the GPU stays empty longer than this, the holder of the
+# host's lock does not train there.
 EMPTY_S = 600.0
 
 
 @dataclass
 class SlotQueue:
-    """The slots of one kind as one waiting stage sees them."""
+    """The slots of one kind, from the point of view of one waiting stage."""
 
     state: StateDir
     kind: SlotKind
@@ -34,15 +33,15 @@ class SlotQueue:
     created_at: float
     stage: str
     why_none: str = ""
-    # Slots that this run's stages of this kind still want, this one's among them.
+    # How many slots the waiting stages of this kind in this run want, including this one.
     beside: int = 0
     _ticket: Lock | None = field(default=None, init=False)
     _empty_since: dict[str, float] = field(default_factory=dict, init=False)
 
     def try_acquire(self, wanted: int) -> Grant | str:
-        """Take `wanted` slots, or say what is being waited for."""
+        """Take `wanted` slots, or say what the stage waits for."""
         if len(names := {place.name for place in self.places}) < wanted:
-            self._drop_ticket()  # those behind it must not wait for what may never be
+            self._drop_ticket()  # stages behind it must not wait for a stage that may never start
             lacking = f"{wanted} {self.kind} slots are needed and there are {len(names)}"
             return f"waits for a slot: {self.why_none or lacking}"
         if self._ticket is None:
@@ -55,7 +54,7 @@ class SlotQueue:
         return found
 
     def withdraw(self) -> None:
-        """Wait no longer."""
+        """Leave the queue."""
         self._drop_ticket()
 
     def _free_slots(self, wanted: int) -> Grant | str:
@@ -81,13 +80,13 @@ class SlotQueue:
         return "waits for a slot: " + "; ".join(reasons[:NAMED]) + more
 
     def _lanes(self, grant: Grant) -> int:
-        """Among how many the cores and the memory of the host are divided: those that run now, and this run's own."""
+        """By how many trainings the host's cores and memory are divided: those that run now and this run's own."""
         others = {place.name for place in self.places if place.name not in grant.devices and slot_holder(place)}
         wanted = max(len(grant.devices), self.beside)
         return min(len(others) + wanted, len({place.name for place in self.places}))
 
     def _lock(self, place: Place) -> list[Lock] | str:
-        """The locks of a free place, or who has it."""
+        """The locks of a free place, or who holds it."""
         lock = Lock(place.lock)
         if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
             return f"{self.kind} slot {place.title} is held by {_who(lock)}"
@@ -97,7 +96,7 @@ class SlotQueue:
         host = HostLock(place.host_lock) if place.host_lock else None
         try:
             mine = host is None or host.try_acquire()
-        except OSError:  # somebody has made it useless: then the GPU's memory alone must tell
+        except OSError:  # somebody has made the lock unusable: only the GPU's memory can tell now
             host, mine = None, True
         if mine or self._is_only_held(place):
             return [lock] if host is None or not mine else [lock, host]
@@ -105,7 +104,7 @@ class SlotQueue:
         return f"GPU {place.title} is held by a run of another user or state folder"
 
     def _is_only_held(self, place: Place) -> bool:
-        """Whether the host's lock on this place has had no effect on the GPU for so long that it does not count."""
+        """Whether the GPU has been empty for so long that the host's lock on it no longer counts."""
         if not place.is_empty:
             self._empty_since.pop(place.name, None)
             return False
@@ -122,13 +121,14 @@ class SlotQueue:
 
     def _drop_ticket(self) -> None:
         if self._ticket is not None:
-            with contextlib.suppress(OSError):  # a free ticket counts no more, and the next in line removes it
+            # an unlocked ticket does not count, and the next stage in line removes it
+            with contextlib.suppress(OSError):
                 self._ticket.path.unlink(missing_ok=True)
             self._ticket.release()
             self._ticket = None
 
     def _older_ticket(self) -> str | None:
-        """The run that is next in line before this one; tickets of dead waiters are removed."""
+        """The run that is next in line before this one. Tickets of dead processes are removed."""
         assert self._ticket is not None
         for path in sorted(self._queue_dir.iterdir()):
             if path.name >= self._ticket.path.name:

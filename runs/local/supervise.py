@@ -1,4 +1,4 @@
-"""Carry a run out: start each stage when its turn has come, watch it, write down how it ended."""
+"""Carry out a run: start each stage when the stages that it needs have succeeded, watch it, record how it ended."""
 
 import os
 import re
@@ -66,7 +66,7 @@ class Supervision:
         try:
             while self._step():
                 time.sleep(POLL_S)
-        except Exception as error:  # no process is left without a supervisor
+        except Exception as error:  # no process may be left without a supervisor
             for name in list(self.children):
                 self._give_up(name, error)
             self.states.settle()
@@ -74,7 +74,8 @@ class Supervision:
         self._finish()
 
     def _is_the_first(self) -> bool:
-        """Write engine.json; whoever finds one leaves the run to the supervisor that it names, also after its end."""
+        """Write engine.json. If there is one already, the run belongs to the supervisor named there, even after its
+        end."""
         lock = Lock(self.run.submit_lock)
         try:
             if not lock.try_acquire() or self.run.engine_file.exists():
@@ -85,7 +86,7 @@ class Supervision:
             lock.release()
 
     def _step(self) -> bool:
-        """One look at everything; returns whether there is more to come."""
+        """Check everything once; returns whether there is more to do."""
         self.heart.beat()
         self.states.try_again()
         for child in list(self.children.values()):
@@ -98,8 +99,8 @@ class Supervision:
         return bool(self.children) or more or not self.states.all_written
 
     def _in_stage(self, stage: str, act: Callable[[], None]) -> None:
-        """What goes wrong in one stage keeps the others looked after: a disk that refuses is asked again in the next
-        step, and anything else ends the stage."""
+        """Act on one stage such that its errors do not stop the supervision of the others. After an error of the disk
+        the next step tries again; any other error ends the stage."""
         try:
             act()
         except OSError as error:
@@ -177,35 +178,36 @@ class Supervision:
         queue.beside = wanted * sum(self._is_like(spec, other) for other in self._waiting())
         answer = queue.try_acquire(wanted)
         if isinstance(answer, Grant) and kind == "gpu" and not self._is_sure(answer):
-            return "waits for a slot: looks at the GPUs"
+            return "waits for a slot: asks for the GPUs"
         return answer
 
     def _is_like(self, spec: StageSpec, other: StageSpec) -> bool:
-        """Whether the other can run at the same time: another fold of the same training."""
+        """Whether the other stage can run at the same time: another fold of the same training."""
         return (other.kind, other.configuration) == (spec.kind, spec.configuration)
 
     def _places(self, queue: SlotQueue) -> tuple[list[Place], str]:
-        """The driver may hang, or lack a GPU, for a while: the GPUs are those that it has told last."""
+        """The places, with the GPUs as last reported: the driver may hang, or lack a GPU, for a while."""
         if queue.kind != "gpu":
             return find_places(queue.kind, queue.state, self.settings)
         if (found := self.watch.newest()) is None:
-            return [], "looks at the GPUs"
+            return [], "asks for the GPUs"
         return gpu_places(found, queue.state, self.settings, record=self.record)
 
     def _is_sure(self, grant: Grant) -> bool:
-        """Whether the GPUs are free now; they may not have been looked at since somebody else had them."""
+        """Whether the GPUs are free now. The last report may be older than another run's use of them."""
         if self.watch.is_fresh():
             return True
         grant.release()
-        self.watch.look_soon()
+        self.watch.ask_often()
         return False
 
     def _say_waiting(self, spec: StageSpec, reason: str) -> None:
         before = self.said.get(spec.name, "")
         if before != reason:
             self.said[spec.name] = reason
-            if NUMBER.sub("", before) != NUMBER.sub("", reason):  # other people's memory goes up and down all day
-                self.watch.look_soon()
+            # ignore changes of other programs' memory, which varies all the time
+            if NUMBER.sub("", before) != NUMBER.sub("", reason):
+                self.watch.ask_often()
             self.states.write(spec.name, StageState(status="queued", waits_for=reason))
 
     def _look_after(self, child: Child) -> None:
@@ -221,7 +223,7 @@ class Supervision:
         self._end(child.spec.name, state)
 
     def _cancel(self, cancel: CancelRecord) -> None:
-        """The worker stops by itself after its epoch; when the grace is over it is made to."""
+        """The worker stops by itself after its epoch; when the grace period is over, it is killed."""
         for queue in self.queues.values():
             queue.withdraw()
         if not self.grace.is_over(cancel):

@@ -11,7 +11,7 @@ import sys
 
 
 def main() -> None:
-    """Detach, then see the run through."""
+    """Detach from the parent, then carry out the run."""
     if os.fork():
         os._exit(0)
     from .supervise import Supervision

@@ -1,8 +1,9 @@
-"""Ask a program that may never answer. Nobody waits longer than a moment, and it is never started twice at once.
+"""Ask a program that may never answer. The caller waits only for a limited time, and the program is never started twice
+at once.
 
-A program that a driver holds in uninterruptible sleep cannot be killed, and waiting for it would take for ever
-(subprocess.run waits without limit after its timeout). So its handle is kept instead, and whoever asks next is told
-at once that it still hangs, or gets its late answer.
+A program that a driver holds in uninterruptible sleep cannot be killed, and subprocess.run would wait for it without
+limit, even after its timeout. So the handle of the process is kept: the next caller learns at once that it still hangs,
+or gets its late answer.
 """
 
 import os
@@ -24,7 +25,7 @@ class NoAnswer(Exception):
 
 
 class StillHangs(NoAnswer):
-    """It has been asked and has not come back."""
+    """The program was started and has not answered yet."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Question:
         self._turn = threading.Lock()
 
     def ask(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Answer:
-        """The answer, within `wait_s`; a program that takes longer is left alone until `end_s` and asked again.
+        """The answer, within `wait_s`. A program that takes longer is left running until `end_s`, and its answer is
+        asked for again.
 
         Raises:
             NoAnswer: it cannot be started.
@@ -57,7 +59,7 @@ class Question:
         """
         with self._turn:
             answer = self._answer(self._running() or self._start(command, environment))
-            if self._command != command:  # the late answer to another question
+            if self._command != command:  # a late answer to a different question
                 answer = self._answer(self._start(command, environment))
             return answer
 
@@ -71,7 +73,7 @@ class Question:
         return Answer(out, err, process.returncode)
 
     def _running(self) -> "subprocess.Popen[str] | None":
-        """The one that was asked before, if we have not ended it since and its answer is not too old."""
+        """The process that was started before, unless we have ended it since or its answer is too old."""
         late = time.monotonic() - self._begun > self.end_s
         if self._process is not None and (code := self._process.poll()) is not None and (code < 0 or late):
             for stream in (self._process.stdout, self._process.stderr):
@@ -105,4 +107,4 @@ class Question:
                 os.killpg(process.pid, signal.SIGKILL)
         if first:
             return StillHangs(f"{self.what} does not answer within {self.wait_s:.0f} s")
-        return StillHangs(f"an earlier look ({self.what}, pid {process.pid}) still hangs after {age:.0f} s")
+        return StillHangs(f"an earlier question ({self.what}, pid {process.pid}) still hangs after {age:.0f} s")

@@ -1,7 +1,6 @@
-"""What this process may use of the machine: fewer cores and less memory than there are under taskset, Slurm or in a
-container.
+"""How many cores and how much memory this process may use; under taskset, Slurm or in a container less than there is.
 
-A container's limits are those of its control group (Linux's cgroups, version 2 and 1) and of all groups above it.
+The limits of a container are those of its control group (Linux cgroups, versions 2 and 1) and of all groups above it.
 """
 
 import os
@@ -31,7 +30,7 @@ def usable_cores() -> int:
 
 
 def usable_memory() -> Memory:
-    """Memory this process may use; what is only cached counts as available."""
+    """Memory that this process may use; cached pages count as available."""
     machine = psutil.virtual_memory()
     limits = list(_memory_limits())
     total = min([machine.total, *(limit for limit, _ in limits)])
@@ -42,12 +41,12 @@ def _cpu_quotas() -> Iterator[float]:
     """Cores that each group may use on average."""
     for group in _groups("cpu"):
         both = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
-        if len(both) == 2 and both[0].isdigit():  # "max" and -1 are no limit
+        if len(both) == 2 and both[0].isdigit():  # "max" and -1 mean no limit
             yield int(both[0]) / int(both[1])
 
 
 def _memory_limits() -> Iterator[tuple[int, int]]:
-    """The limit of each group, and what of it is used for good."""
+    """The limit of each group, and how much of it is used and cannot be freed."""
     for group in _groups("memory"):
         for limit_name, used_name, cached in (
             ("memory.max", "memory.current", "inactive_file"),
@@ -59,7 +58,7 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The groups that this process is in, for a controller; in a container often only the topmost can be seen."""
+    """The control groups of this process for one controller; inside a container often only the topmost is visible."""
     for line in _text(OWN_GROUPS).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

@@ -1,4 +1,4 @@
-"""Is there room? Estimated before hours are spent, from the sizes of the raw files."""
+"""Whether there is enough disk space, estimated from the sizes of the raw files before hours are spent."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from ...nnunet.datasets import DatasetFiles, training_files
 PREPROCESSED_PER_RAW_BYTE = 4.0
 # Three checkpoints of a usual six-stage network are about 0.75 GB; small networks need far less.
 FOLD_BYTES = 100 * 1024**2
-# Left over by an import, for what is written beside it.
+# Kept free by an import, for files that are written besides.
 SPARE_BYTES = 100 * 1024**2
 
 
@@ -29,7 +29,7 @@ def room_needed(files: DatasetFiles, *, preprocesses: bool, folds: int) -> dict[
 
 
 def refuse_without_room(needed: dict[Path, float]) -> None:
-    """Compare what will be written, in bytes by folder, with what is free.
+    """Compare the bytes to be written to each folder with the free space.
 
     Raises:
         Unavailable: too little is free, or a folder cannot be written; the message names the folder.

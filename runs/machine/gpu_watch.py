@@ -1,4 +1,4 @@
-"""The GPUs for a loop that must not wait for a driver."""
+"""The newest report on the GPUs, for a loop that must never wait for a driver."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ LONGEST_PAUSE_S = 30.0
 
 
 class GpuWatch:
-    """Asks in a thread of its own, more and more rarely for as long as nothing changes."""
+    """Asks for the GPUs in a thread of its own, less and less often while nothing changes."""
 
     def __init__(self, python: str) -> None:
         self._python = python
@@ -21,7 +21,7 @@ class GpuWatch:
         self._thread: threading.Thread | None = None
 
     def newest(self) -> FoundGpus | None:
-        """What was found last; None before the first answer."""
+        """The newest report; None before the first."""
         if time.monotonic() >= self._due and not (self._thread and self._thread.is_alive()):
             self._due = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
@@ -30,14 +30,14 @@ class GpuWatch:
         return self._found
 
     def is_fresh(self) -> bool:
-        """Whether the newest is new enough to start something on it."""
+        """Whether the newest report is recent enough to start something on a GPU."""
         return time.monotonic() - self._seen_at < FRESH_S
 
-    def look_soon(self) -> None:
-        """Something has changed: ask as often as in the beginning."""
+    def ask_often(self) -> None:
+        """Ask often again: something has changed."""
         self._pause = FIRST_PAUSE_S
         self._due = min(self._due, max(time.monotonic(), self._seen_at + FIRST_PAUSE_S))
 
     def _ask(self) -> None:
-        self._found = MACHINE.look(self._python, max_age_s=FIRST_PAUSE_S / 2)
+        self._found = MACHINE.find(self._python, max_age_s=FIRST_PAUSE_S / 2)
         self._seen_at = time.monotonic()

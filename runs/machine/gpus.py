@@ -1,9 +1,9 @@
-"""The GPUs of this machine, looked at from processes that may hang without anybody waiting for them.
+"""The GPUs of this machine. All drivers and tools are asked in processes that may hang while the caller goes on.
 
-NVIDIA's own library is asked first (`nvml.py`): one process tells everything, also the memory of MIG instances and
-the cards beside a lost one, and no text has to be read. Where it cannot be loaded, nvidia-smi is asked; where neither
-answers, /proc/driver/nvidia still has UUIDs and names; and where nothing of NVIDIA is there but signs of a GPU are
-(ROCm, Jetson), nnU-Net's own PyTorch is.
+NVIDIA's own library is asked first (`nvml.py`): one process reports everything, including the memory of MIG instances
+and the cards beside a lost one, without any text to parse. If the library cannot be loaded, nvidia-smi is asked. If
+neither answers, /proc/driver/nvidia still lists UUIDs and names. If there is nothing from NVIDIA but other signs of a
+GPU (ROCm, Jetson), nnU-Net's PyTorch is asked.
 """
 
 import glob
@@ -24,7 +24,7 @@ from . import nvidia_smi
 from .asking import NoAnswer, Question, StillHangs
 
 ASK_S = 10.0
-# Eight cards without persistence mode can take longer than anybody wants to wait: their late answer is still taken.
+# Eight cards without persistence mode can take longer than ASK_S; their late answer is still used.
 GIVE_UP_S = 60.0
 TORCH_S = 30.0
 TORCH_AGAIN_S = 60.0
@@ -33,14 +33,14 @@ WHY_CHARACTERS = 160
 NVML = Path(__file__).with_name("nvml.py")
 NO_LIBRARY = "NVML Shared Library Not Found"
 DRIVER = Path("/proc/driver/nvidia")
-# NVIDIA, AMD, WSL and Jetson.
+# Device files of NVIDIA, AMD, WSL and Jetson.
 SIGNS = ("/dev/nvidia[0-9]*", "/dev/kfd", "/usr/lib/wsl/lib/libcuda.so*", "/dev/nvmap")
-# Whoever sets CUDA_VISIBLE_DEVICES to one of these has said that no GPU is to be used.
+# With these values of CUDA_VISIBLE_DEVICES no GPU is to be used.
 HIDDEN = ("", "-1", "NoDevFiles")
 
 
 class Machine:
-    """One look at the GPUs for everybody who asks within a few seconds."""
+    """One report on the GPUs, shared by everybody who asks within some seconds."""
 
     def __init__(self) -> None:
         self._nvml = Question("NVIDIA's library", wait_s=ASK_S, end_s=GIVE_UP_S)
@@ -51,21 +51,22 @@ class Machine:
         self._seen_at = 0.0
         self._of_torch: dict[str, tuple[TorchGpus, float]] = {}
 
-    def look(self, python: str, *, max_age_s: float = FRESH_S) -> FoundGpus:
-        """The GPUs as they were at most `max_age_s` ago; `python` is the one that runs nnU-Net."""
+    def find(self, python: str, *, max_age_s: float = FRESH_S) -> FoundGpus:
+        """The GPUs as they were at most `max_age_s` ago; `python` is the Python that runs nnU-Net."""
         with self._turn:
             if self._found is None or time.monotonic() - self._seen_at > max_age_s:
-                found = self._look(python)
+                found = self._find(python)
                 self._found = found.model_copy(update={"gpus": tuple(self._judged(found.gpus, python))})
                 self._seen_at = time.monotonic()
             return self._found
 
     def forget(self) -> None:
-        """Whoever asks next gets a new look."""
+        """Make the next call ask anew."""
         self._found = None
 
     def torch(self, python: str) -> TorchGpus | None:
-        """What that Python's PyTorch says, asked again only where it has seen no GPU; None where it does not answer."""
+        """What PyTorch of that Python reports; None if it does not answer. Only a report without GPUs is ever asked for
+        again."""
         found, seen_at = self._of_torch.get(python, (None, 0.0))
         if found and (found.devices or time.monotonic() - seen_at < TORCH_AGAIN_S):
             return found
@@ -77,12 +78,12 @@ class Machine:
         self._of_torch[python] = found, time.monotonic()
         return found
 
-    def _look(self, python: str) -> FoundGpus:
+    def _find(self, python: str) -> FoundGpus:
         try:
             return self._by_nvml()
         except NoAnswer as error:
             why, hangs = str(error), isinstance(error, StillHangs)
-        if not hangs:  # what holds the library holds nvidia-smi, too
+        if not hangs:  # what blocks the library blocks nvidia-smi, too
             try:
                 return nvidia_smi.found_by(self._smi.ask)
             except NoAnswer as error:
@@ -98,7 +99,7 @@ class Machine:
         return FoundGpus(problem=why, hangs=hangs)
 
     def _judged(self, gpus: Sequence[Gpu], python: str) -> Iterator[Gpu]:
-        """Beside a newer card, one that is too old for nnU-Net's PyTorch is marked, so that no run gets it."""
+        """Mark cards that are too old for nnU-Net's PyTorch and lie beside newer ones, so that no run gets them."""
         mixed = len({gpu.capability for gpu in gpus}) > 1
         torch = self.torch(python) if mixed else None
         for gpu in gpus:
@@ -117,7 +118,7 @@ class Machine:
         return found.model_copy(update={"source": "NVML"})
 
     def _by_torch(self, python: str) -> Iterator[Gpu]:
-        """By the names that the variable has for what it shows: PyTorch counts only that."""
+        """The GPUs as PyTorch reports them, under their names in CUDA_VISIBLE_DEVICES: PyTorch sees no others."""
         if (found := self.torch(python)) is None:
             return
         names = _shown() or [str(number) for number in range(len(found.devices))]
@@ -136,9 +137,9 @@ def _last_line(text: str) -> str:
 
 
 def _names_of(shown: str, device: TorchDevice) -> tuple[str, str]:
-    """The UUID of a GPU and of the card that it is an instance of, as far as PyTorch tells them.
+    """The UUID of a GPU, and of the card if it is a MIG instance, as far as PyTorch knows them.
 
-    All instances of a divided card have the card's to PyTorch: of them only the variable tells which it is.
+    PyTorch reports the card's UUID for each of its instances; only CUDA_VISIBLE_DEVICES tells which instance it is.
     """
     if shown.startswith("MIG-"):
         return shown, device.uuid or shown
@@ -146,25 +147,26 @@ def _names_of(shown: str, device: TorchDevice) -> tuple[str, str]:
 
 
 def signs_of_a_gpu() -> list[str]:
-    """What there is on this machine only because a GPU is, whether anything can use it or not."""
+    """Files that exist only on machines with a GPU, whether or not it can be used."""
     found = [path for sign in SIGNS for path in sorted(glob.glob(sign))[:1]]  # noqa: PTH207 - whole patterns
     return found + [str(path) for path in (*DRIVER.glob("gpus"), *filter(None, [nvidia_smi.program()]))]
 
 
 def nvidia_is_here() -> bool:
-    """Whether a driver of NVIDIA runs here, so that each GPU has a UUID as soon as it answers."""
+    """Whether there is an NVIDIA driver, so that each GPU has a UUID as soon as the driver answers."""
     return DRIVER.exists() or nvidia_smi.program() is not None
 
 
 def are_hidden() -> bool:
-    """Whether somebody has said that no GPU is to be used."""
+    """Whether CUDA_VISIBLE_DEVICES says that no GPU is to be used."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in HIDDEN
 
 
 def visible(found: FoundGpus, wanted: int | None) -> tuple[list[Gpu], str]:
-    """The GPUs that runs may use, and where there are none, why.
+    """The GPUs that runs may use; if there are none, also why.
 
-    CUDA_VISIBLE_DEVICES says which; `wanted` of those, and where no driver of NVIDIA is there, without asking anybody.
+    They are those in CUDA_VISIBLE_DEVICES, and at most `wanted` of them. Without an NVIDIA driver, `wanted` GPUs are
+    believed to exist.
     """
     if wanted == 0:
         return [], "NNUNET_MCP_GPUS is 0"
@@ -175,7 +177,7 @@ def visible(found: FoundGpus, wanted: int | None) -> tuple[list[Gpu], str]:
     if not gpus:
         return [], found.problem
     if shown is not None:
-        # As CUDA reads it: the first name that is none hides all that follow, so that -1 or nothing is no GPU.
+        # CUDA reads the list up to the first invalid name, so -1 or nothing at its start means no GPU.
         named = list(takewhile(bool, (_named(name, gpus) for name in shown)))
         gpus = list({gpu.cuda_name: gpu for some in named for gpu in some}.values())
     if not gpus:
@@ -192,11 +194,11 @@ def _shown() -> list[str] | None:
 
 
 def _named(name: str, gpus: Sequence[Gpu]) -> list[Gpu]:
-    """The GPU of that name, or the instances of the card; none where there is no such."""
-    if exact := [gpu for gpu in gpus if gpu.index == name]:  # as nvidia-smi counts, which is what people look at
+    """The GPU of that name, or the instances of the card of that name; empty if there is none."""
+    if exact := [gpu for gpu in gpus if gpu.index == name]:  # an index of nvidia-smi, which people read
         return exact
     if not name.startswith(("GPU-", "MIG-")):
         return []
     alike = [gpu for gpu in gpus if gpu.uuid.startswith(name) or (gpu.card and gpu.card.startswith(name))]
-    # Drivers before 470 name an instance by its card and two numbers, and not everybody lists it.
+    # Drivers before 470 name an instance by its card and two numbers, and nvidia-smi may not list it.
     return alike or ([Gpu(index=name, uuid=name, card=name)] if name.startswith("MIG-") else [])

@@ -1,6 +1,6 @@
-"""nvidia-smi: where it is, what to ask it, and how to read what it says.
+"""nvidia-smi: where it is, what it is asked, and how its output is read.
 
-What it prints is read whatever its exit code: one lost card of eight makes it fail, and seven lines are right.
+The output is read whatever the exit code is: with one lost card of eight it fails, but seven lines are right.
 """
 
 import re
@@ -14,7 +14,7 @@ from .asking import Answer, NoAnswer
 
 FOLDERS = ("/usr/bin", "/usr/lib/wsl/lib", "/usr/local/nvidia/bin")
 COLUMNS = ("index", "uuid", "name", "memory.total", "memory.free", "driver_version")
-# Drivers before 450 and 510 do not know these, and then refuse the whole question.
+# Drivers before 450 and 510 do not know these fields, and then refuse the whole query.
 NEWER = ("mig.mode.current", "compute_cap")
 APPS = ("gpu_uuid", "pid", "process_name", "used_memory")
 GB_PER_MIB = 1024**2 / 1e9
@@ -26,12 +26,12 @@ CARD = re.compile(r"^GPU \d+:.*\(UUID: (?P<uuid>GPU-[^)]+)\)")
 
 
 def program() -> str | None:
-    """The program, also where PATH does not lead to it: clients start servers with a bare one."""
+    """The program, even if PATH does not have it: clients start servers with a minimal PATH."""
     return shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=":".join(FOLDERS))
 
 
 def found_by(ask: Callable[[list[str]], Answer]) -> FoundGpus:
-    """What nvidia-smi tells.
+    """The GPUs that nvidia-smi reports.
 
     Raises:
         NoAnswer: nothing of a GPU; the text is its own.
@@ -89,7 +89,7 @@ def _processes(uuid: str, apps: str) -> Iterator[GpuProcess]:
 
 
 def _with_instances(gpus: tuple[Gpu, ...], listing: str, divided: Container[str]) -> Iterator[Gpu]:
-    """The instances of a divided card in its place: CUDA shows nothing else of it."""
+    """The MIG instances of a divided card in place of the card: CUDA shows only them."""
     instances: dict[str, list[Gpu]] = {}
     card = next(iter(gpus))
     for line in listing.splitlines():
@@ -104,7 +104,7 @@ def _with_instances(gpus: tuple[Gpu, ...], listing: str, divided: Container[str]
 
 
 def found_in(driver: Path) -> Iterator[Gpu]:
-    """The GPUs that the driver lists in /proc/driver/nvidia, which can be read even while it hangs."""
+    """The GPUs that the driver lists in /proc/driver/nvidia, which can be read even while the driver hangs."""
     for number, path in enumerate(sorted(driver.glob("gpus/*/information"))):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,7 +1,7 @@
-"""Everything that NVIDIA's own library knows of this machine's GPUs, as one line of JSON.
+"""Report all that NVIDIA's library knows about this machine's GPUs, as one line of JSON.
 
-Run by its path in a process of its own (`python -P nvml.py`), because a driver that hangs holds whoever asks it for
-ever. It imports nothing of ours: the answer takes a twentieth of a second.
+It is run by its path in a process of its own (`python -P nvml.py`), because a driver that hangs blocks the process that
+asks it. It imports nothing of ours, so that the answer takes only a twentieth of a second.
 """
 
 import json
@@ -21,7 +21,7 @@ EXCLUSIVE_PROCESS = 3
 
 
 def found() -> dict[str, Any]:
-    """The GPUs that answer; one that is lost must not hide the others."""
+    """The GPUs that answer; a lost one must not hide the others."""
     pynvml.nvmlInit()
     gpus, lost = [], []
     for index in range(pynvml.nvmlDeviceGetCount()):
@@ -34,7 +34,7 @@ def found() -> dict[str, Any]:
 
 
 def _card(index: int, handle: Any) -> Iterator[dict[str, Any]]:
-    """The card, or the instances of one that is divided: CUDA shows nothing else of it."""
+    """The card, or the MIG instances of a divided one: CUDA shows only them."""
     whole = {**_described(index, handle), "capability": _maybe(pynvml.nvmlDeviceGetCudaComputeCapability, handle)}
     if not (_maybe(pynvml.nvmlDeviceGetMigMode, handle) or [0])[0]:
         yield {**whole, "faults": list(_faults(handle))}
@@ -72,7 +72,7 @@ def _faults(handle: Any) -> Iterator[str]:
 
 
 def _maybe(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """None where this card or driver does not know such a thing."""
+    """None if this card or driver does not support the query."""
     try:
         return ask(*arguments)
     except pynvml.NVMLError:

@@ -10,7 +10,7 @@ BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 def computes_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the processor has instructions that multiply bfloat16 numbers; false where the system does not say.
 
-    Without them PyTorch computes in bfloat16 too, but slower than in float32.
+    Without them PyTorch still computes in bfloat16, but more slowly than in float32.
     """
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

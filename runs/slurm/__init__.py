@@ -1,1 +1,1 @@
-"""Runs on Slurm: each stage is one job, whose command sees the stage through as the supervisor does here."""
+"""Runs on Slurm: each stage is one Slurm job, which does for the stage what the supervisor does on this machine."""

@@ -1,4 +1,4 @@
-"""Slurm's own commands: the one place that starts them."""
+"""The commands of Slurm; only this module starts them."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-# Longer than Slurm's own patience with a controller that is down (10 s by default).
+# Longer than Slurm's own timeout for a controller that is down (10 s by default).
 TIMEOUT_S = 25.0
 NO_ANSWER = re.compile(
     r"unable to contact slurm controller|socket timed out|connection (?:refused|timed out|reset)|connect failure|"
@@ -20,11 +20,11 @@ class SlurmError(Exception):
 
 
 class SlurmSilent(SlurmError):
-    """Slurm cannot be asked now. Nothing is known, and nothing may be concluded."""
+    """Slurm does not answer now. Nothing is known, and nothing may be concluded."""
 
 
 class SlurmRefused(SlurmError):
-    """Slurm understood and said no."""
+    """Slurm answered with a refusal."""
 
 
 def call(*command: str, cwd: Path | None = None, text: str | None = None) -> str:
@@ -72,12 +72,12 @@ def sbatch(script: Path, dependency: str) -> str:
 
 
 def would_start(script: str) -> str:
-    """What sbatch says to a script that it only tests: when and where it would start."""
+    """What sbatch says about a script that it only tests: when and where it would start."""
     return " ".join(call("sbatch", "--test-only", text=script).split())
 
 
 def scancel(jobs: list[str], *, only_pending: bool = False) -> None:
-    """End jobs; those that have ended already are passed over."""
+    """End jobs; those that have ended already are skipped."""
     if jobs:
         call("scancel", "--quiet", *(["--state=PENDING"] if only_pending else []), *jobs)
 

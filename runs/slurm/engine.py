@@ -22,13 +22,13 @@ from .submit import go_on_submitting, jobs_of, owners_desk, submit, todo
 
 
 class SlurmEngine(Engine):
-    """The cluster whose login node this is."""
+    """The cluster on whose login node the server runs."""
 
     name = "slurm"
     keeps_models = True
 
     def checks(self, settings: Settings) -> Iterator[Check]:
-        """The cluster answers, and the server's own options are such."""
+        """Whether the cluster answers, and whether the server's own options are valid."""
         name, fix = "Slurm", "Start the server where sbatch works, on a login node, or set NNUNET_MCP_ENGINE=local."
         try:
             options_of(settings)
@@ -41,11 +41,11 @@ class SlurmEngine(Engine):
             yield Check(name=name, level="ok", detail=f"answers; partitions {', '.join(dict.fromkeys(partitions))}")
 
     def options(self, asked: Iterable[str], settings: Settings) -> dict[str, str]:
-        """Of the run's jobs."""
+        """The options of the run's jobs."""
         return options_of(settings, asked)
 
     def device(self, asked: Device | None, settings: Settings, *, num_gpus: int | None = None) -> tuple[Device, str]:
-        """A GPU, which is the scheduler's to find."""
+        """A GPU by default; Slurm finds it."""
         if asked == "mps":
             raise Unavailable(
                 f"Clusters have no Apple GPUs. Use {argument(device='cuda')} or {argument(device='cpu')}."
@@ -53,15 +53,15 @@ class SlurmEngine(Engine):
         return asked or "cuda", "asked for" if asked else "Slurm finds the GPU"
 
     def cpu_has_bf16(self) -> bool | None:
-        """The nodes may have other processors than this one."""
+        """Unknown: the nodes may have other processors than this machine."""
         return None
 
     def problems(self, device: Device | None) -> list[str]:
-        """What a node lacks shows there."""
+        """None that can be known here: what a node lacks shows only on the node."""
         return []
 
     def notes(self, device: Device | None, options: dict[str, str], settings: Settings) -> list[str]:
-        """What a job lacks that sites give little of: often one core, and then the GPU waits for its data."""
+        """Which options are missing that sites set low by default: with one core the GPU waits for its data."""
         own = settings.slurm_sbatch
         lacking = [
             name
@@ -77,11 +77,11 @@ class SlurmEngine(Engine):
         ]
 
     def lanes(self, record: RunRecord, trainings: int, settings: Settings) -> int:
-        """All, or as many as the options allow."""
+        """All trainings, or as many as the option `parallel` allows."""
         return max(1, min(trainings, int(record.slurm.get("parallel", trainings))))
 
     def preview(self, record: RunRecord, settings: Settings) -> Preview:
-        """The scripts, one for each kind of stage, and what sbatch says to them when it only tests."""
+        """The scripts, one for each kind of stage, and what sbatch says when it tests them."""
         run = StateDir.of(settings).run(record.run_id)
         scripts = {spec.name: job_script(run, record, spec, settings) for spec in _one_of_each(record)}
         said, problems = [], []
@@ -98,15 +98,15 @@ class SlurmEngine(Engine):
         return Preview(tuple(scripts.values()), tuple(said), tuple(problems))
 
     def hold_device(self, record: RunRecord, settings: Settings) -> Grant | str:
-        """It is no device of this machine."""
+        """Not possible: the GPU is on another machine."""
         return "this machine is not the cluster's node that would train"
 
     def gpu_memory_gb(self, record: RunRecord, settings: Settings) -> float | None:
-        """Which GPU it will be is not known."""
+        """Unknown: Slurm has not chosen the GPU yet."""
         return None
 
     def start(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
-        """Submit a job for each stage; where Slurm does not answer now, the next look goes on."""
+        """Submit a job for each stage. If Slurm does not answer now, the next call that reads the run goes on."""
         try:
             submit(run, record, settings)
         except Refused:
@@ -114,20 +114,20 @@ class SlurmEngine(Engine):
             raise
         except SlurmRefused as error:
             run.remove()
-            raise Refused(f"Slurm refuses the run's jobs: {error}.", about="jobs") from None
+            raise Refused(f"Slurm refuses the run's jobs: {error}. Nothing was started.", about="jobs") from None
 
     def go_on_starting(self, run: RunDir, record: RunRecord, settings: Settings) -> None:
-        """Submit the jobs that a kill between two of them has left."""
+        """Submit the jobs that were not submitted because the process was killed in between."""
         go_on_submitting(run, record, settings)
 
     def evidence(self, run: RunDir, record: RunRecord) -> Evidence:
-        """The run's files and Slurm's word."""
+        """The run's files, and what Slurm says about its jobs."""
         return gather_jobs(run, record)
 
     def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
-        """End the jobs; gracefully: only those that wait, because those that run obey cancel.json.
+        """End the jobs; gracefully: only those that wait, because running ones obey cancel.json.
 
-        Where Slurm does not answer, a job that starts later finds cancel.json and ends at once.
+        If Slurm does not answer, a job that starts later finds cancel.json and ends at once.
         """
         with contextlib.suppress(SlurmError):
             jobs = jobs_of(run, record, owners_desk(run).listing(newer_than=time.time()))
@@ -138,12 +138,12 @@ class SlurmEngine(Engine):
         self.cancel(run, record, gracefully=False)
 
     def sweep(self, run: RunDir, record: RunRecord) -> None:
-        """End jobs that are left."""
+        """End jobs that are left over."""
         self.cancel(run, record, gracefully=False)
 
 
 def _one_of_each(record: RunRecord) -> list[StageSpec]:
-    """Scripts of the other folds differ in the fold only."""
+    """One stage of each kind: the scripts of other folds differ only in the fold."""
     first: dict[tuple[str, str], StageSpec] = {}
     for spec in todo(record):
         first.setdefault((spec.kind, spec.configuration), spec)

@@ -1,8 +1,8 @@
-"""What is known of a run on Slurm: its files joined with Slurm's own word.
+"""What is known of a run on Slurm: its files, combined with what Slurm says about its jobs.
 
-The files come first: what a stage's job wrote down is the truth about an end. Slurm says what files cannot: that a
-job waits, and why, that it lives, and how it ended where it could not write any more. Where Slurm does not answer
-nothing is concluded.
+The files come first: if a stage's job recorded how it ended, that is true. Slurm adds what files cannot say: that a job
+waits and why, that it lives, and how it ended if it could not write any more. If Slurm does not answer, nothing is
+concluded.
 """
 
 import time
@@ -18,14 +18,14 @@ from .job_states import ending_of, last_word, waiting_for
 from .listing import Job, accounted
 from .submit import FORGOTTEN, jobs_of, owners_desk, todo
 
-# A file that another host wrote may be seen this much later (NFS caches attributes).
+# A file that another host wrote may become visible this much later (NFS caches attributes).
 FILE_LAG_S = 15.0
 ENDED = ("success", "error", "cancelled", "interrupted")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What Slurm said about the run's jobs; `silent` is why it said nothing."""
+    """What Slurm said about the run's jobs; if it did not answer, `silent` says why."""
 
     jobs: dict[str, Job]
     at: float = 0.0
@@ -61,9 +61,9 @@ def _states(run: RunDir, stages: list[StageSpec]) -> dict[str, StageState | None
 
 
 def _open(stages: list[StageSpec], states: dict[str, StageState | None], *, cancelled: bool = False) -> list[str]:
-    """The stages about which the files leave a question: not ended, and not behind one that failed.
+    """The stages that the files say too little about: not ended, and not behind one that failed.
 
-    Of a run that is cancelled only those that run: a job that starts later finds cancel.json and ends at once.
+    Of a cancelled run only the running ones: a job that starts later finds cancel.json and ends at once.
     """
     found, dead = [], set[str]()
     for spec in stages:
@@ -104,12 +104,12 @@ def _stage(
     if not job.ended or _may_be_written_still(state, job):
         return StageEvidence(_begun(state), stage.outcome(), "alive")
     if job.state == "CANCELLED" and state is None and not _could_start(spec, states):
-        return StageEvidence()  # Slurm cancels what waits for a stage that failed
+        return StageEvidence()  # Slurm cancels jobs that wait for a stage that failed
     return _ended(stage, state, job)
 
 
 def _slurm_knows_better(state: StageState, job: Job | None) -> bool:
-    """A stage that was killed: Slurm may have put its job back into the queue, or knows what killed it."""
+    """A stage that was killed: Slurm may have requeued its job, or knows what killed it."""
     return state.status == "interrupted" and job is not None and job.state != "FAILED"
 
 
@@ -134,7 +134,7 @@ def _could_start(spec: StageSpec, states: dict[str, StageState | None]) -> bool:
 
 
 def _unsaid(state: StageState | None, outcome: Outcome | None) -> StageEvidence:
-    """Slurm does not answer: what was is taken to be so still."""
+    """Slurm does not answer, so the last known state is assumed to hold."""
     if state is None:
         return StageEvidence(StageState(status="queued"))
     return StageEvidence(state, outcome, "alive" if state.status == "running" else "dead")

@@ -32,13 +32,13 @@ from .submit import todo
 
 POLL_S = 0.2
 TERM_WAIT_S = 5.0
-# Left of the warning time for ending the worker and asking Slurm to put the job back.
+# Reserved at the end of the warning time: to end the worker and to ask Slurm to requeue the job.
 RESERVE_S = 30.0
 
 
 @dataclass
 class StageJob:
-    """One attempt."""
+    """One attempt at one stage."""
 
     run: RunDir
     record: RunRecord
@@ -59,7 +59,7 @@ class StageJob:
 
     @classmethod
     def of(cls, path: str, stage: str) -> "StageJob":
-        """Read the stage that this job is for.
+        """Read the stage that this Slurm job is for.
 
         Raises:
             NotFound: there is no readable run.json.
@@ -77,7 +77,7 @@ class StageJob:
         return self.spec.traits.slot == "device" and self.record.device == "cuda"
 
     def carry_out(self) -> int:
-        """See the stage through; the exit code tells Slurm whether the jobs after it may start."""
+        """Carry out the stage; the exit code tells Slurm whether the jobs after it may start."""
         state = self._attempt()
         if state is None:  # the job goes back into the queue
             return 0
@@ -89,7 +89,7 @@ class StageJob:
     def _attempt(self) -> StageState | None:
         earlier, outcome = self.stage.state(), self.stage.outcome()
         self.attempt = earlier.attempt + 1 if earlier else 1
-        if outcome is not None and outcome.ok:  # it ended well, but nobody was left to write it down
+        if outcome is not None and outcome.ok:  # the stage succeeded, but no job was left to record it
             known = earlier or StageState(status="success")
             return known.model_copy(update={"status": "success", "ended_at": known.ended_at or time.time()})
         if self.run.cancel_file.exists():
@@ -109,8 +109,8 @@ class StageJob:
         return self._ending(child, self._watch(child), saved=self._saved() != before)
 
     def _grant(self) -> Grant:
-        """Slurm has granted already: the GPUs are those that it shows to the job."""
-        return Grant([], [], gpus=visible(MACHINE.look(self.settings.nnunet_python), None)[0] if self._on_gpu else [])
+        """What the job was given: Slurm decided, so the GPUs are those that it shows to the job."""
+        return Grant([], [], gpus=visible(MACHINE.find(self.settings.nnunet_python), None)[0] if self._on_gpu else [])
 
     def _write_at_last(self, state: StageState) -> None:
         self.states.write(self.spec.name, state)
@@ -129,11 +129,11 @@ class StageJob:
         return code
 
     def _pause(self) -> None:
-        """Time is nearly up: the worker stops after its epoch; shortly before the end it is made to."""
+        """The time limit is near: the worker stops after its epoch; shortly before the limit it is killed."""
         if self.warned_at is None:
             return
         if not self.stage.pause_file.exists():
-            with contextlib.suppress(OSError):  # a full disk: then the worker is ended below
+            with contextlib.suppress(OSError):  # the disk is full: the worker is killed below
                 self.stage.pause_file.touch(RIGHTS)
         warned = warn_s(self.record.slurm)
         if time.monotonic() > self.warned_at + max(warned - RESERVE_S, warned / 2):
@@ -154,7 +154,7 @@ class StageJob:
         return self._again(state, saved=saved) if self.warned_at is not None else state
 
     def _again(self, state: StageState, *, saved: bool) -> StageState | None:
-        """Go back into the queue, unless that would lead nowhere."""
+        """Requeue the job, unless a further attempt would not get further."""
         if self.spec.traits.goes_on == "anew" or (self.spec.traits.goes_on == "checkpoint" and not saved):
             return self._over("error", self._too_short(), state)
         if self.attempt >= attempts(self.record.slurm):
@@ -182,7 +182,7 @@ class StageJob:
         return base.model_copy(update={"status": status, "failure": failure, "ended_at": time.time()})
 
     def _saved(self) -> float | None:
-        """When the fold's newest checkpoint was written: what a next attempt goes on from."""
+        """When the fold's newest checkpoint was written, from which the next attempt would resume."""
         files = DatasetFiles(self.record.folders, self.record.dataset_name)
         newest = FoldFiles(files.fold_of(self.record, self.spec)).checkpoints()[:1]
         return newest[0].stat().st_mtime if newest else None

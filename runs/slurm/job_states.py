@@ -15,12 +15,12 @@ GO_ON = "The run can go on from where it was."
 
 @dataclass(frozen=True)
 class Word:
-    """What an end in one of Slurm's states means."""
+    """What it means if a job ends in one of Slurm's states."""
 
     status: Status
     cause: str
     remedy: str
-    resume: bool = True  # whether the run goes on from where it was, once that is done
+    resume: bool = True  # whether the run can be resumed after the remedy
 
 
 WORDS = {
@@ -76,7 +76,7 @@ def last_word(log: Path, *, since: int = 0) -> str | None:
 
 
 def ending_of(job: Job, log_end: str) -> tuple[Status, Failure]:
-    """The status and the cause of a stage whose job ended in this state without leaving its own word."""
+    """The status and the cause of a stage whose job ended in this state before it could record anything."""
     word = WORDS.get(job.state, UNKNOWN)
     said = f"job {job.id} is {job.state}" + (f" ({job.reason})" if job.reason not in ("", "None") else "")
     evidence = f"{said}: {log_end}" if log_end else said
@@ -84,7 +84,7 @@ def ending_of(job: Job, log_end: str) -> tuple[Status, Failure]:
     return word.status, failure
 
 
-# The reasons that people ask about most: https://slurm.schedmd.com/job_reason_codes.html
+# The most frequent reasons: https://slurm.schedmd.com/job_reason_codes.html
 REASONS = {
     "Priority": "jobs with a higher priority are in front",
     "Resources": "no node is free for it",
@@ -102,6 +102,6 @@ REASONS = {
 
 
 def waiting_for(job: Job) -> str:
-    """Why a job waits, in Slurm's word and ours."""
+    """Why a job waits: Slurm's own word, and what it means."""
     meaning = REASONS.get(job.reason)
     return f"job {job.id} is {job.state} ({job.reason})" + (f": {meaning}" if meaning else "")

@@ -1,4 +1,4 @@
-"""What Slurm says about jobs: one call of squeue for all of a user's, and sacct for those it has forgotten."""
+"""What Slurm says about jobs: one call of squeue for all jobs of a user, and sacct for jobs that squeue forgot."""
 
 import os
 import time
@@ -20,7 +20,7 @@ ALIVE = ("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNAL
 
 @dataclass(frozen=True)
 class Job:
-    """One job as Slurm describes it. `end` is when it ended or will end at the latest, where that is known."""
+    """One Slurm job. `end` is when it ended, or will end at the latest, if that is known."""
 
     id: str
     state: str
@@ -43,13 +43,14 @@ class Job:
 
 @dataclass
 class Listing:
-    """All jobs of one user at one moment."""
+    """All jobs of one user at one time."""
 
     at: float
     jobs: dict[str, Job] = field(default_factory=dict)
 
     def in_folder(self, folder: Path) -> Job | None:
-        """The newest job that was submitted from a folder: each stage has its own. sbatch writes it without links."""
+        """The newest job that was submitted from a folder: each stage has its own. sbatch reports the folder without
+        links."""
         real = os.path.realpath(folder)
         found = [job for job in self.jobs.values() if job.folder == real]
         return max(found, key=lambda job: int(job.id), default=None) if found else None
@@ -57,7 +58,7 @@ class Listing:
 
 @dataclass
 class Desk:
-    """Asks Slurm for one user, seldom, and remembers its last word."""
+    """Asks Slurm about one user's jobs, not too often, and remembers the last answer."""
 
     user: str
     last: Listing | None = None
@@ -65,7 +66,7 @@ class Desk:
     _asked: float = 0.0
 
     def listing(self, *, newer_than: float = 0.0) -> Listing:
-        """All jobs that the controller knows, also those that ended within the last minutes.
+        """All jobs that the controller knows, including those that ended within the last minutes.
 
         Raises:
             SlurmSilent: it cannot be asked.
@@ -82,7 +83,7 @@ class Desk:
         at = time.time()
         try:
             text = call("squeue", "--noheader", "--array", "--states=all", f"--user={self.user}", f"--format={FORMAT}")
-        except SlurmRefused as error:  # squeue has nothing to refuse: its plugins or its configuration are at fault
+        except SlurmRefused as error:  # squeue has no reason to refuse: its plugins or its configuration are at fault
             self._silent, self._asked = str(error), time.time()
             raise SlurmSilent(self._silent) from error
         except SlurmSilent as error:
@@ -98,7 +99,7 @@ _no_accounting: list[str] = []
 
 
 def desk_of(user: str) -> Desk:
-    """The one desk of this process for a user."""
+    """The one Desk of this process for a user."""
     return _desks.setdefault(user, Desk(user))
 
 
@@ -109,7 +110,7 @@ def parse_squeue(text: str) -> dict[str, Job]:
 
 
 def accounted(jobs: Collection[str]) -> dict[str, Job]:
-    """What the accounting remembers of ended jobs; nothing where there is no accounting. One call for all."""
+    """What the accounting knows about ended jobs, in one call; empty if there is no accounting."""
     lately = time.time() - ACCOUNTING_S
     wanted = [job for job in jobs if job not in _accounted and _not_accounted.get(job, 0.0) < lately]
     _not_accounted.update(dict.fromkeys(wanted, time.time()))

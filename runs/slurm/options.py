@@ -1,4 +1,4 @@
-"""Which options a run's jobs get: the request's over the server's."""
+"""Which options a run's jobs get: the request's, and the server's for the rest."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ WARN_S = 600
 
 
 def options_of(settings: Settings, words: Iterable[str] = ()) -> dict[str, str]:
-    """The server's options and, over them, the request's.
+    """The server's options, replaced by the request's where it has them.
 
     Raises:
         Refused: the server's own are wrong; a request's were checked with it.
@@ -29,12 +29,12 @@ def options_of(settings: Settings, words: Iterable[str] = ()) -> dict[str, str]:
 
 
 def attempts(options: dict[str, str]) -> int:
-    """How often a stage may start."""
+    """How often a stage may be started."""
     return int(options.get("attempts", ATTEMPTS))
 
 
 def warn_s(options: dict[str, str]) -> int:
-    """Seconds ahead of the time limit at which the job is told; at most a quarter of the limit, if that is known."""
+    """How many seconds ahead of the time limit the job is warned: at most a quarter of the limit, if that is known."""
     asked, limit = int(options.get("warn", WARN_S)), limit_s(options.get("time", ""))
     return asked if not limit or "warn" in options else min(asked, max(1, limit // 4))
 

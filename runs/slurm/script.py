@@ -1,4 +1,4 @@
-"""The job script of a stage: everything that the job needs stands in it, whatever environment it starts in."""
+"""The job script of a stage. It contains everything that the job needs, whatever environment it starts in."""
 
 import os
 import re
@@ -52,10 +52,10 @@ def _directives(record: RunRecord, spec: StageSpec, settings: Settings) -> Itera
 
 
 def _options(record: RunRecord, spec: StageSpec) -> dict[str, str]:
-    """The options that sbatch knows, as they are for this stage."""
+    """sbatch's options for this stage."""
     options = {name: value for name, value in record.slurm.items() if OPTIONS[name].flag}
     if spec.traits.slot == "device" and record.device == "cuda":
-        return with_gpus(options, record.num_gpus)  # the server's options cannot know how many a run uses
+        return with_gpus(options, record.num_gpus)  # the server's options cannot know how many GPUs a run uses
     without = {name: value for name, value in options.items() if name not in ("gres", "gpus", "constraint")}
     if spec.traits.slot != "device" and "cpu_partition" in record.slurm:
         without["partition"] = record.slurm["cpu_partition"]
@@ -84,6 +84,6 @@ def _quoted(word: str) -> str:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """nnU-Net's variables and ours, as this server has them, with absolute folders."""
-    # Secrets would lie in a file that others may read.
+    # Secrets are left out: others may read the file.
     ours = {n: v for n, v in without_secrets(os.environ).items() if n.startswith(("nnUNet_", "NNUNET_MCP_"))}
     return {**ours, **settings.environment}

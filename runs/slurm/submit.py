@@ -1,7 +1,7 @@
-"""Submit a run's jobs: what is intended is on disk first, so that a kill in between neither loses nor doubles one.
+"""Submit a run's jobs such that a kill in between neither loses a job nor submits it twice.
 
-The scripts and an empty engine.json come first; then each job's id is written down as soon as it is known. Whoever
-goes on after a kill looks for a job by its stage's folder, which is its working directory and nobody else's.
+The scripts and an empty engine.json are written first; then each job's id is recorded as soon as it is known. After a
+kill, a job without a recorded id is found by its working directory, which is the folder of its stage.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from .commands import SlurmError, SlurmRefused, SlurmSilent, sbatch, scancel
 from .listing import Desk, Job, Listing, desk_of
 from .script import job_script
 
-# In place of the id of a job that has run, but that Slurm knows no more.
+# Stands for the id of a job that has run but that Slurm has forgotten.
 FORGOTTEN = "0"
 
 
 def submit(run: RunDir, record: RunRecord, settings: Settings) -> None:
-    """Submit the jobs that are not submitted yet; what Slurm does not answer now stays for the next look.
+    """Submit the jobs that are not submitted yet. If Slurm does not answer, the next call goes on.
 
     Raises:
         SlurmRefused: sbatch refuses one; those before it are cancelled.
@@ -36,7 +36,7 @@ def submit(run: RunDir, record: RunRecord, settings: Settings) -> None:
 
 
 def go_on_submitting(run: RunDir, record: RunRecord, settings: Settings) -> None:
-    """Finish a submission that was cut off, if this user's runs are looked at and Slurm answers."""
+    """Finish a submission that was cut off, if the run belongs to this user and Slurm answers."""
     jobs = run.jobs() or JobsRecord()
     if jobs.complete or jobs.refused or run.cancel_file.exists() or run.path.stat().st_uid != os.getuid():
         return
@@ -87,21 +87,21 @@ def _submit_missing(run: RunDir, record: RunRecord) -> None:
 
 
 def _found(stage: StageDir, seen: Listing) -> str | None:
-    """The job of a stage whose id was not written down: Slurm knows it, or it has left its log."""
+    """The job of a stage whose id was not recorded: Slurm knows it, or it has left its log."""
     job = seen.in_folder(stage.path)
     return job.id if job else FORGOTTEN if stage.job_log.exists() else None
 
 
 def owners_desk(run: RunDir) -> Desk:
-    """Where to ask about the run's jobs: they are its owner's, whoever looks."""
+    """Where to ask about the run's jobs: they belong to the owner of the run, whoever asks."""
     try:
         return desk_of(run.path.owner())
-    except KeyError:  # a user without a name
+    except KeyError:  # this user id has no name
         return desk_of(str(run.path.stat().st_uid))
 
 
 def jobs_of(run: RunDir, record: RunRecord, listing: Listing) -> dict[str, Job]:
-    """What Slurm says about the run's stages: by the ids written down, else by the stages' folders."""
+    """What Slurm says about the run's stages, by the recorded ids, else by the stages' folders."""
     ids = (run.jobs() or JobsRecord()).jobs
     found = {
         spec.name: listing.jobs.get(ids.get(spec.name, "")) or listing.in_folder(run.stage(spec.name).path)
@@ -111,7 +111,7 @@ def jobs_of(run: RunDir, record: RunRecord, listing: Listing) -> dict[str, Job]:
 
 
 def dependency(run: RunDir, record: RunRecord, spec: StageSpec, jobs: dict[str, str]) -> str:
-    """What must be over before the job may start, as sbatch writes it."""
+    """Which jobs must be over before this one may start, as sbatch writes it."""
     needed = [jobs[need] for need in spec.needs if need in jobs and not _succeeded(run, need)]
     lane = _in_front(record, spec)
     conditions = [":".join(["afterok", *needed])] if needed else []
@@ -124,7 +124,8 @@ def _succeeded(run: RunDir, stage: str) -> bool:
 
 
 def _in_front(record: RunRecord, spec: StageSpec) -> str | None:
-    """With parallel=N, the training N places ahead: N lanes, in each of which one follows the other."""
+    """With parallel=N there are N lanes; in each, one training follows the other. So a training waits for the one N
+    places ahead."""
     parallel = int(record.slurm.get("parallel", 0))
     alike = [s.name for s in todo(record) if s.kind == spec.kind and s.configuration == spec.configuration]
     place = alike.index(spec.name)

@@ -1,1 +1,1 @@
-"""A folder of its own for the demonstration's trainer: nnU-Net imports every file of nnUNet_extTrainer."""
+"""Holds only the demonstration's trainer, because nnU-Net imports every file of nnUNet_extTrainer."""

@@ -1,4 +1,4 @@
-"""Serve MCP over HTTP: a bearer token always, and only for the host names it is meant for."""
+"""Serve MCP over HTTP: always with a bearer token, and only under the allowed host names."""
 
 import hmac
 import secrets
@@ -25,13 +25,13 @@ from .http_names import OnlyNames, in_url, names_of
 
 SCOPE = "mcp"
 BODY_BYTES = 1024 * 1024
-# Of about 40 KiB each. One that nobody uses for half an hour is closed by the SDK.
+# Sessions take about 40 KiB each. The SDK closes one that is unused for half an hour.
 MOST_SESSIONS = 500
 TOKEN_CHARACTERS = 16
 
 
 class OneToken(TokenVerifier):
-    """Lets in whoever has the token; compared in constant time."""
+    """Accepts the one token; compared in constant time."""
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
@@ -72,7 +72,7 @@ def _application(app: MCPServer, host: str) -> Starlette:
         host=host,
         max_request_body_size=BODY_BYTES,
         max_sessions=MOST_SESSIONS,
-        # OnlyNames is stricter: the SDK takes anything for a port.
+        # OnlyNames is stricter: the SDK accepts anything as a port.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
 
@@ -90,14 +90,15 @@ def _token(settings: Settings) -> str:
 
 
 def _new_token() -> str:
-    """Made up and shown once, because none was set."""
+    """A new token, shown once, because none was set."""
     token = secrets.token_urlsafe(32)
     print(f"Bearer token (set NNUNET_MCP_HTTP_TOKEN to choose your own): {token}", file=sys.stderr, flush=True)
     return token
 
 
 def _auth(host: str, port: int) -> AuthSettings:
-    # Without resource_server_url no OAuth metadata is published that would send clients to a server that is not there.
+    # Without resource_server_url no OAuth metadata are published, which would send clients to a server that does not
+    # exist.
     issuer = AnyHttpUrl(f"http://{in_url(host)}:{port}")
     return AuthSettings(issuer_url=issuer, resource_server_url=None, required_scopes=[SCOPE])
 

@@ -1,6 +1,6 @@
-"""What keeps a server on HTTP answering: bounds on its connections and on the time that a request may take to arrive.
+"""Limits that keep an HTTP server answering: on its connections, and on the time in which a request must arrive.
 
-uvicorn 0.54.0 waits for ever for the rest of a request, and its limit_concurrency counts only whole ones.
+uvicorn 0.54.0 waits for ever for the rest of a request, and its limit_concurrency counts only complete ones.
 """
 
 import asyncio
@@ -11,19 +11,19 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# A request of ours has at most a megabyte.
+# Our requests have at most a megabyte.
 REQUEST_S = 10.0
 MOST_CONNECTIONS = 512
-# How many connections the loop takes at once, before it looks at any of them.
+# How many connections the loop accepts at once, before it handles any of them.
 MOST_AT_ONCE = 256
-# For everything but connections: the runs' files, what the tools start, libraries.
+# Reserved for everything but connections: files of runs, processes that tools start, libraries.
 OTHER_FILES = 96
 FEWEST = 8
 
 
 @dataclass(frozen=True)
 class Room:
-    """How many connections may be open, and be taken at once, so that files are left for everything else."""
+    """How many connections may be open, and be accepted at once, so that other uses of file descriptors are safe."""
 
     connections: int
     at_once: int
@@ -33,14 +33,14 @@ class Room:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         left = 4 * MOST_CONNECTIONS if limit == resource.RLIM_INFINITY else limit - OTHER_FILES
         at_once = max(FEWEST, min(MOST_AT_ONCE, left // 4))
-        # Those that are closed for others are gone only in the loop's next turn.
+        # A connection that is closed to make room disappears only in the loop's next turn.
         return cls(max(FEWEST, min(MOST_CONNECTIONS, left - 2 * at_once)), at_once)
 
 
 class BoundedProtocol(H11Protocol):
-    """A connection that is closed where the next request does not arrive whole in time, or where room is needed.
+    """A connection that is closed if its next request is not complete in time, or if room is needed.
 
-    Whoever sends half requests loses the oldest of them, and keeps nobody out.
+    A client that sends incomplete requests loses its oldest ones, and cannot keep others out.
     """
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
@@ -66,11 +66,11 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def is_served(self) -> bool:
-        """Whether a whole request is here and its answer is not."""
+        """Whether a request is complete and its answer is not."""
         return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
 
     def since(self) -> float:
-        """When it began to wait for a request."""
+        """When the connection began to wait for a request."""
         return self._late.when() if self._late is not None else 0.0  # between two requests
 
     def _stop_clock(self) -> None:
@@ -80,7 +80,7 @@ class BoundedProtocol(H11Protocol):
 
 
 def _make_room(newest: BoundedProtocol, open_now: Any) -> None:
-    """Close the connection that has waited longest for a request; where all are served, the new one."""
+    """Close the connection that has waited longest for a request; if all are being served, close the new one."""
     waiting = [one for one in open_now if one is not newest and not one.is_served()]
     oldest = min(waiting, key=BoundedProtocol.since, default=newest)
     open_now.discard(oldest)  # it is gone only in the loop's next turn

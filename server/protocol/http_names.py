@@ -1,4 +1,5 @@
-"""Under which names the server is reached, so that a web page cannot reach it under another (DNS rebinding)."""
+"""The host names under which the server may be reached, so that a web page cannot reach it under another (DNS
+rebinding)."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ ORIGIN = re.compile(rf"https?://{HOST.pattern}", re.ASCII | re.IGNORECASE)
 
 
 def in_url(host: str) -> str:
-    """The host as a URL and a Host header have it: an IPv6 address stands in brackets."""
+    """The host as in a URL and a Host header, where an IPv6 address is in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
@@ -24,7 +25,7 @@ def names_of(host: str, extra: str) -> frozenset[str]:
 
 
 class OnlyNames:
-    """Answers a request, of whatever path, only where its Host, and its Origin if it has one, is one of the names."""
+    """Answers only requests whose Host, and Origin if there is one, is one of the names; on every path."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""Tells those who listen to a run's resources when they change, for as long as the run lives.
+"""Notify clients that listen to a run's resources when they change, while the run is active.
 
-Runs are changed by processes that know nothing of this server, so somebody has to look. Each `subscriptions/listen`
-looks at the runs that it names, and stops when its stream ends.
+The processes that change runs know nothing of this server, so the server has to check. Each `subscriptions/listen`
+checks the runs that it names, until its stream ends.
 """
 
 import re
@@ -50,7 +50,7 @@ class ResourceUpdates:
         found = ADDRESS.fullmatch(uri)
         if found is None:
             return
-        # Two clients may listen to one run: what one look has published, the other does not repeat.
+        # Two clients may listen to one run: a change that one check has published is not published again.
         alive, state = await run_sync(self._state, found["run_id"], found["stage"])
         self._seen.setdefault(uri, state)
         while alive:
@@ -61,7 +61,7 @@ class ResourceUpdates:
                 await self.bus.publish(ResourceUpdated(uri=uri))
 
     def _state(self, run_id: str, stage: str | None) -> tuple[bool, str]:
-        """Whether the run lives, and what is to be compared: its headline, or the size of the stage's log."""
+        """Whether the run is active, and a value that changes with the resource: its headline, or its log's size."""
         from ...tools.watching.progress import headline
         from ...tools.watching.snapshot import snapshot
 

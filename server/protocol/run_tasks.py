@@ -1,7 +1,6 @@
-"""A training as a task. The task is the run: its id is the run's, and its status is derived from the run's.
+"""Trainings as tasks. A task is a run: it has the run's id, and its status is derived from the run's.
 
-There is no second store, so tasks survive every restart. A client that did not declare the extension gets the plain
-tool.
+There is no second store, so tasks survive every restart. Clients that did not declare the extension get the plain tool.
 """
 
 from collections.abc import Callable
@@ -38,7 +37,7 @@ class RunTasks:
         self._settings = settings
 
     async def start(self, params: types.CallToolRequestParams) -> str | None:
-        """Start the run; what the plain tool would refuse is left to it, which says why in its own words."""
+        """Start the run. If the plain tool would refuse, leave the call to it, so that it explains the reason."""
         if params.name != TASK_TOOL:
             return None
         try:
@@ -53,7 +52,7 @@ class RunTasks:
         return await _of_run(lambda: dict(for_agents(describe(task_id, self._settings, detailed=detailed))))
 
     async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
-        """A training never asks anything."""
+        """Ignored: a training never asks anything."""
         await self.describe(task_id, detailed=False)
 
     async def cancel(self, task_id: str) -> None:
@@ -89,7 +88,7 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
         "statusMessage": _message(view, now.eta_s),
         "createdAt": _iso(view.record.created_at),
         "lastUpdatedAt": _iso(view.moment.progress.heartbeat if view.moment.progress else view.record.created_at),
-        "ttlMs": None,  # runs are kept until somebody forgets them
+        "ttlMs": None,  # runs are kept until the user removes them
         "pollIntervalMs": 1000 * max(1, now.retry_after_s),
     }
     return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task

@@ -1,9 +1,9 @@
-"""Serve stdio so that a `server/discover` probe does not decide the protocol era.
+"""Serve stdio such that a `server/discover` probe does not decide the protocol version.
 
-mcp 2.3.0 takes the probe as the choice of 2026-07-28 and then refuses `initialize` (-32022); clients are known
-to probe first and initialize then (anthropics/claude-code#96183). Here a probe is answered on the side.
+mcp 2.3.0 takes the probe as the choice of 2026-07-28 and then refuses `initialize` (-32022); some clients probe first
+and initialize then (anthropics/claude-code#96183). So a probe is answered here and not passed on.
 
-It drops a line that is no message without a word, so its sender would wait for ever. Here it gets an error.
+mcp also drops a line that is no message, so its sender would wait for ever. Here it gets an error.
 """
 
 import os
@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 def serve(app: MCPServer) -> None:
     """Serve until stdin closes. Runs go on."""
-    # A print that is still buffered when the server ends would otherwise reach the wire.
+    # Otherwise a buffered print would reach the client when the server ends.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     anyio.run(_serve, app)
-    os.dup2(2, 1)  # and so would what is printed while the interpreter ends
+    os.dup2(2, 1)  # the same for prints while the interpreter ends
 
 
 async def _serve(app: MCPServer) -> None:
@@ -45,7 +45,7 @@ async def _serve(app: MCPServer) -> None:
 
 
 async def _pump(read: Any, write: Any, to_loop: Any, server: Any, state: Any) -> None:
-    """Hand messages on; answer what is no message, and probes until the first other request."""
+    """Pass messages on. Answer lines that are no message, and probes until the first other request."""
     undecided = True
     async with to_loop:
         async for item in read:
@@ -66,7 +66,7 @@ def _is_blank(error: Exception) -> bool:
 
 
 def _no_message(error: Exception) -> JSONRPCError:
-    """The answer to a line that cannot be read, or is JSON and no message; whose it was cannot be known."""
+    """The error for a line that cannot be read, or that is JSON but no message; its sender's id is unknown."""
     odd = isinstance(error, ValidationError) and error.errors()[0]["type"] != "json_invalid"
     said = "This line is no JSON-RPC message" if odd else "This line is no JSON that can be read"
     told = ErrorData(code=INVALID_REQUEST if odd else PARSE_ERROR, message=f"{said}: nothing was done for it.")

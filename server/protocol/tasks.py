@@ -1,6 +1,6 @@
-"""The Tasks extension (SEP-2663, `io.modelcontextprotocol/tasks`): the protocol, whatever the tasks are.
+"""The protocol of the Tasks extension (SEP-2663, `io.modelcontextprotocol/tasks`), independent of what tasks are.
 
-What a task is, where it is kept and how it ends is the source's business (`run_tasks.py`: a task is a run).
+The source decides what a task is, where it is kept and how it ends (`run_tasks.py`: a task is a run).
 """
 
 from collections.abc import Awaitable, Sequence
@@ -32,19 +32,19 @@ class UnknownTask(Exception):
 
 
 class TaskSource(Protocol):
-    """Where tasks come from. Each method that takes a task's id raises UnknownTask for one that does not exist."""
+    """Where tasks come from. A method that takes a task's id raises UnknownTask if there is no such task."""
 
     async def start(self, params: types.CallToolRequestParams) -> str | None:
         """Start what the call asks for and return the task's id; None leaves the call to the plain tool."""
 
     async def describe(self, task_id: str, *, detailed: bool) -> Task:
-        """The task as SEP-2663 has it; `detailed` with its result, error or questions."""
+        """The task in the form of SEP-2663; `detailed`: with its result, error or questions."""
 
     async def respond(self, task_id: str, responses: dict[str, Any]) -> None:
         """Take answers to the task's questions."""
 
     async def cancel(self, task_id: str) -> None:
-        """Ask the task to end; one that has ended stays as it is."""
+        """Ask the task to end; a task that has ended stays as it is."""
 
 
 class TaskParams(types.RequestParams):
@@ -68,14 +68,14 @@ class TaskNotification(types.Notification[Any, Any]):
 
 
 class ListenAcknowledged(types.Notification[Any, Any]):
-    """Which of the tasks that a client wants to listen to exist."""
+    """Which of the tasks exist that a client wants to listen to."""
 
     method: str = "notifications/subscriptions/acknowledged"
     params: dict[str, Any]
 
 
 class TasksExtension(Extension):
-    """Serves tasks/get, tasks/update, tasks/cancel, and makes tasks of the calls that the source takes."""
+    """Serves tasks/get, tasks/update and tasks/cancel, and turns calls into tasks if the source accepts them."""
 
     identifier = EXTENSION
 
@@ -114,7 +114,7 @@ class TasksExtension(Extension):
         return {"resultType": "complete", "_meta": meta}
 
     async def _push(self, ctx: Context, task_ids: list[str], meta: dict[str, Any]) -> None:
-        """Send each task whenever its message changes, until all have ended."""
+        """Send each task when it changes, until all have ended."""
         live, said = set(task_ids), dict[str, str]()
         while live:
             for task_id in sorted(live):
@@ -168,7 +168,7 @@ def listened_to(ctx: Context, kind: str) -> Any:
 
 
 async def _known(asked: Awaitable[T]) -> T:
-    """The source's answer.
+    """The answer of the source.
 
     Raises:
         MCPError: there is no such task.
@@ -180,7 +180,8 @@ async def _known(asked: Awaitable[T]) -> T:
 
 
 async def _send(ctx: Context, notification: Any) -> None:
-    """The session's type lists only core notifications; the wire takes an extension's as well."""
+    """Send a notification. The session's type allows only core notifications; the wire also allows those of an
+    extension."""
     await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
 
 
@@ -191,7 +192,7 @@ def _declared(ctx: Context) -> bool:
 
 
 def _check(ctx: Context, task_id: str) -> None:
-    """The client declared the extension, and on HTTP the header names the same task.
+    """Check that the client declared the extension and that, on HTTP, the header names the same task.
 
     Raises:
         MCPError: -32021 without the extension; a header mismatch.

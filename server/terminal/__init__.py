@@ -1,1 +1,1 @@
-"""The tools for people: subcommands with the tools' own requests and functions."""
+"""The tools at the terminal: subcommands with the tools' own requests and functions."""

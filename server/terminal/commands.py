@@ -1,4 +1,4 @@
-"""The subcommands: each tool's own, with its flags, and what is printed of its answer."""
+"""The subcommands: one for each tool, with its flags, and how its answer is printed."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[Command, Tool]] = {tool.command.name: (tool.command, t
 
 
 def request_of(name: str) -> type[BaseModel]:
-    """What a subcommand asks: its tool's request, unless it has more to ask."""
+    """The request of a subcommand: that of its tool, or its own if it asks more."""
     command, tool = COMMANDS[name]
     return command.request or tool.request
 
@@ -61,7 +61,7 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
-    """Do what the command line says; whatever is wrong is one message on standard error."""
+    """Carry out the command line; any error is one message on standard error."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="replace")
     name = arguments.command
@@ -69,7 +69,7 @@ def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
         code = _perform(name, arguments, rest)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # `| head` has read enough
+    except BrokenPipeError:  # the reader has ended, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return Code.NOBODY_READS
     except (RunError, OSError) as error:
@@ -137,7 +137,7 @@ def _teller(steps: Steps) -> Callable[[int, int], None]:
 
 
 def _watched(tool: Tool, request: Any, settings: Settings, *, as_json: bool) -> int:
-    """Follow the run that is named, or the one that the tool starts."""
+    """Follow the named run, or the one that the tool starts."""
     from .watch import watch
 
     if not tool.changes:

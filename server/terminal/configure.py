@@ -1,4 +1,4 @@
-"""What to write into each client's configuration, for this installation and these folders: `nnunet-mcp client NAME`."""
+"""The configuration entry that makes a client start this installation on these folders: `nnunet-mcp client NAME`."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from ...settings import Settings
 from ...tools.start_up import environment, own_command
 
 NAME = "nnunet"
-# Their own limits: Codex waits 10 s for a start and 60 s for an answer, Goose 300 s for an answer.
+# Limits of clients: Codex waits 10 s for a start and 60 s for an answer, Goose 300 s for an answer.
 CODEX_ANSWER_S = 120
 GOOSE_ANSWER_S = 300
 
@@ -41,14 +41,14 @@ def _json(key: str, **more: str) -> Callable[[str, Mapping[str, str]], str]:
 
 
 def _codex(command: str, variables: Mapping[str, str]) -> str:
-    # A JSON string is a TOML basic string, too.
+    # A JSON string is also a TOML basic string.
     lines = [f"[mcp_servers.{NAME}]", f"command = {json.dumps(command)}", f"tool_timeout_sec = {CODEX_ANSWER_S}", ""]
     lines += [f"[mcp_servers.{NAME}.env]", *(f"{name} = {json.dumps(value)}" for name, value in variables.items())]
     return "\n".join(lines)
 
 
 def _goose(command: str, variables: Mapping[str, str]) -> str:
-    # JSON is YAML, too.
+    # JSON is also YAML.
     lines = ["extensions:", f"  {NAME}:", f"    name: {NAME}", "    type: stdio", "    enabled: true"]
     lines += [f"    cmd: {json.dumps(command)}", "    args: []", f"    timeout: {GOOSE_ANSWER_S}", "    envs:"]
     return "\n".join([*lines, *(f"      {name}: {json.dumps(value)}" for name, value in variables.items())])

@@ -1,4 +1,4 @@
-"""Flags from a request model: every field is one, so that a new field is a new flag."""
+"""Flags from a request model: one for each field, so a new field is a new flag."""
 
 import argparse
 import difflib
@@ -17,7 +17,7 @@ OMITTED = re.compile(r"Omitted: [^.]*\.?$")
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the whole usage."""
+    """Reports an error in one sentence, without the whole usage."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
@@ -41,9 +41,9 @@ class Switch(argparse.Action):
 
 
 def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel], words: Sequence[str]) -> None:
-    """A flag for every field; the fields named in `words` may be given without it, in that order.
+    """A flag for every field; the fields in `words` may be given without it, in that order.
 
-    Values stay text and nothing is checked here: the model does it, in the words that agents read too.
+    Values stay text and are not checked here: the model checks them, with the messages that agents get, too.
     """
     schema = model.model_json_schema()
     for name, field in model.model_fields.items():
@@ -68,14 +68,14 @@ def given(
     words: Sequence[str],
     own: Sequence[str] = ("--json",),
 ) -> dict[str, Any]:
-    """The fields that were given, as the model takes them; `own`: the flags besides.
+    """The fields on the command line, as the model takes them; `own` are flags that are no fields.
 
     Raises:
         Refused: something on the command line is no option, or is there twice.
     """
     _refuse_unknown_options(rest, [*map(flag, model.model_fields), *own])
     found = {name: getattr(arguments, name) for name in model.model_fields if hasattr(arguments, name)}
-    left = list(rest)  # argparse leaves words over where options stand between them
+    left = list(rest)  # argparse leaves words over if options stand between them
     for name in words:
         if hasattr(arguments, _word(name)) or (left and name not in found):
             if name in found:

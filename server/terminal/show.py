@@ -1,4 +1,4 @@
-"""The tools' answers for people: tables, cards and plain lines. Without a terminal: no colours, no wrapping."""
+"""Print the tools' answers for people: tables, cards and plain lines. Without a terminal: no colours, no wrapping."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -38,21 +38,21 @@ PIPE_WIDTH = 10_000
 
 
 class Screen(Console):
-    """A console that leaves it to the command what a reader that went away means."""
+    """A console that raises BrokenPipeError when its reader has ended, so that the command can decide what to do."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def console() -> Console:
-    """Standard output, as a terminal only where it is one."""
+    """Standard output; colours and width only if it is a terminal."""
     terminal = sys.stdout.isatty()
     width = None if terminal else PIPE_WIDTH
     return Screen(force_terminal=terminal, width=width, markup=False, highlight=False, emoji=False)
 
 
 def line(screen: Console, text: str, style: str | None = None) -> None:
-    """One line as it is, without what a log or a file name must not do to the terminal."""
+    """One line as it is, without characters from a log or a file name that could control the terminal."""
     screen.print(Text(visible(spelled(text)), style=style or ""), soft_wrap=True)
 
 
@@ -62,7 +62,7 @@ def show(answer: BaseModel) -> None:
 
 
 def _fields(screen: Console, answer: BaseModel) -> None:
-    """An answer that has no view of its own: its fields, lists of them as tables."""
+    """An answer without a layout of its own: its fields, and lists of records as tables."""
     shown = answer.model_dump(mode="json", exclude={"notes", "next_step"})
     tables = {name: held for name, held in shown.items() if isinstance(held, list) and held and _are_rows(held)}
     _card(screen, [(name, _plain(held)) for name, held in shown.items() if name not in tables])
@@ -86,7 +86,7 @@ def _plain(held: object) -> object:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Seconds in the two largest units.
 
     >>> duration(5025)
     '1 h 24 min'

@@ -1,4 +1,4 @@
-"""One dataset in depth, as lines of a card and rows of tables."""
+"""One dataset in detail, as lines of a card and rows of tables."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from ...schemas.datasets import DatasetDetails, Spread
 
 
 def facts(dataset: DatasetDetails) -> list[tuple[str, object]]:
-    """What is told in one line each."""
+    """The facts that take one line each."""
     channels = [
         (f"channel {c.channel}", f"{c.percentile_00_5:g} to {c.percentile_99_5:g}, median {c.median:g}")
         for c in dataset.intensities

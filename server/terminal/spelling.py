@@ -36,7 +36,7 @@ def spelled(text: str) -> str:
 
 
 def in_terminal(one: Call) -> str:
-    """A call as it is typed; a tool that the terminal lacks is one for a chat."""
+    """A call as it is typed. A tool that has no subcommand is named as one for a chat."""
     if one.tool is None:
         return " ".join(word for name, value in one.arguments.items() for word in _option(name, value))
     tool = BY_NAME.get(one.tool)
@@ -46,7 +46,7 @@ def in_terminal(one: Call) -> str:
 
 
 def _words(command: Command, arguments: dict[str, Any]) -> Iterator[str]:
-    """The words that need no flag, up to the first that is missing, then the flags."""
+    """The values that need no flag, up to the first that is missing, then the flags."""
     rest = dict(arguments)
     for name in command.words:
         if name not in rest:
@@ -78,9 +78,9 @@ def _quoted(value: Any) -> str:
 
 
 def spelled_for(model: type[BaseModel], text: str) -> str:
-    """A request's own words, its descriptions and rules, where `field=value` is a flag and a tool a command.
+    """Descriptions and rules of a request with `field=value` written as a flag and a tool as a command.
 
-    `schemas/` knows no calls: what it writes of fields and tools is found by their exact names.
+    `schemas/` cannot use `call()`, so fields and tools in its texts are found by their exact names.
     """
     fields = "|".join(sorted(model.model_fields, key=len, reverse=True))
     text = re.sub(rf"\b({fields})=('[^']*'|[\w.-]*\w)", lambda found: _assigned(found[1], found[2]), text)

@@ -1,4 +1,4 @@
-"""Following a run: a bar for each stage on a terminal, a line for each change elsewhere."""
+"""Follow a run: on a terminal a bar for each stage, elsewhere a line for each change."""
 
 import signal
 import sys
@@ -32,8 +32,8 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
         NotFound: no such run.
         SystemExit: Ctrl-C ended the watching. The run goes on.
     """
-    # A termination ends the watching in order too, so that the terminal gets its cursor back. In the
-    # background shells have Ctrl-C ignored: there a termination stays what it is.
+    # SIGTERM also ends the watching in order, so that the terminal gets its cursor back. In the background, where
+    # shells have Ctrl-C ignored, SIGTERM keeps its default effect.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
@@ -88,7 +88,7 @@ def _plain(now: ProgressAnswer) -> str:
 
 
 def numbers(now: ProgressAnswer) -> str:
-    """Epoch, losses, pseudo Dice and time left, as far as they are known."""
+    """Epoch, losses, pseudo Dice and time left, where they are known."""
     parts = [
         f"epoch {now.epoch}/{now.epochs}" if now.epochs and now.epoch is not None else "",
         f"train_loss {now.train_loss:.3f}" if now.train_loss is not None else "",

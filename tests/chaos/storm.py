@@ -1,4 +1,4 @@
-"""The storm: one random event after the other, and after each the invariants."""
+"""The storm: random events, one after the other; after each, the invariants are checked."""
 
 import contextlib
 import itertools
@@ -83,7 +83,7 @@ class Storm:
             write_phantom(folder / "work" / "raw" / f"Dataset{REAL_DATASET:03d}_Real", cases=6, shape=(32, 32, 32))
 
     def rage(self, events: int) -> Counts:
-        """Make events happen, then let everything come to rest and look at it once more."""
+        """Make events happen, then wait until every run has ended, and check the invariants once more."""
         deeds = self._deeds()
         try:
             for number in range(1, events + 1):
@@ -123,7 +123,7 @@ class Storm:
         return _asked(self.random.choice(DATASETS), self.random.choice(FOLDS))
 
     def _start(self, **more: object) -> None:
-        """A request that may well be refused: what is refused must leave nothing."""
+        """Make a request that may be refused; a refused request must leave nothing behind."""
         overwrite = not more and self.random.random() < 0.7
         request = {**self._request(), **more, **({"overwrite": True} if overwrite else {})}
 
@@ -267,11 +267,11 @@ class Storm:
             self._check_status(line)
 
     def _lines(self) -> tuple[RunLine, ...]:
-        """What any server would say of the newest runs now: status is derived, so no server has to be asked."""
+        """The status of the newest runs now. It is derived, so no server has to be asked."""
         return nnunet_runs(RunsRequest(limit=60), self.lab.settings).runs
 
     def _active(self) -> list[str]:
-        """Also a run whose supervisor was killed before its first word: for a while nobody can know that."""
+        """The active runs; one whose supervisor was killed before it wrote anything counts as active for a while."""
         return [line.run_id for line in self._lines() if line.status in ACTIVE]
 
     def _check_status(self, line: RunLine) -> None:

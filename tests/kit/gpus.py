@@ -70,7 +70,7 @@ def nvidia_smi_hangs(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Machin
     stand_in_nvidia_smi(folder, "exit 9")
     for pid in pids.read_text(encoding="utf-8").split() if pids.exists() else ():
         os.kill(int(pid), signal.SIGKILL)
-    assert until(lambda: not machine.look("no python", max_age_s=0).hangs)
+    assert until(lambda: not machine.find("no python", max_age_s=0).hangs)
 
 
 # Two cards: a plain one that a training and the MPS server use, and one that is divided into two instances, of which

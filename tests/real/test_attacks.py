@@ -268,7 +268,7 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunet_mcp.errors import Refused
-from nnunet_mcp.nnunet.foreign import judged_plans
+from nnunet_mcp.nnunet.safe_plans import judged_plans
 from tests.kit.phantom import write_phantom
 from tests.kit.strangers import mutants, sample
 

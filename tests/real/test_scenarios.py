@@ -289,7 +289,7 @@ def test_several_gpus_train_through_nnunets_ddp_with_progress_from_rank_0(
 
 
 @pytest.mark.long
-def test_a_wish_to_stop_ends_all_ranks_after_the_same_epoch(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_to_stop_ends_all_ranks_after_the_same_epoch(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, process = on_two_gpus(lab, "LongTrainer", monkeypatch)
     try:
         assert until(lambda: bool(stage.recent_epochs(1)), timeout_s=200)

@@ -190,7 +190,7 @@ def test_a_forced_cancel_leaves_nothing_and_may_be_asked_for_again(place: Place)
     assert request_cancel(play.run, play.record, grace_s=0) == "cancelled"
 
 
-def test_where_the_wish_cannot_be_written_down_everything_ends_at_once(place: Place) -> None:
+def test_where_a_cancel_cannot_be_written_everything_ends_at_once(place: Place) -> None:
     play = place.play(train_fold_0="hangs")
     assert until(play.started)
 

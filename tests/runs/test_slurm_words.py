@@ -27,6 +27,7 @@ from nnunet_mcp.schemas.records import CancelRecord, JobsRecord, Outcome, RunRec
 from nnunet_mcp.schemas.slurm import OPTIONS, parse_options
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.machine_checks import machine_checks
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset, record_of, stage
@@ -84,10 +85,9 @@ def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
 
 def test_options_of_slurm_and_the_engine_have_to_agree(settings: Settings) -> None:
     make_dataset(settings.folder("raw"), "Dataset001_Tiny")
-    with pytest.raises(ValidationError, match="exclude each other"):
-        TrainingRequest.model_validate({"dataset_id": 1, "engine": "local", "slurm": ["partition=gpu"]})
-    with pytest.raises(ToolRefused, match="Add engine='slurm'"):
-        ask(settings, "nnunet_training", dataset_id=1, slurm=["partition=gpu"])
+    for engine in ({}, {"engine": "local"}):
+        with pytest.raises(ToolRefused, match="Add engine='slurm'"):
+            ask(settings, "nnunet_training", dataset_id=1, slurm=["partition=gpu"], **engine)
 
 
 def test_a_request_wins_over_the_server_option_by_option() -> None:
@@ -203,7 +203,7 @@ def test_jobs_without_cores_or_memory_are_noted(settings: Settings) -> None:
     [both] = SlurmEngine().notes("cuda", {}, settings)
     [memory] = SlurmEngine().notes("cuda", {}, Settings(slurm_sbatch="--cpus-per-gpu=8"))
 
-    assert "cpus and memory" in both and 'slurm=["cpus=12", "memory=64G"]' in both
+    assert "cpus and memory" in both and 'slurm=["cpus=12", "memory=64G"]' in for_agents(both)
     assert "cpus and" not in memory and "names memory of" in memory
     assert not SlurmEngine().notes("cuda", {"cpus": "8", "memory": "32G"}, settings)
     assert not LocalEngine().notes("cuda", {}, settings) and not SlurmEngine().notes("cpu", {}, settings)

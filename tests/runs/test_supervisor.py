@@ -404,7 +404,7 @@ def test_a_driver_that_never_comes_back_stops_neither_the_other_stages_nor_a_can
     assert until((tmp_path / "asked").exists)
 
     assert until(lambda: verdict(play.run, play.record).stages["cross_validation"] == "success", timeout_s=8)
-    assert verdict(play.run, play.record).reason == "waits for a slot: looks at the GPUs"
+    assert verdict(play.run, play.record).reason == "waits for a slot: asks for the GPUs"
     play.cancel(grace_s=0)
     assert until(lambda: play.status == "cancelled", timeout_s=8)
 
@@ -440,12 +440,12 @@ def test_while_a_run_waits_the_gpus_are_looked_at_more_and_more_rarely(theatre: 
     assert provenance["stages"][0]["devices"][0]["uuid"] == "GPU-11"
 
 
-def test_the_memory_of_other_programs_that_goes_up_and_down_is_told_but_no_reason_to_look_sooner(
+def test_the_memory_of_other_programs_that_goes_up_and_down_is_told_but_no_reason_to_ask_oftener(
     theatre: Stage,
 ) -> None:
     run, record = theatre.recorded(stage("train_fold_0"))
     supervision, looks = Supervision(run, record, theatre.settings), list[str]()
-    theatre.patch.setattr(supervision.watch, "look_soon", lambda: looks.append("soon"))
+    theatre.patch.setattr(supervision.watch, "ask_often", lambda: looks.append("soon"))
 
     def told(reason: str) -> str | None:
         supervision._say_waiting(record.stages[0], reason)
@@ -491,7 +491,7 @@ def test_a_cancel_that_can_neither_be_written_down_nor_carried_out_says_what_to_
     theatre.patch.setattr("nnunet_mcp.runs.cancel.write_model", full_disk)
     theatre.patch.setattr("socket.gethostname", lambda: "another-node")
 
-    with pytest.raises(Unavailable, match=r"cannot be written down .*No space left.*then cancel again"):
+    with pytest.raises(Unavailable, match=r"cannot be written .*No space left.*then cancel again"):
         play.cancel(grace_s=0)
 
     assert play.processes()

@@ -20,7 +20,7 @@ import multiprocessing, multiprocessing.pool, os, signal, sys, time
 from pathlib import Path
 from nnunet_mcp.runs.layout import StageDir
 from nnunet_mcp.worker.pools import fork_pools_from_a_server
-from nnunet_mcp.worker.watch import end_when_a_pool_process_is_killed
+from nnunet_mcp.worker.pool_watch import end_when_a_pool_process_is_killed
 
 look = multiprocessing.pool.Pool._join_exited_workers
 

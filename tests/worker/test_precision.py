@@ -13,6 +13,7 @@ from nnunet_mcp.runs.machine.processor import computes_bfloat16
 from nnunet_mcp.schemas.preflight import PreflightRequest
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.training.preflight import nnunet_preflight
 from nnunet_mcp.tools.training.training import nnunet_training
 from nnunet_mcp.worker.training.precision import precision_of
@@ -74,7 +75,8 @@ def test_a_preflight_offers_it_where_it_would_help(
     settings: Settings, files: DatasetFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def notes(**arguments: Any) -> str:
-        return " ".join(nnunet_preflight(PreflightRequest.model_validate({**REQUEST, **arguments}), settings).notes)
+        answer = nnunet_preflight(PreflightRequest.model_validate({**REQUEST, **arguments}), settings)
+        return str(for_agents(" ".join(answer.notes)))
 
     processor(monkeypatch, has=True)
     assert "bf16=true" in notes()

@@ -1,4 +1,4 @@
-"""Datasets: what is there, and how one gets there."""
+"""Datasets: list them, look into one, import one."""
 
 from ...schemas.datasets import DatasetsAnswer, DatasetsRequest, Prepared, PrepareRequest
 from ..tool import Command, Steps, Tool

@@ -1,7 +1,9 @@
-"""What a look shows about a single case: what would break or falsify a training, and what deserves a second look.
+"""What a look shows about a single case: what would break or falsify a training, and what should be checked by a
+person.
 
-Tolerances and what is an error are nnU-Net's own (2.8.1, experiment_planning/verify_dataset_integrity.py:49-130 and
-imageio/base_reader_writer.py:23): shapes are equal, spacings are close; a different origin or direction only warns.
+Tolerances, and what counts as an error, are nnU-Net's own (2.8.1,
+experiment_planning/verify_dataset_integrity.py:49-130 and imageio/base_reader_writer.py:23): shapes must be equal and
+spacings close; a different origin or direction only warns.
 """
 
 import math
@@ -14,12 +16,12 @@ from ...nnunet.dataset_json import Description
 from ...schemas.datasets import CaseLook, FileLook, LabelLook, Reader
 
 ROUNDING = 1e-4
-RELATIVE, ABSOLUTE = 1e-5, 1e-8  # of numpy.allclose, which nnU-Net compares with
+RELATIVE, ABSOLUTE = 1e-5, 1e-8  # the defaults of numpy.allclose, with which nnU-Net compares
 SHOWN_VALUES = 6
 
 
 class Kind(Enum):
-    """What can be wrong: the words before the cases, the fix after them, and how bad it is."""
+    """One kind of fault: the words in front of the cases, the fix after them, and how bad it is."""
 
     UNREADABLE = "files that cannot be read whole", "Export or copy them again, or remove the case.", "breaks"
     NOT_NOW = (
@@ -124,7 +126,7 @@ Found = Iterator[tuple[Kind, str]]
 
 
 def check_case(look: CaseLook, expected: Expected) -> Found:
-    """Everything about one case, each once: what follows from something said is not said again."""
+    """Every fault of one case. A fault that follows from another one is not reported again."""
     broken = [file.error for file in (*look.images, look.label) if file is not None and file.error]
     if broken:
         yield (Kind.UNREADABLE if look.kept else Kind.NOT_NOW), _which(look)
@@ -184,7 +186,7 @@ def _check_values(label: LabelLook, expected: Expected) -> Found:
     if label.channels > 1:
         yield Kind.LABEL_CHANNELS, str(label.channels)
         return
-    strange = sorted(set(label.values) - expected.values)  # and more, where there are too many to be counted
+    strange = sorted(set(label.values) - expected.values)  # at least: there were too many values to count all
     if label.not_numbers or label.infinite:
         yield Kind.NOT_NUMBERS, f"label: {label.not_numbers + label.infinite} voxels"
     if label.fractional:
@@ -207,24 +209,24 @@ def _check_match(image: FileLook, label: LabelLook) -> Found:
 
 
 def close(one: Sequence[float], other: Sequence[float], absolute: float = ABSOLUTE) -> bool:
-    """As numpy.allclose(one, other) says it."""
+    """Whether two sequences are close, as numpy.allclose defines it."""
     return len(one) == len(other) and all(
         abs(a - b) <= absolute + RELATIVE * abs(b) for a, b in zip(one, other, strict=True)
     )
 
 
 def near(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether origins or directions are the same but for rounding; nnU-Net warns about rounding, too."""
+    """Whether origins or directions differ only by rounding; nnU-Net warns about rounding, too."""
     return close(one, other, ROUNDING)
 
 
 def far(one: Sequence[float], other: Sequence[float]) -> float:
-    """The distance of two points."""
+    """The distance between two points."""
     return math.dist(one, other) if len(one) == len(other) else math.inf
 
 
 def shape(lengths: Sequence[int]) -> str:
-    """As people write it, along z, y, x."""
+    """A shape along z, y, x, in words."""
     return "×".join(map(str, lengths))
 
 

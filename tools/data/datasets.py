@@ -1,4 +1,4 @@
-"""Datasets as the tools see them: what exists, what it declares, what is preprocessed and trained; and one in depth."""
+"""Datasets for the tools: which exist, what they declare, what is preprocessed and trained; and one in depth."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +20,10 @@ from .look_summary import first_images, intensities, label_statistics, spread, v
 from .looks import Looks, Tell, look_into
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
 
-LOOK_S = 40.0  # clients give a call a minute
-LISTED = 30  # in full; of the others the names, so that the answer stays short
+LOOK_S = 40.0  # clients allow a call a minute
+LISTED = 30  # this many in full, of the others only the names, so that the answer stays short
 NAMED = 200
-FEW = 6  # labels, models and so on of each in a list; all of them are told of one alone
+FEW = 6  # of labels, models and so on of each dataset in a list; for a single dataset all are shown
 FEW_CHARACTERS = 600
 MOST = 200
 Found = TypeVar("Found")
@@ -32,7 +32,7 @@ Found = TypeVar("Found")
 def nnunet_datasets(
     request: DatasetsRequest, settings: Settings, tell: Tell | None = None, *, look_s: float = LOOK_S
 ) -> DatasetsAnswer:
-    """List datasets, or look into one; `tell` gets the cases looked at and the cases in all.
+    """List datasets, or look into one. `tell` gets the number of cases looked at, and of all cases.
 
     Raises:
         NotFound: the id does not exist.
@@ -47,7 +47,7 @@ def nnunet_datasets(
 
 
 def dataset_ids(settings: Settings) -> list[int]:
-    """The ids of all datasets, wherever they lie."""
+    """The ids of all datasets, in any of the three folders."""
     return [int(name[7:10]) for name in all_dataset_names(settings.folders)]
 
 
@@ -85,7 +85,7 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
 
 
 def _in_short(line: DatasetLine) -> DatasetLine:
-    """What one dataset may take of a list of many."""
+    """The size of one dataset in a list of many."""
     return line.model_copy(
         update={
             "channels": first(line.channels, FEW),
@@ -143,7 +143,7 @@ def _about_the_look(looks: Looks) -> list[str]:
 
 
 def _line(files: DatasetFiles) -> DatasetLine:
-    """What is known of a dataset; whatever is odd in it is a problem of it alone."""
+    """What is known of a dataset. A fault in it becomes a problem of this dataset and does not stop the list."""
     problems: list[str] = []
     description = _attempt(problems, lambda: read_description(_described_in(files)), None)
     if description is not None and files.raw.is_dir():
@@ -164,7 +164,7 @@ def _line(files: DatasetFiles) -> DatasetLine:
 
 
 def _described_in(files: DatasetFiles) -> Path:
-    """The folder whose dataset.json counts: nnU-Net copies it to the preprocessed data, and into each model."""
+    """The folder whose dataset.json counts: nnU-Net copies the file to the preprocessed data and into each model."""
     copies = (files.preprocessed, *sorted(files.results.glob("*__*__*/")))
     there = next((folder for folder in copies if (folder / "dataset.json").is_file()), files.raw)
     return files.raw if files.raw.is_dir() else there

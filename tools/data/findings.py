@@ -24,7 +24,7 @@ EIGHT_BITS = 255.0
 
 @dataclass(frozen=True)
 class Findings:
-    """Sentences; `breaks` are those of the problems that end a training whose data are verified."""
+    """Sentences. `breaks` are the problems that end a training whose data are verified."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -41,7 +41,7 @@ def findings(looks: Looks, description: Description) -> Findings:
     whole = list(_about_all(looks, description, counted=not {Kind.UNDECLARED, Kind.FRACTIONS} & set(grouped)))
     useless = [text for certain, text in whole if certain]
     if useless:
-        grouped.pop(Kind.NO_FOREGROUND, None)  # said of all cases
+        grouped.pop(Kind.NO_FOREGROUND, None)  # about all cases together
     breaks, falsifies, odd = (
         [_sentence(kind, grouped[kind]) for kind in Kind if kind in grouped and kind.weight == weight]
         for weight in ("breaks", "falsifies", "odd")
@@ -54,7 +54,7 @@ def findings(looks: Looks, description: Description) -> Findings:
 
 
 def bounded(sentences: list[str], characters: int) -> tuple[str, ...]:
-    """Not more than a reader can act on."""
+    """The sentences, cut to as many as a reader can act on."""
     lengths = accumulate(map(len, sentences))
     kept = max(1, sum(length <= characters for length in lengths))
     left = len(sentences) - kept
@@ -67,7 +67,7 @@ def _sentence(kind: Kind, cases: list[tuple[str, str]]) -> str:
 
 
 def _about_all(looks: Looks, description: Description, *, counted: bool) -> Iterator[tuple[bool, str]]:
-    """What only all cases together show; True before what certainly makes a training useless."""
+    """What only all cases together show; True marks what certainly makes a training useless."""
     cases = looks.found
     if looks.complete and counted:
         yield from _presence(cases, description)
@@ -140,7 +140,7 @@ def _odd_spacings(cases: dict[str, CaseLook]) -> Iterator[str]:
 
 
 def _misnamed_channels(cases: dict[str, CaseLook], description: Description) -> Iterator[str]:
-    """The name of a channel chooses its normalisation (map_channel_name_to_normalization.py)."""
+    """Check channel names against values: the name chooses the normalisation (map_channel_name_to_normalization.py)."""
     for number, name in enumerate(description.channels):
         images = [look.images[number] for look in cases.values() if len(look.images) > number]
         lows = [image.lowest for image in images if image.lowest is not None]

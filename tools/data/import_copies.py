@@ -16,7 +16,7 @@ from ...texts import clean, some
 
 @dataclass(frozen=True)
 class Copy:
-    """One file to bring over: as it is, or one of the `channels` of a 4D image."""
+    """One file to copy: as it is, or one of the `channels` of a 4D image."""
 
     source: Path
     target: str
@@ -25,7 +25,7 @@ class Copy:
 
 
 def copies_of(source: Path, description: Description, settings: Settings) -> list[Copy]:
-    """All files to bring over, each in a folder that tools may read.
+    """All files to copy, each from a folder that tools may read.
 
     Raises:
         NotFound, Refused: a file is missing, lies elsewhere, or has a name that cannot be kept.
@@ -65,7 +65,7 @@ def _images(folder: Path, unnumbered: list[str], description: Description) -> It
 
 
 def _unnumbered_tests(train: CaseFiles, test: CaseFiles, description: Description) -> list[str]:
-    """Test images have no labels to compare with; they are named as the training images are."""
+    """Test images have no labels to compare with, so they are taken to be named as the training images are."""
     numbers = {number for channels in test.images.values() for number in channels}
     if train.images or numbers <= set(range(len(description.channels))):
         return test.unnumbered
@@ -73,14 +73,15 @@ def _unnumbered_tests(train: CaseFiles, test: CaseFiles, description: Descriptio
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
-    # MSD archives carry macOS resource forks (._case.nii.gz) that are no images.
+    # MSD archives contain macOS resource forks (._case.nii.gz), which are no images.
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != "." and p.is_file())
 
 
 def _image_copies(path: Path, stem: str, description: Description) -> Iterator[Copy]:
-    """An image that may hold all channels: one file for each, or the colours of a picture, which stay together."""
+    """The copies of an image that may hold all channels: one file for each channel; the colours of a picture stay
+    together."""
     ending, channels = description.file_ending, len(description.channels)
     if channels == 1 or one_file_of_colours(ending, channels):
         yield Copy(path, f"{stem}_0000{ending}")
@@ -106,7 +107,7 @@ def _spacing_of(copy: Copy) -> Iterator[Copy]:
 
 
 def _listed_copies(source: Path, listed: dict[str, object], description: Description) -> Iterator[Copy]:
-    """The files that dataset.json names for each case, from wherever they lie."""
+    """The copies of the files that dataset.json names for each case, wherever they lie."""
     ending = description.file_ending
     for case, entry in sorted(listed.items()):
         images, label = listed_names(entry)
@@ -125,7 +126,7 @@ def _refuse_odd_entry(case: str, images: list[str], label: str, description: Des
         raise Refused(f"{where}, which can be no file name. Rename it.")
     if not all(files) or not images:
         raise Refused(f"{where} without images or without label. Name them as {{'images': [...], 'label': ...}}.")
-    # A copy must not depend on the environment of whoever reads it, nor tell it.
+    # A copy must not depend on the environment variables of the reader, nor reveal them.
     if named := next((name for name in files if "$" in name), None):
         raise Refused(f"{where} with the file {clean(named)!r}: names with $ are not imported. Write the paths out.")
     if odd := next((name for name in files if not name.endswith(description.file_ending)), None):

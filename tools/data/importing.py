@@ -1,4 +1,4 @@
-"""nnunet_prepare_dataset: a valid nnU-Net v2 dataset made from what people have; the source is only read."""
+"""nnunet_prepare_dataset: make a valid nnU-Net v2 dataset from a folder; the source is only read."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ Tell = Callable[[int, int], None]
 def nnunet_prepare_dataset(
     request: PrepareRequest, settings: Settings, tell: Tell = lambda done, total: None
 ) -> Prepared:
-    """Import a dataset under DatasetXXX_<name> in nnUNet_raw, whole or not at all.
+    """Import a dataset as DatasetXXX_<name> in nnUNet_raw, completely or not at all.
 
     Raises:
         NotFound, Refused: the source is missing, outside the allowed folders or broken, or the id is taken.
@@ -49,7 +49,7 @@ def nnunet_prepare_dataset(
 
 @contextmanager
 def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
-    """One import of an id at a time."""
+    """Allow only one import of an id at a time."""
     lock = Lock(StateDir.of(settings).locks_dir / lock_name("import", f"{request.dataset_id:03d}"))
     mine = request.model_dump(mode="json")
     if not lock.try_acquire(mine):
@@ -88,7 +88,7 @@ def _import(source: Path, target: Path, request: PrepareRequest, settings: Setti
 
 
 def _free_target(settings: Settings, request: PrepareRequest) -> Path:
-    """Data for a model of the same name are welcome."""
+    """The new folder. The id may be used by models if they have the same dataset name."""
     name = f"Dataset{request.dataset_id:03d}_{request.name}"
     if taken := dataset_folders(settings.folders, request.dataset_id):
         raise Refused(
@@ -127,7 +127,7 @@ def _described(description: Description) -> Description:
 
 
 def _bring(copy: Copy, target: Path, allowed: Sequence[Path]) -> None:
-    """Copy what is opened and was looked at; from then on only the copy is read."""
+    """Copy the very file that was opened and checked; from then on only the copy is read."""
     aside = target.with_name(f".{target.name}") if copy.source.name.endswith(NIFTI) else target
     try:
         with open_plain(copy.source, inside=allowed) as source, aside.open("xb") as stream:
@@ -160,13 +160,13 @@ def _open(aside: Path, source: Path) -> Any:
 
     try:
         return nibabel.load(aside)
-    except Exception as error:  # nibabel raises many kinds, all of them mean the same here
+    except Exception as error:  # nibabel raises many kinds of errors; all mean the same here
         why = str(error).replace(str(aside), source.name)
         raise Refused(f"{source.name} cannot be read ({why}). Export it again.") from error
 
 
 def _split(copy: Copy, image: Any, target: Path) -> None:
-    """Write one channel of a 4D NIfTI image with the geometry of the whole."""
+    """Write one channel of a 4D NIfTI image, with the geometry of the whole."""
     import nibabel
 
     channels = image.shape[3] if len(image.shape) == 4 else 1

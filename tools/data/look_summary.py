@@ -1,4 +1,4 @@
-"""What the looks into all cases say together, in few numbers."""
+"""Sum up the looks into all cases in a few numbers."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -14,7 +14,7 @@ DIGITS = 5
 
 
 def rounded(number: float) -> float:
-    """Five digits are enough for everybody."""
+    """The value with five digits."""
     short = float(f"{number:.{DIGITS}g}")
     return int(short) if short.is_integer() else short
 
@@ -39,7 +39,7 @@ def voxel_types(looks: Sequence[CaseLook]) -> tuple[str, ...]:
 
 
 def intensities(looks: Sequence[CaseLook], description: Description) -> tuple[ChannelStatistics, ...]:
-    """Of each channel; channels that share a file, as colours do, are told together."""
+    """The intensities of each channel; channels in one file, such as colours, are summed up together."""
     found = []
     for number, name in enumerate(description.channels[:MOST_CHANNELS]):
         images = [look.images[number] for look in looks if number < len(look.images)]

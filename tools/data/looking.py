@@ -1,4 +1,4 @@
-"""The process that looks at images: started, listened to, and ended with the call that needed it."""
+"""The process that looks at images. It is started, read from, and ended by the call that needs it."""
 
 import time
 from collections.abc import Generator
@@ -7,7 +7,7 @@ from ...ask import Failed, NotStarted, TookTooLong, listen
 from ...schemas.datasets import CaseLook, FileLook, LookJob, LookLine
 
 LOOKER = "nnunet_mcp.worker.asks.inspection"
-# A few cases at a time are one thread each.
+# The process looks at several cases at once, so each gets a single thread.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
 
@@ -16,16 +16,16 @@ class LookEnded(Exception):
 
 
 def looks_of(job: LookJob, python: str, budget_s: float) -> Generator[CaseLook | None]:
-    """Each case when it is done, and None where nothing was said for a moment; ends with the budget.
+    """Yield each case when it is done, and None when nothing came for a moment, until the time is up.
 
-    A case that crashes its reader is named, and the others go on in a new process.
+    If a case crashes its reader, it is reported, and a new process goes on with the others.
 
     Raises:
         LookEnded: the process cannot do its work.
     """
     deadline = time.monotonic() + budget_s
     left = {case.case: case for case in job.cases}
-    suspects: list[str] = []  # were being read when the process crashed; each is tried alone
+    suspects: list[str] = []  # cases that were being read during a crash; each is tried alone
     while left and time.monotonic() < deadline:
         batch = [suspects.pop()] if suspects else list(left)
         begun: set[str] = set()

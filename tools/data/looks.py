@@ -1,4 +1,4 @@
-"""Looks into a dataset's images, kept by the files' identity: what has not changed is never opened again."""
+"""Looks into a dataset's images, kept with the identity of the files: an unchanged file is not opened again."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,7 @@ from ...schemas.datasets import CaseLook, CasePaths, LookJob, Reader
 from ...settings import Settings
 from .looking import LookEnded, looks_of
 
-VERSION = 1  # of what a look finds; a change makes every kept look old
+VERSION = 1  # the version of what a look contains; after a change every kept look is outdated
 SAVE_EVERY_S = 5.0
 READERS: dict[str, Reader] = {
     "SimpleITKIO": "simpleitk",
@@ -37,14 +37,14 @@ Tell = Callable[[int, int], None]
 
 
 class KeptLook(BaseModel):
-    """What was found in files that were as `identity` says."""
+    """A look into files that had this `identity`."""
 
     identity: str
     look: CaseLook
 
 
 class KeptLooks(BaseModel):
-    """The file of a dataset."""
+    """The file with the kept looks of a dataset."""
 
     version: int
     cases: dict[str, KeptLook] = {}
@@ -58,8 +58,8 @@ class Looks:
     reader: Reader | None
     found: dict[str, CaseLook] = field(default_factory=dict)
     not_allowed: list[str] = field(default_factory=list)
-    ended: str = ""  # why, where it could not go on
-    partial: bool = False  # there was no time for all
+    ended: str = ""  # why the look could not continue
+    partial: bool = False  # the time was up before all cases were done
 
     @property
     def complete(self) -> bool:
@@ -80,9 +80,9 @@ def reader_of(description: Description) -> Reader | None:
 def look_into(
     files: DatasetFiles, description: Description, settings: Settings, *, budget_s: float, tell: Tell | None = None
 ) -> Looks:
-    """Look at every case that is new or has changed, for at most `budget_s`; `tell` gets cases done and cases in all.
+    """Look at every case that is new or has changed, for at most `budget_s`. `tell` gets the cases done and all cases.
 
-    With a budget of 0 nothing is opened: what is known of the files as they are now.
+    With a budget of 0 nothing is opened: only looks that are kept and still valid are returned.
     """
     cases, not_allowed = case_paths(files, description, settings)
     looks = Looks(len(cases), reader_of(description), not_allowed=not_allowed)
@@ -152,7 +152,7 @@ class _Keeping:
         return KeptLooks(version=VERSION)
 
     def add(self, fresh: dict[str, KeptLook], present: dict[str, str]) -> None:
-        """Add what was found and forget cases that are gone. A disk that is full costs only the next call time."""
+        """Add looks, and forget cases that are gone. If the disk is full, the next call has to look again."""
         if not fresh:
             return
         with contextlib.suppress(OSError, TimeoutError):
@@ -164,7 +164,7 @@ class _Keeping:
 
 
 def case_paths(files: DatasetFiles, description: Description, settings: Settings) -> tuple[list[CasePaths], list[str]]:
-    """The files of each case that has images, and the cases whose files lie where tools may not read."""
+    """The files of each case that has images, and the cases whose files tools may not read."""
     listed = description.listed
     found = _listed(files.raw, listed) if listed is not None else _in_folders(files.raw, description)
     allowed = [case for case in found if _may_read(case, settings)]
@@ -202,7 +202,7 @@ def _may_read(case: CasePaths, settings: Settings) -> bool:
 
 
 def _is_text(case: CasePaths) -> bool:
-    """A name that is no valid UTF-8 cannot be said to anybody; `file_problems` names it."""
+    """Whether a name is valid UTF-8; `file_problems` reports the others."""
     return all(is_text(path) for path in filter(None, (*case.images, case.label)))
 
 

@@ -21,14 +21,15 @@ MOST_PLANS = 12
 
 @dataclass
 class PlansThere:
-    """Each configuration of each plans file, as "nnUNetPlans 2d", with what it inherits; and what is odd."""
+    """Each configuration of each plans file, as "nnUNetPlans 2d", with what it inherits; and what is wrong with the
+    files."""
 
     configurations: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def read_plans(files: DatasetFiles) -> PlansThere:
-    """Everything that is planned; files that people have edited may be odd in any way."""
+    """Read all plans of a dataset. Files that people have edited may have any fault."""
     there = PlansThere()
     for path in sorted(files.preprocessed.glob("*.json")):
         plans = read_json(path)
@@ -53,7 +54,7 @@ def _add(there: PlansThere, path: Path, plans: dict[str, Any]) -> None:
 
 
 def preprocessed_of(files: DatasetFiles, there: PlansThere) -> list[str]:
-    """What has preprocessed cases."""
+    """The configurations that have preprocessed cases."""
     folders = {name: found.get("data_identifier") for name, found in there.configurations.items()}
     return [name for name, folder in folders.items() if folder and preprocessed_cases(files.preprocessed / folder)]
 
@@ -65,7 +66,7 @@ def plans_of(files: DatasetFiles, there: PlansThere) -> dict[str, PlannedConfigu
 
 def _described(files: DatasetFiles, there: PlansThere) -> Iterator[tuple[str, PlannedConfiguration]]:
     for name, found in there.configurations.items():
-        with suppress(KeyError, TypeError, ValueError, AttributeError):  # edited by hand
+        with suppress(KeyError, TypeError, ValueError, AttributeError):  # the plans were edited by hand
             yield name, _describe(files, found)
 
 

@@ -1,4 +1,4 @@
-"""Trained models: compare them, choose the best, segment images, hand them on."""
+"""Trained models: compare them, find the best, predict, export, import."""
 
 from ...schemas.models import (
     CompareAnswer,

@@ -1,4 +1,4 @@
-"""nnunet_compare: trained models side by side, paired over the same cases, without ranking what is not complete."""
+"""nnunet_compare: trained models side by side, paired over the same cases. Incomplete cross-validations get no rank."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -49,7 +49,7 @@ def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
 
 
 def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], list[str]]:
-    """The runs' models, with those folds that still are these runs' own, and what is left out or put together."""
+    """The models of the runs, with the folds that are still theirs, and notes on what is left out or merged."""
     state = StateDir.of(settings)
     found: dict[Path, Model] = {}
     runs: dict[Path, list[str]] = {}
@@ -71,7 +71,7 @@ def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], 
 
 
 def _finished(model: Model) -> Model:
-    """With the folds of the cross-validation that are finished, or the model of every case where there is only that."""
+    """The model with its finished folds, or with the model of every case if there is only that."""
     done = tuple(fold for fold in model.folds if model.fold(fold).finished())
     return replace(model, folds=tuple(fold for fold in done if fold != "all") or done)
 
@@ -117,7 +117,7 @@ def _hours(outcomes: list[ModelOutcome | None]) -> float | None:
 
 
 def _ranked(described: list[tuple[ComparedModel, Scores]]) -> list[ComparedModel]:
-    """Places for complete cross-validations over the same cases, best first."""
+    """Rank complete cross-validations over the same cases, best first."""
     complete = [(model, scores) for model, scores in described if _can_rank(model)]
     same = len({frozenset(scores.cases) for _, scores in complete}) == 1
     places = {model.name: place for place, (model, _) in enumerate(complete, 1)} if same else {}
@@ -146,7 +146,7 @@ def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDif
 
 
 def _unknowns(model: ComparedModel, scores: Scores) -> Iterable[str]:
-    """Why a mean Dice is null: over all cases, or else over those of a fold."""
+    """Why a mean Dice is null: over all cases, or over those of a fold."""
     if why := why_dice_is_null(scores.per_label()):
         yield f"{model.name}: {why}"
         return

@@ -1,4 +1,4 @@
-"""nnunet_find_best_configuration: which models can be compared, then nnU-Net's own search in the background."""
+"""nnunet_find_best_configuration: choose the models that can be compared, then start nnU-Net's own search."""
 
 from collections.abc import Iterator
 

@@ -22,7 +22,7 @@ from ...settings import Settings
 
 @dataclass(frozen=True)
 class Choice:
-    """One model, or two that are an ensemble. `trusted`: a run of this place has trained it."""
+    """One model, or the two of an ensemble. `trusted`: a run of this state folder has trained it."""
 
     files: DatasetFiles
     models: tuple[Model, ...]
@@ -32,7 +32,7 @@ class Choice:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The postprocessing that was found for it."""
+        """The steps of the postprocessing that was found for it."""
         return read_steps(self.best.postprocessing) if self.best else ()
 
     @property
@@ -40,11 +40,11 @@ class Choice:
         return BEST if self.best else self.models[0].name.configuration
 
     def previous(self) -> tuple[Model | None, ...]:
-        """For each model the one whose segmentations it reads, if it is a cascade."""
+        """For each model, the one whose segmentations it reads if it is a cascade."""
         return tuple(previous_stage(model) for model in self.models)
 
     def notes(self) -> tuple[str, ...]:
-        """What was chosen and what comes with it, in words."""
+        """Notes on what was chosen, and on what that needs."""
         names = " and ".join(model.folder.name for model in self.models)
         labels = self.models[0].description.get("labels", {})
         chosen = [f"Best configuration: {names}{' as an ensemble' * (len(self.models) > 1)}."] if self.best else []
@@ -63,7 +63,8 @@ def choose_model(request: ModelRequest, settings: Settings) -> Choice:
     if request.model is not None:
         model = model_at(_model_folder(request.model, settings), settings.folders)
         if (first := previous_stage(model)) is not None:
-            model_at(first.folder, settings.folders)  # its plans are as foreign as those of the model itself
+            # its plans are to be trusted as little as those of the model itself
+            model_at(first.folder, settings.folders)
         return Choice(model.files, (model,), trusted=False)
     files = find_dataset(settings.folders, request.dataset_id or 0)
     best = read_best(files)

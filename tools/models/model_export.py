@@ -1,4 +1,4 @@
-"""nnunet_export_model: which files go into the zip, and where it may lie; the rest is done in the background."""
+"""nnunet_export_model: decide which files go into the zip and where it may lie, then write it in the background."""
 
 import os
 from pathlib import Path
@@ -46,7 +46,7 @@ def _output(request: ExportRequest, choice: Choice, settings: Settings) -> Path:
 
 
 def _models(choice: Choice) -> list[Model]:
-    """With the first stage of a cascade, without which nobody can use it."""
+    """The models, each with the first stage of a cascade, without which it cannot be used."""
     found: dict[Path, Model] = {}
     for model, first in zip(choice.models, choice.previous(), strict=True):
         for one in (first, model):

@@ -1,4 +1,4 @@
-"""nnunet_import_model: look at a zip with a model without unpacking it, then install it in the background."""
+"""nnunet_import_model: check a model's zip without unpacking it, then install it in the background."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def nnunet_import_model(request: ImportRequest, settings: Settings) -> RunStarte
 
 
 def _refuse_other_name(contents: Contents, settings: Settings) -> None:
-    """nnU-Net's commands cannot tell two datasets of one id apart."""
+    """Refuse another dataset name for a used id: nnU-Net's commands cannot tell two datasets with one id apart."""
     number = int(contents.dataset[7:10])
     imported = [path.name for path in settings.folder("results").glob(f"Dataset{number:03d}*")]
     if others := sorted({*dataset_folders(settings.folders, number), *imported} - {contents.dataset}):

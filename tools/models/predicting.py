@@ -104,7 +104,7 @@ def _output(request: PredictRequest, choice: Choice, images: Path, settings: Set
 
 
 def _default_output(choice: Choice) -> Path:
-    """Beside the model; what is no single model of nnUNet_results has its place in the dataset's results."""
+    """A folder beside the model; for several models and those outside nnUNet_results, in the dataset's results."""
     model = choice.models[0].folder
     if choice.best is None and model.is_relative_to(os.path.realpath(choice.files.folders.results)):
         return model / "predictions"

@@ -1,4 +1,4 @@
-"""Which stages a prediction needs: one per model, a cascade's first one before it, one that puts all together."""
+"""The stages of a prediction: one per model, for a cascade its first model before it, and one that combines them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,21 +12,21 @@ from .model_choice import Choice
 
 @dataclass
 class PredictionStages:
-    """The stages in order, and what each predicting one is to do."""
+    """The stages in order, and what each predicting stage is to do."""
 
     specs: list[StageSpec] = field(default_factory=list)
     steps: dict[str, PredictStep] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
 
     def add(self, name: str, model: Model, output: Path, *, npz: bool, previous: Path | None = None) -> None:
-        """A model that predicts every image into `output`, after everything that was added before."""
+        """Add a model that predicts every image into `output`, after all stages added before."""
         before = str(previous) if previous else None
         step = PredictStep(model=str(model.folder), folds=model.folds, output=str(output), npz=npz, previous=before)
         self.steps[name] = step
         self._append(name, model.name.configuration, "predict")
 
     def combine(self, name: str) -> None:
-        """The ensemble of the parts, the postprocessing, or both."""
+        """Add the ensemble of the parts, the postprocessing, or both."""
         self._append(name, self.specs[-1].configuration, "combine")
 
     def _append(self, name: str, configuration: str, kind: str) -> None:
@@ -36,7 +36,7 @@ class PredictionStages:
 
 
 def plan_stages(choice: Choice, output: Path, *, npz: bool) -> PredictionStages:
-    """Stages for the models of a choice; a single model without postprocessing writes the output folder itself.
+    """The stages for the chosen models; a single model without postprocessing writes into the output folder itself.
 
     Raises:
         Refused: a cascade's first stage is not trained.

@@ -1,4 +1,4 @@
-"""Cases for pictures: their Dice per fold, one with its prediction, a few with their labels."""
+"""Gather cases for pictures: their Dice per fold, one with its prediction, a few with their labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ DATASET_CASES = 4
 
 
 def run_of(request: PlotRequest, settings: Settings) -> tuple[RunDir, RunRecord]:
-    """The run that is asked for."""
+    """The run in the request."""
     return find_run(StateDir.of(settings), str(request.run_id))
 
 

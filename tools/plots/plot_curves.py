@@ -1,4 +1,4 @@
-"""Learning curves of runs, for a picture."""
+"""Gather the learning curves of runs for a picture."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""nnunet_plot: what a picture shows is gathered; a process of its own draws it."""
+"""nnunet_plot: gather what a picture shows, and let a process of its own draw it."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ DRAWER = "nnunet_mcp.worker.asks.pictures"
 DRAW_S = 120
 EXCERPT = 400
 TITLE_CHARACTERS = 160
+GATHERED = {"curves": curves, "folds": folds, "overlay": overlay, "dataset": dataset}
 
 
 def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
@@ -24,8 +25,7 @@ def nnunet_plot(request: PlotRequest, settings: Settings) -> Plot:
         Refused: the files make no picture.
         Unavailable: drawing failed or took too long.
     """
-    gather = {"curves": curves, "folds": folds, "overlay": overlay, "dataset": dataset}[request.kind]
-    picture, text = gather(request, settings)
+    picture, text = GATHERED[request.kind](request, settings)
     return Plot(text=text, png=render(picture, settings))
 
 
@@ -50,7 +50,7 @@ def render(picture: Picture, settings: Settings) -> bytes:
 
 
 def _readable(picture: Picture) -> Picture:
-    """With names as a picture can show them: a drawer lays out every letter of a name, however long it is."""
+    """The picture with shortened names: the drawing takes longer with each letter of a name."""
     changed: dict[str, Any] = {"title": clean(picture.title, TITLE_CHARACTERS)}
     match picture:
         case CurvesPicture(curves=curves):

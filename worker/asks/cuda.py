@@ -1,6 +1,6 @@
-"""Which GPUs does PyTorch see, and can it compute on them?
+"""Which GPUs PyTorch sees, and whether it can compute on them.
 
-A driver may hold this process for ever, so it is asked by `runs/machine/asking.py`, with its job as its argument.
+A driver may block this process for ever, so `runs/machine/asking.py` starts it, with its job as its argument.
 """
 
 import sys
@@ -13,9 +13,10 @@ GB = 1e9
 
 
 def gpus_of_torch(*, step: bool = False) -> TorchGpus:
-    """CUDA's or ROCm's devices within what CUDA_VISIBLE_DEVICES shows.
+    """The devices of CUDA or ROCm that CUDA_VISIBLE_DEVICES allows.
 
-    With `step` a small convolution runs forward and backward on each: counting devices needs no kernel that works.
+    With `step`, a small convolution runs forward and backward on each: counting devices alone does not prove that
+    kernels work.
     """
     import torch
 

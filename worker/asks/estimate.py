@@ -1,4 +1,4 @@
-"""What does a planned network cost? nnU-Net builds it, and where that is asked for, takes steps with it."""
+"""What a planned network costs: nnU-Net builds it and, if the job says so, trains it for some steps."""
 
 import os
 import sys
@@ -10,26 +10,26 @@ from typing import Any
 
 from ...ask import answer
 from ...errors import Refused
-from ...nnunet.foreign import read_dataset_json, read_plans
+from ...nnunet.safe_plans import read_dataset_json, read_plans
 from ...schemas.preflight import Estimate, EstimateJob
 from ..resources import fit_this_process
 from ..training.compiling import cannot_compile, leave_out, look_ahead, told, uncompile
 from ..training.precision import precision_of
 from ..weights import bare
 
-# nnunetv2 2.8.1, default_experiment_planner.py:54-59 and residual_encoder_unet_planners.py:27-28: the planner's
-# feature map size that fills 8 GB, with the batch size that belongs to it.
+# nnunetv2 2.8.1, default_experiment_planner.py:54-59 and residual_encoder_unet_planners.py:27-28: the feature map size
+# that the planner lets fill 8 GB, and the batch size that belongs to it.
 REFERENCES = {"PlainConvUNet": (85_000_000, 560_000_000), "ResidualEncoderUNet": (135_000_000, 680_000_000)}
 REFERENCE_GB = 8
 REFERENCE_BATCH = (12, 2)
-# Not in PyTorch's own figures; seen on an H200.
+# Not part of PyTorch's own figures; measured on an H200.
 CONTEXT_GB = 0.54
-# Steps that do not count: the first compiles and tries, the second still allocates.
+# Steps that are not measured: the first compiles and tries algorithms, the second still allocates memory.
 WARM_UP = 2
 
 
 def estimate(job: EstimateJob) -> Estimate:
-    """Build the trainer as a training would, without data, and ask it."""
+    """Build the trainer as a training would, but without data, and ask it for its network."""
     trainer = build_trainer(job)
     note = _prepare(trainer.device.type) if job.measure_s else None
     try:
@@ -67,7 +67,8 @@ def build_trainer(job: EstimateJob) -> Any:
 
 
 def _prepare(device: str) -> str | None:
-    """As for a training (nnunetv2 2.8.1, run_training.py:195, and our own); returns what is to be said of compiling."""
+    """Prepare as for a training (nnunetv2 2.8.1, run_training.py:195, and our own hooks); returns the note on
+    compiling."""
     import torch
 
     fit_this_process(device)
@@ -85,7 +86,7 @@ def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
 
 
 def measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
-    """Time iterations on a made-up batch, after those in which the network is compiled and cuDNN tries its ways."""
+    """Time iterations on a made-up batch, after those in which the network compiles and cuDNN tries algorithms."""
     try:
         return _measure(trainer, seconds, bf16=bf16)
     except Exception as error:
@@ -120,7 +121,7 @@ def _measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
 
 
 def _peak_gb(device: Any) -> float | None:
-    """What the training takes of a GPU: PyTorch's memory and the CUDA context beside it."""
+    """The memory that the training takes on a GPU: PyTorch's, and that of the CUDA context."""
     import torch
 
     if device.type != "cuda":
@@ -143,7 +144,7 @@ def made_up_batch(trainer: Any) -> dict[str, Any]:
 
 
 def _time(step: Callable[[], Any], seconds: float, device: Any) -> tuple[float, ...]:
-    """Seconds of single steps, after the first ones."""
+    """Seconds of single steps, without the first ones."""
     found: list[float] = []
     for _ in range(WARM_UP):
         _seconds(step, device)
@@ -165,7 +166,7 @@ def _seconds(step: Callable[[], Any], device: Any) -> float:
 
 
 def estimate_aside(job: EstimateJob) -> Estimate:
-    """What nnU-Net writes beside goes to a folder that is removed."""
+    """Estimate with the files that nnU-Net writes along the way in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
         preprocessed = str(Path(job.plans_file).parent.parent)
         os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": preprocessed, "nnUNet_results": folder})

@@ -1,4 +1,4 @@
-"""What has nnU-Net's Python, can a training load it, and is nnU-Net as we know it?"""
+"""What nnU-Net's Python has, whether a training could load it, and whether nnU-Net is as we expect."""
 
 import importlib.metadata
 import platform
@@ -13,7 +13,7 @@ PACKAGES = ("nnunetv2", "torch", "torchvision")
 
 
 def probe() -> Probe:
-    """Load what a training loads; what cannot be loaded is named with its error."""
+    """Load what a training loads; report the error of anything that cannot be loaded."""
     found: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for package in PACKAGES:
@@ -43,7 +43,8 @@ def _torchvision() -> dict[str, Any]:
 
 
 def _trainers() -> dict[str, Any]:
-    """Any trainer but the default one is found by importing others (nnunetv2 2.8.1, utilities/find_objects.py:16)."""
+    """Load the other trainers: nnU-Net finds any but the default one by importing all (nnunetv2 2.8.1,
+    utilities/find_objects.py:16)."""
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     return {"trainers": recursive_find_trainer_class_by_name("nnUNetTrainer_5epochs") is not None}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ...nnunet.predictions import part_folder
 from ...schemas.records import Outcome
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..stage import Job
-from ..watch import end_when_a_pool_process_is_killed
 from .postprocessing import apply
 from .prediction_folder import PredictionFolder
 
@@ -43,14 +43,14 @@ def _ensemble(folder: PredictionFolder) -> Path:
 
 
 def _keep_only(part: Path, cases: set[str]) -> None:
-    """An interrupted prediction of other images may have left some."""
+    """Remove cases that are not wanted: an interrupted prediction of other images may have left some."""
     for path in part.glob("*.npz"):
         if path.stem not in cases:
             path.unlink()
 
 
 def _deliver(folder: PredictionFolder, combined: Path) -> None:
-    """Into the output folder: postprocessed or as it is, each file in one step."""
+    """Put the segmentations into the output folder, postprocessed or as they are, each file in one step."""
     source = combined
     if folder.steps:
         folder.job.reporter.say("postprocessing", total=len(folder.missing))

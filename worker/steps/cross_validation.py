@@ -1,4 +1,4 @@
-"""The cross_validation stage: all folds' validation cases together, by nnU-Net's own accumulation."""
+"""The cross_validation stage: the validation cases of all folds together, accumulated by nnU-Net's own function."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +10,8 @@ from ...nnunet.splits import trained_cases, validated_cases, validated_twice
 from ...nnunet.summary import Summary, fold_outcome, labels_in, nan_mean
 from ...schemas.outcomes import ModelOutcome
 from ...texts import some
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..stage import Job, StageFailure
-from ..watch import end_when_a_pool_process_is_killed
 
 
 def carry_out(job: Job) -> ModelOutcome:
@@ -39,7 +39,8 @@ def carry_out(job: Job) -> ModelOutcome:
 
 
 def refuse_other_cases(model: Model, validated: Mapping[str, frozenset[str]]) -> None:
-    """Folds that hold out the same case, or did not validate what they hold out, are no cross-validation.
+    """Refuse folds that hold out the same case, or that validated other cases than they hold out: they are no
+    cross-validation.
 
     Raises:
         StageFailure: it names the folds and the cases.
@@ -67,7 +68,7 @@ def _accumulate(model: Model, merged: Path) -> None:
 
 
 def _coverage(job: Job, model: Model, validated: Mapping[str, frozenset[str]]) -> str:
-    """What the numbers are of."""
+    """Which cases the numbers cover."""
     there = frozenset[str]().union(*validated.values())
     plans = job.files.plans(job.record.plans_identifier) or {}
     known = set(preprocessed_cases(data_folder(job.files, plans, job.spec.configuration)))

@@ -36,7 +36,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the zip: its name there, and its content or what opens it when its turn comes."""
+    """A file of the zip: its name there, and its content or a function that opens it when it is written."""
 
     name: str
     content: bytes | Callable[[], IO[bytes]]
@@ -64,12 +64,12 @@ def carry_out(job: Job) -> ExportOutcome:
 
 
 def _publish(partial: Path, target: Path) -> None:
-    """In one step, and never over a file that is there: a link fails where a rename would replace."""
+    """Give the zip its name in one step, without ever replacing a file: a link fails where a rename would replace."""
     try:
         os.link(partial, target)
     except FileExistsError:
         raise Refused(f"{target} is there already, and nothing is overwritten. Choose another output.") from None
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no links
         partial.rename(target)
 
 
@@ -108,7 +108,7 @@ def _entries(job: Job, asked: ExportJob, models: list[Model], card: bytes) -> It
 
 
 def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
-    """Only the model's own files: nothing that a link in its folder leads to."""
+    """The model's own files. Links in its folder are not followed."""
     yield Entry(f"{prefix}/plans.json", _json(scrub.without_paths(model.plans)))
     yield Entry(f"{prefix}/dataset.json", _json(scrub.dataset_json(model.description)))
     fingerprint = model.folder / "dataset_fingerprint.json"
@@ -127,7 +127,7 @@ def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
 
 
 def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
-    """What was measured over all folds, and the postprocessing that was determined from it."""
+    """The measurements over all folds, and the postprocessing that was determined from them."""
     if (folder / "summary.json").is_file():
         yield Entry(f"{prefix}/summary.json", _json(scrub.summary(_read(folder / "summary.json", folder.parent))))
     if (folder / JSON_NAME).is_file():
@@ -137,7 +137,7 @@ def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
 
 
 def _checkpoint(path: Path, model: Path) -> IO[bytes]:
-    """The checkpoint as it is, unless what its trainer was given names paths or cases.
+    """The checkpoint unchanged, unless the arguments of its trainer name paths or cases.
 
     Raises:
         StageFailure: it holds more than data, so nobody else should load it.
@@ -157,7 +157,7 @@ def _checkpoint(path: Path, model: Path) -> IO[bytes]:
 
 
 def _picture(path: Path, model: Path) -> IO[bytes]:
-    """nnU-Net's picture of the losses, if it is one.
+    """nnU-Net's picture of the losses, if the file is a picture.
 
     Raises:
         Refused: it is another file under that name.
@@ -171,7 +171,7 @@ def _picture(path: Path, model: Path) -> IO[bytes]:
 
 
 def _read(path: Path, model: Path) -> Any:
-    """JSON as nnU-Net wrote it, NaN included."""
+    """Read JSON as nnU-Net writes it, NaN included."""
     return json.loads(read_plain(path, inside=[model]))
 
 

@@ -1,6 +1,6 @@
-"""The find_best stage: nnU-Net's own search, in a scratch results folder whose products then replace the old ones.
+"""The find_best stage: nnU-Net's own search, in a temporary results folder; its files then replace the old ones.
 
-nnU-Net empties its folders before it computes; here the old ones stay whole until the new ones are.
+nnU-Net empties its folders before it computes. Here the old files stay complete until the new ones are there.
 """
 
 import json
@@ -22,12 +22,12 @@ from ...schemas.outcomes import SearchOutcome
 from ...schemas.records import BestConfiguration, Candidate
 from .. import nnunet_seam
 from ..nnunet_seam import SEARCH
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..stage import Job
-from ..watch import end_when_a_pool_process_is_killed
 from .folders import replace_folder
 
 SCRATCH = ".find_best"
-SHOWN = 20  # of ten models there are 55 candidates; inference_information.json has them all
+SHOWN = 20  # ten models give 55 candidates; inference_information.json lists them all
 INSTRUCTIONS = "inference_instructions.txt"
 TEXTS = (".json", ".txt")
 MODEL_FILES = ("plans.json", "dataset.json")
@@ -78,7 +78,7 @@ def _search(job: Job, scratch: Path, asked: SearchJob) -> None:
 
 
 class _Steps:
-    """Says which step nnU-Net has come to, and stops between two where somebody asks for it."""
+    """Reports which step nnU-Net has reached, and stops between two steps if somebody asked for it."""
 
     def __init__(self, job: Job, total: int) -> None:
         self._reporter, self._total, self._done = job.reporter, total, 0
@@ -109,7 +109,7 @@ def _rename_in_texts(scratch: Path, results: Path) -> None:
 
 
 def _install(made: Path, results: Path) -> None:
-    """Each folder in one step; what names them all comes last."""
+    """Install each folder in one step; the file that names them all comes last."""
     for folder in (*made.glob("*__*__*/crossval_results_*"), *made.glob("ensembles/*")):
         replace_folder(folder, results / folder.relative_to(made))
     for path in sorted(made.glob("inference_*"), reverse=True):

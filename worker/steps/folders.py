@@ -1,11 +1,11 @@
-"""Folders that are made aside and then take another's place."""
+"""Folders that are completed elsewhere and then put in place."""
 
 import shutil
 from pathlib import Path
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put a folder in another's place; the other one goes only when the new one is there."""
+    """Put a folder in place of another one, which is removed only when the new one is there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     old = target.with_name(f".old-{target.name}")
     shutil.rmtree(old, ignore_errors=True)
@@ -21,7 +21,7 @@ def replace_folder(new: Path, target: Path) -> None:
 
 
 def install_beside(new: Path, target: Path, put_aside: Path) -> bool:
-    """Put a file or folder in place; what is there already is moved to `put_aside`. Returns whether there was any."""
+    """Put a file or folder in place, and move what is there to `put_aside`; returns whether there was anything."""
     target.parent.mkdir(parents=True, exist_ok=True)
     there = target.exists()
     if there:

@@ -1,4 +1,5 @@
-"""The import_model stage: unpack aside, look at everything that could run code, then install in one step each."""
+"""The import_model stage: unpack into a temporary folder, check everything that could run code, then install each part
+in one step."""
 
 import json
 import shutil
@@ -8,9 +9,9 @@ from typing import Any
 
 from ...errors import Refused
 from ...files import DESCRIPTION_BYTES, read_json
-from ...nnunet.foreign import judged_dataset, judged_plans
 from ...nnunet.model_zip import Contents, is_pickle, open_zip, read_contents, refuse_replacing
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, read_steps
+from ...nnunet.safe_plans import judged_dataset, judged_plans
 from ...schemas.jobs import ImportJob
 from ...schemas.records import Outcome
 from ..stage import Job, StageFailure
@@ -29,7 +30,7 @@ def carry_out(job: Job) -> Outcome:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         with open_zip(path) as archive:
-            contents = read_contents(archive, path.stat().st_size)  # it may be another file than when it was asked for
+            contents = read_contents(archive, path.stat().st_size)  # the file may have been replaced since the request
             if contents.dataset != job.files.name:
                 raise Refused(f"{path} has changed since the import was asked for. Ask again.")
             _unpack(job, archive, contents, aside)
@@ -61,7 +62,7 @@ def _unpack(job: Job, archive: zipfile.ZipFile, contents: Contents, aside: Path)
 
 
 def _look(job: Job, contents: Contents, aside: Path) -> None:
-    """Nothing that is installed may run code when nnU-Net reads it.
+    """Check that nothing to be installed can run code when nnU-Net reads it.
 
     Raises:
         Refused, StageFailure: something would.
@@ -85,7 +86,7 @@ def _described(path: Path, name: str) -> dict[str, Any]:
 
 
 def _keep(path: Path, content: dict[str, Any]) -> None:
-    """Nothing but what was judged is installed."""
+    """Write the checked content over the file, so that only that is installed."""
     path.write_text(json.dumps(content, indent=4), encoding="utf-8")
 
 
@@ -97,7 +98,7 @@ def _table(path: Path) -> dict[str, object]:
 
 
 def _postprocessing(contents: Contents, aside: Path) -> list[str]:
-    """postprocessing.pkl anew from the JSON beside it, as nnU-Net's own functions need it."""
+    """Write postprocessing.pkl, which nnU-Net's own functions need, anew from the JSON beside it."""
     from batchgenerators.utilities.file_and_folder_operations import save_pickle
 
     notes = []
@@ -114,7 +115,7 @@ def _install(job: Job, contents: Contents, aside: Path) -> list[str]:
     if not job.typed(ImportJob).overwrite:
         refuse_replacing(contents, Path(job.files.folders.results))
     old = job.files.results / "replaced" / job.record.run_id
-    # Of an ensemble there may have been nothing but a pickle.
+    # The folder of an ensemble may have held only a pickle.
     pieces = [piece for piece in contents.pieces if (aside / piece).exists()]
     moved = [p for p in pieces if install_beside(aside / p, job.files.results / p, old / p)]
     return [f"What was there before lies in {old}: {', '.join(moved)}."] if moved else []

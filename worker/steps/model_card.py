@@ -1,4 +1,4 @@
-"""The model card: what a stranger needs to know of a model before using it, in Markdown."""
+"""The model card in Markdown: what somebody needs to know about a model before using it."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from ...texts import clean
 
 NOT_KNOWN = "not known"
 LONGEST = 2000
-# What begins a link, a picture, HTML, code or a cell; an underscore inside a name does nothing.
+# Characters that begin a link, a picture, HTML, code or a table cell; an underscore inside a name is harmless.
 SPECIAL = re.compile(r"[\\`*<>|!#~&]|(?<=\])[(\[:]")
 
 
@@ -25,7 +25,8 @@ def write_card(
     versions: Mapping[str, str],
     best: Sequence[str],
 ) -> str:
-    """The card of the models in a zip; `description` is the dataset.json that is in it, `best` the search's words."""
+    """The card of the models in a zip. `description` is the dataset.json in it, `best` the result of the search in
+    words."""
     blocks = [
         f"# {models[0].files.name}: {', '.join(model.folder.name for model in models)}",
         "A model of [nnU-Net v2](https://github.com/MIC-DKFZ/nnUNet), exported by nnunet-mcp. It is no medical device.",
@@ -52,7 +53,7 @@ def _cell(value: object) -> str:
 
 
 def _escaped(text: object) -> str:
-    """Names and descriptions are a stranger's: in Markdown they stay the signs that they are."""
+    """Escape names and descriptions, which others wrote, so that Markdown shows them as they are."""
     visible = clean(" ".join(str(text).split()), LONGEST)
     return SPECIAL.sub(r"\\\g<0>", visible)
 

@@ -1,4 +1,4 @@
-"""A predict stage: nnU-Net's own predictor on a folder of images, case by case, skipping what is there."""
+"""A predict stage: nnU-Net's own predictor on a folder of images, case by case; finished cases are skipped."""
 
 import os
 import threading
@@ -11,9 +11,9 @@ from ...schemas.jobs import PredictStep
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PREDICTOR
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job
-from ..watch import end_when_a_pool_process_is_killed
 from ..weights import nothing_but_data_is_loaded
 from .prediction_folder import PredictionFolder
 
@@ -22,7 +22,7 @@ CHECKPOINT = "checkpoint_final.pth"
 
 
 def carry_out(job: Job) -> Outcome:
-    """Predict every case that the output folder lacks; the last stage scores where there are labels."""
+    """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
     end_when_a_pool_process_is_killed(job.stage)
     folder = PredictionFolder(job)
     folder.prepare()
@@ -77,7 +77,7 @@ class Prediction:
         return [[str(path) for path in self.folder.images[case]] for case in self.cases]
 
     def count(self) -> int:
-        """How many cases are predicted: by this stage, or before this run."""
+        """How many cases are predicted, including those from before this run."""
         return self.folder.kept + len(set(self.folder.there(self.target)) & set(self.cases))
 
 
@@ -86,8 +86,8 @@ def _processes(variable: str) -> int:
 
 
 class _Watched:
-    """Reports each pass through the network and each finished case while nnU-Net predicts, and ends the process when
-    somebody asks for it."""
+    """Reports each pass through the network and each finished case while nnU-Net predicts. Ends the process if somebody
+    asks for it."""
 
     def __init__(self, work: Prediction, predictor: Any) -> None:
         self._work, self._over = work, threading.Event()
@@ -115,7 +115,7 @@ class _Watched:
         self._passes += 1
 
     def _look(self) -> None:
-        """A heartbeat only where something moved, so that a hang is seen."""
+        """Report only when something moved, so that a hang is noticed."""
         reporter, seen = self._work.job.reporter, None
         while not self._over.wait(LOOK_S):
             done = self._work.count()
@@ -123,7 +123,7 @@ class _Watched:
                 seen = now
                 reporter.enter(self._phase, done=done)
             if reporter.stop_requested():
-                # nnU-Net's loop cannot be asked to stop. What is written is kept, and what is half written is
-                # found and made again by the next prediction.
+                # nnU-Net's loop cannot be stopped. Finished files are kept; the next prediction finds half-written ones
+                # and makes them again.
                 write_model(self._work.job.stage.outcome_file, Outcome(ok=False, stopped=True))
                 os._exit(1)

@@ -1,4 +1,4 @@
-"""The folder that a prediction fills: signed, resumable, holding one model's predictions and nothing else."""
+"""The output folder of a prediction: marked as one model's, resumable, and holding nothing but its predictions."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from ...schemas.jobs import PredictionJob
 from ...schemas.outcomes import PredictionOutcome
 from ...texts import fold_name
 from ..stage import Job
-from ..whole_files import readable_whole
+from ..truncated_images import readable_whole
 
 
 class PredictionFolder:
@@ -42,7 +42,7 @@ class PredictionFolder:
         return self.job.spec == self.job.record.stages[-1]
 
     def _refuse_links_elsewhere(self) -> None:
-        """What the images and labels lead to may have changed since the prediction was asked for.
+        """Check the images and labels again: their links may lead elsewhere since the request.
 
         Raises:
             Refused: one of them lies outside the allowed folders, or is no file.
@@ -53,10 +53,10 @@ class PredictionFolder:
             readable_file(path, self.job.settings)
 
     def prepare(self) -> None:
-        """Remove what a kill left half written; the run's first stage signs the folder."""
+        """Remove half-written files of an earlier kill; the run's first stage writes our note into the folder."""
         same_output(self.job.settings, self.path, self.models)
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.job.spec.needs:  # what is there later was made by the run itself
+        if not self.job.spec.needs:  # cases that appear later are of this run itself
             self._sign()
         self.remove_torn(self.path, npz=False)
         for name, content in (("dataset.json", self.description), ("plans.json", self.models[0].plans)):
@@ -64,7 +64,7 @@ class PredictionFolder:
         self.kept = len(self.there(self.path))
 
     def _sign(self) -> None:
-        """Take away what is to be overwritten or was made of other images, then note what the rest is made of.
+        """Remove cases that are to be overwritten or that were predicted from other images, then write the note.
 
         Raises:
             Refused: while the run was waiting, the folder became another's, or the model was trained again.
@@ -80,7 +80,7 @@ class PredictionFolder:
         write_model(note_file(self.path), note.model_copy(update={"cases": {**known, **inputs}}))
 
     def there(self, folder: Path) -> list[str]:
-        """The cases whose segmentation lies in a folder."""
+        """The cases that have a segmentation in a folder."""
         return [case for case in self.cases if (folder / f"{case}{self.ending}").is_file()]
 
     @property
@@ -90,20 +90,20 @@ class PredictionFolder:
         return [case for case in self.cases if case not in there]
 
     def remove_torn(self, folder: Path, *, npz: bool) -> None:
-        """Take away what is not whole; nnU-Net writes the segmentation after the probabilities."""
+        """Remove incomplete cases; nnU-Net writes the segmentation after the probabilities."""
         for case in self.there(folder):
             probabilities = folder / f"{case}.npz"
             if not readable_whole(folder / f"{case}{self.ending}") or (npz and not zipfile.is_zipfile(probabilities)):
                 self.remove(folder, [case])
 
     def remove(self, folder: Path, cases: list[str]) -> None:
-        """Take the files of these cases away."""
+        """Remove the files of these cases."""
         for case in cases:
             for ending in (self.ending, ".npz", ".pkl"):
                 (folder / f"{case}{ending}").unlink(missing_ok=True)
 
     def finish(self) -> PredictionOutcome:
-        """Score what has labels, take away the parts, and say what was done."""
+        """Compute scores where there are labels, remove the folders of the parts, and return what was done."""
         metrics = self._score()
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
         return PredictionOutcome(

@@ -1,6 +1,6 @@
 """The preprocess stage: verify, fingerprint, plan, and preprocess only what the configuration needs.
 
-What is there already and made from unchanged raw data is reused.
+Whatever exists already and was made from unchanged raw data is reused.
 """
 
 import shutil
@@ -32,13 +32,13 @@ from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PLANNING
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import start_server
 from ..progress import Reporter
 from ..resources import usable_cores
 from ..stage import Job, StageFailure
-from ..watch import end_when_a_pool_process_is_killed
+from ..truncated_images import refuse_damaged
 from ..weights import read_tensors
-from ..whole_files import refuse_damaged
 from .transfer import move_plans
 
 FINGERPRINT_BAR = f"{PLANNING}.dataset_fingerprint.fingerprint_extractor:tqdm"
@@ -50,7 +50,7 @@ def carry_out(job: Job) -> Outcome:
     """Make the dataset ready for the configuration; one run of a dataset at a time."""
     end_when_a_pool_process_is_killed(job.stage)
     if job.weights is not None:
-        read_tensors(job.weights)  # refuse a bad file before the long work
+        read_tensors(job.weights)  # refuse a damaged file before the long work
     locks = job.locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
@@ -61,7 +61,7 @@ def carry_out(job: Job) -> Outcome:
 
 
 def refuse_small_batch(job: Job, configuration: str) -> None:
-    """When the training was asked for, there may have been no plans.
+    """Check the batch size again: at the time of the request there may have been no plans.
 
     Raises:
         StageFailure: the batch cannot be split among so many GPUs (nnunetv2 2.8.1, nnUNetTrainer.py:402).
@@ -85,7 +85,7 @@ def _say(reporter: Reporter) -> Callable[[dict[str, Any]], None]:
 
 
 class Preprocessing:
-    """One dataset being made ready."""
+    """Makes one dataset ready for training."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -120,7 +120,7 @@ class Preprocessing:
 
     def _begin(self, phase: str, **fields: Any) -> None:
         self.job.reporter.stop_here()
-        start_server()  # a step that is needed brings pools; where everything is reused there are none
+        start_server()  # only a step that has to be done needs pools
         self.job.reporter.say(phase, **fields)
 
     def _verify(self) -> bool:
@@ -168,7 +168,7 @@ class Preprocessing:
         self._check_configuration()
 
     def _keep_old_plans(self) -> None:
-        """Plans may have been edited by hand; planning again replaces them."""
+        """Keep a copy of plans that planning would replace: somebody may have edited them."""
         plans_file = self.files.plans_file(self.plans_name)
         if plans_file.is_file():
             kept = plans_file.with_suffix(f".json.before-{self.job.record.run_id}")
@@ -190,9 +190,9 @@ class Preprocessing:
             )
 
     def _renew_split(self, note: DatasetNote) -> str:
-        """Make the split here, before nnU-Net plans (it stops at another one) and before folds start together.
+        """Make the split before nnU-Net plans, which stops at a differing one, and before several folds start at once.
 
-        Returns the digest of a split that we made. Trainings keep to the cases that they began with.
+        Returns the digest of a split that we made. Running trainings keep to the cases that they began with.
         """
         split, path = split_to_make(self.files), self.files.splits_file
         if split is None:
@@ -201,7 +201,7 @@ class Preprocessing:
         if split == read_split(path):
             return note.own_splits if made_here(self.files) else ""
         text = text_of(split)
-        # The note comes first: a split that no note calls ours would count as the user's.
+        # The note is written first: a split that no note names counts as the user's.
         write_model(dataset_note_file(self.files), note.model_copy(update={"own_splits": digest(text)}))
         write_text(path, text)
         return digest(text)
@@ -265,7 +265,7 @@ def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuratio
 
 
 def _renew_ground_truth(files: DatasetFiles) -> None:
-    """Replace labels that differ: nnU-Net copies only newer ones, so a restored older file would be missed."""
+    """Replace labels that differ. nnU-Net copies only newer ones, so it would miss an older file that was restored."""
     for name, label in label_files(files.raw).items():
         copy = files.ground_truth / name
         if copy.exists() and _size_and_time(copy) != _size_and_time(label):

@@ -1,4 +1,4 @@
-"""What leaves this machine says nothing about it or about patients: no absolute paths, no names of cases."""
+"""Remove what an exported model would tell about this machine or about patients: absolute paths and names of cases."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,8 @@ from typing import Any
 
 from ...nnunet.datasets import CASE_ENDINGS
 
-# What nnU-Net v2 reads, and what describes a dataset as a whole; lists of cases and other people's keys stay here.
+# Keys that nnU-Net v2 reads, and those that describe a dataset as a whole; lists of cases and unknown keys are left
+# out.
 DATASET_KEYS = (
     *("channel_names", "labels", "numTraining", "file_ending", "regions_class_order", "overwrite_image_reader_writer"),
     *("name", "description", "reference", "licence", "license", "release", "tensorImageSize"),
@@ -17,7 +18,7 @@ ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:~|/|[A-Za-z]:[\\/])[^\s'\",;:]*[\\/](?P<
 
 
 def without_paths(value: Any) -> Any:
-    """The same structure; of an absolute path in a text only the last part is left.
+    """The same structure; each absolute path in a text is reduced to its last part.
 
     >>> without_paths({"file": "/home/somebody/data/x.json", "url": "https://example.org/a/b"})
     {'file': 'x.json', 'url': 'https://example.org/a/b'}
@@ -38,7 +39,7 @@ def dataset_json(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summary(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary.json of nnU-Net whose cases are numbered."""
+    """A summary.json of nnU-Net in which cases have numbers instead of names."""
     entries = enumerate(content.get("metric_per_case", []))
     numbered = [{key: _numbered(key, value, number) for key, value in entry.items()} for number, entry in entries]
     return {**content, "metric_per_case": numbered}

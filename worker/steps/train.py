@@ -23,16 +23,16 @@ from ...schemas.records import Epoch
 from .. import nnunet_seam
 from ..nnunet_seam import RUN
 from ..notes import read_notes
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job, StageFailure
 from ..training.ddp import run_ddp, stop_of_ranks
 from ..training.hooks import install
 from ..training.lost_weights import nan_failure
-from ..watch import end_when_a_pool_process_is_killed
 from ..weights import count_parameters
 from .preprocess import data_lock, refuse_small_batch
 
-# A shared file system gives the locks of a host that failed back after about 90 s (NFSv4's lease).
+# A shared file system frees the locks of a failed host after about 90 s (NFSv4's lease).
 EARLIER_ATTEMPT_S = 180.0
 
 
@@ -62,7 +62,7 @@ def carry_out(job: Job) -> ModelOutcome:
 
 
 def _own_fold(job: Job) -> Lock:
-    """Nobody else writes this fold folder while the returned lock is held."""
+    """Take the lock of this fold folder; nobody else writes it while the lock is held."""
     lock = Lock(job.locks_dir / lock_name("fold", *job.fold.path.parts[-3:]))
     deadline = time.monotonic() + EARLIER_ATTEMPT_S
     while not lock.try_acquire(job.holder):
@@ -85,7 +85,7 @@ def _was_here(job: Job) -> bool:
 
 
 def _has_saved(job: Job) -> bool:
-    """Whether an earlier attempt can be gone on with; the epochs of one that saved nothing are trained again."""
+    """Whether an earlier attempt left a checkpoint to resume from. If not, forget its epochs."""
     if not job.fold.checkpoints():
         job.stage.epochs_file.unlink(missing_ok=True)
         return False
@@ -93,7 +93,7 @@ def _has_saved(job: Job) -> bool:
 
 
 def _take_over(job: Job) -> int:
-    """Put our name on the fold folder; returns how many epochs the run before this one trained in it."""
+    """Write our run's id into the fold folder; returns how many epochs the previous run trained in it."""
     earlier = 0
     if job.spec.resume and (owner := job.fold.owner()) is not None:
         run = job.state.run(owner)
@@ -148,7 +148,7 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
 
 
 def _check_processor(job: Job) -> None:
-    """The machine that was asked may not be the one that trains: a cluster has many."""
+    """Check for bfloat16 again: on a cluster this machine need not be the one that was checked at the request."""
     if job.record.bf16 and not computes_bfloat16():
         raise StageFailure(
             "bf16 was asked for, but this machine's CPU has no bfloat16 instructions",
@@ -185,9 +185,9 @@ def _outcome(job: Job, started: float, seen_before: int) -> ModelOutcome:
 
 
 def parameters_of(checkpoint: Path) -> int | None:
-    """How many weights the network has; null where the checkpoint cannot be read safely.
+    """How many weights the network has; null if the checkpoint cannot be read safely.
 
-    A trainer of one's own may keep anything in its checkpoints, and that is no reason for a training to fail.
+    The user's own trainer may put anything into its checkpoints, and that must not make the training fail.
     """
     if not checkpoint.is_file():
         return None
@@ -203,7 +203,7 @@ def _hours(epochs: list[Epoch]) -> float | None:
 
 
 def _refuse_nan(epochs: list[Epoch]) -> None:
-    """nnU-Net exits with 0 and a Dice of 0 when the loss was not a number from some epoch on."""
+    """Fail if the loss was not a number up to the end: nnU-Net then exits with 0 and reports a Dice of 0."""
     sound = [epoch.epoch for epoch in epochs if epoch.train_loss is not None or epoch.val_loss is not None]
     if epochs and epochs[-1].epoch not in sound[-1:]:
         raise nan_failure(sound[-1] + 1 if sound else epochs[0].epoch)
@@ -240,7 +240,7 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
 
 
 def _has_other_data(job: Job) -> bool:
-    """Whether the images or labels are others than those that the training began with."""
+    """Whether the images or labels differ from those that the training began with."""
     begun = trained_cases(job.fold)
     plans = job.files.plans(job.record.plans_identifier) or {}
     note = read_model(data_note_file(data_folder(job.files, plans, job.spec.configuration)), DataNote)
@@ -248,7 +248,7 @@ def _has_other_data(job: Job) -> bool:
 
 
 def _link_documented_folder(job: Job) -> None:
-    """Let nnUNetv2_<configuration> lead to the model trained last, the path that the documentation names."""
+    """Make the link nnUNetv2_<configuration>, the path in the documentation, lead to the model trained last."""
     model = job.fold.path.parent
     link = model.with_name(f"nnUNetv2_{job.spec.configuration}")
     if link.exists() and not link.is_symlink():

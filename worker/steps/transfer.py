@@ -8,7 +8,7 @@ from typing import Any
 from ...calls import argument
 from ...files import write_text
 from ...nnunet.datasets import DatasetFiles
-from ...nnunet.foreign import judged_plans, read_dataset_json, read_plans
+from ...nnunet.safe_plans import judged_plans, read_dataset_json, read_plans
 from .. import nnunet_seam
 from ..nnunet_seam import PLANNING
 from ..stage import StageFailure
@@ -28,7 +28,7 @@ def move_plans(source: Path, target: DatasetFiles, plans_name: str) -> None:
 
     plans = _plans_in(source)
     original = str(plans["plans_name"])
-    # The function looks names up in nnUNet_preprocessed; an absolute folder leads it to the source instead.
+    # The function looks names up in nnUNet_preprocessed; given an absolute folder it uses that instead.
     nnunet_seam.replace(NAMES_OF_DATASETS, lambda original: lambda name: name)
     _copy_dataset_json(target)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +54,6 @@ def _plans_of_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def _copy_dataset_json(target: DatasetFiles) -> None:
-    """Planning would have copied it; preprocessing reads it there (default_preprocessor.py:364)."""
+    """Copy dataset.json, as planning would have done; preprocessing reads the copy (default_preprocessor.py:364)."""
     description = read_dataset_json(target.raw / "dataset.json")
     write_text(target.preprocessed / "dataset.json", json.dumps(description, indent=4))

@@ -1,1 +1,1 @@
-"""nnU-Net's trainer with our hooks: epochs told, checkpoints kept whole, a good stop."""
+"""Our hooks on nnU-Net's trainer: reported epochs, complete checkpoints, a clean stop."""

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, and gone on with from the newest that can be read."""
+"""Checkpoints: always written completely, and resumed from the newest one that can be read."""
 
 import errno
 import os
@@ -18,13 +18,13 @@ from ..notes import RESUMED, write_notes
 from ..stage import Job, StageFailure
 from ..weights import load_weights, nothing_but_data_is_loaded
 
-# A case more or less changes it, and nothing is built from it.
+# One case more or less changes this key, but nothing in the network depends on it.
 ONLY_TOLD = "median_image_size_in_voxels"
-# What `Module.load_state_dict` says of weights of another network (torch/nn/modules/module.py).
+# The text of `Module.load_state_dict` for weights of another network (torch/nn/modules/module.py).
 OTHER_NETWORK = "loading state_dict"
-# PyTorch's reader seeks before the beginning of a file that was cut off.
+# PyTorch's reader seeks to a negative offset if the file is truncated.
 BEYOND = errno.EINVAL
-# Of what a training goes on from while it trains: the best one is gone on from only where neither is there.
+# The checkpoints that a running training is resumed from; the best one serves only if neither exists.
 MUST_LAST = ("checkpoint_latest.pth", "checkpoint_final.pth")
 
 Choice = tuple[Path | None, list[str]]
@@ -41,7 +41,8 @@ def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, wei
 
 
 def _load_newest(trainer: Any, job: Job) -> None:
-    """What a GPU says (occupied, lost, too old) goes on to the diagnosis: it says nothing about a file."""
+    """Load the newest checkpoint that can be read. Errors of the GPU (occupied, lost, too old) are passed on to the
+    diagnosis: they say nothing about a file."""
     now = _plans(trainer)
     if not trainer.was_initialized:
         trainer.initialize()
@@ -59,7 +60,7 @@ def _load_newest(trainer: Any, job: Job) -> None:
 
 
 def _agreed(trainer: Any, choose: Callable[[], Choice]) -> Choice:
-    """The choice of rank 0: ranks that chose for themselves could go on from different weights."""
+    """Use the choice of rank 0: ranks that chose for themselves could resume from different weights."""
     if not trainer.is_ddp:
         return choose()
     import torch
@@ -70,7 +71,7 @@ def _agreed(trainer: Any, choose: Callable[[], Choice]) -> Choice:
 
 
 def _newest_readable(job: Job) -> Choice:
-    """The newest checkpoint that is whole, and what is said of newer ones that are not."""
+    """The newest complete checkpoint, and notes on newer ones that are damaged."""
     damaged: list[str] = []
     for checkpoint in job.fold.checkpoints():
         if (damage := _damage(job, checkpoint)) is None:
@@ -101,9 +102,10 @@ def _damage(job: Job, checkpoint: Path) -> str | None:
 
 @contextmanager
 def only_data_of_others(job: Job) -> Iterator[None]:
-    """In here a checkpoint of the fold is loaded whole where it was trained here, and as data where it was not.
+    """While this is active, a checkpoint of the fold is unpickled whole only if it was trained here, else as data
+    alone.
 
-    A trainer of one's own may keep anything in its checkpoints; those of strangers would run it.
+    The user's own trainer may put anything into its checkpoints; unpickling a stranger's checkpoint could run its code.
 
     Raises:
         StageFailure: it holds more than data.
@@ -113,13 +115,13 @@ def only_data_of_others(job: Job) -> Iterator[None]:
 
 
 def _plans(trainer: Any) -> dict[str, Any]:
-    """Those that the trainer was made with; once it has loaded a checkpoint, those that the training began with."""
+    """The plans that the trainer was made with; after it has loaded a checkpoint, those in the checkpoint."""
     found = getattr(trainer, "my_init_kwargs", {}).get("plans")
     return found if isinstance(found, dict) else {}
 
 
 def _changed(trainer: Any, job: Job, now: dict[str, Any]) -> list[str]:
-    """What has another value in the configuration than when the training began."""
+    """Which values of the configuration have changed since the training began."""
     begun, wanted = (planned(plans, job.spec.configuration) or {} for plans in (_plans(trainer), now))
     names = (begun.keys() | wanted.keys()) - {ONLY_TOLD}
     return sorted(name for name in names if begun.get(name) != wanted.get(name))
@@ -138,14 +140,14 @@ def _fallback(damaged: list[str], checkpoint: Path) -> list[str]:
 def _other_plans(changed: list[str]) -> list[str]:
     if not changed:
         return []
-    return [f"The plans have changed since this training began ({some(changed)}); it went on with those of now."]
+    return [f"The plans have changed since this training began ({some(changed)}); it went on with the present ones."]
 
 
 def _of_another_network(job: Job, changed: list[str]) -> StageFailure:
     return StageFailure(
-        "the plans have changed since this training began, and its checkpoint is not of the network of now",
+        "the plans have changed since this training began, and its checkpoint does not fit the present network",
         f"{job.record.plans_identifier}.json, {job.spec.configuration}: {some(changed)} differ",
-        "Put the old plans back and start the request again; with the plans of now, train another fold or under "
+        "Put the old plans back and start the request again; with the present plans, train another fold or under "
         f"another {argument(plans_identifier=None)}.",
     )
 
@@ -162,20 +164,21 @@ def _nothing_to_go_on_from(job: Job, damaged: list[str]) -> StageFailure:
 
 
 def _forget_epochs(history: Path, *, since: int) -> None:
-    """What an earlier attempt trained behind its checkpoint is trained again."""
+    """Forget the epochs that an earlier attempt trained after its checkpoint; they are trained again."""
     kept = [epoch.model_dump_json() for epoch in read_lines(history, Epoch) if epoch.epoch < since]
     write_text(history, "".join(f"{line}\n" for line in kept))
 
 
 def save_whole(method: Callable[[str], None], filename: str) -> None:
-    """Save beside and rename: a kill or a full disk leaves the checkpoint before it intact.
+    """Save beside the target and rename, so that a kill or a full disk leaves the previous checkpoint intact.
 
-    Only what a training goes on from waits for the disk: early on every epoch has a new best one.
+    Only checkpoints that a training resumes from are flushed to the disk: in the beginning every epoch writes a new
+    best one.
     """
     temporary = f"{filename}.saving"
     try:
         method(temporary)
-        if Path(temporary).exists():  # nothing is written with disable_checkpointing
+        if Path(temporary).exists():  # with disable_checkpointing nothing is written
             if Path(filename).name in MUST_LAST:
                 with Path(temporary).open("rb") as stream:
                     os.fsync(stream.fileno())

@@ -1,4 +1,4 @@
-"""torch.compile, which nnU-Net uses on every GPU: left out where it cannot work or fails, and always told.
+"""torch.compile, which nnU-Net uses on every GPU: left out where it cannot work or fails, always with a note.
 
 Source: nnunetv2 2.8.1, nnUNetTrainer.py:303 (`_do_i_compile`).
 """
@@ -17,13 +17,13 @@ from ..stage import Job
 VARIABLE = "nnUNet_compile"
 # torch/_inductor/scheduler.py, `GPUTooOldForTriton`.
 OLDEST_CAPABILITY = (7, 0)
-# What raises where a network cannot be compiled; an error of the GPU itself is PyTorch's, RuntimeError or its kin.
+# Exceptions of the compiler. Errors of the GPU itself are RuntimeError or its subclasses.
 COMPILERS = ("torch._dynamo", "torch._inductor", "triton")
 WITHOUT = "It runs without torch.compile, so epochs take longer"
 
 
 def look_ahead() -> str | None:
-    """Leave compiling out where it could only fail, in the first step; returns what is to be said of it."""
+    """Switch compiling off if it could only fail in the first step; returns the note about it."""
     if VARIABLE in os.environ or (why := _why_not()) is None:
         return None
     return leave_out(why)
@@ -49,14 +49,14 @@ def _why_not() -> str | None:
 
 
 def is_compiled(network: Any) -> bool:
-    """Whether the network compiles when it is first called; also inside of DDP."""
+    """Whether the network is to be compiled at its first call; also inside DDP."""
     from torch._dynamo import OptimizedModule
 
     return isinstance(getattr(network, "module", network), OptimizedModule)
 
 
 def cannot_compile(error: BaseException) -> bool:
-    """Whether the compiler failed, and not the network, the data or the GPU."""
+    """Whether the error is the compiler's, not one of the network, the data or the GPU."""
     return type(error).__module__.startswith(COMPILERS)
 
 
@@ -66,13 +66,14 @@ def told(error: BaseException) -> str:
 
 
 def leave_out_and_tell(trainer: Any, job: Job, error: BaseException) -> None:
-    """After the compiler's error. The log does not name it, as that would pass for the cause of a later death."""
+    """Switch compiling off after the compiler's error, with a note. The log does not repeat the error, because the
+    diagnosis could take it for the cause of a later death."""
     write_notes(job.stage, COMPILE, [leave_out(told(error))])
     trainer.print_to_log_file(f"{WITHOUT}; the notes of the result say why.")
 
 
 def uncompile(trainer: Any) -> None:
-    """Go on with the same weights and plain modules; the optimizer has the weights already.
+    """Continue with the same weights in uncompiled modules; the optimizer keeps its references to them.
 
     nnU-Net compiles a part of the loss, too (nnUNetTrainer.py:448).
     """
@@ -81,7 +82,7 @@ def uncompile(trainer: Any) -> None:
 
 
 def plain(module: Any) -> Any:
-    """The module without what was compiled of it; anything else as it is."""
+    """The module under a compiled one; anything else as it is."""
     from torch import nn
     from torch._dynamo import OptimizedModule
 

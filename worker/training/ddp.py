@@ -1,4 +1,4 @@
-"""Training on several GPUs: each rank is a fresh process that has to get our hooks, too."""
+"""Training on several GPUs: each rank is a new process that needs our hooks, too."""
 
 import sys
 from collections.abc import Iterator
@@ -7,22 +7,22 @@ from typing import Any
 
 from ...files import write_model
 from ...schemas.records import Outcome
-from ..judged import judge_what_nnunet_reads
+from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import fork_pools_from_a_server
 from ..progress import StopRequested
+from ..safe_reading import judge_what_nnunet_reads
 from ..stage import Job, StageFailure
-from ..watch import end_when_a_pool_process_is_killed
 from .hooks import install
 
-# How a rank tells the process that spawned it that it stopped on request; 75 is "try again later" in sysexits.h.
+# The exit code of a rank that stopped on request; 75 is "try again later" in sysexits.h.
 STOPPED = 75
 
 
 def run_ddp(rank: int, *args: Any) -> None:
-    """What nnU-Net spawns for each GPU, in place of its own. Unpickling it there imports this module, and so our hooks,
-    but nnU-Net only once what it reads is judged.
+    """What nnU-Net spawns for each GPU in place of its own function. Unpickling it in the new process imports this
+    module with our hooks, and nnU-Net only after its input files are checked.
 
-    Shape of args: as nnunetv2.run.run_training.run_ddp takes them after the rank.
+    `args`: as nnunetv2.run.run_training.run_ddp takes them after the rank.
     """
     job = Job.of_this_process()
     judge_what_nnunet_reads()
@@ -35,14 +35,14 @@ def run_ddp(rank: int, *args: Any) -> None:
         run_training.run_ddp(rank, *args)
     except StopRequested:
         sys.exit(STOPPED)
-    except StageFailure as failure:  # all ranks have the same, and the first to end takes the others with it
+    except StageFailure as failure:  # all ranks fail alike, and the first one to end also ends the others
         write_model(job.stage.outcome_file, Outcome(ok=False, failure=failure.failure))
         raise
 
 
 @contextmanager
 def stop_of_ranks() -> Iterator[None]:
-    """Around what spawns the ranks.
+    """While this is active, ranks that stop on request raise StopRequested.
 
     Raises:
         StopRequested: they stopped on request.

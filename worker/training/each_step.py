@@ -1,4 +1,4 @@
-"""Every step of a training: told while it runs, timed, and taken again without torch.compile where that fails."""
+"""Every step of a training: reported, timed, and repeated without torch.compile if compiling fails."""
 
 import time
 from collections.abc import Callable
@@ -17,20 +17,20 @@ class Steps:
     def __init__(self, trainer: Any, job: Job, report: Reporter) -> None:
         self.trainer, self.job, self.report = trainer, job, report
         self.iteration = 0
-        self.wait_s = self.compile_s = 0.0  # of this epoch
+        self.wait_s = self.compile_s = 0.0  # in this epoch
         self._met: set[str] = set()
         self._last: tuple[str, float] | None = None  # the phase of the last step, and when it ended
 
     def begin_epoch(self) -> None:
-        """Count anew."""
+        """Reset the counters."""
         self.iteration, self.wait_s, self.compile_s, self._last = 0, 0.0, 0.0, None
         self.report.tick(phase=TRAINING, **self._position())
 
     def around(self, phase: str) -> Callable[..., Any]:
         """What is done around each step of a phase.
 
-        A step on a GPU returns when the GPU is done: nnU-Net reads its loss back (nnUNetTrainer.py, `train_step`). So
-        what passes until the next one is waiting for data.
+        A step on a GPU returns when the GPU is done, because nnU-Net reads its loss (nnUNetTrainer.py, `train_step`).
+        So the time until the next step is spent waiting for data.
         """
 
         def step(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +46,7 @@ class Steps:
         return step
 
     def _take(self, phase: str, step: Callable[[], Any]) -> Any:
-        """The first step of training and the first of validation compile, each its own network."""
+        """Take a step. The first step of training and the first of validation each compile a network of their own."""
         if phase in self._met or not is_compiled(self.trainer.network):
             return step()
         self._met.add(phase)
@@ -60,12 +60,12 @@ class Steps:
             self._leave_out(error)
         finally:
             self.compile_s += time.monotonic() - begun
-        return step()  # out here, where the failed step's frames hold no memory any more
+        return step()  # out here, because the failed step's frames would keep memory
 
     def _leave_out(self, error: Exception) -> None:
-        """Nothing has been learnt in a step that did not compile, so it is simply taken again.
+        """Switch compiling off. A step that did not compile has changed no weights, so it can be repeated.
 
-        Not on several GPUs: the weights of nnU-Net's loss suit DDP only while it compiles (nnUNetTrainer.py:457).
+        Not on several GPUs: the weights of nnU-Net's loss fit DDP only when it compiles (nnUNetTrainer.py:457).
         """
         if self.trainer.is_ddp:
             raise StageFailure(

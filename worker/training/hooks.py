@@ -1,7 +1,7 @@
-"""Our hooks on nnU-Net's trainer: every epoch into epochs.jsonl, a heartbeat, safe checkpoints, a good stop.
+"""Our hooks on nnU-Net's trainer: each epoch into epochs.jsonl, a heartbeat, safe checkpoints, a clean stop.
 
-The logger is nnU-Net's own extension point (training/logging/nnunet_logger.py); the rest wraps methods of
-the trainer object, so that any trainer class works and its name stays what it is in checkpoints.
+The logger is nnU-Net's own extension point (training/logging/nnunet_logger.py). Everything else wraps methods of the
+trainer object, so that any trainer class works and keeps its name in checkpoints.
 """
 
 import time
@@ -34,7 +34,7 @@ PLOT_EVERY_S = 60.0
 
 
 def install(job: Job) -> None:
-    """Make nnU-Net prepare the trainer and load the checkpoint our way. Called in every DDP rank, too."""
+    """Make nnU-Net create the trainer with our hooks and load checkpoints our way; called in every DDP rank, too."""
 
     def trainer_with_hooks(original: Callable[..., Any]) -> Callable[..., Any]:
         def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
@@ -67,7 +67,7 @@ class TrainerHooks:
         self.saved_at = self.drawn_at = time.monotonic()
 
     def attach(self) -> None:
-        """Wrap the trainer's methods; only rank 0 speaks and saves."""
+        """Wrap the trainer's methods; only rank 0 reports and saves."""
         cases = settle_cases(self.trainer, self.job)
         self._wrap("do_split", lambda method: (list(cases.train), list(cases.val)))
         self._wrap("on_epoch_end", self._on_epoch_end)
@@ -89,7 +89,7 @@ class TrainerHooks:
             method(checkpoint)
 
     def say_of_compiling(self, note: str | None) -> None:
-        """In place of what an earlier attempt said, which may have been on another machine."""
+        """Replace the note of an earlier attempt, which may have been on another machine."""
         if self.first:
             write_notes(self.job.stage, COMPILE, [note] if note else [])
         if note:
@@ -104,7 +104,7 @@ class TrainerHooks:
 
     def _on_epoch_end(self, method: Callable[[], None]) -> None:
         method()
-        # Every rank has the same gathered losses and the same weights, so all ranks leave together.
+        # Every rank has the same gathered losses and the same weights, so all ranks stop together.
         self.nan_epochs = self.nan_epochs + 1 if self._is_lost() else 0
         if self.nan_epochs >= NAN_EPOCHS:
             raise nan_failure(self.trainer.current_epoch - NAN_EPOCHS)
@@ -114,7 +114,7 @@ class TrainerHooks:
             self._save_latest()
         if stop:
             _end_data_loaders(self.trainer)
-            _wait_for_all_ranks(self.trainer)  # the first to end takes the others with it, and rank 0 may be saving
+            _wait_for_all_ranks(self.trainer)  # the first rank to end ends the others, and rank 0 may be saving
             raise StopRequested
 
     def _is_lost(self) -> bool:
@@ -126,7 +126,8 @@ class TrainerHooks:
         return train is None and (val is None or not _all_finite(self.trainer.network))
 
     def _all_are_to_stop(self) -> bool:
-        """Whether rank 0 has seen the wish to stop: ranks that looked for themselves could part, and wait for ever."""
+        """Whether rank 0 has seen a request to stop. Ranks that checked for themselves could disagree, and wait for
+        ever."""
         asked = self.report.stop_requested()
         if not self.trainer.is_ddp:
             return asked
@@ -140,8 +141,8 @@ class TrainerHooks:
         return time.monotonic() - self.saved_at > self.job.settings.checkpoint_every_s
 
     def _save_latest(self) -> None:
-        # on_epoch_end has counted the epoch already and save_checkpoint counts it again, so undo one of the
-        # two, as nnU-Net does in on_train_end.
+        # on_epoch_end has counted the epoch already, and save_checkpoint counts it again. So undo one of them, as
+        # nnU-Net does in on_train_end.
         epoch = self.trainer.current_epoch
         nnunet_seam.write(self.trainer, f"{TRAINER}.current_epoch", epoch - 1)
         self.trainer.save_checkpoint(str(self.job.fold.latest))
@@ -159,7 +160,7 @@ class TrainerHooks:
 
     def _on_train_end(self, method: Callable[[], None]) -> None:
         self.report.say("saving the model")
-        start_server()  # for the pools of the validation, which comes next
+        start_server()  # needed for the pools of the validation, which comes next
         method()
 
     def _on_load(self, method: Callable[[Any], None], checkpoint: Any) -> None:
@@ -183,9 +184,9 @@ def _wait_for_all_ranks(trainer: Any) -> None:
 
 
 def settle_cases(trainer: Any, job: Job) -> FoldCases:
-    """The cases of this training from its start to its last validation, also when it is resumed.
+    """Fix the cases of this training from its start to its last validation, also when it is resumed.
 
-    nnU-Net reads the split again for the final validation, and by then another run may have renewed it.
+    nnU-Net reads the split again for the final validation; by then another run may have renewed it.
 
     Raises:
         StageFailure: some of them are not preprocessed.
@@ -215,7 +216,8 @@ def _begin(trainer: Any) -> TrainedCases:
 
 
 def _refuse_other_split(job: Job, cases: FoldCases) -> None:
-    """Folds of one cross-validation may wait for a GPU for days, and the split may have changed since."""
+    """Check the other folds' cases: folds of one cross-validation may wait days for a GPU, and the split may change
+    meanwhile."""
     for spec in job.record.model_stages if job.record.fold == "all" else ():
         files = FoldFiles(job.files.fold_of(job.record, spec))
         other = trained_cases(files) if spec.reused or files.owner() == job.record.run_id else None
@@ -228,13 +230,13 @@ def _refuse_other_split(job: Job, cases: FoldCases) -> None:
 
 
 class EpochLogger:
-    """Receives what nnU-Net logs; the last value of an epoch makes the line in epochs.jsonl."""
+    """Receives what nnU-Net logs; the last value of an epoch makes it write the line in epochs.jsonl."""
 
     def __init__(self, trainer: Any, job: Job, steps: Steps) -> None:
         self.trainer, self.job, self.steps = trainer, job, steps
 
     def update_config(self, config: dict[str, Any]) -> None:
-        """Part of nnU-Net's logger interface; the run directory has the configuration already."""
+        """Part of nnU-Net's logger interface; unused, because run.json has the configuration."""
 
     def log(self, key: str, value: Any, step: int) -> None:
         """Called for every value of every epoch."""
@@ -244,11 +246,11 @@ class EpochLogger:
             append_line(self.job.stage.epochs_file, epoch_line(values, step).model_copy(update=own))
 
     def log_summary(self, key: str, value: Any) -> None:
-        """Part of nnU-Net's logger interface; the final metrics are read from summary.json."""
+        """Part of nnU-Net's logger interface; unused, because the final metrics are read from summary.json."""
 
 
 def epoch_line(values: dict[str, list[Any]], epoch: int, *, restored: bool = False) -> Epoch:
-    """One epoch of nnU-Net's log as a line; what is not a number becomes null."""
+    """One epoch of nnU-Net's log as a line; values that are not numbers become null."""
 
     def number(key: str) -> float | None:
         return finite(float(values[key][epoch]))
@@ -267,7 +269,7 @@ def epoch_line(values: dict[str, list[Any]], epoch: int, *, restored: bool = Fal
 
 
 def _write_history(trainer: Any, job: Job) -> None:
-    """Begin epochs.jsonl with the epochs that the checkpoint remembers."""
+    """Begin epochs.jsonl with the epochs in the checkpoint."""
     values = trainer.logger.local_logger.my_fantastic_logging
     for epoch in range(min(trainer.current_epoch, *(len(v) for v in values.values()))):
         append_line(job.stage.epochs_file, epoch_line(values, epoch, restored=True))

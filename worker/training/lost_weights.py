@@ -1,13 +1,13 @@
-"""A training whose loss is not a number any more: when its weights are gone for good, and what is said of it."""
+"""When a loss that is not a number means that the weights are lost, and the failure for that."""
 
 from ..stage import StageFailure
 
-# Losses that are not numbers for this many epochs in a row do not come back: the weights are gone.
+# After so many epochs in a row without a finite loss the training cannot recover: the weights are lost.
 NAN_EPOCHS = 3
 
 
 def nan_failure(since: int) -> StageFailure:
-    """The failure of a training whose loss is not a number since an epoch."""
+    """The failure of a training whose loss is not a number since epoch `since`."""
     return StageFailure(
         "the training loss is not a number (NaN)",
         f"train_loss is NaN since epoch {since}",

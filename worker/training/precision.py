@@ -12,8 +12,8 @@ from .. import nnunet_seam
 
 @contextmanager
 def precision_of(network: Any, *, bf16: bool) -> Iterator[None]:
-    """With bf16, the network inside computes in bfloat16 what PyTorch's autocast holds to be safe; its outputs are
-    float32. Without, it stays as it is."""
+    """With bf16, the network computes in bfloat16 whatever PyTorch's autocast considers safe, and returns float32.
+    Without bf16, nothing changes."""
     if not bf16:
         yield
         return
@@ -29,5 +29,5 @@ def precision_of(network: Any, *, bf16: bool) -> Iterator[None]:
 
 
 def _in_float32(output: Any) -> Any:
-    """One output, or those of deep supervision."""
+    """The output in float32, or the outputs of deep supervision."""
     return [part.float() for part in output] if isinstance(output, list | tuple) else output.float()

@@ -1,4 +1,4 @@
-"""The validation of a trained fold: how far it is, and nothing left of an earlier one."""
+"""The final validation of a fold: reported case by case, without files of an earlier validation."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,11 @@ from .compiling import cannot_compile, is_compiled, leave_out_and_tell, plain
 
 
 def validate(trainer: Any, job: Job, report: Reporter, method: Callable[..., None], save_probabilities: bool) -> None:
-    """nnU-Net's own validation, told case by case."""
+    """nnU-Net's own validation, with progress case by case."""
     every = list(trainer.do_split()[1])
     _remove_stale_predictions(job, every)
-    # As nnU-Net shares the cases out among several GPUs (nnunetv2 2.8.1, nnUNetTrainer.py, perform_actual_validation).
+    # nnU-Net divides the cases among several GPUs like this (nnunetv2 2.8.1, nnUNetTrainer.py,
+    # perform_actual_validation).
     own = every[trainer.local_rank :: _ranks(trainer)]
     report.say(VALIDATING, done=0, total=len(own), epochs=trainer.num_epochs)
     with _Told(trainer, job, report, len(own)).while_predicting():
@@ -34,14 +35,14 @@ def _ranks(trainer: Any) -> int:
 
 
 def _remove_stale_predictions(job: Job, cases: list[str]) -> None:
-    """nnU-Net measures every file in the folder, also those of an earlier split."""
+    """Remove earlier predictions: nnU-Net scores every file in the folder, also those of an earlier split."""
     for path in (job.fold.path / "validation").glob("*"):
         if path.is_file() and path.name != "summary.json" and case_name(path.name) not in cases:
             path.unlink()
 
 
 class _Told:
-    """Tells each patch and each case, and when only the processes that write are waited for."""
+    """Reports each patch and each case, and when only the writing processes are still busy."""
 
     def __init__(self, trainer: Any, job: Job, report: Reporter, total: int) -> None:
         self.trainer, self.job, self.report, self.total, self.done = trainer, job, report, total, 0
@@ -49,7 +50,7 @@ class _Told:
 
     @contextmanager
     def while_predicting(self) -> Iterator[None]:
-        """nnU-Net makes the predictor of a validation itself, so its class is what is replaced."""
+        """Replace methods of the predictor's class, because nnU-Net creates the predictor of a validation itself."""
         with (
             replaced(f"{PREDICTOR}.predict_sliding_window_return_logits", called_by(self._case)),
             replaced(f"{PREDICTOR}._internal_maybe_mirror_and_predict", called_by(self._patch)),
@@ -72,7 +73,7 @@ class _Told:
         return result
 
     def _compile(self, method: Callable[..., Any], predictor: Any, *args: Any, **kwargs: Any) -> Any:
-        """The first patch, predicted again without torch.compile where that fails."""
+        """Predict the first patch; if compiling fails, predict it again without torch.compile."""
         try:
             return method(predictor, *args, **kwargs)
         except Exception as error:

@@ -340,7 +340,7 @@ def test_a_training_refuses_at_once_what_a_look_has_shown(settings: Settings, ra
         ask(settings, "nnunet_training", **training)
 
     unchecked = TrainingRequest.model_validate({**training, "verify_dataset_integrity": False})
-    assert prepare_run(unchecked, settings)[2], "who wants no check is not checked"
+    assert prepare_run(unchecked, settings)[2], "without verify_dataset_integrity nothing is refused"
     label.write_bytes(whole)
     mended = TrainingRequest.model_validate({**training, "fold": "1"})
     assert prepare_run(mended, settings)[2], "a look at the old file says nothing about the new one"

@@ -1,4 +1,4 @@
-"""What is in the images of a dataset? A line when a case is begun, and one when it is done."""
+"""What is in the images of a dataset. It writes a line when it begins a case, and one when the case is done."""
 
 import sys
 

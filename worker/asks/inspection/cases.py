@@ -1,4 +1,4 @@
-"""The cases of a job, a few at a time. Threads suffice: decompression and counting work outside Python's lock."""
+"""Look at the cases of a job, some at a time. Threads suffice: decompression and counting release Python's lock."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ THREADS = 4
 
 
 def look_at(job: LookJob, say: Callable[[LookLine], None]) -> None:
-    """Say of each case that it is begun and what was found."""
+    """Report each case when it is begun, and when it is done with what was found."""
     speaking = threading.Lock()
 
     def tell(line: LookLine) -> None:

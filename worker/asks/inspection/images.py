@@ -45,7 +45,7 @@ def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[F
     try:
         if not path.is_file():
             raise Damaged("it is a link to nowhere" if path.is_symlink() else "it is no file")
-        with path.open("rb") as stream:  # a file that may not be read says so here
+        with path.open("rb") as stream:  # raises for a file that we may not read
             if not stream.read(1):
                 raise Damaged("it is empty, 0 bytes")
         if why := voxels_elsewhere(path):
@@ -53,13 +53,13 @@ def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[F
         return _reading(path, reader)(path, tally)
     except (TooLarge, MemoryError) as error:
         return look(error=_sentence(error, path), passing=True)
-    except Exception as error:  # an image library's own; it must not hide the other cases
+    except Exception as error:  # an exception of an image library must not hide the other cases
         return look(error=_sentence(error, path), passing=isinstance(error, OSError) and error.errno is not None)
 
 
 def _sentence(error: BaseException, path: Path) -> str:
     lines = str(error).replace(f"{path.parent}/", "").strip().splitlines() or [type(error).__name__]
-    # ITK adds errno's words, which have nothing to do with a file that is cut off.
+    # ITK adds the text of errno, which has nothing to do with a truncated file.
     told = [line for line in lines if not line.startswith("Reason: ")] or lines
     return ITK_PREFIX.sub("", told[-1])[:EXCERPT]
 
@@ -76,7 +76,7 @@ def _itk_nifti(path: Path, tally: type[Tally]) -> FileLook:
     header = nifti.header_of(path)
     zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
     odd = "" if all(math.isfinite(zoom) and zoom > 0 for zoom in zooms) else f"spacing {zooms}"
-    voxels = _streamed(path, header, tally)  # first: of a damaged file ITK says only that it cannot read it
+    voxels = _streamed(path, header, tally)  # first of all: for a damaged file ITK says only that it cannot read it
     return voxels.model_copy(update={**_itk_header(path), "note": odd})
 
 
@@ -138,9 +138,10 @@ def _itk(path: Path, tally: type[Tally]) -> FileLook:
     import SimpleITK
 
     geometry = _itk_header(path)
-    image = SimpleITK.ReadImage(str(path))  # owns what the view shows
+    image = SimpleITK.ReadImage(str(path))  # the view needs this object to stay alive
     voxels = SimpleITK.GetArrayViewFromImage(image)
-    if path.suffix == ".gipl" and path.stat().st_size < GIPL_HEADER + voxels.nbytes:  # ITK leaves memory as it was
+    # ITK leaves the rest of the memory uninitialised
+    if path.suffix == ".gipl" and path.stat().st_size < GIPL_HEADER + voxels.nbytes:
         raise Damaged(f"it is truncated: {path.stat().st_size} of {GIPL_HEADER + voxels.nbytes} bytes are there")
     return _whole(voxels, tally, geometry)
 

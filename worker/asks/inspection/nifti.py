@@ -1,6 +1,6 @@
-"""NIfTI files, streamed: a file is read to its end, so that a truncated one is noticed, and never held whole.
+"""NIfTI files, read as a stream: to the end, so that a truncated file is noticed, and never whole in memory.
 
-ITK fills what a truncated file lacks with zeros and reads NaN and infinity as 0, and says neither.
+ITK fills the missing part of a truncated file with zeros and reads NaN and infinity as 0, and reports neither.
 """
 
 import gzip
@@ -21,7 +21,7 @@ class Damaged(Exception):
 
 
 class TooLarge(Exception):
-    """There is no memory for the file now."""
+    """There is not enough memory for the file now."""
 
 
 def header_of(path: Path) -> Any:
@@ -40,7 +40,8 @@ def header_of(path: Path) -> Any:
     if kind is Nifti1Header and start[344:348] != b"n+1\0":
         raise Damaged("it has no NIfTI header")
     try:
-        return kind(start[:length], check=False)  # the check would mend what is to be found
+        # without nibabel's check, which would correct the very errors we look for
+        return kind(start[:length], check=False)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise Damaged(f"its NIfTI header is broken ({error})") from None
 
@@ -51,7 +52,7 @@ def opened(path: Path) -> IO[bytes]:
 
 
 def add_voxels(path: Path, header: Any, tally: Tally) -> None:
-    """Stream all voxels into the tally, then read on to the end, where the checksum is.
+    """Read all voxels into the tally, then read on to the end of the file, where the checksum is.
 
     Raises:
         Damaged: data are missing, or of a kind that is no image.

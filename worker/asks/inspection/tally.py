@@ -1,4 +1,4 @@
-"""Statistics of an image in one pass, a block of voxels at a time, so that a volume never lies in memory whole."""
+"""Statistics of an image in one pass over blocks of voxels, so that no volume is in memory as a whole."""
 
 import hashlib
 from typing import Any
@@ -15,7 +15,7 @@ DISTINCT = 1000
 
 
 class Tally:
-    """What is known of an image's values so far."""
+    """The statistics of the values seen so far."""
 
     def __init__(self, voxels: int) -> None:
         self._step = max(1, voxels // SAMPLE)
@@ -53,7 +53,8 @@ class Tally:
             self.highest = numpy.fmax(self.highest, float(block.max()))
 
     def fields(self, slope: float = 1.0, intercept: float = 0.0) -> dict[str, Any]:
-        """The fields of a FileLook; a NIfTI file's scaling is applied here, where it costs nothing."""
+        """The fields of a FileLook. The scaling of a NIfTI file is applied here, to the results, where it costs
+        nothing."""
         found: dict[str, Any] = {
             "digest": self._digest.hexdigest(),
             "not_numbers": self.not_numbers,
@@ -108,7 +109,7 @@ class LabelTally(Tally):
 
 
 def _counts(block: Any) -> tuple[Any, Any]:
-    """The values and how often each occurs; without sorting where they are small whole numbers."""
+    """Each value and how often it occurs. Small whole numbers are counted without sorting."""
     if block.size and block.min() >= 0 and block.max() < COUNTED:
         whole = block.astype(numpy.intp, copy=False)
         if block.dtype.kind != "f" or (whole == block).all():

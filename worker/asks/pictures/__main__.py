@@ -1,19 +1,16 @@
-"""Draw a picture, answered as the bytes of a PNG; refused where what it should show makes none."""
+"""Draw a picture and answer with the bytes of its PNG; refuse if there is nothing to draw."""
 
+import importlib
 import sys
 
 from ....ask import answer
-from ....schemas.plots import CasesPicture, CurvesPicture, FoldsPicture, PictureJob
-from . import cases, curves, folds
+from ....schemas.plots import Picture, PictureJob
 
 
-def draw(picture: CurvesPicture | FoldsPicture | CasesPicture) -> bytes:
-    """The picture as PNG."""
-    if isinstance(picture, CurvesPicture):
-        return curves.draw(picture)
-    if isinstance(picture, FoldsPicture):
-        return folds.draw(picture)
-    return cases.draw(picture)
+def draw(picture: Picture) -> bytes:
+    """The picture as PNG, by the module beside this one that is named after its kind."""
+    drawn: bytes = importlib.import_module(f".{picture.kind}", __package__).draw(picture)
+    return drawn
 
 
 if __name__ == "__main__":

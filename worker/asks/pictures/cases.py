@@ -20,7 +20,7 @@ PANELS = 4
 
 
 def draw(picture: CasesPicture) -> bytes:
-    """Four panels in a line: one view of a case with its prediction, or two views of cases without."""
+    """Four panels in a row: one view of a case with its prediction, or two views of cases without."""
     shown = [one for case in picture.cases for one in slices_of(case, planes=len(picture.cases) == 1)]
     predicted = shown[0].prediction is not None
     per_line = 1 if predicted else 2
@@ -56,7 +56,7 @@ def _draw_view(one: Shown, plots: Sequence[Any], picture: CasesPicture) -> None:
 
 
 def _sides(axes: Any, one: Shown) -> None:
-    """R, L, A, P, S, I at the borders of a plane."""
+    """Write R, L, A, P, S, I at the borders of a plane."""
     if one.flat:
         return
     (top, bottom), (left, right) = PLANES[one.view.plane]

@@ -50,7 +50,7 @@ def _line(axes: Any, epochs: Sequence[int], values: Numbers, **style: Any) -> No
 
 
 def _finite(values: Numbers) -> Any:
-    """Gaps where there is no number that an axis can show."""
+    """The values, with gaps where an axis cannot show the number."""
     numbers = numpy.array([numpy.nan if value is None else value for value in values], dtype=float)
     return numpy.where(numpy.abs(numbers) < LARGEST, numbers, numpy.nan)
 

@@ -9,13 +9,13 @@ from ....schemas.plots import FoldsPicture
 from ....texts import short
 from .style import INK, NothingToShow, colour, dress, legend, new_figure, png, title
 
-# With more classes than this, folds are no longer drawn beside each other.
+# With more classes than this, the folds of a class are drawn as one box.
 CLASSES_WITH_FOLDS = 8
 NAME_CHARACTERS = 24
 
 
 def draw(picture: FoldsPicture) -> bytes:
-    """Classes down the page, so that their names can be read."""
+    """Classes from top to bottom, so that their names can be read."""
     boxes = _boxes(picture)
     if not any(len(values) for _, _, values in boxes):
         raise NothingToShow("No validation case has a Dice yet.")

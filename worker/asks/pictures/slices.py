@@ -1,4 +1,4 @@
-"""The slices of a case that are shown: where the structure is largest, all of its images at the same place."""
+"""Choose the slices of a case to show: where the structure is largest, the same in all its images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ class Shown:
 
 
 def slices_of(case: CasePicture, *, planes: bool) -> list[Shown]:
-    """Read the case, one volume after the other, and keep one slice or one of each plane.
+    """Read the volumes of a case one after the other, and keep one slice, or one of each plane.
 
     Raises:
         NothingToShow: a file cannot be read, or the shapes differ.

@@ -13,7 +13,7 @@ from ....schemas.plots import Theme
 
 WIDTH_INCH, DPI = 8.0, 100
 MAX_BYTES = 200_000
-# Okabe & Ito's colours, told apart by colour-blind people (https://jfly.uni-koeln.de/color/), darkest and faintest out.
+# Okabe & Ito's colours, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/), without black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 PAPER = {"light": "#ffffff", "dark": "#1e1e1e"}
 INK = {"light": "#222222", "dark": "#e6e6e6"}
@@ -21,7 +21,7 @@ FAINT = {"light": "#d9d9d9", "dark": "#444444"}
 
 
 class NothingToShow(Refused):
-    """The data make no picture; the text says why and what to do."""
+    """There is nothing to draw; the text says why and what to do."""
 
 
 def colour(number: int) -> str:
@@ -37,12 +37,12 @@ def new_figure(height_inch: float, theme: Theme) -> Figure:
 
 
 def title(figure: Figure, text: str, theme: Theme) -> None:
-    """One line above everything, without mathematics in dataset names."""
+    """One line above everything. Dataset names are not parsed as mathematics."""
     figure.suptitle(text, fontsize=11, color=INK[theme], parse_math=False)
 
 
 def dress(axes: Any, theme: Theme) -> None:
-    """Ink, grid and frame for one plot."""
+    """Set ink, grid and frame of one plot."""
     axes.set_facecolor(PAPER[theme])
     axes.tick_params(colors=INK[theme], labelsize=9)
     axes.grid(color=FAINT[theme], linewidth=0.6)
@@ -64,7 +64,7 @@ def legend(target: Any, theme: Theme, handles: Iterable[Any] | None = None, **pl
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG of at most 200 kB: where it is larger, with fewer colours, and then with fewer pixels."""
+    """The figure as PNG of at most 200 kB; if it is larger, with fewer colours, and then with fewer pixels."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     drawn = Image.open(buffer).convert("RGB")
@@ -78,7 +78,7 @@ def png(figure: Figure) -> bytes:
 def _written(drawn: Image.Image, colours: int | None, scale: float) -> bytes:
     made = drawn if scale == 1 else drawn.resize((int(drawn.width * scale), int(drawn.height * scale)))
     if colours is not None:
-        # Other methods merge rare colours, and those of a legend are rare.
+        # Other methods merge rare colours, and the colours of a legend are rare.
         made = made.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     written = io.BytesIO()
     made.save(written, format="png", optimize=True)

@@ -1,6 +1,6 @@
-"""Images as slices that everybody looks at the same way: patient's right on the left, head or front at the top.
+"""Images turned to the usual orientation of slices: the patient's right on the left, head or front at the top.
 
-One volume is in memory at a time, in the type it was stored in.
+Only one volume is in memory at a time, in the type it was stored in.
 """
 
 import json
@@ -15,7 +15,7 @@ from ....files import DESCRIPTION_BYTES, read_plain
 from ....whole_images import voxels_elsewhere
 from .style import NothingToShow
 
-# Where the first row and the first column of each plane lie, in LPS coordinates.
+# Which side is at the first row and the first column of each plane, in LPS coordinates.
 PLANES = {"axial": (("A", "P"), ("R", "L")), "coronal": (("S", "I"), ("R", "L")), "sagittal": (("S", "I"), ("A", "P"))}
 NORMAL = {"axial": 0, "coronal": 1, "sagittal": 2}
 MARGIN = 0.6
@@ -35,7 +35,7 @@ class Volume:
 
 
 def read_volume(path: str) -> Volume:
-    """Read an image file and turn it, without copying, to lie as LPS axes do.
+    """Read an image file and turn it to LPS axes without copying.
 
     Raises:
         NothingToShow: the file cannot be read as an image of two or three dimensions.
@@ -64,7 +64,7 @@ def _colours(image: SimpleITK.Image) -> list[int]:
 
 
 def _to_lps(direction: Any) -> tuple[list[int], list[bool]]:
-    """For S, P and L: the image axis that runs along it, and whether it runs the other way."""
+    """For S, P and L: which axis of the image runs along it, and whether in the other direction."""
     order, flips = [], []
     left = {0, 1, 2}
     for physical in (2, 1, 0):
@@ -87,7 +87,7 @@ def _tiff_spacing(path: str) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class View:
-    """Which part of which slice is shown: the slice's number, rows and columns, and the pixels' shape."""
+    """The part of a slice that is shown: the number of the slice, rows and columns, and the shape of the pixels."""
 
     plane: str
     number: int
@@ -96,7 +96,7 @@ class View:
     aspect: float
 
     def of(self, volume: Volume) -> Any:
-        """The slice, first row at the top."""
+        """The slice, with its first row at the top."""
         cut: list[Any] = [slice(None)] * 3
         cut[NORMAL[self.plane]] = self.number
         picture = volume.voxels[tuple(cut)]
@@ -122,7 +122,7 @@ def _view(plane: str, mask: Any, volume: Volume) -> View:
 
 
 def _range(mask: Any, axis: int) -> slice:
-    """Along one axis the structure with a margin, but never less than a quarter of the image."""
+    """The extent of the structure along one axis with a margin, but at least a quarter of the image."""
     size = mask.shape[axis]
     positions = numpy.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
     if not len(positions):

@@ -1,4 +1,4 @@
-"""Find truncated images. ITK, which nnU-Net reads NIfTI with, fills what is missing with zeros and says nothing."""
+"""Find truncated images. ITK, with which nnU-Net reads NIfTI, fills the missing part with zeros and reports nothing."""
 
 import gzip
 import zlib
@@ -13,14 +13,14 @@ BLOCK = 1 << 20
 
 
 def refuse_damaged(files: Iterable[Path], *, threads: int, tell: Callable[[int], None]) -> None:
-    """Read every compressed file to its end, and compare every NIfTI file's size with its header.
+    """Read every compressed file to its end, and compare the size of every NIfTI file with its header.
 
-    `tell` gets the number of files done.
+    `tell` is called with the number of finished files.
 
     Raises:
         StageFailure: a file is damaged; the message names it.
     """
-    with ThreadPoolExecutor(threads) as pool:  # zlib works outside the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:  # zlib releases the interpreter's lock
         for done, (path, problem) in enumerate(pool.map(_examine, files), 1):
             tell(done)
             if problem:
@@ -51,7 +51,7 @@ def _decompressed_size(path: Path) -> int:
 
 
 def _expected_size(path: Path) -> int:
-    """Bytes that a NIfTI header promises; 0 for other formats, whose readers notice by themselves."""
+    """The bytes that a NIfTI header promises; 0 for other formats, whose readers notice missing data."""
     if not path.name.endswith((".nii", ".nii.gz")):
         return 0
     import nibabel
@@ -69,5 +69,5 @@ def _expected_size(path: Path) -> int:
 
 
 def readable_whole(path: Path) -> bool:
-    """Whether a file is complete; formats other than NIfTI are taken to be."""
+    """Whether a file is complete; formats other than NIfTI are assumed to be."""
     return not _examine(path)[1]

@@ -51,7 +51,7 @@ def python_that_says(folder: Path, text: str) -> str:
 def test_nvidias_library_tells_cards_instances_processes_and_what_is_wrong(machine: Machine, tmp_path: Path) -> None:
     build_nvml(tmp_path, str(shutil.which("cc")))
 
-    found = machine.look(sys.executable)
+    found = machine.find(sys.executable)
 
     assert (found.source, found.hangs, found.problem) == ("NVML", False, "GPU 2: GPU is lost")
     plain, *parts = found.gpus
@@ -72,7 +72,7 @@ def test_one_lost_gpu_does_not_hide_the_others(machine: Machine, tmp_path: Path)
     cards = (Card("GPU-aa11"), Card("GPU-bb22"))
     nvidia_smi_shows(tmp_path, *cards, first="echo 'Unable to determine the device handle for GPU2'; trap 'exit 255' 0")
 
-    found = machine.look(sys.executable)
+    found = machine.find(sys.executable)
 
     assert [gpu.uuid for gpu in found.gpus] == ["GPU-aa11", "GPU-bb22"]
     assert found.problem == "Unable to determine the device handle for GPU2"
@@ -83,7 +83,7 @@ def test_a_driver_that_does_not_know_a_column_is_asked_without_it(machine: Machi
         tmp_path, ONE, first='case "$*" in *compute_cap*) echo Field compute_cap is not a valid field; exit 2;; esac'
     )
 
-    assert [gpu.uuid for gpu in machine.look(sys.executable).gpus] == ["GPU-aa11"]
+    assert [gpu.uuid for gpu in machine.find(sys.executable).gpus] == ["GPU-aa11"]
 
 
 def test_nvidia_smi_lists_the_instances_of_a_divided_card(machine: Machine, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_nvidia_smi_lists_the_instances_of_a_divided_card(machine: Machine, tmp_
     )
     nvidia_smi_shows(tmp_path, Card("GPU-aa11", "NVIDIA H100", mig="Enabled"), listing=listing)
 
-    found = machine.look(sys.executable).gpus
+    found = machine.find(sys.executable).gpus
 
     assert [(gpu.uuid, gpu.card, gpu.name, gpu.total_gb) for gpu in found] == [
         ("MIG-11", "GPU-aa11", "NVIDIA H100 MIG 1g.10gb", None),
@@ -107,11 +107,11 @@ def test_a_divided_card_without_instances_is_none_and_the_one_beside_it_is_there
 ) -> None:
     divided, listing = Card("GPU-aa11", "NVIDIA H100", mig="Enabled"), "GPU 0: NVIDIA H100 (UUID: GPU-aa11)"
     nvidia_smi_shows(tmp_path, divided, Card("GPU-bb22"), listing=listing)
-    assert [gpu.uuid for gpu in machine.look(sys.executable).gpus] == ["GPU-bb22"]
+    assert [gpu.uuid for gpu in machine.find(sys.executable).gpus] == ["GPU-bb22"]
 
     nvidia_smi_shows(tmp_path, divided, listing=listing)
 
-    assert "in MIG mode and have no instances" in visible(machine.look(sys.executable, max_age_s=0), None)[1]
+    assert "in MIG mode and have no instances" in visible(machine.find(sys.executable, max_age_s=0), None)[1]
 
 
 def test_nvidia_smi_is_found_where_path_does_not_lead(
@@ -121,13 +121,13 @@ def test_nvidia_smi_is_found_where_path_does_not_lead(
     monkeypatch.setattr("nnunet_mcp.runs.machine.nvidia_smi.FOLDERS", (str(tmp_path),))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
 
-    assert machine.look(sys.executable).gpus
+    assert machine.find(sys.executable).gpus
 
 
 def test_without_either_the_drivers_own_files_tell_uuid_and_name(machine: Machine, tmp_path: Path) -> None:
     driver_lists(tmp_path, "GPU-aa11", "GPU-????????-????-????-????-????????????")
 
-    found = machine.look(python_that_says(tmp_path, '{"cuda": "13.0", "devices": [{"name": "NVIDIA H200"}]}'))
+    found = machine.find(python_that_says(tmp_path, '{"cuda": "13.0", "devices": [{"name": "NVIDIA H200"}]}'))
 
     assert [(gpu.cuda_name, gpu.model) for gpu in found.gpus] == [("GPU-aa11", "NVIDIA H200")]
     assert (found.source, found.problem) == ("/proc", "nvidia-smi lists no GPU (it is not installed)")
@@ -139,7 +139,7 @@ def test_a_gpu_that_only_the_drivers_files_have_and_pytorch_cannot_use_is_none(
     driver_lists(tmp_path, "GPU-aa11")
     stand_in_nvidia_smi(tmp_path, "echo Driver/library version mismatch; exit 18")
 
-    found = machine.look(python_that_says(tmp_path, '{"cuda": "13.0"}'))
+    found = machine.find(python_that_says(tmp_path, '{"cuda": "13.0"}'))
 
     assert not found.gpus
     assert found.problem == "nvidia-smi lists no GPU (Driver/library version mismatch); PyTorch can use none"
@@ -150,12 +150,12 @@ def test_where_nvidia_is_not_pytorch_is_asked_once(
 ) -> None:
     answer = '{"rocm": "6.4", "devices": [{"name": "AMD MI300X", "total_gb": 192.0}]}'
     python = python_that_says(tmp_path, answer)
-    assert not machine.look(python).gpus, "without a sign of a GPU nobody loads PyTorch"
+    assert not machine.find(python).gpus, "without a sign of a GPU nobody loads PyTorch"
     monkeypatch.setattr(gpus, "SIGNS", (str(tmp_path / "libnvidia*"),))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
 
     for _ in range(2):
-        found = machine.look(python, max_age_s=0)
+        found = machine.find(python, max_age_s=0)
 
     assert [gpu.cuda_name for gpu in visible(found, None)[0]] == ["3"], "PyTorch counts what the variable shows"
     assert found.source == "torch" and (tmp_path / "asked").read_text() == "x\n"
@@ -163,7 +163,7 @@ def test_where_nvidia_is_not_pytorch_is_asked_once(
 
 def test_a_look_is_kept_for_a_moment_and_shared(machine: Machine, tmp_path: Path) -> None:
     nvidia_smi_shows(tmp_path, ONE, first=f"echo $1 >> {tmp_path}/calls")
-    threads = [threading.Thread(target=machine.look, args=(sys.executable,)) for _ in range(8)]
+    threads = [threading.Thread(target=machine.find, args=(sys.executable,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -180,14 +180,14 @@ def test_a_slow_answer_is_not_waited_for_but_still_taken(tmp_path: Path, monkeyp
     waits = f"until [ -e {go} ]; do sleep 0.05; done"
     nvidia_smi_shows(tmp_path, ONE, first=f"echo x >> {tmp_path}/calls; {waits}")
 
-    slow = machine.look(sys.executable)
-    again = machine.look(sys.executable, max_age_s=0)
+    slow = machine.find(sys.executable)
+    again = machine.find(sys.executable, max_age_s=0)
     assert slow.hangs and slow.problem == "nvidia-smi lists no GPU (nvidia-smi does not answer within 1 s)"
-    assert again.hangs and "an earlier look (nvidia-smi, pid " in again.problem
+    assert again.hangs and "an earlier question (nvidia-smi, pid " in again.problem
 
     go.touch()
 
-    assert until(lambda: bool(machine.look(sys.executable, max_age_s=0).gpus), timeout_s=20)
+    assert until(lambda: bool(machine.find(sys.executable, max_age_s=0).gpus), timeout_s=20)
     assert len((tmp_path / "calls").read_text().splitlines()) == 2, "for the GPUs and for their processes"
 
 
@@ -202,7 +202,7 @@ def test_a_program_that_cannot_be_killed_holds_nobody_and_is_not_started_again(
 
     with monkeypatch.context() as held_by_the_driver:
         held_by_the_driver.setattr("os.killpg", lambda group, _: tried.add(group))
-        looks = [machine.look(sys.executable, max_age_s=0) for _ in range(4)]
+        looks = [machine.find(sys.executable, max_age_s=0) for _ in range(4)]
 
     assert time.monotonic() - begun < 10
     assert [look.hangs for look in looks] == [True] * 4 and "still hangs" in looks[-1].problem
@@ -211,7 +211,7 @@ def test_a_program_that_cannot_be_killed_holds_nobody_and_is_not_started_again(
 
     os.killpg(tried.pop(), signal.SIGKILL)
     nvidia_smi_shows(tmp_path, ONE)
-    assert until(lambda: not machine.look(sys.executable, max_age_s=0).hangs, timeout_s=20)
+    assert until(lambda: not machine.find(sys.executable, max_age_s=0).hangs, timeout_s=20)
 
 
 def test_a_late_answer_to_another_question_is_not_taken_for_this_one() -> None:
@@ -251,11 +251,11 @@ def test_what_was_killed_is_asked_anew(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(gpus, "GIVE_UP_S", 0.5)
     stand_in_nvidia_smi(tmp_path, "sleep 600")
     machine = Machine()
-    assert machine.look(sys.executable).hangs
+    assert machine.find(sys.executable).hangs
 
     nvidia_smi_shows(tmp_path, ONE)
 
-    assert until(lambda: bool(machine.look(sys.executable, max_age_s=0).gpus), timeout_s=20)
+    assert until(lambda: bool(machine.find(sys.executable, max_age_s=0).gpus), timeout_s=20)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_beside_a_newer_card_one_that_is_too_old_for_pytorch_is_left_out(machine
     nvidia_smi_shows(tmp_path, *cards)
     python = python_that_says(tmp_path, '{"cuda": "13.0", "archs": ["sm_75", "sm_89"]}')
 
-    found = machine.look(python)
+    found = machine.find(python)
 
     assert found.gpus[0].model == "NVIDIA GeForce GTX 1080 Ti, 25.8 GB (too old for this PyTorch)"
     assert [gpu.uuid for gpu in visible(found, None)[0]] == ["GPU-new"]

@@ -1,8 +1,8 @@
-"""What nnU-Net reads from files that anybody may have written: it gets what was judged, and nothing else.
+"""What nnU-Net reads from files that anybody may have written: it gets only the checked content.
 
-Source: nnunetv2 2.8.1. PlansManager, the trainer, the predictor, preprocessing and evaluation all take what
-batchgenerators' `load_json` returns, so the object that is judged is the object that is used; the properties of a
-preprocessed case are a pickle that `load_pickle` reads (training/dataloading/nnunet_dataset.py:272 and 335).
+Source: nnunetv2 2.8.1. PlansManager, the trainer, the predictor, preprocessing and evaluation all use what
+batchgenerators' `load_json` returns, so exactly the object that was checked is used. The properties of a preprocessed
+case are a pickle that `load_pickle` reads (training/dataloading/nnunet_dataset.py:272 and 335).
 """
 
 import json
@@ -13,23 +13,23 @@ from typing import Any
 
 from ..errors import Refused
 from ..files import open_plain, read_plain
-from ..nnunet.foreign import is_trusted, judged_dataset, judged_plans
+from ..nnunet.safe_plans import is_trusted, judged_dataset, judged_plans
 from . import nnunet_seam
 from .data_only import NotData, unpickled
 from .nnunet_seam import FILES
 
-# What nnU-Net looks up by name, so a file that has one of them is used as plans.
+# nnU-Net looks these up by name, so a file that has one of them is used as plans.
 KEYS_OF_PLANS = {"configurations", "image_reader_writer", "label_manager", "experiment_planner_used"}
 
 
 def judge_what_nnunet_reads() -> None:
-    """Replace the two functions, also in modules of nnU-Net that have been imported already."""
+    """Replace both functions, also in those modules of nnU-Net that are imported already."""
     nnunet_seam.replace_everywhere(f"{FILES}:load_json", lambda original: load_json)
     nnunet_seam.replace_everywhere(f"{FILES}:load_pickle", lambda original: partial(load_pickle, whole=original))
 
 
 def load_json(file: str) -> Any:
-    """As batchgenerators' function, for a regular file only.
+    """As batchgenerators' function, but only for regular files, and checked.
 
     Raises:
         Refused: plans or a dataset.json that nnU-Net must not have.
@@ -45,7 +45,7 @@ def load_json(file: str) -> Any:
 
 
 def load_pickle(file: str, mode: str = "rb", *, whole: Callable[[str], Any]) -> Any:
-    """As batchgenerators' function `whole`, of numbers, texts, lists and dictionaries of them.
+    """As batchgenerators' function of this name, but only for numbers, texts, lists and dictionaries of them.
 
     Raises:
         Refused: the file holds something else.

@@ -1,6 +1,7 @@
-"""Plans and dataset.json that a run of ours did not make: judged, then used, and nothing but what was judged.
+"""Plans and dataset.json files that others wrote: checked first, and used only in the checked form.
 
-Whoever reads plans or a description that nnU-Net is given, or that names come from, reads them here.
+Every reader of plans or of a dataset.json that nnU-Net will use, or that names are taken from, goes through this
+module.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ OWN = "For plans of your own in nnU-Net's folders, set NNUNET_MCP_TRUST_PLANS=1 
 
 
 def read_plans(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any] | None:
-    """The plans in a file as nnU-Net may have them; None where there are none.
+    """The plans in a file, checked so that nnU-Net may use them; None where there are none.
 
     Raises:
         Refused: they name what nnU-Net would import, call, read or write elsewhere, or are no plans.
@@ -31,7 +32,7 @@ def read_plans(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any] | N
 
 
 def read_dataset_json(path: Path, *, inside: Sequence[Path] = ()) -> dict[str, Any] | None:
-    """The description of a dataset as nnU-Net may have it; None where there is none.
+    """The dataset.json in a file, checked so that nnU-Net may use it; None where there is none.
 
     Raises:
         Refused: it is no dataset.json of nnU-Net v2.
@@ -61,7 +62,7 @@ def judged_dataset(content: object, source: Path | str) -> dict[str, Any]:
 
 
 def is_trusted(path: Path) -> bool:
-    """Whether the server's person vouches for the plans in nnU-Net's own folders."""
+    """Whether the owner of the server vouches for the plans in nnU-Net's own folders."""
     settings = Settings()
     if not settings.trust_plans:
         return False
@@ -79,12 +80,12 @@ def _judged(model: type[BaseModel], content: object, source: Path | str, verdict
 
 
 def _named(source: Path | str) -> str:
-    """A file with its folder: answers about a live run have room for little more."""
+    """A file name with its folder; answers about a live run have no room for the whole path."""
     return clean("/".join(source.parts[-2:]) if isinstance(source, Path) else source, SAID_LENGTH)
 
 
 def _kept(model: Any, content: Any) -> Any:
-    """What was judged, in the values and the order of the file."""
+    """The checked content, with the values and the order of the file."""
     if isinstance(model, BaseModel) and isinstance(content, Mapping):
         names = {field.alias or name: name for name, field in type(model).model_fields.items()}
         return {key: _kept(getattr(model, names[key]), value) for key, value in content.items() if key in names}
@@ -94,7 +95,7 @@ def _kept(model: Any, content: Any) -> Any:
 
 
 def _told(error: ValidationError) -> str:
-    """The first faults, each with its place. Arms of a union say the same of one place."""
+    """The first errors, each with its place. The arms of a union report the same error for one place."""
     found: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_context=False):
         place = ".".join(clean(part) for part in fault["loc"][:5] if not _is_an_arm(part)) or "it"

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from nnunet_mcp.worker.stage import StageFailure
-from nnunet_mcp.worker.whole_files import refuse_damaged
+from nnunet_mcp.worker.truncated_images import refuse_damaged
 
 DATATYPE = slice(70, 72)  # nifti1.h
 

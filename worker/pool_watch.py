@@ -1,7 +1,7 @@
-"""Notice at once when a pool process was killed.
+"""Notice at once when a process of a pool was killed.
 
-nnU-Net waits for ever for the result of a killed process in verification, metrics and the last step of
-the validation (nnunetv2 2.8.1, verify_dataset_integrity.py:209, nnUNetTrainer.py:1391).
+nnU-Net waits for ever for the result of a killed process in verification, metrics and the last step of the validation
+(nnunetv2 2.8.1, verify_dataset_integrity.py:209, nnUNetTrainer.py:1391).
 """
 
 import os
@@ -17,19 +17,19 @@ from . import nnunet_seam
 
 # A pool ends its own processes with SIGTERM.
 OWN = -signal.SIGTERM
-# What multiprocessing tells of processes whose server was killed (popen_forkserver.py, `poll`).
+# The exit code that multiprocessing reports for processes whose server was killed (popen_forkserver.py, `poll`).
 SERVER_KILLED = 255
 
 
 def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
-    """From now on a killed pool process ends this stage with its cause written down."""
+    """From now on, end this stage with a recorded cause when a pool process is killed."""
 
     def ending(original: Callable[[list[Any]], Any]) -> Any:
         def join_exited_workers(workers: list[Any]) -> Any:
             before = list(workers)
             cleaned = original(workers)
-            # Only of those that the pool has joined is it certain how they ended: one that dies meanwhile is for next
-            # time.
+            # Only for processes that the pool has joined is it certain how they ended; one that dies meanwhile is found
+            # next time.
             codes = [worker.exitcode for worker in before if worker not in workers]
             if killed := [code for code in codes if code == SERVER_KILLED or (code < 0 and code != OWN)]:
                 _end(stage, signal.SIGKILL if killed[0] == SERVER_KILLED else -killed[0])

@@ -11,7 +11,7 @@ import pytest
 
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.nnunet import plans as lists
-from nnunet_mcp.nnunet.foreign import judged_dataset, judged_plans, read_plans
+from nnunet_mcp.nnunet.safe_plans import judged_dataset, judged_plans, read_plans
 from nnunet_mcp.settings import Settings
 from tests.kit.strangers import SAMPLES, TEXTS, mutants, sample
 
