@@ -240,14 +240,20 @@ REPLACED = (
         digest="6fec665ea3c9",
     ),
     Place(
+        "multiprocessing.spawn:get_command_line",
+        "Python's multiprocessing/spawn.py",
+        "popen_spawn_posix.py starts each new process with it; one of its words is the code that the process runs",
+        signature="(**kwds)",
+    ),
+    Place(
         "multiprocessing.context:SpawnContext.Pool",
-        "/root/.pyenv/versions/3.11.7/lib/python3.11/multiprocessing/context.py:115",
+        "Python's multiprocessing/context.py",
         "nnU-Net makes its pools by get_context('spawn').Pool",
         signature="(self, processes=, initializer=, initargs=, maxtasksperchild=)",
     ),
     Place(
         "multiprocessing.pool:Pool._join_exited_workers",
-        "/root/.pyenv/versions/3.11.7/lib/python3.11/multiprocessing/pool.py:289",
+        "Python's multiprocessing/pool.py",
         ("a pool calls it again and again with its list of workers, and it takes those that ended out"),
         signature="(pool)",
     ),
@@ -627,8 +633,10 @@ def _source_of(thing: Any) -> tuple[str, str]:
         file = inspect.getsourcefile(thing) or ""
     except (TypeError, OSError):  # a value, or a compiled function
         return "", ""
-    _, _, inside = file.rpartition("/site-packages/")
-    return "".join(lines), f"{inside.removeprefix('nnunetv2/') or file.rpartition('/')[2]}:{max(first, 1)}"
+    _, installed, inside = file.rpartition("/site-packages/")
+    if not installed:  # Python's own, whose lines differ from release to release
+        return "".join(lines), "Python's " + "/".join(file.split("/")[-2:])
+    return "".join(lines), f"{inside.removeprefix('nnunetv2/')}:{max(first, 1)}"
 
 
 def _signature_of(thing: Any) -> str:

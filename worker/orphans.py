@@ -11,8 +11,10 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing import spawn
+from collections.abc import Callable
 from typing import Any
+
+from . import nnunet_seam
 
 # The parent's pid, passed to the child: the parent may die before the child can ask the kernel for the signal.
 PARENT_VARIABLE = "NNUNET_MCP_PARENT"
@@ -41,12 +43,14 @@ def end_with_parent() -> None:
 
 def _prepare_children() -> None:
     os.register_at_fork(after_in_child=_begin)
-    original = spawn.get_command_line
+    nnunet_seam.replace("multiprocessing.spawn:get_command_line", _beginning_with_ours)
 
+
+def _beginning_with_ours(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     def command_line(**known: Any) -> list[Any]:
         return [BEGINNING + part if _is_code(part) else part for part in original(**known)]
 
-    spawn.get_command_line = command_line
+    return command_line
 
 
 def _is_code(part: str | bytes) -> bool:

@@ -442,6 +442,8 @@ def test_a_large_volume_takes_little_memory(
     script = tmp_path / "measured_worker"
     lines = [
         f"#!{sys.executable}",
+        "import sys",
+        "del sys.argv[1:]",  # -P -m and the module that this stands for
         "from nnunet_mcp.ask import answer",
         "from nnunet_mcp.schemas.datasets import LookJob",
         "from nnunet_mcp.worker.asks.inspection.cases import look_at",
