@@ -92,9 +92,9 @@ class Lock:
         """The lines of the holders, without those of shared holders whose process has ended."""
         try:
             found = [json.loads(line) for line in read_plain(self.path, most=LINES_BYTES).splitlines()]
+            return [line for line in found if isinstance(line, dict) and not _has_ended(line.get(SHARED_BY))]
         except (OSError, ValueError, RecursionError):
             return []
-        return [line for line in found if isinstance(line, dict) and not _has_ended(line.get(SHARED_BY))]
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         """Write the lines. They are for people: neither a full disk nor another user's file prevents the lock."""

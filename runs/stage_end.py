@@ -9,6 +9,7 @@ from pathlib import Path
 from ..files import RIGHTS, write_model
 from ..nnunet.old_models import put_back
 from ..schemas.records import CancelRecord, Failure, Outcome, RunRecord, StageState, Status
+from ..texts import for_agents
 from .engines import verdict
 from .failures.diagnosis import diagnose
 from .layout import RunDir
@@ -169,5 +170,5 @@ def close_run(run: RunDir, record: RunRecord, *, succeeded: bool) -> None:
     # They are for people, and for repeating the run; nothing depends on them.
     with contextlib.suppress(OSError):
         if succeeded and run.path.is_dir():
-            write_model(run.result_file, compose_result(run, record, verdict(run, record)))
+            write_model(run.result_file, for_agents(compose_result(run, record, verdict(run, record))))
         write_model(run.provenance_file, compose_provenance(run, record))

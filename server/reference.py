@@ -68,7 +68,7 @@ def failure_table() -> str:
     """Every failure that is recognised in a log."""
     lines = ["| failure | cause | what to do |", "|---|---|---|"]
     for name, cause, remedy in failures():
-        lines.append(f"| {name} | {_cell(_blanks(cause))} | {_cell(_blanks(for_agents(remedy)))} |")
+        lines.append(f"| {name} | {_cell(_blanks(for_agents(cause)))} | {_cell(_blanks(for_agents(remedy)))} |")
     return "\n".join(lines)
 
 

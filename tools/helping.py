@@ -12,7 +12,7 @@ HELP: dict[str, Callable[..., str]] = {
         f"Follow it with {call('nnunet_progress', run_id=run_id)}, or stop it with "
         f"{call('nnunet_cancel', run_id=run_id)} first."
     ),
-    "datasets": lambda: f"Import one with {call('nnunet_prepare_dataset')}, or use one of these ids.",
+    "datasets": lambda: f"{call('nnunet_prepare_dataset')} imports one.",
     "models": lambda: f"{call('nnunet_datasets')} lists what is trained.",
     "model before": lambda run_id, name: before(run_id, name),
     "best": lambda dataset_id: f"Start {call('nnunet_find_best_configuration', dataset_id=dataset_id)}.",

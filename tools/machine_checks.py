@@ -13,6 +13,7 @@ from ..nnunet.installed import installed
 from ..runs.engines import engine_named
 from ..schemas.system import Check
 from ..settings import Settings
+from .helping import told
 
 GB = 1e9
 FOLDERS = ("raw", "preprocessed", "results")
@@ -67,7 +68,7 @@ def package_check(settings: Settings) -> Check:
     try:
         found = installed(python)
     except RunError as error:
-        return Check(name=name, level="problem", detail=error.text, fix="Then ask again.")
+        return Check(name=name, level="problem", detail=told(error), fix="Then ask again.")
     lacking = [package for package in ("nnunetv2", "torch") if package not in found.versions]
     if lacking:
         fix = (

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from ...errors import RunError
 from ...schemas.datasets import DatasetsRequest
 from ...schemas.logs import LogsRequest
-from ...schemas.results import ResultsRequest
 from ...schemas.training import TrainingCall
 from ...settings import Settings
 from ...texts import for_agents, visible
@@ -68,11 +67,12 @@ def _read(read: Callable[[], str]) -> str:
 
 def _run(settings: Settings, run_id: str) -> str:
     from ...tools.watching.progress import answer
+    from ...tools.watching.results import result_of
     from ...tools.watching.snapshot import snapshot
 
-    now = answer(snapshot(settings, run_id)).model_dump(mode="json")
-    result = BY_NAME["nnunet_results"](ResultsRequest(run_id=run_id), settings).model_dump(mode="json")
-    return json.dumps(for_agents({"progress": now, "result": result}))
+    view = snapshot(settings, run_id)
+    both = {"progress": answer(view), "result": result_of(view)}
+    return json.dumps(for_agents({name: one.model_dump(mode="json") for name, one in both.items()}))
 
 
 def _log(settings: Settings, run_id: str, stage: str) -> str:

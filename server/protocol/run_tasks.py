@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from ...errors import RunError
 from ...schemas.records import ACTIVE
-from ...schemas.results import ResultsRequest
 from ...schemas.run_list import CancelRequest
 from ...schemas.training import TrainingCall
 from ...settings import Settings
@@ -91,7 +90,7 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
         "ttlMs": None,  # runs are kept until the user removes them
         "pollIntervalMs": 1000 * max(1, now.retry_after_s),
     }
-    return {**task, "result": tool_result(view, settings)} if detailed and task["status"] == "completed" else task
+    return {**task, "result": tool_result(view)} if detailed and task["status"] == "completed" else task
 
 
 def _message(view: "RunSnapshot", eta_s: int | None) -> str:
@@ -101,11 +100,12 @@ def _message(view: "RunSnapshot", eta_s: int | None) -> str:
     return headline(view) + left
 
 
-def tool_result(view: "RunSnapshot", settings: Settings) -> dict[str, Any]:
+def tool_result(view: "RunSnapshot") -> dict[str, Any]:
     """What nnunet_results answers, with the fields that nnunet_training's output schema promises."""
     from ...tools.training.training import describe_run
+    from ...tools.watching.results import result_of
 
-    found = BY_NAME["nnunet_results"](ResultsRequest(run_id=view.record.run_id), settings)
+    found = result_of(view)
     started = describe_run(view.run, view.record).model_dump(mode="json")
     content = for_agents({**started, **found.model_dump(mode="json"), "retry_after_s": 0})
     text = types.TextContent(type="text", text=for_agents(found).model_dump_json())

@@ -36,6 +36,11 @@ def test_the_generated_tables_are_as_the_code_has_them(name: str) -> None:
 
 
 @each_document
+def test_a_call_in_a_table_is_said_as_agents_say_it(name: str) -> None:
+    assert "⟦" not in TEXTS[name]
+
+
+@each_document
 def test_every_link_inside_the_project_leads_somewhere(name: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]) if "://" not in link]
     assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []

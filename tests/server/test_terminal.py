@@ -125,7 +125,7 @@ def test_the_exit_code_says_how_the_run_ended(settings: Settings, status: Status
     ("words", "code", "sentence"),
     [
         (["progress", "d001-2d-f0-none"], Code.NOT_FOUND, "There is no run 'd001-2d-f0-none'. There are no runs yet."),
-        (["datasets", "99"], Code.NOT_FOUND, "Import one with nnunet-mcp prepare, or use one of these ids."),
+        (["datasets", "99"], Code.NOT_FOUND, "nnunet-mcp prepare imports one."),
         (["cancel", "d001-2d-f0-none", "--force"], Code.NOT_FOUND, "nnunet-mcp runs lists them."),
         (["train", "99"], Code.NOT_FOUND, "099"),
         (["train"], Code.REFUSED, "--dataset-id: Field required"),

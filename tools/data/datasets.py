@@ -15,6 +15,7 @@ from ...schemas.model_name import ModelName
 from ...schemas.records import Folders
 from ...settings import Settings
 from ...texts import clean, first, some
+from ..helping import told
 from .findings import bounded, findings
 from .look_summary import first_images, intensities, label_statistics, spread, voxel_types
 from .looks import Looks, Tell, look_into
@@ -174,7 +175,7 @@ def _attempt(problems: list[str], work: Callable[[], Found], otherwise: Found) -
     try:
         return work()
     except RunError as error:
-        problems.append(str(error))
+        problems.append(told(error))
     except OSError as error:
         problems.append(f"{clean(error.filename)} cannot be read ({error.strerror}). Give access to it.")
     return otherwise
