@@ -22,6 +22,7 @@ from nnunet_mcp.runs.store import find_run, new_run_id, record_run
 from nnunet_mcp.schemas.records import ACTIVE, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.helping import helped
 from tests.kit.lab import Lab, stand_in_python, until
 from tests.kit.slurm_cluster import OTHER_USER, Cluster, running_cluster, why_not
 from tests.kit.tiny import make_dataset, record_of, stage
@@ -335,7 +336,7 @@ def test_without_the_controller_a_run_is_as_it_was_and_says_since_when(theatre: 
 
 
 def test_what_slurm_refuses_was_never_started(theatre: Theatre) -> None:
-    with pytest.raises(Refused, match=r"invalid partition specified: nowhere.*nnunet_preflight"):
+    with pytest.raises(Refused, match=r"invalid partition specified: nowhere.*nnunet_preflight"), helped():
         theatre.play(options={"partition": "nowhere"})
 
     assert list(StateDir(theatre.settings.state_dir).run_ids()) == []
