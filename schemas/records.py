@@ -330,7 +330,7 @@ class StageTimes(Record):
 
 
 class Provenance(Record):
-    """provenance.json: written once, at the end, by the supervisor."""
+    """provenance.json: written once, at the end, by whoever saw the last stage through."""
 
     run_id: str
     job: AnyJob

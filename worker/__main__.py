@@ -1,7 +1,4 @@
-"""`python -P -m nnunet_mcp.worker <run directory> <stage>`: carry out one stage.
-
-Nothing is imported up here: every pool process that nnU-Net spawns imports this file again.
-"""
+"""`python -P -m nnunet_mcp.worker <run directory> <stage>`: carry out one stage."""
 
 if __name__ == "__main__":
     import sys
