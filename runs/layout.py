@@ -163,6 +163,10 @@ class RunDir:
         """The same folder, of which every file is read at most once; its record is known already."""
         return RunDir(self.path, {(self.run_file, "record"): record})
 
+    def afresh(self) -> "RunDir":
+        """The same folder without a memory, for what may have changed since or is about to be changed."""
+        return RunDir(self.path)
+
     @property
     def run_id(self) -> str:
         return self.path.name

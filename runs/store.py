@@ -22,7 +22,6 @@ from ..liveness import host_name
 from ..locks import held, lock_name
 from ..schemas.jobs import AnyJob
 from ..schemas.records import ACTIVE, Folders, RunRecord, StageSpec
-from ..schemas.slurm import EngineName
 from ..schemas.training import Device
 from ..texts import clean
 from .by_hand import is_external
@@ -68,9 +67,7 @@ def new_record(
     """
     training = job if job.kind == "train" else None
     fold = training.request.fold if training else job.kind
-    here: EngineName = "local"
-    name, options = (engine[0].name, engine[1]) if engine else (here, {})
-    return RunRecord(
+    record = RunRecord(
         run_id=new_run_id(job.dataset_id, job.configuration, fold),
         created_at=time.time(),
         job=job,
@@ -80,12 +77,11 @@ def new_record(
         num_gpus=(training.request.num_gpus if training else None) or 1,
         folders=folders,
         stages=tuple(stages),
-        engine=name,
-        slurm=options,
         host=host_name(),
         versions=versions,
         notes=tuple(notes),
     )
+    return record if engine is None else record.model_copy(update={"engine": engine[0].name, "slurm": engine[1]})
 
 
 def record_run(

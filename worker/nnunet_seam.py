@@ -23,8 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-RELEASE = "2.8.1"
-
 
 @dataclass(frozen=True)
 class Place:

@@ -35,7 +35,7 @@ class Answer:
 def gather_jobs(run: RunDir, record: RunRecord) -> Evidence:
     """Everything that `derive_status` needs of a run on Slurm."""
     stages = todo(record)
-    states = _states(RunDir(run.path), stages)
+    states = _states(run.afresh(), stages)
     submission = run.jobs() or JobsRecord()
     cancelled = run.cancel_file.exists()
     needed = bool(_open(stages, states)) or any(state and state.status == "interrupted" for state in states.values())

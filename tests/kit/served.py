@@ -12,19 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_mcp.launch import python_command
+from nnunet_mcp.tools.start_up import HELLO
 from tests.kit.lab import Lab, free_port, until
 
 TOKEN = "a-token-of-the-test"
-HELLO = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "raw", "version": "1"},
-    },
-}
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 
 

@@ -10,7 +10,19 @@ from typing import Any
 
 from tests.project.house import FOLDERS, PACKAGE, ROOT
 
-PARTS = (*FOLDERS, "docs", "tests/kit", "README.md", "pyproject.toml")
+PARTS = ("docs", "tests/kit", "README.md", "pyproject.toml")
+
+
+def copy_source(root: Path, *parts: str) -> None:
+    """Copy the package with its links, the rooms and further files and folders of the project."""
+    no_caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / PACKAGE, root / PACKAGE, symlinks=True, ignore=no_caches)
+    for part in (*FOLDERS, *parts):
+        (root / part).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, root / part, ignore=no_caches)
+        else:
+            shutil.copy(ROOT / part, root / part)
 
 
 class Scratch:
@@ -19,14 +31,7 @@ class Scratch:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.touched: set[str] = set()
-        no_caches = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / PACKAGE, root / PACKAGE, symlinks=True, ignore=no_caches)
-        for part in PARTS:
-            (root / part).parent.mkdir(parents=True, exist_ok=True)
-            if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, root / part, ignore=no_caches)
-            else:
-                shutil.copy(ROOT / part, root / part)
+        copy_source(root, *PARTS)
 
     def write(self, name: str, text: str = "") -> None:
         """Add a file, in a folder that may be new."""

@@ -1,11 +1,11 @@
 """The rooms import each other one way, without circles, and the house stays as simple as it is."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.project.house import FOLDERS, LARGEST_FOLDER, PACKAGE, ROOT, House, Import, short
+from tests.project.house import LARGEST_FOLDER, House, Import, short
+from tests.project.scratch import copy_source
 
 # The one file that may ask which engine a run has.
 REGISTRY = "runs/engines.py"
@@ -22,11 +22,7 @@ def house() -> House:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the rooms to plant violations in."""
-    (tmp_path / PACKAGE).mkdir()
-    for path in (ROOT / PACKAGE).glob("*.py"):
-        shutil.copy(path, tmp_path / PACKAGE)
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=lambda _, names: [n for n in names if "cache" in n])
+    copy_source(tmp_path)
     return tmp_path
 
 

@@ -15,15 +15,15 @@ import pytest
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.runs.cancel import request_cancel
 from nnunet_mcp.runs.engines import engine_of, verdict
-from nnunet_mcp.runs.layout import RunDir, StateDir
-from nnunet_mcp.runs.result import compose_result
+from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.slurm import evidence, listing
 from nnunet_mcp.runs.store import find_run, new_run_id, record_run
-from nnunet_mcp.schemas.records import ACTIVE, RunRecord, StageSpec, StageState, Status
+from nnunet_mcp.schemas.records import StageSpec, StageState
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.helping import helped
 from tests.kit.lab import Lab, stand_in_python, until
+from tests.kit.play import PlayedRun
 from tests.kit.slurm_cluster import OTHER_USER, Cluster, running_cluster, why_not
 from tests.kit.tiny import make_dataset, record_of, stage
 
@@ -39,16 +39,10 @@ def cluster() -> Iterator[Cluster]:
 
 
 @dataclass
-class Play:
+class Play(PlayedRun):
     """One run on the cluster."""
 
-    run: RunDir
-    record: RunRecord
     cluster: Cluster
-
-    @property
-    def status(self) -> Status:
-        return verdict(self.run, self.record).status
 
     @property
     def reason(self) -> str:
@@ -58,10 +52,6 @@ class Play:
         jobs = self.run.jobs()
         assert jobs is not None
         return jobs.jobs[name]
-
-    def begun(self, name: str = "train_fold_0") -> bool:
-        state = self.run.stage(name).state()
-        return state is not None and state.status == "running"
 
     def says(self, name: str, word: str) -> bool:
         return word in self.cluster.run("squeue", "-h", "-t", "all", "-j", self.job(name), "-o", "%T %r %N")
@@ -73,9 +63,8 @@ class Play:
         self.cluster.hurry(self.job(name), **changes)
         return True
 
-    def finish(self) -> Result:
-        assert until(lambda: self.status not in ACTIVE, timeout_s=40), verdict(self.run, self.record)
-        return compose_result(self.run, self.record, verdict(self.run, self.record))
+    def finish(self, *, timeout_s: float = 40) -> Result:
+        return super().finish(timeout_s=timeout_s)
 
 
 @dataclass

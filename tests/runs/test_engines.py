@@ -16,15 +16,16 @@ from nnunet_mcp.errors import RunError
 from nnunet_mcp.runs.cancel import request_cancel
 from nnunet_mcp.runs.engine import Engine
 from nnunet_mcp.runs.engines import ENGINES, engine_named, engine_of, verdict
-from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.slurm import evidence, listing
 from nnunet_mcp.runs.store import new_run_id, record_run
-from nnunet_mcp.schemas.records import ACTIVE, RunRecord, StageSpec, Status
+from nnunet_mcp.schemas.records import StageSpec
 from nnunet_mcp.schemas.slurm import EngineName
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import stand_in_python, until
+from tests.kit.play import PlayedRun
 from tests.kit.slurm_cluster import Cluster, running_cluster, why_not
 from tests.kit.tiny import digest, record_of, stage
 
@@ -33,24 +34,11 @@ SOURCES = Path(nnunet_mcp.__file__).parent
 COMPARED = re.compile(r"\bengine\b[\w.]*\s*(?:==|!=|in)\s*[(\"']")
 
 
-@dataclass
-class Play:
+class Play(PlayedRun):
     """One run."""
 
-    run: RunDir
-    record: RunRecord
-
-    @property
-    def status(self) -> Status:
-        return verdict(self.run, self.record).status
-
     def started(self) -> bool:
-        state = self.run.stage(self.record.stages[0].name).state()
-        return state is not None and state.status == "running" and self.status == "running"
-
-    def ends(self) -> Status:
-        assert until(lambda: self.status not in ACTIVE, timeout_s=60), verdict(self.run, self.record)
-        return self.status
+        return self.begun() and self.status == "running"
 
     def is_gone(self) -> bool:
         return not any(processes_of(self.run.stage(spec.name).path) for spec in self.record.stages)

@@ -27,17 +27,17 @@ from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.local.places import slot_path
 from nnunet_mcp.runs.local.supervise import Supervision
 from nnunet_mcp.runs.processes import kill_all, processes_of
-from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.stage_end import ended_state
 from nnunet_mcp.runs.stage_process import Child
 from nnunet_mcp.runs.store import new_run_id, record_run
-from nnunet_mcp.schemas.records import ACTIVE, CancelRecord, GpuUsed, RunRecord, StageSpec, StageState, Status
+from nnunet_mcp.schemas.records import CancelRecord, GpuUsed, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.schemas.results import Result
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.helping import before
 from tests.kit.gpus import GIB, Card, nvidia_smi_shows
 from tests.kit.lab import stand_in_nvidia_smi, stand_in_python, until
+from tests.kit.play import PlayedRun
 from tests.kit.tiny import ask, record_of, stage
 
 LOCAL = "nnunet_mcp.runs.local.engine"
@@ -66,16 +66,8 @@ class Stage:
         return self.runs[-1]
 
 
-@dataclass
-class Play:
+class Play(PlayedRun):
     """One run."""
-
-    run: RunDir
-    record: RunRecord
-
-    @property
-    def status(self) -> Status:
-        return verdict(self.run, self.record).status
 
     @property
     def supervisor(self) -> psutil.Process:
@@ -89,16 +81,8 @@ class Play:
         engine = self.run.engine()
         return engine is not None and liveness(engine.supervisor) == "alive"
 
-    def begun(self) -> bool:
-        state = self.run.stage(self.record.stages[0].name).state()
-        return state is not None and state.status == "running"
-
     def file(self, name: str, stage: str = "train_fold_0") -> Path:
         return self.run.stage(stage).path / name
-
-    def finish(self) -> Result:
-        assert until(lambda: self.status not in ACTIVE, timeout_s=20), verdict(self.run, self.record)
-        return compose_result(self.run, self.record, verdict(self.run, self.record))
 
     def processes(self) -> list[psutil.Process]:
         return [found for spec in self.record.stages for found in processes_of(self.run.stage(spec.name).path)]

@@ -24,7 +24,7 @@ from ...texts import short
 from .curves import curves_of, sparkline
 from .progress import answer
 from .results import result_of
-from .runs import iso, list_runs
+from .runs import iso, nnunet_runs
 from .snapshot import RunSnapshot, newest_at_work, snapshot, tend
 
 # Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.
@@ -67,7 +67,7 @@ def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, read
     """
     view = _view(request, settings, read_only=read_only)
     chosen = _selected(view, read_only=read_only) if view else None
-    listed = list_runs(RunsRequest(limit=RUNS_SHOWN), settings, view)
+    listed = nnunet_runs(RunsRequest(limit=RUNS_SHOWN), settings, view)
     waiting = OTHERS_EVERY_S if any(line.status in ACTIVE for line in listed.runs) else 0
     return DashboardData(
         runs=tuple(_brief(line) for line in listed.runs),

@@ -25,7 +25,7 @@ START_S = 15.0
 CALLS_ITSELF = re.compile(r"\(\s*\?\s*(?:R|&|P\s*[>&]|[+-]?\s*\d)")
 
 
-class SearchJob(BaseModel):
+class LogSearch(BaseModel):
     """What the process is asked: as much of the log as there was."""
 
     path: Path
@@ -52,7 +52,7 @@ def search(log: Log, pattern: str | None, lines: int) -> Found:
         raise Refused(f"{argument(mode='grep')} needs pattern, for example {argument(pattern='error|warning')}.")
     if CALLS_ITSELF.search(re.sub(r"\\.", "", pattern, flags=re.DOTALL)):
         raise Refused(f"pattern {pattern!r} calls a group or itself, like (?R) or (?1). Write it without recursion.")
-    job = SearchJob(path=log.path, size=log.size, pattern=pattern, lines=lines, within_s=SEARCH_S)
+    job = LogSearch(path=log.path, size=log.size, pattern=pattern, lines=lines, within_s=SEARCH_S)
     try:
         found = ask(sys.executable, __name__, Matches, job, timeout_s=SEARCH_S + MATCH_S + START_S)
     except (TookTooLong, Failed):
@@ -97,7 +97,7 @@ def _matches(wanted: "regex.Pattern[str]", text: str) -> bool:
         ) from None
 
 
-def matches(job: SearchJob) -> Matches:
+def matches(job: LogSearch) -> Matches:
     """The process's side.
 
     Raises:
@@ -111,4 +111,4 @@ def matches(job: SearchJob) -> Matches:
 
 
 if __name__ == "__main__":
-    sys.exit(answer(SearchJob, lambda job, say: matches(job), memory=MEMORY_BYTES))
+    sys.exit(answer(LogSearch, lambda job, say: matches(job), memory=MEMORY_BYTES))

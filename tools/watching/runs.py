@@ -23,16 +23,12 @@ from .timing import grace, retry_after
 BY_HAND_S = 60
 
 
-def nnunet_runs(request: RunsRequest, settings: Settings) -> RunsAnswer:
+def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | None = None) -> RunsAnswer:
     """List runs, newest first; without a status only as many directories are read as are shown.
 
-    Among them are the trainings that somebody started by hand, by when they last wrote.
+    Among them are the trainings that somebody started by hand, by when they last wrote. A run that the same answer
+    has read already (`known`) is not read again.
     """
-    return list_runs(request, settings)
-
-
-def list_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | None = None) -> RunsAnswer:
-    """As nnunet_runs; a run that the same answer has read already is not read again."""
     folders = recorded(settings, request.dataset_id)
     runs = (one for one in newest(folders, settings, known) if request.status in (None, one.judged.status))
     first = list(islice(runs, request.limit))

@@ -59,7 +59,7 @@ class RunSnapshot:
 
     def go_on_starting(self) -> None:
         """Finish a start that a kill cut off between two jobs; the next look at the run shows it."""
-        engine_of(self.record).go_on_starting(RunDir(self.run.path), self.record, self.settings)
+        engine_of(self.record).go_on_starting(self.run.afresh(), self.record, self.settings)
 
     def at(self, stage: str) -> Moment:
         """How far a stage is that has begun and is not done, or the present one; of others nothing is read."""
