@@ -18,6 +18,9 @@ from tests.kit.tiny import make_dataset, record_of
 from tests.project.scratch import Scratch
 
 
+pytestmark = pytest.mark.heavy
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Scratch:
     return Scratch(tmp_path / "copy")

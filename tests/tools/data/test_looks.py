@@ -353,15 +353,15 @@ def test_the_list_of_all_opens_no_image(settings: Settings, raw: Path) -> None:
     assert not (settings.state_dir / "looks").exists()
 
 
-def test_the_answer_about_900_cases_with_40_labels_stays_small(settings: Settings) -> None:
+def test_the_answer_about_300_cases_with_40_labels_stays_small(settings: Settings) -> None:
     folder = settings.folder("raw") / "Dataset007_Large"
     names = {f"structure number {number}": number for number in range(1, 41)}
-    write_many(folder, cases=900, labels={"background": 0, **names})
+    write_many(folder, cases=300, labels={"background": 0, **names})
     write_plans(settings.folder("preprocessed") / folder.name)
 
     found = ask(settings, "nnunet_datasets", dataset_id=7)
 
-    assert found["datasets"][0]["inspected"] == 900
+    assert found["datasets"][0]["inspected"] == 300
     assert len(found["datasets"][0]["label_statistics"]) == 40 and len(found["datasets"][0]["plans"]) == 6
     assert found["datasets"][0]["problems"] and found["datasets"][0]["warnings"]
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
@@ -432,6 +432,7 @@ def test_plans_and_fingerprint_are_told_as_nnunet_wrote_them(settings: Settings,
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of a process")
+@pytest.mark.heavy
 def test_a_large_volume_takes_little_memory(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
