@@ -9,7 +9,7 @@ from ...schemas.models import ComparedModel, ModelDifference
 
 # Of five units the most extreme signs come by chance once in sixteen times, of six once in 32: p < 0.05.
 FEWEST_UNITS = 6
-# The preset that nnU-Net recommends (documentation/resenc_presets.md of 2.8.1); it needs no more memory than the default.
+# The preset that nnU-Net recommends (documentation/resenc_presets.md of 2.8.1), in the default's budget of memory.
 OTHER_PRESET = "nnUNetResEncUNetMPlans"
 NUMBERS = (
     "dice and iou: mean over classes of the mean over all cases. dice_mean_sd: mean over folds ± sample standard "
