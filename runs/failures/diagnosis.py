@@ -44,7 +44,10 @@ EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Failure)\b(?
 HARMLESS = re.compile(
     r"^[^\n]*(?:Ignoring this choice|CUDA initialization: (?![\s\S]*No CUDA GPUs are available))[^\n]*\n?", re.MULTILINE
 )
-FRAME = re.compile(r'\s+File "[^"\n]+", line \d+')
+FRAME = re.compile(r'\s*File "(?P<file>[^"\n]+)", line \d+')
+# Whose code raised it is of no help, if the person's own called it.
+OTHERS_CODE = re.compile(r"/site-packages/|/dist-packages/|/lib/python3|<frozen|<string>")
+OUR_CODE = str(Path(__file__).resolve().parents[2] / "worker")
 
 
 # The worker's exit code if the disk is too full even for the outcome.
@@ -154,9 +157,20 @@ def _unknown(code: int, text: str, exception: "re.Match[str] | None") -> Failure
 
 
 def _with_its_frame(exception: "re.Match[str]") -> str:
-    """The exception, then the place where it was raised: short answers show only the beginning."""
-    frames = [line.strip() for line in exception.string[: exception.start()].splitlines() if FRAME.match(line)]
-    return _brief(" | ".join([exception[0].strip(), *frames[-1:]]))
+    """The exception, then the place: the last one in the person's own files, else where it was raised.
+
+    The exception comes first, because short answers show only the beginning.
+    """
+    lines = exception.string[: exception.start()].splitlines()
+    frames = [(line.strip(), found["file"]) for line in lines if (found := FRAME.match(line))]
+    own = [line for line, file in frames if not OTHERS_CODE.search(file) and not file.startswith(OUR_CODE)]
+    return _brief(" | ".join([exception[0].strip(), *(own or [line for line, _ in frames])[-1:]]))
+
+
+def raised(traceback: str) -> str | None:
+    """The exception that ends a traceback, then the place: of the person's own files, else the last one."""
+    found = [match for match in EXCEPTION.finditer(traceback) if not ECHOES.search(match[0])]
+    return _with_its_frame(found[-1]) if found else None
 
 
 def last_words(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a planned network costs: nnU-Net builds it and, if the job says so, trains it for some steps."""
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 from ...ask import answer
 from ...errors import Refused
+from ...nnunet.preprocessed import planned, preprocessed_cases
 from ...nnunet.safe_plans import read_dataset_json, read_plans
 from ...schemas.preflight import Estimate, EstimateJob
 from ..resources import fit_this_process
@@ -41,7 +43,7 @@ def estimate(job: EstimateJob) -> Estimate:
         return without.model_copy(update=_full(error))
     planned, network = trainer.configuration_manager, bare(trainer.network)
     patch, batch = tuple(planned.patch_size), int(planned.batch_size)
-    measured = {"note": note, **measure(trainer, job.measure_s, bf16=job.bf16)} if job.measure_s else {}
+    measured = _measured(trainer, job, note) if job.measure_s else {}
     return Estimate(
         patch_size=patch,
         batch_size=batch,
@@ -52,6 +54,17 @@ def estimate(job: EstimateJob) -> Estimate:
         validation_iterations=trainer.num_val_iterations_per_epoch,
         **measured,
     )
+
+
+def _measured(trainer: Any, job: EstimateJob, note: str | None) -> dict[str, Any]:
+    """Iterations in the precision asked for, then in the other one."""
+    load = round(os.getloadavg()[0], 1)
+    seconds = (job.measure_s or 0.0) / (2 if job.both else 1)
+    found = {"note": note, "load": load, **measure(trainer, seconds, bf16=job.bf16)}
+    if job.both and "out_of_memory" not in found:
+        other = measure(trainer, seconds, bf16=not job.bf16)
+        found |= {f"other_{name}": other[name] for name in ("train_s", "validation_s")}
+    return found
 
 
 def build_trainer(job: EstimateJob) -> Any:
@@ -168,10 +181,31 @@ def _seconds(step: Callable[[], Any], device: Any) -> float:
 def estimate_aside(job: EstimateJob) -> Estimate:
     """Estimate with the files that nnU-Net writes along the way in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
-        preprocessed = str(Path(job.plans_file).parent.parent)
+        preprocessed = str(_with_data(Path(job.plans_file), job.configuration, Path(folder)))
         os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": preprocessed, "nnUNet_results": folder})
         return estimate(job)
 
 
+def _with_data(plans_file: Path, configuration: str, aside: Path) -> Path:
+    """A folder of preprocessed datasets for the trainer: the real one, or an empty case where nothing is preprocessed.
+
+    The trainer learns from the ending of the cases how they are stored (nnunetv2 2.8.1, nnUNetTrainer.py:262).
+    """
+    plans = read_plans(plans_file) or {}
+    data = str((planned(plans, configuration) or {}).get("data_identifier", configuration))
+    real = plans_file.parent.parent
+    if preprocessed_cases(plans_file.parent / data):
+        return real
+    stand_in = aside / plans_file.parent.name / Path(data).name
+    stand_in.mkdir(parents=True)
+    (stand_in / "case.b2nd").touch()
+    return aside
+
+
 if __name__ == "__main__":
-    sys.exit(answer(EstimateJob, lambda job, say: estimate_aside(job)))
+
+    def work(job: EstimateJob, say: object) -> Estimate:
+        signal.alarm(job.limit_s)
+        return estimate_aside(job)
+
+    sys.exit(answer(EstimateJob, work))
