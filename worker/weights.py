@@ -51,7 +51,9 @@ def checkpoint_in(stream: IO[bytes], path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(stand_ins()):
             refuse_odd_archive(stream)
             content = plain(torch.load(stream, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, zipfile.BadZipFile, NotData) as error:
+    except zipfile.BadZipFile as error:
+        raise _damaged(path, stream) from error
+    except (pickle.UnpicklingError, NotData) as error:
         raise _unsafe(path, _why(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError, LookupError, MemoryError) as error:
         raise _unsafe(path, _why(error)) from error
@@ -68,6 +70,22 @@ def _unsafe(path: Path, why: str) -> StageFailure:
         f"{clean(path.name)}: {why}",
         "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when they "
         f"are loaded are refused; a model that was trained here predicts with its {argument(run_id=None)}.",
+    )
+
+
+def _damaged(path: Path, stream: IO[bytes]) -> StageFailure:
+    """A file that is no whole zip, as every checkpoint of nnU-Net is, and the checkpoints beside it that are."""
+    size = stream.seek(0, 2)
+    folds = path.parent.parent.glob(f"fold_*/{path.name}")
+    others = sorted({f"{other.stat().st_size:,}" for other in folds if other != path and other.is_file()})
+    beside = sorted(one.name for one in path.parent.glob("checkpoint_*.pth") if zipfile.is_zipfile(one))
+    return StageFailure(
+        "the checkpoint is damaged, or no checkpoint",
+        f"{clean(path.name)} of {clean(path.parent.name)} has {size:,} bytes and is no whole file of PyTorch"
+        + (f"; those of other folds have {', '.join(others)}" if others else ""),
+        f"{', '.join(beside)} beside it can be read: put it in its place under this name."
+        if beside
+        else "Copy it again from where it came, or train the fold again.",
     )
 
 
