@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from ..calls import argument
 from ..files import open_plain
-from ..texts import SAID_LENGTH, clean
+from ..texts import SAID_LENGTH, clean, some
 from . import nnunet_seam
 from .data_only import NotData, plain, refuse_odd_archive, stand_ins
 from .stage import StageFailure
@@ -161,8 +161,9 @@ def refuse_odd_names(content: dict[str, Any], path: str) -> dict[str, Any]:
     return content
 
 
-def load_weights(trainer: Any, path: Path) -> None:
-    """Initialise the trainer's network with the file's weights; the segmentation layers stay random.
+def load_weights(trainer: Any, path: Path) -> str:
+    """Initialise the trainer's network with the file's weights; the segmentation layers stay random. Returns what was
+    transferred, counted in the network itself.
 
     Raises:
         StageFailure: the architectures differ; the message names the layers.
@@ -178,6 +179,16 @@ def load_weights(trainer: Any, path: Path) -> None:
         plain = Path(folder) / "weights.pth"
         torch.save({"network_weights": tensors}, plain)
         load_pretrained_weights(trainer.network, str(plain), verbose=False)
+    return _told(bare(trainer.network).state_dict(), tensors, path)
+
+
+def _told(own: dict[str, Any], given: dict[str, Any], path: Path) -> str:
+    import torch
+
+    same = {name for name, t in own.items() if name in given and torch.equal(t.detach().cpu(), given[name].cpu())}
+    left = sorted(set(own) - same)
+    out = f"; left out: {some(left, SHOWN_LAYERS)} (segmentation layers begin at random)" if left else ""
+    return f"Transfer: {len(same)} of {len(own)} tensors of the network were loaded from {path}{out}."
 
 
 def bare(network: Any) -> Any:

@@ -229,7 +229,7 @@ OF_THE_REST = (
         "native crash",
         r"malloc\(\): |free\(\): |double free or corruption|corrupted (?:size|double-linked|unsorted)|"
         r"Fatal Python error: (?:Segmentation fault|Aborted|Bus error|Illegal instruction)",
-        "native code crashed",
+        "native code crashed or overwrote memory",
         NATIVE_CRASH,
         resume=True,
     ),
