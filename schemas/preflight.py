@@ -77,8 +77,8 @@ class PreflightRequest(TrainingCall):
 
     measure: bool = Field(
         default=False,
-        description="Also run the planned network on an invented batch, to know the hours without an earlier run. "
-        "Needs plans; answers within 45 s, and what takes longer is in the next answer.",
+        description="Also time the planned network on an invented batch, to know the hours without an earlier run. "
+        "Needs plans.",
     )
 
     def training(self) -> TrainingCall:

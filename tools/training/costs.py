@@ -24,7 +24,7 @@ from .kept_asks import kept_answer, kept_ask
 
 ESTIMATOR = "nnunet_mcp.worker.asks.estimate"
 # Hosts give up a call after 60 s; what takes longer goes on by itself.
-WAIT_S = 40.0
+WAIT_S = 35.0
 # A measured time is of the machine as it was then.
 MEASURED_COUNTS_S = 3600.0
 HOUR = 3600.0
@@ -51,8 +51,8 @@ def estimate_network(job: EstimateJob, settings: Settings, held: Grant | None = 
     except TookTooLong:
         did = "measuring" if job.measure_s else "building"
         raise Unavailable(
-            f"nnU-Net's Python is still {did} it after {WAIT_S:.0f} s, because the network is large or the machine is "
-            "busy. It goes on; the same call has the answer in a minute or two."
+            f"nnU-Net's Python is still {did} the network after {WAIT_S:.0f} s: it is large, or the machine is busy. "
+            "It goes on; the same call has the answer in a minute or two."
         ) from None
     except NotStarted as error:
         raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
@@ -164,6 +164,10 @@ def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: E
     return _measured(network) if network.train_s else _scaled(state, record, network)
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
 def _measured(network: Estimate) -> Times:
     def run(train: float, validation: float) -> float:
         return network.epochs * (network.iterations * train + network.validation_iterations * validation)
@@ -171,8 +175,8 @@ def _measured(network: Estimate) -> Times:
     expected = run(statistics.median(network.train_s), statistics.median(network.validation_s))
     busy = f" while the machine was busy (load {network.load:.0f})" if network.load and network.load >= BUSY else ""
     basis = (
-        f"{network.epochs} epochs of {expected / network.epochs:.1f} s, measured on a made-up batch{busy}: loading and "
-        "augmenting (up to as long again on few cores) and the final validation come on top"
+        f"{network.epochs} epochs of {_seconds(expected / network.epochs)}, measured on a made-up batch{busy}: loading "
+        "and augmenting (up to as long again on few cores) and the final validation come on top"
     )
     return Times(expected, run(min(network.train_s), min(network.validation_s)), SLOWEST_LOADING * expected, basis)
 
@@ -191,7 +195,7 @@ def _scaled(state: StateDir, record: RunRecord, network: Estimate) -> Times | No
     around = found.around_s or 0.0
     expected = found.epochs * found.epoch_s
     basis = (
-        f"{found.epochs} epochs of {found.epoch_s:.2g} s, scaled from {found.run_id} by iterations and patch volume"
+        f"{found.epochs} epochs of {_seconds(found.epoch_s)}, scaled from {found.run_id} by iterations and patch volume"
         f"{'' if found.around_s is not None else ', without the final validation'}"
     )
     return Times(expected + around, expected / SCALED + around, expected * SCALED + around, basis)

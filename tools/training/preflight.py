@@ -129,7 +129,7 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
         measured_before = None if measured else _measured_before(prepared, files, plan, settings)
         found = measured_before or estimate_network(job, settings, held)
     except Unavailable as error:
-        prepared.notes.append(f"The network is not known. {error}")
+        prepared.notes.append(f"{'Nothing was measured yet' if measured else 'The network is not known'}. {error}")
         return _without_measuring(prepared, files, plan, settings) if measured else None
     except Refused as error:
         prepared.on_problem(error)
