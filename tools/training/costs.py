@@ -1,6 +1,7 @@
 """What a training costs: nnU-Net's own estimate for the network, and hours from this machine's own measurements."""
 
 import hashlib
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -178,7 +179,10 @@ def _measured(network: Estimate) -> Times:
         f"{network.epochs} epochs of {_seconds(expected / network.epochs)}, measured on a made-up batch{busy}: loading "
         "and augmenting (up to as long again on few cores) and the final validation come on top"
     )
-    return Times(expected, run(min(network.train_s), min(network.validation_s)), SLOWEST_LOADING * expected, basis)
+    # Of C cores that `load` others want too, a process that wants all of them gets C / (C + load).
+    share = 1 + (network.load or 0.0) / (os.cpu_count() or 1) if busy else 1.0
+    fastest = run(min(network.train_s), min(network.validation_s)) / share
+    return Times(expected, fastest, SLOWEST_LOADING * expected, basis)
 
 
 def _scaled(state: StateDir, record: RunRecord, network: Estimate) -> Times | None:

@@ -39,6 +39,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
     preview = _preview(prepared, record, settings)
     network = _network(prepared, record, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
+    other = _in_other_precision(prepared, record, network, settings)
     return PreflightAnswer(
         possible=not problems,
         problems=tuple(problems),
@@ -49,7 +50,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         disk=tuple(_disk(prepared)),
         network=_cost(network, record, settings),
         hours=hours,
-        hours_other_precision=_in_other_precision(prepared, record, network, settings),
+        hours_other_precision=other,
         queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
         job_scripts=preview.scripts,
         recommended=recommend(prepared.files) if prepared.files else None,
@@ -58,7 +59,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *(prepared.plan.notes if prepared.plan else ()),
             *unknown,
             *preset_notes(prepared.request, prepared.files),
-            *_bf16_notes(prepared.request, prepared.device, prepared.engine),
+            *([] if other else _bf16_notes(prepared.request, prepared.device, prepared.engine)),
         ),
         next_step=_next_step(problems, hours, measure=request.measure),
     )
