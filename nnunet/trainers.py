@@ -47,6 +47,11 @@ def own_trainer_folders() -> list[Path]:
     return [Path(part) for part in listed.split(os.pathsep) if part]
 
 
+def own_trainers() -> set[str]:
+    """Names of the classes in the folders of nnUNet_extTrainer."""
+    return {name for root in own_trainer_folders() for name in _classes(root)}
+
+
 def _classes(root: Path) -> list[str]:
     return [name for path in sorted(root.rglob("*.py")) for name in CLASS.findall(_text(path))]
 

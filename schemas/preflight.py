@@ -89,7 +89,7 @@ class PreflightRequest(TrainingCall):
 class EstimateJob(Record):
     """Which planned network, and whether to run it for a few iterations."""
 
-    plans_file: str
+    plans_file: str = Field(description="Empty before there are plans: then the trainer alone is made.")
     dataset_json: str
     configuration: str
     trainer: str

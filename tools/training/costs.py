@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import statistics
 import time
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from ...ask import Failed, NotStarted, TookTooLong
 from ...calls import argument
 from ...errors import Refused, Unavailable
 from ...nnunet.installed import installed
-from ...nnunet.trainers import own_trainer_folders
+from ...nnunet.trainers import own_trainer_folders, own_trainers
 from ...runs.engines import engine_of
 from ...runs.failures.diagnosis import raised
 from ...runs.layout import StateDir
@@ -26,6 +27,10 @@ from .kept_asks import kept_answer, kept_ask
 ESTIMATOR = "nnunet_mcp.worker.asks.estimate"
 # Hosts give up a call after 60 s; what takes longer goes on by itself.
 WAIT_S = 35.0
+# For a trainer alone: an idle machine loads PyTorch and nnU-Net in less.
+CHECK_S = 15.0
+# Errors that say the code is wrong, whatever the plans are.
+NEEDS_NO_PLANS = re.compile(r"built\. (?:\w+\.)*(?:Syntax|Indentation|Tab|Name|Import|ModuleNotFound|Type)Error\b")
 # A measured time is of the machine as it was then.
 MEASURED_COUNTS_S = 3600.0
 HOUR = 3600.0
@@ -37,7 +42,9 @@ SCALED = 2.0
 BUSY = 1.0
 
 
-def estimate_network(job: EstimateJob, settings: Settings, held: Grant | None = None) -> Estimate:
+def estimate_network(
+    job: EstimateJob, settings: Settings, held: Grant | None = None, *, wait_s: float | None = None
+) -> Estimate:
     """Ask nnU-Net's Python about the planned network; the answer is kept, and a process that takes long goes on.
 
     `held` says on which GPU it measures.
@@ -48,7 +55,8 @@ def estimate_network(job: EstimateJob, settings: Settings, held: Grant | None = 
     """
     python = settings.nnunet_python
     try:
-        return _ask(job, python, _digest(job, python), held or Grant([], []), StateDir.of(settings))
+        patience = WAIT_S if wait_s is None else wait_s
+        return _ask(job, python, _digest(job, python), held or Grant([], []), StateDir.of(settings), patience)
     except TookTooLong:
         did = "measuring" if job.measure_s else "building"
         raise Unavailable(
@@ -63,14 +71,31 @@ def estimate_network(job: EstimateJob, settings: Settings, held: Grant | None = 
         raise Unavailable(f"nnU-Net could not build the network: {error.last_line or 'it says nothing'}") from None
 
 
-def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDir) -> Estimate:
+def check_own_trainer(job: EstimateJob, settings: Settings) -> None:
+    """Before there are plans: make a trainer of the person's own. What it needs of real plans shows later.
+
+    Raises:
+        Refused: its code cannot be loaded or called.
+    """
+    if job.trainer not in own_trainers():
+        return
+    try:
+        estimate_network(job, settings, wait_s=CHECK_S)
+    except Unavailable:
+        return
+    except Refused as error:
+        if NEEDS_NO_PLANS.search(error.text):
+            raise
+
+
+def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDir, wait_s: float) -> Estimate:
     return kept_ask(
         state,
         digest,
         (python, ESTIMATOR),
         job,
         Estimate,
-        wait_s=WAIT_S,
+        wait_s=wait_s,
         newer_than=_oldest(job),
         variables=held.variables(),
         holding=held.file_descriptors(),

@@ -20,7 +20,7 @@ from ...settings import Settings
 from ..helping import told
 from ..machine_checks import GB, free_gb
 from .checks import Preparation, prepare
-from .costs import estimate_network, expect_hours, in_other_precision, kept_estimate
+from .costs import check_own_trainer, estimate_network, expect_hours, in_other_precision, kept_estimate
 from .planning import Plan
 from .recommendation import preset_notes, recommend
 from .training import record_of
@@ -120,6 +120,11 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
     plans = files.plans(plan.plans_identifier)
     if plans is None or planned(plans, configuration) is None:
         prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
+        job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update={"plans_file": ""})
+        try:
+            check_own_trainer(job, settings)
+        except Refused as error:
+            prepared.on_problem(error)
         return None
     held = prepared.engine.hold_device(record, settings) if measured else Grant([], [])
     if isinstance(held, str):

@@ -56,6 +56,29 @@ def estimate(job: EstimateJob) -> Estimate:
     )
 
 
+def trainer_alone(job: EstimateJob) -> Estimate:
+    """What the trainer says before there are plans: it is made with invented ones, and its network is not built."""
+    import torch
+
+    configuration = {"data_identifier": "none", "batch_size": 2, "patch_size": [64, 64, 64]}
+    plans = {
+        "dataset_name": "Dataset000_None",
+        "plans_name": "nnUNetPlans",
+        "configurations": {job.configuration: configuration},
+    }
+    description = {"labels": {"background": 0, "some": 1}, "channel_names": {"0": "some"}, "file_ending": ".nii.gz"}
+    made = _class_of(job)(plans | {"continue_training": False}, job.configuration, 0, description, torch.device("cpu"))
+    return Estimate(
+        patch_size=(),
+        batch_size=0,
+        parameters=0,
+        gpu_memory_gb=0.0,
+        epochs=made.num_epochs,
+        iterations=made.num_iterations_per_epoch,
+        validation_iterations=made.num_val_iterations_per_epoch,
+    )
+
+
 def _measured(trainer: Any, job: EstimateJob, note: str | None) -> dict[str, Any]:
     """Iterations in the precision asked for, then in the other one."""
     load = round(os.getloadavg()[0], 1)
@@ -70,13 +93,18 @@ def _measured(trainer: Any, job: EstimateJob, note: str | None) -> dict[str, Any
 def build_trainer(job: EstimateJob) -> Any:
     """The trainer that a training would have, not initialised."""
     import torch
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     plans, description = read_plans(Path(job.plans_file)), read_dataset_json(Path(job.dataset_json))
     if plans is None or description is None:
         raise Refused(f"{job.plans_file} or {job.dataset_json} is not there.")
-    made = recursive_find_trainer_class_by_name(job.trainer)
-    return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
+    given = plans | {"continue_training": False}
+    return _class_of(job)(given, job.configuration, 0, description, torch.device(job.device))
+
+
+def _class_of(job: EstimateJob) -> Any:
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    return recursive_find_trainer_class_by_name(job.trainer)
 
 
 def _prepare(device: str) -> str | None:
@@ -181,9 +209,10 @@ def _seconds(step: Callable[[], Any], device: Any) -> float:
 def estimate_aside(job: EstimateJob) -> Estimate:
     """Estimate with the files that nnU-Net writes along the way in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
-        preprocessed = str(_with_data(Path(job.plans_file), job.configuration, Path(folder)))
-        os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": preprocessed, "nnUNet_results": folder})
-        return estimate(job)
+        planned_already = bool(job.plans_file)
+        data = _with_data(Path(job.plans_file), job.configuration, Path(folder)) if planned_already else folder
+        os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": str(data), "nnUNet_results": folder})
+        return estimate(job) if planned_already else trainer_alone(job)
 
 
 def _with_data(plans_file: Path, configuration: str, aside: Path) -> Path:

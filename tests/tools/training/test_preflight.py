@@ -250,6 +250,7 @@ def test_what_takes_too_long_goes_on_and_the_next_call_has_it(
     assert second.hours.low < second.hours.expected, "an idle machine is faster"
 
 
+@pytest.mark.parametrize("planned", [True, False])
 @pytest.mark.parametrize(
     ("trainer", "said"),
     [
@@ -264,10 +265,12 @@ def test_a_trainer_that_cannot_be_built_is_a_problem_with_its_file_and_line(
     monkeypatch: pytest.MonkeyPatch,
     trainer: str,
     said: str,
+    planned: bool,
 ) -> None:
     files.preprocessed.mkdir(parents=True)
     plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
-    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    if planned:
+        files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
     own = tmp_path / "own_trainers"
     own.mkdir()
     (own / "own.py").write_text(trainer, encoding="utf-8")
@@ -351,7 +354,7 @@ def test_it_measures_on_the_gpu_that_the_run_would_get_and_on_none_that_is_taken
     [rest, _] = find_places("gpu", state, settings)[0]
     asked: list[tuple[str, str, str | None]] = []
 
-    def ask(job: EstimateJob, _: str, digest: str, held: Grant, state: StateDir) -> Estimate:
+    def ask(job: EstimateJob, _: str, digest: str, held: Grant, state: StateDir, wait_s: float) -> Estimate:
         asked.append((job.device, held.variables().get("CUDA_VISIBLE_DEVICES", ""), slot_holder(rest)))
         return found
 
