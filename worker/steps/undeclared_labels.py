@@ -34,7 +34,9 @@ def refuse_undeclared_labels(raw: Path) -> None:
     """
     description = read_json(raw / "dataset.json") or {}
     declared = _values(description.get("labels", {}))
-    found = [one for path in label_files(raw).values() for one in _undeclared(raw, path, description, declared)]
+    ending = str(description.get("file_ending", ""))
+    labels = [path for path in label_files(raw).values() if path.name.endswith(ending)]
+    found = [one for path in labels for one in _undeclared(raw, path, description, declared)]
     if not found:
         return
     files = len({one.file for one in found})

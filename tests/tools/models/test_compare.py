@@ -22,6 +22,7 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.models.compare import nnunet_compare
 from nnunet_mcp.tools.models.comparison_tables import _escaped
+from nnunet_mcp.tools.models.finding_best import _candidates
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset, record_of, stage
 
@@ -342,6 +343,23 @@ def test_a_damaged_summary_is_left_out_and_told(settings: Settings, files: Datas
     assert f"{told} It is left out." in answer.notes
     with pytest.raises(ToolRefused, match=re.escape(told)):
         ask(settings, "nnunet_find_best_configuration", dataset_id=91)
+
+
+def test_a_search_among_one_says_that_nothing_is_compared_and_how_to_get_a_second(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), "utf-8")
+    train(files, "Whole", GOOD)
+    train(files, "Partly", GOOD, folds=2)
+
+    models, notes = _candidates(files, StateDir.of(settings))
+
+    assert [model.folder.name for model in models] == ["Whole__nnUNetPlans__2d"]
+    said = for_agents(" ".join(notes))
+    assert "Only one complete cross-validation, so nothing is compared" in said
+    assert "trainer='Partly', plans_identifier='nnUNetPlans', fold='all') would make a second one" in said
+    assert "Partly__nnUNetPlans__2d is left out: folds 2, 3, 4: not trained" in said
 
 
 def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Settings, files: DatasetFiles) -> None:
