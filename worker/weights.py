@@ -185,7 +185,8 @@ def load_weights(trainer: Any, path: Path) -> str:
 def _told(own: dict[str, Any], given: dict[str, Any], path: Path) -> str:
     import torch
 
-    same = {name for name, t in own.items() if name in given and torch.equal(t.detach().cpu(), given[name].cpu())}
+    wanted = {name: t for name, t in own.items() if NOT_TRANSFERRED not in name and name in given}
+    same = {name for name, t in wanted.items() if torch.equal(t.detach().cpu(), given[name].cpu())}
     left = sorted(set(own) - same)
     out = f"; left out: {some(left, SHOWN_LAYERS)} (segmentation layers begin at random)" if left else ""
     return f"Transfer: {len(same)} of {len(own)} tensors of the network were loaded from {path}{out}."
