@@ -38,9 +38,18 @@ def nnunet_folder(python: str) -> Path:
 def known_trainers(python: str) -> list[str]:
     """Names of nnU-Net's trainer classes and of those in the folders of nnUNet_extTrainer."""
     own = nnunet_folder(python) / "training" / "nnUNetTrainer"
+    return sorted({name for root in (own, *own_trainer_folders()) for name in _classes(root)})
+
+
+def own_trainer_folders() -> list[Path]:
+    """The folders of the person's own trainers, from nnUNet_extTrainer."""
     listed = os.environ.get("nnUNet_extTrainer", "")  # noqa: SIM112 - nnU-Net's own spelling
-    extra = [Path(part) for part in listed.split(os.pathsep) if part]
-    return sorted({name for root in (own, *extra) for name in _classes(root)})
+    return [Path(part) for part in listed.split(os.pathsep) if part]
+
+
+def own_trainers() -> set[str]:
+    """Names of the classes in the folders of nnUNet_extTrainer."""
+    return {name for root in own_trainer_folders() for name in _classes(root)}
 
 
 def _classes(root: Path) -> list[str]:

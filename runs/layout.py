@@ -4,6 +4,7 @@
     locks/<name>.lock           held by flock: the kernel frees the lock of a dead holder; each host has its own slots
     claims/<fold folder>.json   the run that was last started on a fold folder
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
+    estimates/<digest>.json     what nnU-Net's Python said of a planned network, by all that it depends on
     runs/<run_id>/
         run.json                once, before anything starts
         submit.lock             held by the process that starts the run, while engine.json is written

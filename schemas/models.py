@@ -103,11 +103,11 @@ class ComparedModel(Record):
     name: str
     folds: tuple[str, ...]
     complete: bool = Field(description="All folds of the cross-validation are there.")
-    rank: int | None = Field(description="By Dice among complete cross-validations over the same cases; else null.")
+    rank: int | None = Field(description="By Dice among several complete cross-validations over the same cases.")
     cases: int
     dice: float | None = Field(description="nnU-Net's foreground_mean over all cases of these folds.")
     iou: float | None
-    dice_mean_sd: str | None = Field(description="Mean ± sample standard deviation of the folds' Dice.")
+    dice_mean_sd: str | None = Field(description="Mean over folds ± sample standard deviation between folds.")
     per_class: dict[str, tuple[float | None, float | None]] = Field(description="Dice and IoU of each class.")
     epochs: int | None = Field(description="Per fold.")
     train_hours: float | None = Field(description="All folds together; null where a fold's is not known.")
@@ -121,17 +121,23 @@ class ModelDifference(Record):
     model: str
     against: str
     cases: int
+    patients: int | None = Field(default=None, description="Where the cases' names show several of one patient.")
+    dice: float = Field(description="Of `model`, over these cases.")
+    against_dice: float
     difference: float
     low: float = Field(description="95 % bootstrap interval.")
     high: float
-    clear: bool = Field(description="The interval does not contain 0.")
+    p: float = Field(description="Of the sign-flip test.")
+    clear: bool = Field(description="The interval does not contain 0, and p < 0.05.")
+    verdict: str
 
 
 class CompareAnswer(Record):
     """Models side by side."""
 
     models: tuple[ComparedModel, ...]
-    differences: tuple[ModelDifference, ...] = Field(description="Each model against the best of them.")
+    differences: tuple[ModelDifference, ...] = Field(description="Each model against the first.")
+    method: str = Field(description="What the numbers are, and how the differences were tested.")
     table: str
     notes: tuple[str, ...] = ()
     next_step: str

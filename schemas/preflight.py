@@ -62,6 +62,9 @@ class PreflightAnswer(Record):
     disk: tuple[Room, ...]
     network: NetworkCost | None = Field(description="Null until there are plans.")
     hours: Hours | None = Field(description="Null where nothing was measured here.")
+    hours_other_precision: Hours | None = Field(
+        default=None, description="On a CPU with bfloat16: the hours with bf16 the other way round."
+    )
     queue: tuple[str, ...] = Field(description="Who is in front, for each slot that it needs.")
     job_scripts: tuple[str, ...] = ()
     recommended: Recommendation | None
@@ -74,8 +77,8 @@ class PreflightRequest(TrainingCall):
 
     measure: bool = Field(
         default=False,
-        description="Also run the planned network for up to 30 s on an invented batch, to know the hours without an "
-        "earlier run. Needs plans.",
+        description="Also time the planned network on an invented batch, to know the hours without an earlier run. "
+        "Needs plans.",
     )
 
     def training(self) -> TrainingCall:
@@ -86,13 +89,15 @@ class PreflightRequest(TrainingCall):
 class EstimateJob(Record):
     """Which planned network, and whether to run it for a few iterations."""
 
-    plans_file: str
+    plans_file: str = Field(description="Empty before there are plans: then the trainer alone is made.")
     dataset_json: str
     configuration: str
     trainer: str
     device: str
     bf16: bool = False
+    both: bool = Field(default=False, description="Measure the other precision as well.")
     measure_s: float | None = Field(default=None, description="Measure iterations for at most about this long.")
+    limit_s: int = Field(default=600, description="The process ends itself after this time.")
 
 
 class Estimate(Record):
@@ -107,6 +112,9 @@ class Estimate(Record):
     validation_iterations: int
     train_s: tuple[float, ...] = Field(default=(), description="Seconds of each measured training iteration.")
     validation_s: tuple[float, ...] = ()
+    other_train_s: tuple[float, ...] = Field(default=(), description="The same in the other precision.")
+    other_validation_s: tuple[float, ...] = ()
+    load: float | None = Field(default=None, description="Load average of the machine before it was measured.")
     peak_gb: float | None = Field(default=None, description="Memory of the GPU that the measured iterations took.")
     out_of_memory: str | None = Field(default=None, description="What PyTorch said where the GPU has too little.")
     note: str | None = Field(default=None, description="What is to be said of how it was measured.")

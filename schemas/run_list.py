@@ -8,6 +8,10 @@ from .records import Status
 from .training import DatasetId
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class RunLine(Record):
     """One run in a list."""
 
@@ -17,10 +21,15 @@ class RunLine(Record):
     dataset: str
     configuration: str
     fold: str
+    trainer: str | None = Field(default=None, exclude_if=_is_none)
     started: str = Field(description="UTC, ISO 8601.")
+    ended: str | None = Field(default=None, exclude_if=_is_none)
+    continues: str | None = Field(default=None, description="Whose checkpoint it resumed.", exclude_if=_is_none)
     stage: str | None
     epoch: str | None = Field(description='Finished and planned epochs of the present stage, e.g. "12/1000".')
+    eta_s: int | None = Field(default=None, exclude_if=_is_none)
     dice: float | None
+    problem: str | None = Field(default=None, description="Why it failed, or what is wrong.", exclude_if=_is_none)
     detail: str = ""
 
 
@@ -30,6 +39,7 @@ class RunsAnswer(Record):
     runs: tuple[RunLine, ...]
     shown: int
     total: int = Field(description="Runs that match the filters, including those not shown.")
+    notes: tuple[str, ...] = ()
     retry_after_s: int
     next_step: str
 

@@ -441,6 +441,12 @@ BUILT_ON = (
         digest="d00dac83a7a1",
     ),
     Place(
+        "nnunetv2.imageio.reader_writer_registry:determine_reader_writer_from_dataset_json",
+        "imageio/reader_writer_registry.py:23",
+        "the class that reads the dataset's images",
+        signature="(dataset_json_content, example_file=, allow_nonmatching_filename=, verbose=)",
+    ),
+    Place(
         "nnunetv2.evaluation.accumulate_cv_results:accumulate_cv_results",
         "evaluation/accumulate_cv_results.py:12",
         "merges the folds' validations into an empty folder",

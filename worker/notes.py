@@ -6,7 +6,7 @@ from pathlib import Path
 from ..files import write_text
 from ..runs.layout import StageDir
 
-RESUMED, COMPILE = "resumed", "compile"
+RESUMED, COMPILE, TRANSFER = "resumed", "compile", "transfer"
 
 
 def write_notes(stage: StageDir, about: str, notes: Iterable[str]) -> None:
@@ -16,7 +16,7 @@ def write_notes(stage: StageDir, about: str, notes: Iterable[str]) -> None:
 
 def read_notes(stage: StageDir) -> list[str]:
     """All notes of the stage."""
-    files = (_file(stage, about) for about in (RESUMED, COMPILE))
+    files = (_file(stage, about) for about in (RESUMED, COMPILE, TRANSFER))
     return [line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()]
 
 

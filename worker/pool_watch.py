@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..files import write_model
+from ..runs.failures.signatures import NATIVE_CRASH
 from ..runs.layout import StageDir
 from ..schemas.records import Failure, Outcome
 from . import nnunet_seam
@@ -48,7 +49,10 @@ def _end(stage: StageDir, number: int) -> None:
         evidence="the kernel kills processes with signal 9 when memory runs out"
         if number == signal.SIGKILL
         else f"signal {number}",
-        remedy="Free memory, or set nnUNet_def_n_proc=1 for the server; then start the request again.",
+        remedy="Free memory, or set nnUNet_def_n_proc=1 for the server; then start the request again."
+        if number == signal.SIGKILL
+        else NATIVE_CRASH,
+        resume=True,
     )
     print(f"{failure.cause}; {failure.evidence}", flush=True)
     sys.stdout.flush()

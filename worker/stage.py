@@ -32,11 +32,12 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class StageFailure(Exception):
-    """A failure that the worker understands: its cause, the evidence, and what to do."""
+    """A failure that the worker understands: its cause, the evidence, what to do, and whether the same request can then
+    be started again."""
 
-    def __init__(self, cause: str, evidence: str, remedy: str) -> None:
+    def __init__(self, cause: str, evidence: str, remedy: str, *, resume: bool = False) -> None:
         super().__init__(render(f"{cause} ({evidence}). {remedy}", in_mcp))
-        self.failure = Failure(cause=cause, evidence=evidence, remedy=remedy)
+        self.failure = Failure(cause=cause, evidence=evidence, remedy=remedy, resume=resume)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from ..calls import argument
 from ..files import open_plain
-from ..texts import SAID_LENGTH, clean
+from ..texts import SAID_LENGTH, clean, some
 from . import nnunet_seam
 from .data_only import NotData, plain, refuse_odd_archive, stand_ins
 from .stage import StageFailure
@@ -51,7 +51,9 @@ def checkpoint_in(stream: IO[bytes], path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(stand_ins()):
             refuse_odd_archive(stream)
             content = plain(torch.load(stream, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, zipfile.BadZipFile, NotData) as error:
+    except zipfile.BadZipFile as error:
+        raise _damaged(path, stream) from error
+    except (pickle.UnpicklingError, NotData) as error:
         raise _unsafe(path, _why(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError, LookupError, MemoryError) as error:
         raise _unsafe(path, _why(error)) from error
@@ -68,6 +70,22 @@ def _unsafe(path: Path, why: str) -> StageFailure:
         f"{clean(path.name)}: {why}",
         "Use a checkpoint_final.pth or checkpoint_best.pth that nnU-Net wrote. Files that would run code when they "
         f"are loaded are refused; a model that was trained here predicts with its {argument(run_id=None)}.",
+    )
+
+
+def _damaged(path: Path, stream: IO[bytes]) -> StageFailure:
+    """A file that is no whole zip, as every checkpoint of nnU-Net is, and the checkpoints beside it that are."""
+    size = stream.seek(0, 2)
+    folds = path.parent.parent.glob(f"fold_*/{path.name}")
+    others = sorted({f"{other.stat().st_size:,}" for other in folds if other != path and other.is_file()})
+    beside = sorted(one.name for one in path.parent.glob("checkpoint_*.pth") if zipfile.is_zipfile(one))
+    return StageFailure(
+        "the checkpoint is damaged, or no checkpoint",
+        f"{clean(path.name)} of {clean(path.parent.name)} has {size:,} bytes and is no whole file of PyTorch"
+        + (f"; those of other folds have {', '.join(others)}" if others else ""),
+        f"{', '.join(beside)} beside it can be read: put it in its place under this name."
+        if beside
+        else "Copy it again from where it came, or train the fold again.",
     )
 
 
@@ -143,8 +161,9 @@ def refuse_odd_names(content: dict[str, Any], path: str) -> dict[str, Any]:
     return content
 
 
-def load_weights(trainer: Any, path: Path) -> None:
-    """Initialise the trainer's network with the file's weights; the segmentation layers stay random.
+def load_weights(trainer: Any, path: Path) -> str:
+    """Initialise the trainer's network with the file's weights; the segmentation layers stay random. Returns what was
+    transferred, counted in the network itself.
 
     Raises:
         StageFailure: the architectures differ; the message names the layers.
@@ -160,6 +179,17 @@ def load_weights(trainer: Any, path: Path) -> None:
         plain = Path(folder) / "weights.pth"
         torch.save({"network_weights": tensors}, plain)
         load_pretrained_weights(trainer.network, str(plain), verbose=False)
+    return _told(bare(trainer.network).state_dict(), tensors, path)
+
+
+def _told(own: dict[str, Any], given: dict[str, Any], path: Path) -> str:
+    import torch
+
+    wanted = {name: t for name, t in own.items() if NOT_TRANSFERRED not in name and name in given}
+    same = {name for name, t in wanted.items() if torch.equal(t.detach().cpu(), given[name].cpu())}
+    left = sorted(set(own) - same)
+    out = f"; left out: {some(left, SHOWN_LAYERS)} (segmentation layers begin at random)" if left else ""
+    return f"Transfer: {len(same)} of {len(own)} tensors of the network were loaded from {path}{out}."
 
 
 def bare(network: Any) -> Any:

@@ -6,13 +6,14 @@ that line is the last.
 """
 
 import re
+import signal
 from pathlib import Path
 
 from ...files import open_plain
 from ...schemas.records import COMPILING, TICKING, Failure
 from ...texts import masked, short, visible
 from .gpu_signatures import OF_GPUS
-from .signatures import OF_DISKS, OF_THE_REST, Signature
+from .signatures import NATIVE_CRASH, OF_DISKS, OF_THE_REST, Signature
 
 LOG_WINDOW = 256 * 1024
 EVIDENCE_CHARACTERS = 400
@@ -44,7 +45,12 @@ EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Failure)\b(?
 HARMLESS = re.compile(
     r"^[^\n]*(?:Ignoring this choice|CUDA initialization: (?![\s\S]*No CUDA GPUs are available))[^\n]*\n?", re.MULTILINE
 )
-FRAME = re.compile(r'\s+File "[^"\n]+", line \d+')
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+NUMPY = re.compile(r"\bnp\.\w+\((-?[\w.]+)\)")
+FRAME = re.compile(r'\s*File "(?P<file>[^"\n]+)", line \d+')
+# Whose code raised it is of no help, if the person's own called it.
+OTHERS_CODE = re.compile(r"/site-packages/|/dist-packages/|/lib/python3|<frozen|<string>")
+OUR_CODE = str(Path(__file__).resolve().parents[2] / "worker")
 
 
 # The worker's exit code if the disk is too full even for the outcome.
@@ -95,10 +101,10 @@ def _said(signature: Signature, text: str) -> "re.Match[str] | None":
 
 
 def _from_match(signature: Signature, match: "re.Match[str]") -> Failure:
-    values = {name: _brief(value.strip()) for name, value in match.groupdict(default="").items()}
+    values = {name: _brief(_plain(value.strip())) for name, value in match.groupdict(default="").items()}
     return Failure(
         cause=_filled(signature.cause, values),
-        evidence=_brief(" ".join(_lines_of(match).split())),
+        evidence=_brief(_plain(" ".join(_lines_of(match).split()))),
         remedy=_filled(signature.remedy, values),
         resume=signature.resume,
     )
@@ -118,10 +124,13 @@ def _lines_of(match: "re.Match[str]") -> str:
 
 def _killed(code: int, text: str) -> Failure:
     memory = " (the kernel kills with signal 9 when memory runs out)" if code == -9 else ""
+    crashed = -code in CRASHES
     return Failure(
-        cause=f"the process was killed by signal {-code}{memory}",
+        cause=f"native code crashed ({signal.Signals(-code).name})"
+        if crashed
+        else f"the process was killed by signal {-code}{memory}",
         evidence=last_words(text),
-        remedy="Free memory, if that was short. The run can go on from where it was.",
+        remedy=NATIVE_CRASH if crashed else "Free memory, if that was short. Then the run can go on.",
         resume=True,
     )
 
@@ -154,14 +163,30 @@ def _unknown(code: int, text: str, exception: "re.Match[str] | None") -> Failure
 
 
 def _with_its_frame(exception: "re.Match[str]") -> str:
-    """The exception, then the place where it was raised: short answers show only the beginning."""
-    frames = [line.strip() for line in exception.string[: exception.start()].splitlines() if FRAME.match(line)]
-    return _brief(" | ".join([exception[0].strip(), *frames[-1:]]))
+    """The exception, then the place: the last one in the person's own files, else where it was raised.
+
+    The exception comes first, because short answers show only the beginning.
+    """
+    lines = exception.string[: exception.start()].splitlines()
+    frames = [(line.strip(), found["file"]) for line in lines if (found := FRAME.match(line))]
+    own = [line for line, file in frames if not OTHERS_CODE.search(file) and not file.startswith(OUR_CODE)]
+    return _brief(" | ".join([exception[0].strip(), *(own or [line for line, _ in frames])[-1:]]))
+
+
+def raised(traceback: str) -> str | None:
+    """The exception that ends a traceback, then the place: of the person's own files, else the last one."""
+    found = [match for match in EXCEPTION.finditer(traceback) if not ECHOES.search(match[0])]
+    return _with_its_frame(found[-1]) if found else None
+
+
+def _plain(text: str) -> str:
+    """Numbers as people write them: 7 for np.int64(7)."""
+    return NUMPY.sub(r"\1", text)
 
 
 def last_words(text: str) -> str:
-    """The last lines that are not empty."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The last lines that say something; a traceback marks places with lines of ^ and ~."""
+    lines = [line.strip() for line in text.splitlines() if line.strip(" ^~")]
     return _brief(" | ".join(lines[-3:])) or "the log is empty"
 
 

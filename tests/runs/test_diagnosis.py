@@ -167,6 +167,51 @@ def diagnosed(folder: Path, text: str, *, code: int = 1) -> Failure:
     return diagnose(log, code=code)
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "cause", "said"),
+    [
+        pytest.param(
+            "Error: Unexpected labels found in file /raw/a.nii.gz.\nExpected: [0, 1]\n"
+            "Found: [np.int64(0) np.int64(7)]\n",
+            1,
+            "has values [0 7]; dataset.json declares [0, 1]",
+            "Found: [0 7]",
+            id="numbers without their type",
+        ),
+        pytest.param(
+            'File "/env/torch/serialization.py", line 807, in __init__\n    super().__init__(x)\n'
+            "OSError: [Errno 22] Invalid argument\n",
+            1,
+            "a checkpoint file is damaged",
+            "Invalid argument",
+            id="a checkpoint that was cut",
+        ),
+        pytest.param("free(): invalid pointer\n", -6, "native code crashed", "free(): invalid pointer", id="abort"),
+        pytest.param(
+            "Fatal Python error: Segmentation fault\n\nThread 0x1\n",
+            -11,
+            "native code crashed",
+            "Fatal Python error: Segmentation fault",
+            id="fault handler",
+        ),
+        pytest.param("reading case_7\n", -11, "native code crashed (SIGSEGV)", "reading case_7", id="without words"),
+        pytest.param(
+            '  File "/home/me/trainers/own.py", line 9, in __init__\n    super().__init__(unpack_dataset)\n'
+            '  File "/env/site-packages/nnunetv2/x.py", line 1, in f\n    ^^^^^\nTypeError: takes 5\n',
+            1,
+            "unknown",
+            'TypeError: takes 5 | File "/home/me/trainers/own.py", line 9',
+            id="the exception, then the person's own line",
+        ),
+    ],
+)
+def test_evidence_begins_with_what_happened(tmp_path: Path, text: str, code: int, cause: str, said: str) -> None:
+    failure = diagnosed(tmp_path, text, code=code)
+
+    assert cause in failure.cause and said in failure.evidence
+    assert code > 0 or "Free memory" not in failure.remedy
+
+
 def test_every_signature_has_an_example() -> None:
     ours = [signature for signature in (*SIGNATURES, CONSEQUENCE) if signature not in OF_GPUS]
 

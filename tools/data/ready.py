@@ -53,9 +53,11 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     if not description.changes:
         return files, []
     note = f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
-    if not make_twin:
-        return files, [note]
-    return _twin_of(files, description, settings), [note]
+    twin = _twin(files, settings)
+    if make_twin:
+        _write_twin(files, twin, description, settings)
+    # What was preprocessed was made from the twin, so whoever only looks compares with it, if it is there.
+    return (twin if make_twin or (twin.raw / OWN).is_file() else files), [note]
 
 
 def _refuse_elsewhere(raw: Path, settings: Settings) -> None:
@@ -81,17 +83,20 @@ def refuse_known_damage(settings: Settings, dataset_id: int) -> None:
         raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks))
 
 
-def _twin_of(files: DatasetFiles, description: Description, settings: Settings) -> DatasetFiles:
-    """The dataset with a dataset.json that nnU-Net reads; the source stays as it is."""
+def _twin(files: DatasetFiles, settings: Settings) -> DatasetFiles:
+    """The dataset under the folder where its dataset.json is, or will be, as nnU-Net reads it."""
     # Of each raw folder its own: several may share the results, and with them the state folder.
     mark = hashlib.sha256(files.folders.raw.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    raw = str(settings.state_dir / "raw" / mark)
-    twin = replace(files, folders=files.folders.model_copy(update={"raw": raw}))
+    return replace(files, folders=files.folders.model_copy(update={"raw": str(settings.state_dir / "raw" / mark)}))
+
+
+def _write_twin(files: DatasetFiles, twin: DatasetFiles, description: Description, settings: Settings) -> None:
+    """Write dataset.json, and link everything else; the source stays as it is."""
+    mark = Path(twin.folders.raw).name
     with held(StateDir.of(settings).locks_dir / lock_name("twin", mark, files.name)):
         twin.raw.mkdir(parents=True, exist_ok=True)
         _link(files.raw, twin.raw)
         _write(twin.raw / OWN, json.dumps(description.content, indent=2, ensure_ascii=False))
-    return twin
 
 
 def _link(source: Path, twin: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ...calls import argument, call
+from ...calls import call
 from ...errors import NotFound, Refused
 from ...nnunet.datasets import find_dataset
 from ...nnunet.models import Model, model_of
@@ -20,6 +20,7 @@ from ...schemas.outcomes import ModelOutcome
 from ...settings import Settings
 from ...texts import fold_name
 from .comparison_tables import write_table
+from .verdicts import method, next_step, verdict
 
 
 def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer:
@@ -36,10 +37,20 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
     if not measured:
         none = f"None of these models has a validated fold yet. {call('nnunet_runs')} shows which runs are how far."
         raise NotFound(" ".join((none, *notes)))
+    notes += [text for model, _ in read for text in _left_out(model)]
     if len({model.files.name for model, _ in measured}) > 1:
         names = ", ".join(sorted({model.files.name for model, _ in measured}))
         raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
     return _compare(measured, notes, request)
+
+
+def _left_out(model: Model) -> Iterable[str]:
+    """What was asked for and is not there yet."""
+    lacking = [fold_name(fold) for fold in model.folds if not model.fold(fold).finished()]
+    if not model.folds:
+        yield f"{model.folder.name} has no validated fold yet. It is left out."
+    elif lacking:
+        yield f"{model.folder.name}: fold {', '.join(lacking)} is not validated yet. It is left out."
 
 
 def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
@@ -63,9 +74,9 @@ def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], 
         runs.setdefault(model.folder, []).append(run_id)
         notes += [f"{told_taken_over(fold, run_id, other)} It is left out." for fold, other in others.items()]
     notes += [
-        f"{' and '.join(ids)} have the same model folder, {folder.name}: their folds are shown as one model."
+        f"{' and '.join(ids)} have the same model folder, {folder.name}: their validated folds are shown as one model."
         for folder, ids in runs.items()
-        if len(ids) > 1
+        if len(ids) > 1 and any(found[folder].fold(fold).finished() for fold in found[folder].folds)
     ]
     return list(found.values()), notes
 
@@ -81,12 +92,14 @@ def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: Co
     described.sort(key=lambda pair: (not pair[0].complete, -(pair[0].dice or 0.0)))
     ranked = _ranked(described)
     differences = tuple(_differences(list(zip(ranked, (scores for _, scores in described), strict=True))))
+    files = measured[0][0].files
     return CompareAnswer(
         models=tuple(ranked),
         differences=differences,
+        method=method(differences),
         table=write_table(ranked, request.table),
-        notes=(*notes, *_notes(described), *_rankless(ranked)),
-        next_step=_next_step(ranked, differences, complete_folds(measured[0][0].files)),
+        notes=(*notes, *_notes(described), *_rankless(ranked), *_unpaired(described, differences)),
+        next_step=next_step(ranked, differences, complete_folds(files), int(files.name[7:10])),
     )
 
 
@@ -99,15 +112,19 @@ def _describe(model: Model, scores: Scores) -> ComparedModel:
         complete=set(scores.folds) == set(complete_folds(model.files)) and not validated_twice(scores.folds),
         rank=None,
         cases=len(scores.cases),
-        dice=scores.mean(),
-        iou=scores.mean("iou"),
+        dice=_rounded(scores.mean()),
+        iou=_rounded(scores.mean("iou")),
         dice_mean_sd=mean_sd(scores.mean(cases=cases) for cases in scores.folds.values()),
-        per_class={name: (dice, iou[name]) for name, dice in scores.per_label().items()},
+        per_class={name: (_rounded(dice), _rounded(iou[name])) for name, dice in scores.per_label().items()},
         epochs=next((o.epochs_trained for o in outcomes if o is not None), None),
         train_hours=_hours(outcomes),
         parameters=next((o.parameters for o in outcomes if o is not None), None),
         model_path=str(model.folder),
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
 
 
 def _hours(outcomes: list[ModelOutcome | None]) -> float | None:
@@ -117,9 +134,9 @@ def _hours(outcomes: list[ModelOutcome | None]) -> float | None:
 
 
 def _ranked(described: list[tuple[ComparedModel, Scores]]) -> list[ComparedModel]:
-    """Rank complete cross-validations over the same cases, best first."""
+    """Rank several complete cross-validations over the same cases, best first."""
     complete = [(model, scores) for model, scores in described if _can_rank(model)]
-    same = len({frozenset(scores.cases) for _, scores in complete}) == 1
+    same = len(complete) > 1 and len({frozenset(scores.cases) for _, scores in complete}) == 1
     places = {model.name: place for place, (model, _) in enumerate(complete, 1)} if same else {}
     return [model.model_copy(update={"rank": places.get(model.name)}) for model, _ in described]
 
@@ -132,17 +149,28 @@ def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDif
     usable = [(model, scores) for model, scores in pairs if "full" not in model.folds]
     for model, scores in usable[1:]:
         best, reference = usable[0]
-        found = paired_difference(scores, reference)
-        if found is not None:
+        if (found := paired_difference(scores, reference)) is not None:
             yield ModelDifference(
                 model=model.name,
                 against=best.name,
                 cases=found.cases,
+                patients=found.units if found.units != found.cases else None,
+                dice=round(found.dice, 5),
+                against_dice=round(found.other, 5),
                 difference=round(found.mean, 5),
                 low=round(found.low, 5),
                 high=round(found.high, 5),
-                clear=found.low > 0 or found.high < 0,
+                p=round(found.p, 4),
+                clear=found.clear,
+                verdict=verdict(model.name, best.name, found),
             )
+
+
+def _unpaired(described: list[tuple[ComparedModel, Scores]], differences: Iterable[ModelDifference]) -> Iterable[str]:
+    """Models that could have been paired, had they validated a case of the first."""
+    usable = [model.name for model, _ in described if "full" not in model.folds]
+    for name in set(usable[1:]) - {found.model for found in differences}:
+        yield f"{name} and {usable[0]} have validated no common case, so nothing says which is better."
 
 
 def _unknowns(model: ComparedModel, scores: Scores) -> Iterable[str]:
@@ -169,20 +197,3 @@ def _notes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:
 def _rankless(models: list[ComparedModel]) -> Iterable[str]:
     if sum(_can_rank(model) for model in models) > 1 and not any(model.rank for model in models):
         yield "The complete cross-validations have different cases, so none is ranked."
-
-
-def _next_step(models: list[ComparedModel], differences: tuple[ModelDifference, ...], folds: list[str]) -> str:
-    best = next((model for model in models if model.rank == 1), None)
-    if best is None:
-        return _way_to_a_rank(models, folds)
-    if any(found.against == best.name and not found.clear for found in differences):
-        return f"{best.name} has the highest Dice, but not clearly: prefer the cheaper of those that do not differ."
-    return f"{best.name} has the highest Dice."
-
-
-def _way_to_a_rank(models: list[ComparedModel], folds: list[str]) -> str:
-    if all(model.complete and model.dice is None for model in models):
-        return "A Dice that is null has no rank: the notes say which class to look at."
-    if all(set(folds) <= set(model.folds) for model in models):
-        return "Train them on the same split to rank them."
-    return f"Train all folds ({argument(fold='all')}) of the models that are to be ranked."

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 from typing import Literal
 
 from ...schemas.models import ComparedModel
@@ -18,12 +17,17 @@ LATEX_SPECIAL = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
 
 
 def write_table(models: list[ComparedModel], layout: Format) -> str:
-    """One line per model: rank, folds, Dice and IoU, Dice per class, epochs, hours, parameters."""
+    """One line per model: rank, folds, Dice and IoU, Dice per class, epochs, hours, parameters.
+
+    LaTeX has what a paper prints, because twelve columns do not fit a page.
+    """
     labels = list(dict.fromkeys(label for model in models for label in model.per_class))
-    head = ["rank", "model", "folds", "cases", "Dice", "Dice per fold", "IoU", *(f"Dice {label}" for label in labels)]
+    scores = ["Dice (all cases)", "Dice (folds, mean ± SD)", "IoU", *(f"Dice {label}" for label in labels)]
+    head = ["rank", "model", "folds", "cases", *scores, "epochs", "hours (sum)", "parameters"]
     rows = [_row(model, labels) for model in models]
-    write: dict[str, Callable[[list[str], Rows], str]] = {"markdown": _markdown, "csv": _csv, "latex": _latex}
-    return write[layout]([*head, "epochs", "hours", "parameters"], rows)
+    if layout == "latex":
+        return _latex(["model", *scores], [[row[1], *row[4:-3]] for row in rows])
+    return _csv(head, rows) if layout == "csv" else _markdown(head, rows)
 
 
 def _row(model: ComparedModel, labels: list[str]) -> list[str]:
@@ -59,9 +63,14 @@ def _csv(head: list[str], rows: Rows) -> str:
 
 
 def _latex(head: list[str], rows: Rows) -> str:
-    """With the booktabs package."""
     lines = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in (head, *rows)]
-    begin = [rf"\begin{{tabular}}{{{'l' * len(head)}}}", r"\toprule", lines[0], r"\midrule"]
+    begin = [
+        r"% needs \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{'l' * len(head)}}}",
+        r"\toprule",
+        lines[0],
+        r"\midrule",
+    ]
     return "\n".join([*begin, *lines[1:], r"\bottomrule", r"\end{tabular}"])
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 from ...calls import argument, call
 from ...errors import NotFound, Refused
-from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...nnunet.datasets import DatasetFiles, FoldFiles, find_dataset
 from ...nnunet.installed import installed
 from ...nnunet.models import Model
 from ...nnunet.preprocessed import planned
 from ...nnunet.scores import read_scores
 from ...nnunet.splits import complete_folds, validated_cases, validated_twice
 from ...runs.engines import engine_with_options
+from ...runs.layout import StateDir
 from ...runs.store import new_record
 from ...schemas.jobs import BEST, SearchJob
 from ...schemas.models import FindBestRequest
@@ -28,7 +29,7 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
         RunError: there is nothing to search among, or something is missing; the message says the way out.
     """
     files = find_dataset(settings.folders, request.dataset_id)
-    models, notes = _candidates(files)
+    models, notes = _candidates(files, StateDir.of(settings))
     _refuse_other_cases(models)
     if request.ensembling and len(models) > 1:
         _refuse_without_softmax(models, request.dataset_id)
@@ -51,27 +52,50 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     return start_recorded(record, [f"best configuration {files.name}", *folds], settings)
 
 
-def _candidates(files: DatasetFiles) -> tuple[list[Model], list[str]]:
+def _candidates(files: DatasetFiles, state: StateDir) -> tuple[list[Model], list[str]]:
     """The complete cross-validations, and why other models are left out."""
-    models, notes = [], []
+    models, notes, ways = [], [], []
     for folder in sorted(files.results.glob("*__*__*")):
         model = Model(files, folder, tuple(complete_folds(files)))
-        if reason := _why_not(model):
+        if reason := _why_not(model, state):
             notes.append(f"{folder.name} is left out: {reason}.")
+            ways += [_way_to_all_folds(model)]
         else:
             models.append(model)
     if not models:
         told = " ".join(notes) or f"Nothing is trained on {files.name}."
-        raise NotFound(
-            f"No complete cross-validation to search among. {told} {call('nnunet_training', fold='all')} makes one."
+        usual = call("nnunet_training", dataset_id=int(files.name[7:10]), configuration=None, fold="all")
+        way = f"Ask the person whether to train all folds: {'; or '.join(ways[:2]) or usual}."
+        raise NotFound(f"No complete cross-validation to search among. {told} {way}")
+    if len(models) == 1:
+        second = (
+            f" {ways[0]} would make a second one." if ways else " A second one needs another training of all folds."
         )
-    return models, [f"Compared: {', '.join(model.folder.name for model in models)}.", *notes]
+        notes.insert(0, f"Only one complete cross-validation, so nothing is compared: it is the best of one.{second}")
+    return models, [f"Candidates: {', '.join(model.folder.name for model in models)}.", *notes]
 
 
-def _why_not(model: Model) -> str | None:
+def _way_to_all_folds(model: Model) -> str:
+    """The call that trains the folds that are missing, and goes on with those that were stopped."""
+    trainer, plans, configuration = model.name
+    stopped = any(model.fold(fold).checkpoints() and not model.fold(fold).finished() for fold in model.folds)
+    again = call(
+        "nnunet_training",
+        dataset_id=int(model.files.name[7:10]),
+        configuration=configuration,
+        trainer=trainer,
+        plans_identifier=plans,
+        fold="all",
+        **({"continue_training": True} if stopped else {}),
+    )
+    return str(again)
+
+
+def _why_not(model: Model, state: StateDir) -> str | None:
     _, identifier, configuration = model.name
     if lacking := [fold for fold in model.folds if not model.fold(fold).finished()]:
-        return f"fold {', '.join(lacking)} is not trained and validated"
+        whole = "; fold_all is one model of every case, which has no cross-validation"
+        return "; ".join(_how_far(model, lacking, state)) + (whole if model.fold("all").finished() else "")
     if unread := read_scores(model).unread:
         return unread[0].rstrip(".")
     if twice := validated_twice({fold: validated_cases(model.fold(fold)) for fold in model.folds}):
@@ -79,6 +103,31 @@ def _why_not(model: Model) -> str | None:
     if planned(model.files.plans(identifier) or {}, configuration) is None:
         return f"{model.files.plans_file(identifier)} does not plan it, and nnU-Net looks there"
     return None
+
+
+def _how_far(model: Model, folds: list[str], state: StateDir) -> Iterator[str]:
+    """What there is of folds that are not finished; those of which there is nothing are named together."""
+    nothing = []
+    for name in folds:
+        fold = model.fold(name)
+        if fold.final.is_file():
+            yield f"fold {name} is trained, but not validated"
+        elif fold.checkpoints():
+            yield f"fold {name} {_stopped(fold, state)}"
+        else:
+            nothing.append(name)
+    if nothing:
+        yield f"{'folds' if len(nothing) > 1 else 'fold'} {', '.join(nothing)}: not trained"
+
+
+def _stopped(fold: FoldFiles, state: StateDir) -> str:
+    owner = fold.owner()
+    stage = state.run(owner).stage(f"train_{fold.path.name}") if owner else None
+    last, progress = (stage.recent_epochs(1), stage.progress()) if stage else ([], None)
+    planned_epochs = f" of {progress.epochs}" if progress and progress.epochs else ""
+    if not last:
+        return "has no checkpoint_final.pth: its training stopped before the end"
+    return f"stopped after epoch {last[-1].epoch + 1}{planned_epochs}"
 
 
 def _refuse_other_cases(models: list[Model]) -> None:

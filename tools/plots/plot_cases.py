@@ -39,6 +39,11 @@ def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
     for spec in record.model_stages:
         outcome = model_outcome(run, record, spec)
         found += [Validated(spec, case) for case in outcome.cases] if outcome else []
+    if not found and record.training is None:
+        raise NotFound(
+            f"Run {record.run_id} is no training, and only the validation cases of trainings are drawn; "
+            f"{call('nnunet_results', run_id=record.run_id)} says where its files and scores are."
+        )
     if not found:
         raise NotFound(
             f"Run {record.run_id} has no validated fold yet. {call('nnunet_progress')} says how far it is; "

@@ -10,6 +10,7 @@ from ...runs.store import find_run
 from ...schemas.plots import Curve, CurvesPicture, Picture, PlotRequest
 from ...schemas.records import Epoch, RunRecord
 from ...settings import Settings
+from ...texts import some
 
 MAX_CURVES = 10
 
@@ -22,17 +23,24 @@ def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     """
     state = StateDir.of(settings)
     run_ids = list(dict.fromkeys([str(request.run_id), *request.with_run_ids]))
-    found = [curve for run_id in run_ids for curve in _curves_of(*find_run(state, run_id), alone=len(run_ids) == 1)]
+    by_run = {run_id: _curves_of(*find_run(state, run_id), alone=len(run_ids) == 1) for run_id in run_ids}
+    found = [curve for curves in by_run.values() for curve in curves]
     if not found:
         raise NotFound(
             f"{' and '.join(run_ids)} has no epoch yet, so there is no curve. {call('nnunet_progress')} says what "
             "it is doing."
         )
-    left_out = f" {len(found) - MAX_CURVES} more trainings are left out." if len(found) > MAX_CURVES else ""
     shown = tuple(found[:MAX_CURVES])
+    left_out = _left_out([run_id for run_id, curves in by_run.items() if not curves], found[MAX_CURVES:])
     title = run_ids[0] if len(run_ids) == 1 else f"{len(run_ids)} runs"
     title = f"{title}, {shown[0].label}" if len(shown) == 1 else title
     return CurvesPicture(title=title, theme=request.theme, curves=shown), _curves_text(shown) + left_out
+
+
+def _left_out(without: list[str], over: list[Curve]) -> str:
+    """Which of the runs the picture does not show, and why."""
+    why = [(without, "no epoch has ended yet"), ([curve.label for curve in over], f"at most {MAX_CURVES} are drawn")]
+    return "".join(f" Left out, because {reason}: {some(names)}." for names, reason in why if names)
 
 
 def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:

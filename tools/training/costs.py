@@ -1,66 +1,124 @@
 """What a training costs: nnU-Net's own estimate for the network, and hours from this machine's own measurements."""
 
+import hashlib
+import os
+import re
 import statistics
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from ...ask import Failed, NotStarted, TookTooLong, ask
+from ...ask import Failed, NotStarted, TookTooLong
 from ...calls import argument
 from ...errors import Refused, Unavailable
+from ...nnunet.installed import installed
+from ...nnunet.trainers import own_trainer_folders, own_trainers
 from ...runs.engines import engine_of
+from ...runs.failures.diagnosis import raised
 from ...runs.layout import StateDir
 from ...runs.pace import scheduled
-from ...runs.speed import earlier_preprocessing, earlier_training
+from ...runs.speed import Work, earlier_preprocessing, earlier_training, scaled_training
+from ...runs.stage_process import Grant
 from ...schemas.preflight import Estimate, EstimateJob, Hours
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings
+from .kept_asks import kept_answer, kept_ask
 
 ESTIMATOR = "nnunet_mcp.worker.asks.estimate"
-ESTIMATE_S = 100
-# Both modes of the network are compiled first, which takes minutes for a large one.
-MEASURE_ON_GPU_S = 400
+# Hosts give up a call after 60 s; what takes longer goes on by itself.
+WAIT_S = 35.0
+# For a trainer alone: an idle machine loads PyTorch and nnU-Net in less.
+CHECK_S = 15.0
+# Errors that say the code is wrong, whatever the plans are.
+NEEDS_NO_PLANS = re.compile(r"built\. (?:\w+\.)*(?:Syntax|Indentation|Tab|Name|Import|ModuleNotFound|Type)Error\b")
+# A measured time is of the machine as it was then.
+MEASURED_COUNTS_S = 3600.0
 HOUR = 3600.0
 # A made-up batch needs no loading and augmenting; on two cores these were seen to take as long again.
 SLOWEST_LOADING = 2.0
+# Other trainers and networks differ from nnU-Net's usual one by about this factor per voxel.
+SCALED = 2.0
+# Before it begins to measure, an idle machine has a load near 0: so much is another program at work.
+BUSY = 1.0
 
 
-def estimate_network(job: EstimateJob, settings: Settings, variables: Mapping[str, str] | None = None) -> Estimate:
-    """Ask nnU-Net's Python about the planned network; without measuring, the answer is remembered.
+def estimate_network(
+    job: EstimateJob, settings: Settings, held: Grant | None = None, *, wait_s: float | None = None
+) -> Estimate:
+    """Ask nnU-Net's Python about the planned network; the answer is kept, and a process that takes long goes on.
 
-    `variables` say on which GPU it measures.
+    `held` says on which GPU it measures.
 
     Raises:
-        Unavailable: it could not be built.
+        Unavailable: it is not known, at least not yet.
+        Refused: the trainer cannot be built.
     """
     python = settings.nnunet_python
-    if job.measure_s:
-        return _ask(job, python, variables)
-    return _remembered(job, python, Path(job.plans_file).stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _remembered(job: EstimateJob, python: str, changed_ns: int) -> Estimate:
-    return _ask(job, python)
-
-
-def _ask(job: EstimateJob, python: str, variables: Mapping[str, str] | None = None) -> Estimate:
-    limit = MEASURE_ON_GPU_S if job.measure_s and job.device == "cuda" else ESTIMATE_S
     try:
-        return ask(python, ESTIMATOR, Estimate, job, timeout_s=limit, variables=variables)
+        patience = WAIT_S if wait_s is None else wait_s
+        return _ask(job, python, _digest(job, python), held or Grant([], []), StateDir.of(settings), patience)
     except TookTooLong:
-        did, way_on = (
-            ("Building and measuring", "Ask without measure.") if job.measure_s else ("Building", "Ask again.")
-        )
+        did = "measuring" if job.measure_s else "building"
         raise Unavailable(
-            f"{did} the network took longer than {limit} s: it is large, or the machine is busy. {way_on}"
+            f"nnU-Net's Python is still {did} the network after {WAIT_S:.0f} s: it is large, or the machine is busy. "
+            "It goes on; the same call has the answer in a minute or two."
         ) from None
     except NotStarted as error:
         raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
-    except (Failed, Refused) as error:
-        words = error.words[-400:] if isinstance(error, Failed) else str(error)
-        raise Unavailable(f"nnU-Net could not build the network: {words or 'it says nothing'}") from None
+    except Failed as error:
+        if (said := raised(error.words)) is not None:
+            raise Refused(f"The trainer {job.trainer} cannot be built. {said}") from None
+        raise Unavailable(f"nnU-Net could not build the network: {error.last_line or 'it says nothing'}") from None
+
+
+def check_own_trainer(job: EstimateJob, settings: Settings) -> None:
+    """Before there are plans: make a trainer of the person's own. What it needs of real plans shows later.
+
+    Raises:
+        Refused: its code cannot be loaded or called.
+    """
+    if job.trainer not in own_trainers():
+        return
+    try:
+        estimate_network(job, settings, wait_s=CHECK_S)
+    except Unavailable:
+        return
+    except Refused as error:
+        if NEEDS_NO_PLANS.search(error.text):
+            raise
+
+
+def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDir, wait_s: float) -> Estimate:
+    return kept_ask(
+        state,
+        digest,
+        (python, ESTIMATOR),
+        job,
+        Estimate,
+        wait_s=wait_s,
+        newer_than=_oldest(job),
+        variables=held.variables(),
+        holding=held.file_descriptors(),
+    )
+
+
+def kept_estimate(job: EstimateJob, settings: Settings) -> Estimate | None:
+    """The answer if it was found out before and still counts; nothing is started."""
+    state, digest = StateDir.of(settings), _digest(job, settings.nnunet_python)
+    return kept_answer(state, digest, Estimate, newer_than=_oldest(job))
+
+
+def _oldest(job: EstimateJob) -> float:
+    return time.time() - MEASURED_COUNTS_S if job.measure_s else 0.0
+
+
+def _digest(job: EstimateJob, python: str) -> str:
+    """Of all that the answer depends on: the question, the plans, nnU-Net, and the person's own trainers."""
+    own = [path for folder in own_trainer_folders() for path in sorted(folder.rglob("*.py"))]
+    files = [Path(job.plans_file), Path(job.dataset_json), *own]
+    times = [path.stat().st_mtime_ns for path in files if path.is_file()]
+    text = f"{job.model_dump_json()} {python} {times} {installed(python).versions}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
@@ -90,6 +148,17 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     return Hours(expected=expected, low=low, high=high, basis=basis), unknown
 
 
+def in_other_precision(record: RunRecord, network: Estimate | None, settings: Settings) -> Hours | None:
+    """The hours with bf16 the other way round, where something was measured for it."""
+    assert record.training is not None
+    request = record.training.request.model_copy(update={"bf16": not record.bf16})
+    other = record.model_copy(update={"job": record.training.model_copy(update={"request": request})})
+    measured = network and network.model_copy(
+        update={"train_s": network.other_train_s, "validation_s": network.other_validation_s}
+    )
+    return expect_hours(other, measured, settings)[0]
+
+
 def _hours(
     todo: list[StageSpec], known: dict[str, Times | None], record: RunRecord, settings: Settings, name: str
 ) -> float:
@@ -99,7 +168,8 @@ def _hours(
     ]
     folds = [value for of_fold, value in seconds if of_fold]
     alone = sum(value for of_fold, value in seconds if not of_fold)
-    return round((alone + scheduled([], folds, engine_of(record).lanes(record, len(folds), settings))) / HOUR, 3)
+    whole = alone + scheduled([], folds, engine_of(record).lanes(record, len(folds), settings))
+    return float(f"{whole / HOUR:.2g}")
 
 
 def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: Estimate | None) -> Times | None:
@@ -115,8 +185,13 @@ def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: E
         return Times(
             times[0], times[1], times[2], f"{earlier.epochs} epochs of {earlier.epoch_s:.1f} s as in {earlier.run_id}"
         )
-    same = spec.configuration == record.job.configuration
-    return _measured(network) if network and network.train_s and same and spec.traits.trains else None
+    if network is None or spec.configuration != record.job.configuration or not spec.traits.trains:
+        return None
+    return _measured(network) if network.train_s else _scaled(state, record, network)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
 def _measured(network: Estimate) -> Times:
@@ -124,8 +199,32 @@ def _measured(network: Estimate) -> Times:
         return network.epochs * (network.iterations * train + network.validation_iterations * validation)
 
     expected = run(statistics.median(network.train_s), statistics.median(network.validation_s))
+    busy = f" while the machine was busy (load {network.load:.0f})" if network.load and network.load >= BUSY else ""
     basis = (
-        f"{network.epochs} epochs of {expected / network.epochs:.1f} s, measured on a made-up batch: loading and "
-        "augmenting (up to as long again on few cores) and the final validation come on top"
+        f"{network.epochs} epochs of {_seconds(expected / network.epochs)}, measured on a made-up batch{busy}: loading "
+        "and augmenting (up to as long again on few cores) and the final validation come on top"
     )
-    return Times(expected, run(min(network.train_s), min(network.validation_s)), SLOWEST_LOADING * expected, basis)
+    # Of C cores that `load` others want too, a process that wants all of them gets C / (C + load).
+    share = 1 + (network.load or 0.0) / (os.cpu_count() or 1) if busy else 1.0
+    fastest = run(min(network.train_s), min(network.validation_s)) / share
+    return Times(expected, fastest, SLOWEST_LOADING * expected, basis)
+
+
+def _scaled(state: StateDir, record: RunRecord, network: Estimate) -> Times | None:
+    work = Work(
+        network.epochs,
+        network.iterations,
+        network.validation_iterations,
+        tuple(network.patch_size),
+        network.batch_size,
+    )
+    found = scaled_training(state, record, work)
+    if found is None:
+        return None
+    around = found.around_s or 0.0
+    expected = found.epochs * found.epoch_s
+    basis = (
+        f"{found.epochs} epochs of {_seconds(found.epoch_s)}, scaled from {found.run_id} by iterations and patch volume"
+        f"{'' if found.around_s is not None else ', without the final validation'}"
+    )
+    return Times(expected + around, expected / SCALED + around, expected * SCALED + around, basis)

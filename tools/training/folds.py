@@ -112,7 +112,9 @@ class Folds:
         if files.finished():
             raise Refused(
                 f"{files.path} is trained and validated: there is nothing to continue. Use "
-                f"{argument(validation_only=True)} to validate again, or {argument(overwrite=True)} to train again."
+                f"{argument(validation_only=True)} to validate again, or {argument(overwrite=True)} to train again. "
+                f"For more epochs: {argument(trainer='nnUNetTrainer_2000epochs')} trains longer from the start, and "
+                f"{argument(pretrained_weights=str(files.final))} with another trainer starts from this model."
             )
         if not files.checkpoints() and self.request.fold != "all":
             raise NotFound(

@@ -12,7 +12,7 @@ from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
 from ...runs.stage_process import Grant
 from ...runs.store import newest_runs
-from ...schemas.preflight import Estimate, EstimateJob, NetworkCost, PreflightAnswer, PreflightRequest, Room
+from ...schemas.preflight import Estimate, EstimateJob, Hours, NetworkCost, PreflightAnswer, PreflightRequest, Room
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.training import Device, TrainingRequest
@@ -20,12 +20,12 @@ from ...settings import Settings
 from ..helping import told
 from ..machine_checks import GB, free_gb
 from .checks import Preparation, prepare
-from .costs import estimate_network, expect_hours
+from .costs import check_own_trainer, estimate_network, expect_hours, in_other_precision, kept_estimate
 from .planning import Plan
 from .recommendation import preset_notes, recommend
 from .training import record_of
 
-MEASURE_S = 30.0
+MEASURE_S = 20.0
 RUNS_LOOKED_AT = 200
 
 
@@ -39,6 +39,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
     preview = _preview(prepared, record, settings)
     network = _network(prepared, record, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
+    other = _in_other_precision(prepared, record, network, settings)
     return PreflightAnswer(
         possible=not problems,
         problems=tuple(problems),
@@ -49,6 +50,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         disk=tuple(_disk(prepared)),
         network=_cost(network, record, settings),
         hours=hours,
+        hours_other_precision=other,
         queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
         job_scripts=preview.scripts,
         recommended=recommend(prepared.files) if prepared.files else None,
@@ -57,10 +59,18 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *(prepared.plan.notes if prepared.plan else ()),
             *unknown,
             *preset_notes(prepared.request, prepared.files),
-            *_bf16_notes(prepared.request, prepared.device, prepared.engine),
+            *([] if other else _bf16_notes(prepared.request, prepared.device, prepared.engine)),
         ),
-        next_step=_next_step(problems, measure=request.measure),
+        next_step=_next_step(problems, hours, measure=request.measure),
     )
+
+
+def _in_other_precision(
+    prepared: Preparation, record: RunRecord | None, network: Estimate | None, settings: Settings
+) -> Hours | None:
+    if record is None or prepared.device != "cpu" or not prepared.engine.cpu_has_bf16():
+        return None
+    return in_other_precision(record, network, settings)
 
 
 def _bf16_notes(request: TrainingRequest, device: Device | None, engine: Engine) -> list[str]:
@@ -110,16 +120,25 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
     plans = files.plans(plan.plans_identifier)
     if plans is None or planned(plans, configuration) is None:
         prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
+        job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update={"plans_file": ""})
+        try:
+            check_own_trainer(job, settings)
+        except Refused as error:
+            prepared.on_problem(error)
         return None
     held = prepared.engine.hold_device(record, settings) if measured else Grant([], [])
     if isinstance(held, str):
         prepared.notes.append(f"Nothing was measured: {held}.")
         held, measured = Grant([], []), None
     try:
-        job = _estimate_job(prepared.request, files, plan, device if measured else "cpu", measured)
-        found = estimate_network(job, settings, held.variables())
+        job = _estimate_job(prepared, files, plan, device if measured else "cpu", measured)
+        measured_before = None if measured else _measured_before(prepared, files, plan, settings)
+        found = measured_before or estimate_network(job, settings, held)
     except Unavailable as error:
-        prepared.notes.append(f"The network is not known. {error}")
+        prepared.notes.append(f"{'Nothing was measured yet' if measured else 'The network is not known'}. {error}")
+        return _without_measuring(prepared, files, plan, settings) if measured else None
+    except Refused as error:
+        prepared.on_problem(error)
         return None
     finally:
         held.release()
@@ -133,16 +152,29 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
     return found
 
 
+def _without_measuring(prepared: Preparation, files: DatasetFiles, plan: Plan, settings: Settings) -> Estimate | None:
+    """What was found out about the network before; nothing is waited for."""
+    return kept_estimate(_estimate_job(prepared, files, plan, "cpu", None), settings)
+
+
+def _measured_before(prepared: Preparation, files: DatasetFiles, plan: Plan, settings: Settings) -> Estimate | None:
+    """What a call with measure=true found out, or the process that it started."""
+    assert prepared.device is not None
+    return kept_estimate(_estimate_job(prepared, files, plan, prepared.device, MEASURE_S), settings)
+
+
 def _estimate_job(
-    request: TrainingRequest, files: DatasetFiles, plan: Plan, device: Device, measure_s: float | None
+    prepared: Preparation, files: DatasetFiles, plan: Plan, device: Device, measure_s: float | None
 ) -> EstimateJob:
+    copied, raw = files.preprocessed / "dataset.json", files.raw / "dataset.json"
     return EstimateJob(
         plans_file=str(files.plans_file(plan.plans_identifier)),
-        dataset_json=str(files.preprocessed / "dataset.json"),
-        configuration=request.configuration,
+        dataset_json=str(copied if copied.is_file() else raw),
+        configuration=prepared.request.configuration,
         trainer=plan.trainer,
         device=device,
-        bf16=request.bf16,
+        bf16=prepared.request.bf16 and bool(measure_s),
+        both=bool(measure_s) and device == "cpu" and bool(prepared.engine.cpu_has_bf16()),
         measure_s=measure_s,
     )
 
@@ -180,7 +212,9 @@ def _others_queued(engine: Engine, settings: Settings) -> list[str]:
     return [f"{waiting} other runs are queued"] if waiting else []
 
 
-def _next_step(problems: list[str], *, measure: bool) -> str:
+def _next_step(problems: list[str], hours: Hours | None, *, measure: bool) -> str:
     if problems:
         return "Solve the problems, then ask again."
-    return f"Start it with {call('nnunet_training')} and the same arguments{' without measure' if measure else ''}."
+    start = f"{call('nnunet_training')} with the same arguments{' without measure' if measure else ''} starts it"
+    cost = f"about {hours.expected:g} h" if hours else "an unknown time"
+    return f"Nothing is started. Ask the person whether to spend {cost}; {start}."

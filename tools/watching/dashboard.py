@@ -24,7 +24,8 @@ from ...texts import short
 from .curves import curves_of, sparkline
 from .progress import answer
 from .results import result_of
-from .runs import iso, nnunet_runs
+from .run_lines import iso
+from .runs import nnunet_runs
 from .snapshot import RunSnapshot, newest_at_work, snapshot, tend
 
 # Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.

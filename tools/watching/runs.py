@@ -1,26 +1,25 @@
 """nnunet_runs and nnunet_cancel: what was started here, and how to stop it."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from itertools import islice
 
 from ...calls import argument, call
 from ...runs import store
-from ...runs.by_hand import ExternalTraining, external_trainings
+from ...runs.by_hand import external_trainings
 from ...runs.cancel import request_cancel
 from ...runs.layout import RunDir, StateDir
-from ...runs.result import stage_outcome
 from ...runs.store import find_run, newest_runs
-from ...schemas.model_name import ModelName
-from ...schemas.outcomes import MeasuredOutcome
-from ...schemas.records import ACTIVE, RunRecord, Status
+from ...schemas.records import ACTIVE, Status
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
-from ...texts import fold_name
+from ...texts import some
+from .run_lines import line_of, line_of_foreign
 from .snapshot import RunSnapshot, newest, recorded, snapshot
 from .timing import grace, retry_after
 
 # A training by hand says nothing of its speed.
 BY_HAND_S = 60
+BY_HAND = "Trainings by hand (nnUNetv2_train) are looked for in {folder}."
 
 
 def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | None = None) -> RunsAnswer:
@@ -30,87 +29,59 @@ def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | N
     has read already (`known`) is not read again.
     """
     folders = recorded(settings, request.dataset_id)
-    runs = (one for one in newest(folders, settings, known) if request.status in (None, one.judged.status))
-    first = list(islice(runs, request.limit))
-    total = len(first) + sum(1 for _ in (folders if request.status is None else runs))
-    lines = [(_line(one), max(1, retry_after(one)) if one.judged.status in ACTIVE else 0) for one in first]
+    reached: dict[str, bool] = {}
+    views = _read(newest(_noted(folders, reached), settings, known), reached)
+    first = list(islice((one for one in views if request.status in (None, one.judged.status)), request.limit))
+    rest = folders if request.status is None else (one for one in views if one.judged.status == request.status)
+    total = len(first) + sum(1 for _ in rest)
+    lines = [(line_of(one, first), max(1, retry_after(one)) if one.judged.status in ACTIVE else 0) for one in first]
     asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
-    for other in external_trainings(settings.folder("results")):
+    results = settings.folder("results")
+    for other in external_trainings(results):
         if other.run_id[1:].startswith(asked_for) and request.status in (None, other.status):
             total += 1
-            lines.append((_external_line(other), BY_HAND_S if other.status in ACTIVE else 0))
+            lines.append((line_of_foreign(other), BY_HAND_S if other.status in ACTIVE else 0))
     shown = sorted(lines, key=lambda line: line[0].started, reverse=True)[: request.limit]
     return RunsAnswer(
         runs=tuple(line for line, _ in shown),
         shown=len(shown),
         total=total,
+        notes=(*_left_out(reached, total - len(shown)), BY_HAND.format(folder=results)),
         retry_after_s=min((again for _, again in shown if again), default=0),
-        next_step=_next_step([line for line, _ in shown]),
+        next_step=_next_step([line for line, _ in shown], request),
     )
 
 
-def _external_line(found: ExternalTraining) -> RunLine:
-    model = found.path.parent
-    losses = ", ".join(f"{name} {value:.4f}" for name, value in found.losses.items())
-    return RunLine(
-        run_id=found.run_id,
-        status=found.status,
-        external=True,
-        dataset=model.parent.name,
-        configuration=ModelName.parse(model.name).configuration,
-        fold=fold_name(found.path.name.removeprefix("fold_")),
-        started=iso(found.started),
-        stage=None,
-        epoch=None if found.epoch is None else str(found.epoch),
-        dice=None,
-        detail=f"started by hand; {found.path}" + (f"; {losses}" if losses else ""),
-    )
+def _noted(folders: Iterator[RunDir], reached: dict[str, bool]) -> Iterator[RunDir]:
+    for run in folders:
+        reached[run.run_id] = False
+        yield run
 
 
-def iso(seconds: float) -> str:
-    """Seconds since the epoch as people write a time: UTC, ISO 8601."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def _read(views: Iterator[RunSnapshot], reached: dict[str, bool]) -> Iterator[RunSnapshot]:
+    for view in views:
+        reached[view.run.run_id] = True
+        yield view
 
 
-def _next_step(lines: list[RunLine]) -> str:
-    if not lines:
-        return f"No runs. Start one with {call('nnunet_training')}."
-    return (
-        f"Look at one with {call('nnunet_progress')} or {call('nnunet_results')}, e.g. "
-        f"{argument(run_id=lines[0].run_id)}."
-    )
+def _left_out(reached: dict[str, bool], older: int) -> Iterator[str]:
+    """Which runs the list does not have, and why."""
+    if unread := [run_id for run_id, read in reached.items() if not read]:
+        yield f"Left out, because run.json cannot be read: {some(unread)}."
+    if older:
+        yield f"{older} older runs are left out: {argument(limit=None)} shows more."
 
 
-def _line(view: RunSnapshot) -> RunLine:
-    record, judged, spec = view.record, view.judged, view.present
-    return RunLine(
-        run_id=record.run_id,
-        status=judged.status,
-        dataset=record.dataset_name,
-        configuration=record.job.configuration,
-        fold=record.fold_or_kind,
-        started=iso(record.created_at),
-        stage=spec.name if spec and judged.status != "success" else None,
-        epoch=_epoch(view, spec.name) if spec else None,
-        dice=_dice(view.run, record) if judged.status == "success" else None,
-        detail=judged.reason,
-    )
-
-
-def _epoch(view: RunSnapshot, stage: str) -> str | None:
-    """Of a run at rest only the last epoch is read."""
-    folder = view.run.stage(stage)
-    recent = view.moment.epochs if view.judged.status in ACTIVE else folder.recent_epochs(1)
-    if not recent:
-        return None
-    last, progress = recent[-1], folder.progress()
-    return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)
-
-
-def _dice(run: RunDir, record: RunRecord) -> float | None:
-    outcome = stage_outcome(run, record, record.stages[-1])
-    metrics = outcome.metrics if isinstance(outcome, MeasuredOutcome) else None
-    return round(metrics.dice, 4) if metrics and metrics.dice is not None else None
+def _next_step(lines: list[RunLine], request: RunsRequest) -> str:
+    if lines:
+        return (
+            f"Look at one with {call('nnunet_progress')} or {call('nnunet_results')}, e.g. "
+            f"{argument(run_id=lines[0].run_id)}."
+        )
+    asked = request.model_dump(exclude_none=True, exclude={"limit"})
+    if asked:
+        return f"No run matches {argument(**asked)}; {call('nnunet_runs')} without it lists all."
+    return f"No runs yet. Ask the person whether to start one: {call('nnunet_training')}."
 
 
 def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:

@@ -1,6 +1,7 @@
 """What a planned network costs: nnU-Net builds it and, if the job says so, trains it for some steps."""
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 from ...ask import answer
 from ...errors import Refused
+from ...nnunet.preprocessed import planned, preprocessed_cases
 from ...nnunet.safe_plans import read_dataset_json, read_plans
 from ...schemas.preflight import Estimate, EstimateJob
 from ..resources import fit_this_process
@@ -41,7 +43,7 @@ def estimate(job: EstimateJob) -> Estimate:
         return without.model_copy(update=_full(error))
     planned, network = trainer.configuration_manager, bare(trainer.network)
     patch, batch = tuple(planned.patch_size), int(planned.batch_size)
-    measured = {"note": note, **measure(trainer, job.measure_s, bf16=job.bf16)} if job.measure_s else {}
+    measured = _measured(trainer, job, note) if job.measure_s else {}
     return Estimate(
         patch_size=patch,
         batch_size=batch,
@@ -54,16 +56,55 @@ def estimate(job: EstimateJob) -> Estimate:
     )
 
 
+def trainer_alone(job: EstimateJob) -> Estimate:
+    """What the trainer says before there are plans: it is made with invented ones, and its network is not built."""
+    import torch
+
+    configuration = {"data_identifier": "none", "batch_size": 2, "patch_size": [64, 64, 64]}
+    plans = {
+        "dataset_name": "Dataset000_None",
+        "plans_name": "nnUNetPlans",
+        "configurations": {job.configuration: configuration},
+    }
+    description = {"labels": {"background": 0, "some": 1}, "channel_names": {"0": "some"}, "file_ending": ".nii.gz"}
+    made = _class_of(job)(plans | {"continue_training": False}, job.configuration, 0, description, torch.device("cpu"))
+    return Estimate(
+        patch_size=(),
+        batch_size=0,
+        parameters=0,
+        gpu_memory_gb=0.0,
+        epochs=made.num_epochs,
+        iterations=made.num_iterations_per_epoch,
+        validation_iterations=made.num_val_iterations_per_epoch,
+    )
+
+
+def _measured(trainer: Any, job: EstimateJob, note: str | None) -> dict[str, Any]:
+    """Iterations in the precision asked for, then in the other one."""
+    load = round(os.getloadavg()[0], 1)
+    seconds = (job.measure_s or 0.0) / (2 if job.both else 1)
+    found = {"note": note, "load": load, **measure(trainer, seconds, bf16=job.bf16)}
+    if job.both and "out_of_memory" not in found:
+        other = measure(trainer, seconds, bf16=not job.bf16)
+        found |= {f"other_{name}": other[name] for name in ("train_s", "validation_s")}
+    return found
+
+
 def build_trainer(job: EstimateJob) -> Any:
     """The trainer that a training would have, not initialised."""
     import torch
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     plans, description = read_plans(Path(job.plans_file)), read_dataset_json(Path(job.dataset_json))
     if plans is None or description is None:
         raise Refused(f"{job.plans_file} or {job.dataset_json} is not there.")
-    made = recursive_find_trainer_class_by_name(job.trainer)
-    return made(plans | {"continue_training": False}, job.configuration, 0, description, torch.device(job.device))
+    given = plans | {"continue_training": False}
+    return _class_of(job)(given, job.configuration, 0, description, torch.device(job.device))
+
+
+def _class_of(job: EstimateJob) -> Any:
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    return recursive_find_trainer_class_by_name(job.trainer)
 
 
 def _prepare(device: str) -> str | None:
@@ -168,10 +209,32 @@ def _seconds(step: Callable[[], Any], device: Any) -> float:
 def estimate_aside(job: EstimateJob) -> Estimate:
     """Estimate with the files that nnU-Net writes along the way in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
-        preprocessed = str(Path(job.plans_file).parent.parent)
-        os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": preprocessed, "nnUNet_results": folder})
-        return estimate(job)
+        planned_already = bool(job.plans_file)
+        data = _with_data(Path(job.plans_file), job.configuration, Path(folder)) if planned_already else folder
+        os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": str(data), "nnUNet_results": folder})
+        return estimate(job) if planned_already else trainer_alone(job)
+
+
+def _with_data(plans_file: Path, configuration: str, aside: Path) -> Path:
+    """A folder of preprocessed datasets for the trainer: the real one, or an empty case where nothing is preprocessed.
+
+    The trainer learns from the ending of the cases how they are stored (nnunetv2 2.8.1, nnUNetTrainer.py:262).
+    """
+    plans = read_plans(plans_file) or {}
+    data = str((planned(plans, configuration) or {}).get("data_identifier", configuration))
+    real = plans_file.parent.parent
+    if preprocessed_cases(plans_file.parent / data):
+        return real
+    stand_in = aside / plans_file.parent.name / Path(data).name
+    stand_in.mkdir(parents=True)
+    (stand_in / "case.b2nd").touch()
+    return aside
 
 
 if __name__ == "__main__":
-    sys.exit(answer(EstimateJob, lambda job, say: estimate_aside(job)))
+
+    def work(job: EstimateJob, say: object) -> Estimate:
+        signal.alarm(job.limit_s)
+        return estimate_aside(job)
+
+    sys.exit(answer(EstimateJob, work))

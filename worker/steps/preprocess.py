@@ -39,7 +39,8 @@ from ..resources import usable_cores
 from ..stage import Job, StageFailure
 from ..truncated_images import refuse_damaged
 from ..weights import read_tensors
-from .transfer import move_plans
+from .transfer import copy_dataset_json, move_plans
+from .undeclared_labels import refuse_undeclared_labels
 
 FINGERPRINT_BAR = f"{PLANNING}.dataset_fingerprint.fingerprint_extractor:tqdm"
 PREPROCESSING_BAR = "nnunetv2.preprocessing.preprocessors.default_preprocessor:tqdm"
@@ -131,7 +132,11 @@ class Preprocessing:
         from nnunetv2.configuration import default_num_processes
         from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
-        verify_dataset_integrity(str(self.files.raw), default_num_processes)
+        try:
+            verify_dataset_integrity(str(self.files.raw), default_num_processes)
+        except (RuntimeError, AssertionError):
+            refuse_undeclared_labels(self.files.raw)
+            raise
         return True
 
     def _fingerprint(self, unchanged: bool) -> None:
@@ -166,6 +171,8 @@ class Preprocessing:
             self._keep_old_plans()
             _make_plans(self.files.name, planner, self.plans_name)
         self._check_configuration()
+        if not (self.files.preprocessed / "dataset.json").is_file():  # beside plans that somebody put there
+            copy_dataset_json(self.files)
 
     def _keep_old_plans(self) -> None:
         """Keep a copy of plans that planning would replace: somebody may have edited them."""
@@ -270,6 +277,14 @@ def _renew_ground_truth(files: DatasetFiles) -> None:
         copy = files.ground_truth / name
         if copy.exists() and _size_and_time(copy) != _size_and_time(label):
             shutil.copy2(label, copy)
+        _copy_spacing(label, copy)
+
+
+def _copy_spacing(label: Path, copy: Path) -> None:
+    """The spacing of a TIFF, without which the validation assumes 1 mm (nnunetv2 2.8.1, tif_reader_writer.py:91)."""
+    spacing = label.with_suffix(".json")
+    if label.suffix in (".tif", ".tiff") and spacing.is_file():
+        shutil.copy2(spacing, copy.with_suffix(".json"))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

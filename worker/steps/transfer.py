@@ -30,7 +30,7 @@ def move_plans(source: Path, target: DatasetFiles, plans_name: str) -> None:
     original = str(plans["plans_name"])
     # The function looks names up in nnUNet_preprocessed; given an absolute folder it uses that instead.
     nnunet_seam.replace(NAMES_OF_DATASETS, lambda original: lambda name: name)
-    _copy_dataset_json(target)
+    copy_dataset_json(target)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{original}.json").write_text(json.dumps(plans), encoding="utf-8")
         module.move_plans_between_datasets(folder, target.name, original, plans_name)
@@ -53,7 +53,7 @@ def _plans_of_checkpoint(path: Path) -> dict[str, Any] | None:
     return None if plans is None else judged_plans(plans, f"the plans in {path.name}")
 
 
-def _copy_dataset_json(target: DatasetFiles) -> None:
+def copy_dataset_json(target: DatasetFiles) -> None:
     """Copy dataset.json, as planning would have done; preprocessing reads the copy (default_preprocessor.py:364)."""
     description = read_dataset_json(target.raw / "dataset.json")
     write_text(target.preprocessed / "dataset.json", json.dumps(description, indent=4))

@@ -11,10 +11,12 @@ from zipfile import BadZipFile
 
 from ...calls import argument
 from ...files import read_lines, write_text
+from ...nnunet.datasets import FoldFiles
 from ...nnunet.preprocessed import planned
+from ...nnunet.splits import trained_cases
 from ...schemas.records import Epoch
 from ...texts import some
-from ..notes import RESUMED, write_notes
+from ..notes import RESUMED, TRANSFER, write_notes
 from ..stage import Job, StageFailure
 from ..weights import load_weights, nothing_but_data_is_loaded
 
@@ -33,11 +35,26 @@ Choice = tuple[Path | None, list[str]]
 def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, weights: str | None) -> None:
     """Load the newest readable checkpoint for a resume, the final one for a validation, or the weights."""
     if weights is not None:
-        load_weights(trainer, Path(weights))
+        told = load_weights(trainer, Path(weights))
+        if trainer.local_rank == 0:
+            write_notes(job.stage, TRANSFER, [told, *shared_cases(job.fold, Path(weights))])
+            trainer.print_to_log_file(told)
     elif validate:
         trainer.load_checkpoint(str(job.fold.final))
     elif resume:
         _load_newest(trainer, job)
+
+
+def shared_cases(fold: FoldFiles, weights: Path) -> list[str]:
+    """A note where the pretrained model was trained on cases that this fold validates with, as far as names show it."""
+    own, source = trained_cases(fold), trained_cases(FoldFiles(weights.parent))
+    both = sorted(set(own.val) & set(source.train)) if own and source else []
+    if not both or own is None:
+        return []
+    return [
+        f"Transfer: the pretrained model was trained on cases named as {len(both)} of the {len(own.val)} validation "
+        f"cases ({some(both)}). If they are the same images, the Dice is too high."
+    ]
 
 
 def _load_newest(trainer: Any, job: Job) -> None:

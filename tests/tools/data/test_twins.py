@@ -32,6 +32,15 @@ def test_a_dataset_in_the_older_style_trains_from_a_corrected_twin(settings: Set
     assert ready_to_train(settings, 50)[0] == files, "a second time is fine"
 
 
+def test_who_only_looks_compares_with_the_data_that_a_training_made(settings: Settings, source: Path) -> None:
+    """Else preflight says "the raw data have changed since" of what the training finds unchanged."""
+    assert ready_to_train(settings, 50, make_twin=False)[0].raw == source, "nothing is made"
+
+    made = ready_to_train(settings, 50)[0]
+
+    assert ready_to_train(settings, 50, make_twin=False)[0] == made
+
+
 def test_everything_beside_dataset_json_comes_along(settings: Settings, source: Path) -> None:
     for name in ("imagesTs", "labelsTs", "my notes"):
         (source / name).mkdir()

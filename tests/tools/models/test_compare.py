@@ -22,6 +22,7 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.models.compare import nnunet_compare
 from nnunet_mcp.tools.models.comparison_tables import _escaped
+from nnunet_mcp.tools.models.finding_best import _candidates
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset, record_of, stage
 
@@ -80,7 +81,7 @@ def test_the_numbers_are_the_means_over_all_cases(settings: Settings, files: Dat
     assert model.dice == pytest.approx(0.745)
     assert model.iou is None, "nnU-Net has no mean where a class has none"
     assert model.dice_mean_sd == "0.7450 ± 0.0316"
-    assert (model.rank, model.cases, model.epochs, model.train_hours, model.parameters) == (1, 10, 7, 2.5, 9)
+    assert (model.rank, model.cases, model.epochs, model.train_hours, model.parameters) == (None, 10, 7, 2.5, 9)
 
 
 def test_models_are_ranked_and_paired_over_the_same_cases(settings: Settings, files: DatasetFiles) -> None:
@@ -101,6 +102,52 @@ def test_models_are_ranked_and_paired_over_the_same_cases(settings: Settings, fi
     assert "not clearly" in answer.next_step
 
 
+@pytest.mark.parametrize(
+    ("cases", "differences", "clear", "said"),
+    [
+        pytest.param(10, [0.1] * 10, True, "better", id="ten equal signs"),
+        pytest.param(4, [0.1] * 4, False, "n = 4 shared cases, and fewer than 6 can show none", id="few cases"),
+        pytest.param(10, [0.2] + [0.001] * 5 + [-0.001] * 4, False, "n = 10 shared cases", id="one case carries it"),
+        pytest.param(0, [0.2] * 10, False, "n = 10 shared cases of 5 patients, and fewer", id="two visits each"),
+    ],
+)
+def test_a_verdict_needs_enough_cases_or_patients(
+    settings: Settings, files: DatasetFiles, cases: int, differences: list[float], clear: bool, said: str
+) -> None:
+    names = [f"case_{n}" for n in range(cases)] or [f"p{n}_visit{v}" for n in range(5) for v in range(2)]
+    good = dict(zip(names, [0.8] * 10, strict=False))
+    train(files, "Good", good, folds=len(names) // 2)
+    worse = {case: value - by for (case, value), by in zip(good.items(), differences, strict=False)}
+    train(files, "Worse", worse, folds=len(names) // 2)
+
+    answer = compare(settings, dataset_id=91)
+
+    (found,) = answer.differences
+    assert found.clear is clear and said in found.verdict.replace("worse", "better")
+    assert found.dice - found.against_dice == pytest.approx(found.difference, abs=1e-4)
+    assert found.patients == (None if cases else 5)
+    assert "95 % percentile bootstrap over " + ("cases" if cases else "patients") in answer.method
+
+
+def test_the_next_step_follows_the_shared_cases_and_not_the_means_of_different_ones(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    """The whole cross-validation has the higher mean, because the partial one validated the two hard cases."""
+    hard = {"case_0": 0.5, "case_1": 0.5, **{f"case_{n}": 0.9 for n in range(2, 10)}}
+    train(files, "Whole", hard)
+    train(files, "Partly", {case: value + 0.003 for case, value in hard.items()}, folds=1)
+    never = files.model("Never", "nnUNetPlans", "2d")
+    never.mkdir()
+
+    answer = compare(settings, dataset_id=91)
+
+    whole, partly = (model.dice or 0.0 for model in answer.models)
+    (found,) = answer.differences
+    assert whole > partly and found.difference == pytest.approx(0.003) and found.dice > found.against_dice
+    assert "highest Dice" not in answer.next_step and "no difference" in answer.next_step.lower()
+    assert f"{never.name} has no validated fold yet. It is left out." in answer.notes
+
+
 def test_an_equal_shift_of_every_case_is_the_difference_exactly(settings: Settings, files: DatasetFiles) -> None:
     train(files, "Best", GOOD)
     train(files, "Worse", {case: value - 0.1 for case, value in GOOD.items()})
@@ -118,7 +165,7 @@ def test_what_is_incomplete_is_marked_and_never_ranked(settings: Settings, files
     answer = compare(settings, dataset_id=91)
 
     ranks = {model.name.split("__")[0]: model.rank for model in answer.models}
-    assert ranks == {"Whole": 1, "Partly": None, "Everything": None}
+    assert ranks == {"Whole": None, "Partly": None, "Everything": None}, "one alone has no rank"
     assert answer.models[0].name.startswith("Whole")
     assert any("Partly" in note and "incomplete (folds 0, 1)" in note for note in answer.notes)
     assert any("Everything" in note and "training data" in note for note in answer.notes)
@@ -129,8 +176,13 @@ def test_what_is_incomplete_is_marked_and_never_ranked(settings: Settings, files
 def test_the_way_to_a_rank_is_to_train_all_folds_of_the_split(settings: Settings, files: DatasetFiles) -> None:
     files.splits_file.write_text(json.dumps([{"train": [], "val": []}] * 3), "utf-8")
     train(files, "Partly", GOOD, folds=1)
+    train(files, "Also", GOOD, folds=2)
 
-    assert "fold='all'" in for_agents(compare(settings, dataset_id=91).next_step)
+    step = for_agents(compare(settings, dataset_id=91).next_step)
+
+    assert "o difference between Partly__nnUNetPlans__2d and Also__nnUNetPlans__2d shown; n = 2 shared cases" in step
+    assert "Ask the person" in step
+    assert "configuration='2d', trainer='Partly', fold='all') (2 folds, about 1 h)" in step
 
 
 def record_training(settings: Settings, fold: str, suffix: str = "tttt") -> str:
@@ -293,6 +345,23 @@ def test_a_damaged_summary_is_left_out_and_told(settings: Settings, files: Datas
         ask(settings, "nnunet_find_best_configuration", dataset_id=91)
 
 
+def test_a_search_among_one_says_that_nothing_is_compared_and_how_to_get_a_second(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), "utf-8")
+    train(files, "Whole", GOOD)
+    train(files, "Partly", GOOD, folds=2)
+
+    models, notes = _candidates(files, StateDir.of(settings))
+
+    assert [model.folder.name for model in models] == ["Whole__nnUNetPlans__2d"]
+    said = for_agents(" ".join(notes))
+    assert "Only one complete cross-validation, so nothing is compared" in said
+    assert "trainer='Partly', plans_identifier='nnUNetPlans', fold='all') would make a second one" in said
+    assert "Partly__nnUNetPlans__2d is left out: folds 2, 3, 4: not trained" in said
+
+
 def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Settings, files: DatasetFiles) -> None:
     with pytest.raises(NotFound, match="validated fold yet"):
         compare(settings, dataset_id=91)
@@ -318,8 +387,9 @@ def test_the_table_comes_in_three_formats(settings: Settings, files: DatasetFile
         compare(settings, dataset_id=91, table=name).table for name in ("markdown", "csv", "latex")
     )
 
-    assert "| 1 | My_Trainer__nnUNetPlans__2d | 0+1+2+3+4 | 10 | 0.7450 |" in markdown
+    assert "| – | My_Trainer__nnUNetPlans__2d | 0+1+2+3+4 | 10 | 0.7450 |" in markdown
     rows = list(csv.reader(io.StringIO(table)))
-    assert rows[0][:5] == ["rank", "model", "folds", "cases", "Dice"] and len(rows[0]) == len(rows[1])
+    assert rows[0][:5] == ["rank", "model", "folds", "cases", "Dice (all cases)"] and len(rows[0]) == len(rows[1])
     assert _escaped("T1^2") == r"T1\textasciicircum{}2"
     assert r"My\_Trainer\_\_nnUNetPlans\_\_2d" in latex and r"$\pm$" in latex and latex.count(r"\\") == 2
+    assert "{booktabs}" in latex and latex.splitlines()[3].count("&") == 5, "a page is narrow"

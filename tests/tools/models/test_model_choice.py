@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.models import PredictRequest
+from nnunet_mcp.schemas.records import Epoch, Progress
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models.model_choice import choose_model
 from nnunet_mcp.tools.models.prediction_stages import plan_stages
@@ -270,6 +272,28 @@ def test_a_fold_without_its_runs_name_may_come_from_elsewhere_and_is_not_trusted
 def test_a_search_needs_complete_cross_validations(settings: Settings, files: DatasetFiles) -> None:
     with pytest.raises(ToolRefused, match=r"Nothing is trained on .*fold='all'"):
         ask(settings, "nnunet_find_best_configuration", dataset_id=96)
-    make_model(files, "2d")
-    with pytest.raises(ToolRefused, match="2d is left out: fold 0, 1, 2, 3, 4 is not trained and validated"):
+    folder = make_model(files, "2d")
+    stopped, whole = folder / "fold_2", folder / "fold_all"
+    for fold in (stopped, whole / "validation"):
+        fold.mkdir(parents=True)
+    (stopped / "checkpoint_latest.pth").write_bytes(b"")
+    for name in ("checkpoint_final.pth", "validation/summary.json"):
+        (whole / name).write_bytes(b"")
+    spec, epochs = stage("train_fold_2"), {"epoch": 11, "seconds": 1.0, "train_loss": 0.1, "val_loss": 0.1}
+    record = record_of(settings, spec, run_id="d096-2d-f2-tttt", dataset_name=DATASET)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    (stopped / "nnunet_mcp_run.txt").write_text(run.run_id, encoding="utf-8")
+    last = {**epochs, "learning_rate": 0.1, "pseudo_dice": 0.1, "ema_pseudo_dice": 0.1}
+    append_line(run.stage("train_fold_2").epochs_file, Epoch.model_validate(last))
+    write_model(run.stage("train_fold_2").progress_file, Progress(phase="training", heartbeat=0, epochs=1000))
+
+    with pytest.raises(ToolRefused) as refused:
         ask(settings, "nnunet_find_best_configuration", dataset_id=96)
+
+    said = str(refused.value)
+    assert "2d is left out: fold 0 is trained, but not validated; fold 1 is trained, but not validated" in said
+    assert "fold 2 stopped after epoch 12 of 1000; folds 3, 4: not trained; fold_all is one model of every case" in said
+    assert (
+        "Ask the person whether to train all folds: nnunet_training(dataset_id=96, configuration='2d', "
+        "trainer='nnUNetTrainer', plans_identifier='nnUNetPlans', fold='all', continue_training=true)" in said
+    )

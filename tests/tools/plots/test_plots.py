@@ -120,8 +120,11 @@ def test_the_folds_of_a_run_and_several_runs_are_overlaid(settings: Settings) ->
         train(run, 0.5, 0.4, 0.3, fold=fold)
     train(other, 0.9, 0.8)
 
-    text = plot(settings, run_id=RUN, with_run_ids=[other.run_id]).text
+    waiting = make_run(settings, run_id="d081-2d-f2-wwww")
 
+    text = plot(settings, run_id=RUN, with_run_ids=[other.run_id, waiting.run_id]).text
+
+    assert f"Left out, because no epoch has ended yet: {waiting.run_id}." in text
     assert all(f"{RUN} fold {fold}: 3 epochs" in text for fold in range(5))
     assert f"{other.run_id} fold 0: 2 epochs" in text
 

@@ -1,6 +1,8 @@
 """What would happen, said before it happens; nothing is started or changed."""
 
 import json
+import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from nnunet_mcp.errors import Unavailable
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.liveness import host_name
 from nnunet_mcp.locks import Lock
@@ -16,6 +17,7 @@ from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.local.places import find_places
 from nnunet_mcp.runs.local.slots import slot_holder
+from nnunet_mcp.runs.stage_process import Grant
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.preflight import Estimate, EstimateJob, NetworkCost, PreflightAnswer, PreflightRequest
 from nnunet_mcp.schemas.records import Epoch, Progress, StageState
@@ -111,9 +113,9 @@ def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: D
     hours = ahead(settings).hours
     all_folds = ahead(settings, fold="all").hours
 
-    assert hours is not None and hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, abs=0.001)
-    assert hours.low < hours.expected < hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
-    assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, abs=0.001)
+    assert hours is not None and hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, rel=0.05)
+    assert hours.low <= hours.expected <= hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
+    assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, rel=0.05)
 
 
 def test_more_gpus_train_more_folds_at_once_but_preprocess_no_faster(settings: Settings, files: DatasetFiles) -> None:
@@ -122,7 +124,7 @@ def test_more_gpus_train_more_folds_at_once_but_preprocess_no_faster(settings: S
 
     hours = ahead(two_gpus, fold="all", device="cuda").hours
 
-    assert hours is not None and hours.expected == pytest.approx((60 + 3 * 36030) / 3600, abs=0.001)
+    assert hours is not None and hours.expected == pytest.approx((60 + 3 * 36030) / 3600, rel=0.05)
 
 
 @pytest.mark.parametrize("other", [{"trainer": "OtherTrainer"}, {"device": "cuda"}, {"host": "elsewhere"}])
@@ -190,12 +192,12 @@ def test_a_network_that_cannot_be_built_is_a_note_and_the_rest_is_answered(
     python.write_text(program, encoding="utf-8")
     python.chmod(0o755)
     ask = costs._ask
-    monkeypatch.setattr(costs, "_ask", lambda job, *_: ask(job, str(python)))
+    monkeypatch.setattr(costs, "_ask", lambda job, _, *rest: ask(job, str(python), *rest))
 
     answer = ahead(settings, measure=True)
 
     assert answer.network is None and answer.stages and answer.possible
-    assert any(text.startswith("The network is not known.") and note in text for text in answer.notes)
+    assert any(text.startswith("Nothing was measured yet.") and note in text for text in answer.notes)
 
 
 def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
@@ -217,21 +219,96 @@ def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
     assert said["note"] in answer.notes
 
 
-def test_only_who_asked_to_measure_is_told_to_ask_without(
+def test_what_takes_too_long_goes_on_and_the_next_call_has_it(
     settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    """The process waits for a file, whatever becomes of the server that started it."""
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 100, "iterations": 250, "validation_iterations": 50}
+    times = {"train_s": (0.1,) * 3, "validation_s": (0.1,) * 3, "load": 9.0}
+    found = Estimate.model_validate({"patch_size": (9, 9), "batch_size": 2, **numbers, **times})
+    go, python = tmp_path / "go", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nuntil [ -e {go} ]; do sleep 0.05; done\ncat <<'E'\n{found.model_dump_json()}\nE\n")
     python.chmod(0o755)
-    monkeypatch.setattr(costs, "ESTIMATE_S", 0.1)
-    job = EstimateJob(
-        plans_file="", dataset_json="", configuration="2d", trainer="nnUNetTrainer", device="cpu", measure_s=None
-    )
+    ask = costs._ask
+    monkeypatch.setattr(costs, "_ask", lambda job, _, *rest: ask(job, str(python), *rest))
+    monkeypatch.setattr(costs, "WAIT_S", 0.2)
 
-    with pytest.raises(Unavailable, match="Ask again"):
-        costs._ask(job, str(python))
-    with pytest.raises(Unavailable, match="Ask without measure"):
-        costs._ask(job.model_copy(update={"measure_s": 30.0}), str(python))
+    first = ahead(settings, measure=True)
+    assert first.network is None and "goes on; the same call has the answer" in " ".join(first.notes)
+    assert first.possible and first.stages
+    go.touch()
+    monkeypatch.setattr(costs, "WAIT_S", 20.0)
+    second = ahead(settings, measure=True)
+    python.unlink()
+    third = ahead(settings, measure=True)
+
+    assert second.hours is not None and second.hours.expected == pytest.approx(100 * 300 * 0.1 / 3600, rel=0.05)
+    assert "busy (load 9)" in second.hours.basis and third.hours == second.hours
+    assert second.hours.low < second.hours.expected, "an idle machine is faster"
+
+
+@pytest.mark.parametrize("planned", [True, False])
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ("class Own(nnUNetTrainer:", r"SyntaxError: .*own_trainers/own\.py.*, line 1"),
+        ("import mamba_ssm\nclass Own: ...", r"No module named 'mamba_ssm' \| File .*own\.py\", line 1"),
+    ],
+)
+def test_a_trainer_that_cannot_be_built_is_a_problem_with_its_file_and_line(
+    settings: Settings,
+    files: DatasetFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trainer: str,
+    said: str,
+    planned: bool,
+) -> None:
+    files.preprocessed.mkdir(parents=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    if planned:
+        files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    own = tmp_path / "own_trainers"
+    own.mkdir()
+    (own / "own.py").write_text(trainer, encoding="utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(own))
+    python = tmp_path / "python"  # loads what nnU-Net would load, without nnU-Net
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} {own}/own.py\n", encoding="utf-8")
+    python.chmod(0o755)
+    ask = costs._ask
+    monkeypatch.setattr(costs, "_ask", lambda job, _, *rest: ask(job, str(python), *rest))
+
+    answer = ahead(settings, trainer="Own")
+
+    assert not answer.possible
+    assert re.search(f"The trainer Own cannot be built. .*{said}", " ".join(answer.problems)), answer.problems
+
+
+def test_hours_are_scaled_from_a_short_run_by_iterations_and_patch_volume(
+    settings: Settings, files: DatasetFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six epochs of 4 iterations say what 1000 of 250 cost with a patch of twice the size."""
+    trained(settings, [4.0, 4.0, 4.0], trainer="nnUNetTrainerQuick", run_id="d095-2d-f0-quck")
+    plan = {"data_identifier": "nnUNetPlans_2d", "patch_size": [10, 10], "batch_size": 4}
+    files.preprocessed.mkdir(parents=True)
+    files.plans_file("nnUNetPlans").write_text(json.dumps({"configurations": {"2d": plan}}), encoding="utf-8")
+    fold = files.fold("nnUNetTrainerQuick", "nnUNetPlans", "2d", "0")
+    fold.mkdir(parents=True)
+    counts = {"num_epochs": "6", "num_iterations_per_epoch": "4", "num_val_iterations_per_epoch": "3"}
+    (fold / "debug.json").write_text(json.dumps(counts), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 1000, "iterations": 250, "validation_iterations": 150}
+    found = Estimate.model_validate({"patch_size": (10, 20), "batch_size": 4, **numbers})
+    monkeypatch.setattr(costs, "_ask", lambda *_: found)
+
+    hours = ahead(settings).hours
+
+    epoch_s = 4.0 * 2 * (250 + 50) / (4 + 1)
+    assert hours is not None and hours.expected == pytest.approx(1000 * epoch_s / 3600, rel=0.05)
+    assert hours.low < hours.expected < hours.high and "scaled from d095-2d-f0-quck" in hours.basis
+    assert len(str(hours.expected).replace("0", "").replace(".", "")) <= 2, "two digits"
 
 
 @pytest.fixture
@@ -254,7 +331,7 @@ def network_of(
         python.write_text(f"#!/bin/sh\ncat <<'E'\n{found.model_dump_json()}\nE\n", encoding="utf-8")
         python.chmod(0o755)
         ask = costs._ask
-        monkeypatch.setattr(costs, "_ask", lambda job, _: ask(job, str(python)))
+        monkeypatch.setattr(costs, "_ask", lambda job, _, *rest: ask(job, str(python), *rest))
         network = ahead(Settings(), device="cuda").network
         monkeypatch.setattr(costs, "_ask", ask)
         assert network is not None
@@ -277,8 +354,8 @@ def test_it_measures_on_the_gpu_that_the_run_would_get_and_on_none_that_is_taken
     [rest, _] = find_places("gpu", state, settings)[0]
     asked: list[tuple[str, str, str | None]] = []
 
-    def ask(job: EstimateJob, _: str, variables: dict[str, str] | None = None) -> Estimate:
-        asked.append((job.device, (variables or {}).get("CUDA_VISIBLE_DEVICES", ""), slot_holder(rest)))
+    def ask(job: EstimateJob, _: str, digest: str, held: Grant, state: StateDir, wait_s: float) -> Estimate:
+        asked.append((job.device, held.variables().get("CUDA_VISIBLE_DEVICES", ""), slot_holder(rest)))
         return found
 
     monkeypatch.setattr(costs, "_ask", ask)

@@ -1,0 +1,67 @@
+"""The first question of every new chat: what was trained here, how is it going, and what is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.files import append_line, write_model
+from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.records import Epoch, Failure, StageState
+from nnunet_mcp.settings import Settings
+from tests.kit.tiny import ask, record_of, stage
+
+FAILED = Failure(cause="the label file a.nii.gz has values 7", evidence="Found: [7]", remedy="Correct it.")
+LOSSES = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"), 0.1)
+
+
+def recorded(settings: Settings, run_id: str, *, at: float, state: StageState, resume: bool = False) -> RunDir:
+    """A training of fold 0 that was recorded then and has come to this."""
+    spec = stage("train_fold_0", resume=resume)
+    record = record_of(settings, spec, run_id=run_id, created_at=at, trainer="nnUNetTrainerQuick")
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    write_model(run.stage(spec.name).state_file, state)
+    epoch: dict[str, Any] = {"epoch": 4, "seconds": 1.0, **LOSSES}
+    append_line(run.stage(spec.name).epochs_file, Epoch.model_validate(epoch))
+    return run
+
+
+@pytest.fixture
+def failed_and_resumed(settings: Settings) -> None:
+    failed = StageState(status="error", started_at=1000, ended_at=3600, failure=FAILED)
+    recorded(settings, "d001-2d-f0-frst", at=1000, state=failed)
+    stopped = StageState(status="cancelled", started_at=5000, ended_at=7200)
+    recorded(settings, "d001-2d-f0-scnd", at=5000, state=stopped, resume=True)
+
+
+@pytest.mark.usefixtures("failed_and_resumed")
+def test_a_line_has_trainer_end_problem_and_what_it_continues(settings: Settings) -> None:
+    runs = {run["run_id"]: run for run in ask(settings, "nnunet_runs")["runs"]}
+
+    first, second = runs["d001-2d-f0-frst"], runs["d001-2d-f0-scnd"]
+    assert first["trainer"] == "nnUNetTrainerQuick" and first["ended"] == "1970-01-01T01:00:00+00:00"
+    assert first["problem"] == FAILED.cause and "continues" not in first
+    assert second["continues"] == "d001-2d-f0-frst" and "problem" not in second
+
+
+@pytest.mark.usefixtures("failed_and_resumed")
+@pytest.mark.parametrize(
+    ("asked", "shown", "said"),
+    [
+        ({"dataset_id": 7}, 0, "No run matches dataset_id=7; nnunet_runs without it lists all."),
+        ({"status": "success"}, 0, "No run matches status='success'"),
+        ({"limit": 1}, 1, "1 older runs are left out: limit shows more."),
+        ({}, 2, "Left out, because run.json cannot be read: d001-2d-f0-lost."),
+        ({}, 2, "Trainings by hand (nnUNetv2_train) are looked for in "),
+    ],
+)
+def test_what_a_list_does_not_show_is_told(settings: Settings, asked: dict[str, Any], shown: int, said: str) -> None:
+    lost: Path = StateDir(settings.state_dir).run("d001-2d-f0-lost").run_file
+    lost.parent.mkdir()
+    lost.write_text("{", encoding="utf-8")
+
+    answer = ask(settings, "nnunet_runs", **asked)
+
+    assert len(answer["runs"]) == shown
+    assert said in " ".join([*answer["notes"], answer["next_step"]])

@@ -1,0 +1,29 @@
+"""Label values that nobody declared are told with their number, file and place."""
+
+from pathlib import Path
+
+import nibabel
+import numpy
+import pytest
+
+from nnunet_mcp.worker.stage import StageFailure
+from nnunet_mcp.worker.steps.undeclared_labels import refuse_undeclared_labels
+from tests.kit.tiny import make_dataset
+
+
+def test_an_undeclared_value_is_told_with_its_voxels_and_the_ways_on(tmp_path: Path) -> None:
+    raw = make_dataset(tmp_path, "Dataset001_Tiny")
+    refuse_undeclared_labels(raw)
+    path = raw / "labelsTr" / "case_002.nii.gz"
+    found = nibabel.load(path)
+    voxels = numpy.asarray(found.dataobj).copy()
+    voxels[1, 5, 7] = voxels[4, 6, 7] = 7
+    nibabel.save(nibabel.Nifti1Image(voxels, found.affine), path)
+
+    with pytest.raises(StageFailure) as refused:
+        refuse_undeclared_labels(raw)
+
+    failure = refused.value.failure
+    assert failure.cause.endswith("does not declare: 7") and failure.resume
+    assert failure.evidence.startswith("case_002.nii.gz: value 7 in 2 voxels, the first at (1, 5, 7)")
+    assert "declare it as 2 (labels have no gaps)" in failure.remedy

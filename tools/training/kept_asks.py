@@ -1,0 +1,118 @@
+"""A question to nnU-Net's Python that may take longer than a call: it goes on by itself, and its answer is kept.
+
+<state folder>/estimates/<digest>.json    what the process wrote to standard output; its last line is the answer
+                         <digest>.log     what it printed
+<state folder>/locks/estimate-<digest>    held by the process while it works, also after the server has ended
+"""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ...ask import Failed, NotStarted, TookTooLong
+from ...errors import Refused
+from ...files import make_folder, read_plain
+from ...launch import NOWHERE, inherited, python_command
+from ...locks import Lock, lock_name
+from ...runs.layout import StateDir
+
+TICK_S = 0.05
+MOST_BYTES = 1 << 20
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+def kept_ask(
+    state: StateDir,
+    digest: str,
+    command: tuple[str, str],
+    job: BaseModel,
+    answer: type[Answer],
+    *,
+    wait_s: float,
+    newer_than: float = 0.0,
+    variables: Mapping[str, str] | None = None,
+    holding: Sequence[int] = (),
+) -> Answer:
+    """The kept answer of `digest`, or that of a process which is started now or is at work on it already.
+
+    `command` is the Python and the module. `newer_than`: an answer from before this time is asked for again.
+    `holding`: file descriptors of locks that the process keeps as long as it works.
+
+    Raises:
+        Refused: in the process's words.
+        NotStarted, Failed: there is no answer.
+        TookTooLong: not yet; the process goes on.
+    """
+    file = state.path / "estimates" / f"{digest}.json"
+    lock = Lock(state.locks_dir / lock_name("estimate", digest))
+    free = lock.is_free()
+    if free and (found := _read(file, answer, newer_than)) is not None:
+        return found
+    deadline = time.monotonic() + wait_s
+    if free and lock.try_acquire():
+        try:
+            _start(python_command(*command, job.model_dump_json()), file, variables, [lock.fileno(), *holding])
+        finally:
+            lock.release()  # the process has inherited it
+    while not lock.is_free():
+        if time.monotonic() > deadline:
+            raise TookTooLong("it goes on")
+        time.sleep(TICK_S)
+    if (found := _read(file, answer, newer_than)) is not None:
+        return found
+    raise _failure(file)
+
+
+def kept_answer(state: StateDir, digest: str, answer: type[Answer], *, newer_than: float) -> Answer | None:
+    """The answer that is kept; nothing is started or waited for."""
+    return _read(state.path / "estimates" / f"{digest}.json", answer, newer_than)
+
+
+def _start(command: list[str], file: Path, variables: Mapping[str, str] | None, holding: Sequence[int]) -> None:
+    """In a session of its own: whoever ends the server does not end it. It limits its own time."""
+    make_folder(file.parent)
+    environment = {**inherited(), **(variables or {})}
+    with file.open("wb") as out, file.with_suffix(".log").open("wb") as complaints:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=complaints,
+                cwd=NOWHERE,
+                env=environment,
+                pass_fds=holding,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NotStarted(f"{error.strerror or error}: {command[0]}") from None
+    threading.Thread(target=process.wait, daemon=True).start()
+
+
+def _read(file: Path, answer: type[Answer], newer_than: float) -> Answer | None:
+    with suppress(OSError, ValidationError):
+        if file.stat().st_mtime >= newer_than:
+            return answer.model_validate_json(_last_line(file))
+    return None
+
+
+def _failure(file: Path) -> Exception:
+    with suppress(OSError, ValueError):
+        if isinstance(why := json.loads(_last_line(file)), str):
+            return Refused(why)
+    try:
+        return Failed(1, read_plain(file.with_suffix(".log"), most=MOST_BYTES).decode(errors="replace").strip())
+    except OSError:
+        return Failed(1, "")
+
+
+def _last_line(file: Path) -> bytes:
+    return read_plain(file, most=MOST_BYTES).strip().rpartition(b"\n")[2]

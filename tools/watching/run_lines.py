@@ -1,0 +1,113 @@
+"""A run as one line of a list: ours, or one that somebody started by hand."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ...runs.by_hand import ExternalTraining
+from ...runs.layout import RunDir
+from ...runs.result import stage_outcome
+from ...schemas.model_name import ModelName
+from ...schemas.outcomes import MeasuredOutcome
+from ...schemas.records import ACTIVE, RunRecord
+from ...schemas.run_list import RunLine
+from ...texts import fold_name, short
+from .progress import answer
+from .snapshot import RunSnapshot
+
+PROBLEM_CHARACTERS = 160
+NO_PROBLEM = ("ok", "starting")
+
+
+def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
+    """One of our runs; what it continues is looked for among the listed ones."""
+    record, judged, spec = view.record, view.judged, view.present
+    now = answer(view) if judged.status in ACTIVE else None
+    return RunLine(
+        run_id=record.run_id,
+        status=judged.status,
+        dataset=record.dataset_name,
+        configuration=record.job.configuration,
+        fold=record.fold_or_kind,
+        trainer=record.trainer if record.training else None,
+        started=iso(record.created_at),
+        ended=None if now else _ended(view),
+        continues=_continues(view, listed),
+        stage=spec.name if spec and judged.status != "success" else None,
+        epoch=_epoch(view, spec.name) if spec else None,
+        eta_s=now.eta_s if now else None,
+        dice=_dice(view.run, record) if judged.status == "success" else None,
+        problem=_problem(view, (now.health.verdict, now.health.detail) if now else None),
+        detail=judged.reason,
+    )
+
+
+def line_of_foreign(found: ExternalTraining) -> RunLine:
+    """One that was started by hand."""
+    model = found.path.parent
+    name = ModelName.parse(model.name)
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in found.losses.items())
+    return RunLine(
+        run_id=found.run_id,
+        status=found.status,
+        external=True,
+        dataset=model.parent.name,
+        configuration=name.configuration,
+        fold=fold_name(found.path.name.removeprefix("fold_")),
+        trainer=name.trainer,
+        started=iso(found.started),
+        stage=None,
+        epoch=None if found.epoch is None else str(found.epoch),
+        dice=None,
+        detail=f"started by hand; {found.path}" + (f"; {losses}" if losses else ""),
+    )
+
+
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as people write a time: UTC, ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _ended(view: RunSnapshot) -> str | None:
+    """When its last stage ended; of a run that died nobody wrote it down."""
+    states = (view.run.stage(spec.name).state() for spec in view.record.stages if not spec.reused)
+    times = [state.ended_at for state in states if state is not None and state.ended_at is not None]
+    return iso(max(times)) if times else None
+
+
+def _continues(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> str | None:
+    """The run whose training it goes on with, if it resumes a checkpoint."""
+    resumed = {(spec.configuration, spec.fold) for spec in view.record.stages if spec.resume}
+    if not resumed:
+        return None
+    names = ("dataset_name", "trainer", "plans_identifier")
+    for other in listed:
+        same = all(getattr(other.record, name) == getattr(view.record, name) for name in names)
+        folds = {(spec.configuration, spec.fold) for spec in other.record.stages}
+        if same and folds & resumed and other.record.created_at < view.record.created_at:
+            return other.record.run_id
+    return "an earlier training"
+
+
+def _problem(view: RunSnapshot, health: tuple[str, str] | None) -> str | None:
+    """What is wrong in one line."""
+    if (failure := view.judged.failure) is not None:
+        return short(failure.cause, PROBLEM_CHARACTERS)
+    if health is None or health[0] in NO_PROBLEM:
+        return None
+    return short(f"{health[0]}: {health[1]}", PROBLEM_CHARACTERS)
+
+
+def _epoch(view: RunSnapshot, stage: str) -> str | None:
+    """Of a run at rest only the last epoch is read."""
+    folder = view.run.stage(stage)
+    recent = view.moment.epochs if view.judged.status in ACTIVE else folder.recent_epochs(1)
+    if not recent:
+        return None
+    last, progress = recent[-1], folder.progress()
+    return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)
+
+
+def _dice(run: RunDir, record: RunRecord) -> float | None:
+    outcome = stage_outcome(run, record, record.stages[-1])
+    metrics = outcome.metrics if isinstance(outcome, MeasuredOutcome) else None
+    return round(metrics.dice, 4) if metrics and metrics.dice is not None else None

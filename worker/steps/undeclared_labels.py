@@ -1,0 +1,71 @@
+"""Label values that dataset.json does not declare: how many voxels, and where. nnU-Net names only the file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...files import read_json
+from ...nnunet.datasets import label_files, training_files
+from ..stage import StageFailure
+
+SHOWN_FILES = 3
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    """One value in one label file; `voxel` is the first such voxel as (x, y, z), counted from 0."""
+
+    file: str
+    value: float
+    voxels: int
+    voxel: tuple[int, ...]
+
+    def __str__(self) -> str:
+        where = ", ".join(map(str, self.voxel))
+        return f"{self.file}: value {self.value:g} in {self.voxels} voxels, the first at ({where})"
+
+
+def refuse_undeclared_labels(raw: Path) -> None:
+    """Raise what is known of undeclared values; return if there are none.
+
+    Raises:
+        StageFailure: there are some.
+    """
+    description = read_json(raw / "dataset.json") or {}
+    declared = _values(description.get("labels", {}))
+    ending = str(description.get("file_ending", ""))
+    labels = [path for path in label_files(raw).values() if path.name.endswith(ending)]
+    found = [one for path in labels for one in _undeclared(raw, path, description, declared)]
+    if not found:
+        return
+    files = len({one.file for one in found})
+    more = f"; and {files - SHOWN_FILES} more files" if files > SHOWN_FILES else ""
+    free = max(declared, default=0) + 1
+    values = ", ".join(f"{value:g}" for value in sorted({one.value for one in found}))
+    raise StageFailure(
+        f"label files have values that dataset.json does not declare: {values}",
+        f"{'; '.join(map(str, found[:SHOWN_FILES]))}{more}. dataset.json declares "
+        f"{', '.join(map(str, sorted(declared)))}; voxels are (x, y, z), counted from 0",
+        f"If they are mistakes, correct these voxels. If they are a class, declare it as {free} (labels have no gaps) "
+        f"and write {free} in the label files.",
+        resume=True,
+    )
+
+
+def _values(labels: dict[str, Any]) -> set[int]:
+    listed = [value if isinstance(value, list) else [value] for value in labels.values()]
+    return {value for values in listed for value in values if isinstance(value, int)}
+
+
+def _undeclared(raw: Path, path: Path, description: dict[str, Any], declared: set[int]) -> Iterator[Undeclared]:
+    import numpy
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+    example = str(next(iter(training_files(raw)), path))
+    reader: Any = determine_reader_writer_from_dataset_json(description, example, verbose=False)
+    voxels = reader().read_seg(str(path))[0][0]
+    for value in set(numpy.unique(voxels).tolist()) - declared:
+        places = numpy.argwhere(voxels == value)
+        first = tuple(int(axis) for axis in places[0][::-1])  # nnU-Net's readers turn the axes to z, y, x
+        yield Undeclared(path.name, value, len(places), first)
