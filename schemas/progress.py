@@ -34,12 +34,12 @@ class Health(Record):
 
 
 class Eta(Record):
-    """The range of the time left, in seconds, and the local time at which the run is expected to end."""
+    """The range of eta_s, the local time of the end, and what they rest on."""
 
     low_s: int
     high_s: int
     at: str
-    basis: str = Field(description="What it rests on.")
+    basis: str
 
 
 class ProgressAnswer(Record):
@@ -61,7 +61,7 @@ class ProgressAnswer(Record):
     val_loss: float | None
     pseudo_dice: float | None = Field(description="nnU-Net's estimate on random patches; not the Dice.")
     learning_rate: float | None
-    dice: float | None = Field(default=None, description="Mean Dice of the finished run.", exclude_if=_is_none)
+    dice: float | None = Field(default=None, exclude_if=_is_none)
     health: Health
     failure: Failure | None = None
     retry_after_s: int
@@ -80,5 +80,5 @@ class ProgressRequest(Request):
     )
     until: Until | None = Field(
         default=None,
-        description='Wait for the "end" or this many epochs instead; wait_s is then 50 if omitted.',
+        description='Wait for the "end" or for so many epochs instead; then wait_s is 50 if omitted.',
     )

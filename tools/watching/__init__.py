@@ -66,8 +66,8 @@ OF_ALL_RUNS = (
         "stops",
         CancelRequest,
         CancelAnswer,
-        "Stop a run and all its processes. By default a training finishes its epoch and saves a checkpoint first; the "
-        "end names its epoch, from which continue_training resumes.",
+        "Stop a run and all its processes. By default a training finishes its epoch and saves a checkpoint first, from "
+        "which continue_training resumes.",
         "watching.runs:nnunet_cancel",
         Command("cancel", "stop a run and all its processes", ("run_id",)),
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...runs.engines import engine_of
 from ...runs.layout import StateDir
-from ...runs.pace import RECENT, pace, scheduled, warm
+from ...runs.pace import pace, pace_of_steps, scheduled, warm
 from ...runs.speed import Speed, earlier_preprocessing, earlier_training
 from ...schemas.records import Epoch, RunRecord, StageSpec
 from ...texts import fold_name
@@ -23,11 +23,14 @@ from .validation_time import expected_validation
 # The pace of the epochs to come varies by this share, and by more while few epochs have shown it.
 ALWAYS, ONE_EPOCH = 0.15, 0.5
 # The first epoch of a process also fills caches; those after it were seen to take from a third of it to as long.
-FIRST_EPOCH = (0.75, 0.35, 1.5)
+FIRST_EPOCH = (0.6, 0.33, 1.4)
 AS_BEFORE = (1.0, 0.6, 1.8)  # as in another run or another process, when the machine may have had other work
 AS_ANOTHER_FOLD = (1.0, 0.65, 1.5)
 BY_ITS_PART = (1.0, 0.4, 2.5)  # from the share of a stage that is done
-BY_ITS_CASES = (1.0, 0.5, 1.8)  # from the cases that are validated
+BY_ITS_CASES = (0.85, 0.35, 1.6)  # from the cases that are validated
+BY_ONE_CASE = (0.7, 0.2, 1.6)  # the first ones are often the slowest
+# Of the time that something has taken, if that is more than was expected.
+LATE_EXPECTED, LATE_HIGH = 0.25, 1.0
 # Fewer parts than this say nothing yet.
 FEWEST_PARTS = 0.1
 START_S, SAVE_S, LAST_S = 15.0, 2.0, 2.0
@@ -51,8 +54,11 @@ class Span:
         return Span(self.expected + other.expected, self.low + other.low, self.high + other.high)
 
     def less(self, seconds: float) -> "Span":
-        """What is left after these seconds."""
-        return Span(*(max(0.0, value - seconds) for value in (self.expected, self.low, self.high)))
+        """What is left after these seconds. What has taken longer than expected will not end at once."""
+        expected, low, high = (max(0.0, value - seconds) for value in (self.expected, self.low, self.high))
+        if not expected:
+            return Span(LATE_EXPECTED * seconds, 0.0, max(high, LATE_HIGH * seconds))
+        return Span(expected, low, high)
 
 
 @dataclass
@@ -108,7 +114,7 @@ def _folds(view: RunSnapshot, folds: list[StageSpec], told: Forecast) -> Span | 
         return None
     lanes = engine_of(view.record).lanes(view.record, len(folds), view.settings)
     if waiting:
-        told.basis.append(f"{len(waiting)} more fold{'s' if len(waiting) > 1 else ''}")
+        told.basis.append(f"{numbered(len(waiting), 'more fold')}")
 
     def until_the_last(name: str) -> float:
         at_work, to_come = ([float(getattr(one, name)) for one in group] for group in (spans, waiting))
@@ -122,6 +128,10 @@ def _training_left(view: RunSnapshot, spec: StageSpec, told: Forecast) -> Span |
     progress = moment.progress
     if progress is not None and progress.phase.startswith("validat"):
         return _validation_left(view, spec, moment, told)
+    own = [epoch for epoch in warm(moment.epochs) if not epoch.restored]
+    if not own and _done_folds(view, spec) and (whole := _whole_training(view, spec, [], told)) is not None:
+        told.basis.append("the folds before it")
+        return whole.less(_since_start(view, spec) or 0.0)
     saving = progress is not None and progress.phase.startswith("saving")
     epochs = Span() if saving or not spec.traits.trains else _epochs_left(view, spec, moment, told)
     if epochs is None:
@@ -153,7 +163,7 @@ def _epoch(view: RunSnapshot, spec: StageSpec, moment: Moment, told: Forecast) -
     usual = [epoch for epoch in warm(moment.epochs) if epoch in own]
     if usual:
         share = ALWAYS + ONE_EPOCH / len(usual) ** 0.5
-        told.basis.append(f"{len(usual)}{'+' if len(usual) >= RECENT * 40 else ''} epochs of this process")
+        told.basis.append(f"{numbered(len(usual), 'epoch')} of this process")
         return Span.around(pace(moment.epochs) or 0.0, (1.0, 1 / (1 + share), 1 + share))
     earlier = _earlier(view, spec).training
     if earlier is not None:
@@ -165,6 +175,9 @@ def _epoch(view: RunSnapshot, spec: StageSpec, moment: Moment, told: Forecast) -
     if (before := moment.epoch_s) is not None:
         told.basis.append("epochs before the resume")
         return Span.around(before, AS_BEFORE)
+    if (steps := pace_of_steps(moment.progress)) is not None:
+        told.basis.append("the first steps")
+        return Span.around(steps, FIRST_EPOCH)
     return None
 
 
@@ -186,7 +199,9 @@ def _validation_left(view: RunSnapshot, spec: StageSpec, moment: Moment, told: F
     passed = max(0.0, time.time() - progress.since) if progress.since is not None else 0.0
     if done and progress.since is not None:
         told.basis.append(f"{done} of {total} cases validated")
-        return Span.around((total - done) * passed / done + LAST_S, BY_ITS_CASES)
+        # One more is half done.
+        widths = BY_ITS_CASES if done > 1 else BY_ONE_CASE
+        return Span.around((total - done) * passed / (done + 0.5) + LAST_S, widths)
     return _validation(view, spec, moment, told).less(passed)
 
 
@@ -222,7 +237,7 @@ def _whole_training(view: RunSnapshot, spec: StageSpec, begun: list[StageSpec], 
         return None
     epochs = Span(*((whole or 0) * value for value in (one.expected, one.low, one.high))) if one else Span()
     start = Span.around(_startup(view, alike) if alike else START_S, AS_BEFORE)
-    return start + epochs + _validation(view, spec, moment, told if alike is None else silent)
+    return start + epochs + _validation(view, alike or spec, moment, told if alike is None else silent)
 
 
 def _startup(view: RunSnapshot, spec: StageSpec) -> float:
@@ -288,3 +303,8 @@ def _looked_up(asked: _Asked) -> _Earlier:
 def in_words(basis: Iterable[str]) -> str:
     """What a forecast rests on, each thing once."""
     return "; ".join(dict.fromkeys(basis))
+
+
+def numbered(count: int, what: str) -> str:
+    """1 epoch, 2 epochs."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

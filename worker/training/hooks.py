@@ -169,7 +169,7 @@ class TrainerHooks:
             self.drawn_at = time.monotonic()
 
     def _on_train_end(self, method: Callable[[], None]) -> None:
-        self.report.say("saving the model")
+        self.report.say("saving the model", **self.steps.position())
         start_server()  # needed for the pools of the validation, which comes next
         method()
 

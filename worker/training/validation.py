@@ -20,7 +20,8 @@ def validate(trainer: Any, job: Job, report: Reporter, method: Callable[..., Non
     # perform_actual_validation).
     own = every[trainer.local_rank :: _ranks(trainer)]
     report.section(TRAINED_PART if job.spec.traits.trains else 0.0, 1.0)
-    report.say(VALIDATING, done=0, total=len(own), epochs=trainer.num_epochs)
+    steps = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
+    report.say(VALIDATING, done=0, total=len(own), epochs=trainer.num_epochs, iterations=steps)
     with _Told(trainer, job, report, len(own)).while_predicting():
         method(save_probabilities)
     report.say(VALIDATED, done=len(own), total=len(own), epochs=trainer.num_epochs)

@@ -14,9 +14,12 @@ from nnunet_mcp.runs.engines import engine_of
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.pace import scheduled
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.records import EngineRecord, Epoch, Outcome, Progress, StageSpec, StageState
+from nnunet_mcp.schemas.outcomes import ModelOutcome
+from nnunet_mcp.schemas.records import EngineRecord, Epoch, Metrics, Outcome, Progress, StageSpec, StageState
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.watching.progress import wait_for_news
+from nnunet_mcp.tools.watching.snapshot import RunSnapshot, snapshot
 from tests.kit.lab import Answer, structured
 from tests.kit.tiny import ask, record_of, stage
 
@@ -218,3 +221,45 @@ def test_a_training_by_hand_is_not_hidden_by_many_runs(settings: Settings) -> No
 
     assert [line["external"] for line in shown["runs"]] == [True, False]
     assert (shown["runs"][0]["fold"], shown["total"]) == ("full", 4)
+
+
+def test_who_waits_for_an_epoch_is_not_told_before_and_then_at_once(settings: Settings) -> None:
+    run = recorded(settings)
+    trains(run, 0, 3, 40.0)
+
+    now = ask(settings, "nnunet_progress", run_id=RUN, until=3)
+    still = ask(settings, "nnunet_progress", run_id=RUN, until=5, wait_s=0.2)
+    end = ask(settings, "nnunet_progress", run_id=RUN, until="end", wait_s=0.2)
+
+    assert (now["epoch"], still["epoch"]) == (3, 3)
+    assert (still["retry_after_s"], end["retry_after_s"]) == (80, 300), "two epochs; the longest there is"
+
+
+def test_what_changes_before_the_awaited_epoch_is_no_answer(settings: Settings) -> None:
+    run = recorded(settings)
+    trains(run, 0, 1, 40.0)
+    view = snapshot(settings, RUN)
+
+    def again() -> RunSnapshot:
+        number = len(run.stage("train_fold_0").epochs())
+        append_line(run.stage("train_fold_0").epochs_file, line_of(number))
+        return snapshot(settings, RUN)
+
+    seen = anyio.run(lambda: wait_for_news(view, again, 20, until=4))
+
+    assert seen.moment.epochs_done == 4
+
+
+def line_of(epoch: int) -> Epoch:
+    return Epoch.model_validate({**dict.fromkeys(NAMES, 0.1), "epoch": epoch, "seconds": 40.0})
+
+
+def test_the_last_progress_answer_has_the_dice(settings: Settings) -> None:
+    record = record_of(settings)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+    write_model(run.stage("train_fold_0").state_file, StageState(status="success"))
+    measured = ModelOutcome(ok=True, metrics=Metrics(dice=0.87654, iou=0.8, validation_loss=None))
+    write_model(run.stage("train_fold_0").outcome_file, measured)
+
+    assert ask(settings, "nnunet_progress", run_id=RUN)["dice"] == 0.8765
