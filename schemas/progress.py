@@ -80,5 +80,5 @@ class ProgressRequest(Request):
     )
     until: Until | None = Field(
         default=None,
-        description='Wait for the "end" or for so many epochs instead; then wait_s is 50 if omitted.',
+        description='Wait for the "end" or so many epochs (50 s without wait_s). Omitted: for any news.',
     )
