@@ -151,7 +151,7 @@ def test_a_cancelled_training_is_resumed_with_a_continuous_history(lab: Lab) -> 
     call = f"nnunet_training(dataset_id=4, like='{first}', continue_training=true)"
     assert re.fullmatch(
         rf"Cancelled\. Ask whether to resume it: {re.escape(call)}\. It goes on at epoch \d+ of 80 from "
-        r"fold_2/checkpoint_latest\.pth; no epoch is repeated\.",
+        r"fold_2/checkpoint_latest\.pth; no epoch is repeated; about \d+ s of epochs are left\.",
         way_on,
     )
     second = lab.call("nnunet_training", dataset_id=4, like=first, continue_training=True)

@@ -1,9 +1,12 @@
 """The call that goes on with a run that was stopped."""
 
+from dataclasses import dataclass
+
 from ...calls import call
 from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...nnunet.old_models import kept
-from ...runs.layout import StateDir
+from ...runs.layout import REMEMBERED_EPOCHS, StateDir
+from ...runs.pace import pace
 from ...runs.saved import Checkpoint, newest_checkpoint
 from ...schemas.records import Failure, RunRecord, StageSpec
 from .snapshot import RunSnapshot
@@ -51,11 +54,12 @@ def _told(view: RunSnapshot, spec: StageSpec, found: Checkpoint) -> str:
     where = f"{_fold(view.record, spec).path.name}/{found.path.name}"
     if found.epochs is None:
         return f"It goes on from {where}, whose epoch is not noted"
-    done, planned = _epochs_of(view, spec)
-    if planned is not None and found.epochs >= planned:
-        return f"All {planned} epochs are saved in {where}; only the validation is left"
-    of = f" of {planned}" if planned else ""
-    return f"It goes on at epoch {found.epochs + 1}{of} from {where}{_again(found.epochs, done)}"
+    past = _past_of(view, spec)
+    if past.planned is not None and found.epochs >= past.planned:
+        return f"All {past.planned} epochs are saved in {where}; only the validation is left"
+    of = f" of {past.planned}" if past.planned else ""
+    left = past.left(found.epochs)
+    return f"It goes on at epoch {found.epochs + 1}{of} from {where}{_again(found.epochs, past.done)}{left}"
 
 
 def _again(saved: int, done: int) -> str:
@@ -66,13 +70,46 @@ def _again(saved: int, done: int) -> str:
     return f"; epochs {saved + 1} to {done} are trained again"
 
 
-def _epochs_of(view: RunSnapshot, spec: StageSpec) -> tuple[int, int | None]:
-    """How many epochs were trained in the fold folder by the run that wrote it last, and how many were planned."""
+@dataclass(frozen=True)
+class _Past:
+    """What the run that wrote a fold folder last trained in it."""
+
+    done: int
+    planned: int | None
+    epoch_s: float | None
+
+    def left(self, saved: int) -> str:
+        """How long the epochs behind a checkpoint take at the pace of before."""
+        if self.planned is None or self.epoch_s is None:
+            return ""
+        return f"; about {_duration((self.planned - saved) * self.epoch_s)} of epochs are left"
+
+
+def _past_of(view: RunSnapshot, spec: StageSpec) -> _Past:
     owner = _fold(view.record, spec).owner() or view.record.run_id
     run = view.run if owner == view.record.run_id else StateDir.of(view.settings).run(owner)
     stage = run.stage(spec.name)
-    last, progress = stage.recent_epochs(1), stage.progress()
-    return (last[-1].epoch + 1 if last else 0), (progress.epochs if progress else None)
+    recent, progress = stage.recent_epochs(REMEMBERED_EPOCHS), stage.progress()
+    planned = progress.epochs if progress else None
+    return _Past(recent[-1].epoch + 1 if recent else 0, planned, pace(recent))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
+def saved(view: RunSnapshot) -> str:
+    """Of a stopped training, up to which epoch it is saved, in a few words; empty for every other run."""
+    if view.judged.status not in ("cancelled", "interrupted", "error") or view.record.training is None:
+        return ""
+    found = [one for spec in _resumable(view.record) if (one := _to_go_on_from(view.record, spec))]
+    if not found:
+        return "no checkpoint"
+    if not found[-1].sound:
+        return "the saved weights are NaN"
+    return "a checkpoint is saved" if found[-1].epochs is None else f"saved up to epoch {found[-1].epochs}"
 
 
 def after_failure(failure: Failure | None, view: RunSnapshot) -> str:

@@ -16,7 +16,7 @@ from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
 from ...texts import fold_name
-from .resuming import resume_hint
+from .resuming import resume_hint, saved
 from .snapshot import RunSnapshot, newest, recorded, snapshot
 from .timing import grace, retry_after
 
@@ -96,7 +96,7 @@ def _line(view: RunSnapshot) -> RunLine:
         stage=spec.name if spec and judged.status != "success" else None,
         epoch=_epoch(view, spec.name) if spec else None,
         dice=_dice(view.run, record) if judged.status == "success" else None,
-        detail=judged.reason,
+        detail="stopping" if view.stopping else "; ".join(filter(None, (judged.reason, saved(view)))),
     )
 
 

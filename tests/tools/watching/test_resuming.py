@@ -113,15 +113,28 @@ def stopped_at(settings: Settings, epochs: int, *, saved: int | None, sound: boo
 RESUMES = (
     "Ask whether to resume it: nnunet_training(dataset_id=1, like='d001-2d-predict-tttt', continue_training=true)."
 )
+LEFT = "; about 8 min of epochs are left."
 ANEW = "Ask whether to start it again from epoch 1: nnunet_training(dataset_id=1, like='d001-2d-predict-tttt'"
 
 
 @pytest.mark.parametrize(
     ("epochs", "saved", "told"),
     [
-        (5, 3, f"{RESUMES} It goes on at epoch 4 of 500 from LATEST; epochs 4 to 5 are trained again."),
-        (4, 3, f"{RESUMES} It goes on at epoch 4 of 500 from LATEST; epoch 4 is trained again."),
-        (5, 5, f"{RESUMES} It goes on at epoch 6 of 500 from LATEST; no epoch is repeated."),
+        (
+            5,
+            3,
+            f"{RESUMES} It goes on at epoch 4 of 500 from LATEST; epochs 4 to 5 are trained again{LEFT}",
+        ),
+        (
+            4,
+            3,
+            f"{RESUMES} It goes on at epoch 4 of 500 from LATEST; epoch 4 is trained again{LEFT}",
+        ),
+        (
+            5,
+            5,
+            f"{RESUMES} It goes on at epoch 6 of 500 from LATEST; no epoch is repeated{LEFT}",
+        ),
         (500, 500, f"{RESUMES} All 500 epochs are saved in LATEST; only the validation is left."),
         (2, None, f"No checkpoint was saved. {ANEW})."),
     ],
@@ -134,6 +147,8 @@ def test_a_stopped_training_names_the_saved_epoch_and_what_is_repeated(
     for tool in ("nnunet_progress", "nnunet_results", "nnunet_cancel"):
         said = ask(settings, tool, run_id=run.run_id)["next_step"]
         assert said.endswith(told.replace("LATEST", "fold_0/checkpoint_latest.pth")), tool
+    listed = ask(settings, "nnunet_runs")["runs"][0]["detail"]
+    assert listed.endswith("no checkpoint" if saved is None else f"saved up to epoch {saved}")
 
 
 def test_no_resume_is_offered_from_weights_that_are_not_numbers(settings: Settings) -> None:
