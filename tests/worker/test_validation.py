@@ -75,7 +75,8 @@ def of_cases(predictor: Any, cases: int) -> Callable[[bool], None]:
 def trainer(network: Any = None) -> Any:
     cases = ["a", "b"]
     told = {"num_epochs": 9, "network": network, "print_to_log_file": print}
-    return SimpleNamespace(do_split=lambda: ([], cases), local_rank=0, is_ddp=False, **told)
+    steps = {"num_iterations_per_epoch": 4, "num_val_iterations_per_epoch": 2}
+    return SimpleNamespace(do_split=lambda: ([], cases), local_rank=0, is_ddp=False, **steps, **told)
 
 
 @pytest.mark.heavy
