@@ -92,7 +92,7 @@ def test_writing_is_told_apart_from_predicting_and_the_first_patch_compiles(job:
 
     assert plain.phases == [VALIDATING, EXPORTING, VALIDATING, EXPORTING, VALIDATING, EXPORTING, VALIDATED]
     assert compiled.phases[:5] == [VALIDATING, EXPORTING, VALIDATING, COMPILING, VALIDATING]
-    assert plain.fields == {"done": 2, "total": 2, "epochs": 9}
+    assert plain.fields == {"done": 2, "total": 2, "epochs": 9, "iterations": 6}
 
 
 @pytest.mark.heavy
