@@ -32,6 +32,7 @@ def sections(source: Path) -> dict[str, list[str]]:
         "Start and memory": ["start_up.py"],
         "Looking at many runs": ["latency.py"],
         "Characters that a model reads": ["characters.py"],
+        "ETA": ["eta.py"],
         "Folds on several GPUs": ["gpus.py"],
         "A step": ["steps.py", *data],
         "A training, 2d": ["epochs.py", *data, "--configuration", "2d"],

@@ -9,6 +9,8 @@ from ..schemas.records import ACTIVE, CancelRecord, RunRecord, Status
 from .engines import engine_of, verdict
 from .layout import RunDir
 
+POLL_S = 0.2
+
 
 def request_cancel(
     run: RunDir, record: RunRecord, *, grace_s: float, say: Callable[[str], object] = lambda remark: None
@@ -33,6 +35,16 @@ def request_cancel(
             return _end_at_once(run, record, error, say)
     engine.cancel(run, record, gracefully=grace_s > 0)
     return verdict(run, record).status
+
+
+def await_end(run: RunDir, record: RunRecord, *, seconds: float) -> Status:
+    """The run's status when it is at rest, or after so many seconds. At rest none of its processes is left here."""
+    deadline = time.monotonic() + seconds
+    while (status := verdict(run, record).status) in ACTIVE and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    if status not in ACTIVE:
+        engine_of(record).sweep(run, record)
+    return status
 
 
 def _end_at_once(run: RunDir, record: RunRecord, error: OSError, say: Callable[[str], object]) -> Status:

@@ -4,7 +4,7 @@ long several trainings take that share lanes."""
 import statistics
 from collections.abc import Sequence
 
-from ..schemas.records import Epoch
+from ..schemas.records import Epoch, Progress
 
 RECENT = 5
 
@@ -20,6 +20,13 @@ def pace(epochs: Sequence[Epoch], *, recent: int = RECENT) -> float | None:
     own = [epoch for epoch in usual if not epoch.restored]
     times = [(e.seconds or 0.0) - (e.compile_s or 0.0) for e in own or usual]
     return statistics.median(times[-recent:]) if times else None
+
+
+def pace_of_steps(progress: Progress | None) -> float | None:
+    """Seconds of an epoch by the steps of the first one, while that still goes on."""
+    if progress is None or progress.since is None or not progress.iteration or not progress.iterations:
+        return None
+    return (progress.heartbeat - progress.since) * progress.iterations / progress.iteration
 
 
 def warm(epochs: Sequence[Epoch]) -> list[Epoch]:

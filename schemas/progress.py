@@ -1,11 +1,19 @@
 """The progress of a run: request and answer."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from .base import Record, Request, RunId
 from .records import Failure, Status
+
+# "end", or a number of finished epochs.
+Until = Literal["end"] | Annotated[int, Field(ge=1)]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
 
 HealthVerdict = Literal["starting", "ok", "slow", "starved", "stalled", "plateau", "overfitting", "diverging", "nan"]
 
@@ -25,6 +33,15 @@ class Health(Record):
     detail: str
 
 
+class Eta(Record):
+    """The range of eta_s, the local time of the end, and what they rest on."""
+
+    low_s: int
+    high_s: int
+    at: str
+    basis: str
+
+
 class ProgressAnswer(Record):
     """How a run is doing; at most 1,200 characters of JSON."""
 
@@ -34,7 +51,8 @@ class ProgressAnswer(Record):
     phase: str | None
     percent: float
     elapsed_s: int
-    eta_s: int | None = Field(description="Seconds of training left at the present speed; null while unknown.")
+    eta_s: int | None = Field(description="Seconds until the run ends, validation and all folds included.")
+    eta: Eta | None = Field(default=None, exclude_if=_is_none)
     epoch: int | None = Field(description="Epochs finished in this stage.")
     epochs: int | None
     epoch_s: float | None
@@ -43,6 +61,7 @@ class ProgressAnswer(Record):
     val_loss: float | None
     pseudo_dice: float | None = Field(description="nnU-Net's estimate on random patches; not the Dice.")
     learning_rate: float | None
+    dice: float | None = Field(default=None, exclude_if=_is_none)
     health: Health
     failure: Failure | None = None
     retry_after_s: int
@@ -58,4 +77,8 @@ class ProgressRequest(Request):
         ge=0,
         le=50,
         description="Seconds to wait (0-50) for a new stage, status or epoch. Omitted: answer at once.",
+    )
+    until: Until | None = Field(
+        default=None,
+        description='Wait for the "end" or so many epochs (50 s without wait_s). Omitted: for any news.',
     )

@@ -21,6 +21,11 @@ Liveness = Literal["alive", "dead", "unknown"]
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 
 
+# Of a training's work the epochs; the rest is the final validation. Of a whole training with nnU-Net's 1,000 epochs it
+# is far less, of one with few epochs far more: a rough share, which every run has, so that percentages mean the same.
+TRAINED_PART = 0.95
+
+
 # The phases that alternate within each epoch.
 TRAINING = "training"
 
@@ -229,6 +234,8 @@ class Progress(Record):
     done: int | None = None
     total: int | None = None
     waits_for: str | None = None
+    part: float = Field(default=0.0, description="Share of the stage that is done, 0-1; it never falls.")
+    since: float | None = Field(default=None, description="When the present section of the stage began.")
 
 
 class Epoch(Record):

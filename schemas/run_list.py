@@ -95,5 +95,6 @@ class CancelRequest(Request):
     run_id: RunId
     force: bool = Field(
         default=False,
-        description="End it at once, without finishing the epoch and saving it.",
+        description="End it at once, without saving; answers when none of its processes is left.",
     )
+    wait_s: float = Field(default=0, ge=0, le=50, description="Seconds to wait (0-50) for its end.")

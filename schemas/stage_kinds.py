@@ -12,7 +12,7 @@ class StageKind:
     """What the supervisor, Slurm, the progress and the worker need to know about a kind."""
 
     step: str  # the module in worker/steps whose carry_out does it
-    weight: float  # rough share of a run's time, for the percentage only; the ETA is measured
+    weight: float  # share of a run's work, for the percentage only; the ETA is measured
     # "device": the run's GPUs, or the one place on the CPU. "preprocess": the one place for preprocessing. None: the
     # stage takes only a moment, so it waits for nothing and has no estimate of hours.
     slot: Literal["device", "preprocess"] | None = None
@@ -31,12 +31,12 @@ class StageKind:
 
 
 STAGE_KINDS = {
-    "preprocess": StageKind(step="preprocess", weight=0.1, slot="preprocess", preprocesses=True),
+    "preprocess": StageKind(step="preprocess", weight=0.01, slot="preprocess", preprocesses=True),
     "train": StageKind(
         step="train", weight=1.0, slot="device", trains=True, of_fold=True, pools="augment", goes_on="checkpoint"
     ),
-    "validate": StageKind(step="train", weight=0.2, slot="device", of_fold=True),
-    "cross_validation": StageKind(step="cross_validation", weight=0.05),
+    "validate": StageKind(step="train", weight=0.05, slot="device", of_fold=True),
+    "cross_validation": StageKind(step="cross_validation", weight=0.01),
     "predict": StageKind(step="predict", weight=1.0, slot="device", pools="predict", goes_on="cases"),
     "combine": StageKind(step="combine", weight=0.2),
     "find_best": StageKind(step="find_best", weight=1.0, slot="preprocess"),

@@ -31,7 +31,7 @@ It never overwrites a finished model by itself.
 that resumes it.
 {call("nnunet_dashboard")} shows the person a live page of a run where the host can show pages.
 pseudo_dice is an estimate on patches during training; never report it as the Dice.
-Every answer has next_step: do that next.
+Every answer has next_step. What starts or spends something in it is a question: ask the person first.
 """)
 
 

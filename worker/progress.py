@@ -23,10 +23,18 @@ class Reporter:
         self._stage = stage
         self._stop_files = (cancel_file, stage.pause_file)
         self._fields: dict[str, Any] = {"phase": "starting"}
+        self._section, self._since = (0.0, 1.0), time.time()
+        # An earlier attempt of the stage may have been further; what it has done stays told until it is reached again.
+        earlier = stage.progress()
+        self._part = earlier.part if earlier else 0.0
         self._written = 0.0
         # Written in a thread: a network file system may be slow, and the next step need not wait for it.
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._aside: Future[None] | None = None
+
+    def section(self, begins: float, ends: float) -> None:
+        """From now on the work fills this section of the stage, 0-1."""
+        self._section, self._since = (begins, ends), time.time()
 
     def say(self, phase: str, **fields: Any) -> None:
         """Begin a phase; written at once."""
@@ -69,13 +77,26 @@ class Reporter:
         self._save(self._now())
 
     def _now(self) -> Progress:
-        return Progress(heartbeat=time.time(), **self._fields)
+        now = Progress(heartbeat=time.time(), **self._fields)
+        begins, ends = self._section
+        self._part = max(self._part, begins + (ends - begins) * _inner_part(now))
+        return now.model_copy(update={"part": round(self._part, 6), "since": self._since})
 
     def _save(self, progress: Progress) -> None:
         try:
             write_model(self._stage.progress_file, progress, durable=False)
         except OSError as error:  # a full disk must not end a training that does not need it now
             print(f"progress could not be written: {error}", flush=True)
+
+
+def _inner_part(now: Progress) -> float:
+    """How much of a section is done, by its cases or its epochs and their steps; 0-1."""
+    if now.total:
+        return min(1.0, (now.done or 0) / now.total)
+    if now.epochs and now.epoch is not None:
+        steps = (now.iteration or 0) / now.iterations if now.iterations else 0.0
+        return min(1.0, (now.epoch + min(1.0, steps)) / now.epochs)
+    return 0.0
 
 
 class Silent(Reporter):

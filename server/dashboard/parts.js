@@ -71,7 +71,7 @@ function progressPart({ progress }) {
     epoch,
     progress.phase,
     active && progress.epoch_s !== null && `${number(progress.epoch_s, 1)} s per epoch`,
-    progress.eta_s !== null && `about ${duration(progress.eta_s)} of training left`,
+    progress.eta_s !== null && `about ${duration(progress.eta_s)} left`,
     `${duration(progress.elapsed_s)} ${active ? "so far" : "in all"}`,
   ];
   return make(

@@ -96,7 +96,7 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
 def _message(view: "RunSnapshot", eta_s: int | None) -> str:
     from ...tools.watching.progress import headline
 
-    left = f", about {eta_s} s of training left" if eta_s is not None else ""
+    left = f", about {eta_s} s left" if eta_s is not None else ""
     return headline(view) + left
 
 

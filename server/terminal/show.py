@@ -154,6 +154,13 @@ def _device(device: str | None, reason: str) -> str:
     return ": ".join(filter(None, (device, reason)))
 
 
+def _left(answer: ProgressAnswer) -> str | None:
+    if answer.eta_s is None or answer.eta is None:
+        return None
+    between = f"{duration(answer.eta.low_s)} to {duration(answer.eta.high_s)}"
+    return f"about {duration(answer.eta_s)} ({between}), until {answer.eta.at}; {answer.eta.basis}"
+
+
 def _progress(screen: Console, answer: ProgressAnswer) -> None:
     epoch = f"{answer.epoch}/{answer.epochs}" if answer.epochs else answer.epoch
     _card(
@@ -167,7 +174,8 @@ def _progress(screen: Console, answer: ProgressAnswer) -> None:
             ("train_loss", answer.train_loss),
             ("val_loss", answer.val_loss),
             ("pseudo Dice", answer.pseudo_dice),
-            ("time left", None if answer.eta_s is None else f"about {duration(answer.eta_s)} of training"),
+            ("time left", _left(answer)),
+            ("Dice", answer.dice),
             ("health", f"{answer.health.verdict}: {answer.health.detail}"),
         ],
     )

@@ -124,7 +124,7 @@ class Bars:
         for spec in view.record.stages:
             done = 100 * fraction(view, spec, view.judged.stages[spec.name])
             self.progress.update(self.tasks[spec.name], completed=done, detail=self._detail(view, now, spec))
-        left = f"about {duration(now.eta_s)} of training left" if now.eta_s is not None else now.status
+        left = f"about {duration(now.eta_s)} left" if now.eta_s is not None else now.status
         self.progress.update(self.whole, completed=percent(view), detail=left)
 
     def _detail(self, view: RunSnapshot, now: ProgressAnswer, spec: StageSpec) -> str:

@@ -91,7 +91,7 @@ def test_a_checkpoint_that_was_cut_off_falls_back_to_the_one_before(lab: Lab) ->
 
     assert result["status"] == "success", result
     assert "checkpoint_latest.pth could not be read" in " ".join(result["notes"])
-    assert re.search(r"Resumed after epoch \d+; [1-9]\d* epochs behind the checkpoint", " ".join(result["notes"]))
+    assert re.search(r"Resumed at epoch \d+; [1-9]\d* epochs behind the checkpoint", " ".join(result["notes"]))
     assert len(epochs) == 80
 
 

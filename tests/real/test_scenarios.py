@@ -148,7 +148,12 @@ def test_a_cancelled_training_is_resumed_with_a_continuous_history(lab: Lab) -> 
     with pytest.raises(ToolRefused, match="continue_training=true"):
         lab.call("nnunet_training", **request)
     way_on = lab.call("nnunet_progress", run_id=first)["next_step"]
-    assert way_on == f"Cancelled; nnunet_training(dataset_id=4, like='{first}', continue_training=true) resumes it."
+    call = f"nnunet_training(dataset_id=4, like='{first}', continue_training=true)"
+    assert re.fullmatch(
+        rf"Cancelled\. Ask whether to resume it: {re.escape(call)}\. It goes on at epoch \d+ of 80 from "
+        r"fold_2/checkpoint_latest\.pth; no epoch is repeated; about \d+ s of epochs are left\.",
+        way_on,
+    )
     second = lab.call("nnunet_training", dataset_id=4, like=first, continue_training=True)
     result = lab.finish(second["run_id"])
 

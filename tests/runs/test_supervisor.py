@@ -183,6 +183,26 @@ def test_a_forced_cancel_leaves_no_process(theatre: Stage) -> None:
     assert play.cancel(grace_s=0) == "cancelled", "asking again is fine"
 
 
+def test_a_forced_cancel_answers_when_nothing_is_left_and_a_patient_one_is_visible_until_then(theatre: Stage) -> None:
+    play = theatre.play(train_fold_0="hangs")
+    run_id = play.record.run_id
+    assert until(play.file("hanging").exists)
+    assert until(play.begun)
+
+    asked = ask(theatre.settings, "nnunet_cancel", run_id=run_id, wait_s=0.3)
+    now = ask(theatre.settings, "nnunet_progress", run_id=run_id)
+
+    assert asked["status"] == now["status"] == "running"
+    assert now["phase"].startswith("stopping, within ") and now["next_step"].startswith("Asked to stop")
+    assert now["retry_after_s"] > 0 and "eta" not in now
+
+    ended = ask(theatre.settings, "nnunet_cancel", run_id=run_id, force=True)
+
+    assert (ended["status"], ended["detail"]) == ("cancelled", "The run is cancelled. None of its processes is left.")
+    assert play.processes() == [] and ended["retry_after_s"] == 0
+    assert "No checkpoint was saved" in ended["next_step"]
+
+
 def test_a_patient_cancel_lets_the_stage_end_by_itself(theatre: Stage) -> None:
     play = theatre.play(*FOLDS, train_fold_0="stops when asked")
     assert until(play.begun)

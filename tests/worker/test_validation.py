@@ -30,6 +30,9 @@ class Told:
     def say(self, phase: str, **fields: Any) -> None:
         self.enter(phase, **fields)
 
+    def section(self, begins: float, ends: float) -> None:
+        """Only the percentage depends on it."""
+
     def enter(self, phase: str, **fields: Any) -> None:
         self.fields.update(fields)
         if self.phases[-1:] != [phase]:
@@ -75,7 +78,8 @@ def of_cases(predictor: Any, cases: int) -> Callable[[bool], None]:
 def trainer(network: Any = None) -> Any:
     cases = ["a", "b"]
     told = {"num_epochs": 9, "network": network, "print_to_log_file": print}
-    return SimpleNamespace(do_split=lambda: ([], cases), local_rank=0, is_ddp=False, **told)
+    steps = {"num_iterations_per_epoch": 4, "num_val_iterations_per_epoch": 2}
+    return SimpleNamespace(do_split=lambda: ([], cases), local_rank=0, is_ddp=False, **steps, **told)
 
 
 @pytest.mark.heavy
@@ -88,7 +92,7 @@ def test_writing_is_told_apart_from_predicting_and_the_first_patch_compiles(job:
 
     assert plain.phases == [VALIDATING, EXPORTING, VALIDATING, EXPORTING, VALIDATING, EXPORTING, VALIDATED]
     assert compiled.phases[:5] == [VALIDATING, EXPORTING, VALIDATING, COMPILING, VALIDATING]
-    assert plain.fields == {"done": 2, "total": 2, "epochs": 9}
+    assert plain.fields == {"done": 2, "total": 2, "epochs": 9, "iterations": 6}
 
 
 @pytest.mark.heavy

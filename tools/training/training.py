@@ -1,5 +1,7 @@
 """nnunet_training: check, plan, record, start, and answer at once; and the same start for runs of other kinds."""
 
+from collections.abc import Iterable
+
 from ...calls import call
 from ...errors import RunError
 from ...nnunet.installed import installed
@@ -13,6 +15,8 @@ from ...schemas.records import RunRecord
 from ...schemas.run_list import RunStarted, TrainingStarted
 from ...schemas.training import TrainingRequest
 from ...settings import Settings
+from ..watching.resuming import resumes_from
+from ..watching.snapshot import RunSnapshot
 from .checks import Preparation, prepare
 
 FIRST_LOOK_S = 5
@@ -25,9 +29,10 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
         RunError: it cannot start; the message says what to do. Nothing was changed.
     """
     run, record, new = prepare_run(request, settings)
+    told = resumes_from(RunSnapshot.of(run, record, settings)) if new else []  # before it saves the next checkpoint
     if new:
         engine_of(record).start(run, record, settings)
-    return describe_run(run, record, repeated=not new)
+    return describe_run(run, record, told, repeated=not new)
 
 
 def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
@@ -66,8 +71,10 @@ def record_of(ready: Preparation) -> RunRecord:
     )
 
 
-def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> TrainingStarted:
-    """The answer about a run that was started."""
+def describe_run(
+    run: RunDir, record: RunRecord, told: Iterable[str] = (), *, repeated: bool = False
+) -> TrainingStarted:
+    """The answer about a run that was started; `told` goes into its notes."""
     judged = verdict(run, record)
     again = ("This request was made a moment ago; this is the run that it started.",) if repeated else ()
     waits = (judged.reason,) if judged.reason not in ("", STARTING) else ()
@@ -83,7 +90,7 @@ def describe_run(run: RunDir, record: RunRecord, *, repeated: bool = False) -> T
         stages=tuple(
             StageLine(name=spec.name, status=judged.stages[spec.name], detail=spec.detail) for spec in record.stages
         ),
-        notes=(*record.notes, *again, *waits),
+        notes=(*record.notes, *told, *again, *waits),
         retry_after_s=FIRST_LOOK_S,
         next_step=follow(record.run_id),
     )

@@ -14,8 +14,8 @@ OF_A_RUN = (
         "reads",
         ProgressRequest,
         ProgressAnswer,
-        "Status, stage, epoch, losses, pseudo Dice (an estimate on patches, not the Dice), ETA, health and failure of "
-        "a run. Ask again after retry_after_s.",
+        "Status, stage, epoch, losses, pseudo Dice (an estimate on patches, not the Dice), ETA of the whole run, "
+        "health and failure. Ask again after retry_after_s.",
         "watching.progress:nnunet_progress",
         Command(
             "progress",
@@ -66,8 +66,8 @@ OF_ALL_RUNS = (
         "stops",
         CancelRequest,
         CancelAnswer,
-        "Stop a run and all its processes. By default the training finishes its epoch and saves a checkpoint first, "
-        "so that continue_training can resume it.",
+        "Stop a run and all its processes. By default a training finishes its epoch and saves a checkpoint first, from "
+        "which continue_training resumes.",
         "watching.runs:nnunet_cancel",
         Command("cancel", "stop a run and all its processes", ("run_id",)),
     ),

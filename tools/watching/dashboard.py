@@ -158,7 +158,7 @@ def _words(run: Selected, runs: tuple[RunLine, ...]) -> list[str]:
     facts, now, measured = run.facts, run.progress, run.scores.metrics
     of = f"/{now.epochs}" if now.epochs else ""
     epoch = f", epoch {now.epoch}{of}" if now.epoch is not None else ""
-    left = f", about {now.eta_s} s of training left" if now.eta_s is not None else ""
+    left = f", about {now.eta_s} s left" if now.eta_s is not None else ""
     lines = [
         f"{facts.run_id}: {facts.dataset}, {facts.configuration}, fold {facts.fold}",
         f"{now.status}: {now.stage or 'done'}{epoch}, {now.percent} %{left}",

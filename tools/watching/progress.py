@@ -7,19 +7,23 @@ from functools import partial
 import anyio
 
 from ...calls import call
+from ...runs.result import stage_outcome
 from ...runs.status import STARTING
-from ...schemas.progress import Health, ProgressAnswer, ProgressRequest
-from ...schemas.records import ACTIVE, Failure
+from ...schemas.outcomes import MeasuredOutcome
+from ...schemas.progress import Health, ProgressAnswer, ProgressRequest, Until
+from ...schemas.records import ACTIVE, Failure, Progress
 from ...settings import Settings
 from ...texts import short_in_json
 from .health import judge, stalled, wait_share
 from .resuming import after_failure, resume_hint
 from .snapshot import RunSnapshot, snapshot, tend
-from .timing import elapsed, eta, percent, retry_after
+from .timing import elapsed, end_of, eta, percent, reached, retry_after, stops_within
 
 Look = Callable[[], RunSnapshot]
 Say = Callable[[float, str], Awaitable[None]]
 POLL_S = 0.5
+# As long as a host waits for a tool's answer, with a margin.
+LONGEST_WAIT_S = 50.0
 SAY_EVERY_S = 5.0
 # Together they keep the whole answer under 1,200 characters.
 DETAIL_CHARACTERS = 160
@@ -30,20 +34,28 @@ PHASE_CHARACTERS = 60
 async def nnunet_progress(
     request: ProgressRequest, settings: Settings, say: Say | None = None, *, read_only: bool = False
 ) -> ProgressAnswer:
-    """The run's state, at once or as soon as something changes within wait_s.
+    """The run's state, at once or as soon as something changes, or what was waited for is there, within wait_s.
 
     Raises:
         NotFound: no such run.
     """
     again = partial(snapshot if read_only else tend, settings, request.run_id)
-    return answer(await wait_for_news(await anyio.to_thread.run_sync(again), again, request.wait_s, say))
+    wait_s = request.wait_s if request.until is None else request.wait_s or LONGEST_WAIT_S
+    view = await anyio.to_thread.run_sync(again)
+    return answer(await wait_for_news(view, again, wait_s, say, until=request.until), request.until)
 
 
-async def wait_for_news(view: RunSnapshot, again: Look, wait_s: float, say: Say | None = None) -> RunSnapshot:
-    """The run as soon as something has changed since `view`, or after wait_s."""
+async def wait_for_news(
+    view: RunSnapshot, again: Look, wait_s: float, say: Say | None = None, *, until: Until | None = None
+) -> RunSnapshot:
+    """The run as soon as something has changed since `view`, or `until` is reached, or after wait_s."""
     deadline = time.monotonic() + wait_s
     seen, said = view.signature, 0.0
-    while view.judged.status in ACTIVE and view.signature == seen and time.monotonic() < deadline:
+
+    def has_news() -> bool:
+        return view.judged.status not in ACTIVE or (view.signature != seen if until is None else reached(view, until))
+
+    while not has_news() and time.monotonic() < deadline:
         if say is not None and time.monotonic() - said >= SAY_EVERY_S:
             said = time.monotonic()
             await say(percent(view), headline(view))
@@ -52,8 +64,8 @@ async def wait_for_news(view: RunSnapshot, again: Look, wait_s: float, say: Say 
     return view
 
 
-def answer(view: RunSnapshot) -> ProgressAnswer:
-    """The answer about one moment."""
+def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
+    """The answer about one moment, to somebody who waits for the end or for an epoch."""
     moment = view.moment
     last, epoch_s = moment.epochs[-1] if moment.epochs else None, moment.epoch_s
     failure = view.judged.failure
@@ -65,6 +77,7 @@ def answer(view: RunSnapshot) -> ProgressAnswer:
         percent=percent(view),
         elapsed_s=elapsed(view),
         eta_s=eta(view),
+        eta=end_of(view),
         epoch=moment.epochs_done if moment.epochs or (view.trains and moment.progress is not None) else None,
         epochs=moment.progress.epochs if moment.progress else None,
         epoch_s=round(epoch_s, 2) if epoch_s is not None else None,
@@ -73,10 +86,11 @@ def answer(view: RunSnapshot) -> ProgressAnswer:
         val_loss=_rounded(last.val_loss if last else None),
         pseudo_dice=_rounded(last.pseudo_dice if last else None),
         learning_rate=_rounded(last.learning_rate if last else None, 6),
+        dice=dice_of(view),
         health=_health(view),
         failure=_brief(failure) if failure else None,
-        retry_after_s=retry_after(view),
-        next_step=_next_step(view),
+        retry_after_s=retry_after(view, until),
+        next_step=_next_step(view, retry_after(view, until)),
     )
 
 
@@ -108,12 +122,28 @@ def _health(view: RunSnapshot) -> Health:
 
 
 def _phase(view: RunSnapshot) -> str | None:
-    progress = view.moment.progress
-    if progress is None or view.judged.status not in ACTIVE:
+    if view.judged.status not in ACTIVE:
         return None
+    progress = view.moment.progress
+    doing = None if progress is None else _doing(progress)
+    if (seconds := stops_within(view)) is None:
+        return doing
+    within = f"stopping, within {seconds:.0f} s" if seconds else "stopping"
+    return f"{within}: {doing}" if doing else within
+
+
+def _doing(progress: Progress) -> str:
     if progress.waits_for and progress.phase == "waiting":
         return f"waiting: {short_in_json(progress.waits_for, PHASE_CHARACTERS)}"
     return f"{progress.phase} {progress.done}/{progress.total}" if progress.total is not None else progress.phase
+
+
+def dice_of(view: RunSnapshot) -> float | None:
+    """The mean Dice of a run that has succeeded, as nnU-Net measured it."""
+    if view.judged.status != "success":
+        return None
+    outcome = stage_outcome(view.run, view.record, view.record.stages[-1])
+    return _rounded(outcome.metrics.dice) if isinstance(outcome, MeasuredOutcome) and outcome.metrics else None
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
@@ -122,6 +152,8 @@ def _rounded(value: float | None, digits: int = 4) -> float | None:
 
 def headline(view: RunSnapshot) -> str:
     """The run in one line."""
+    if view.stopping is not None:
+        return f"{view.judged.status}: {_phase(view)}"
     if view.judged.status == "queued":
         return f"queued: {view.judged.reason}"
     stage = view.present.name if view.present else "done"
@@ -130,14 +162,16 @@ def headline(view: RunSnapshot) -> str:
     return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
 
 
-def _next_step(view: RunSnapshot) -> str:
-    run_id = view.record.run_id
-    status = view.judged.status
+def _next_step(view: RunSnapshot, again_s: int) -> str:
+    run_id, status = view.record.run_id, view.judged.status
+    to_the_end = call("nnunet_progress", run_id=run_id, until="end")
     if status in ("cancelled", "interrupted"):
-        return f"{status.capitalize()}; {resume_hint(view.record)}."
+        return f"{status.capitalize()}. {resume_hint(view)}."
+    if view.stopping is not None:
+        return f"Asked to stop, but still at work: {to_the_end} waits for its end."
     return {
-        "queued": f"Wait: {call('nnunet_progress', run_id=run_id, wait_s=25)}.",
-        "running": f"Still running: {call('nnunet_progress', run_id=run_id, wait_s=25)} after retry_after_s.",
+        "queued": f"Wait: {call('nnunet_progress', run_id=run_id, wait_s=25)} after {again_s} s.",
+        "running": f"Still running: {to_the_end} after {again_s} s.",
         "success": f"Done: {call('nnunet_results', run_id=run_id)}.",
-        "error": f"Failed: {after_failure(view.judged.failure, view.record)}.",
+        "error": f"Failed: {after_failure(view.judged.failure, view)}.",
     }[status]

@@ -11,7 +11,7 @@ from ...runs.layout import StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import compose_result
 from ...runs.store import find_run
-from ...schemas.records import ACTIVE, RunRecord
+from ...schemas.records import ACTIVE
 from ...schemas.results import Result, ResultsRequest
 from ...settings import Settings
 from .resuming import after_failure, resume_hint
@@ -34,11 +34,12 @@ def result_of(view: RunSnapshot) -> Result:
     others = taken_over(StateDir.of(view.settings), view.record).items() if result.complete else ()
     notes = (*result.notes, *(told_taken_over(fold, result.run_id, other) for fold, other in others))
     again = retry_after(view) if result.status in ACTIVE else 0
-    update = {"notes": notes, "retry_after_s": again, "next_step": _next_step(result, view.record)}
+    update = {"notes": notes, "retry_after_s": again, "next_step": _next_step(result, view)}
     return result.model_copy(update=update)
 
 
-def _next_step(result: Result, record: RunRecord) -> str:
+def _next_step(result: Result, view: RunSnapshot) -> str:
+    record = view.record
     if result.best:
         return f"Predict with it: {call('nnunet_predict', dataset_id=result.dataset_id, images=None)}."
     if result.archive:
@@ -53,8 +54,8 @@ def _next_step(result: Result, record: RunRecord) -> str:
     if result.status in ACTIVE:
         return f"Not finished: {call('nnunet_progress', run_id=result.run_id, wait_s=25)}."
     if result.status == "error":
-        return f"It failed: {after_failure(result.failure, record)}."
-    return f"It was stopped: {resume_hint(record)}."
+        return f"It failed: {after_failure(result.failure, view)}."
+    return f"It was stopped: {resume_hint(view)}."
 
 
 def provenance(settings: Settings, run_id: str) -> Any:

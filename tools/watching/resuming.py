@@ -1,37 +1,122 @@
 """The call that goes on with a run that was stopped."""
 
+from dataclasses import dataclass
+
 from ...calls import call
 from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...nnunet.old_models import kept
+from ...runs.layout import REMEMBERED_EPOCHS, StateDir
+from ...runs.pace import pace
+from ...runs.saved import Checkpoint, newest_checkpoint
 from ...schemas.records import Failure, RunRecord, StageSpec
+from .snapshot import RunSnapshot
 
 OTHER_KINDS = {
-    "predict": f"{call('nnunet_predict')} with the same arguments goes on; cases that are predicted are kept",
-    "search": f"{call('nnunet_find_best_configuration')} starts it again; nothing was changed",
-    "export": f"{call('nnunet_export_model')} starts it again; no zip was left",
-    "import": f"{call('nnunet_import_model')} starts it again; nothing was installed",
+    "predict": f"Ask whether to go on: {call('nnunet_predict')} with the same arguments; cases that are predicted are "
+    "kept",
+    "search": f"Ask whether to start it again: {call('nnunet_find_best_configuration')}; nothing was changed",
+    "export": f"Ask whether to start it again: {call('nnunet_export_model')}; no zip was left",
+    "import": f"Ask whether to start it again: {call('nnunet_import_model')}; nothing was installed",
 }
 
 
-def resume_hint(record: RunRecord) -> str:
-    """What to call, and what it does; only a training that has a checkpoint can be resumed.
+def resume_hint(view: RunSnapshot) -> str:
+    """A question to the person: what to call, and what it does; only a training with a sound checkpoint is resumed.
 
     `like` repeats neither `overwrite` nor `continue_training`, so the call names them.
     """
+    record = view.record
     if (training := record.training) is None:
-        return OTHER_KINDS.get(record.job.kind, "the same call starts it again")
+        return OTHER_KINDS.get(record.job.kind, "Ask whether to start it again with the same call")
     same = {"dataset_id": training.dataset_id, "like": record.run_id}
-    begun = [spec for spec in record.stages if spec.traits.goes_on == "checkpoint" and not spec.reused]
-    if any(_can_go_on(record, spec) for spec in begun):
-        return f"{call('nnunet_training', **same, continue_training=True)} resumes it{_kept(record)}"
-    again = {"overwrite": True} if training.request.overwrite else {}
-    return f"{call('nnunet_training', **same, **again)} starts it again"
+    begun = [(spec, found) for spec in _resumable(record) if (found := _to_go_on_from(record, spec))]
+    lost = next((found for _, found in begun if not found.sound), None)
+    again = {"overwrite": True} if training.request.overwrite or lost else {}
+    anew = f"Ask whether to start it again from epoch 1: {call('nnunet_training', **same, **again)}"
+    if lost is not None:
+        return f"The weights in {lost.path.name} are not numbers (NaN), so there is nothing to resume. {anew}"
+    if not begun:
+        return f"No checkpoint was saved. {anew}" if _resumable(record) else anew
+    way_on = call("nnunet_training", **same, continue_training=True)
+    return f"Ask whether to resume it: {way_on}{_kept(record)}. {_told(view, *begun[-1])}"
 
 
-def after_failure(failure: Failure | None, record: RunRecord) -> str:
+def resumes_from(view: RunSnapshot) -> list[str]:
+    """Of a training that was just told to go on: where each fold does so, and what it repeats."""
+    record = view.record
+    resumed = [spec for spec in record.stages if spec.resume and not spec.reused]
+    found = [(spec, newest_checkpoint(_fold(record, spec))) for spec in resumed]
+    return [f"{_told(view, spec, one)}." for spec, one in found if one is not None and one.epochs is not None]
+
+
+def _told(view: RunSnapshot, spec: StageSpec, found: Checkpoint) -> str:
+    """Where a resume goes on, what it repeats, and where the checkpoint lies. Epochs are counted from 1."""
+    where = f"{_fold(view.record, spec).path.name}/{found.path.name}"
+    if found.epochs is None:
+        return f"It goes on from {where}, whose epoch is not noted"
+    past = _past_of(view, spec)
+    if past.planned is not None and found.epochs >= past.planned:
+        return f"All {past.planned} epochs are saved in {where}; only the validation is left"
+    of = f" of {past.planned}" if past.planned else ""
+    left = past.left(found.epochs)
+    return f"It goes on at epoch {found.epochs + 1}{of} from {where}{_again(found.epochs, past.done)}{left}"
+
+
+def _again(saved: int, done: int) -> str:
+    if done <= saved:
+        return "; no epoch is repeated"
+    if done == saved + 1:
+        return f"; epoch {done} is trained again"
+    return f"; epochs {saved + 1} to {done} are trained again"
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What the run that wrote a fold folder last trained in it."""
+
+    done: int
+    planned: int | None
+    epoch_s: float | None
+
+    def left(self, saved: int) -> str:
+        """How long the epochs behind a checkpoint take at the pace of before."""
+        if self.planned is None or self.epoch_s is None:
+            return ""
+        return f"; about {_duration((self.planned - saved) * self.epoch_s)} of epochs are left"
+
+
+def _past_of(view: RunSnapshot, spec: StageSpec) -> _Past:
+    owner = _fold(view.record, spec).owner() or view.record.run_id
+    run = view.run if owner == view.record.run_id else StateDir.of(view.settings).run(owner)
+    stage = run.stage(spec.name)
+    recent, progress = stage.recent_epochs(REMEMBERED_EPOCHS), stage.progress()
+    planned = progress.epochs if progress else None
+    return _Past(recent[-1].epoch + 1 if recent else 0, planned, pace(recent))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
+def saved(view: RunSnapshot) -> str:
+    """Of a stopped training, up to which epoch it is saved, in a few words; empty for every other run."""
+    if view.judged.status not in ("cancelled", "interrupted", "error") or view.record.training is None:
+        return ""
+    found = [one for spec in _resumable(view.record) if (one := _to_go_on_from(view.record, spec))]
+    if not found:
+        return "no checkpoint"
+    if not found[-1].sound:
+        return "the saved weights are NaN"
+    return "a checkpoint is saved" if found[-1].epochs is None else f"saved up to epoch {found[-1].epochs}"
+
+
+def after_failure(failure: Failure | None, view: RunSnapshot) -> str:
     """What to do after a failure, of a training as of everything else."""
-    way_on = f", then {resume_hint(record)}" if failure is not None and failure.resume else ""
-    return f"do what failure.remedy says{way_on}; {call('nnunet_logs', run_id=record.run_id)} shows more"
+    more = f"{call('nnunet_logs', run_id=view.record.run_id)} shows more"
+    way_on = f". Then: {resume_hint(view)}" if failure is not None and failure.resume else ""
+    return f"do what failure.remedy says; {more}{way_on}"
 
 
 def _kept(record: RunRecord) -> str:
@@ -42,9 +127,16 @@ def _kept(record: RunRecord) -> str:
     return f"; until then the model before is kept in {names[0]}" if names else ""
 
 
-def _can_go_on(record: RunRecord, spec: StageSpec) -> bool:
-    """Whether the fold folder has a checkpoint of this very run, or one that the run was to go on from."""
-    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
+def _resumable(record: RunRecord) -> list[StageSpec]:
+    return [spec for spec in record.stages if spec.traits.goes_on == "checkpoint" and not spec.reused]
+
+
+def _fold(record: RunRecord, spec: StageSpec) -> FoldFiles:
+    return FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, spec))
+
+
+def _to_go_on_from(record: RunRecord, spec: StageSpec) -> Checkpoint | None:
+    """The checkpoint in the fold folder, of this very run or one that the run was to go on from."""
+    fold = _fold(record, spec)
     goes_on = record.training is not None and record.training.request.continue_training
-    ours = fold.owner() == record.run_id or goes_on
-    return ours and bool(fold.checkpoints())
+    return newest_checkpoint(fold) if fold.owner() == record.run_id or goes_on else None

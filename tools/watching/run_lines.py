@@ -12,10 +12,11 @@ from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.run_list import RunLine
 from ...texts import fold_name, short
 from .progress import answer
+from .resuming import saved
 from .snapshot import RunSnapshot
 
 PROBLEM_CHARACTERS = 160
-NO_PROBLEM = ("ok", "starting")
+NO_PROBLEM = ("ok", "starting", "waiting", "ended")
 
 
 def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
@@ -37,7 +38,7 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
         eta_s=now.eta_s if now else None,
         dice=_dice(view.run, record) if judged.status == "success" else None,
         problem=_problem(view, (now.health.verdict, now.health.detail) if now else None),
-        detail=judged.reason,
+        detail="stopping" if view.stopping else "; ".join(filter(None, (judged.reason, saved(view)))),
     )
 
 

@@ -6,13 +6,14 @@ from itertools import islice
 from ...calls import argument, call
 from ...runs import store
 from ...runs.by_hand import external_trainings
-from ...runs.cancel import request_cancel
+from ...runs.cancel import await_end, request_cancel
 from ...runs.layout import RunDir, StateDir
 from ...runs.store import find_run, newest_runs
-from ...schemas.records import ACTIVE, Status
+from ...schemas.records import ACTIVE
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
 from ...texts import some
+from .resuming import resume_hint
 from .run_lines import line_of, line_of_foreign
 from .snapshot import RunSnapshot, newest, recorded, snapshot
 from .timing import grace, retry_after
@@ -20,6 +21,8 @@ from .timing import grace, retry_after
 # A training by hand says nothing of its speed.
 BY_HAND_S = 60
 BY_HAND = "Trainings by hand (nnUNetv2_train) are looked for in {folder}."
+# A kill takes less than a second, where the disk or the driver does not hold a process.
+KILLED_WITHIN_S = 20.0
 
 
 def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | None = None) -> RunsAnswer:
@@ -95,23 +98,38 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
     seconds = 0.0 if request.force else grace(snapshot(settings, request.run_id))
     remarks: list[str] = []
     status = request_cancel(run, record, grace_s=seconds, say=remarks.append)
-    active = status in ACTIVE
-    again = f"{call('nnunet_progress', run_id=record.run_id, wait_s=25)}"
+    if status in ACTIVE and (wait_s := KILLED_WITHIN_S if request.force else request.wait_s):
+        status = await_end(run, record, seconds=wait_s)
+    view = snapshot(settings, record.run_id)
     return CancelAnswer(
         run_id=record.run_id,
-        status=status,
-        detail=" ".join([*remarks, _cancel_detail(status, seconds)]),
-        retry_after_s=5 if active else 0,
-        next_step=f"See it end with {again}." if active else "No process of this run is running any more.",
+        status=view.judged.status,
+        detail=" ".join([*remarks, _cancel_detail(view, seconds)]),
+        retry_after_s=retry_after(view),
+        next_step=_after_cancel(view),
     )
 
 
-def _cancel_detail(status: Status, seconds: float) -> str:
+def _cancel_detail(view: RunSnapshot, seconds: float) -> str:
+    status = view.judged.status
     if status not in ACTIVE:
-        return f"The run is {status}."
+        return f"The run is {status}. None of its processes is left."
     if seconds == 0:
-        return "The run is being ended."
-    return f"Asked to stop: it may finish its epoch and save within {seconds:.0f} s, then it is ended."
+        return f"The run is being ended; after {KILLED_WITHIN_S:.0f} s some of it is still there."
+    return (
+        f"Stopping: it finishes its epoch and saves a checkpoint, for which it has {seconds:.0f} s; then it is ended."
+        if view.trains
+        else f"Stopping: it has {seconds:.0f} s, then it is ended."
+    )
+
+
+def _after_cancel(view: RunSnapshot) -> str:
+    status, run_id = view.judged.status, view.record.run_id
+    if status in ACTIVE:
+        return f"{call('nnunet_progress', run_id=run_id, until='end')} waits for its end and names what was saved."
+    return (
+        f"To go on later: {resume_hint(view)}." if status in ("cancelled", "interrupted") else "Nothing is left to do."
+    )
 
 
 def forget(settings: Settings, *, older_than_s: float) -> list[str]:

@@ -10,7 +10,7 @@ from ...runs.layout import REMEMBERED_EPOCHS, RunDir, StateDir
 from ...runs.pace import pace
 from ...runs.status import Verdict
 from ...runs.store import find_run, newest_runs
-from ...schemas.records import ESTIMATING, TRAINING, Epoch, Progress, RunRecord, StageSpec
+from ...schemas.records import ACTIVE, ESTIMATING, TRAINING, CancelRecord, Epoch, Progress, RunRecord, StageSpec
 from ...settings import Settings
 
 WORTH_A_LOOK = ("error", "running", "interrupted", "cancelled", "queued")
@@ -84,6 +84,11 @@ class RunSnapshot:
         """How far the present stage is."""
         return self.at(self.present.name) if self.present else Moment()
 
+    @cached_property
+    def stopping(self) -> CancelRecord | None:
+        """The request to stop that a run at work has still to carry out."""
+        return self.run.cancel() if self.judged.status in ACTIVE else None
+
     @property
     def trains(self) -> bool:
         """Whether the present stage is a training."""
@@ -93,7 +98,7 @@ class RunSnapshot:
     def signature(self) -> tuple[object, ...]:
         """What is worth telling when it changes."""
         stages = ((spec.name, *self.at(spec.name).signature) for spec in self.record.stages)
-        return (self.judged.status, self.present, *stages)
+        return (self.judged.status, self.stopping, self.present, *stages)
 
 
 def snapshot(settings: Settings, run_id: str) -> RunSnapshot:

@@ -1,14 +1,15 @@
 """How much of a run is done, how long it has taken and will take, and when to look again."""
 
-import statistics
 import time
+from datetime import datetime
 
-from ...runs.engines import engine_of
-from ...runs.pace import scheduled
-from ...schemas.records import ACTIVE, StageSpec, Status
+from ...schemas.progress import Eta, Until
+from ...schemas.records import ACTIVE, TRAINED_PART, StageSpec, Status
+from .forecast import forecast, in_words
 from .snapshot import RunSnapshot
 
-VALIDATION_SHARE = 0.05
+# What a run shows at most until its files prove that it has succeeded.
+NOT_ALL = 99.9
 SOONEST_S, LATEST_S = 5.0, 300.0
 # Where no epoch gives the measure: who has waited for an hour need not look again in five seconds.
 SHARE_OF_THE_WAIT = 0.1
@@ -17,11 +18,13 @@ SAVING_S = 30.0
 
 
 def percent(view: RunSnapshot) -> float:
-    """How much of the run is done, 0-100, by rough shares of its stages."""
+    """How much of the run's work is done, 0-100, by shares of its stages that are fixed; 100 only with success."""
     stages = [spec for spec in view.record.stages if not spec.reused]
     whole = sum(spec.traits.weight for spec in stages)
     done = sum(s.traits.weight * fraction(view, s, view.judged.stages[s.name]) for s in stages)
-    return round(100 * done / whole, 1) if whole else 100.0
+    if view.judged.status == "success" or not whole:
+        return 100.0
+    return min(NOT_ALL, round(100 * done / whole, 1))
 
 
 def fraction(view: RunSnapshot, spec: StageSpec, status: Status) -> float:
@@ -31,14 +34,8 @@ def fraction(view: RunSnapshot, spec: StageSpec, status: Status) -> float:
     moment = view.at(spec.name)
     if moment.progress is None:
         return 0.0
-    progress = moment.progress
-    part = progress.done / progress.total if progress.done is not None and progress.total else 0.0
-    if not spec.traits.trains:
-        return part
-    if progress.phase.startswith("validat"):
-        return 1.0 - VALIDATION_SHARE * (1.0 - part)
-    epochs = progress.epochs or 0
-    return (1.0 - VALIDATION_SHARE) * moment.epochs_done / epochs if epochs else 0.0
+    epochs = moment.progress.epochs if spec.traits.trains else None
+    return max(moment.progress.part, TRAINED_PART * moment.epochs_done / epochs if epochs else 0.0)
 
 
 def elapsed(view: RunSnapshot) -> int:
@@ -55,28 +52,54 @@ def _signs_of_life(view: RunSnapshot) -> list[float]:
 
 
 def eta(view: RunSnapshot) -> int | None:
-    """Training time left in all stages at the present speed, without the final validations."""
-    trainings = [spec for spec in view.record.stages if spec.traits.trains]
-    begun = [view.at(s.name) for s in trainings if view.judged.stages[s.name] == "running"]
-    speeds = [(one.epoch_s, one.progress.epochs) for one in begun if one.progress and one.progress.epochs]
-    known = [(seconds, epochs) for seconds, epochs in speeds if seconds is not None]
-    if view.judged.status != "running" or not known:
+    """Seconds until the run ends, with everything that is left; None while that cannot be told."""
+    found = forecast(view)
+    return None if found is None else round(found.left.expected)
+
+
+def end_of(view: RunSnapshot) -> Eta | None:
+    """When the run will end: the range, the time of day, and what it rests on."""
+    if (found := forecast(view)) is None:
         return None
-    epoch_s, epochs = statistics.fmean(seconds for seconds, _ in known), known[0][1]
-    left = [(one.epoch_s or epoch_s) * max(0, epochs - one.epochs_done) for one in begun]
-    waiting = sum(view.judged.stages[s.name] == "queued" for s in trainings)
-    if not waiting:
-        return round(max(left))
-    lanes = engine_of(view.record).lanes(view.record, len(left) + waiting, view.settings)
-    return round(scheduled(left, [epoch_s * epochs] * waiting, lanes))
+    at = datetime.fromtimestamp(time.time() + found.left.expected).astimezone()
+    low, high = found.left.low, found.left.high
+    return Eta(low_s=round(low), high_s=round(high), at=at.isoformat(timespec="minutes"), basis=in_words(found.basis))
 
 
-def retry_after(view: RunSnapshot) -> int:
-    """A good time to ask again: about one epoch, else a tenth of the wait so far; 0 when nothing will change."""
+def retry_after(view: RunSnapshot, until: Until | None = None) -> int:
+    """A good time to ask again: when what is waited for is expected, else after about one epoch, else after a tenth of
+    the wait so far; 0 when nothing will change."""
     if view.judged.status not in ACTIVE:
         return 0
+    return round(min(LATEST_S, max(SOONEST_S, _until(view, until) or _usual(view))))
+
+
+def _until(view: RunSnapshot, until: Until | None) -> float | None:
+    """Seconds until what is waited for is expected."""
+    if view.stopping is not None:
+        return min(SOONEST_S, stops_within(view) or SOONEST_S)
+    if until == "end":
+        return eta(view)
+    epoch_s = view.moment.epoch_s
+    return None if until is None or epoch_s is None else epoch_s * max(0, until - view.moment.epochs_done)
+
+
+def _usual(view: RunSnapshot) -> float:
     usual = view.moment.epoch_s if view.judged.status == "running" and view.trains else None
-    return round(min(LATEST_S, max(SOONEST_S, usual or SHARE_OF_THE_WAIT * _waited(view))))
+    return usual or SHARE_OF_THE_WAIT * _waited(view)
+
+
+def reached(view: RunSnapshot, until: Until) -> bool:
+    """Whether what was waited for is there: the run's end, or so many epochs of its training."""
+    if view.judged.status not in ACTIVE:
+        return True
+    return until != "end" and view.trains and view.moment.epochs_done >= until
+
+
+def stops_within(view: RunSnapshot) -> float | None:
+    """Seconds after which a run that was asked to stop is ended at the latest; None for every other run."""
+    asked = view.stopping
+    return None if asked is None else max(0.0, asked.requested_at + asked.grace_s - time.time())
 
 
 def grace(view: RunSnapshot) -> float:

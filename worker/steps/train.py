@@ -233,7 +233,7 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
         )
     if restored := sum(epoch.restored for epoch in epochs):
         lost = max(0, seen_before - restored)
-        notes.append(f"Resumed after epoch {restored - 1}; {lost} epochs behind the checkpoint were trained again.")
+        notes.append(f"Resumed at epoch {restored + 1}; {lost} epochs behind the checkpoint were trained again.")
     if _has_other_data(job):
         notes.append("The raw data have changed and were preprocessed again since this training began.")
     return notes + read_notes(job.stage)

@@ -186,8 +186,11 @@ def _forget_epochs(history: Path, *, since: int) -> None:
     write_text(history, "".join(f"{line}\n" for line in kept))
 
 
-def save_whole(method: Callable[[str], None], filename: str) -> None:
-    """Save beside the target and rename, so that a kill or a full disk leaves the previous checkpoint intact.
+def save_whole(
+    method: Callable[[str], None], filename: str, note: Callable[[Path], None] = lambda written: None
+) -> None:
+    """Save beside the target and rename, so that a kill or a full disk leaves the previous checkpoint intact. `note` is
+    told of the written file before it is renamed.
 
     Only checkpoints that a training resumes from are flushed to the disk: in the beginning every epoch writes a new
     best one.
@@ -199,6 +202,7 @@ def save_whole(method: Callable[[str], None], filename: str) -> None:
             if Path(filename).name in MUST_LAST:
                 with Path(temporary).open("rb") as stream:
                     os.fsync(stream.fileno())
+            note(Path(temporary))
             Path(temporary).replace(filename)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ class Steps:
     def begin_epoch(self) -> None:
         """Reset the counters."""
         self.iteration, self.wait_s, self.compile_s, self._last = 0, 0.0, 0.0, None
-        self.report.tick(phase=TRAINING, **self._position())
+        self.report.tick(phase=TRAINING, **self.position())
 
     def around(self, phase: str) -> Callable[..., Any]:
         """What is done around each step of a phase.
@@ -40,7 +40,7 @@ class Steps:
                 result = self._take(phase, lambda: method(*args, **kwargs))
             self.iteration += 1
             self._last = phase, time.monotonic()
-            self.report.tick(phase=phase, **self._position())
+            self.report.tick(phase=phase, **self.position())
             return result
 
         return step
@@ -51,7 +51,7 @@ class Steps:
             return step()
         self._met.add(phase)
         begun = time.monotonic()
-        self.report.say(COMPILING, **self._position())
+        self.report.say(COMPILING, **self.position())
         try:
             return step()
         except Exception as error:
@@ -76,7 +76,8 @@ class Steps:
         leave_out_and_tell(self.trainer, self.job, error)
         uncompile(self.trainer)
 
-    def _position(self) -> dict[str, int]:
+    def position(self) -> dict[str, int]:
+        """Where the training is, as progress.json says it."""
         trainer = self.trainer
         return {
             "epoch": trainer.current_epoch,

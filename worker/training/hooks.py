@@ -6,6 +6,7 @@ trainer object, so that any trainer class works and keeps its name in checkpoint
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from ...nnunet.datasets import FoldFiles
 from ...nnunet.preprocessed import DataNote, data_note_file, preprocessed_cases
 from ...nnunet.splits import FoldCases, TrainedCases, trained_cases
 from ...nnunet.summary import finite
-from ...schemas.records import ESTIMATING, TRAINING, Epoch
+from ...runs.saved import note_saved
+from ...schemas.records import ESTIMATING, TRAINED_PART, TRAINING, Epoch
 from ...texts import some
 from .. import nnunet_seam
 from ..nnunet_seam import LOGGER, RUN, TRAINER
@@ -69,6 +71,8 @@ class TrainerHooks:
     def attach(self) -> None:
         """Wrap the trainer's methods; only rank 0 reports and saves."""
         cases = settle_cases(self.trainer, self.job)
+        if self.job.spec.traits.trains:
+            self.report.section(0.0, TRAINED_PART)
         self._wrap("do_split", lambda method: (list(cases.train), list(cases.val)))
         self._wrap("on_epoch_end", self._on_epoch_end)
         self._wrap("on_epoch_start", self._on_epoch_start)
@@ -149,8 +153,14 @@ class TrainerHooks:
         nnunet_seam.write(self.trainer, f"{TRAINER}.current_epoch", epoch)
 
     def _save(self, method: Callable[[str], None], filename: str) -> None:
-        save_whole(method, filename)
+        save_whole(method, filename, lambda written: self._note(written, Path(filename).name))
         self.saved_at = time.monotonic()
+
+    def _note(self, written: Path, file: str) -> None:
+        """nnU-Net counts the present epoch as done in what it saves (2.8.1, nnUNetTrainer.py, `save_checkpoint`)."""
+        with suppress(OSError, LookupError):  # a checkpoint without a note serves as well
+            epochs = self.trainer.current_epoch + 1
+            note_saved(self.job.fold, written, file, epochs=epochs, sound=not self._is_lost())
 
     def _plot(self, plot: Callable[[str], None], folder: str) -> None:
         last = self.trainer.current_epoch + 1 >= self.trainer.num_epochs
@@ -159,7 +169,7 @@ class TrainerHooks:
             self.drawn_at = time.monotonic()
 
     def _on_train_end(self, method: Callable[[], None]) -> None:
-        self.report.say("saving the model")
+        self.report.say("saving the model", **self.steps.position())
         start_server()  # needed for the pools of the validation, which comes next
         method()
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...nnunet.summary import case_name
-from ...schemas.records import COMPILING, EXPORTING, VALIDATED, VALIDATING
+from ...schemas.records import COMPILING, EXPORTING, TRAINED_PART, VALIDATED, VALIDATING
 from ..nnunet_seam import PREDICTOR, WAITS, called_by, replaced, write
 from ..progress import Reporter
 from ..stage import Job
@@ -19,7 +19,9 @@ def validate(trainer: Any, job: Job, report: Reporter, method: Callable[..., Non
     # nnU-Net divides the cases among several GPUs like this (nnunetv2 2.8.1, nnUNetTrainer.py,
     # perform_actual_validation).
     own = every[trainer.local_rank :: _ranks(trainer)]
-    report.say(VALIDATING, done=0, total=len(own), epochs=trainer.num_epochs)
+    report.section(TRAINED_PART if job.spec.traits.trains else 0.0, 1.0)
+    steps = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
+    report.say(VALIDATING, done=0, total=len(own), epochs=trainer.num_epochs, iterations=steps)
     with _Told(trainer, job, report, len(own)).while_predicting():
         method(save_probabilities)
     report.say(VALIDATED, done=len(own), total=len(own), epochs=trainer.num_epochs)

@@ -109,14 +109,15 @@ def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> Non
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
     fold.path.mkdir(parents=True)
 
-    again = f"{call}, overwrite=true) starts it again."
-    assert ask(settings, "nnunet_progress", run_id=RUN)["next_step"] == f"Cancelled; {again}"
+    again = f"No checkpoint was saved. Ask whether to start it again from epoch 1: {call}, overwrite=true)."
+    assert ask(settings, "nnunet_progress", run_id=RUN)["next_step"] == f"Cancelled. {again}"
     fold.latest.touch()
     fold.owner_file.write_text("another run", encoding="utf-8")
     assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == f"It was stopped: {again}"
     fold.owner_file.write_text(RUN, encoding="utf-8")
     assert ask(settings, "nnunet_results", run_id=RUN)["next_step"] == (
-        f"It was stopped: {call}, continue_training=true) resumes it."
+        f"It was stopped: Ask whether to resume it: {call}, continue_training=true). "
+        "It goes on from fold_3/checkpoint_latest.pth, whose epoch is not noted."
     )
     assert repeated(RUN, {"dataset_id": 1, "continue_training": True}, settings)[0].fold == "3"
 
@@ -135,4 +136,4 @@ def test_a_resume_that_was_stopped_before_it_began_goes_on_from_the_same_checkpo
 
     way_on = ask(settings, "nnunet_progress", run_id=record.run_id)["next_step"]
 
-    assert way_on.endswith(f"like='{record.run_id}', continue_training=true) resumes it.")
+    assert f"like='{record.run_id}', continue_training=true). It goes on from fold_2/checkpoint_latest.pth" in way_on

@@ -1,14 +1,17 @@
 """What stopped is told how it goes on by what it is: a prediction is no training."""
 
+import os
 import shutil
 from typing import Any
 
 import pytest
 
-from nnunet_mcp.files import write_model
+from nnunet_mcp.files import append_line, write_model
+from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.failures.diagnosis import SIGNATURES, diagnose
 from nnunet_mcp.runs.layout import RunDir, StateDir
-from nnunet_mcp.schemas.records import Failure, StageSpec, StageState
+from nnunet_mcp.runs.saved import note_saved
+from nnunet_mcp.schemas.records import Epoch, Failure, Progress, StageSpec, StageState
 from nnunet_mcp.settings import Settings
 from tests.kit.other_jobs import JOBS
 from tests.kit.terminal import typed
@@ -21,12 +24,15 @@ GOES_ON = {
     "import_model": ("nnunet_import_model", "nnunet-mcp import"),
 }
 
+NAMES = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice")
 KINDS = {"predict": "predict", "find_best": "search", "export": "export", "import_model": "import"}
 
 
 def ended(settings: Settings, kind: str, status: Any, failure: Failure | None) -> RunDir:
     """A run of one stage of this kind that has ended so."""
-    record = record_of(settings, StageSpec(name=kind, kind=kind, configuration="2d"), run_id="d001-2d-predict-tttt")
+    record = record_of(
+        settings, StageSpec(name=kind, kind=kind, configuration="2d", fold="0"), run_id="d001-2d-predict-tttt"
+    )
     if kind in KINDS:
         record = record.model_copy(update={"job": next(job for job in JOBS if job.kind == KINDS[kind])})
     run = StateDir.of(settings).run(record.run_id)
@@ -81,3 +87,80 @@ def test_a_stopped_training_is_told_the_call_and_the_command(settings: Settings,
 
     assert f"nnunet_training(dataset_id=1, like='{run.run_id}')" in found["next_step"]
     assert f"nnunet-mcp train 1 --like {run.run_id}" in told and "nnunet_" not in told
+
+
+def stopped_at(settings: Settings, epochs: int, *, saved: int | None, sound: bool = True) -> RunDir:
+    """A training of 500 epochs that was stopped after so many, with a checkpoint of so many."""
+    run = ended(settings, "train", "cancelled", None)
+    record = run.record()
+    assert record is not None
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+    fold.owner_file.write_text(run.run_id, encoding="utf-8")
+    write_model(run.stage("train").progress_file, Progress(phase="training", heartbeat=1.0, epochs=500))
+    for epoch in range(epochs):
+        append_line(
+            run.stage("train").epochs_file,
+            Epoch.model_validate({**dict.fromkeys(NAMES), "epoch": epoch, "seconds": 1.0}),
+        )
+    if saved is not None:
+        fold.latest.touch()
+        note_saved(fold, fold.latest, fold.latest.name, epochs=saved, sound=sound)
+    return run
+
+
+RESUMES = (
+    "Ask whether to resume it: nnunet_training(dataset_id=1, like='d001-2d-predict-tttt', continue_training=true)."
+)
+LEFT = "; about 8 min of epochs are left."
+ANEW = "Ask whether to start it again from epoch 1: nnunet_training(dataset_id=1, like='d001-2d-predict-tttt'"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "saved", "told"),
+    [
+        (
+            5,
+            3,
+            f"{RESUMES} It goes on at epoch 4 of 500 from LATEST; epochs 4 to 5 are trained again{LEFT}",
+        ),
+        (
+            4,
+            3,
+            f"{RESUMES} It goes on at epoch 4 of 500 from LATEST; epoch 4 is trained again{LEFT}",
+        ),
+        (
+            5,
+            5,
+            f"{RESUMES} It goes on at epoch 6 of 500 from LATEST; no epoch is repeated{LEFT}",
+        ),
+        (500, 500, f"{RESUMES} All 500 epochs are saved in LATEST; only the validation is left."),
+        (2, None, f"No checkpoint was saved. {ANEW})."),
+    ],
+)
+def test_a_stopped_training_names_the_saved_epoch_and_what_is_repeated(
+    settings: Settings, epochs: int, saved: int | None, told: str
+) -> None:
+    run = stopped_at(settings, epochs, saved=saved)
+
+    for tool in ("nnunet_progress", "nnunet_results", "nnunet_cancel"):
+        said = ask(settings, tool, run_id=run.run_id)["next_step"]
+        assert said.endswith(told.replace("LATEST", "fold_0/checkpoint_latest.pth")), tool
+    listed = ask(settings, "nnunet_runs")["runs"][0]["detail"]
+    assert listed.endswith("no checkpoint" if saved is None else f"saved up to epoch {saved}")
+
+
+def test_no_resume_is_offered_from_weights_that_are_not_numbers(settings: Settings) -> None:
+    run = stopped_at(settings, 5, saved=5, sound=False)
+
+    said = ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
+
+    assert "NaN" in said and f"{ANEW}, overwrite=true)" in said and "continue_training" not in said
+
+
+def test_a_checkpoint_that_somebody_put_there_is_not_taken_for_the_noted_one(settings: Settings) -> None:
+    run = stopped_at(settings, 5, saved=3)
+    latest = next(settings.folder("results").rglob("checkpoint_latest.pth"))
+    os.utime(latest, (1e9, 1e9))
+
+    assert "whose epoch is not noted" in ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
