@@ -17,7 +17,6 @@ from tests.kit.lab import stand_in_python
 from tests.kit.tiny import make_dataset, record_of
 from tests.project.scratch import Scratch
 
-
 pytestmark = pytest.mark.heavy
 
 
