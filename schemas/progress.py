@@ -7,7 +7,23 @@ from pydantic import Field
 from .base import Record, Request, RunId
 from .records import Failure, Status
 
-HealthVerdict = Literal["starting", "ok", "slow", "starved", "stalled", "plateau", "overfitting", "diverging", "nan"]
+# Of a live training by its numbers; "waiting" is queued, "ended" at rest without a result, "poor" a result to doubt.
+HealthVerdict = Literal[
+    "starting",
+    "ok",
+    "slow",
+    "starved",
+    "stalled",
+    "plateau",
+    "overfitting",
+    "class_missing",
+    "collapsed",
+    "diverging",
+    "nan",
+    "waiting",
+    "ended",
+    "poor",
+]
 
 
 class StageLine(Record):

@@ -43,8 +43,8 @@ OF_A_RUN = (
         "reads",
         ResultsRequest,
         Result,
-        "Model path, Dice, IoU and validation loss of a run, per class and fold, worst cases and notes: nnU-Net's own "
-        "numbers. Null until the run has succeeded.",
+        "Dice, IoU and validation loss of a run, per class and fold, worst cases, trainer, epochs, checkpoint; notes "
+        "say what is wrong with them. Null until the run has succeeded.",
         "watching.results:nnunet_results",
         Command("results", "show what nnU-Net measured", ("run_id",)),
     ),

@@ -7,12 +7,11 @@ from functools import partial
 import anyio
 
 from ...calls import call
-from ...runs.status import STARTING
 from ...schemas.progress import Health, ProgressAnswer, ProgressRequest
 from ...schemas.records import ACTIVE, Failure
 from ...settings import Settings
 from ...texts import short_in_json
-from .health import judge, stalled, wait_share
+from .health import advice, health, wait_share
 from .resuming import after_failure, resume_hint
 from .snapshot import RunSnapshot, snapshot, tend
 from .timing import elapsed, eta, percent, retry_after
@@ -25,6 +24,7 @@ SAY_EVERY_S = 5.0
 DETAIL_CHARACTERS = 160
 REMEDY_CHARACTERS = 240
 PHASE_CHARACTERS = 60
+HEALTH_CHARACTERS = 220
 
 
 async def nnunet_progress(
@@ -56,7 +56,7 @@ def answer(view: RunSnapshot) -> ProgressAnswer:
     """The answer about one moment."""
     moment = view.moment
     last, epoch_s = moment.epochs[-1] if moment.epochs else None, moment.epoch_s
-    failure = view.judged.failure
+    failure, well = view.judged.failure, health(view)
     return ProgressAnswer(
         run_id=view.record.run_id,
         status=view.judged.status,
@@ -73,10 +73,10 @@ def answer(view: RunSnapshot) -> ProgressAnswer:
         val_loss=_rounded(last.val_loss if last else None),
         pseudo_dice=_rounded(last.pseudo_dice if last else None),
         learning_rate=_rounded(last.learning_rate if last else None, 6),
-        health=_health(view),
+        health=Health(verdict=well.verdict, detail=short_in_json(well.detail, HEALTH_CHARACTERS)),
         failure=_brief(failure) if failure else None,
         retry_after_s=retry_after(view),
-        next_step=_next_step(view),
+        next_step=_next_step(view, well),
     )
 
 
@@ -88,23 +88,6 @@ def _brief(failure: Failure) -> Failure:
         remedy=short_in_json(failure.remedy, REMEDY_CHARACTERS),
         resume=failure.resume,
     )
-
-
-def _health(view: RunSnapshot) -> Health:
-    """Of a training by its numbers; of everything else only that it works, or how it ended."""
-    failed, status, spec = view.judged.failure, view.judged.status, view.present
-    reason = "see failure" if failed else view.judged.reason
-    progress = view.moment.progress if status == "running" else None
-    on_gpu = view.record.device == "cuda"
-    if not view.trains:
-        if (found := stalled((), progress, time.time(), on_gpu=on_gpu)) is not None:
-            return found
-        works = f"{spec.name} is working." if spec and status == "running" else f"The run is {status}."
-        return Health(verdict="ok", detail=short_in_json(reason or works, DETAIL_CHARACTERS))
-    found = judge(view.moment.epochs, progress, on_gpu=on_gpu)
-    # Of a live run, the reason is what its engine cannot be asked about now.
-    told = reason if status != "running" or reason != STARTING else ""
-    return Health(verdict=found.verdict, detail=short_in_json(told or found.detail, DETAIL_CHARACTERS))
 
 
 def _phase(view: RunSnapshot) -> str | None:
@@ -130,9 +113,11 @@ def headline(view: RunSnapshot) -> str:
     return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
 
 
-def _next_step(view: RunSnapshot) -> str:
+def _next_step(view: RunSnapshot, well: Health) -> str:
     run_id = view.record.run_id
     status = view.judged.status
+    if said := advice(well, run_id, live=status in ACTIVE):
+        return said
     if status in ("cancelled", "interrupted"):
         return f"{status.capitalize()}; {resume_hint(view.record)}."
     return {
