@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -85,14 +84,12 @@ def _sum(hours: Sequence[float | None]) -> float | None:
 
 
 def _checkpoint(outcome: Outcome | None, folds: Sequence[ModelOutcome]) -> str | None:
-    """Where the weights of a training are."""
+    """The file with the weights of a training, in model_path."""
     names = {fold.checkpoint for fold in folds}
-    if not isinstance(outcome, ModelOutcome) or outcome.model_path is None or len(names) != 1:
+    if not isinstance(outcome, ModelOutcome) or len(names) != 1:
         return None
     name = names.pop()
-    if name is None or not name.endswith(".pth"):
-        return name
-    return str(Path(outcome.model_path) / ("fold_*" if len(folds) > 1 else "") / name)
+    return f"fold_*/{name}" if name and name.endswith(".pth") and len(folds) > 1 else name
 
 
 def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:
@@ -148,6 +145,6 @@ def mean_sd(values: Iterable[float | None]) -> str | None:
 
 
 def worst(cases: Iterable[CaseMetrics]) -> tuple[CaseMetrics, ...]:
-    """The cases with the lowest Dice, lowest first."""
-    measured = [case for case in cases if case.dice is not None]
+    """The cases with the lowest Dice, lowest first; their volumes are in the notes where they matter."""
+    measured = [case.model_copy(update={"voxels": {}}) for case in cases if case.dice is not None]
     return tuple(sorted(measured, key=lambda case: case.dice or 0.0)[:WORST_CASES])

@@ -47,6 +47,7 @@ class Result(Record):
     status: Status
     trainer: str = Field(default="", description="Of the model that was trained or used.")
     model_path: str | None = Field(description="The folder of the trained fold, or of all folds.")
+    checkpoint: str | None = Field(default=None, exclude_if=unknown, description="In model_path; * is each fold.")
     dataset_id: int
     dataset_name: str
     configuration: str
@@ -63,7 +64,6 @@ class Result(Record):
     )
     epochs: int | None = Field(default=None, exclude_if=unknown, description="Epochs trained; `folds` if they differ.")
     train_hours: float | None = Field(default=None, exclude_if=unknown, description="Of all epochs of all folds.")
-    checkpoint: str | None = Field(default=None, exclude_if=unknown, description="The weights; * stands for each fold.")
     per_class: tuple[ClassMetrics, ...]
     folds: tuple[FoldResult, ...] = Field(
         exclude_if=lambda folds: len(folds) < 2, description="Where they are several."

@@ -72,7 +72,7 @@ def answer(view: RunSnapshot) -> ProgressAnswer:
         train_loss=_rounded(last.train_loss if last else None),
         val_loss=_rounded(last.val_loss if last else None),
         pseudo_dice=_rounded(last.pseudo_dice if last else None),
-        learning_rate=_rounded(last.learning_rate if last else None, 6),
+        learning_rate=float(f"{last.learning_rate:.4g}") if last and last.learning_rate is not None else None,
         health=Health(verdict=well.verdict, detail=short_in_json(well.detail, HEALTH_CHARACTERS)),
         failure=_brief(failure) if failure else None,
         retry_after_s=retry_after(view),
