@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from ..schemas.outcomes import MeasuredOutcome, ModelOutcome
 from ..schemas.records import CaseMetrics
-from ..schemas.results import far_under
+from ..schemas.results import HARDLY_ANY, far_under
 from ..texts import NAMED, clean, some
 
 # nnU-Net trains 1000 epochs of 250 iterations (nnunetv2 2.8.1, nnUNetTrainer.py:157-159); its own shorter trainers have
@@ -21,6 +21,11 @@ def remarks(measured: MeasuredOutcome | None, folds: Sequence[ModelOutcome]) -> 
         return
     dice = {line.label: line.dice for line in measured.per_class}
     yield from (_missed(measured, label) for label, value in dice.items() if value == 0)
+    hardly = {label: value for label, value in dice.items() if value and value < HARDLY_ANY}
+    yield from (
+        f"{clean(label)}: Dice {value:.3f}, hardly any overlap{_volumes(measured, measured.cases, label)}."
+        for label, value in hardly.items()
+    )
     pseudo, whole = last_pseudo_dice(folds), measured.metrics.dice if measured.metrics else None
     if far_under(whole, pseudo):
         yield (
@@ -28,7 +33,7 @@ def remarks(measured: MeasuredOutcome | None, folds: Sequence[ModelOutcome]) -> 
             "voxels of random patches, a third of them centred on foreground. Usual reasons: small structures, false "
             "positives elsewhere in whole images, cases with wrong labels or geometry. Look at the worst cases."
         )
-    partly = [label for label, value in dice.items() if value and _zeros(measured.cases, label)]
+    partly = [label for label, value in dice.items() if value and label not in hardly and _zeros(measured.cases, label)]
     yield from (_missed(measured, label) for label in partly[:NAMED])
     if len(partly) > NAMED:
         yield f"{len(partly) - NAMED} more classes have a Dice of 0 in some cases."
@@ -62,7 +67,7 @@ def _volumes(measured: MeasuredOutcome, zeros: Sequence[CaseMetrics], label: str
     predicted, true = (_volume(statistics.fmean(part), measured.voxel_mm3) for part in zip(*known, strict=True))
     if not any(voxels for voxels, _ in known):
         return f": no voxel of it is predicted, {true} a case are true"
-    return f": {predicted} a case are predicted there, {true} are true"
+    return f": {predicted} a case are predicted, {true} are true"
 
 
 def _volume(voxels: float, voxel_mm3: float | None) -> str:

@@ -31,6 +31,8 @@ class FoldResult(Record):
     reused: bool = Field(description="Trained by an earlier run.")
 
 
+# Networks that had learnt nothing on Hippocampus had a pseudo Dice of 0.03 to 0.07, and a Dice of 0.05 in the end.
+HARDLY_ANY = 0.1
 # The maintainers call 0.70 after 0.82 usual (nnU-Net's issue 2128), and 0.05 after 0.91 not (2552).
 PSEUDO_GAP = 0.2
 
@@ -50,8 +52,9 @@ class Result(Record):
     checkpoint: str | None = Field(default=None, exclude_if=unknown, description="In model_path; * is each fold.")
     dataset_id: int
     dataset_name: str
-    configuration: str
-    fold: str
+    kind: str = Field(default="train", description="train, predict, search, export or import.")
+    configuration: str = Field(exclude_if=lambda name: name == "best", description="A search has none.")
+    fold: str | None = Field(exclude_if=unknown, description="Of a training.")
     metrics: Metrics = Field(
         description="dice and iou: foreground_mean of nnU-Net's summary.json (0-1). validation_loss: of the last "
         "epoch, on random patches; can be negative. For several folds: over all cases, and the mean loss."
@@ -92,6 +95,6 @@ class Result(Record):
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a class is missed in every case, or Dice is far under pseudo Dice; the first note says it."""
-        missed = any(line.dice == 0 for line in self.per_class)
+        """Whether a class is missed, or Dice is far under pseudo Dice; the first note says it."""
+        missed = any(line.dice is not None and line.dice < HARDLY_ANY for line in self.per_class)
         return missed or far_under(self.metrics.dice, self.ema_pseudo_dice)

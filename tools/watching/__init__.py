@@ -33,7 +33,7 @@ OF_A_RUN = (
         "reads",
         LogsRequest,
         LogsAnswer,
-        "A bounded part of a stage's log. For numbers use nnunet_progress.",
+        "A bounded part of a stage's log, whose epochs count from 0. For numbers use nnunet_progress.",
         "watching.logs:nnunet_logs",
         Command("logs", "show a part of a stage's log", ("run_id",)),
     ),
