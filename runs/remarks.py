@@ -15,10 +15,8 @@ FEW_EPOCHS, USUAL_EPOCHS = 50, 1000
 FEW_CASES = 5
 
 
-def remarks(measured: MeasuredOutcome | None, folds: Sequence[ModelOutcome]) -> Iterator[str]:
+def remarks(measured: MeasuredOutcome, folds: Sequence[ModelOutcome]) -> Iterator[str]:
     """Sentences for the notes, the gravest first; none about a result that nothing speaks against."""
-    if measured is None:
-        return
     dice = {line.label: line.dice for line in measured.per_class}
     yield from (_missed(measured, label) for label, value in dice.items() if value == 0)
     hardly = {label: value for label, value in dice.items() if value and value < HARDLY_ANY}

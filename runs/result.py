@@ -55,7 +55,7 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
         archive=outcome.archive if isinstance(outcome, ExportOutcome) else None,
         failure=judged.failure,
         notes=(
-            *remarks(measured, trained),
+            *(remarks(measured, trained) if measured else ()),
             *record.notes,
             *(outcome.notes if outcome else ()),
             *_unknowns(measured, folds),

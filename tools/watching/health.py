@@ -69,8 +69,8 @@ def _finished(result: Result) -> Health:
         return Health(verdict="poor", detail=result.notes[0])
     if result.metrics.dice is None:
         return Health(verdict="ok", detail="Finished.")
-    cases = sum(fold.cases for fold in result.folds)
-    return Health(verdict="ok", detail=f"Dice {result.metrics.dice:.4f}" + (f" over {cases} cases." if cases else "."))
+    over = f" over {result.cases} cases" if result.cases else ""
+    return Health(verdict="ok", detail=f"Dice {result.metrics.dice:.4f}{over}.")
 
 
 def _names(view: RunSnapshot) -> Sequence[str]:
