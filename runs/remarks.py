@@ -17,13 +17,11 @@ FEW_CASES = 5
 
 def remarks(measured: MeasuredOutcome, folds: Sequence[ModelOutcome]) -> Iterator[str]:
     """Sentences for the notes, the gravest first; none about a result that nothing speaks against."""
-    dice = {line.label: line.dice for line in measured.per_class}
-    yield from (_missed(measured, label) for label, value in dice.items() if value == 0)
-    hardly = {label: value for label, value in dice.items() if value and value < HARDLY_ANY}
-    yield from (
-        f"{clean(label)}: Dice {value:.3f}, hardly any overlap{_volumes(measured, measured.cases, label)}."
-        for label, value in hardly.items()
-    )
+    dice = {line.label: line.dice for line in measured.per_class if line.dice is not None}
+    hardly = {label: value for label, value in dice.items() if 0 < value < HARDLY_ANY}
+    partly = [label for label in dice.keys() - hardly if dice[label] and _zeros(measured.cases, label)]
+    yield from _first([_missed(measured, label) for label, value in dice.items() if value == 0], "of Dice 0")
+    yield from _first([_overlaps(measured, label, value) for label, value in hardly.items()], "with hardly any overlap")
     pseudo, whole = last_pseudo_dice(folds), measured.metrics.dice if measured.metrics else None
     if far_under(whole, pseudo):
         yield (
@@ -31,11 +29,15 @@ def remarks(measured: MeasuredOutcome, folds: Sequence[ModelOutcome]) -> Iterato
             "voxels of random patches, a third of them centred on foreground. Usual reasons: small structures, false "
             "positives elsewhere in whole images, cases with wrong labels or geometry. Look at the worst cases."
         )
-    partly = [label for label, value in dice.items() if value and label not in hardly and _zeros(measured.cases, label)]
-    yield from (_missed(measured, label) for label in partly[:NAMED])
-    if len(partly) > NAMED:
-        yield f"{len(partly) - NAMED} more classes have a Dice of 0 in some cases."
+    yield from _first([_missed(measured, label) for label in sorted(partly)], "of Dice 0 in some cases")
     yield from _weight(measured, folds)
+
+
+def _first(sentences: Sequence[str], what: str) -> Iterator[str]:
+    """The first sentences, and how many more classes there are; there may be a hundred."""
+    yield from sentences[:NAMED]
+    if len(sentences) > NAMED:
+        yield f"{len(sentences) - NAMED} more classes {what}."
 
 
 def last_pseudo_dice(folds: Sequence[ModelOutcome]) -> float | None:
@@ -56,6 +58,10 @@ def _missed(measured: MeasuredOutcome, label: str) -> str:
         return f"{clean(label)}: Dice 0 in every case."
     named = f" ({some([case.case for case in zeros])})" if len(zeros) < len(having) else ""
     return f"{clean(label)}: Dice 0 in {len(zeros)} of {len(having)} cases{named}{_volumes(measured, zeros, label)}."
+
+
+def _overlaps(measured: MeasuredOutcome, label: str, dice: float) -> str:
+    return f"{clean(label)}: Dice {dice:.3f}, hardly any overlap{_volumes(measured, measured.cases, label)}."
 
 
 def _volumes(measured: MeasuredOutcome, zeros: Sequence[CaseMetrics], label: str) -> str:

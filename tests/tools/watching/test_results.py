@@ -83,6 +83,13 @@ ELSEWHERE = [*good(9), case("case_9", {"lung": (0.9, 900, 1000), "lesion": (0.0,
             id="a network that has learnt nothing",
         ),
         pytest.param(
+            [case("case_0", {f"bone {n}": (0.0, 0, 5) for n in range(117)})] * 5,
+            {},
+            [*(f"bone {n}: Dice 0 in 5 of 5 cases" for n in range(3)), "114 more classes of Dice 0."],
+            "poor",
+            id="a hundred classes that are missed",
+        ),
+        pytest.param(
             ELSEWHERE,
             {},
             ["lesion: Dice 0 in 1 of 10 cases (case_9): 40 voxels a case are predicted, 0 voxels are true."],
