@@ -37,7 +37,6 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
         dataset_id=record.job.dataset_id,
         dataset_name=record.dataset_name,
         configuration=record.job.configuration,
-        kind=record.job.kind,
         fold=record.fold,
         metrics=(measured.metrics if measured else None) or NOTHING_MEASURED,
         cases=len(measured.cases) or None if measured else None,

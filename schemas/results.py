@@ -8,9 +8,15 @@ from .base import Record, Request, RunId
 from .records import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Status
 
 
-def unknown(value: Any) -> bool:
-    """What an answer leaves out: null, and a list that says nothing."""
-    return value is None or value == ()
+def left_out(description: str) -> Any:
+    """A field that the answer leaves out while it is unknown, so that its schema needs no null."""
+    return Field(
+        default=None, exclude_if=lambda value: value is None, json_schema_extra=_never_null, description=description
+    )
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    schema.update(next(arm for arm in schema.pop("anyOf") if arm != {"type": "null"}))
 
 
 class ResultsRequest(Request):
@@ -27,7 +33,7 @@ class FoldResult(Record):
     iou: float | None
     validation_loss: float | None = Field(description="Validation loss of the last epoch, on random patches.")
     cases: int = Field(description="Validation cases measured.")
-    epochs: int | None = Field(default=None, exclude_if=unknown)
+    epochs: int | None = left_out("")
     reused: bool = Field(description="Trained by an earlier run.")
 
 
@@ -49,46 +55,33 @@ class Result(Record):
     status: Status
     trainer: str = Field(default="", description="Of the model that was trained or used.")
     model_path: str | None = Field(description="The folder of the trained fold, or of all folds.")
-    checkpoint: str | None = Field(default=None, exclude_if=unknown, description="In model_path; * is each fold.")
+    checkpoint: str | None = left_out("In model_path; * is each fold.")
     dataset_id: int
     dataset_name: str
-    kind: str = Field(default="train", description="train, predict, search, export or import.")
-    configuration: str = Field(exclude_if=lambda name: name == "best", description="A search has none.")
-    fold: str | None = Field(exclude_if=unknown, description="Of a training.")
+    configuration: str = Field(default="best", exclude_if=lambda name: name == "best", description="A search has none.")
+    fold: str | None = left_out("Of a training.")
     metrics: Metrics = Field(
         description="dice and iou: foreground_mean of nnU-Net's summary.json (0-1). validation_loss: of the last "
         "epoch, on random patches; can be negative. For several folds: over all cases, and the mean loss."
     )
-    cases: int | None = Field(default=None, exclude_if=unknown, description="Cases that the metrics are over.")
-    ema_pseudo_dice: float | None = Field(
-        default=None,
-        exclude_if=unknown,
-        description="Moving average of the pseudo Dice after the last epoch: an estimate on patches, not the Dice.",
+    cases: int | None = left_out("Cases that the metrics are over.")
+    ema_pseudo_dice: float | None = left_out(
+        "Moving average of the pseudo Dice after the last epoch: an estimate on patches, not the Dice."
     )
-    epochs: int | None = Field(default=None, exclude_if=unknown, description="Epochs trained; `folds` if they differ.")
-    train_hours: float | None = Field(default=None, exclude_if=unknown, description="Of all epochs of all folds.")
+    epochs: int | None = left_out("Epochs trained; `folds` if they differ.")
+    train_hours: float | None = left_out("Of all epochs of all folds.")
     per_class: tuple[ClassMetrics, ...]
     folds: tuple[FoldResult, ...] = Field(
-        exclude_if=lambda folds: len(folds) < 2, description="Where they are several."
+        default=(), exclude_if=lambda folds: len(folds) < 2, description="Where they are several."
     )
-    dice_mean_sd: str | None = Field(
-        exclude_if=unknown, description="Mean ± sample standard deviation of the folds' Dice."
-    )
+    dice_mean_sd: str | None = left_out("Mean ± sample standard deviation of the folds' Dice.")
     worst_cases: tuple[CaseMetrics, ...] = Field(description="Validation cases with the lowest Dice.")
     complete: bool = Field(description="Whether the run has done all that it was to do; else there are no metrics.")
-    cross_validation: str | None = Field(
-        default=None, exclude_if=unknown, description='How much of a cross-validation it is, e.g. "1 of 5 folds".'
-    )
-    predictions: str | None = Field(
-        default=None, exclude_if=unknown, description="The folder that a nnunet_predict run wrote."
-    )
-    best: BestConfiguration | None = Field(
-        default=None, exclude_if=unknown, description="What nnunet_find_best_configuration found."
-    )
-    archive: str | None = Field(
-        default=None, exclude_if=unknown, description="The zip that a nnunet_export_model run wrote."
-    )
-    failure: Failure | None = Field(default=None, exclude_if=unknown)
+    cross_validation: str | None = left_out('How much of a cross-validation it is, e.g. "1 of 5 folds".')
+    predictions: str | None = left_out("The folder that a nnunet_predict run wrote.")
+    best: BestConfiguration | None = left_out("What nnunet_find_best_configuration found.")
+    archive: str | None = left_out("The zip that a nnunet_export_model run wrote.")
+    failure: Failure | None = left_out("")
     notes: tuple[str, ...] = ()
     retry_after_s: int = 0
     next_step: str = ""

@@ -188,7 +188,7 @@ def _results(screen: Console, answer: Result) -> None:
         [
             ("run", answer.run_id),
             ("status", answer.status),
-            ("training" if answer.fold else answer.kind, what),
+            ("training" if answer.fold else "run of", what),
             ("Dice", metrics.dice),
             ("IoU", metrics.iou),
             ("validation loss", metrics.validation_loss),

@@ -100,7 +100,9 @@ def _phase(view: RunSnapshot) -> str | None:
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None else round(value, digits)
+    if value is None or abs(value) < 1:
+        return None if value is None else round(value, digits)
+    return float(f"{value:.5g}")
 
 
 def headline(view: RunSnapshot) -> str:
