@@ -42,8 +42,8 @@ OF_A_RUN = (
         "reads",
         ResultsRequest,
         Result,
-        "Dice, IoU and validation loss of a run, per class and fold; worst cases, trainer, epochs, checkpoint, notes on "
-        "what is wrong.",
+        "Dice, IoU and validation loss of a run, per class and fold; worst cases, trainer, epochs, checkpoint, notes "
+        "on what is wrong.",
         "watching.results:nnunet_results",
         Command("results", "show what nnU-Net measured", ("run_id",)),
     ),
