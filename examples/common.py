@@ -20,6 +20,6 @@ def parse(*needed: str) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Print the documented part of a result, and end with 1 where it is no success."""
     names = ("status", "model_path", "dataset_id", "configuration", "fold", "metrics", "failure", "notes")
-    print(json.dumps({name: result[name] for name in names}, indent=2))
+    print(json.dumps({name: result[name] for name in names if name in result}, indent=2))
     if result["status"] != "success":
         raise SystemExit(1)

@@ -51,7 +51,7 @@ async def finish(client: Client, run_id: str) -> Answer:
             break
     result = await call(client, "nnunet_results", run_id=run_id)
     if result["status"] != "success":
-        raise SystemExit(f"{run_id} ended as {result['status']}: {result['failure']}")
+        raise SystemExit(f"{run_id} ended as {result['status']}: {result.get('failure')}")
     return result
 
 

@@ -77,6 +77,16 @@ class DatasetFiles:
     def fingerprint_file(self) -> Path:
         return self.preprocessed / "dataset_fingerprint.json"
 
+    def classes(self) -> list[str]:
+        """The classes in the order in which nnU-Net's trainer reports them (label_handling.py:62-102, 233-238)."""
+        content = read_json(self.preprocessed / "dataset.json")
+        labels = content.get("labels") if isinstance(content, dict) else None
+        given = labels if isinstance(labels, dict) else {}
+        foreground = {name: value for name, value in given.items() if name != "ignore" and value not in (0, [0])}
+        if any(isinstance(value, list) for value in foreground.values()):
+            return list(foreground)
+        return sorted(foreground, key=lambda name: int(foreground[name]))
+
     @property
     def splits_file(self) -> Path:
         return self.preprocessed / "splits_final.json"

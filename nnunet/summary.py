@@ -15,7 +15,11 @@ from ..files import read_json
 from ..schemas.outcomes import ModelOutcome
 from ..schemas.records import CaseMetrics, ClassMetrics, Metrics
 from ..texts import some
-from .datasets import CASE_ENDINGS, FoldFiles
+from .datasets import CASE_ENDINGS, DatasetFiles, FoldFiles
+
+# Pictures get 999 times their largest spacing along the axis that they lack (simpleitk_reader_writer.py:47,
+# natural_image_reader_writer.py:59).
+NO_AXIS = 900
 
 
 class Summary:
@@ -53,7 +57,9 @@ class Summary:
         dice = {self._name(key): finite(m.get("Dice")) for key, m in entry["metrics"].items()}
         numbers = [value for value in dice.values() if value is not None]
         mean = sum(numbers) / len(numbers) if numbers else None
-        return CaseMetrics(case=case_name(entry["prediction_file"]), dice=mean, per_class=dice)
+        counted = {key: m for key, m in entry["metrics"].items() if m.keys() >= {"n_pred", "n_ref"}}
+        voxels = {self._name(key): (m["n_pred"], m["n_ref"]) for key, m in counted.items()}
+        return CaseMetrics(case=case_name(entry["prediction_file"]), dice=mean, per_class=dice, voxels=voxels)
 
     def _name(self, key: str) -> str:
         return self._names.get(key, key)
@@ -126,6 +132,15 @@ def case_name(file: str) -> str:
     name = Path(file).name
     ending = next((e for e in CASE_ENDINGS if name.endswith(e)), Path(name).suffix)
     return name.removesuffix(ending)
+
+
+def voxel_mm3(files: DatasetFiles) -> float | None:
+    """The volume of a voxel; null where cases differ by more than 1 %, and for pictures, which have no volume."""
+    fingerprint = read_json(files.fingerprint_file)
+    spacings = fingerprint.get("spacings") if isinstance(fingerprint, dict) else None
+    volumes = [math.prod(spacing) for spacing in spacings or [] if max(spacing) < NO_AXIS * sorted(spacing)[-2]]
+    alike = volumes and len(volumes) == len(spacings or []) and max(volumes) <= 1.01 * min(volumes)
+    return statistics.median(volumes) if alike else None
 
 
 def fold_outcome(fold: FoldFiles) -> ModelOutcome | None:

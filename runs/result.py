@@ -2,6 +2,9 @@
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
+
+from pydantic import BaseModel
 
 from ..nnunet.datasets import DatasetFiles, FoldFiles
 from ..nnunet.summary import fold_outcome, why_dice_is_null
@@ -10,6 +13,7 @@ from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpe
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
 from .layout import RunDir
+from .remarks import last_pseudo_dice, remarks
 from .status import Verdict
 
 WORST_CASES = 5
@@ -19,20 +23,27 @@ NOTHING_MEASURED = Metrics(dice=None, iou=None, validation_loss=None)
 def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
     """What the user's documentation promises, plus folds, classes, worst cases and notes."""
     folds = [(spec, model_outcome(run, record, spec)) for spec in record.model_stages]
+    trained = [fold for _, fold in folds if fold is not None]
     lines = [_fold_result(spec, fold) for spec, fold in folds]
     summary = stage_outcome(run, record, record.stages[-1])
     complete = judged.status == "success"
     outcome = summary if summary is not None and complete else None
     measured = outcome if isinstance(outcome, MeasuredOutcome) else None
-    return Result(
+    found = Result(
         run_id=record.run_id,
         status=judged.status,
+        trainer=record.trainer,
         model_path=outcome.model_path if outcome else None,
         dataset_id=record.job.dataset_id,
         dataset_name=record.dataset_name,
         configuration=record.job.configuration,
-        fold=record.fold_or_kind,
+        fold=record.fold,
         metrics=(measured.metrics if measured else None) or NOTHING_MEASURED,
+        cases=len(measured.cases) or None if measured else None,
+        ema_pseudo_dice=last_pseudo_dice(trained) if measured else None,
+        epochs=_same([fold.epochs_trained for fold in trained]) if measured else None,
+        train_hours=_sum([fold.train_hours for fold in trained]) if measured else None,
+        checkpoint=_checkpoint(outcome, trained),
         per_class=measured.per_class if measured else (),
         folds=tuple(lines),
         dice_mean_sd=mean_sd(line.dice for line in lines) if complete else None,
@@ -42,8 +53,43 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
         best=outcome.best if isinstance(outcome, SearchOutcome) else None,
         archive=outcome.archive if isinstance(outcome, ExportOutcome) else None,
         failure=judged.failure,
-        notes=(*record.notes, *(outcome.notes if outcome else ()), *_unknowns(measured, folds)),
+        notes=(
+            *(remarks(measured, trained) if measured else ()),
+            *record.notes,
+            *(outcome.notes if outcome else ()),
+            *_unknowns(measured, folds),
+        ),
     )
+    return cast(Result, _six_decimals(found))
+
+
+def _six_decimals(value: Any) -> Any:
+    """The numbers without the digits that only a double has, at any depth."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: _six_decimals(held) for name, held in value})
+    if isinstance(value, dict):
+        return {name: _six_decimals(held) for name, held in value.items()}
+    return tuple(_six_decimals(held) for held in value) if isinstance(value, tuple) else value
+
+
+def _same(epochs: Sequence[int | None]) -> int | None:
+    return epochs[0] if len(set(epochs)) == 1 else None
+
+
+def _sum(hours: Sequence[float | None]) -> float | None:
+    known = [value for value in hours if value is not None]
+    return sum(known) if known and len(known) == len(hours) else None
+
+
+def _checkpoint(outcome: Outcome | None, folds: Sequence[ModelOutcome]) -> str | None:
+    """The file with the weights of a training, in model_path."""
+    names = {fold.checkpoint for fold in folds}
+    if not isinstance(outcome, ModelOutcome) or len(names) != 1:
+        return None
+    name = names.pop()
+    return f"fold_*/{name}" if name and name.endswith(".pth") and len(folds) > 1 else name
 
 
 def stage_outcome(run: RunDir, record: RunRecord, spec: StageSpec) -> Outcome | None:
@@ -84,7 +130,7 @@ def _fold_result(spec: StageSpec, outcome: ModelOutcome | None) -> FoldResult:
         iou=metrics.iou if metrics else None,
         validation_loss=metrics.validation_loss if metrics else None,
         cases=len(outcome.cases) if outcome else 0,
-        model_path=outcome.model_path if outcome else None,
+        epochs=outcome.epochs_trained if outcome else None,
         reused=spec.reused,
     )
 
@@ -99,6 +145,6 @@ def mean_sd(values: Iterable[float | None]) -> str | None:
 
 
 def worst(cases: Iterable[CaseMetrics]) -> tuple[CaseMetrics, ...]:
-    """The cases with the lowest Dice, lowest first."""
-    measured = [case for case in cases if case.dice is not None]
+    """The cases with the lowest Dice, lowest first; their volumes are in the notes where they matter."""
+    measured = [case.model_copy(update={"voxels": {}}) for case in cases if case.dice is not None]
     return tuple(sorted(measured, key=lambda case: case.dice or 0.0)[:WORST_CASES])

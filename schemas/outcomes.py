@@ -13,6 +13,7 @@ class MeasuredOutcome(Outcome):
     metrics: Metrics | None = None
     per_class: tuple[ClassMetrics, ...] = ()
     cases: tuple[CaseMetrics, ...] = ()
+    voxel_mm3: float | None = Field(default=None, description="Where it is the same in all cases and known.")
 
 
 class ModelOutcome(MeasuredOutcome):
@@ -20,6 +21,7 @@ class ModelOutcome(MeasuredOutcome):
 
     kind: Literal["model"] = "model"
     epochs_trained: int | None = None
+    ema_pseudo_dice: float | None = Field(default=None, description="nnU-Net's moving average after the last epoch.")
     train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
     parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None

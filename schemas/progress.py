@@ -15,7 +15,23 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
-HealthVerdict = Literal["starting", "ok", "slow", "starved", "stalled", "plateau", "overfitting", "diverging", "nan"]
+# Of a live training by its numbers; "waiting" is queued, "ended" at rest without a result, "poor" a result to doubt.
+HealthVerdict = Literal[
+    "starting",
+    "ok",
+    "slow",
+    "starved",
+    "stalled",
+    "plateau",
+    "overfitting",
+    "class_missing",
+    "collapsed",
+    "diverging",
+    "nan",
+    "waiting",
+    "ended",
+    "poor",
+]
 
 
 class StageLine(Record):

@@ -239,7 +239,8 @@ class Progress(Record):
 
 
 class Epoch(Record):
-    """One line of epochs.jsonl; the last line of an epoch counts.
+    """One line of epochs.jsonl; the last line of an epoch counts. `epoch` counts from 0, as in nnU-Net's log; answers
+    count from 1.
 
     pseudo_dice is nnU-Net's estimate on random patches of the validation cases, not the Dice.
     """
@@ -271,6 +272,11 @@ class CaseMetrics(Record):
     case: str
     dice: float | None
     per_class: dict[str, float | None] = Field(default_factory=dict)
+    voxels: dict[str, tuple[int, int]] = Field(
+        default_factory=dict,
+        description="Per class: voxels predicted, voxels true.",
+        exclude_if=lambda found: not found,
+    )
 
 
 class Metrics(Record):

@@ -2,7 +2,8 @@
 const UNKNOWN = "–";
 const ACTIVE = ["queued", "running"];
 const SIGNS = { queued: "○", running: "►", success: "✓", error: "✕", cancelled: "■", interrupted: "◐" };
-const HEALTH_TONES = { ok: "good", starting: "good", stalled: "bad", overfitting: "bad", diverging: "bad", nan: "bad" };
+const BAD = ["stalled", "overfitting", "class_missing", "collapsed", "diverging", "nan", "poor"];
+const HEALTH_TONES = { ok: "good", starting: "good", ...Object.fromEntries(BAD.map((verdict) => [verdict, "bad"])) };
 const PSEUDO_DICE = "pseudo Dice";
 
 function number(value, digits = 3) {

@@ -113,9 +113,9 @@ function figures({ progress, scores }) {
 
 function healthPart({ progress }) {
   const { verdict, detail } = progress.health;
-  if (progress.failure || progress.status === "success") return null;
+  if (progress.failure || (progress.status === "success" && verdict === "ok")) return null;
   // At rest the detail says why the run has ended, not how its numbers are.
-  if (!ACTIVE.includes(progress.status)) return make("p", { class: "health warn" }, detail);
+  if (verdict === "ended") return make("p", { class: "health warn" }, detail);
   const title = progress.status === "queued" ? "Waiting" : `Health: ${verdict}`;
   return make("p", { class: `health ${HEALTH_TONES[verdict] ?? "warn"}` }, make("strong", {}, title), ` – ${detail}`);
 }

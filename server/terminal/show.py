@@ -141,7 +141,7 @@ def _failure(screen: Console, failure: Failure | None) -> None:
 
 
 def _training(screen: Console, answer: TrainingStarted) -> None:
-    what = f"{answer.dataset_name}, {answer.configuration}, fold {answer.fold}"
+    what = f"{answer.dataset_name}, {answer.configuration}" + (f", fold {answer.fold}" if answer.fold else "")
     device = _device(answer.device, answer.device_reason)
     _card(screen, [("run", answer.run_id), ("status", answer.status), ("training", what), ("device", device)])
     _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
@@ -189,19 +189,22 @@ def _logs(screen: Console, answer: LogsAnswer) -> None:
 
 
 def _results(screen: Console, answer: Result) -> None:
-    what = f"{answer.dataset_name}, {answer.configuration}, fold {answer.fold}"
+    what = f"{answer.dataset_name}, {answer.configuration}" + (f", fold {answer.fold}" if answer.fold else "")
     metrics = answer.metrics
     _card(
         screen,
         [
             ("run", answer.run_id),
             ("status", answer.status),
-            ("training", what),
+            ("training" if answer.fold else "run of", what),
             ("Dice", metrics.dice),
             ("IoU", metrics.iou),
             ("validation loss", metrics.validation_loss),
             ("Dice of the folds", answer.dice_mean_sd),
+            ("trainer", answer.trainer),
+            ("epochs", answer.epochs),
             ("model", answer.model_path),
+            ("weights", answer.checkpoint),
             ("predictions", answer.predictions),
             ("zip", answer.archive),
         ],

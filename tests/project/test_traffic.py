@@ -7,10 +7,10 @@ from tests.project.house import Traffic, traffic
 # Aims: 20 for a training, until its supervisor is started, and 9 for the progress.
 FILES_CROSSED = {
     "nnunet_training": 34,
-    "nnunet_progress": 21,
-    "nnunet_results": 22,
+    "nnunet_progress": 22,
+    "nnunet_results": 23,
     "nnunet_runs": 21,
-    "nnunet_dashboard_data": 30,
+    "nnunet_dashboard_data": 31,
 }
 READERS = ("nnunet_progress", "nnunet_results", "nnunet_runs", "nnunet_dashboard_data")
 

@@ -52,7 +52,7 @@ def stand_in(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_python_function_waits_and_returns_what_nnunet_results_answers(stand_in: Settings) -> None:
     found = nnunet_training(dataset_id=7, configuration="2d", fold="0", device="cpu")
 
-    assert found["status"] == "success" and found["next_step"].startswith("The model is in ")
+    assert found["status"] == "success" and "nnunet_predict(" in found["next_step"]
     assert found == ask(stand_in, "nnunet_results", run_id=found["run_id"])
 
 

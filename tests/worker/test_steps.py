@@ -107,7 +107,7 @@ def test_a_training_whose_weights_are_gone_ends_after_three_epochs(
     train(trainer, 5, train_loss=-0.5, val_loss=-0.5)
     harm(trainer)
 
-    with pytest.raises(StageFailure, match="NaN since epoch 5"):
+    with pytest.raises(StageFailure, match="NaN since epoch 6"):
         train(trainer, 10, train_loss=float("nan"), val_loss=val_loss)
 
     assert trainer.current_epoch == 8

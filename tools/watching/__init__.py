@@ -14,8 +14,7 @@ OF_A_RUN = (
         "reads",
         ProgressRequest,
         ProgressAnswer,
-        "Status, stage, epoch, losses, pseudo Dice (an estimate on patches, not the Dice), ETA of the whole run, "
-        "health and failure. Ask again after retry_after_s.",
+        "Status, stage, epoch, losses, pseudo Dice, ETA, health and failure of a run. Ask again after retry_after_s.",
         "watching.progress:nnunet_progress",
         Command(
             "progress",
@@ -33,7 +32,7 @@ OF_A_RUN = (
         "reads",
         LogsRequest,
         LogsAnswer,
-        "A bounded part of a stage's log. For numbers use nnunet_progress.",
+        "Part of a stage's log, whose epochs count from 0. For numbers use nnunet_progress.",
         "watching.logs:nnunet_logs",
         Command("logs", "show a part of a stage's log", ("run_id",)),
     ),
@@ -43,8 +42,8 @@ OF_A_RUN = (
         "reads",
         ResultsRequest,
         Result,
-        "Model path, Dice, IoU and validation loss of a run, per class and fold, worst cases and notes: nnU-Net's own "
-        "numbers. Null until the run has succeeded.",
+        "Dice, IoU and validation loss of a run, per class and fold; worst cases, trainer, epochs, checkpoint, notes "
+        "on what is wrong.",
         "watching.results:nnunet_results",
         Command("results", "show what nnU-Net measured", ("run_id",)),
     ),
@@ -91,7 +90,7 @@ OF_THE_PAGE = (
         "reads",
         DashboardRequest,
         DashboardData,
-        "Only for the dashboard's own page. Use nnunet_progress instead.",
+        "Only for the dashboard's own page.",
         "watching.dashboard:nnunet_dashboard_data",
         heeds_read_only=True,
         text=lambda data: data.next_step,

@@ -167,8 +167,7 @@ def _words(run: Selected, runs: tuple[RunLine, ...]) -> list[str]:
         lines.append(f"Dice {measured.dice:.4f}" + (f", IoU {measured.iou:.4f}" if measured.iou is not None else ""))
     shown = next((c for c in run.curves if c.stage == now.stage), run.curves[-1] if run.curves else None)
     lines += _sparks(shown) if shown else []
-    # At rest the detail says why the run has ended, not how its numbers are.
-    lines += [f"health {now.health.verdict}: {now.health.detail}" if now.status in ACTIVE else now.health.detail]
+    lines += [f"health {now.health.verdict}: {now.health.detail}"]
     lines += [f"cause: {now.failure.cause}", f"remedy: {now.failure.remedy}", now.next_step] if now.failure else []
     lines += [f"stages: {', '.join(f'{stage.name} {stage.status}' for stage in run.stages)}"]
     return lines + _others(facts.run_id, runs)

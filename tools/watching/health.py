@@ -1,20 +1,28 @@
-"""Is a training well? Judged from its own numbers only."""
+"""Is a run well? Judged from its own numbers, and never against its status."""
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from ...calls import call
+from ...nnunet.datasets import DatasetFiles
 from ...runs.pace import RECENT, pace, warm
-from ...schemas.progress import Health
+from ...runs.result import compose_result
+from ...runs.status import STARTING
+from ...schemas.progress import Health, HealthVerdict
 from ...schemas.records import COMPILING, TICKING, Epoch, Progress
+from ...schemas.results import Result
+from .learning import Course, class_missing, collapsed, diverging, known, not_a_number, not_yet
+from .snapshot import RunSnapshot
 
+# What further epochs do not mend.
+HOPELESS: frozenset[HealthVerdict] = frozenset({"nan", "diverging", "collapsed", "class_missing"})
 # Epochs looked back on; nnU-Net's pseudo Dice of one epoch is noisy.
 WINDOW = 20
 PLATEAU_WINDOW = 100
 # What `judge` looks at; more makes no difference.
 PLATEAU_GAIN = 0.001
 SLOW_FACTOR = 2.0
-DIVERGING_RISE = 0.2
 OVERFITTING_GAP = 0.1
 STARVED_SHARE = 0.4
 # No movement for this many epoch times, and at least this long, is a stall.
@@ -22,20 +30,95 @@ STALL_EPOCHS = 5.0
 STALL_AT_LEAST_S = 120.0
 
 
+def health(view: RunSnapshot) -> Health:
+    """Of a live training by its numbers, of a finished one by its result; of everything else where it stands."""
+    return _at_work(view) if view.judged.status == "running" else _at_rest(view)
+
+
+def _at_work(view: RunSnapshot) -> Health:
+    progress, on_gpu = view.moment.progress, view.record.device == "cuda"
+    # What the engine cannot be asked about now.
+    reason = "" if view.judged.reason == STARTING else view.judged.reason
+    if view.trains:
+        found = judge(view.moment.epochs, progress, on_gpu=on_gpu, names=lambda: _names(view))
+        return found.model_copy(update={"detail": reason or found.detail})
+    if (silent := stalled((), progress, time.time(), on_gpu=on_gpu)) is not None:
+        return silent
+    works = f"{view.present.name} is working." if view.present else "The run is working."
+    return Health(verdict="ok", detail=reason or works)
+
+
+def _at_rest(view: RunSnapshot) -> Health:
+    status, moment = view.judged.status, view.moment
+    if status == "queued":
+        return Health(verdict="waiting", detail=view.judged.reason)
+    if status == "success":
+        return _finished(compose_result(view.run, view.record, view.judged))
+    why = "see failure" if view.judged.failure else view.judged.reason
+    if not view.trains or not moment.epochs:
+        return Health(verdict="ended", detail=why)
+    found = judge(moment.epochs, None, planned=moment.progress, names=lambda: _names(view))
+    if found.verdict in HOPELESS and not view.judged.failure:
+        return found
+    of = f" of {moment.progress.epochs}" if moment.progress and moment.progress.epochs else ""
+    return Health(verdict="ended", detail=f"After epoch {moment.epochs_done}{of}: {why}")
+
+
+def _finished(result: Result) -> Health:
+    if result.is_doubtful:
+        return Health(verdict="poor", detail=result.notes[0])
+    if result.metrics.dice is None:
+        return Health(verdict="ok", detail="Finished.")
+    over = f" over {result.cases} cases" if result.cases else ""
+    return Health(verdict="ok", detail=f"Dice {result.metrics.dice:.4f}{over}.")
+
+
+def _names(view: RunSnapshot) -> Sequence[str]:
+    """The classes in nnU-Net's order."""
+    return DatasetFiles(view.record.folders, view.record.dataset_name).classes()
+
+
+def advice(found: Health, run_id: str, *, live: bool) -> str | None:
+    """The next step that follows from a run's health; None where nothing is wrong with it."""
+    stop = f"ask the person whether to stop it: {call('nnunet_cancel', run_id=run_id)}"
+    if found.verdict in HOPELESS and live:
+        return f"More epochs will hardly mend it. Say why, and {stop}."
+    if found.verdict in HOPELESS:
+        return "Going on from its checkpoint will hardly mend it: remove the cause, and train anew."
+    if found.verdict == "stalled":
+        return f"Nothing moves: {call('nnunet_logs', run_id=run_id)} shows its last lines; then {stop}."
+    if found.verdict == "poor":
+        return f"Done, but of little use: {call('nnunet_results', run_id=run_id)} says why."
+    return None
+
+
 def judge(
-    epochs: Sequence[Epoch], progress: Progress | None, *, now: float | None = None, on_gpu: bool = False
+    epochs: Sequence[Epoch],
+    progress: Progress | None,
+    *,
+    now: float | None = None,
+    on_gpu: bool = False,
+    planned: Progress | None = None,
+    names: Callable[[], Sequence[str]] = tuple,
 ) -> Health:
-    """A verdict and the evidence for it in one sentence."""
+    """A verdict on a training and the evidence for it in one sentence.
+
+    `progress` of a live process may show a stall; of one that has ended, `planned` says how many epochs it was to have.
+    """
     if (found := stalled(epochs, progress, time.time() if now is None else now, on_gpu=on_gpu)) is not None:
         return found
     if not epochs:
         compiling = progress is not None and progress.phase == COMPILING
         detail = "The network is being compiled, once." if compiling else "No epoch has ended yet."
         return Health(verdict="starting", detail=detail)
-    for check in (_nan, _diverging, _overfitting, _slow, *([_starved] if on_gpu else []), _plateau):
+    course = Course.of(epochs, progress or planned, names)
+    for learns in (not_a_number, diverging, collapsed, class_missing):
+        if (found := learns(course)) is not None:
+            return found
+    for check in (_overfitting, _slow, *([_starved] if on_gpu else []), _plateau):
         if (found := check(epochs)) is not None:
             return found
-    return Health(verdict="ok", detail=_trend(epochs))
+    return Health(verdict="ok", detail=f"{_trend(epochs)}{not_yet(course)}")
 
 
 def stalled(epochs: Sequence[Epoch], progress: Progress | None, now: float, *, on_gpu: bool) -> Health | None:
@@ -58,32 +141,8 @@ def _trend(epochs: Sequence[Epoch]) -> str:
     )
 
 
-def _nan(epochs: Sequence[Epoch]) -> Health | None:
-    last = epochs[-1]
-    if last.train_loss is not None:
-        return None
-    detail = f"train_loss is not a number in epoch {last.epoch + 1}"
-    if last.val_loss is not None:  # nnU-Net's GradScaler has left such a step out
-        detail += f"; val_loss is {last.val_loss:.3f}, so the weights are sound: mixed precision overflowed in a step"
-    return Health(verdict="nan", detail=f"{detail}.")
-
-
-def _losses(epochs: Sequence[Epoch], name: str) -> list[float]:
-    return [value for epoch in epochs if (value := getattr(epoch, name)) is not None]
-
-
-def _diverging(epochs: Sequence[Epoch]) -> Health | None:
-    losses = _losses(epochs, "train_loss")
-    if len(losses) < WINDOW:
-        return None
-    recent, best = statistics.fmean(losses[-5:]), min(losses)
-    if recent - best <= DIVERGING_RISE:
-        return None
-    return Health(verdict="diverging", detail=f"train_loss is {recent:.3f} on average, up from {best:.3f}.")
-
-
 def _overfitting(epochs: Sequence[Epoch]) -> Health | None:
-    train, val = _losses(epochs, "train_loss"), _losses(epochs, "val_loss")
+    train, val = known(epochs, "train_loss"), known(epochs, "val_loss")
     if min(len(train), len(val)) < 2 * WINDOW:
         return None
     old, new = statistics.fmean(val[-2 * WINDOW : -WINDOW]), statistics.fmean(val[-WINDOW:])
@@ -119,7 +178,7 @@ def wait_share(epoch: Epoch) -> float | None:
 
 
 def _plateau(epochs: Sequence[Epoch]) -> Health | None:
-    scores = _losses(epochs, "ema_pseudo_dice")
+    scores = known(epochs, "ema_pseudo_dice")
     if len(scores) <= PLATEAU_WINDOW:
         return None
     gain = max(scores[-PLATEAU_WINDOW:]) - max(scores[:-PLATEAU_WINDOW])

@@ -8,13 +8,12 @@ import anyio
 
 from ...calls import call
 from ...runs.result import stage_outcome
-from ...runs.status import STARTING
 from ...schemas.outcomes import MeasuredOutcome
 from ...schemas.progress import Health, ProgressAnswer, ProgressRequest, Until
 from ...schemas.records import ACTIVE, Failure, Progress
 from ...settings import Settings
 from ...texts import short_in_json
-from .health import judge, stalled, wait_share
+from .health import advice, health, wait_share
 from .resuming import after_failure, resume_hint
 from .snapshot import RunSnapshot, snapshot, tend
 from .timing import elapsed, end_of, eta, percent, reached, retry_after, stops_within
@@ -29,6 +28,7 @@ SAY_EVERY_S = 5.0
 DETAIL_CHARACTERS = 160
 REMEDY_CHARACTERS = 240
 PHASE_CHARACTERS = 60
+HEALTH_CHARACTERS = 220
 
 
 async def nnunet_progress(
@@ -68,7 +68,7 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
     """The answer about one moment, to somebody who waits for the end or for an epoch."""
     moment = view.moment
     last, epoch_s = moment.epochs[-1] if moment.epochs else None, moment.epoch_s
-    failure = view.judged.failure
+    failure, well = view.judged.failure, health(view)
     return ProgressAnswer(
         run_id=view.record.run_id,
         status=view.judged.status,
@@ -85,12 +85,12 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
         train_loss=_rounded(last.train_loss if last else None),
         val_loss=_rounded(last.val_loss if last else None),
         pseudo_dice=_rounded(last.pseudo_dice if last else None),
-        learning_rate=_rounded(last.learning_rate if last else None, 6),
+        learning_rate=float(f"{last.learning_rate:.4g}") if last and last.learning_rate is not None else None,
         dice=dice_of(view),
-        health=_health(view),
+        health=Health(verdict=well.verdict, detail=short_in_json(well.detail, HEALTH_CHARACTERS)),
         failure=_brief(failure) if failure else None,
         retry_after_s=retry_after(view, until),
-        next_step=_next_step(view, retry_after(view, until)),
+        next_step=_next_step(view, well, retry_after(view, until)),
     )
 
 
@@ -102,23 +102,6 @@ def _brief(failure: Failure) -> Failure:
         remedy=short_in_json(failure.remedy, REMEDY_CHARACTERS),
         resume=failure.resume,
     )
-
-
-def _health(view: RunSnapshot) -> Health:
-    """Of a training by its numbers; of everything else only that it works, or how it ended."""
-    failed, status, spec = view.judged.failure, view.judged.status, view.present
-    reason = "see failure" if failed else view.judged.reason
-    progress = view.moment.progress if status == "running" else None
-    on_gpu = view.record.device == "cuda"
-    if not view.trains:
-        if (found := stalled((), progress, time.time(), on_gpu=on_gpu)) is not None:
-            return found
-        works = f"{spec.name} is working." if spec and status == "running" else f"The run is {status}."
-        return Health(verdict="ok", detail=short_in_json(reason or works, DETAIL_CHARACTERS))
-    found = judge(view.moment.epochs, progress, on_gpu=on_gpu)
-    # Of a live run, the reason is what its engine cannot be asked about now.
-    told = reason if status != "running" or reason != STARTING else ""
-    return Health(verdict=found.verdict, detail=short_in_json(told or found.detail, DETAIL_CHARACTERS))
 
 
 def _phase(view: RunSnapshot) -> str | None:
@@ -147,7 +130,9 @@ def dice_of(view: RunSnapshot) -> float | None:
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None else round(value, digits)
+    if value is None or abs(value) < 1:
+        return None if value is None else round(value, digits)
+    return float(f"{value:.5g}")
 
 
 def headline(view: RunSnapshot) -> str:
@@ -162,13 +147,15 @@ def headline(view: RunSnapshot) -> str:
     return f"{view.judged.status}: {stage}{epoch}, {_phase(view) or 'at rest'}"
 
 
-def _next_step(view: RunSnapshot, again_s: int) -> str:
+def _next_step(view: RunSnapshot, well: Health, again_s: int) -> str:
     run_id, status = view.record.run_id, view.judged.status
     to_the_end = call("nnunet_progress", run_id=run_id, until="end")
-    if status in ("cancelled", "interrupted"):
-        return f"{status.capitalize()}. {resume_hint(view)}."
     if view.stopping is not None:
         return f"Asked to stop, but still at work: {to_the_end} waits for its end."
+    if said := advice(well, run_id, live=status in ACTIVE):
+        return said
+    if status in ("cancelled", "interrupted"):
+        return f"{status.capitalize()}. {resume_hint(view)}."
     return {
         "queued": f"Wait: {call('nnunet_progress', run_id=run_id, wait_s=25)} after {again_s} s.",
         "running": f"Still running: {to_the_end} after {again_s} s.",

@@ -7,11 +7,13 @@ from typing import Any
 from ...calls import call
 from ...errors import NotFound
 from ...files import read_plain
+from ...nnunet.datasets import DatasetFiles
+from ...nnunet.splits import complete_folds
 from ...runs.layout import StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import compose_result
 from ...runs.store import find_run
-from ...schemas.records import ACTIVE
+from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import Result, ResultsRequest
 from ...settings import Settings
 from .resuming import after_failure, resume_hint
@@ -34,8 +36,21 @@ def result_of(view: RunSnapshot) -> Result:
     others = taken_over(StateDir.of(view.settings), view.record).items() if result.complete else ()
     notes = (*result.notes, *(told_taken_over(fold, result.run_id, other) for fold, other in others))
     again = retry_after(view) if result.status in ACTIVE else 0
-    update = {"notes": notes, "retry_after_s": again, "next_step": _next_step(result, view)}
+    update = {
+        "notes": notes,
+        "cross_validation": _share(result, view.record),
+        "retry_after_s": again,
+        "next_step": _next_step(result, view),
+    }
     return result.model_copy(update=update)
+
+
+def _share(result: Result, record: RunRecord) -> str | None:
+    """How many folds of the dataset's split a finished training has; the model of every case is none of them."""
+    if record.training is None or not result.complete or result.fold == "full":
+        return None
+    every = complete_folds(DatasetFiles(record.folders, record.dataset_name))
+    return f"{len(record.model_stages)} of {len(every)} folds"
 
 
 def _next_step(result: Result, view: RunSnapshot) -> str:
@@ -50,12 +65,20 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
     if result.predictions:
         return f"The predictions are in {result.predictions}."
     if result.complete:
-        return f"The model is in {result.model_path}."
+        return _after_a_training(result)
     if result.status in ACTIVE:
         return f"Not finished: {call('nnunet_progress', run_id=result.run_id, wait_s=25)}."
     if result.status == "error":
         return f"It failed: {after_failure(result.failure, view)}."
     return f"It was stopped: {resume_hint(view)}."
+
+
+def _after_a_training(result: Result) -> str:
+    worst = call("nnunet_plot", kind="overlay", run_id=result.run_id)
+    if result.is_doubtful:
+        return f"The notes say what is wrong with it; {worst} shows the worst case."
+    predict = call("nnunet_predict", run_id=result.run_id, images=None)
+    return f"{worst} shows the worst case; {predict} segments images with it."
 
 
 def provenance(settings: Settings, run_id: str) -> Any:

@@ -7,7 +7,7 @@ from ...calls import argument
 from ...nnunet.models import Model, model_of
 from ...nnunet.preprocessed import data_folder, preprocessed_cases
 from ...nnunet.splits import trained_cases, validated_cases, validated_twice
-from ...nnunet.summary import Summary, fold_outcome, labels_in, nan_mean
+from ...nnunet.summary import Summary, fold_outcome, labels_in, nan_mean, voxel_mm3
 from ...schemas.outcomes import ModelOutcome
 from ...texts import some
 from ..pool_watch import end_when_a_pool_process_is_killed
@@ -34,6 +34,7 @@ def carry_out(job: Job) -> ModelOutcome:
         metrics=summary.metrics(nan_mean(known) if not lacking else None),
         per_class=summary.per_class(),
         cases=summary.cases(),
+        voxel_mm3=voxel_mm3(job.files),
         notes=(_coverage(job, model, validated), *lacking),
     )
 

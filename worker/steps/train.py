@@ -16,7 +16,7 @@ from ...locks import Lock, lock_name, waiting_for
 from ...nnunet import old_models
 from ...nnunet.preprocessed import DataNote, data_folder, data_needed_by, data_note_file, planned
 from ...nnunet.splits import trained_cases
-from ...nnunet.summary import Summary
+from ...nnunet.summary import Summary, voxel_mm3
 from ...runs.machine.processor import CPUINFO, computes_bfloat16
 from ...schemas.outcomes import ModelOutcome
 from ...schemas.records import Epoch
@@ -176,6 +176,8 @@ def _outcome(job: Job, started: float, seen_before: int) -> ModelOutcome:
         metrics=summary.metrics(loss),
         per_class=summary.per_class(),
         cases=summary.cases(),
+        voxel_mm3=voxel_mm3(job.files),
+        ema_pseudo_dice=epochs[-1].ema_pseudo_dice if epochs else (earlier.ema_pseudo_dice if earlier else None),
         epochs_trained=len(epochs) or (earlier.epochs_trained if earlier else None),
         train_hours=_hours(epochs) if epochs else (earlier.train_hours if earlier else None),
         parameters=parameters_of(job.fold.final),
@@ -206,7 +208,7 @@ def _refuse_nan(epochs: list[Epoch]) -> None:
     """Fail if the loss was not a number up to the end: nnU-Net then exits with 0 and reports a Dice of 0."""
     sound = [epoch.epoch for epoch in epochs if epoch.train_loss is not None or epoch.val_loss is not None]
     if epochs and epochs[-1].epoch not in sound[-1:]:
-        raise nan_failure(sound[-1] + 1 if sound else epochs[0].epoch)
+        raise nan_failure(sound[-1] + 1 if sound else epochs[0].epoch, epochs[-1].learning_rate)
 
 
 def _labels(job: Job) -> dict[str, Any]:

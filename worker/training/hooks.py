@@ -111,7 +111,8 @@ class TrainerHooks:
         # Every rank has the same gathered losses and the same weights, so all ranks stop together.
         self.nan_epochs = self.nan_epochs + 1 if self._is_lost() else 0
         if self.nan_epochs >= NAN_EPOCHS:
-            raise nan_failure(self.trainer.current_epoch - NAN_EPOCHS)
+            rate = next((epoch.learning_rate for epoch in self.job.stage.recent_epochs(1)), None)
+            raise nan_failure(self.trainer.current_epoch - NAN_EPOCHS, rate)
         done = self.trainer.current_epoch >= self.trainer.num_epochs
         stop = self._all_are_to_stop() and not done
         if stop or (not done and self._checkpoint_due()):

@@ -6,11 +6,13 @@ from ..stage import StageFailure
 NAN_EPOCHS = 3
 
 
-def nan_failure(since: int) -> StageFailure:
-    """The failure of a training whose loss is not a number since epoch `since`."""
+def nan_failure(since: int, rate: float | None) -> StageFailure:
+    """The failure of a training whose loss is not a number since epoch `since`, counted from 0."""
+    # nnunetv2 2.8.1, nnUNetTrainer.py:153
+    told = f"; the learning rate is {rate:.3g}, nnU-Net's usual is 0.01" if rate else ""
     return StageFailure(
         "the training loss is not a number (NaN)",
-        f"train_loss is NaN since epoch {since}",
+        f"train_loss is NaN since epoch {since + 1}{told}",
         "Check the images for NaN, infinite or constant values and the channel names (they decide the "
         "normalisation); a trainer with a lower learning rate can help.",
     )

@@ -15,7 +15,16 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.pace import scheduled
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
-from nnunet_mcp.schemas.records import EngineRecord, Epoch, Metrics, Outcome, Progress, StageSpec, StageState
+from nnunet_mcp.schemas.records import (
+    EngineRecord,
+    Epoch,
+    Failure,
+    Metrics,
+    Outcome,
+    Progress,
+    StageSpec,
+    StageState,
+)
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.progress import wait_for_news
@@ -122,7 +131,7 @@ def test_the_share_of_an_epoch_that_waits_for_data_is_told(settings: Settings) -
     assert (now["wait"], now["health"]["verdict"]) == (0.6, "starved")
 
 
-@pytest.mark.parametrize(("status", "said"), [("running", "predict is working."), ("success", "The run is success.")])
+@pytest.mark.parametrize(("status", "said"), [("running", "predict is working."), ("success", "Finished.")])
 def test_a_prediction_is_not_spoken_of_in_epochs(settings: Settings, status: Any, said: str) -> None:
     spec = StageSpec(name="predict", kind="predict", configuration="2d")
     record = record_of(settings, spec)
@@ -135,6 +144,41 @@ def test_a_prediction_is_not_spoken_of_in_epochs(settings: Settings, status: Any
     now = ask(settings, "nnunet_progress", run_id=RUN)
 
     assert now["health"] == {"verdict": "ok", "detail": said}
+
+
+HOT = {"train_loss": 7e16, "val_loss": 2e22, "learning_rate": 1e6}
+AT_REST = "After epoch 1 of 100: "
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "verdict", "said", "then"),
+    [
+        ("queued", None, "waiting", "behind another run", "nnunet_progress("),
+        ("running", {}, "ok", "Too few epochs", "Still running"),
+        ("running", HOT, "diverging", "learning rate is 1e+06; nnU-Net's is 0.01", "nnunet_cancel("),
+        ("running", dict.fromkeys(NAMES), "nan", "not a number in epoch 1 of 100", "nnunet_cancel("),
+        ("cancelled", {}, "ended", f"{AT_REST}cancelled", "Cancelled; "),
+        ("cancelled", dict.fromkeys(NAMES), "nan", "not a number", "train anew"),
+        ("interrupted", {}, "ended", AT_REST, "Interrupted; "),
+        ("error", HOT, "ended", f"{AT_REST}see failure", "Failed: "),
+    ],
+)
+def test_health_never_contradicts_the_status_and_the_next_step_follows_from_it(
+    settings: Settings, status: Any, line: dict[str, Any] | None, verdict: str, said: str, then: str
+) -> None:
+    run = recorded(settings, alive=status in ("queued", "running"), age_s=0 if status == "queued" else 3600)
+    if line is not None:
+        trained(run, 0, {"epoch": 0, "seconds": 10.0, **line})
+    failure = Failure(cause="it broke", evidence="", remedy="mend it") if status == "error" else None
+    state = StageState(status=status, failure=failure, process=mark_of(os.getpid()), waits_for="behind another run")
+    if status == "interrupted":
+        state = state.model_copy(update={"status": "running", "process": None})
+    write_model(run.stage("train_fold_0").state_file, state)
+
+    now = ask(settings, "nnunet_progress", run_id=RUN)
+
+    assert (now["status"], now["health"]["verdict"]) == (status, verdict)
+    assert said in now["health"]["detail"] and then in now["next_step"]
 
 
 def test_folds_that_train_side_by_side_all_count(settings: Settings) -> None:
