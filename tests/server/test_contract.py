@@ -128,6 +128,23 @@ def test_every_tool_refuses_an_argument_that_it_does_not_know(settings: Settings
         ask(settings, name, run_id="d001-2d-f0-tttt", dataset_id=1, nonsense=1)
 
 
+@pytest.mark.parametrize("null", [None, "null", ["null"], [None]], ids=str)
+def test_null_is_as_if_left_out_for_every_argument_of_every_tool(
+    settings: Settings, tools: dict[str, Tool], null: Any
+) -> None:
+    async def told(client: Client, name: str, given: dict[str, Any]) -> Any:
+        result = await client.call_tool(name, given)
+        return getattr(result.content[0], "text", "") if result.is_error else sorted(result.structured_content or {})
+
+    async def compare() -> None:
+        async with Client(create_server(settings)) as client:
+            for name in NAMES:
+                nulls = dict.fromkeys(tools[name].input_schema["properties"], null)
+                assert await told(client, name, nulls) == await told(client, name, {}), name
+
+    anyio.run(compare)
+
+
 @pytest.mark.parametrize(
     "name", ["nnunet_progress", "nnunet_logs", "nnunet_results", "nnunet_cancel", "nnunet_dashboard"]
 )
