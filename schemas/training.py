@@ -273,3 +273,7 @@ class TrainingCall(TrainingRequest):
         default=None,
         description="Run to repeat: its arguments count where none is given here. Omitted: the defaults.",
     )
+    request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=120)] | None = Field(
+        default=None,
+        description="A new name for this start: the same call again finds its run, starts no other. Omitted: none.",
+    )

@@ -1,7 +1,7 @@
 """The tools as the SDK takes them: each declaration of `tools/` with its hints, and what a call of it runs."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -36,6 +36,8 @@ HINTS: dict[Effect, ToolAnnotations] = {
     ),
     "stops": ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False),
 }
+# Smaller than any percentage that is told.
+LEAST_STEP = 0.001
 PAGES: dict[str, dict[str, Any]] = {
     "shows": {"resourceUri": PAGE_URI},
     "feeds": {"resourceUri": PAGE_URI, "visibility": ["app"]},
@@ -130,15 +132,23 @@ def _function(tool: Tool, settings: Settings, *, read_only: bool) -> Callable[..
         more = bound | ({"tell": _teller(tool.steps, ctx)} if tool.steps else {})
         if tool.waits:
             function = await anyio.to_thread.run_sync(tool.load)
-            return await function(request, settings, say=partial(_say, ctx), **more)
+            return await function(request, settings, say=_sayer(ctx), **more)
         return _shaped(tool, await anyio.to_thread.run_sync(partial(tool, request, settings, **more)))
 
     call.__annotations__["return"] = _output(tool)
     return call
 
 
-async def _say(ctx: Context[Any], percent: float, text: str) -> None:
-    await ctx.report_progress(percent, 100, visible(text))
+def _sayer(ctx: Context[Any]) -> Callable[[float, str], Awaitable[None]]:
+    """A function that reports a percentage with a text. MCP wants each to be more than the one before."""
+    said = -LEAST_STEP
+
+    async def say(percent: float, text: str) -> None:
+        nonlocal said
+        said = max(percent, said + LEAST_STEP)
+        await ctx.report_progress(said, 100, visible(text))
+
+    return say
 
 
 def _teller(steps: Steps, ctx: Context[Any]) -> Callable[[int, int], None]:
@@ -150,7 +160,7 @@ def _teller(steps: Steps, ctx: Context[Any]) -> Callable[[int, int], None]:
         nonlocal said
         if steps.stoppable:
             anyio.from_thread.check_cancelled()
-        if done != said and (done % steps.every == 0 or done == total):
+        if done > said and (done % steps.every == 0 or done == total):
             said = done
             anyio.from_thread.run(ctx.report_progress, done, total, f"{steps.word} {done} of {total}")
 
