@@ -40,6 +40,7 @@ VOCABULARY = {"queued", "running", "success", "error", "cancelled", "interrupted
 AT_REST = {"success", "error", "cancelled", "interrupted"}
 SETTLE_S = 40.0
 REAL_SETTLE_S = 240.0  # a real stage reads its libraries for seconds before it has children
+ORPHANS_GONE_S = 10.0
 DISK_BYTES = 640 * 1024**2
 
 
@@ -219,12 +220,19 @@ class Storm:
             victim.send_signal(signal.SIGTERM if how == "TERM" else signal.SIGKILL)
 
     def _kill_session(self) -> None:
-        """Supervisor, worker and loader of one run, all at once, as a power cut would."""
+        """Supervisor and workers of one run at once. Nobody resumes or cancels it: the rest must go by itself."""
         victim = self._victim(self._supervisors)
-        with contextlib.suppress(psutil.Error, IndexError):  # it may just have ended, and then has no command line
-            stages = list((Path(victim.cmdline()[-1]) / "stages").iterdir())
-            for process in [victim, *processes_of(*stages)]:
+        with contextlib.suppress(psutil.Error, IndexError, OSError):  # it may just have ended, without a command line
+            run = Path(victim.cmdline()[-1])
+            for process in [victim, *_running("nnunet_mcp.worker", str(run))]:
                 process.kill()
+            self._look_for_orphans(list((run / "stages").iterdir()))
+
+    def _look_for_orphans(self, stages: list[Path]) -> None:
+        deadline = time.monotonic() + ORPHANS_GONE_S
+        while (left := processes_of(*stages)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.counts.broken += [f"orphans: {process.pid} of {stages[0].parent.parent.name}" for process in left]
 
     def _fill_disk(self) -> None:
         """A full disk for a moment, where there is a small one of our own."""
