@@ -24,6 +24,7 @@ from nnunet_mcp.runs.machine.gpus import MACHINE
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
 from nnunet_mcp.settings import Settings
 
+STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 TRAINERS = Path(__file__).parents[1] / "trainers"
 ACTIVE = ("queued", "running")
 # Where pools of processes are not the point: each of their processes takes seconds to import PyTorch.
@@ -228,9 +229,9 @@ def stand_in_nvidia_smi(folder: Path, script: str) -> None:
     MACHINE.forget()
 
 
-def stand_in_python(folder: Path) -> Path:
-    """A Python that plays the worker (stand_in_worker.py)."""
-    program, script = folder / "worker python", Path(__file__).with_name("stand_in_worker.py")
+def stand_in_python(folder: Path, script: Path = STAND_IN) -> Path:
+    """A Python that plays the worker with the script."""
+    program = folder / "worker python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     return program
