@@ -1,5 +1,6 @@
 """A place to train for real: its own nnU-Net folders, the real server over stdio, a real MCP client."""
 
+import functools
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,11 @@ import psutil
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
+from pydantic import BaseModel
 
 from nnunet_mcp.runs.machine.gpus import MACHINE
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
+from nnunet_mcp.schemas.base import Record
 from nnunet_mcp.settings import Settings
 
 STAND_IN = Path(__file__).with_name("stand_in_worker.py")
@@ -141,6 +144,27 @@ async def call(client: Client, tool: str, **arguments: Any) -> Answer:
     return structured(await client.call_tool(tool, arguments))
 
 
+class Fields(dict[str, Any]):
+    """An answer as a reader of its schema sees it: a field that is left out has its default, or is null."""
+
+    def __missing__(self, name: str) -> Any:
+        return json.loads(defaults()[name])
+
+
+@functools.cache
+def defaults() -> dict[str, str]:
+    """What every field of every answer is where it is left out, as JSON."""
+    fields = (field for kind in kinds(Record) for field in kind.model_fields.items())
+    return {name: json.dumps(None if field.is_required() else field.default, default=str) for name, field in fields}
+
+
+def kinds(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The model and all that are derived from it."""
+    yield model
+    for derived in model.__subclasses__():
+        yield from kinds(derived)
+
+
 def structured(result: CallToolResult) -> Answer:
     """The structured answer of a tool call.
 
@@ -149,7 +173,8 @@ def structured(result: CallToolResult) -> Answer:
     """
     if result.is_error or result.structured_content is None:
         raise ToolRefused(" ".join(getattr(block, "text", "") for block in result.content))
-    return dict(result.structured_content)
+    fields: Answer = json.loads(json.dumps(result.structured_content), object_hook=Fields)
+    return fields
 
 
 def until(condition: Callable[[], bool], *, timeout_s: float = 60) -> bool:
