@@ -154,8 +154,9 @@ class Fields(dict[str, Any]):
 @functools.cache
 def defaults() -> dict[str, str]:
     """What every field of every answer is where it is left out, as JSON."""
-    fields = (field for kind in kinds(Record) for field in kind.model_fields.items())
-    return {name: json.dumps(None if field.is_required() else field.default, default=str) for name, field in fields}
+    fields = [field for kind in kinds(Record) for field in kind.model_fields.items()]
+    optional = {name: json.dumps(field.default, default=str) for name, field in fields if not field.is_required()}
+    return {**dict.fromkeys((name for name, _ in fields), "null"), **optional}
 
 
 def kinds(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
