@@ -30,6 +30,7 @@ def sections(source: Path) -> dict[str, list[str]]:
     short = [*data, "--trainer", "QuarterEpochsTrainer", "--rounds", "1"]
     return {
         "Start and memory": ["start_up.py"],
+        "Start beside trainings": ["under_load.py"],
         "Looking at many runs": ["latency.py"],
         "Characters that a model reads": ["characters.py"],
         "ETA": ["eta.py"],

@@ -74,6 +74,13 @@ class Settings(BaseSettings):
         description="Secrets of the environment that trainings get, separated by commas, e.g. WANDB_API_KEY. Others "
         "(tokens, keys, passwords) stay with the server.",
     )
+    nice: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="Niceness of what computes on this machine's CPU (preprocessing, training without a GPU), so that "
+        "servers start and answer beside it. Stages on a GPU and Slurm's jobs keep their priority.",
+    )
     grace_s: float = Field(
         default=60,
         ge=0,

@@ -3,6 +3,7 @@
 <state dir>/
     locks/<name>.lock           held by flock: the kernel frees the lock of a dead holder; each host has its own slots
     claims/<fold folder>.json   the run that was last started on a fold folder
+    requests/<request_id>.json  the run that a client's request_id started
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
     estimates/<digest>.json     what nnU-Net's Python said of a planned network, by all that it depends on
     runs/<run_id>/
@@ -261,6 +262,10 @@ class StateDir:
     @property
     def claims_dir(self) -> Path:
         return self.path / "claims"
+
+    @property
+    def requests_dir(self) -> Path:
+        return self.path / "requests"
 
     @property
     def looks_dir(self) -> Path:

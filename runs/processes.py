@@ -30,6 +30,15 @@ def _carries(process: psutil.Process, marks: set[str]) -> bool:
         return False
 
 
+def let_others_first(pid: int, niceness: int) -> None:
+    """Lower the priority of a process that has just started a session of its own, and of all that it will start."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+    # Where Linux shares the CPU between sessions, niceness counts only within one (sched(7), "The autogroup feature").
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness), encoding="ascii")
+
+
 def send_signal(number: signal.Signals, *stage_paths: Path) -> int:
     """Signal every process of the stages; returns how many there were."""
     found = processes_of(*stage_paths)

@@ -28,6 +28,7 @@ from .by_hand import is_external
 from .engine import Engine
 from .engines import engine_of, verdict
 from .layout import RunDir, StateDir
+from .requests import AskedAs
 
 # No vowels and no look-alikes, so that ids neither spell words nor get misread.
 ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
@@ -85,19 +86,26 @@ def new_record(
 
 
 def record_run(
-    state: StateDir, record: RunRecord, targets: Iterable[str], *, repeat_window_s: float
+    state: StateDir,
+    record: RunRecord,
+    targets: Iterable[str],
+    *,
+    repeat_window_s: float,
+    asked: AskedAs | None = None,
 ) -> tuple[RunDir, bool]:
     """Write run.json, unless another active run has one of the fold folders.
 
     First, processes that an interrupted run left on these folders are ended. Returns the run and whether it is new: an
     identical request within `repeat_window_s` gets the run that the first one started, because clients call again when
-    an answer is late.
+    an answer is late; one with the same request_id gets it for ever.
 
     Raises:
         Refused: another run is active on one of the `targets` (fold folders).
     """
     wanted = sorted(set(targets))
     with held(state.locks_dir / "start.lock"):
+        if asked is not None and (before := asked.run(state)) is not None:
+            return before, False
         earlier = {target: found for target in wanted if (found := _last_on(state, target)) is not None}
         for target, (run, other) in earlier.items():
             if verdict(run, other).status in ACTIVE:
@@ -106,6 +114,8 @@ def record_run(
                 raise _already_active(run.run_id, target)
         for run, other in {run.run_id: (run, other) for run, other in earlier.values()}.values():
             engine_of(other).sweep(run, other)
+        if asked is not None:
+            asked.started(state, record.run_id)
         make_folder(state.claims_dir)
         for target in wanted:
             write_model(_claim_path(state, target), Claim(run_id=record.run_id))

@@ -1,8 +1,8 @@
 """What all schemas are built from."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Whole numbers are written without a decimal point.
 Number = int | float
@@ -18,10 +18,21 @@ RunId = Annotated[
 ]
 
 
+# What hosts send for an argument that a model left out: some fill in null, some its text, some a list of that.
+LEFT_OUT = (None, "null", [None], ["null"])
+
+
 class Request(BaseModel):
-    """Base of all requests: an argument that does not exist is refused, not ignored."""
+    """Base of all requests: an argument that does not exist is refused, not ignored; null is as if left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if name not in cls.model_fields or value not in LEFT_OUT}
 
 
 class Record(BaseModel):

@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -19,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from .base import RunId
+from .base import Request, RunId
 from .slurm import EngineName, gpus_asked, parse_option, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
@@ -91,15 +89,13 @@ ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length
 PlansName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
 
 
-class TrainingRequest(BaseModel):
+class TrainingRequest(Request):
     """One training: which dataset, configuration and fold, and how.
 
     Raises:
         ValidationError: a value out of range, an unknown name, or two parameters that exclude each
             other; the message says the way out.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset_id: DatasetId = Field(
         description="1-999 (50: the folder Dataset050 or Dataset050_Name in nnUNet_raw), or the folder's name. "
@@ -276,4 +272,8 @@ class TrainingCall(TrainingRequest):
     like: RunId | None = Field(
         default=None,
         description="Run to repeat: its arguments count where none is given here. Omitted: the defaults.",
+    )
+    request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=120)] | None = Field(
+        default=None,
+        description="A new name for this start: the same call again finds its run, starts no other. Omitted: none.",
     )

@@ -1,7 +1,8 @@
 """The tools as the SDK takes them: each declaration of `tools/` with its hints, and what a call of it runs."""
 
 import base64
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -36,6 +37,9 @@ HINTS: dict[Effect, ToolAnnotations] = {
     ),
     "stops": ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False),
 }
+# Smaller than any percentage that is told.
+LEAST_STEP = 0.001
+NOTHING: tuple[Any, ...] = (None, [], {}, "")
 PAGES: dict[str, dict[str, Any]] = {
     "shows": {"resourceUri": PAGE_URI},
     "feeds": {"resourceUri": PAGE_URI, "visibility": ["app"]},
@@ -66,7 +70,7 @@ class ModelTool(SdkTool):
         if self.context_kwarg is not None:
             given[self.context_kwarg] = context
         try:
-            result = for_agents(await self.fn_metadata.call_fn(self.fn, self.is_async, given))
+            result = await self.fn_metadata.call_fn(self.fn, self.is_async, given)
         except RunError as error:
             raise ToolError(visible(for_agents(told(error)))) from None
         except OSError as error:
@@ -113,7 +117,8 @@ def _model_tool(tool: Tool, function: Callable[..., Any]) -> ModelTool:
     )
     parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
     promised = base.fn_metadata.output_schema
-    update = {"arg_model": parsing, "output_schema": compact(promised) if promised else None}
+    # Without its model, or the SDK would refuse answers in which fields that may be null are left out.
+    update = {"arg_model": parsing, "output_schema": compact(promised) if promised else None, "output_model": None}
     metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
@@ -130,15 +135,23 @@ def _function(tool: Tool, settings: Settings, *, read_only: bool) -> Callable[..
         more = bound | ({"tell": _teller(tool.steps, ctx)} if tool.steps else {})
         if tool.waits:
             function = await anyio.to_thread.run_sync(tool.load)
-            return await function(request, settings, say=partial(_say, ctx), **more)
+            return _shaped(tool, await function(request, settings, say=_sayer(ctx), **more))
         return _shaped(tool, await anyio.to_thread.run_sync(partial(tool, request, settings, **more)))
 
     call.__annotations__["return"] = _output(tool)
     return call
 
 
-async def _say(ctx: Context[Any], percent: float, text: str) -> None:
-    await ctx.report_progress(percent, 100, visible(text))
+def _sayer(ctx: Context[Any]) -> Callable[[float, str], Awaitable[None]]:
+    """A function that reports a percentage with a text. MCP wants each to be more than the one before."""
+    said = -LEAST_STEP
+
+    async def say(percent: float, text: str) -> None:
+        nonlocal said
+        said = max(percent, said + LEAST_STEP)
+        await ctx.report_progress(said, 100, visible(text))
+
+    return say
 
 
 def _teller(steps: Steps, ctx: Context[Any]) -> Callable[[int, int], None]:
@@ -150,7 +163,7 @@ def _teller(steps: Steps, ctx: Context[Any]) -> Callable[[int, int], None]:
         nonlocal said
         if steps.stoppable:
             anyio.from_thread.check_cancelled()
-        if done != said and (done % steps.every == 0 or done == total):
+        if done > said and (done % steps.every == 0 or done == total):
             said = done
             anyio.from_thread.run(ctx.report_progress, done, total, f"{steps.word} {done} of {total}")
 
@@ -160,19 +173,34 @@ def _teller(steps: Steps, ctx: Context[Any]) -> Callable[[int, int], None]:
 def _output(tool: Tool) -> Any:
     if issubclass(tool.answer, Plot):
         return list[TextContent | ImageContent]
-    return Annotated[CallToolResult, tool.answer] if tool.text else tool.answer
+    return Annotated[CallToolResult, tool.answer]
 
 
 def _shaped(tool: Tool, answer: BaseModel) -> Any:
-    """The result of a call: a picture as an image; an answer that has words for people as words and fields, because
-    nobody would read its JSON twice."""
+    """The result of a call: a picture as an image; else fields and their JSON, or words for people instead of it. Only
+    the dashboard's page reads fields that say nothing."""
+    answer = for_agents(answer)
     if isinstance(answer, Plot):
         picture = ImageContent(type="image", data=base64.b64encode(answer.png).decode(), mime_type="image/png")
         return [TextContent(type="text", text=answer.text), picture]
-    if tool.text is None:
-        return answer
-    words = TextContent(type="text", text=tool.text(answer))
-    return CallToolResult(content=[words], structured_content=answer.model_dump(mode="json"))
+    fields = answer.model_dump(mode="json")
+    fields = fields if tool.page else lean(answer, fields)
+    words = for_agents(tool.text(answer)) if tool.text else json.dumps(fields, ensure_ascii=False)
+    return CallToolResult(content=[TextContent(type="text", text=words)], structured_content=fields)
+
+
+def lean(value: Any, dumped: Any) -> Any:
+    """Without a model's fields that say nothing: null, empty texts, and empty lists unless the field is required. In a
+    mapping each value counts."""
+    if isinstance(value, BaseModel):
+        required = {name for name, field in type(value).model_fields.items() if field.is_required()}
+        told = {n: held for n, held in dumped.items() if held not in NOTHING or (held == [] and n in required)}
+        return {name: lean(getattr(value, name), held) for name, held in told.items()}
+    if isinstance(value, dict):
+        return {name: lean(own, held) for own, (name, held) in zip(value.values(), dumped.items(), strict=True)}
+    if isinstance(value, list | tuple):
+        return [lean(own, held) for own, held in zip(value, dumped, strict=True)]
+    return dumped
 
 
 async def visible_errors(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,7 +99,7 @@ async def _call(client: Client, tool: str, **arguments: Any) -> Answer:
     if result.is_error or result.structured_content is None:
         text = " ".join(getattr(block, "text", "") for block in result.content)
         raise DemoFailed(f"{tool}: {text}")
-    return dict(result.structured_content)
+    return defaultdict(lambda: None, result.structured_content)  # what says nothing is left out
 
 
 async def _follow(client: Client, run_id: str, console: Console) -> None:

@@ -188,8 +188,10 @@ def _todo(record: RunRecord) -> list[StageSpec]:
 
 
 def _not_started(run: RunDir, said: str) -> Unavailable:
-    """The error for a run that will never start. Its record is removed, so that the next request can have the fold."""
-    run.remove()
+    """The error for a run that will never start. Its record is removed, so that the next request can have the fold,
+    unless another server has started it."""
+    if not run.engine_file.exists():
+        run.remove()
     why = short_in_json(said.strip().rpartition("\n")[2], SAID_LENGTH)
     return Unavailable(
         f"The supervisor of run {run.run_id} could not be started: {why}. Nothing was started.", about="machine"

@@ -15,7 +15,7 @@ from ...schemas.records import CancelRecord, EngineRecord, RunRecord, StageSpec,
 from ...settings import Settings
 from ..layout import RunDir, StateDir, read_run
 from ..machine.gpu_watch import GpuWatch
-from ..processes import kill_all
+from ..processes import kill_all, let_others_first
 from ..stage_end import Grace, Heartbeat, States, clear_up, close_run, ended_state, given_up, not_started, say
 from ..stage_process import Child, Grant, start_child
 from .places import Place, find_places, gpu_places, slot_kind
@@ -153,6 +153,8 @@ class Supervision:
             grant.release()
             self._end(spec.name, not_started(error))
             return
+        if not child.on_gpu:
+            let_others_first(child.process.pid, self.settings.nice)
         self.children[spec.name] = child
         self.states.write(spec.name, child.state)
 

@@ -7,6 +7,7 @@ mcp also drops a line that is no message, so its sender would wait for ever. Her
 """
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -21,7 +22,9 @@ from pydantic import ValidationError
 
 
 def serve(app: MCPServer) -> None:
-    """Serve until stdin closes. Runs go on."""
+    """Serve until stdin closes, or until SIGINT. Runs go on."""
+    # Python would wait for the thread that reads stdin, which reads until the client has gone.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Otherwise a buffered print would reach the client when the server ends.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     anyio.run(_serve, app)

@@ -3,14 +3,14 @@
 
 Started as `<this file> -m nnunet_mcp.worker <run directory> <stage>`, through NNUNET_MCP_WORKER_PYTHON. It
 writes the same files in the same order as the real worker, and stops as it does when it is asked to. For
-REAL_DATASET it becomes the real worker.
+REAL_DATASET it becomes the real worker. Its loader is forked as nnU-Net's are, by the real rule for orphans.
 """
 
 import hashlib
 import json
+import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +25,8 @@ def main() -> int:
     """Play the stage to its end."""
     if "nnunet_mcp.worker" not in sys.argv:
         _become_real()
+    if sys.executable != (real := os.environ.get(REAL_PYTHON, sys.executable)):  # the one that has our modules
+        os.execv(real, [real, *sys.argv])
     run, name = Path(sys.argv[-2]), sys.argv[-1]
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     if record["job"]["request"]["dataset_id"] == REAL_DATASET:
@@ -32,7 +34,7 @@ def main() -> int:
     spec = next(spec for spec in record["stages"] if spec["name"] == name)
     stage = run / "stages" / name
     pace = float(os.environ.get("STAND_IN_PACE_S", random.Random(os.getpid()).uniform(0.05, 0.4)))
-    loader = subprocess.Popen([sys.executable, "-c", "import time\nwhile True: time.sleep(0.1)"])
+    loader = _loader()
     try:
         if spec["kind"] == "train":
             return _train(run, stage, record, spec, pace)
@@ -42,6 +44,15 @@ def main() -> int:
         return 0
     finally:
         loader.kill()
+
+
+def _loader() -> Any:
+    from nnunet_mcp.worker.orphans import take_children_along
+
+    take_children_along()
+    loader = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    loader.start()
+    return loader
 
 
 def _become_real() -> None:

@@ -22,12 +22,12 @@ import psutil
 from nnunet_mcp.liveness import liveness
 from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
-from nnunet_mcp.runs.processes import processes_of
+from nnunet_mcp.runs.processes import STAGE_VARIABLE, processes_of
 from nnunet_mcp.runs.status import START_ALLOWANCE_S
 from nnunet_mcp.schemas.records import ACTIVE, RunRecord, StageState
 from nnunet_mcp.schemas.run_list import CancelRequest, RunLine, RunsRequest
 from nnunet_mcp.tools.watching.runs import nnunet_cancel, nnunet_runs
-from tests.kit.lab import Answer, Lab, call, structured
+from tests.kit.lab import Answer, Lab, call, stand_in_python, structured
 from tests.kit.phantom import write_phantom
 
 from . import stand_in_worker
@@ -40,6 +40,7 @@ VOCABULARY = {"queued", "running", "success", "error", "cancelled", "interrupted
 AT_REST = {"success", "error", "cancelled", "interrupted"}
 SETTLE_S = 40.0
 REAL_SETTLE_S = 240.0  # a real stage reads its libraries for seconds before it has children
+ORPHANS_GONE_S = 10.0
 DISK_BYTES = 640 * 1024**2
 
 
@@ -65,9 +66,8 @@ class Storm:
 
     def __init__(self, folder: Path, seed: int, *, real: bool = False) -> None:
         self.random, self.real = random.Random(seed), real
-        worker = Path(stand_in_worker.__file__)
         extra = {
-            "NNUNET_MCP_WORKER_PYTHON": str(worker),
+            "NNUNET_MCP_WORKER_PYTHON": str(stand_in_python(folder, Path(stand_in_worker.__file__))),
             "NNUNET_MCP_GRACE_S": "5",
             "NNUNET_MCP_REPEAT_WINDOW_S": "0",
         }
@@ -219,12 +219,20 @@ class Storm:
             victim.send_signal(signal.SIGTERM if how == "TERM" else signal.SIGKILL)
 
     def _kill_session(self) -> None:
-        """Supervisor, worker and loader of one run, all at once, as a power cut would."""
-        victim = self._victim(self._supervisors)
-        with contextlib.suppress(psutil.Error, IndexError):  # it may just have ended, and then has no command line
-            stages = list((Path(victim.cmdline()[-1]) / "stages").iterdir())
-            for process in [victim, *processes_of(*stages)]:
+        """Supervisor and workers of one run at once. Nobody resumes or cancels it: the rest must go by itself."""
+        loader = self._victim(self._loaders)
+        with contextlib.suppress(psutil.Error, KeyError, OSError):  # it may just have ended
+            stages = Path(loader.environ()[STAGE_VARIABLE]).parent
+            run = str(stages.parent)
+            for process in [*_running("nnunet_mcp.runs.local.supervisor", run), *_workers(run)]:
                 process.kill()
+            self._look_for_orphans(list(stages.iterdir()))
+
+    def _look_for_orphans(self, stages: list[Path]) -> None:
+        deadline = time.monotonic() + ORPHANS_GONE_S
+        while (left := processes_of(*stages)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.counts.broken += [f"orphans: {process.pid} of {stages[0].parent.parent.name}" for process in left]
 
     def _fill_disk(self) -> None:
         """A full disk for a moment, where there is a small one of our own."""
@@ -241,7 +249,7 @@ class Storm:
         return _running("nnunet_mcp.runs.local.supervisor", str(self.lab.folder))
 
     def _workers(self) -> list[psutil.Process]:
-        return _running("nnunet_mcp.worker", str(self.lab.folder))
+        return _workers(str(self.lab.folder))
 
     def _loaders(self) -> list[psutil.Process]:
         return [p for p in self.lab.processes() if p not in self._workers()]
@@ -378,6 +386,13 @@ def _running(module: str, folder: str) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def _workers(folder: str) -> list[psutil.Process]:
+    """The workers; a loader that one has forked has its command line, too."""
+    found = _running("nnunet_mcp.worker", folder)
+    pids = {process.pid for process in found}
+    return [process for process in found if psutil.pid_exists(process.pid) and process.ppid() not in pids]
 
 
 def _check_json(path: Path, counts: Counts) -> None:

@@ -1,5 +1,6 @@
 """A place to train for real: its own nnU-Net folders, the real server over stdio, a real MCP client."""
 
+import functools
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +20,14 @@ import psutil
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
+from pydantic import BaseModel
 
 from nnunet_mcp.runs.machine.gpus import MACHINE
 from nnunet_mcp.runs.processes import STAGE_VARIABLE
+from nnunet_mcp.schemas.base import Record
 from nnunet_mcp.settings import Settings
 
+STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 TRAINERS = Path(__file__).parents[1] / "trainers"
 ACTIVE = ("queued", "running")
 # Where pools of processes are not the point: each of their processes takes seconds to import PyTorch.
@@ -140,6 +144,28 @@ async def call(client: Client, tool: str, **arguments: Any) -> Answer:
     return structured(await client.call_tool(tool, arguments))
 
 
+class Fields(dict[str, Any]):
+    """An answer as a reader of its schema sees it: a field that is left out has its default, or is null."""
+
+    def __missing__(self, name: str) -> Any:
+        return json.loads(defaults()[name])
+
+
+@functools.cache
+def defaults() -> dict[str, str]:
+    """What every field of every answer is where it is left out, as JSON."""
+    fields = [field for kind in kinds(Record) for field in kind.model_fields.items()]
+    optional = {name: json.dumps(field.default, default=str) for name, field in fields if not field.is_required()}
+    return {**dict.fromkeys((name for name, _ in fields), "null"), **optional}
+
+
+def kinds(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The model and all that are derived from it."""
+    yield model
+    for derived in model.__subclasses__():
+        yield from kinds(derived)
+
+
 def structured(result: CallToolResult) -> Answer:
     """The structured answer of a tool call.
 
@@ -148,7 +174,8 @@ def structured(result: CallToolResult) -> Answer:
     """
     if result.is_error or result.structured_content is None:
         raise ToolRefused(" ".join(getattr(block, "text", "") for block in result.content))
-    return dict(result.structured_content)
+    fields: Answer = json.loads(json.dumps(result.structured_content), object_hook=Fields)
+    return fields
 
 
 def until(condition: Callable[[], bool], *, timeout_s: float = 60) -> bool:
@@ -228,9 +255,9 @@ def stand_in_nvidia_smi(folder: Path, script: str) -> None:
     MACHINE.forget()
 
 
-def stand_in_python(folder: Path) -> Path:
-    """A Python that plays the worker (stand_in_worker.py)."""
-    program, script = folder / "worker python", Path(__file__).with_name("stand_in_worker.py")
+def stand_in_python(folder: Path, script: Path = STAND_IN) -> Path:
+    """A Python that plays the worker with the script."""
+    program = folder / "worker python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     return program

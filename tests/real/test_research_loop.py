@@ -113,11 +113,11 @@ def test_the_search_is_nnunets_own_and_leaves_its_files(lab: Lab, best: Answer) 
     assert written == {path.relative_to(ours): texts_of(path) for path in merged_files(ours)}
     information = json.loads((ours / "inference_information.json").read_text(encoding="utf-8"))
     dice = {one["name"]: one["dice"] for one in found["candidates"]}
-    assert dice == pytest.approx(information["all_results"], abs=5e-5)
+    assert dice == pytest.approx(information["all_results"], abs=1e-6)
     assert set(information["all_results"]) == {*MODELS, ENSEMBLE}
-    assert found["dice"] == pytest.approx(max(information["all_results"].values()), abs=5e-5)
+    assert found["dice"] == pytest.approx(max(information["all_results"].values()), abs=1e-6)
     processed = information["best_model_or_ensemble"]["result_on_crossval_post_pp"]
-    assert best["metrics"]["dice"] == pytest.approx(processed, abs=5e-5)
+    assert best["metrics"]["dice"] == pytest.approx(processed, abs=1e-6)
     assert found["instructions"] == (ours / "inference_instructions.txt").read_text(encoding="utf-8")
     assert not (ours / ".find_best").exists()
     assert "OneStepTrainer__nnUNetPlans__3d_fullres is left out: fold 1" in " ".join(best["notes"])

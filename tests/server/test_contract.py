@@ -5,8 +5,6 @@ UPDATE_SNAPSHOTS=1 renews tests/snapshots.
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools import TOOLS
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask
+from tests.kit.wire import INITIALIZE, Wire
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 NAMES = [tool.name for tool in TOOLS]
@@ -32,7 +31,6 @@ DISCOVER = {
         "io.modelcontextprotocol/clientCapabilities": {},
     }
 }
-INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 
 # They answer with an image and one line of text; hosts show a model only what is structured, where something is.
 PICTURES = ("nnunet_plot",)
@@ -128,6 +126,23 @@ def test_every_tool_refuses_an_argument_that_it_does_not_know(settings: Settings
         ask(settings, name, run_id="d001-2d-f0-tttt", dataset_id=1, nonsense=1)
 
 
+@pytest.mark.parametrize("null", [None, "null", ["null"], [None]], ids=str)
+def test_null_is_as_if_left_out_for_every_argument_of_every_tool(
+    settings: Settings, tools: dict[str, Tool], null: Any
+) -> None:
+    async def told(client: Client, name: str, given: dict[str, Any]) -> Any:
+        result = await client.call_tool(name, given)
+        return getattr(result.content[0], "text", "") if result.is_error else sorted(result.structured_content or {})
+
+    async def compare() -> None:
+        async with Client(create_server(settings)) as client:
+            for name in NAMES:
+                nulls = dict.fromkeys(tools[name].input_schema["properties"], null)
+                assert await told(client, name, nulls) == await told(client, name, {}), name
+
+    anyio.run(compare)
+
+
 @pytest.mark.parametrize(
     "name", ["nnunet_progress", "nnunet_logs", "nnunet_results", "nnunet_cancel", "nnunet_dashboard"]
 )
@@ -142,30 +157,6 @@ def test_an_empty_workspace_says_what_to_do_first(settings: Settings) -> None:
     assert "nnunet_training" in ask(settings, "nnunet_runs")["next_step"]
     with pytest.raises(ToolRefused, match=r"no dataset 050.*nnunet_prepare_dataset"):
         ask(settings, "nnunet_training", dataset_id=50)
-
-
-class Wire:
-    """Raw JSON-RPC to a real server process."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "nnunet_mcp"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.number = 0
-
-    def line(self, text: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(text + "\n")
-        self.process.stdin.flush()
-
-    def request(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        self.number += 1
-        message = {"jsonrpc": "2.0", "id": self.number, "method": method, "params": params or {}}
-        self.line(json.dumps(message))
-        while True:
-            answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-            if answer.get("id") == self.number:
-                return answer
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def noise():
 atexit.register(print, "stray at the end")
 threading.Thread(target=noise, daemon=True).start()
 """
+CARELESS = {"PYTHONWARNINGS": "always", "MPLCONFIGDIR": "/dev/null/nowhere"}
 HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
 
 
@@ -38,7 +39,7 @@ def test_stray_prints_never_reach_the_wire(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**Lab(tmp_path / "work").environment, "PYTHONPATH": str(noise)},
+        env={**Lab(tmp_path / "work").environment, **CARELESS, "PYTHONPATH": str(noise)},
     )
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     messages: list[dict[str, object]] = [

@@ -62,7 +62,7 @@ def prepare(request: TrainingRequest, settings: Settings, *, ahead: bool, on_pro
 def _like(found: Preparation) -> None:
     """The whole request: the arguments of the run that it is to be like, under those that are given."""
     asked = found.request
-    given = asked.model_dump(exclude={"like"}, exclude_unset=True)
+    given = asked.model_dump(exclude={"like", "request_id"}, exclude_unset=True)
     if isinstance(asked, TrainingCall) and asked.like is not None:
         found.request, note = repeated(asked.like, given, found.settings)
         found.notes.append(note)

@@ -7,13 +7,14 @@ from ...errors import RunError
 from ...nnunet.installed import installed
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import RunDir, StateDir
+from ...runs.requests import AskedAs
 from ...runs.status import STARTING
 from ...runs.store import new_record, record_run
 from ...schemas.jobs import TrainingJob
 from ...schemas.progress import StageLine
-from ...schemas.records import RunRecord
+from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.run_list import RunStarted, TrainingStarted
-from ...schemas.training import TrainingRequest
+from ...schemas.training import TrainingCall, TrainingRequest
 from ...settings import Settings
 from ..watching.resuming import resumes_from
 from ..watching.snapshot import RunSnapshot
@@ -30,18 +31,30 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
     """
     run, record, new = prepare_run(request, settings)
     told = resumes_from(RunSnapshot.of(run, record, settings)) if new else []  # before it saves the next checkpoint
-    if new:
+    # A server that was killed between the record and the start left a run that nobody has started.
+    if new or not run.engine_file.exists():
         engine_of(record).start(run, record, settings)
     return describe_run(run, record, told, repeated=not new)
 
 
 def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, RunRecord, bool]:
-    """Check everything, then record the run; returns whether it is new."""
+    """Check everything, then record the run; returns whether it is new. One that the same request_id has started is not
+    checked again: its own model would be in the way."""
+    state = StateDir.of(settings)
+    asked = _asked_as(request)
+    if asked is not None and (before := asked.run(state)) is not None and (known := before.record()) is not None:
+        return before, known, False
     settings.create_folders()
     ready = prepare(request, settings, ahead=False, on_problem=_stop)
     record, targets = record_of(ready), ready.plan.targets if ready.plan else []
-    run, new = record_run(StateDir.of(settings), record, targets, repeat_window_s=settings.repeat_window_s)
+    run, new = record_run(state, record, targets, repeat_window_s=settings.repeat_window_s, asked=asked)
     return run, (record if new else run.record() or record), new
+
+
+def _asked_as(request: TrainingRequest) -> AskedAs | None:
+    if not isinstance(request, TrainingCall) or request.request_id is None:
+        return None
+    return AskedAs(request.request_id, request.model_dump(mode="json", exclude={"request_id"}, exclude_defaults=True))
 
 
 def _stop(problem: RunError) -> None:
@@ -76,7 +89,8 @@ def describe_run(
 ) -> TrainingStarted:
     """The answer about a run that was started; `told` goes into its notes."""
     judged = verdict(run, record)
-    again = ("This request was made a moment ago; this is the run that it started.",) if repeated else ()
+    again = ("This request was made before; this is the run that it started.",) if repeated else ()
+    active, look = judged.status in ACTIVE, call("nnunet_progress", run_id=record.run_id)
     waits = (judged.reason,) if judged.reason not in ("", STARTING) else ()
     return TrainingStarted(
         run_id=record.run_id,
@@ -91,8 +105,8 @@ def describe_run(
             StageLine(name=spec.name, status=judged.stages[spec.name], detail=spec.detail) for spec in record.stages
         ),
         notes=(*record.notes, *told, *again, *waits),
-        retry_after_s=FIRST_LOOK_S,
-        next_step=follow(record.run_id),
+        retry_after_s=FIRST_LOOK_S if active else 0,
+        next_step=follow(record.run_id) if active else f"It has ended: {look}.",
     )
 
 

@@ -56,7 +56,7 @@ def test_arguments_that_are_not_given_are_the_earlier_runs(settings: Settings) -
 
 
 def test_another_dataset_is_trained_alike_and_a_default_may_be_asked_for_again(settings: Settings) -> None:
-    record = prepared(settings, dataset_id=2, trainer=None, npz=False)
+    record = prepared(settings, dataset_id=2, trainer="nnUNetTrainer", npz=False, device=None)
 
     assert (record.dataset_name, record.fold) == ("Dataset002_Other", "3")
     assert (record.trainer, record.training and record.training.request.npz) == ("nnUNetTrainer", False)

@@ -28,7 +28,8 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.curves import POINTS_OF_A_RUN, POINTS_OF_A_STAGE, sparkline, thinned
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, record_of, stage
-from tests.server.test_contract import DISCOVER, INITIALIZE, Wire, wire
+from tests.kit.wire import INITIALIZE, Wire
+from tests.server.test_contract import DISCOVER, wire
 
 __all__ = ["wire"]  # a fixture, used by its name
 MIME = "text/html;profile=mcp-app"
