@@ -102,12 +102,14 @@ def gather(request: PrepareRequest, listing: Listing, labels: str, settings: Set
     left_out = {unicodedata.normalize("NFC", name) for name in request.leave_out}
     if unknown := sorted(left_out - set(raw)):
         raise Refused(f"leave_out names cases that are not there: {some(unknown)}. Cases: {some(sorted(raw))}.")
-    found.left_over |= {name: "in no pattern" for name in listing.files if name not in used}
+    found.left_over |= {name: "no pattern fits" for name in listing.files if name not in used}
     found.left_over |= listing.others
     for name in sorted(raw):
         case = raw[name]
         if name in left_out:
-            found.left_over |= {file.name: "left out" for file in (*case.images.values(), *case.masks.values())}
+            found.left_over |= {
+                file.name: "as leave_out says" for file in (*case.images.values(), *case.masks.values())
+            }
         elif not case.images:
             found.left_over |= {file.name: "a mask without image" for file in case.masks.values()}
         else:

@@ -168,7 +168,8 @@ def _colours(images: list[FileFacts], plan: Plan) -> str:
 def _labels(request: PrepareRequest, gathered: Gathered, facts: Facts, plan: Plan) -> dict[str, dict[int, int]]:
     """For each {label} (or "") what every value becomes."""
     values: dict[str, set[int]] = defaultdict(set)
-    for case in gathered.cases.values():
+    sound = [case for name, case in gathered.cases.items() if gathered.names[name] not in plan.faulty]
+    for case in sound:
         for token, file in case.masks.items():
             if _known(file, facts) and not _no_labels(file, facts[file.name]):
                 values[token] |= set(facts[file.name].values) - {0}
@@ -269,6 +270,7 @@ def _tell(gathered: Gathered, plan: Plan) -> None:
     pictures = sorted({ending_of(file.name).lower() for _, file in _files(gathered)} - {".png"})
     if plan.ending == ".png" and pictures:
         plan.changes.append(f"{', '.join(pictures)} pictures are written as PNG, without loss")
-    if gathered.left_over:
-        left = told(gathered.left_over.items())
-        plan.changes.append(f"{len(gathered.left_over)} files are left out: {left}")
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for name, why in gathered.left_over.items():
+        reasons[why].append(name)
+    plan.changes += [f"not imported, {why}: {some(names)}" for why, names in reasons.items()]

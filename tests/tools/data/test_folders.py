@@ -13,7 +13,8 @@ import SimpleITK
 from PIL import Image
 
 from nnunet_mcp.settings import Settings
-from tests.kit.lab import Answer
+from tests.kit.dicom import dicom_volume, write_series
+from tests.kit.lab import Answer, ToolRefused
 from tests.kit.tiny import ask, digest
 
 SHAPE = (6, 7, 8)
@@ -55,7 +56,7 @@ def picture(path: Path, *shape: int, values: tuple[int, ...] = ()) -> None:
 
 
 def look(source: Path, **more: Any) -> Answer:
-    return ask(Settings(), "nnunet_prepare_dataset", source=str(source), dataset_id=7, name="New", **more)
+    return ask(Settings(), "nnunet_prepare_dataset", **{"source": str(source), "dataset_id": 7, "name": "New", **more})
 
 
 def carry_out(answer: Answer, **changed: Any) -> Answer:
@@ -258,3 +259,153 @@ def assert_same_place(one: Path, other: Path) -> None:
     assert first.GetSize() == second.GetSize()
     for read in ("GetSpacing", "GetOrigin", "GetDirection"):
         assert numpy.allclose(getattr(first, read)(), getattr(second, read)(), atol=1e-5)
+
+
+def test_a_dicom_series_is_an_image_at_its_place_in_the_patient(downloads: Path) -> None:
+    source = downloads / "export"
+    for number in range(2):
+        write_series(source / f"pat{number}" / "CT", dicom_volume(number))
+        organ = SimpleITK.Cast(dicom_volume(number) > 0, SimpleITK.sitkUInt8)
+        SimpleITK.WriteImage(organ, str(source / f"pat{number}" / "organ_mask.nii.gz"))
+
+    answer = carry_out(look(source))
+
+    assert (answer["cases"], answer["channels"]) == (2, ["CT"])
+    for number in range(2):
+        written = SimpleITK.ReadImage(str(Path(answer["path"]) / "imagesTr" / f"pat{number}_0000.nii.gz"))
+        expected = dicom_volume(number)
+        assert (SimpleITK.GetArrayFromImage(written) == SimpleITK.GetArrayFromImage(expected)).all()
+        for read in ("GetSpacing", "GetOrigin", "GetDirection"):
+            assert numpy.allclose(getattr(written, read)(), getattr(expected, read)(), atol=1e-4)
+
+
+def test_faulty_dicom_series_are_named_with_their_fault(downloads: Path) -> None:
+    source = downloads / "export"
+    write_series(source / "gap" / "CT", dicom_volume(), leave_out=(2,))
+    write_series(source / "tilted" / "CT", dicom_volume(), tilt=0.3)
+    write_series(source / "two" / "CT", dicom_volume())
+    for path in sorted((source / "two" / "CT").iterdir()):
+        path.rename(path.with_name(f"first{path.name}"))
+    write_series(source / "two" / "CT", dicom_volume(), uid="1.2.826.0.1.2", name="localizer")
+    write_series(source / "whole" / "CT", dicom_volume())
+    for case in ("gap", "tilted", "two", "whole"):
+        SimpleITK.WriteImage(SimpleITK.Cast(dicom_volume() > 0, SimpleITK.sitkUInt8), str(source / case / "mask.mha"))
+
+    seen = look(source)
+
+    said = " ".join(seen["doubts"])
+    assert "1 slices are missing" in said and "gantry is tilted by 6.8°" in said
+    assert "2 series in one folder, keep one: " in said and "'localizer' (5 files)" in said
+    assert carry_out(seen)["cases"] == 1
+
+
+def test_faults_are_told_with_their_cases_which_can_be_left_out(downloads: Path, settings: Settings) -> None:
+    source = downloads / "study"
+    images_and_masks(source)
+    scans, masks = source / "bilder", source / "masken"
+    for case in ("small", "shades", "moved", "cut"):
+        scan(scans / f"{case}.nii.gz")
+        mask(masks / f"{case}_maske.nii.gz", 255)
+    volume(masks / "small_maske.nii.gz", numpy.zeros((3, 3, 3), numpy.uint8))
+    volume(masks / "shades_maske.nii.gz", numpy.full(SHAPE, 0.5, numpy.float32))
+    nibabel.save(nibabel.Nifti1Image(numpy.ones(SHAPE, numpy.uint8), numpy.eye(4)), masks / "moved_maske.nii.gz")
+    whole = (scans / "cut.nii.gz").read_bytes()
+    (scans / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    mask(masks / "nobody_maske.nrrd", 255)
+    (source / "notes.docx").write_bytes(b"PK")
+
+    seen = look(source)
+    given: dict[str, Any] = {"images": ["bilder/{case}.*"], "labels": "masken/{case}_maske.*"}
+    with pytest.raises(ToolRefused) as refused:
+        look(source, **given)
+
+    for said in (" ".join(seen["doubts"]), str(refused.value)):
+        assert "masks of another size than the image, 1: small (3×3×3, image 8×7×6)" in said
+        assert "masks that are shades, not labels, 1: shades" in said
+        assert "masks of another spacing, 1: moved" in said
+        assert "cut (bilder/cut.nii.gz: " in said
+    assert "leave_out=" in str(refused.value) and not list(settings.folder("raw").iterdir())
+    answer = carry_out(seen)
+    assert answer["cases"] == 3 and answer["labels"] == {"background": 0, "label_255": 1}
+    changes = " ".join(answer["changes"])
+    assert "values in the masks: 255 to 1" in changes and "a mask without image: masken/nobody_maske.nrrd" in changes
+    assert "no image: notes.docx" in changes and "as leave_out says: bilder/cut.nii.gz" in changes
+
+
+def test_masks_are_merged_in_the_order_given_and_overlaps_are_told(downloads: Path) -> None:
+    source = downloads / "organs"
+    mask_per_organ(source)
+    both = numpy.zeros(SHAPE, numpy.uint8)
+    both[1:3, 1:4, 0] = 1
+    volume(source / "s0004" / "segmentations" / "tumour.nii.gz", both)
+    patterns: dict[str, Any] = {"images": "{case}/ct.nii.gz", "labels": "{case}/segmentations/{label}.nii.gz"}
+
+    with pytest.raises(ToolRefused, match=r"overlap in 1 cases, 6 voxels, most in s0004.*label_names="):
+        look(source, **patterns)
+    answer = look(source, **patterns, label_names=["liver=Liver", "tumour"], channels="CT")
+
+    assert answer["labels"] == {"background": 0, "Liver": 1, "tumour": 2} and answer["channels"] == ["CT"]
+    told = " ".join(answer["changes"])
+    assert "6 voxels" in told and "no pattern fits: s0004/segmentations/spleen.nii.gz" in told
+    merged = nibabel.load(Path(answer["path"]) / "labelsTr" / "s0004.nii.gz")
+    assert numpy.bincount(numpy.asarray(merged.dataobj).ravel())[1:].tolist() == [3, 6]
+    assert (merged.affine == nibabel.load(source / "s0004" / "ct.nii.gz").affine).all()
+
+
+def test_values_get_the_names_given_and_none_is_dropped_silently(downloads: Path, settings: Settings) -> None:
+    source, labels = downloads / "scans", downloads / "elsewhere"
+    for number in range(2):
+        scan(source / f"x{number}_0000.nii.gz")
+        mask(labels / f"x{number}.nii.gz", 3, 7, 9, 11)
+    given: dict[str, Any] = {"images": ["{case}_0000.nii.gz"], "labels": f"{labels}/{{case}}.nii.gz"}
+
+    with pytest.raises(ToolRefused, match=r'also hold 9, 11.*"9=background" to drop'):
+        look(source, **given, label_names=["7=tumour", "3=liver"])
+    answer = look(source, **given, label_names=["7=ignore", "3=liver", "9=background", "11=liver"])
+
+    assert answer["labels"] == {"background": 0, "liver": 1, "ignore": 2}
+    assert "3 to 1, 7 to 2, 9 to 0, 11 to 1" in answer["changes"][0]
+    label = nibabel.load(Path(answer["path"]) / "labelsTr" / "x1.nii.gz")
+    assert numpy.asarray(label.dataobj)[1, 1, :4].tolist() == [1, 2, 0, 1]
+    assert f"labels='{labels}/{{case}}.nii.gz'" in look(source, labels=str(labels), dataset_id=8)["layouts"][0]["call"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"images": "../private/{case}.nii.gz", "labels": "{case}_seg.nii"}, "must stay below"),
+        ({"images": "{case}_image.nii", "labels": "/etc/{case}.nii"}, "outside the allowed folders"),
+        ({"images": "/etc/{case}.nii", "labels": "{case}_seg.nii"}, "outside the allowed folders"),
+        ({"images": "{case}_image.nii", "labels": "{patient}_seg.nii"}, "must hold {case}"),
+        ({"images": "image.nii", "labels": "{case}_seg.nii"}, "must hold {case}"),
+        ({"images": "{case}_ima.e.nii", "labels": "{case}_seg.nii"}, "fits none of 6 images"),
+        ({"images": "{case}_image.nii"}, "labels"),
+        ({"images": "*" * 30 + "{case}.nii", "labels": "{case}_seg.nii"}, "too many"),
+        ({"images": "{case}_image.nii", "labels": "{case}_seg.nii", "leave_out": ["p9"]}, "p9"),
+    ],
+)
+def test_patterns_that_cannot_be_meant_are_refused(
+    downloads: Path, settings: Settings, given: dict[str, Any], said: str
+) -> None:
+    source = downloads / "flat"
+    flat_pairs(source)
+
+    with pytest.raises(ToolRefused) as refused:
+        look(source, **given)
+
+    assert said in str(refused.value) and not list(settings.folder("raw").iterdir())
+
+
+def test_links_out_of_the_allowed_folders_are_not_followed(downloads: Path, tmp_path: Path) -> None:
+    source, private = downloads / "flat", tmp_path / "private"
+    flat_pairs(source)
+    scan(private / "secret.nii")
+    (source / "p7_image.nii").symlink_to(private / "secret.nii")
+    mask(source / "p7_seg.nii", 1)
+    (source / "more").symlink_to(private)
+
+    answer = carry_out(look(source))
+
+    told = " ".join(answer["changes"])
+    assert answer["cases"] == 3 and "a link that leads nowhere or out of the allowed folders: p7_image.nii" in told
+    assert "a link to a folder: more" in told and "a mask without image: p7_seg.nii" in told

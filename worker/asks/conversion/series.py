@@ -56,8 +56,8 @@ def _refuse_several(headers: dict[Path, Any]) -> None:
     if len(counts) == 1:
         return
     names = {_tag(header, SERIES): _tag(header, NAME) for header in headers.values()}
-    told = ", ".join(f"{names[uid] or uid[-12:]!r} ({count} files)" for uid, count in counts.most_common(4))
-    raise Damaged(f"{len(counts)} series lie in one folder: {told}; keep one in each folder")
+    told = ", ".join(f"{(names[uid] or uid[-12:])[:30]!r} ({count} files)" for uid, count in counts.most_common(3))
+    raise Damaged(f"{len(counts)} series in one folder, keep one: {told}")
 
 
 def _ordered(headers: dict[Path, Any]) -> list[Path]:
