@@ -252,6 +252,7 @@ class FileFacts(LabelLook):
     picture: str = Field(default="", description='"grey", "RGB" or "RGBA"; "" for volumes.')
     alike: bool = Field(default=False, description="Its colours are equal: it is grey.")
     opaque: bool = Field(default=False, description="Its alpha channel says nothing.")
+    palette: bool = Field(default=False, description="Its values are numbers of a palette, and its colours are shown.")
 
 
 class Writing(Record):

@@ -5,9 +5,11 @@ reading of the folder: p1/p1_t1 and p1/p1_seg give {case}/{case}_t1 and {case}/{
 """
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
 
 import regex
 
@@ -23,8 +25,9 @@ MASK_WORDS = """seg segs segmentation segmentations segm mask masks msk label la
 IMAGE_WORDS = "image images img imgs im scan scans volume volumes raw photo photos picture pictures bild bilder"
 OF_MASKS, OF_IMAGES = frozenset(MASK_WORDS.split()), frozenset(IMAGE_WORDS.split())
 FEW_WORDS = 7  # a part with more words is only cut at its ends
-MANY_FILES = 4000  # only whole words and folders are tried as cases then
-CORES = 60
+MANY_FILES = 1500  # what takes about two seconds; of more files a part is tried
+FEW_FILES = 100
+CORES = 30
 INSIDE = 0.8  # of a template's cases are cases of the reading
 BEST = 6
 
@@ -54,6 +57,11 @@ class Reading:
     def covered(self) -> int:
         return sum(len(template.files) for template in self.templates)
 
+    @cached_property
+    def shared(self) -> frozenset[str]:
+        """Parts of the path that all templates have: they tell nothing apart."""
+        return frozenset(set.intersection(*(set(one.text.split("/")) for one in self.templates)))
+
     @property
     def role_words(self) -> float:
         """The share of cases that are called as masks or images are, without a number: then they are none."""
@@ -61,7 +69,7 @@ class Reading:
         return sum(bool(words & (OF_MASKS | OF_IMAGES)) for words in named) / len(self.cases)
 
     def score(self, files: int) -> float:
-        said = any(role_of(template, self.templates) == "mask" for template in self.templates)
+        said = any(role_of(template, self.shared) == "mask" for template in self.templates)
         group = any("{group}" in template.text for template in self.templates)
         length = sum(map(len, self.cases)) / len(self.cases)
         split = len(self.templates) / (len(self.templates) + len(self.cases))  # train/ and val/ are no two cases
@@ -75,10 +83,9 @@ def words_of(text: str) -> set[str]:
     }
 
 
-def role_of(template: Template, among: Sequence[Template]) -> str:
+def role_of(template: Template, shared: Collection[str]) -> str:
     """ "mask" or "image" by a word in the last part of the path that has one and is not the same in all; or ""."""
     parts = template.text.split("/")
-    shared = set.intersection(*(set(other.text.split("/")) for other in among)) if len(among) > 1 else set()
     for part in reversed([part for part in parts if part not in shared]):
         words = words_of(part.replace("{case}", "_").replace("{group}", "_"))
         mask, image = bool(words & OF_MASKS), bool(words & OF_IMAGES)
@@ -89,17 +96,20 @@ def role_of(template: Template, among: Sequence[Template]) -> str:
 
 def readings(names: Iterable[str]) -> list[Reading]:
     """The readings of these names, the best first."""
-    all_names = sorted(names)
+    all_names = _sampled(sorted(names))
     templates = _templates(all_names)
     if not templates:
         return []
     cores: dict[frozenset[str], int] = defaultdict(int)
-    for template in templates:
+    by_case: dict[str, list[int]] = defaultdict(list)
+    for number, template in enumerate(templates):
         cores[frozenset(template.files)] += len(template.files)
+        for case in template.files:
+            by_case[case].append(number)
     best = sorted(cores, key=lambda core: (cores[core], sorted(core)), reverse=True)[:CORES]
     found: dict[frozenset[frozenset[str]], Reading] = {}
     for core in best:
-        reading = _reading(core, templates)
+        reading = _reading(core, templates, by_case)
         same = frozenset(frozenset(template.files.values()) for template in reading.templates)
         if len(reading.templates) > 1 and (
             same not in found or reading.score(len(all_names)) > found[same].score(len(all_names))
@@ -109,16 +119,31 @@ def readings(names: Iterable[str]) -> list[Reading]:
     return ranked[:BEST]
 
 
-def _reading(core: frozenset[str], templates: list[Template]) -> Reading:
+def _sampled(names: list[str]) -> list[str]:
+    """All files of some cases, where there are many: files of a case share their longest number that is rare."""
+    if len(names) <= MANY_FILES:
+        return names
+    words = {name: [word for word in WORD.findall(name) if any(map(str.isdecimal, word))] for name in names}
+    counts = Counter(word for found in words.values() for word in set(found))
+    every = -(-len(names) // MANY_FILES)
+    kept = []
+    for name in names:
+        rare = [word for word in words[name] if counts[word] < len(names) / 4]
+        if crc32(max(rare, key=lambda word: (len(word), word), default=name).encode()) % every == 0:
+            kept.append(name)
+    return kept if len(kept) > FEW_FILES else names[:MANY_FILES]
+
+
+def _reading(core: frozenset[str], templates: list[Template], by_case: dict[str, list[int]]) -> Reading:
     """Add the templates whose cases are in the core, none with a file of another.
 
     A template may have further cases: {case}.png also fits p1_seg.png, which {case}_seg.png explains better.
     """
-    inside = [Template(one.text, {c: name for c, name in one.files.items() if c in core}) for one in templates]
+    shared = Counter(number for case in core for number in by_case[case])
     fitting = [
-        part
-        for part, one in zip(inside, templates, strict=True)
-        if len(part.files) > 1 and len(part.files) >= INSIDE * min(len(one.files), len(core))
+        Template(one.text, {case: name for case, name in one.files.items() if case in core})
+        for one, count in ((templates[number], count) for number, count in shared.items())
+        if count > 1 and count >= INSIDE * min(len(one.files), len(core))
     ]
     fitting.sort(key=lambda one: (-len(one.files), "{group}" in one.text, one.text))
     taken: set[str] = set()
@@ -134,17 +159,17 @@ def _templates(names: list[str]) -> list[Template]:
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for name in names:
         stem = unicodedata.normalize("NFC", name.removesuffix(ending_of(name)))
-        for text, case in _cuts(stem, few=len(names) > MANY_FILES):
+        for text, case in _cuts(stem):
             found[text].setdefault(case, name)
     return [Template(text, files) for text, files in found.items() if len(files) > 1]
 
 
-def _cuts(stem: str, *, few: bool) -> Iterator[tuple[str, str]]:
-    """Every template of a path with its case. With `few`, a case is a folder or lies between separators."""
+def _cuts(stem: str) -> Iterator[tuple[str, str]]:
+    """Every template of a path with its case."""
     parts = [PIECE.findall(part) for part in stem.split("/")]
     whole = ["".join(part) for part in parts]
     for at, part in enumerate(parts):
-        for run in _runs(part, few=few):
+        for run in _runs(part):
             text, case = "/".join("".join(_replaced(one, run, "{case}")) for one in parts), "".join(run)
             yield text, case
             for above in range(at):
@@ -154,16 +179,11 @@ def _cuts(stem: str, *, few: bool) -> Iterator[tuple[str, str]]:
                     yield "/".join("".join(one) for one in grouped), f"{whole[above]}/{case}"
 
 
-def _runs(part: list[str], *, few: bool) -> Iterator[list[str]]:
+def _runs(part: list[str]) -> Iterator[list[str]]:
     """Sequences of words in a part of a path that may be the case's name."""
     words = [at for at, piece in enumerate(part) if WORD.fullmatch(piece)]
-    if few:
-        starts = {at for at in words if at == 0 or at - 1 not in words}
-        ends = {at for at in words if at + 1 not in words}
-    else:
-        starts = ends = set(words)
-    for start in sorted(starts):
-        for end in sorted(end for end in ends if end >= start):
+    for number, start in enumerate(words):
+        for end in words[number:]:
             if len(words) <= FEW_WORDS or start == words[0] or end == words[-1]:
                 yield part[start : end + 1]
 

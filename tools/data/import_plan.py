@@ -77,7 +77,7 @@ def _check_files(gathered: Gathered, facts: Facts, plan: Plan) -> None:
 def _no_labels(file: SourceFile, facts: FileFacts) -> str:
     if ending_of(file.name).lower() in JPEG:
         return "JPEG blurs the values; export the masks as PNG"
-    if facts.picture != "" and facts.picture != "grey" and not facts.alike:
+    if facts.picture not in ("", "grey") and not facts.alike and not facts.palette:
         return "it is coloured; export it in grey, a value for each label"
     if facts.fractional or facts.not_numbers or facts.infinite:
         return f"{facts.fractional + facts.not_numbers + facts.infinite} voxels are not whole"
@@ -255,8 +255,8 @@ def _mask(
     files = tuple(case.masks[token] for token in order)
     values = tuple(mapping[token] for token in order)
     same = len(files) == 1 and all(old == new for old, new in values[0].items())
-    colours = facts.get(files[0].name, FileFacts()).picture
-    whole = same and ending_of(files[0].name).lower() == ending and colours in ("", "grey")
+    one = facts.get(files[0].name, FileFacts())
+    whole = same and ending_of(files[0].name).lower() == ending and one.picture in ("", "grey")
     return Writing(sources=files, targets=(target,), as_it_is=whole, values=() if whole else values)
 
 

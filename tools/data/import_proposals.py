@@ -19,7 +19,8 @@ from .import_plan import Facts, Plan, plan_of
 
 BUDGET_S = 20.0  # a chat waits for the answer
 SMALL = 60  # files; all are opened at once then
-SAMPLED_TEMPLATES = 40
+SAMPLED_TEMPLATES = 40  # of more, one file each
+MOST_SAMPLED = 200
 FEW_VALUES = 40  # a mask rarely has more labels; an image of few voxels has more values
 SHOWN = 3  # pairs, layouts and files left over in the answer
 Tell = Callable[[int, int], None]
@@ -76,11 +77,11 @@ def _sample(found: Sequence[Reading], listing: Listing, settings: Settings) -> F
     """Facts of some files of each template, by which masks are told from images; in a small folder of all."""
     names: dict[str, None] = {}
     for reading in found:
-        for template in reading.templates[:SAMPLED_TEMPLATES]:
+        many = len(reading.templates) > SAMPLED_TEMPLATES
+        for template in reading.templates[:MOST_SAMPLED]:
             files = [template.files[case] for case in sorted(template.files)]
-            names |= dict.fromkeys(
-                files if len(listing.files) <= SMALL else (files[0], files[len(files) // 2], files[-1])
-            )
+            few = (files[len(files) // 2],) if many else (files[0], files[len(files) // 2], files[-1])
+            names |= dict.fromkeys(files if len(listing.files) <= SMALL else few)
     asked = [listing.files[name].model_copy(update={"mask": True}) for name in names]
     return facts_of(asked, settings, lambda done, total: None, budget_s=BUDGET_S, partial=True)
 
@@ -131,19 +132,26 @@ def _requests(
 
 def _roles(reading: Reading, facts: Facts, elsewhere: str) -> tuple[list[Template], list[Template]]:
     """The templates that are images, and those that are masks: by where they lie, their words, then their values."""
-    images: list[Template] = []
-    masks: list[Template] = []
-    for template in reading.templates:
-        role = "mask" if elsewhere and template.text.startswith(elsewhere) else role_of(template, reading.templates)
-        values = [facts[name] for name in template.files.values() if name in facts]
-        role = role or ("mask" if values and all(map(_like_a_mask, values)) else "image")
-        (masks if role == "mask" else images).append(template)
-    return images, masks
+    roles = [_role(template, reading, facts, elsewhere) for template in reading.templates]
+    beside = {one.text.rpartition("/")[0]: role for one, role in zip(reading.templates, roles, strict=True) if role}
+    known = [
+        (one, role or beside.get(one.text.rpartition("/")[0], "image"))
+        for one, role in zip(reading.templates, roles, strict=True)
+    ]
+    return [one for one, role in known if role == "image"], [one for one, role in known if role == "mask"]
+
+
+def _role(template: Template, reading: Reading, facts: Facts, elsewhere: str) -> str:
+    if elsewhere and template.text.startswith(elsewhere):
+        return "mask"
+    values = [facts[name] for name in template.files.values() if name in facts]
+    said = role_of(template, reading.shared)
+    return said or (values and ("mask" if all(map(_like_a_mask, values)) else "image")) or ""
 
 
 def _like_a_mask(facts: FileFacts) -> bool:
     whole = not (facts.error or facts.fractional or facts.uncounted or facts.not_numbers)
-    grey = facts.picture in ("", "grey") or facts.alike
+    grey = facts.picture in ("", "grey") or facts.alike or facts.palette
     return whole and grey and facts.channels == 1 and len(facts.values) <= FEW_VALUES
 
 

@@ -106,9 +106,11 @@ def _stack(path: Path, tally: type[Tally]) -> FileFacts:
 def _picture(path: Path, tally: type[Tally]) -> FileFacts:
     if why := voxels_elsewhere(path):
         raise Damaged(why)
-    pixels, colours = picture_of(path, mask=tally is LabelTally)
+    pixels, colours = picture_of(path, mask=False)
     alike = colours != "grey" and bool((pixels[..., :3] == pixels[..., :1]).all())
     opaque = colours == "RGBA" and bool((pixels[..., 3] == pixels[..., 3].max()).all())
-    counted = pixels[..., 0] if alike else pixels
+    labels, grey = picture_of(path, mask=True) if tally is LabelTally else (pixels, colours)
+    counted = labels[..., 0] if alike and grey != "grey" else labels
     found = whole_array(counted, tally, {"shape": (1, *pixels.shape[:2]), "spacing": (999.0, 1.0, 1.0)})
-    return FileFacts(**{**found.model_dump(), "picture": colours, "alike": alike, "opaque": opaque})
+    said = {"picture": colours, "alike": alike, "opaque": opaque, "palette": grey != colours}
+    return FileFacts(**{**found.model_dump(), **said})
