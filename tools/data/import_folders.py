@@ -8,7 +8,6 @@ from pathlib import Path
 from ...ask import Failed, NotStarted, TookTooLong, listen
 from ...calls import argument
 from ...errors import Refused, Unavailable
-from ...nnunet.dataset_json import Description
 from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
 from ...schemas.datasets import ConversionJob, ConversionLine, PrepareRequest, SourceFile, Writing
 from ...settings import Settings
@@ -26,8 +25,8 @@ Tell = Callable[[int, int], None]
 
 def write_folder(
     folder: Path, request: PrepareRequest, source: Path, settings: Settings, tell: Tell
-) -> tuple[Description, list[str]]:
-    """Write the dataset into an empty folder; returns it with doubts.
+) -> tuple[dict[str, object], Plan]:
+    """Write the dataset into an empty folder; returns what its dataset.json holds, and what was decided.
 
     Raises:
         Refused: patterns or files do not fit; nothing is decided silently.
@@ -45,7 +44,7 @@ def write_folder(
         (folder / name).mkdir()
     overlaps = _write(plan.writings, folder, settings, tell)
     _judge_overlaps(overlaps, request, plan)
-    return _describe(folder, gathered, plan), plan.doubts
+    return _describe(folder, gathered, plan), plan
 
 
 def _size(files: Sequence[SourceFile]) -> int:
@@ -131,8 +130,8 @@ def _refusal(plan: Plan) -> str:
     return said
 
 
-def _describe(folder: Path, gathered: Gathered, plan: Plan) -> Description:
-    content = {
+def _describe(folder: Path, gathered: Gathered, plan: Plan) -> dict[str, object]:
+    content: dict[str, object] = {
         "channel_names": {str(number): name for number, name in enumerate(plan.channels)},
         "labels": plan.labels,
         "numTraining": len(gathered.training),
@@ -141,4 +140,4 @@ def _describe(folder: Path, gathered: Gathered, plan: Plan) -> Description:
     (folder / "dataset.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
     if renamed := {new: old for new, old in gathered.names.items() if new != old}:
         (folder / CASE_NAMES).write_text(json.dumps(renamed, indent=2, ensure_ascii=False), encoding="utf-8")
-    return Description(content, plan.changes)
+    return content

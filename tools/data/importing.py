@@ -79,7 +79,8 @@ def _import(source: Path, target: Path, request: PrepareRequest, settings: Setti
     try:
         partial.chmod(0o755)
         if request.images:
-            imported, doubts = write_folder(partial, request, source, settings, tell)
+            content, plan = write_folder(partial, request, source, settings, tell)
+            imported, doubts = Description(content, plan.changes), plan.doubts
         else:
             imported, doubts = _copy_dataset(partial, source, settings, tell), []
         _refuse_incomplete(partial, imported)

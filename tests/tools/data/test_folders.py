@@ -17,6 +17,7 @@ from tests.kit.dicom import dicom_volume, write_series
 from tests.kit.lab import Answer, ToolRefused
 from tests.kit.tiny import ask, digest
 
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")
 SHAPE = (6, 7, 8)
 AFFINE = numpy.array([[-1.5, 0.1, 0, 10], [0.1, 1.5, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])
 Array = numpy.typing.NDArray[Any]
@@ -218,6 +219,7 @@ def test_a_layout_is_proposed_and_its_call_imports_every_voxel(
     values: dict[str, int],
     ending: str,
 ) -> None:
+    assert f"| `{images[0]}`, `{labels}` |" in DOCUMENT
     source = downloads / "strange names (1)"
     build(source)
     before = digest(source)
@@ -268,8 +270,10 @@ def test_a_dicom_series_is_an_image_at_its_place_in_the_patient(downloads: Path)
         organ = SimpleITK.Cast(dicom_volume(number) > 0, SimpleITK.sitkUInt8)
         SimpleITK.WriteImage(organ, str(source / f"pat{number}" / "organ_mask.nii.gz"))
 
-    answer = carry_out(look(source))
+    seen = look(source)
+    answer = carry_out(seen)
 
+    assert "images=[\"{case}/CT/*.dcm\"], labels='{case}/organ_mask.nii.gz'" in seen["layouts"][0]["call"]
     assert (answer["cases"], answer["channels"]) == (2, ["CT"])
     for number in range(2):
         written = SimpleITK.ReadImage(str(Path(answer["path"]) / "imagesTr" / f"pat{number}_0000.nii.gz"))

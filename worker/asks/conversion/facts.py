@@ -83,8 +83,8 @@ def is_flat(path: Path) -> bool:
         return series.dtype.name in ("bool", "uint8", "uint16") and series.axes in ("YX", "YXS")
 
 
-def stack_of(path: Path) -> Any:
-    """The voxels of a TIFF, as z, y, x."""
+def stack_of(path: Path) -> tuple[Any, tuple[float, ...]]:
+    """The voxels of a TIFF, as z, y, x, and their spacing, which a JSON file beside it holds."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -92,12 +92,11 @@ def stack_of(path: Path) -> Any:
         voxels = file.asarray()
     if voxels.ndim not in (2, 3):
         raise Damaged(f"it has {voxels.ndim} dimensions; a TIFF may have 2 or 3")
-    return voxels if voxels.ndim == 3 else voxels[None]
+    return voxels if voxels.ndim == 3 else voxels[None], spacing_beside(path, LabelTally)
 
 
 def _stack(path: Path, tally: type[Tally]) -> FileFacts:
-    voxels = stack_of(path)
-    spacing = spacing_beside(path, LabelTally)
+    voxels, spacing = stack_of(path)
     found = whole_array(voxels, tally, {"shape": voxels.shape, "spacing": spacing})
     note = "" if path.with_suffix(".json").is_file() else "a TIFF has no spacing: 1 mm is assumed"
     return FileFacts.model_validate(found.model_copy(update={"note": note}), from_attributes=True)

@@ -12,9 +12,8 @@ import numpy
 from ....files import open_plain
 from ....schemas.datasets import ConversionLine, SourceFile, Writing
 from ....whole_images import voxels_elsewhere
-from ..inspection.images import refuse_too_large, sentence, spacing_beside
+from ..inspection.images import refuse_too_large, sentence
 from ..inspection.nifti import Damaged
-from ..inspection.tally import LabelTally
 from .facts import TIFF, is_flat, is_series, refuse_strange_voxels, stack_of
 from .pictures import PICTURES, in_colours, picture_of, save_png
 from .series import series_of
@@ -85,8 +84,9 @@ def _image(file: SourceFile) -> Any:
     if is_series(file):
         return series_of([Path(path) for path in file.paths])
     if first.name.lower().endswith(TIFF):
-        image = SimpleITK.GetImageFromArray(stack_of(first))
-        image.SetSpacing(spacing_beside(first, LabelTally)[::-1])
+        voxels, spacing = stack_of(first)
+        image = SimpleITK.GetImageFromArray(voxels)
+        image.SetSpacing(spacing[::-1])
         return image
     return SimpleITK.ReadImage(str(first))
 
