@@ -1,4 +1,4 @@
-"""Datasets as the user's documentation describes them, 2D images, and a folder per patient train without hand-editing."""
+"""Datasets as the user's documentation describes them, 2D images, a folder per patient: they train as they are."""
 
 import ast
 import hashlib

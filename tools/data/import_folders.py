@@ -36,13 +36,14 @@ def write_folder(
     gathered = gather(request, listing, labels, settings)
     files = [file for case in gathered.cases.values() for file in (*case.images.values(), *case.masks.values())]
     refuse_without_room({folder.parent: _size(files) + SPARE_BYTES})
-    facts = facts_of(files, settings, lambda done, total: tell(done, 2 * total))
+    total = len(files) + sum(len(case.images) for case in gathered.cases.values()) + len(gathered.training)
+    facts = facts_of(files, settings, lambda done, _: tell(done, total))
     plan = plan_of(request, gathered, facts)
     if plan.problems:
         raise Refused(_refusal(plan))
     for name in ("imagesTr", "labelsTr", *(["imagesTs"] if len(gathered.training) < len(gathered.cases) else [])):
         (folder / name).mkdir()
-    overlaps = _write(plan.writings, folder, settings, tell)
+    overlaps = _write(plan.writings, folder, settings, lambda done: tell(len(files) + done, total))
     _judge_overlaps(overlaps, request, plan)
     return _describe(folder, gathered, plan), plan
 
@@ -90,7 +91,9 @@ def _lines(job: ConversionJob, settings: Settings, budget_s: float) -> Generator
         raise Refused(f"The image library crashed at one of {some(list(begun)[-4:], 4)} ({error}).") from None
 
 
-def _write(writings: Sequence[Writing], folder: Path, settings: Settings, tell: Tell) -> dict[str, int]:
+def _write(
+    writings: Sequence[Writing], folder: Path, settings: Settings, tell: Callable[[int], None]
+) -> dict[str, int]:
     """Write every file; returns the voxels where masks overlap, by the mask that was written."""
     allowed = tuple(map(str, settings.allowed_roots))
     job = ConversionJob(allowed=allowed, folder=str(folder), writings=tuple(writings))
@@ -101,7 +104,7 @@ def _write(writings: Sequence[Writing], folder: Path, settings: Settings, tell: 
             if line.error:
                 raise Refused(f"{line.error}. Correct it, or leave the case out: {argument(leave_out=None)}.")
             done += 1
-            tell(len(writings) + done, 2 * len(writings))
+            tell(done)
             if line.overlap:
                 overlaps[writings[line.number].targets[0]] = line.overlap
     if done < len(writings):

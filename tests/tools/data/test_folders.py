@@ -248,11 +248,10 @@ def test_a_layout_is_proposed_and_its_call_imports_every_voxel(
 
 
 def voxels_of(path: Path) -> Array:
-    found: Array = (
-        numpy.asarray(Image.open(path))
-        if path.suffix == ".png"
-        else SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-    )
+    if path.suffix == ".png":
+        with Image.open(path) as picture:
+            return numpy.asarray(picture)
+    found: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     return found
 
 
@@ -413,3 +412,47 @@ def test_links_out_of_the_allowed_folders_are_not_followed(downloads: Path, tmp_
     told = " ".join(answer["changes"])
     assert answer["cases"] == 3 and "a link that leads nowhere or out of the allowed folders: p7_image.nii" in told
     assert "a link to a folder: more" in told and "a mask without image: p7_seg.nii" in told
+
+
+def test_pictures_of_all_kinds_become_one_kind_and_masks_that_are_none_are_named(downloads: Path) -> None:
+    source = downloads / "photos"
+    for name, shape in (
+        ("colour", (8, 9, 3)),
+        ("alpha", (8, 9, 4)),
+        ("grey", (8, 9)),
+        ("shades", (8, 9)),
+        ("red", (8, 9)),
+    ):
+        picture(source / "img" / f"{name}.png", *shape)
+        picture(source / "ann" / f"{name}.png", 8, 9, values=(0, 255))
+    opaque = voxels_of(source / "img" / "alpha.png").copy()
+    opaque[..., 3] = 255
+    Image.fromarray(opaque).save(source / "img" / "alpha.png")
+    numbers = Image.fromarray(numpy.eye(8, 9, dtype=numpy.uint8)).convert("P")
+    numbers.putpalette([0, 0, 0, 200, 10, 10])
+    numbers.save(source / "ann" / "grey.png")
+    Image.fromarray(numpy.repeat(voxels_of(source / "ann" / "alpha.png")[..., None], 3, axis=2)).save(
+        source / "ann" / "alpha.png"
+    )
+    Image.fromarray(voxels_of(source / "ann" / "shades.png")).save(source / "ann" / "shades.jpg")
+    (source / "ann" / "shades.png").unlink()
+    picture(source / "ann" / "red.png", 8, 9, 3)
+    before = digest(source)
+    given: dict[str, Any] = {
+        "images": "img/{case}.png",
+        "labels": "ann/{case}.*",
+        "label_names": ["1=cell", "255=cell"],
+    }
+
+    with pytest.raises(ToolRefused, match=r"shades, not labels, 2: red \(it is coloured.*shades \(JPEG blurs"):
+        look(source, **given)
+    answer = look(source, **given, leave_out=["red", "shades"])
+
+    folder = Path(answer["path"])
+    assert answer["channels"] == ["R", "G", "B"] and digest(source) == before
+    assert {voxels_of(path).shape for path in (folder / "imagesTr").iterdir()} == {(8, 9, 3)}
+    assert {tuple(numpy.unique(voxels_of(path))) for path in (folder / "labelsTr").iterdir()} == {(0, 1)}
+    told = " ".join(answer["changes"])
+    assert "the alpha channel, which is opaque everywhere, is left out" in told and "1 grey pictures among" in told
+    grey, before_import = voxels_of(folder / "imagesTr" / "grey_0000.png"), voxels_of(source / "img" / "grey.png")
+    assert (grey == before_import[..., None]).all()
