@@ -91,7 +91,7 @@ def _sort(path: Path, names: list[str], below: str, found: Listing) -> None:
             else:
                 found.others[f"{below}{name}"] = "no image"
             continue
-        beside = _voxels_of(path / name) if ending.lower() == ".mhd" else []
+        beside = _beside(path / name, ending.lower())
         voxels |= {one.name for one in beside}
         found.files[f"{below}{name}"] = SourceFile(name=f"{below}{name}", paths=(str(path / name), *map(str, beside)))
     for suffix, slices in series.items():
@@ -109,6 +109,14 @@ def _is_dicom(path: Path) -> bool:
             return stream.read(DICM + 4)[DICM:] == b"DICM"
     except OSError:
         return False
+
+
+def _beside(path: Path, ending: str) -> list[Path]:
+    """The file that belongs to an image: the voxels of a .mhd, the JSON file with the spacing of a TIFF."""
+    if ending in (".tif", ".tiff"):
+        spacing = path.with_suffix(".json")
+        return [spacing] if spacing.is_file() else []
+    return _voxels_of(path) if ending == ".mhd" else []
 
 
 def _voxels_of(header: Path) -> list[Path]:

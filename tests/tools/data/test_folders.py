@@ -399,6 +399,23 @@ def test_patterns_that_cannot_be_meant_are_refused(
     assert said in str(refused.value) and not list(settings.folder("raw").iterdir())
 
 
+def test_a_stack_of_tiff_slices_keeps_the_spacing_in_the_file_beside_it(downloads: Path) -> None:
+    source = downloads / "stacks"
+    for part, highest in (("stack", 60_000), ("mask", 2)):
+        (source / part).mkdir(parents=True)
+        for number in range(2):
+            voxels = numpy.random.default_rng(number).integers(0, highest, (5, 6, 7)).astype(numpy.uint16)
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), str(source / part / f"{number}.tif"))
+            (source / part / f"{number}.json").write_text('{"spacing": [3, 1, 0.5]}', encoding="utf-8")
+
+    answer = carry_out(look(source))
+
+    image = Path(answer["path"]) / "imagesTr" / "1_0000.nii.gz"
+    assert SimpleITK.ReadImage(str(image)).GetSpacing() == (0.5, 1.0, 3.0) and not answer.get("doubts")
+    assert (voxels_of(image) == voxels_of(source / "stack" / "1.tif")).all()
+    assert_same_place(image, Path(answer["path"]) / "labelsTr" / "1.nii.gz")
+
+
 def test_links_out_of_the_allowed_folders_are_not_followed(downloads: Path, tmp_path: Path) -> None:
     source, private = downloads / "flat", tmp_path / "private"
     flat_pairs(source)
