@@ -1,13 +1,17 @@
 """Datasets: requests, answers, and what a look into their images finds."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from .base import Number, Record, Request
 from .training import DatasetId
 
 Reader = Literal["simpleitk", "nibabel", "natural", "tiff"]
+
+
+# A list of texts; models often give a single one without the list.
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
 
 
 class TrainedModel(Record):
@@ -104,9 +108,19 @@ class DatasetsAnswer(Record):
     next_step: str
 
 
+class Layout(Record):
+    """One way to read a folder as images and labels."""
+
+    call: str = Field(description="The complete call that imports it.")
+    cases: int
+    pairs: tuple[str, ...]
+    left_over: tuple[str, ...] = Field(default=(), description="Files in no pair.")
+
+
 class Prepared(Record):
     """The answer of nnunet_prepare_dataset."""
 
+    written: bool = Field(default=True, description="False: it only looked; this is what the first layout would make.")
     dataset_id: int
     dataset_name: str
     path: str
@@ -115,6 +129,8 @@ class Prepared(Record):
     channels: tuple[str, ...]
     labels: dict[str, int | list[int]]
     changes: tuple[str, ...] = Field(description="What differs from the source.")
+    layouts: tuple[Layout, ...] = Field(default=(), description="Layouts that fit, the best first.")
+    doubts: tuple[str, ...] = ()
     next_step: str
 
 
@@ -129,7 +145,7 @@ class PrepareRequest(Request):
 
     source: str = Field(
         max_length=4096,
-        description="Folder with dataset.json, imagesTr and labelsTr. It is only read.",
+        description="Folder to import; it is only read. Without dataset.json and images: only a look.",
     )
     dataset_id: DatasetId = Field(description="Free dataset ID (1-999) for the new dataset.")
     name: str = Field(
@@ -137,6 +153,26 @@ class PrepareRequest(Request):
         max_length=80,
         description="Name of the new dataset: letters, digits, _ . -; it becomes DatasetXXX_<name>.",
     )
+    images: Texts = Field(
+        default=(),
+        max_length=64,
+        description="Without dataset.json: pattern of the images' paths in source, with {case}, {channel} where there "
+        "are several (or a pattern per channel), {group} for a folder above the case, * for any text.",
+    )
+    labels: str = Field(
+        default="",
+        max_length=4096,
+        description="Pattern of the masks, with {case}; {label} where each label has its own. May be an absolute path.",
+    )
+    channels: Texts = Field(
+        default=(), max_length=64, description='Channel names in order: "T1", or "t1=T1" where t1 is the {channel}.'
+    )
+    label_names: Texts = Field(
+        default=(),
+        max_length=1000,
+        description='"1=liver", "255=cell"; "7=background" drops 7. With {label}: in order, the later wins overlaps.',
+    )
+    leave_out: Texts = Field(default=(), max_length=100_000, description="Cases that are not imported.")
 
 
 class CasePaths(Record):
@@ -200,3 +236,49 @@ class LookLine(Record):
 
     begun: str | None = None
     done: CaseLook | None = None
+
+
+class SourceFile(Record):
+    """One image or mask to import. `paths` are all its files: a DICOM series has many, .mhd brings its voxels."""
+
+    name: str = Field(description="As the person knows it, below the source.")
+    paths: tuple[str, ...]
+    mask: bool = False
+
+
+class FileFacts(LabelLook):
+    """What an import has to know of a file. Shape and spacing run along z, y, x."""
+
+    picture: str = Field(default="", description='"grey", "RGB" or "RGBA"; "" for volumes.')
+    alike: bool = Field(default=False, description="Its colours are equal: it is grey.")
+    opaque: bool = Field(default=False, description="Its alpha channel says nothing.")
+    palette: bool = Field(default=False, description="Its values are numbers of a palette, and its colours are shown.")
+
+
+class Writing(Record):
+    """How to write one file of the new dataset."""
+
+    sources: tuple[SourceFile, ...] = Field(description="Several: masks to merge, the later over the earlier.")
+    targets: tuple[str, ...] = Field(description="Several: the channels of one 4D image.")
+    as_it_is: bool = False
+    picture: str = Field(default="", description="The colours to write.")
+    values: tuple[dict[int, int], ...] = Field(default=(), description="Per mask: old value to new; others become 0.")
+
+
+class ConversionJob(Record):
+    """Files to look at, or to write into `folder`. Only files inside `allowed` are opened."""
+
+    allowed: tuple[str, ...]
+    looks: tuple[SourceFile, ...] = ()
+    folder: str = ""
+    writings: tuple[Writing, ...] = ()
+
+
+class ConversionLine(Record):
+    """A line of that process: a file is begun, or done."""
+
+    begun: str = ""
+    number: int = -1
+    facts: FileFacts | None = None
+    overlap: int = Field(default=0, description="Voxels that several masks claimed.")
+    error: str = ""

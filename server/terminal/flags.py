@@ -111,7 +111,7 @@ def _metavar(name: str, details: dict[str, Any], schema: dict[str, Any]) -> str:
 
 def _help(model: type[BaseModel], field: FieldInfo) -> str:
     text = spelled_for(model, field.description or "").replace("%", "%%")
-    if field.is_required() or field.default is None or OMITTED.search(text):
+    if field.is_required() or field.default in (None, "", ()) or OMITTED.search(text):
         return text
     default = ("on" if field.default else "off") if isinstance(field.default, bool) else field.default
     return f"{text} Default: {default}."

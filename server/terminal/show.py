@@ -341,8 +341,14 @@ def _prepared(screen: Console, answer: Prepared) -> None:
     cases = f"{answer.cases}, and {answer.test_cases} to test" if answer.test_cases else answer.cases
     pairs = [("dataset", answer.dataset_name), ("cases", cases), ("channels", ", ".join(answer.channels))]
     _card(screen, [*pairs, ("labels", ", ".join(answer.labels)), ("folder", answer.path)])
+    for layout in answer.layouts:
+        line(screen, f"{layout.cases} cases: {layout.call}", "bold")
+        for text in (*layout.pairs, *(f"left over: {name}" for name in layout.left_over)):
+            line(screen, f"  {text}")
     for change in answer.changes:
-        line(screen, f"changed: {change}", "dim")
+        line(screen, f"{'changed' if answer.written else 'would change'}: {change}", "dim")
+    for doubt in answer.doubts:
+        line(screen, f"in doubt: {doubt}", STYLES["warning"])
     _next(screen, answer.next_step)
 
 

@@ -210,7 +210,7 @@ def test_the_words_of_prepare_may_have_options_between_them(settings: Settings, 
 
     assert done.returncode == Code.DONE, done.stderr
     assert json.loads(done.stdout)["dataset_name"] == "Dataset012_Copy"
-    assert PrepareRequest.model_fields.keys() == set(COMMANDS["prepare"][0].words)
+    assert list(PrepareRequest.model_fields)[:3] == list(COMMANDS["prepare"][0].words)
     assert terminal("prepare", str(source), "12", "Again").returncode == Code.REFUSED
 
 

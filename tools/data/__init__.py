@@ -24,8 +24,9 @@ TOOLS = (
         "starts",
         PrepareRequest,
         Prepared,
-        "Import a folder (Medical Segmentation Decathlon task, nnU-Net v1 or v2, or dataset.json with modality and "
-        "numbered labels) as a valid nnU-Net v2 dataset. Then train with nnunet_training.",
+        "Import a folder as a valid nnU-Net v2 dataset. One with dataset.json (Medical Segmentation Decathlon, nnU-Net "
+        "v1, v2) at once; of any other (folders per case, images and masks, pictures, DICOM) the layouts that fit are "
+        "proposed first. Then train with nnunet_training.",
         "data.importing:nnunet_prepare_dataset",
         Command("prepare", "import a folder as a dataset", ("source", "dataset_id", "name")),
         steps=Steps("file", every=20),

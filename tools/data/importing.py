@@ -23,6 +23,8 @@ from ...settings import Settings
 from ...texts import clean, some
 from ...whole_images import voxels_elsewhere
 from .import_copies import Copy, copies_of
+from .import_folders import write_folder
+from .import_proposals import propose
 
 NIFTI = (".nii", ".nii.gz")
 LISTS = ("dataset", "training", "test", "tensorImageSize")
@@ -41,7 +43,9 @@ def nnunet_prepare_dataset(
     """
     source = allowed_path(settings, request.source, what="source")
     if not source.is_dir():
-        raise NotFound(f"source {request.source!r} is not a folder. Name the folder that holds dataset.json.")
+        raise NotFound(f"source {request.source!r} is not a folder. Name the folder that holds the images.")
+    if not request.images and not (source / "dataset.json").exists():
+        return propose(source, request, settings, tell)
     settings.create_folders()
     with _alone(settings, request):
         return _import(source, _free_target(settings, request), request, settings, tell)
@@ -70,21 +74,36 @@ def _under_way(request: PrepareRequest, *, same: bool, other: object) -> str:
 
 
 def _import(source: Path, target: Path, request: PrepareRequest, settings: Settings, tell: Tell) -> Prepared:
-    if (source / "dataset.json").exists():
-        allowed_path(settings, str(source / "dataset.json"), what="the source's file")
-    description = read_description(source)
-    copies = copies_of(source, description, settings)
-    refuse_without_room({target.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
+    refuse_without_room({target.parent: SPARE_BYTES})
     partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
     try:
         partial.chmod(0o755)
-        imported = _fill(partial, copies, description, settings, tell)
+        if request.images:
+            content, plan = write_folder(partial, request, source, settings, tell)
+            imported, doubts = Description(content, plan.changes), plan.doubts
+        else:
+            imported, doubts = _copy_dataset(partial, source, settings, tell), []
+        _refuse_incomplete(partial, imported)
         partial.rename(target)
     except OSError as error:
         raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _answer(request, target, imported)
+    return _answer(request, target, imported, doubts)
+
+
+def _copy_dataset(folder: Path, source: Path, settings: Settings, tell: Tell) -> Description:
+    if (source / "dataset.json").exists():
+        allowed_path(settings, str(source / "dataset.json"), what="the source's file")
+    description = read_description(source)
+    copies = copies_of(source, description, settings)
+    refuse_without_room({folder.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
+    return _fill(folder, copies, description, settings, tell)
+
+
+def _refuse_incomplete(folder: Path, imported: Description) -> None:
+    if problems := file_problems(folder, imported):
+        raise Refused("The source is not a complete dataset:\n- " + "\n- ".join(problems))
 
 
 def _free_target(settings: Settings, request: PrepareRequest) -> Path:
@@ -114,8 +133,6 @@ def _fill(folder: Path, copies: list[Copy], description: Description, settings: 
     tell(len(copies), len(copies))
     imported = _described(description)
     (folder / "dataset.json").write_text(json.dumps(imported.content, indent=2, ensure_ascii=False), encoding="utf-8")
-    if problems := file_problems(folder, imported):
-        raise Refused("The source is not a complete dataset:\n- " + "\n- ".join(problems))
     return imported
 
 
@@ -180,7 +197,7 @@ def _split(copy: Copy, image: Any, target: Path) -> None:
     nibabel.save(part, target)
 
 
-def _answer(request: PrepareRequest, target: Path, description: Description) -> Prepared:
+def _answer(request: PrepareRequest, target: Path, description: Description, doubts: list[str]) -> Prepared:
     images = {p.name.rsplit("_", 1)[0] for p in (target / "imagesTs").glob("*")}
     return Prepared(
         dataset_id=request.dataset_id,
@@ -191,5 +208,6 @@ def _answer(request: PrepareRequest, target: Path, description: Description) -> 
         channels=tuple(description.channels),
         labels=description.labels,
         changes=tuple(description.changes),
+        doubts=tuple(doubts),
         next_step=f"Train it: {call('nnunet_training', dataset_id=request.dataset_id, configuration=None, fold=None)}.",
     )

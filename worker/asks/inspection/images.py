@@ -52,12 +52,12 @@ def _guarded(path: Path, reader: Reader | None, tally: type[Tally], look: type[F
             raise Damaged(why)
         return _reading(path, reader)(path, tally)
     except (TooLarge, MemoryError) as error:
-        return look(error=_sentence(error, path), passing=True)
+        return look(error=sentence(error, path), passing=True)
     except Exception as error:  # an exception of an image library must not hide the other cases
-        return look(error=_sentence(error, path), passing=isinstance(error, OSError) and error.errno is not None)
+        return look(error=sentence(error, path), passing=isinstance(error, OSError) and error.errno is not None)
 
 
-def _sentence(error: BaseException, path: Path) -> str:
+def sentence(error: BaseException, path: Path) -> str:
     lines = str(error).replace(f"{path.parent}/", "").strip().splitlines() or [type(error).__name__]
     # ITK adds the text of errno, which has nothing to do with a truncated file.
     told = [line for line in lines if not line.startswith("Reason: ")] or lines
@@ -68,7 +68,7 @@ def _reading(path: Path, reader: Reader | None) -> Callable[[Path, type[Tally]],
     if reader in ("simpleitk", "nibabel") and path.name.endswith(NIFTI):
         return _itk_nifti if reader == "simpleitk" else _nibabel_nifti
     if reader == "simpleitk":
-        return _itk
+        return itk
     return _natural if reader == "natural" else _tiff if reader == "tiff" else _either_tiff
 
 
@@ -77,7 +77,7 @@ def _itk_nifti(path: Path, tally: type[Tally]) -> FileLook:
     zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
     odd = "" if all(math.isfinite(zoom) and zoom > 0 for zoom in zooms) else f"spacing {zooms}"
     voxels = _streamed(path, header, tally)  # first of all: for a damaged file ITK says only that it cannot read it
-    return voxels.model_copy(update={**_itk_header(path), "note": odd})
+    return voxels.model_copy(update={**itk_header(path), "note": odd})
 
 
 def _nibabel_nifti(path: Path, tally: type[Tally]) -> FileLook:
@@ -109,7 +109,7 @@ def _streamed(path: Path, header: Any, tally: type[Tally]) -> FileLook:
     return counting.look(dtype=header.get_data_dtype().name, **counting.fields(**scaling))
 
 
-def _itk_header(path: Path) -> Geometry:
+def itk_header(path: Path) -> Geometry:
     """Shape, spacing, origin and direction as SimpleITK reports them."""
     import SimpleITK
 
@@ -130,20 +130,20 @@ def _itk_header(path: Path) -> Geometry:
         found |= {"origin": reader.GetOrigin()[:3], "direction": tuple(axes.ravel().tolist())}
     else:
         raise Damaged(f"it has {len(size)} dimensions")
-    _refuse_too_large(math.prod(size) * 4.0 if not path.name.endswith(NIFTI) else 0)
+    refuse_too_large(math.prod(size) * 4.0 if not path.name.endswith(NIFTI) else 0)
     return _finite(found)
 
 
-def _itk(path: Path, tally: type[Tally]) -> FileLook:
+def itk(path: Path, tally: type[Tally]) -> FileLook:
     import SimpleITK
 
-    geometry = _itk_header(path)
+    geometry = itk_header(path)
     image = SimpleITK.ReadImage(str(path))  # the view needs this object to stay alive
     voxels = SimpleITK.GetArrayViewFromImage(image)
     # ITK leaves the rest of the memory uninitialised
     if path.suffix == ".gipl" and path.stat().st_size < GIPL_HEADER + voxels.nbytes:
         raise Damaged(f"it is truncated: {path.stat().st_size} of {GIPL_HEADER + voxels.nbytes} bytes are there")
-    return _whole(voxels, tally, geometry)
+    return whole_array(voxels, tally, geometry)
 
 
 def _natural(path: Path, tally: type[Tally]) -> FileLook:
@@ -154,18 +154,18 @@ def _natural(path: Path, tally: type[Tally]) -> FileLook:
         raise Damaged(f"it has the shape {pixels.shape}; nnU-Net's reader takes grey, RGB or RGBA images")
     channels = pixels.shape[-1] if pixels.ndim == 3 else 1
     geometry = {"shape": (1, *pixels.shape[:2]), "spacing": (999.0, 1.0, 1.0), "channels": channels}
-    return _whole(numpy.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels, tally, geometry)
+    return whole_array(numpy.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels, tally, geometry)
 
 
 def _tiff(path: Path, tally: type[Tally]) -> FileLook:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        _refuse_too_large(float(file.series[0].nbytes))
+        refuse_too_large(float(file.series[0].nbytes))
         voxels = file.asarray()
     if voxels.ndim != 3:
         raise Damaged(f"it has {voxels.ndim} dimensions; nnU-Net's reader for 3D TIFF takes 3")
-    return _whole(voxels, tally, {"shape": voxels.shape, "spacing": _spacing_beside(path, tally)})
+    return whole_array(voxels, tally, {"shape": voxels.shape, "spacing": spacing_beside(path, tally)})
 
 
 def _either_tiff(path: Path, tally: type[Tally]) -> FileLook:
@@ -176,7 +176,7 @@ def _either_tiff(path: Path, tally: type[Tally]) -> FileLook:
         return _tiff(path, tally)
 
 
-def _spacing_beside(path: Path, tally: type[Tally]) -> tuple[float, ...]:
+def spacing_beside(path: Path, tally: type[Tally]) -> tuple[float, ...]:
     """A 3D TIFF's spacing is in a JSON file beside it, named after the case."""
     stem = path.name[: path.name.rindex(".")]
     beside = path.with_name(f"{stem if tally is LabelTally else stem[:-5]}.json")
@@ -188,7 +188,7 @@ def _spacing_beside(path: Path, tally: type[Tally]) -> tuple[float, ...]:
     return tuple(float(part) for part in spacing)
 
 
-def _whole(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
+def whole_array(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
     if array.dtype.kind == "b":
         array = array.astype(numpy.uint8)
     counting = tally(array.size)
@@ -197,7 +197,7 @@ def _whole(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
     return counting.look(dtype=array.dtype.name, **geometry, **counting.fields())
 
 
-def _refuse_too_large(size: float) -> None:
+def refuse_too_large(size: float) -> None:
     room = usable_memory().available * SHARE_OF_MEMORY
     if size > room:
         raise TooLarge(f"it takes {size / 1e9:.0f} GB of memory; there is room for {room / 1e9:.0f} GB")

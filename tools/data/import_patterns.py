@@ -1,0 +1,98 @@
+"""Patterns that say which file is which case, channel and label: {case}/{case}_{channel}.nii.gz."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import regex
+
+from ...allowed_paths import allowed_path
+from ...errors import Refused
+from ...settings import Settings
+from ...texts import clean
+from .import_files import ENDINGS
+
+FIELD = re.compile(r"(\{[^{}]*\}|\*)")
+FIELDS = ("case", "group", "channel", "label")
+MOST_FREE = 8  # parts of a pattern that match any text: more would take long on long names
+PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Match:
+    """A file with what its name says."""
+
+    name: str
+    case: str
+    token: str = ""  # what stands for {channel} or {label}
+
+
+def split_head(pattern: str, settings: Settings, what: str) -> tuple[Path | None, str]:
+    """The folder that an absolute pattern begins with, if it is one, and the pattern below it.
+
+    Raises:
+        Refused: it leads out of the allowed folders.
+    """
+    parts = pattern.split("/")
+    if ".." in parts or "\0" in pattern or "\\" in pattern:
+        raise Refused(f"{what} {clean(pattern)!r} must stay below its folder: no .. and no backslash.")
+    if not pattern.startswith("/"):
+        return None, pattern.removeprefix("./")
+    fixed = next((at for at, part in enumerate(parts) if FIELD.search(part)), len(parts))
+    folder = allowed_path(settings, "/".join(parts[:fixed]) or "/", what=what)
+    return folder, "/".join(parts[fixed:])
+
+
+def matches(pattern: str, names: Iterable[str], what: str, tokens: Sequence[str] = ()) -> list[Match]:
+    """The names that a pattern fits. Text in it stands for itself; `tokens` are all that its {channel} or {label} may
+    be.
+
+    Raises:
+        Refused: the pattern cannot be used.
+    """
+    expression = _expression(pattern, what, tokens)
+    found = []
+    try:
+        for name in names:
+            if match := expression.fullmatch(unicodedata.normalize("NFC", name), timeout=PATIENCE_S):
+                parts = match.groupdict()
+                case = "/".join(filter(None, (parts.get("group"), parts["case"])))
+                found.append(Match(name, case, parts.get("token") or ""))
+    except TimeoutError:
+        raise Refused(f"{what} {clean(pattern)!r} takes too long to compare. Use fewer * and fields.") from None
+    return found
+
+
+def _expression(pattern: str, what: str, tokens: Sequence[str]) -> "regex.Pattern[str]":
+    pieces = [piece for piece in FIELD.split(unicodedata.normalize("NFC", pattern)) if piece]
+    fields = [piece[1:-1] for piece in pieces if piece[0] == "{" and piece[-1] == "}"]
+    own = "label" if what == "labels" else "channel"
+    if "case" not in fields or not set(fields) <= {"case", "group", own}:
+        raise Refused(
+            f"{what} {clean(pattern)!r} must hold {{case}}, and besides only {{{own}}}, {{group}} and *, for example "
+            f"{'masks' if own == 'label' else 'images'}/{{case}}.nii.gz."
+        )
+    if len([piece for piece in pieces if piece == "*"]) + len(set(fields)) > MOST_FREE:
+        raise Refused(f"{what} {clean(pattern)!r} has too many * and fields; {MOST_FREE} are read.")
+    seen: set[str] = set()
+    any_ending = pattern.endswith(".*")
+    text = "".join(_piece(piece, seen, tokens) for piece in (pieces[:-1] if any_ending else pieces))
+    if any_ending:
+        text = text[: -len(r"\.")] + f"(?i:{'|'.join(regex.escape(ending) for ending in ENDINGS)})"
+    return regex.compile(text, regex.DOTALL)
+
+
+def _piece(piece: str, seen: set[str], tokens: Sequence[str]) -> str:
+    if piece == "*":
+        return "[^/]*"
+    if piece[0] != "{" or piece[1:-1] not in FIELDS:
+        return str(regex.escape(piece))
+    name = "token" if piece[1:-1] in ("channel", "label") else piece[1:-1]
+    if name in seen:
+        return f"(?P={name})"
+    seen.add(name)
+    known = sorted((unicodedata.normalize("NFC", token) for token in tokens), key=len, reverse=True)
+    one_of = "|".join(regex.escape(token) for token in known)
+    return f"(?P<{name}>{one_of if name == 'token' and one_of else '[^/]+'})"
