@@ -1,5 +1,6 @@
 """DICOM series of small volumes, as a scanner exports them."""
 
+import locale
 from pathlib import Path
 
 import numpy
@@ -57,4 +58,6 @@ def write_series(
         writer.KeepOriginalImageUIDOn()
         writer.SetImageIO("GDCMImageIO")
         writer.SetFileName(str(folder / f"IM{(number * 7) % 11:04d}.dcm"))
+        before = locale.setlocale(locale.LC_ALL)
         writer.Execute(slice_)
+        locale.setlocale(locale.LC_ALL, before)  # GDCM leaves the C locale, in which other tests read ASCII only
