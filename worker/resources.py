@@ -6,8 +6,7 @@ The user's own variables win. Must run before nnU-Net is imported: it reads them
 import ctypes
 import os
 
-from ..runs.machine.capacity import usable_cores as usable_cores
-from ..runs.machine.capacity import usable_memory as usable_memory
+from ..runs.machine.capacity import usable_cores as usable_cores, usable_memory as usable_memory
 from ..runs.processes import LANES_VARIABLE
 from ..schemas.stage_kinds import STAGE_KINDS
 

@@ -15,7 +15,16 @@ from mcp.types import CallToolResult
 from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.schemas.jobs import TrainingJob
+from nnunet_mcp.schemas.jobs import (
+    AnyJob,
+    ExportedModel,
+    ExportJob,
+    ImportJob,
+    PredictionJob,
+    PredictStep,
+    SearchJob,
+    TrainingJob,
+)
 from nnunet_mcp.schemas.records import RunRecord, StageSpec
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
@@ -138,3 +147,32 @@ def training_job(settings: Settings, **fields: Any) -> Job:
     job = Job.of(str(run.path), record.stages[0].name)
     job.fold.path.mkdir(parents=True)
     return job
+
+
+# A job of each kind that trains nothing.
+MODEL = "nnUNetTrainer__nnUNetPlans__2d"
+STEP = PredictStep(model=f"/results/{MODEL}", folds=("0",), output="/out")
+JOBS: list[AnyJob] = [
+    PredictionJob(
+        dataset_id=1,
+        configuration="2d",
+        of_run=None,
+        models=(f"/results/{MODEL}",),
+        folds=("0",),
+        images="/images",
+        output="/out",
+        labels=None,
+        npz=False,
+        overwrite=False,
+        trusted=True,
+        steps={"predict": STEP},
+    ),
+    SearchJob(dataset_id=1, models=(MODEL,), folds=("0",), ensembling=False),
+    ExportJob(
+        dataset_id=1,
+        configuration="2d",
+        output="/model.zip",
+        models=(ExportedModel(folder=f"/results/{MODEL}", folds=("0",)),),
+    ),
+    ImportJob(dataset_id=1, configuration="2d", zip="/model.zip", overwrite=False, models=(MODEL,)),
+]

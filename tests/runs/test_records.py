@@ -9,8 +9,7 @@ from nnunet_mcp.schemas.jobs import AnyJob, TrainingJob
 from nnunet_mcp.schemas.records import RunRecord
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
-from tests.kit.other_jobs import JOBS
-from tests.kit.tiny import stage
+from tests.kit.tiny import JOBS, stage
 
 REQUEST = TrainingRequest(dataset_id=1, configuration="2d", fold="full", num_gpus=2)
 TRAINING = TrainingJob(request=REQUEST, trainer="T", plans_identifier="P")

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nnunet_mcp.runs.status import START_ALLOWANCE_S, Evidence, StageEvidence, derive_status
 from nnunet_mcp.schemas.records import Failure, Liveness, Outcome, RunRecord, StageState, Status

@@ -19,8 +19,7 @@ from nnunet_mcp.schemas.system import Check, DoctorRequest
 from nnunet_mcp.server.terminal.codes import Code
 from nnunet_mcp.server.terminal.spelling import spelled
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools import doctor
-from nnunet_mcp.tools import machine_checks as checks
+from nnunet_mcp.tools import doctor, machine_checks as checks
 from nnunet_mcp.tools.doctor import TESTED, device_check, examine, version_checks
 from nnunet_mcp.tools.system import find_problems
 from tests.kit.gpus import Card, nvidia_smi_shows

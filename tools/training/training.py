@@ -30,7 +30,8 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
         RunError: it cannot start; the message says what to do. Nothing was changed.
     """
     run, record, new = prepare_run(request, settings)
-    told = resumes_from(RunSnapshot.of(run, record, settings)) if new else []  # before it saves the next checkpoint
+    goes_on = new and any(spec.resume for spec in record.stages)
+    told = resumes_from(RunSnapshot.of(run, record, settings)) if goes_on else []  # before it saves a next checkpoint
     # A server that was killed between the record and the start left a run that nobody has started.
     if new or not run.engine_file.exists():
         engine_of(record).start(run, record, settings)

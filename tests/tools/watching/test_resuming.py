@@ -13,9 +13,8 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.saved import note_saved
 from nnunet_mcp.schemas.records import Epoch, Failure, Progress, StageSpec, StageState
 from nnunet_mcp.settings import Settings
-from tests.kit.other_jobs import JOBS
 from tests.kit.terminal import typed
-from tests.kit.tiny import ask, record_of
+from tests.kit.tiny import JOBS, ask, record_of
 
 GOES_ON = {
     "predict": ("nnunet_predict", "nnunet-mcp predict"),
