@@ -11,7 +11,7 @@ Number = int | float
 RunId = Annotated[
     str,
     Field(
-        description="The run, e.g. d004-3d_fullres-f0-k7m3. nnunet_runs lists them.",
+        description="From nnunet_runs.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         max_length=120,
     ),

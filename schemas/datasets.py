@@ -145,24 +145,24 @@ class PrepareRequest(Request):
 
     source: str = Field(
         max_length=4096,
-        description="Folder to import; it is only read. Without dataset.json and images: only a look.",
+        description="Folder; it is only read. Without dataset.json and images: only a look.",
     )
-    dataset_id: DatasetId = Field(description="Free dataset ID (1-999) for the new dataset.")
+    dataset_id: DatasetId = Field(description="A free id (1-999).")
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         max_length=80,
-        description="Name of the new dataset: letters, digits, _ . -; it becomes DatasetXXX_<name>.",
+        description="Letters, digits, _ . -; it becomes DatasetXXX_<name>.",
     )
     images: Texts = Field(
         default=(),
         max_length=64,
-        description="Without dataset.json: pattern of the images' paths in source, with {case}, {channel} where there "
-        "are several (or a pattern per channel), {group} for a folder above the case, * for any text.",
+        description="Pattern of the images' paths: {case}, {channel} (or a pattern per channel), {group} above it, "
+        "* any text.",
     )
     labels: str = Field(
         default="",
         max_length=4096,
-        description="Pattern of the masks, with {case}; {label} where each label has its own. May be an absolute path.",
+        description="Pattern of the masks, with {case}; {label} where each label has its own.",
     )
     channels: Texts = Field(
         default=(), max_length=64, description='Channel names in order: "T1", or "t1=T1" where t1 is the {channel}.'
@@ -170,9 +170,9 @@ class PrepareRequest(Request):
     label_names: Texts = Field(
         default=(),
         max_length=1000,
-        description='"1=liver", "255=cell"; "7=background" drops 7. With {label}: in order, the later wins overlaps.',
+        description='"1=liver", "255=cell"; "7=background" drops 7. Of {label}: in order, the later wins overlaps.',
     )
-    leave_out: Texts = Field(default=(), max_length=100_000, description="Cases that are not imported.")
+    leave_out: Texts = Field(default=(), max_length=100_000, description="Cases to leave out.")
 
 
 class CasePaths(Record):

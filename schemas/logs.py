@@ -40,19 +40,19 @@ class LogsRequest(Request):
         default=None,
         pattern=r"^[a-z][a-z0-9_]*$",
         max_length=40,
-        description="Stage, e.g. preprocess or train_fold_0. Omitted: the stage that runs or failed.",
+        description="E.g. preprocess, train_fold_0. Omitted: the one that runs or failed.",
     )
     mode: Literal["summary", "tail", "grep", "window"] = Field(
         default="summary",
-        description="summary: first and last lines and the distinct errors. tail: the last lines. grep: lines that "
-        "match `pattern`. window: lines from `start`.",
+        description="summary: first and last lines, distinct errors. grep: lines that match `pattern`. window: lines "
+        "from `start`.",
     )
-    lines: int = Field(default=40, ge=1, le=400, description="At most this many lines (1-400).")
+    lines: int = Field(default=40, ge=1, le=400, description="At most so many.")
     pattern: str | None = Field(
         default=None,
         max_length=200,
-        description="mode=grep: a regular expression (case is ignored). Omitted: none.",
+        description="grep: a regular expression; case is ignored. Omitted: none.",
     )
     start: int | None = Field(
-        default=None, description="First line for mode=window, from 1; negative counts from the end. Omitted: 1."
+        default=None, description="window: first line, from 1; negative: from the end. Omitted: 1."
     )

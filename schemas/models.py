@@ -29,15 +29,15 @@ class PredictionStarted(Record):
 class ModelRequest(BaseModel):
     """The part of a request that names trained models, in exactly one way."""
 
-    run_id: RunId | None = Field(default=None, description="A training, for its model. Omitted: model or dataset_id.")
+    run_id: RunId | None = Field(default=None, description="A training's model. Omitted: model or dataset_id.")
     model: str | None = Field(
         default=None,
         max_length=4096,
-        description="Or a model folder, absolute or in nnUNet_results. Omitted: not used.",
+        description="Or a model folder. Omitted: none.",
     )
     dataset_id: DatasetId | None = Field(
         default=None,
-        description="Or this dataset's best configuration. Omitted: not used.",
+        description="Or this dataset's best configuration. Omitted: none.",
     )
 
     @model_validator(mode="after")
@@ -56,29 +56,27 @@ class PredictRequest(ModelRequest, Request):
     images: str = Field(
         default="imagesTs",
         max_length=4096,
-        description="Folder of images named CASE_0000.ending, or imagesTs or imagesTr of the model's dataset.",
+        description="Folder of CASE_0000.ending, or the dataset's imagesTs or imagesTr.",
     )
     output: str | None = Field(
         default=None,
         max_length=4096,
-        description="Folder for the predictions; it is made. Omitted: predictions/<images> in the model's folder.",
+        description="Folder that is made. Omitted: predictions/<images> in the model's.",
     )
     labels: str | None = Field(
         default=None,
         max_length=4096,
-        description="Folder with the true labels, or labelsTr, to score at once. Omitted: no scores.",
+        description="Folder of true labels, or labelsTr, to score. Omitted: no scores.",
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
-    npz: bool = Field(default=False, description="Save the softmax probabilities as .npz as well.")
-    overwrite: bool = Field(
-        default=False, description="Predict cases again that are in the output folder. Default: they are kept."
-    )
+    npz: bool = Field(default=False, description="Save probabilities as well.")
+    overwrite: bool = Field(default=False, description="Predict cases again that are there.")
 
 
 class FindBestRequest(Request):
     """Search the best configuration of a dataset."""
 
-    dataset_id: DatasetId = Field(description="The dataset that models are trained on.")
+    dataset_id: DatasetId = Field(description="The models' dataset.")
     ensembling: bool = Field(default=True, description="Also ensembles of two; needs trainings with npz=true.")
 
 
@@ -93,8 +91,8 @@ class ExportRequest(ModelRequest, Request):
 class ImportRequest(Request):
     """Install a model from a zip."""
 
-    zip: str = Field(max_length=4096, description="A zip as nnU-Net exports models.")
-    overwrite: bool = Field(default=False, description="Replace a model that is there already.")
+    zip: str = Field(max_length=4096, description="As nnU-Net exports it.")
+    overwrite: bool = Field(default=False, description="Replace a model that is there.")
 
 
 class ComparedModel(Record):
@@ -146,13 +144,9 @@ class CompareAnswer(Record):
 class CompareRequest(Request):
     """Compare trained models."""
 
-    run_ids: tuple[RunId, ...] = Field(
-        default=(), max_length=20, description="Runs whose models to compare. Omitted: all models of dataset_id."
-    )
-    dataset_id: DatasetId | None = Field(
-        default=None, description="Compare every trained model of this dataset. Omitted: the models of run_ids."
-    )
-    table: Literal["markdown", "csv", "latex"] = Field(default="markdown", description="How the table is written.")
+    run_ids: tuple[RunId, ...] = Field(default=(), max_length=20, description="Omitted: all models of dataset_id.")
+    dataset_id: DatasetId | None = Field(default=None, description="Omitted: the models of run_ids.")
+    table: Literal["markdown", "csv", "latex"] = Field(default="markdown", description="The table's format.")
 
     @model_validator(mode="after")
     def _has_something(self) -> "CompareRequest":

@@ -86,20 +86,20 @@ class PlotRequest(Request):
 
     kind: Literal["curves", "folds", "overlay", "dataset"] = Field(
         default="curves",
-        description="curves: losses, pseudo Dice, learning rate. folds: Dice of each validation case per class and "
-        "fold. overlay: a case's slices with truth and prediction. dataset: a few cases with their labels.",
+        description="curves: losses, pseudo Dice, learning rate. folds: Dice of each case. overlay: a case's truth and "
+        "prediction. dataset: a few cases with their labels.",
     )
-    run_id: RunId | None = Field(default=None, description="The run. Omitted: only for kind=dataset, with dataset_id.")
+    run_id: RunId | None = Field(default=None, description="Omitted: only with kind=dataset.")
     with_run_ids: tuple[RunId, ...] = Field(
-        default=(), max_length=5, description="kind=curves: up to 5 more runs over it. Omitted: none."
+        default=(), max_length=5, description="curves: up to 5 more runs. Omitted: none."
     )
-    dataset_id: DatasetId | None = Field(default=None, description="kind=dataset: the dataset. Omitted: the run's.")
+    dataset_id: DatasetId | None = Field(default=None, description="dataset: which. Omitted: the run's.")
     case: str | None = Field(
         default=None,
         max_length=200,
-        description="kind=overlay: worst, median or best by Dice, or a validation case's name. Omitted: worst.",
+        description="overlay: worst, median, best, or a validation case. Omitted: worst.",
     )
-    theme: Theme = Field(default="light", description="Background: light or dark.")
+    theme: Theme = Field(default="light", description="Background.")
 
     @model_validator(mode="after")
     def _has_what_it_shows(self) -> "PlotRequest":

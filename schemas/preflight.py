@@ -77,8 +77,7 @@ class PreflightRequest(TrainingCall):
 
     measure: bool = Field(
         default=False,
-        description="Also time the planned network on an invented batch, to know the hours without an earlier run. "
-        "Needs plans.",
+        description="Also time the planned network, to know the hours without an earlier run. Needs plans.",
     )
 
     def training(self) -> TrainingCall:

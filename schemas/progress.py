@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from .base import Record, Request, RunId
 from .records import Failure, Status
 
-# "end", or a number of finished epochs.
-Until = Literal["end"] | Annotated[int, Field(ge=1)]
+# "end", or a number of finished epochs; a text in the schema, because clients read one type best.
+Until = Annotated[Literal["end"] | Annotated[int, Field(ge=1)], WithJsonSchema({"type": "string"})]
 
 
 def _is_none(value: object) -> bool:
@@ -92,9 +92,9 @@ class ProgressRequest(Request):
         default=0,
         ge=0,
         le=50,
-        description="Seconds to wait (0-50) for a new stage, status or epoch. Omitted: answer at once.",
+        description="Seconds to wait for a new stage, status or epoch.",
     )
     until: Until | None = Field(
         default=None,
-        description='Wait for the "end" or so many epochs (50 s without wait_s). Omitted: for any news.',
+        description="What to wait for (up to 50 s): end, or an epoch. Omitted: any news.",
     )

@@ -84,9 +84,9 @@ class TrainingStarted(Record):
 class RunsRequest(Request):
     """List runs, newest first."""
 
-    dataset_id: DatasetId | None = Field(default=None, description="Only runs of this dataset. Omitted: all.")
-    status: Status | None = Field(default=None, description="Only runs with this status. Omitted: all.")
-    limit: int = Field(default=20, ge=1, le=200, description="At most this many runs (1-200).")
+    dataset_id: DatasetId | None = Field(default=None, description="Omitted: all datasets.")
+    status: Status | None = Field(default=None, description="Omitted: all.")
+    limit: int = Field(default=20, ge=1, le=200, description="At most so many.")
 
 
 class CancelRequest(Request):
@@ -95,6 +95,6 @@ class CancelRequest(Request):
     run_id: RunId
     force: bool = Field(
         default=False,
-        description="End it at once, without saving; answers when none of its processes is left.",
+        description="End it at once, without saving.",
     )
-    wait_s: float = Field(default=0, ge=0, le=50, description="Seconds to wait (0-50) for its end.")
+    wait_s: float = Field(default=0, ge=0, le=50, description="Seconds to wait for its end.")

@@ -81,7 +81,7 @@ Configuration = Annotated[
     str,
     Field(max_length=60),
     AfterValidator(check_configuration),
-    WithJsonSchema({"type": "string", "examples": list(CONFIGURATIONS)}),
+    WithJsonSchema({"type": "string"}),
 ]
 # Folder names are accepted too, so the schema has no bounds; the validator checks them and says what is wrong.
 DatasetId = Annotated[int, Field(ge=1, le=999), WrapValidator(_with_name), WithJsonSchema({"type": "integer"})]
@@ -97,83 +97,76 @@ class TrainingRequest(Request):
             other; the message says the way out.
     """
 
-    dataset_id: DatasetId = Field(
-        description="1-999 (50: the folder Dataset050 or Dataset050_Name in nnUNet_raw), or the folder's name. "
-        "nnunet_datasets lists what exists."
-    )
+    dataset_id: DatasetId = Field(description="1-999: of DatasetXXX_Name in nnUNet_raw. nnunet_datasets lists them.")
     configuration: Configuration = Field(
         default="3d_fullres",
-        description="3d_fullres for most 3D images; 2d for 2D or strongly anisotropic ones and small GPUs; "
-        "3d_lowres, 3d_cascade_fullres for very large ones; or another of your plans (3d_fullres_bs10).",
+        description="3d_fullres for most 3D images; 2d for 2D or strongly anisotropic ones, small GPUs; 3d_lowres, "
+        "3d_cascade_fullres for very large ones; or another of your plans.",
     )
     fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
         default="all",
-        description="0-4: one fold. all: each fold its own model, then one result over all cases. full: one model on "
-        "every case, with optimistic metrics.",
+        description="0-4: one fold. all: five models, then one result over all cases. full: one model of every case, "
+        "with optimistic metrics.",
     )
     trainer: ClassName | None = Field(
         default=None,
-        description="Trainer class of nnU-Net or of a file in nnUNet_extTrainer, e.g. nnUNetTrainer_100epochs. "
-        "Omitted: nnUNetTrainer (1000 epochs).",
+        description="Class of nnU-Net or nnUNet_extTrainer, e.g. nnUNetTrainer_100epochs. Omitted: nnUNetTrainer (1000 "
+        "epochs).",
     )
     plans_identifier: PlansName | None = Field(
         default=None,
-        description="Residual-encoder presets: nnUNetResEncUNetMPlans, nnUNetResEncUNetLPlans, "
-        "nnUNetResEncUNetXLPlans; or plans of your own. Omitted: nnUNetPlans.",
+        description="nnUNetResEncUNetMPlans, ...LPlans, ...XLPlans (residual encoders), or your own. Omitted: "
+        "nnUNetPlans.",
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
-        description="GPUs for one training; more than 1 split the batch (DDP, cuda only). Omitted: 1.",
+        description="GPUs of one training; several split the batch (cuda only). Omitted: 1.",
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
-        description="nnU-Net checkpoint (.pth) to start from (transfer learning). Omitted: random initialisation.",
+        description="Checkpoint (.pth) for transfer learning. Omitted: none.",
     )
     continue_training: bool = Field(
         default=False,
-        description="Go on from the fold's latest checkpoint, with a continuous history.",
+        description="Go on from the fold's latest checkpoint.",
     )
-    validation_only: bool = Field(default=False, description="Only run the final validation of a finished training.")
+    validation_only: bool = Field(default=False, description="Only the final validation of a finished training.")
     val_best: bool = Field(
         default=False,
-        description="Validate with checkpoint_best instead of checkpoint_final.",
+        description="Validate with checkpoint_best.",
     )
     disable_checkpointing: bool = Field(
         default=False,
-        description="Write no checkpoints: nothing can be resumed or predicted with.",
+        description="Write no checkpoints: no resume, no prediction.",
     )
     npz: bool = Field(
         default=False,
-        description="Save the validation's softmax probabilities as .npz (for ensembling).",
+        description="Save the validation's probabilities (for ensembling).",
     )
     use_compressed: bool = Field(
         default=False,
-        description="No effect: nnU-Net 2.6 and later always train from compressed data.",
+        description="No effect since nnU-Net 2.6: data are always compressed.",
     )
-    verify_dataset_integrity: bool = Field(
-        default=True, description="Check images and labels of every case before preprocessing."
-    )
-    no_preprocessing: bool = Field(
-        default=False, description="Skip preprocessing; refused if the data are not preprocessed."
-    )
+    verify_dataset_integrity: bool = Field(default=True, description="Check every case before preprocessing.")
+    no_preprocessing: bool = Field(default=False, description="Skip it; refused if the data are not preprocessed.")
     bf16: bool = Field(
         default=False,
-        description="On a CPU that has bfloat16: train in mixed precision, an epoch in about half the time.",
+        description="Mixed precision on a CPU with bfloat16: about half the time.",
     )
     overwrite: bool = Field(
         default=False,
-        description="Train again although the fold has a model, which is kept until the new one is done.",
+        description="Train again; the old model is kept until the new one is done.",
     )
     engine: EngineName | None = Field(
-        default=None, description="local: this machine. slurm: jobs of its cluster. Omitted: the server's setting."
+        default=None, description="slurm: jobs of this machine's cluster. Omitted: the server's setting."
     )
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(),
         max_length=14,
-        description='Job options, e.g. ["partition=gpu", "time=24:00:00"]; also account, qos, gres, cpus, memory, '
-        "constraint, parallel. Omitted: the server's.",
+        description="Job options: partition=gpu, time=24:00:00, account, qos, gres, cpus, memory, constraint, "
+        "parallel. Omitted: the server's.",
     )
 
     @field_validator("slurm")
@@ -271,9 +264,9 @@ class TrainingCall(TrainingRequest):
 
     like: RunId | None = Field(
         default=None,
-        description="Run to repeat: its arguments count where none is given here. Omitted: the defaults.",
+        description="Run to repeat, with the changes given here. Omitted: none.",
     )
     request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=120)] | None = Field(
         default=None,
-        description="A new name for this start: the same call again finds its run, starts no other. Omitted: none.",
+        description="New name; the same call again finds its run. Omitted: none.",
     )

@@ -18,18 +18,10 @@ from .protocol.run_tasks import RunTasks
 from .protocol.tasks import TasksExtension, for_listeners
 
 INSTRUCTIONS = for_agents(f"""\
-Trains nnU-Net v2 medical image segmentation models. A training is a run in the background: it takes minutes to
-days and goes on when this chat or server ends.
-1. {call("nnunet_datasets")} shows what can be trained; {call("nnunet_prepare_dataset")} imports a folder.
-2. {call("nnunet_training")} starts a run and returns its run_id at once. \
-It never overwrites a finished model by itself.
-3. {call("nnunet_progress", run_id=None, wait_s=25)} follows it; wait retry_after_s between calls. \
-{call("nnunet_logs")} explains failures.
-4. {call("nnunet_results")} gives nnU-Net's own Dice and IoU when the run has succeeded.
-{call("nnunet_runs")} finds runs of earlier chats. {call("nnunet_cancel")} stops one; the next_step of \
-{call("nnunet_progress")} then names the call
-that resumes it.
-{call("nnunet_dashboard")} shows the person a live page of a run where the host can show pages.
+Trains nnU-Net v2 medical image segmentation models, in the background: runs take minutes to days and go on when this
+chat or server ends; {call("nnunet_runs")} finds them again.
+{call("nnunet_datasets")} or {call("nnunet_prepare_dataset")}, then {call("nnunet_training")}, \
+{call("nnunet_progress")}, {call("nnunet_results")}; {call("nnunet_logs")} explains failures.
 pseudo_dice is an estimate on patches during training; never report it as the Dice.
 Every answer has next_step. What starts or spends something in it is a question: ask the person first.
 """)

@@ -25,7 +25,7 @@ from ..tools.helping import told
 from ..tools.tool import Effect, Steps, Tool
 from .dashboard import PAGE_URI
 from .explain import explain
-from .portable import compact, portable, refer
+from .portable import compact, lean, portable, refer
 
 HINTS: dict[Effect, ToolAnnotations] = {
     "reads": ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
@@ -39,7 +39,6 @@ HINTS: dict[Effect, ToolAnnotations] = {
 }
 # Smaller than any percentage that is told.
 LEAST_STEP = 0.001
-NOTHING: tuple[Any, ...] = (None, [], {}, "")
 PAGES: dict[str, dict[str, Any]] = {
     "shows": {"resourceUri": PAGE_URI},
     "feeds": {"resourceUri": PAGE_URI, "visibility": ["app"]},
@@ -187,20 +186,6 @@ def _shaped(tool: Tool, answer: BaseModel) -> Any:
     fields = fields if tool.page else lean(answer, fields)
     words = for_agents(tool.text(answer)) if tool.text else json.dumps(fields, ensure_ascii=False)
     return CallToolResult(content=[TextContent(type="text", text=words)], structured_content=fields)
-
-
-def lean(value: Any, dumped: Any) -> Any:
-    """Without a model's fields that say nothing: null, empty texts, and empty lists unless the field is required. In a
-    mapping each value counts."""
-    if isinstance(value, BaseModel):
-        required = {name for name, field in type(value).model_fields.items() if field.is_required()}
-        told = {n: held for n, held in dumped.items() if held not in NOTHING or (held == [] and n in required)}
-        return {name: lean(getattr(value, name), held) for name, held in told.items()}
-    if isinstance(value, dict):
-        return {name: lean(own, held) for own, (name, held) in zip(value.values(), dumped.items(), strict=True)}
-    if isinstance(value, list | tuple):
-        return [lean(own, held) for own, held in zip(value, dumped, strict=True)]
-    return dumped
 
 
 async def visible_errors(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

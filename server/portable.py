@@ -1,4 +1,4 @@
-"""Schemas that every client understands, in few characters: each chat pays for them."""
+"""Schemas and answers that every client understands, in few characters: each chat pays for them."""
 
 import copy
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 from pydantic import BaseModel
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
-# Bounds of a text are checked, and told when they are broken; in the schema they would cost every chat characters.
-DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength")
-VERBATIM = ("default", "enum", "required", "examples")
+# What else is checked, and told in words when it is broken, would cost every chat characters.
+DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength", "maxItems", "additionalProperties")
+VERBATIM = ("default", "enum", "required")
+# What a field of an answer holds that says nothing.
+NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 
 def portable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
         if key == "const":
             out["enum"] = [value]
         elif key in VERBATIM:
-            out[key] = value
+            out |= {} if key == "default" and value in ([], "") else {key: value}
         elif key == "items":  # what a list is, its own description says
             out[key] = {k: v for k, v in _walk(value, defs).items() if k != "description"}
         elif key not in DROPPED:
@@ -77,7 +79,21 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def refer(schema: dict[str, Any], other: type[BaseModel]) -> None:
-    """What another tool describes at length is not described again, nor its defaults and examples."""
+    """What another tool describes at length is not described again, nor its defaults, choices and bounds."""
     for name in other.model_fields:
-        for key in ("description", "default", "examples"):
+        for key in ("description", "default", "enum", "minimum", "maximum"):
             schema["properties"][name].pop(key, None)
+
+
+def lean(value: Any, dumped: Any) -> Any:
+    """Without a model's fields that say nothing: null, empty texts, and empty lists unless the field is required. In a
+    mapping each value counts."""
+    if isinstance(value, BaseModel):
+        required = {name for name, field in type(value).model_fields.items() if field.is_required()}
+        told = {n: held for n, held in dumped.items() if held not in NOTHING or (held == [] and n in required)}
+        return {name: lean(getattr(value, name), held) for name, held in told.items()}
+    if isinstance(value, dict):
+        return {name: lean(own, held) for own, (name, held) in zip(value.values(), dumped.items(), strict=True)}
+    if isinstance(value, list | tuple):
+        return [lean(own, held) for own, held in zip(value, dumped, strict=True)]
+    return dumped

@@ -20,7 +20,7 @@ OF_THE_MACHINE = (
         "reads",
         SystemRequest,
         SystemAnswer,
-        "GPUs, cores, memory, disk, folders, versions, who uses which slot, and problems with their fixes.",
+        "GPUs, cores, memory, disk, folders, versions, slots in use, problems with their fixes.",
         "system:nnunet_system",
         Command(
             "doctor",

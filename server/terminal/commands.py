@@ -166,8 +166,10 @@ def _write(picture: Plot, file: Path, *, as_json: bool) -> None:
 def _print(answer: BaseModel, *, as_json: bool) -> None:
     if as_json:
         from ...texts import for_agents
+        from ..portable import lean
 
-        print(json.dumps(json.loads(for_agents(answer).model_dump_json()), indent=2))
+        answer = for_agents(answer)
+        print(json.dumps(lean(answer, answer.model_dump(mode="json")), indent=2))
     else:
         from .show import show
 

@@ -12,7 +12,7 @@ from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.schemas.records import Epoch, Failure, Progress, RunRecord, StageSpec, StageState, Status
-from nnunet_mcp.server.app import create_server
+from nnunet_mcp.server.app import INSTRUCTIONS, create_server
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.progress import answer
 from nnunet_mcp.tools.watching.snapshot import snapshot
@@ -70,8 +70,13 @@ def listed(settings: Settings, *, read_only: bool = False) -> list[dict[str, Any
     return anyio.run(ask)
 
 
-def test_the_tool_list_has_at_most_24500_characters(settings: Settings) -> None:
-    assert len(json.dumps(listed(settings), separators=(",", ":"))) <= 24_500
+def test_the_tool_list_is_short(settings: Settings) -> None:
+    every = listed(settings)
+    seen = [tool for tool in every if tool.get("_meta", {}).get("ui", {}).get("visibility") != ["app"]]
+    as_models_see_it = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in seen]
+
+    assert len(json.dumps(every, separators=(",", ":"))) <= 23_000
+    assert len(INSTRUCTIONS) + len(json.dumps(as_models_see_it)) <= 14_000
 
 
 def test_a_read_only_server_has_no_tool_that_changes_something(settings: Settings) -> None:

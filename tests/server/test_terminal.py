@@ -75,7 +75,8 @@ def test_a_field_that_is_added_to_a_request_is_a_flag_by_itself() -> None:
 
 def test_every_tool_but_the_page_has_a_command_and_every_request_an_asker() -> None:
     assert {tool.name for _, tool in COMMANDS.values()} == {tool.name for tool in TOOLS if not tool.page}
-    assert {request_of(name) for name in COMMANDS} | {tool.request for tool in TOOLS} >= set(Request.__subclasses__())
+    asked = {request_of(name) for name in COMMANDS} | {tool.request for tool in TOOLS}
+    assert {base for request in asked for base in request.__mro__} >= set(Request.__subclasses__())
 
 
 def test_json_is_exactly_the_tools_structured_answer(settings: Settings) -> None:

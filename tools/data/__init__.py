@@ -11,9 +11,8 @@ TOOLS = (
         "reads",
         DatasetsRequest,
         DatasetsAnswer,
-        "Datasets with cases, channels, labels, what is preprocessed and trained, and problems with their fixes. With "
-        "dataset_id all images are looked at before training: shapes, spacings, intensities, label shares, plans, and "
-        "broken cases by name.",
+        "Datasets: cases, channels, labels, what is preprocessed and trained, problems. With dataset_id every image is "
+        "looked at: shapes, spacings, intensities, label shares, plans, broken cases.",
         "data.datasets:nnunet_datasets",
         Command("datasets", "list datasets, or look at one", ("dataset_id",), more={"look_s": PATIENCE_S}),
         steps=Steps("case", stoppable=True),
@@ -24,9 +23,8 @@ TOOLS = (
         "starts",
         PrepareRequest,
         Prepared,
-        "Import a folder as a valid nnU-Net v2 dataset. One with dataset.json (Medical Segmentation Decathlon, nnU-Net "
-        "v1, v2) at once; of any other (folders per case, images and masks, pictures, DICOM) the layouts that fit are "
-        "proposed first. Then train with nnunet_training.",
+        "Import a folder as an nnU-Net v2 dataset: one with dataset.json at once; for any other (a folder per case, "
+        "images and masks, pictures, DICOM) it first proposes the layouts that fit.",
         "data.importing:nnunet_prepare_dataset",
         Command("prepare", "import a folder as a dataset", ("source", "dataset_id", "name")),
         steps=Steps("file", every=20),

@@ -19,8 +19,7 @@ TOOLS = (
         "reads",
         CompareRequest,
         CompareAnswer,
-        "Runs or a dataset's trained models in one table: Dice and IoU per class, mean ± sd over folds, paired "
-        "differences with intervals, epochs, hours, parameters. Incomplete cross-validations are not ranked.",
+        "Runs or a dataset's models in one table: Dice and IoU per class, paired differences, epochs, hours.",
         "models.compare:nnunet_compare",
         Command("compare", "put models side by side", ("dataset_id",)),
     ),
@@ -30,8 +29,7 @@ TOOLS = (
         "replaces",
         PredictRequest,
         PredictionStarted,
-        "Segment a folder of images in the background with a run's model, any model folder or a dataset's best "
-        "configuration: folds ensembled, cascades whole.",
+        "Segment a folder of images in the background: folds ensembled, cascades whole.",
         "models.predicting:nnunet_predict",
         Command("predict", "segment images with a trained model", ("run_id", "images")),
     ),
@@ -41,8 +39,8 @@ TOOLS = (
         "starts",
         FindBestRequest,
         RunStarted,
-        "nnU-Net's search in the background among complete cross-validations, their ensembles and postprocessing. "
-        "nnunet_results has the table; nnunet_predict(dataset_id) uses the winner.",
+        "nnU-Net's search among complete cross-validations, ensembles and postprocessing. "
+        "nnunet_predict(dataset_id) uses the winner.",
         "models.finding_best:nnunet_find_best_configuration",
         Command("find-best", "search the best configuration, ensembles included", ("dataset_id",)),
     ),
@@ -52,7 +50,7 @@ TOOLS = (
         "starts",
         ExportRequest,
         RunStarted,
-        "Write a model and its card into a zip that nnU-Net installs; without case names and paths.",
+        "Write a model and its card into a zip, without case names and paths.",
         "models.model_export:nnunet_export_model",
         Command("export", "write a model into a zip", ("run_id", "output")),
     ),
@@ -62,7 +60,7 @@ TOOLS = (
         "replaces",
         ImportRequest,
         RunStarted,
-        "Install a model from a zip, after a check that nothing in it runs code. Then nnunet_predict.",
+        "Install a model from a zip, if nothing in it runs code.",
         "models.model_import:nnunet_import_model",
         Command("import", "install a model from a zip", ("zip",)),
     ),

@@ -10,7 +10,7 @@ TOOLS = (
         "reads",
         PlotRequest,
         Plot,
-        "A PNG picture: learning curves, Dice per fold, a case's prediction over the truth, or a dataset's labels.",
+        "A PNG picture of a run or dataset.",
         "plots.plots:nnunet_plot",
         Command("plot", "draw a run's curves, folds or a case, or a dataset's labels, into a PNG file", ("run_id",)),
     ),

@@ -2,7 +2,7 @@
 
 from ...schemas.preflight import PreflightAnswer, PreflightRequest
 from ...schemas.run_list import TrainingStarted
-from ...schemas.training import TrainingCall, TrainingRequest
+from ...schemas.training import TrainingCall
 from ..tool import Command, Tool
 
 TOOLS = (
@@ -12,10 +12,7 @@ TOOLS = (
         "replaces",
         TrainingCall,
         TrainingStarted,
-        "Start preprocessing and training of an nnU-Net v2 model in the background and return at once with a run_id. "
-        "Runs take minutes to days and outlive the chat. fold: '0'-'4' = one fold; 'all' (default) = five models, "
-        "then the cross-validation; 'full' = one model on every case (optimistic metrics). Follow with "
-        "nnunet_progress.",
+        "Start preprocessing and training in the background; returns a run_id at once. Follow with nnunet_progress.",
         "training.training:nnunet_training",
         Command(
             "train",
@@ -30,10 +27,10 @@ TOOLS = (
         "reads",
         PreflightRequest,
         PreflightAnswer,
-        "What nnunet_training would do with the same arguments, without starting it: stages, every problem, disk, "
-        "memory, hours from this machine's own measurements, queue, recommended configuration.",
+        "What nnunet_training would do with the same arguments, without starting it: problems, disk, memory, hours as "
+        "measured here, queue, recommended configuration.",
         "training.preflight:nnunet_preflight",
         Command("preflight", "say what a training would do and cost, without starting it", ("dataset_id",)),
-        described_by=TrainingRequest,
+        described_by=TrainingCall,
     ),
 )

@@ -83,8 +83,6 @@ def advice(found: Health, run_id: str, *, live: bool) -> str | None:
     stop = f"ask the person whether to stop it: {call('nnunet_cancel', run_id=run_id)}"
     if found.verdict in HOPELESS and live:
         return f"More epochs will hardly mend it. Say why, and {stop}."
-    if found.verdict in HOPELESS:
-        return "Going on from its checkpoint will hardly mend it: remove the cause, and train anew."
     if found.verdict == "stalled":
         return f"Nothing moves: {call('nnunet_logs', run_id=run_id)} shows its last lines; then {stop}."
     if found.verdict == "poor":

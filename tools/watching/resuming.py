@@ -9,6 +9,7 @@ from ...runs.layout import REMEMBERED_EPOCHS, StateDir
 from ...runs.pace import pace
 from ...runs.saved import Checkpoint, newest_checkpoint
 from ...schemas.records import Failure, RunRecord, StageSpec
+from .health import HOPELESS, health
 from .snapshot import RunSnapshot
 
 OTHER_KINDS = {
@@ -31,10 +32,13 @@ def resume_hint(view: RunSnapshot) -> str:
     same = {"dataset_id": training.dataset_id, "like": record.run_id}
     begun = [(spec, found) for spec in _resumable(record) if (found := _to_go_on_from(record, spec))]
     lost = next((found for _, found in begun if not found.sound), None)
-    again = {"overwrite": True} if training.request.overwrite or lost else {}
+    hopeless = health(view).verdict in HOPELESS
+    again = {"overwrite": True} if training.request.overwrite or lost or (begun and hopeless) else {}
     anew = f"Ask whether to start it again from epoch 1: {call('nnunet_training', **same, **again)}"
     if lost is not None:
         return f"The weights in {lost.path.name} are not numbers (NaN), so there is nothing to resume. {anew}"
+    if hopeless:
+        return f"More epochs will hardly mend it: remove the cause first. {anew}"
     if not begun:
         return f"No checkpoint was saved. {anew}" if _resumable(record) else anew
     way_on = call("nnunet_training", **same, continue_training=True)

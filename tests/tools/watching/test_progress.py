@@ -157,9 +157,15 @@ AT_REST = "After epoch 1 of 100: "
         ("running", {}, "ok", "Too few epochs", "Still running"),
         ("running", HOT, "diverging", "learning rate is 1e+06; nnU-Net's is 0.01", "nnunet_cancel("),
         ("running", dict.fromkeys(NAMES), "nan", "not a number in epoch 1 of 100", "nnunet_cancel("),
-        ("cancelled", {}, "ended", f"{AT_REST}cancelled", "Cancelled; "),
-        ("cancelled", dict.fromkeys(NAMES), "nan", "not a number", "train anew"),
-        ("interrupted", {}, "ended", AT_REST, "Interrupted; "),
+        ("cancelled", {}, "ended", f"{AT_REST}cancelled", "Cancelled. "),
+        (
+            "cancelled",
+            dict.fromkeys(NAMES),
+            "nan",
+            "not a number",
+            "remove the cause first. Ask whether",
+        ),
+        ("interrupted", {}, "ended", AT_REST, "Interrupted. "),
         ("error", HOT, "ended", f"{AT_REST}see failure", "Failed: "),
     ],
 )

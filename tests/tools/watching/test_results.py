@@ -121,5 +121,5 @@ def test_a_result_says_how_it_was_made_where_it_lies_and_how_much_it_is(settings
     assert (result["trainer"], result["epochs"], result["train_hours"]) == ("nnUNetTrainer", 1000, 2.5)
     assert (result["cases"], result["checkpoint"]) == (5, "checkpoint_final.pth")
     assert result["complete"] and result["cross_validation"] == "1 of 5 folds"
-    assert result["metrics"]["validation_loss"] == -0.1235
+    assert result["metrics"]["validation_loss"] == -0.123457
     assert None not in result.values() and str(result).count(MODEL) == 1

@@ -100,7 +100,7 @@ def stopped_at(settings: Settings, epochs: int, *, saved: int | None, sound: boo
     for epoch in range(epochs):
         append_line(
             run.stage("train").epochs_file,
-            Epoch.model_validate({**dict.fromkeys(NAMES), "epoch": epoch, "seconds": 1.0}),
+            Epoch.model_validate({**dict.fromkeys(NAMES, 0.01), "epoch": epoch, "seconds": 1.0}),
         )
     if saved is not None:
         fold.latest.touch()
