@@ -8,9 +8,11 @@ from ...runs.layout import RunDir
 from ...runs.result import stage_outcome
 from ...schemas.model_name import ModelName
 from ...schemas.outcomes import MeasuredOutcome
+from ...schemas.progress import Health
 from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.run_list import RunLine
 from ...texts import fold_name, short
+from .health import health
 from .progress import answer
 from .resuming import saved
 from .snapshot import RunSnapshot
@@ -37,7 +39,7 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
         epoch=_epoch(view, spec.name) if spec else None,
         eta_s=now.eta_s if now else None,
         dice=_dice(view.run, record) if judged.status == "success" else None,
-        problem=_problem(view, (now.health.verdict, now.health.detail) if now else None),
+        problem=_problem(view, now.health if now else health(view)),
         detail="stopping" if view.stopping else "; ".join(filter(None, (judged.reason, saved(view)))),
     )
 
@@ -89,13 +91,11 @@ def _continues(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> str | None:
     return "an earlier training"
 
 
-def _problem(view: RunSnapshot, health: tuple[str, str] | None) -> str | None:
+def _problem(view: RunSnapshot, found: Health) -> str | None:
     """What is wrong in one line."""
     if (failure := view.judged.failure) is not None:
         return short(failure.cause, PROBLEM_CHARACTERS)
-    if health is None or health[0] in NO_PROBLEM:
-        return None
-    return short(f"{health[0]}: {health[1]}", PROBLEM_CHARACTERS)
+    return None if found.verdict in NO_PROBLEM else short(f"{found.verdict}: {found.detail}", PROBLEM_CHARACTERS)
 
 
 def _epoch(view: RunSnapshot, stage: str) -> str | None:
