@@ -16,6 +16,7 @@ from .health import health
 from .progress import answer
 from .resuming import saved
 from .snapshot import RunSnapshot
+from .timing import elapsed
 
 PROBLEM_CHARACTERS = 160
 NO_PROBLEM = ("ok", "starting", "waiting", "ended")
@@ -33,7 +34,7 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
         fold=record.fold_or_kind,
         trainer=record.trainer if record.training else None,
         started=iso(record.created_at),
-        ended=None if now else _ended(view),
+        ended=None if now else iso(record.created_at + elapsed(view)),
         continues=_continues(view, listed),
         stage=spec.name if spec and judged.status != "success" else None,
         epoch=_epoch(view, spec.name) if spec else None,
@@ -68,13 +69,6 @@ def line_of_foreign(found: ExternalTraining) -> RunLine:
 def iso(seconds: float) -> str:
     """Seconds since the epoch as people write a time: UTC, ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _ended(view: RunSnapshot) -> str | None:
-    """When its last stage ended; of a run that died nobody wrote it down."""
-    states = (view.run.stage(spec.name).state() for spec in view.record.stages if not spec.reused)
-    times = [state.ended_at for state in states if state is not None and state.ended_at is not None]
-    return iso(max(times)) if times else None
 
 
 def _continues(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> str | None:
