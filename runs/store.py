@@ -185,19 +185,22 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
     return run, record
 
 
-def newest_runs(state: StateDir, *, limit: int | None = None) -> Iterator[RunDir]:
-    """Runs, newest first, by the time of their recording; one stat per run, and no file is read."""
+def newest_ids(state: StateDir) -> list[str]:
+    """All runs, newest first, by the time of their recording; one stat per run, and no file is read."""
     # Plain strings, because ten thousand Path objects would take longer than their stats.
-    recorded = sorted(
-        ((_recorded_at(f"{state.runs_dir}/{name}/run.json"), name) for name in state.run_ids()), reverse=True
-    )
-    for _, run_id in recorded if limit is None else recorded[:limit]:
-        yield state.run(run_id)
+    folder = str(state.runs_dir)
+    recorded = ((_recorded_at(f"{folder}/{run_id}/run.json"), run_id) for run_id in state.run_ids())
+    return [run_id for _, run_id in sorted(recorded, reverse=True)]
+
+
+def newest_runs(state: StateDir, *, limit: int | None = None) -> Iterator[RunDir]:
+    """Runs, newest first."""
+    return (state.run(run_id) for run_id in newest_ids(state)[:limit])
 
 
 def _recorded_at(run_file: str) -> float:
     try:
-        return os.stat(run_file).st_mtime  # noqa: PTH116 - see newest_runs
+        return os.stat(run_file).st_mtime  # noqa: PTH116 - see newest_ids
     except OSError:
         return 0.0
 

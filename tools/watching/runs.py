@@ -7,8 +7,8 @@ from ...calls import argument, call
 from ...runs import store
 from ...runs.by_hand import external_trainings
 from ...runs.cancel import await_end, request_cancel
-from ...runs.layout import RunDir, StateDir
-from ...runs.store import find_run, newest_runs
+from ...runs.layout import StateDir
+from ...runs.store import find_run
 from ...schemas.records import ACTIVE
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
@@ -31,11 +31,11 @@ def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | N
     Among them are the trainings that somebody started by hand, by when they last wrote. A run that the same answer
     has read already (`known`) is not read again.
     """
-    folders = recorded(settings, request.dataset_id)
+    run_ids = recorded(settings, request.dataset_id)
     reached: dict[str, bool] = {}
-    views = _read(newest(_noted(folders, reached), settings, known), reached)
+    views = _read(newest(_noted(run_ids, reached), settings, known), reached)
     first = list(islice((one for one in views if request.status in (None, one.judged.status)), request.limit))
-    rest = folders if request.status is None else (one for one in views if one.judged.status == request.status)
+    rest = run_ids if request.status is None else (one for one in views if one.judged.status == request.status)
     total = len(first) + sum(1 for _ in rest)
     lines = [(line_of(one, first), max(1, retry_after(one)) if one.judged.status in ACTIVE else 0) for one in first]
     asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
@@ -55,10 +55,10 @@ def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | N
     )
 
 
-def _noted(folders: Iterator[RunDir], reached: dict[str, bool]) -> Iterator[RunDir]:
-    for run in folders:
-        reached[run.run_id] = False
-        yield run
+def _noted(run_ids: Iterator[str], reached: dict[str, bool]) -> Iterator[str]:
+    for run_id in run_ids:
+        reached[run_id] = False
+        yield run_id
 
 
 def _read(views: Iterator[RunSnapshot], reached: dict[str, bool]) -> Iterator[RunSnapshot]:
@@ -139,4 +139,4 @@ def forget(settings: Settings, *, older_than_s: float) -> list[str]:
 
 def newest_run_ids(settings: Settings, *, limit: int) -> list[str]:
     """The newest runs by id; nothing is read."""
-    return [run.run_id for run in newest_runs(StateDir.of(settings), limit=limit)]
+    return store.newest_ids(StateDir.of(settings))[:limit]

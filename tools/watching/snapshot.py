@@ -1,6 +1,6 @@
 """A run at one moment. Every answer about a run is made from one of these, so that none contradicts itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -9,7 +9,7 @@ from ...runs.engines import engine_of, verdict
 from ...runs.layout import REMEMBERED_EPOCHS, RunDir, StateDir
 from ...runs.pace import pace
 from ...runs.status import Verdict
-from ...runs.store import find_run, newest_runs
+from ...runs.store import find_run, newest_ids
 from ...schemas.records import ACTIVE, ESTIMATING, TRAINING, CancelRecord, Epoch, Progress, RunRecord, StageSpec
 from ...settings import Settings
 
@@ -121,19 +121,20 @@ def tend(settings: Settings, run_id: str) -> RunSnapshot:
     return RunSnapshot.of(run, record, settings)
 
 
-def newest(folders: Iterator[RunDir], settings: Settings, known: RunSnapshot | None = None) -> Iterator[RunSnapshot]:
-    """The runs in these folders, each judged when it is reached, and not again where it is `known`."""
-    for run in folders:
-        if known is not None and run.path == known.run.path:
+def newest(run_ids: Iterable[str], settings: Settings, known: RunSnapshot | None = None) -> Iterator[RunSnapshot]:
+    """These runs, each judged when it is reached, and not again where it is `known`."""
+    state = StateDir.of(settings)
+    for run_id in run_ids:
+        if known is not None and run_id == known.run.run_id:
             yield known
-        elif (record := run.record()) is not None:
+        elif (record := (run := state.run(run_id)).record()) is not None:
             yield RunSnapshot.of(run, record, settings)
 
 
-def recorded(settings: Settings, of_dataset: int | None = None) -> Iterator[RunDir]:
-    """The folders of all runs, or of those of a dataset, newest first; nothing in them is read."""
+def recorded(settings: Settings, of_dataset: int | None = None) -> Iterator[str]:
+    """The ids of all runs, or of those of a dataset, newest first; nothing of them is read."""
     wanted = "" if of_dataset is None else f"d{of_dataset:03d}-"
-    return (run for run in newest_runs(StateDir.of(settings)) if run.run_id.startswith(wanted))
+    return (run_id for run_id in newest_ids(StateDir.of(settings)) if run_id.startswith(wanted))
 
 
 def newest_at_work(settings: Settings, *, among: int) -> RunSnapshot | None:
