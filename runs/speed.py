@@ -19,6 +19,8 @@ RUNS_LOOKED_AT = 100
 EPOCHS_LOOKED_AT = 200
 FEWEST_EPOCHS = 2  # beside the first one
 SAME_DATA = ("dataset_name", "plans_identifier", "host")
+# Epochs, iterations and validation iterations (nnunetv2 2.8.1, nnUNetTrainer.py:157-159).
+USUAL_TRAINER, USUAL_COUNTS = "nnUNetTrainer", (1000, 250, 50)
 COUNTS = ("num_epochs", "num_iterations_per_epoch", "num_val_iterations_per_epoch")
 SAME_SPEED = ("trainer", "device", "num_gpus", "bf16")
 
@@ -87,6 +89,17 @@ def _work(record: RunRecord, spec: StageSpec) -> Work | None:
         if plan is not None and isinstance(debug, dict):
             epochs, train, validation = (int(debug[name]) for name in COUNTS)
             return Work(epochs, train, validation, tuple(plan["patch_size"]), int(plan["batch_size"]))
+    return None
+
+
+def usual_work(record: RunRecord, spec: StageSpec) -> Work | None:
+    """What a training with nnU-Net's own trainer will compute, by its plans; None for another trainer."""
+    plans = DatasetFiles(record.folders, record.dataset_name).plans(record.plans_identifier)
+    plan = planned(plans or {}, spec.configuration)
+    if record.trainer != USUAL_TRAINER or plan is None:
+        return None
+    with suppress(KeyError, TypeError, ValueError):
+        return Work(*USUAL_COUNTS, tuple(plan["patch_size"]), int(plan["batch_size"]))
     return None
 
 

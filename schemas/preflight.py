@@ -77,7 +77,7 @@ class PreflightRequest(TrainingCall):
 
     measure: bool = Field(
         default=False,
-        description="Also time the planned network, to know the hours without an earlier run. Needs plans.",
+        description="Also time the network, on a CPU in both precisions. Needs plans.",
     )
 
     def training(self) -> TrainingCall:

@@ -8,7 +8,7 @@ from .base import Record, Request, RunId
 from .records import Failure, Status
 
 # "end", or a number of finished epochs; a text in the schema, because clients read one type best.
-Until = Annotated[Literal["end"] | Annotated[int, Field(ge=1)], WithJsonSchema({"type": "string"})]
+Until = Annotated[Literal["end"] | Annotated[int, Field(ge=1, le=1_000_000)], WithJsonSchema({"type": "string"})]
 
 
 def _is_none(value: object) -> bool:

@@ -184,7 +184,9 @@ def _shaped(tool: Tool, answer: BaseModel) -> Any:
         return [TextContent(type="text", text=answer.text), picture]
     fields = answer.model_dump(mode="json")
     fields = fields if tool.page else lean(answer, fields)
-    words = for_agents(tool.text(answer)) if tool.text else json.dumps(fields, ensure_ascii=False)
+    words = (
+        for_agents(tool.text(answer)) if tool.text else json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    )
     return CallToolResult(content=[TextContent(type="text", text=words)], structured_content=fields)
 
 

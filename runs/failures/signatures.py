@@ -64,7 +64,6 @@ OF_THE_REST = (
         "the label file {file} has values {found}; dataset.json declares {expected}",
         "If the values are mistakes, correct the label file. If they are a class, give it the next free number, in "
         "dataset.json and in the label files (labels have no gaps).",
-        resume=True,
     ),
     Signature(
         "shape mismatch",
@@ -73,7 +72,6 @@ OF_THE_REST = (
         r"Seg file: (?P<file>[^\n]+)",
         "image and label of {file} have different shapes: {image} and {label}",
         "Resample or re-export the label so that it has its image's grid.",
-        resume=True,
     ),
     Signature(
         "spacing mismatch",
@@ -82,7 +80,6 @@ OF_THE_REST = (
         r"Seg file: (?P<file>[^\n]+)",
         "image and label of {file} have different spacings: {image} and {label}",
         "Correct the spacing in the header that is wrong, or resample the label to its image's grid.",
-        resume=True,
     ),
     Signature(
         "channels",
@@ -90,56 +87,48 @@ OF_THE_REST = (
         r"Images: (?P<files>[^\n]+)",
         "dataset.json declares {expected} channels; {found} were found in {files}",
         "Add the missing channel files, or correct channel_names in dataset.json.",
-        resume=True,
     ),
     Signature(
         "nan in a label",
         r"Segmentation contains NaN pixel values[^\n]*\nSegmentation:\s*\n(?P<file>[^\n]+)",
         "the label file {file} contains values that are not numbers",
         "Export the label again with whole numbers.",
-        resume=True,
     ),
     Signature(
         "labels not consecutive",
         r"Labels must be in consecutive order[^\n]*",
         "the labels in dataset.json are not consecutive",
         "Number the labels 0, 1, 2, … without gaps, in dataset.json and in the label files.",
-        resume=True,
     ),
     Signature(
         "missing labels",
         r"not all training cases have a label file in labelsTr[^\n]*Missing: (?P<missing>[^\n]+)",
         "label files are missing: {missing}",
         "Add the label files to labelsTr, or remove the images without labels.",
-        resume=True,
     ),
     Signature(
         "unreadable image",
         r'Unable to determine ImageIO reader for "(?P<file>[^"\n]+)"',
         "the image {file} cannot be read",
         "Export the file again; it is empty, truncated or not of the format its name says.",
-        resume=True,
     ),
     Signature(
         "missing file",
         r'sitk::ERROR: The file "(?P<file>[^"\n]+)" does not exist',
         "the file {file} does not exist",
         "Add the missing image or label file, or remove its case.",
-        resume=True,
     ),
     Signature(
         "not orthonormal",
         r"ITK only supports orthonormal direction cosines",
         "the axes of an image are not at right angles, which nnU-Net's reader does not accept",
         "Resample the image to a grid without shear, or correct the orientation (sform, qform) in its header.",
-        resume=True,
     ),
     Signature(
         "itk error",
         r"(?:ITK ERROR|sitk::ERROR)[^\n]*",
         "an image cannot be read",
         "Export the file that the evidence names again; it is truncated or of another format.",
-        resume=True,
     ),
     Signature(
         "index out of bounds",

@@ -8,7 +8,7 @@ from tests.project.house import Traffic, traffic
 FILES_CROSSED = {
     "nnunet_training": 35,
     "nnunet_progress": 26,
-    "nnunet_results": 25,
+    "nnunet_results": 26,
     "nnunet_runs": 30,
     "nnunet_dashboard_data": 36,
 }

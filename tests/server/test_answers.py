@@ -13,7 +13,9 @@ from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.schemas.records import Epoch, Failure, Progress, RunRecord, StageSpec, StageState, Status
 from nnunet_mcp.server.app import INSTRUCTIONS, create_server
+from nnunet_mcp.server.portable import lean
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.watching.progress import answer
 from nnunet_mcp.tools.watching.snapshot import snapshot
 from tests.kit.lab import ToolRefused
@@ -92,7 +94,8 @@ def test_a_read_only_server_has_no_tool_that_changes_something(settings: Setting
 def test_a_progress_answer_has_at_most_1200_characters(settings: Settings, status: Status, words: str) -> None:
     run = run_at(settings, status, words)
 
-    text = answer(snapshot(settings, run.run_id)).model_dump_json()
+    said = for_agents(answer(snapshot(settings, run.run_id)))
+    text = json.dumps(lean(said, said.model_dump(mode="json")), ensure_ascii=False, separators=(",", ":"))
 
     assert len(text) <= 1200, text
     assert "\\u001b" not in text

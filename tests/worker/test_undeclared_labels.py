@@ -24,6 +24,6 @@ def test_an_undeclared_value_is_told_with_its_voxels_and_the_ways_on(tmp_path: P
         refuse_undeclared_labels(raw)
 
     failure = refused.value.failure
-    assert failure.cause.endswith("does not declare: 7") and failure.resume
+    assert failure.cause.endswith("does not declare: 7") and not failure.resume
     assert failure.evidence.startswith("case_002.nii.gz: value 7 in 2 voxels, the first at (1, 5, 7)")
     assert "declare it as 2 (labels have no gaps)" in failure.remedy

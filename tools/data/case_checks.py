@@ -59,7 +59,7 @@ class Kind(Enum):
     )
     UNDECLARED = (
         "label values that dataset.json does not declare",
-        "Declare them in labels, or change them in the label files.",
+        "Correct them in the label files if they are mistakes; else declare them (labels have no gaps: 0, 1, 2, ...).",
         "breaks",
     )
     NOT_NUMBERS = (

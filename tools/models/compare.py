@@ -50,7 +50,8 @@ def _left_out(model: Model) -> Iterable[str]:
     if not model.folds:
         yield f"{model.folder.name} has no validated fold yet. It is left out."
     elif lacking:
-        yield f"{model.folder.name}: fold {', '.join(lacking)} is not validated yet. It is left out."
+        many = "s" if len(lacking) > 1 else ""
+        yield f"{model.folder.name}: fold{many} {', '.join(lacking)} not validated yet, so left out."
 
 
 def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:

@@ -13,6 +13,7 @@ LATEX_SPECIAL = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "–": "--",
 }
 
 
@@ -26,7 +27,7 @@ def write_table(models: list[ComparedModel], layout: Format) -> str:
     head = ["rank", "model", "folds", "cases", *scores, "epochs", "hours (sum)", "parameters"]
     rows = [_row(model, labels) for model in models]
     if layout == "latex":
-        return _latex(["model", *scores], [[row[1], *row[4:-3]] for row in rows])
+        return _latex(["model", "cases", *scores, "epochs"], [[row[1], row[3], *row[4:-2]] for row in rows])
     return _csv(head, rows) if layout == "csv" else _markdown(head, rows)
 
 

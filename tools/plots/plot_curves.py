@@ -32,7 +32,8 @@ def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         )
     shown = tuple(found[:MAX_CURVES])
     left_out = _left_out([run_id for run_id, curves in by_run.items() if not curves], found[MAX_CURVES:])
-    title = run_ids[0] if len(run_ids) == 1 else f"{len(run_ids)} runs"
+    drawn = [run_id for run_id, curves in by_run.items() if curves]
+    title = drawn[0] if len(drawn) == 1 else f"{len(drawn)} runs"
     title = f"{title}, {shown[0].label}" if len(shown) == 1 else title
     return CurvesPicture(title=title, theme=request.theme, curves=shown), _curves_text(shown) + left_out
 
@@ -73,5 +74,7 @@ def _curves_text(curves: tuple[Curve, ...]) -> str:
     for curve in curves:
         average = curve.moving_average[-1]
         last = f", moving average of the pseudo Dice {average:.3f}" if average is not None else ""
-        said.append(f"{curve.label}: {len(curve.epochs)} epochs{last}")
+        count = len(curve.epochs)
+        resumed = f", resumed at {some([str(epoch) for epoch in curve.resumed_at])}" if curve.resumed_at else ""
+        said.append(f"{curve.label}: {count} epoch{'s' * (count != 1)}{resumed}{last}")
     return "Learning curves. " + "; ".join(said) + ". pseudo Dice is nnU-Net's estimate on patches, not the Dice."

@@ -17,7 +17,7 @@ from ...runs.engines import engine_of
 from ...runs.failures.diagnosis import raised
 from ...runs.layout import StateDir
 from ...runs.pace import scheduled
-from ...runs.speed import Work, earlier_preprocessing, earlier_training, scaled_training
+from ...runs.speed import Work, earlier_preprocessing, earlier_training, scaled_training, usual_work
 from ...runs.stage_process import Grant
 from ...schemas.preflight import Estimate, EstimateJob, Hours
 from ...schemas.records import RunRecord, StageSpec
@@ -144,7 +144,8 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
         hint = f"{argument(measure=True)} measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
     expected, low, high = (_hours(todo, known, record, settings, name) for name in ("expected", "low", "high"))
-    basis = "; ".join(dict.fromkeys(times.basis for times in found))
+    each = f"{len(trained)} trainings, each " if len(trained) > 1 else ""
+    basis = each + "; ".join(dict.fromkeys(times.basis for times in found))
     return Hours(expected=expected, low=low, high=high, basis=basis), unknown
 
 
@@ -156,7 +157,9 @@ def in_other_precision(record: RunRecord, network: Estimate | None, settings: Se
     measured = network and network.model_copy(
         update={"train_s": network.other_train_s, "validation_s": network.other_validation_s}
     )
-    return expect_hours(other, measured, settings)[0]
+    hours = expect_hours(other, measured, settings)[0]
+    precision = "float32" if record.bf16 else "bf16"
+    return hours and hours.model_copy(update={"basis": f"{precision}: {hours.basis}"})
 
 
 def _hours(
@@ -185,9 +188,12 @@ def _stage_times(state: StateDir, record: RunRecord, spec: StageSpec, network: E
         return Times(
             times[0], times[1], times[2], f"{earlier.epochs} epochs of {earlier.epoch_s:.1f} s as in {earlier.run_id}"
         )
-    if network is None or spec.configuration != record.job.configuration or not spec.traits.trains:
+    if spec.configuration != record.job.configuration or not spec.traits.trains:
         return None
-    return _measured(network) if network.train_s else _scaled(state, record, network)
+    if network is not None and network.train_s:
+        return _measured(network)
+    work = _work_of(network) if network else usual_work(record, spec)
+    return _scaled(state, record, work) if work else None
 
 
 def _seconds(value: float) -> str:
@@ -210,14 +216,17 @@ def _measured(network: Estimate) -> Times:
     return Times(expected, fastest, SLOWEST_LOADING * expected, basis)
 
 
-def _scaled(state: StateDir, record: RunRecord, network: Estimate) -> Times | None:
-    work = Work(
+def _work_of(network: Estimate) -> Work:
+    return Work(
         network.epochs,
         network.iterations,
         network.validation_iterations,
         tuple(network.patch_size),
         network.batch_size,
     )
+
+
+def _scaled(state: StateDir, record: RunRecord, work: Work) -> Times | None:
     found = scaled_training(state, record, work)
     if found is None:
         return None

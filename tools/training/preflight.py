@@ -27,6 +27,7 @@ from .training import record_of
 
 MEASURE_S = 20.0
 RUNS_LOOKED_AT = 200
+NOT_YET = "Nothing was measured yet"
 
 
 def nnunet_preflight(request: PreflightRequest, settings: Settings) -> PreflightAnswer:
@@ -38,6 +39,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
     record = _record(prepared)
     preview = _preview(prepared, record, settings)
     network = _network(prepared, record, settings, measure=request.measure)
+    pending = any(note.startswith(NOT_YET) for note in prepared.notes)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
     other = _in_other_precision(prepared, record, network, settings)
     return PreflightAnswer(
@@ -61,7 +63,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *preset_notes(prepared.request, prepared.files),
             *([] if other else _bf16_notes(prepared.request, prepared.device, prepared.engine)),
         ),
-        next_step=_next_step(problems, hours, measure=request.measure),
+        next_step=_next_step(problems, hours, measure=request.measure, pending=pending),
     )
 
 
@@ -135,7 +137,7 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
         measured_before = None if measured else _measured_before(prepared, files, plan, settings)
         found = measured_before or estimate_network(job, settings, held)
     except Unavailable as error:
-        prepared.notes.append(f"{'Nothing was measured yet' if measured else 'The network is not known'}. {error}")
+        prepared.notes.append(f"{NOT_YET if measured else 'The network is not known'}. {error}")
         return _without_measuring(prepared, files, plan, settings) if measured else None
     except Refused as error:
         prepared.on_problem(error)
@@ -212,9 +214,11 @@ def _others_queued(engine: Engine, settings: Settings) -> list[str]:
     return [f"{waiting} other runs are queued"] if waiting else []
 
 
-def _next_step(problems: list[str], hours: Hours | None, *, measure: bool) -> str:
+def _next_step(problems: list[str], hours: Hours | None, *, measure: bool, pending: bool) -> str:
     if problems:
         return "Solve the problems, then ask again."
     start = f"{call('nnunet_training')} with the same arguments{' without measure' if measure else ''} starts it"
-    cost = f"about {hours.expected:g} h" if hours else "an unknown time"
+    if pending:
+        return "Nothing is started. The measuring goes on: the same call has the hours in a minute or two."
+    cost = f"about {hours.expected:g} h ({hours.low:g} to {hours.high:g})" if hours else "an unknown time"
     return f"Nothing is started. Ask the person whether to spend {cost}; {start}."

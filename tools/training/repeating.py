@@ -48,5 +48,5 @@ def _of_earlier(training: TrainingJob, *, resume: bool) -> dict[str, object]:
 
 def _note(like: str, earlier: dict[str, object], given: dict[str, object]) -> str:
     defaults = {name: field.default for name, field in TrainingRequest.model_fields.items()}
-    taken = [f"{k}={v!r}" for k, v in earlier.items() if k not in given and v != defaults[k]]
+    taken = [f"{k}={v!r}" for k, v in earlier.items() if k not in given and v and v != defaults[k]]
     return f"As {like}: {', '.join(taken) or 'only defaults'}."

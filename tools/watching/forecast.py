@@ -22,8 +22,9 @@ from .validation_time import expected_validation
 
 # The pace of the epochs to come varies by this share, and by more while few epochs have shown it.
 ALWAYS, ONE_EPOCH = 0.15, 0.5
-# The first epoch of a process also fills caches; those after it were seen to take from a third of it to as long.
-FIRST_EPOCH = (0.6, 0.33, 1.4)
+# The first epoch of a process also fills caches; those after it were seen to take from a seventh of it, where epochs
+# are short and the machine is busy, to as long.
+FIRST_EPOCH = (0.5, 0.14, 1.4)
 AS_BEFORE = (1.0, 0.6, 1.8)  # as in another run or another process, when the machine may have had other work
 AS_ANOTHER_FOLD = (1.0, 0.65, 1.5)
 BY_ITS_PART = (1.0, 0.4, 2.5)  # from the share of a stage that is done

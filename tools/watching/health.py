@@ -12,6 +12,7 @@ from ...runs.status import STARTING
 from ...schemas.progress import Health, HealthVerdict
 from ...schemas.records import COMPILING, TICKING, Epoch, Progress
 from ...schemas.results import Result
+from ...texts import some
 from .learning import Course, class_missing, collapsed, diverging, known, not_a_number, not_yet
 from .snapshot import RunSnapshot
 
@@ -49,11 +50,12 @@ def _at_work(view: RunSnapshot) -> Health:
 
 
 def _at_rest(view: RunSnapshot) -> Health:
-    status, moment = view.judged.status, view.moment
+    status = view.judged.status
     if status == "queued":
         return Health(verdict="waiting", detail=view.judged.reason)
     if status == "success":
         return _finished(compose_result(view.run, view.record, view.judged))
+    moment = view.moment
     why = "see failure" if view.judged.failure else view.judged.reason
     if not view.trains or not moment.epochs:
         return Health(verdict="ended", detail=why)
@@ -66,7 +68,9 @@ def _at_rest(view: RunSnapshot) -> Health:
 
 def _finished(result: Result) -> Health:
     if result.is_doubtful:
-        return Health(verdict="poor", detail=result.notes[0])
+        missed = [line.label for line in result.per_class if line.dice == 0]
+        named = f"Dice 0 in {some(missed)}. " if len(missed) > 1 else ""
+        return Health(verdict="poor", detail=named + result.notes[0])
     if result.metrics.dice is None:
         return Health(verdict="ok", detail="Finished.")
     over = f" over {result.cases} cases" if result.cases else ""

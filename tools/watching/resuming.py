@@ -40,7 +40,8 @@ def resume_hint(view: RunSnapshot) -> str:
     if hopeless:
         return f"More epochs will hardly mend it: remove the cause first. {anew}"
     if not begun:
-        return f"No checkpoint was saved. {anew}" if _resumable(record) else anew
+        trained = any(view.run.stage(spec.name).recent_epochs(1) for spec in _resumable(record))
+        return f"No checkpoint was saved. {anew}" if trained else anew
     way_on = call("nnunet_training", **same, continue_training=True)
     return f"Ask whether to resume it: {way_on}{_kept(record)}. {_told(view, *begun[-1])}"
 
@@ -110,7 +111,9 @@ def saved(view: RunSnapshot) -> str:
         return ""
     found = [one for spec in _resumable(view.record) if (one := _to_go_on_from(view.record, spec))]
     if not found:
-        return "no checkpoint"
+        others = (_fold(view.record, spec).owner() for spec in _resumable(view.record))
+        other = next((owner for owner in others if owner not in (None, view.record.run_id)), None)
+        return f"run {other} has its fold now" if other else "no checkpoint"
     if not found[-1].sound:
         return "the saved weights are NaN"
     return "a checkpoint is saved" if found[-1].epochs is None else f"saved up to epoch {found[-1].epochs}"
@@ -119,8 +122,7 @@ def saved(view: RunSnapshot) -> str:
 def after_failure(failure: Failure | None, view: RunSnapshot) -> str:
     """What to do after a failure, of a training as of everything else."""
     more = f"{call('nnunet_logs', run_id=view.record.run_id)} shows more"
-    way_on = f". Then: {resume_hint(view)}" if failure is not None and failure.resume else ""
-    return f"do what failure.remedy says; {more}{way_on}"
+    return f"do what failure.remedy says ({more}). Then: {resume_hint(view)}" if failure else more
 
 
 def _kept(record: RunRecord) -> str:

@@ -26,6 +26,7 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
     """One of our runs; what it continues is looked for among the listed ones."""
     record, judged, spec = view.record, view.judged, view.present
     now = answer(view) if judged.status in ACTIVE else None
+    well = now.health if now else health(view)  # it reads more epochs than the line, so it comes first
     return RunLine(
         run_id=record.run_id,
         status=judged.status,
@@ -40,7 +41,7 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
         epoch=_epoch(view, spec.name) if spec else None,
         eta_s=now.eta_s if now else None,
         dice=_dice(view.run, record) if judged.status == "success" else None,
-        problem=_problem(view, now.health if now else health(view)),
+        problem=_problem(view, well),
         detail="stopping" if view.stopping else "; ".join(filter(None, (judged.reason, saved(view)))),
     )
 

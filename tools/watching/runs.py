@@ -128,7 +128,9 @@ def _after_cancel(view: RunSnapshot) -> str:
     if status in ACTIVE:
         return f"{call('nnunet_progress', run_id=run_id, until='end')} waits for its end and names what was saved."
     return (
-        f"To go on later: {resume_hint(view)}." if status in ("cancelled", "interrupted") else "Nothing is left to do."
+        f"Nothing is left to do now. Later: {resume_hint(view)}."
+        if status in ("cancelled", "interrupted")
+        else "Nothing is left to do."
     )
 
 

@@ -67,8 +67,8 @@ def end_of(view: RunSnapshot) -> Eta | None:
 
 
 def retry_after(view: RunSnapshot, until: Until | None = None) -> int:
-    """A good time to ask again: when what is waited for is expected, else after about one epoch, else after a tenth of
-    the wait so far; 0 when nothing will change."""
+    """A good time to ask again: when the end, or the epoch that is waited for, may be there, at most 300 s; else after
+    about one epoch, else after a tenth of the wait so far; 0 when nothing will change."""
     if view.judged.status not in ACTIVE:
         return 0
     return round(min(LATEST_S, max(SOONEST_S, _until(view, until) or _usual(view))))
@@ -78,10 +78,10 @@ def _until(view: RunSnapshot, until: Until | None) -> float | None:
     """Seconds until what is waited for is expected."""
     if view.stopping is not None:
         return min(SOONEST_S, stops_within(view) or SOONEST_S)
-    if until == "end":
-        return eta(view)
+    if until in (None, "end"):  # it may end as soon as this
+        return None if (found := forecast(view)) is None else found.left.low
     epoch_s = view.moment.epoch_s
-    return None if until is None or epoch_s is None else epoch_s * max(0, until - view.moment.epochs_done)
+    return None if epoch_s is None else epoch_s * max(0, int(until) - view.moment.epochs_done)
 
 
 def _usual(view: RunSnapshot) -> float:

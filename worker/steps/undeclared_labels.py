@@ -49,7 +49,6 @@ def refuse_undeclared_labels(raw: Path) -> None:
         f"{', '.join(map(str, sorted(declared)))}; voxels are (x, y, z), counted from 0",
         f"If they are mistakes, correct these voxels. If they are a class, declare it as {free} (labels have no gaps) "
         f"and write {free} in the label files.",
-        resume=True,
     )
 
 

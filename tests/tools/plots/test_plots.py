@@ -32,7 +32,7 @@ from tests.kit.tiny import record_of, stage
 RUN = "d081-2d-f0-tttt"
 DATASET = "Dataset081_Phantom"
 # The colours of the differences, as they look over black, grey and white.
-MISSED, EXTRA = (213, 94, 0), (0, 114, 178)
+MISSED, EXTRA = (255, 23, 68), (124, 255, 0)
 
 
 def make_run(settings: Settings, run_id: str = RUN, folds: int = 1) -> RunDir:

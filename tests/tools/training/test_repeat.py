@@ -109,7 +109,7 @@ def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> Non
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
     fold.path.mkdir(parents=True)
 
-    again = f"No checkpoint was saved. Ask whether to start it again from epoch 1: {call}, overwrite=true)."
+    again = f"Ask whether to start it again from epoch 1: {call}, overwrite=true)."
     assert ask(settings, "nnunet_progress", run_id=RUN)["next_step"] == f"Cancelled. {again}"
     fold.latest.touch()
     fold.owner_file.write_text("another run", encoding="utf-8")

@@ -109,7 +109,7 @@ def test_the_notes_say_what_speaks_against_the_numbers(
     assert len(result["notes"]) == len(notes) and all(map(str.__contains__, result["notes"], notes)), result["notes"]
     assert progress["health"]["verdict"] == verdict
     if verdict == "poor":
-        assert progress["health"]["detail"][:100] == result["notes"][0][:100]
+        assert result["notes"][0][:60] in progress["health"]["detail"]
         assert "nnunet_results" in progress["next_step"] and "nnunet_predict" not in result["next_step"]
     else:
         assert f"Dice {result['metrics']['dice']:.4f} over {len(cases)} cases" in progress["health"]["detail"]

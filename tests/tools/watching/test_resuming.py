@@ -61,6 +61,8 @@ def failures(tmp_path: Any) -> dict[str, Failure]:
 def test_a_stopped_run_that_is_no_training_is_never_told_to_train(settings: Settings, tmp_path: Any, kind: str) -> None:
     tool, command = GOES_ON[kind]
     found = failures(tmp_path)
+    if kind != "predict":  # the words of each signature are the same for all kinds
+        found = {name: found[name] for name in ("killed", "stalled", "hung")}
     for name, status in (("killed", "interrupted"), *((name, "error") for name in found)):
         run = ended(settings, kind, status, found[name])
         run_id = run.run_id

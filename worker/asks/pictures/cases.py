@@ -9,11 +9,12 @@ from matplotlib.patches import Patch
 
 from ....schemas.plots import CasesPicture
 from .slices import Shown, slices_of
-from .style import COLOURS, INK, colour, legend, new_figure, png, title
+from .style import INK, colour, legend, new_figure, png, title
 from .volumes import PLANES
 
 OPACITY = 0.5
-MISSED, EXTRA, CONFUSED = COLOURS[3], COLOURS[0], COLOURS[4]
+# No class has these, and they differ in brightness for who sees no red or green.
+MISSED, EXTRA, CONFUSED = "#ff1744", "#7cff00", "#c77dff"
 IGNORED = "#888888"
 MAX_NAMES = 12
 PANELS = 4
@@ -47,7 +48,8 @@ def _draw_view(one: Shown, plots: Sequence[Any], picture: CasesPicture) -> None:
     truth = _over(grey, _coloured(one.truth, picture))
     layers = [(one.heading, grey), ("labels" if one.prediction is None else "truth", truth)]
     if one.prediction is not None:
-        layers.append(("prediction", _over(grey, _coloured(one.prediction, picture))))
+        name = "prediction" if one.prediction.any() else "prediction: nothing here"
+        layers.append((name, _over(grey, _coloured(one.prediction, picture))))
         layers.append(("differences", _over(grey, _differences(one, picture))))
     for axes, (name, pixels) in zip(plots, layers, strict=False):
         axes.imshow(pixels, aspect=one.view.aspect, interpolation="nearest")
