@@ -133,6 +133,7 @@ def test_a_value_that_only_begins_like_one_is_inherited(value: str) -> None:
     assert without_secrets({"MINE": value}) == {"MINE": value}
 
 
+@pytest.mark.heavy
 def test_no_process_of_a_run_has_a_secret_but_the_one_that_it_is_to_have(tmp_path: Path) -> None:
     extra = {
         "NNUNET_MCP_WORKER_PYTHON": stand_in_worker.__file__,

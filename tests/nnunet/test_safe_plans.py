@@ -207,6 +207,7 @@ def test_an_argument_that_nnunets_networks_do_not_have_is_refused_instead_of_lef
         judged_plans(plans, "plans.json")
 
 
+@pytest.mark.heavy
 def test_no_mutation_of_plans_passes_with_code_or_a_path_in_it() -> None:
     plain, passed, slowest = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|Dataset\d{3}_[^/\\]*"), 0, 0.0
     for plans in mutants(1000, seed=2027):

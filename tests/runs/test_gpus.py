@@ -41,6 +41,7 @@ def most_at_once(times: list[tuple[float, float, str]]) -> int:
     return max(sum(begin <= moment < end for begin, end, _ in times) for moment, _, _ in times)
 
 
+@pytest.mark.heavy
 def test_all_folds_keep_every_gpu_busy_and_no_gpu_twice(lab: Lab) -> None:
     result = lab.train(dataset_id=71, **REQUEST)
 

@@ -201,7 +201,7 @@ def test_a_forced_cancel_answers_when_nothing_is_left_and_a_patient_one_is_visib
 
     assert (ended["status"], ended["detail"]) == ("cancelled", "The run is cancelled. None of its processes is left.")
     assert play.processes() == [] and ended["retry_after_s"] == 0
-    assert "No checkpoint was saved" in ended["next_step"]
+    assert "start it again from epoch 1" in ended["next_step"]
 
 
 def test_a_patient_cancel_lets_the_stage_end_by_itself(theatre: Stage) -> None:

@@ -100,6 +100,7 @@ def test_two_servers_start_one_run_that_goes_on_and_is_found_when_sigint_ends_th
     assert idle < ENDS_WITHIN_S and "Traceback" not in said
 
 
+@pytest.mark.heavy
 def test_a_cancelled_call_is_never_answered_and_progress_rises_only_where_it_was_asked_for(
     wire: Wire, lab: Lab
 ) -> None:

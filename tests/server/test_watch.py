@@ -69,6 +69,7 @@ def test_train_watch_tells_each_change_in_a_plain_line_and_ends_with_the_result(
     assert len(lines) < 60 and max(map(len, lines)) < 240
 
 
+@pytest.mark.heavy
 def test_on_a_terminal_each_stage_has_a_bar(stand_in: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_PACE_S", "0.5")
 
@@ -100,6 +101,7 @@ def test_ctrl_c_ends_the_watching_and_never_the_run(stand_in: Settings, monkeypa
     assert terminal("results", run_id).returncode == Code.STOPPED
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a termination"])
 def test_a_watch_that_is_ended_gives_the_terminal_its_cursor_back(
     stand_in: Settings, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
@@ -114,6 +116,7 @@ def test_a_watch_that_is_ended_gives_the_terminal_its_cursor_back(
     assert snapshot(stand_in, run_id).judged.status in ACTIVE
 
 
+@pytest.mark.heavy
 def test_json_of_a_watched_training_is_its_result_alone(stand_in: Settings) -> None:
     done = terminal(*TRAIN, "--watch", "--json")
 
@@ -121,6 +124,7 @@ def test_json_of_a_watched_training_is_its_result_alone(stand_in: Settings) -> N
     assert (done.returncode, done.stderr) == (Code.DONE, "")
 
 
+@pytest.mark.heavy
 def test_train_returns_at_once_with_the_run_and_the_next_command(
     stand_in: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

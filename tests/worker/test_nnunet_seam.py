@@ -20,6 +20,7 @@ OBJECTS = {"trainer", "predictor", "network", "logger", "loss"}
 NOT_LISTED = {"nnunetv2"}
 
 
+@pytest.mark.heavy
 def test_the_installed_release_is_as_the_table_has_it() -> None:
     assert differences() == []
 

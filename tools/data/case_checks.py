@@ -59,7 +59,7 @@ class Kind(Enum):
     )
     UNDECLARED = (
         "label values that dataset.json does not declare",
-        "Correct them in the label files if they are mistakes; else declare them (labels have no gaps: 0, 1, 2, ...).",
+        "Declare them in labels (without gaps: 0, 1, 2, ...), or change them in the label files.",
         "breaks",
     )
     NOT_NUMBERS = (

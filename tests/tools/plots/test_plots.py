@@ -111,7 +111,7 @@ def test_curves_are_drawn_light_and_dark(settings: Settings) -> None:
     light, dark = (picture(plot(settings, run_id=RUN, theme=theme)) for theme in ("light", "dark"))
 
     assert light.getpixel((2, 2)) == (255, 255, 255) and dark.getpixel((2, 2)) == (30, 30, 30)
-    assert "50 epochs, moving average of the pseudo Dice 0.020" in plot(settings, run_id=RUN).text
+    assert "50 epochs, resumed at 21, moving average of the pseudo Dice 0.020" in plot(settings, run_id=RUN).text
 
 
 def test_the_folds_of_a_run_and_several_runs_are_overlaid(settings: Settings) -> None:

@@ -217,6 +217,7 @@ def enormous(log: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return log
 
 
+@pytest.mark.heavy
 def test_a_log_too_large_to_be_counted_is_numbered_from_its_end(settings: Settings, enormous: Path) -> None:
     answer = read(settings, mode="tail", lines=3)
     assert (answer.lines, answer.first_line, answer.last_line) == (("end 3", "end 2", "end 1"), -3, -1)
