@@ -110,10 +110,11 @@ def test_an_older_style_is_read_without_leaving_anything_behind(settings: Settin
 def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: DatasetFiles) -> None:
     trained(settings, [90.0, 35.0, 36.0, 36.0, 36.0, 38.0])  # the first one of a process compiles
 
-    hours = ahead(settings).hours
-    all_folds = ahead(settings, fold="all").hours
+    answer = ahead(settings)
+    hours, all_folds = answer.hours, ahead(settings, fold="all").hours
 
-    assert hours is not None and hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, rel=0.05)
+    assert hours is not None and f"about {hours.expected:g} h ({hours.low:g} to {hours.high:g})" in answer.next_step
+    assert hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, rel=0.05)
     assert hours.low <= hours.expected <= hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
     assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, rel=0.05)
 

@@ -111,6 +111,7 @@ def test_the_notes_say_what_speaks_against_the_numbers(
     if verdict == "poor":
         assert result["notes"][0][:60] in progress["health"]["detail"]
         assert "nnunet_results" in progress["next_step"] and "nnunet_predict" not in result["next_step"]
+        assert ask(settings, "nnunet_runs")["runs"][0]["problem"].startswith("poor: ")
     else:
         assert f"Dice {result['metrics']['dice']:.4f} over {len(cases)} cases" in progress["health"]["detail"]
 

@@ -165,3 +165,10 @@ def test_a_checkpoint_that_somebody_put_there_is_not_taken_for_the_noted_one(set
     os.utime(latest, (1e9, 1e9))
 
     assert "whose epoch is not noted" in ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
+
+
+def test_a_run_whose_fold_another_one_went_on_with_says_so(settings: Settings) -> None:
+    run = stopped_at(settings, 5, saved=5)
+    next(settings.folder("results").rglob(FoldFiles(run.path).owner_file.name)).write_text("d001-2d-f0-next", "utf-8")
+
+    assert ask(settings, "nnunet_runs")["runs"][0]["detail"].endswith("run d001-2d-f0-next has its fold now")
