@@ -127,11 +127,11 @@ async def main():
         run_id = started["run_id"]
         while (await client.call_tool("nnunet_results", {"run_id": run_id})).structured_content["status"] == "running":
             await anyio.sleep(0.1)
-        return [tools[name]["patience"]["maximum"] for name in ("nnunet_training", "nnunet_preflight")], run_id
+        return [tools[name]["patience"]["type"] for name in ("nnunet_training", "nnunet_preflight")], run_id
 
-maxima, run_id = anyio.run(main)
+types, run_id = anyio.run(main)
 job = Job.of(str(StateDir.of(settings).run(run_id).path), "train_fold_0")
-tell(maxima=maxima, in_the_worker=patience_of(job))
+tell(types=types, in_the_worker=patience_of(job))
 """
 
 
@@ -145,7 +145,7 @@ def test_a_parameter_of_a_training_is_a_field_and_what_the_worker_does_with_it(
 
     worker = {"STAND_IN": "{}", "NNUNET_MCP_WORKER_PYTHON": str(stand_in_python(tmp_path))}
     found = copy.found(TRAIN_WITH_IT, **worker)
-    assert found == {"maxima": [1000, 1000], "in_the_worker": 20}
+    assert found == {"types": ["integer", "integer"], "in_the_worker": 20}
     assert "--patience PATIENCE" in copy.run("-m", "nnunet_mcp", "train", "--help")
     line = "| `patience` | `None` | Stop after so many epochs without a better validation loss. Omitted: never. |"
     assert line in copy.renewed("README.md")

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...schemas.progress import Health
-from ...schemas.records import Epoch, Progress
+from ...schemas.records import HIGHEST_RATE, USUAL_RATE, Epoch, Progress
 
-# nnunetv2 2.8.1, nnUNetTrainer.py:153. The highest rate of nnU-Net's own trainers is 0.1 (nnUNetTrainerAdan.py:46).
-USUAL_RATE, HIGHEST_RATE = 0.01, 0.1
 # nnU-Net's loss is cross entropy minus Dice (compound_losses.py:50), so at least -1. A network that guesses has a cross
 # entropy of ln(classes): 5.7 for 300. A user's own loss may be higher, but then it falls.
 GUESSING, ABSURD = 10.0, 1000.0

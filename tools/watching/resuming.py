@@ -21,8 +21,9 @@ OTHER_KINDS = {
 }
 
 
-def resume_hint(view: RunSnapshot) -> str:
-    """A question to the person: what to call, and what it does; only a training with a sound checkpoint is resumed.
+def resume_hint(view: RunSnapshot, *, resumes: bool = True) -> str:
+    """A question to the person: what to call, and what it does; only a training with a sound checkpoint is resumed, and
+    none that failed in a way that a resume does not mend.
 
     `like` repeats neither `overwrite` nor `continue_training`, so the call names them.
     """
@@ -33,12 +34,15 @@ def resume_hint(view: RunSnapshot) -> str:
     begun = [(spec, found) for spec in _resumable(record) if (found := _to_go_on_from(record, spec))]
     lost = next((found for _, found in begun if not found.sound), None)
     hopeless = health(view).verdict in HOPELESS
-    again = {"overwrite": True} if training.request.overwrite or lost or (begun and hopeless) else {}
+    in_the_way = begun and (lost or hopeless or not resumes)
+    again = {"overwrite": True} if training.request.overwrite or in_the_way else {}
     anew = f"Ask whether to start it again from epoch 1: {call('nnunet_training', **same, **again)}"
     if lost is not None:
         return f"The weights in {lost.path.name} are not numbers (NaN), so there is nothing to resume. {anew}"
     if hopeless:
         return f"More epochs will hardly mend it: remove the cause first. {anew}"
+    if not resumes:
+        return anew
     if not begun:
         trained = any(view.run.stage(spec.name).recent_epochs(1) for spec in _resumable(record))
         return f"No checkpoint was saved. {anew}" if trained else anew
@@ -122,7 +126,9 @@ def saved(view: RunSnapshot) -> str:
 def after_failure(failure: Failure | None, view: RunSnapshot) -> str:
     """What to do after a failure, of a training as of everything else."""
     more = f"{call('nnunet_logs', run_id=view.record.run_id)} shows more"
-    return f"do what failure.remedy says ({more}). Then: {resume_hint(view)}" if failure else more
+    if failure is None:
+        return more
+    return f"do what failure.remedy says ({more}). Then: {resume_hint(view, resumes=failure.resume)}"
 
 
 def _kept(record: RunRecord) -> str:

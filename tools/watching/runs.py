@@ -13,7 +13,7 @@ from ...schemas.records import ACTIVE
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
 from ...texts import some
-from .resuming import resume_hint
+from .resuming import after_failure, resume_hint
 from .run_lines import line_of, line_of_foreign
 from .snapshot import RunSnapshot, newest, recorded, snapshot
 from .timing import grace, retry_after
@@ -113,7 +113,7 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
 def _cancel_detail(view: RunSnapshot, seconds: float) -> str:
     status = view.judged.status
     if status not in ACTIVE:
-        return f"The run is {status}. None of its processes is left."
+        return f"{_ended(view)} None of its processes is left."
     if seconds == 0:
         return f"The run is being ended; after {KILLED_WITHIN_S:.0f} s some of it is still there."
     return (
@@ -123,15 +123,22 @@ def _cancel_detail(view: RunSnapshot, seconds: float) -> str:
     )
 
 
+def _ended(view: RunSnapshot) -> str:
+    failure = view.judged.failure
+    if view.judged.status == "error":
+        return f"It had already ended by itself: {failure.cause}." if failure else "It had already failed by itself."
+    return "It had already succeeded." if view.judged.status == "success" else f"The run is {view.judged.status}."
+
+
 def _after_cancel(view: RunSnapshot) -> str:
     status, run_id = view.judged.status, view.record.run_id
     if status in ACTIVE:
         return f"{call('nnunet_progress', run_id=run_id, until='end')} waits for its end and names what was saved."
-    return (
-        f"Nothing is left to do now. Later: {resume_hint(view)}."
-        if status in ("cancelled", "interrupted")
-        else "Nothing is left to do."
-    )
+    if status == "error":
+        return f"It failed: {after_failure(view.judged.failure, view)}."
+    if status == "success":
+        return "Nothing is left to do."
+    return f"Nothing is left to do now. Later: {resume_hint(view)}."
 
 
 def forget(settings: Settings, *, older_than_s: float) -> list[str]:

@@ -90,9 +90,11 @@ def test_a_stopped_training_is_told_the_call_and_the_command(settings: Settings,
     assert f"nnunet-mcp train 1 --like {run.run_id}" in told and "nnunet_" not in told
 
 
-def stopped_at(settings: Settings, epochs: int, *, saved: int | None, sound: bool = True) -> RunDir:
-    """A training of 500 epochs that was stopped after so many, with a checkpoint of so many."""
-    run = ended(settings, "train", "cancelled", None)
+def stopped_at(
+    settings: Settings, epochs: int, *, saved: int | None, sound: bool = True, failure: Failure | None = None
+) -> RunDir:
+    """A training of 500 epochs that was stopped or failed after so many, with a checkpoint of so many."""
+    run = ended(settings, "train", "error" if failure else "cancelled", failure)
     record = run.record()
     assert record is not None
     fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
@@ -157,6 +159,16 @@ def test_no_resume_is_offered_from_weights_that_are_not_numbers(settings: Settin
     said = ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
 
     assert "NaN" in said and f"{ANEW}, overwrite=true)" in said and "continue_training" not in said
+
+
+def test_no_resume_is_offered_after_a_failure_that_it_does_not_mend(settings: Settings) -> None:
+    lost = Failure(cause="the training loss is not a number (NaN)", evidence="", remedy="Lower the rate.", resume=False)
+    run = stopped_at(settings, 5, saved=2, failure=lost)
+
+    for tool in ("nnunet_progress", "nnunet_results", "nnunet_cancel"):
+        said = ask(settings, tool, run_id=run.run_id)["next_step"]
+        assert f"{ANEW}, overwrite=true)" in said and "continue_training" not in said, tool
+    assert lost.cause in ask(settings, "nnunet_cancel", run_id=run.run_id)["detail"]
 
 
 def test_a_checkpoint_that_somebody_put_there_is_not_taken_for_the_noted_one(settings: Settings) -> None:
