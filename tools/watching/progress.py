@@ -25,7 +25,7 @@ POLL_S = 0.5
 LONGEST_WAIT_S = 50.0
 SAY_EVERY_S = 5.0
 # Together they keep the whole answer under 1,200 characters.
-DETAIL_CHARACTERS = 140
+CAUSE_CHARACTERS, EVIDENCE_CHARACTERS = 160, 120
 REMEDY_CHARACTERS = 220
 PHASE_CHARACTERS = 60
 HEALTH_CHARACTERS = 220
@@ -97,8 +97,8 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
 def _brief(failure: Failure) -> Failure:
     """The failure within the answer's budget; nnunet_results has all of it."""
     return Failure(
-        cause=short_in_json(failure.cause, DETAIL_CHARACTERS),
-        evidence=short_in_json(failure.evidence, DETAIL_CHARACTERS),
+        cause=short_in_json(failure.cause, CAUSE_CHARACTERS),
+        evidence=short_in_json(failure.evidence, EVIDENCE_CHARACTERS),
         remedy=short_in_json(failure.remedy, REMEDY_CHARACTERS),
         resume=failure.resume,
     )
