@@ -104,12 +104,14 @@ def record_run(
     """
     wanted = sorted(set(targets))
     with held(state.locks_dir / "start.lock"):
-        if asked is not None and (before := asked.run(state)) is not None:
-            return before, False
+        if asked is not None and (before := run_of_request(state, asked)) is not None:
+            return before[0], False
         earlier = {target: found for target in wanted if (found := _last_on(state, target)) is not None}
         for target, (run, other) in earlier.items():
             if verdict(run, other).status in ACTIVE:
                 if _is_repeat(other, record, repeat_window_s):
+                    if asked is not None:
+                        asked.started(state, run.run_id)
                     return run, False
                 raise _already_active(run.run_id, target)
         for run, other in {run.run_id: (run, other) for run, other in earlier.values()}.values():
@@ -120,6 +122,21 @@ def record_run(
         for target in wanted:
             write_model(_claim_path(state, target), Claim(run_id=record.run_id))
         return _publish(state, record), True
+
+
+def run_of_request(state: StateDir, asked: AskedAs) -> tuple[RunDir, RunRecord] | None:
+    """The run that this request started; None where there is none, or where it was recorded and never started in time,
+    so that its folds may be others' by now.
+
+    Raises:
+        Refused: the request's id has started a run with other arguments.
+    """
+    run = asked.run(state)
+    record = run.record() if run is not None else None
+    if run is None or record is None:
+        return None
+    was_started = run.engine_file.exists() or verdict(run, record).status in ACTIVE
+    return (run, record) if was_started else None
 
 
 def active_on(state: StateDir, targets: Iterable[str]) -> list[Refused]:

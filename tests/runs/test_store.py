@@ -1,5 +1,6 @@
 """Two runs never write the same fold folder, whoever asks and however fast."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,9 +10,11 @@ import pytest
 
 from nnunet_mcp.errors import NotFound, Refused
 from nnunet_mcp.files import write_model
+from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.requests import AskedAs
 from nnunet_mcp.runs.store import find_run, new_run_id, newest_runs, record_run
-from nnunet_mcp.schemas.records import RunRecord, StageState
+from nnunet_mcp.schemas.records import EngineRecord, RunRecord, StageState
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.helping import helped
 from tests.kit.tiny import record_of
@@ -184,3 +187,28 @@ def test_a_path_with_odd_characters_is_no_obstacle(settings: Settings, tmp_path:
     run, new = record_run(odd, numbered(settings, 1), [FOLD], repeat_window_s=60)
 
     assert new and run.record() is not None
+
+
+def test_a_request_id_finds_its_run_unless_that_was_never_started_and_its_time_is_over(
+    settings: Settings, state: StateDir
+) -> None:
+    asked = AskedAs("mine", {"dataset_id": 1})
+    late = numbered(settings, 1, created_at=time.time() - 3600)
+    never_started, _ = record_run(state, late, [FOLD], repeat_window_s=0, asked=asked)
+
+    anew, new = record_run(state, numbered(settings, 2), [FOLD], repeat_window_s=0, asked=asked)
+    assert new and anew.run_id != never_started.run_id
+    assert record_run(state, numbered(settings, 3), [FOLD], repeat_window_s=0, asked=asked) == (anew, False)
+
+
+def test_an_identical_start_under_an_id_of_its_own_is_found_by_that_id_for_ever(
+    settings: Settings, state: StateDir
+) -> None:
+    first, _ = record_run(state, numbered(settings, 1), [FOLD], repeat_window_s=60)
+    asked = AskedAs("mine", {"dataset_id": 1})
+    same = numbered(settings, 1).model_copy(update={"run_id": "d001-2d-f0-same"})
+    assert record_run(state, same, [FOLD], repeat_window_s=60, asked=asked) == (first, False)
+
+    end(first)
+    write_model(first.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+    assert record_run(state, same, [FOLD], repeat_window_s=0, asked=asked) == (first, False)

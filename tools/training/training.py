@@ -9,7 +9,7 @@ from ...runs.engines import engine_of, verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.requests import AskedAs
 from ...runs.status import STARTING
-from ...runs.store import new_record, record_run
+from ...runs.store import new_record, record_run, run_of_request
 from ...schemas.jobs import TrainingJob
 from ...schemas.progress import StageLine
 from ...schemas.records import ACTIVE, RunRecord
@@ -43,8 +43,8 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
     checked again: its own model would be in the way."""
     state = StateDir.of(settings)
     asked = _asked_as(request)
-    if asked is not None and (before := asked.run(state)) is not None and (known := before.record()) is not None:
-        return before, known, False
+    if asked is not None and (before := run_of_request(state, asked)) is not None:
+        return *before, False
     settings.create_folders()
     ready = prepare(request, settings, ahead=False, on_problem=_stop)
     record, targets = record_of(ready), ready.plan.targets if ready.plan else []
@@ -55,7 +55,12 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
 def _asked_as(request: TrainingRequest) -> AskedAs | None:
     if not isinstance(request, TrainingCall) or request.request_id is None:
         return None
-    return AskedAs(request.request_id, request.model_dump(mode="json", exclude={"request_id"}, exclude_defaults=True))
+    # Beside `like`, a default that is given counts, because it is not the earlier run's.
+    counts = request.like is not None
+    arguments = request.model_dump(
+        mode="json", exclude={"request_id"}, exclude_unset=counts, exclude_defaults=not counts
+    )
+    return AskedAs(request.request_id, arguments)
 
 
 def _stop(problem: RunError) -> None:

@@ -15,7 +15,7 @@ from ...runs.engines import engine_of
 from ...runs.layout import StateDir
 from ...runs.pace import pace, pace_of_steps, scheduled, warm
 from ...runs.speed import Speed, earlier_preprocessing, earlier_training
-from ...schemas.records import Epoch, RunRecord, StageSpec
+from ...schemas.records import ACTIVE, Epoch, RunRecord, StageSpec
 from ...texts import fold_name
 from .snapshot import Moment, RunSnapshot
 from .validation_time import expected_validation
@@ -32,6 +32,8 @@ BY_ITS_CASES = (0.85, 0.35, 1.6)  # from the cases that are validated
 BY_ONE_CASE = (0.7, 0.2, 1.6)  # the first ones are often the slowest
 # Of the time that something has taken, if that is more than was expected.
 LATE_EXPECTED, LATE_HIGH = 0.25, 1.0
+# Of the time that predicting took, at most this for the files that are still to be written.
+WRITING_SHARE = 0.5
 # Fewer parts than this say nothing yet.
 FEWEST_PARTS = 0.1
 START_S, SAVE_S, LAST_S = 15.0, 2.0, 2.0
@@ -74,7 +76,10 @@ def forecast(view: RunSnapshot) -> Forecast | None:
     """How long the run still takes; None where it does not run, or nothing is known of a stage that counts."""
     if view.judged.status != "running" or view.stopping is not None:
         return None
-    todo = [spec for spec in view.record.stages if not spec.reused and view.judged.stages[spec.name] != "success"]
+    statuses = view.judged.stages
+    # Where one has failed, nothing more is started; what runs goes on to its end.
+    counting = {"running"} if "error" in statuses.values() else ACTIVE
+    todo = [spec for spec in view.record.stages if not spec.reused and statuses[spec.name] in counting]
     found = Forecast(Span())
     side_by_side = [spec for spec in todo if spec.traits.of_fold]
     parts = [_one(view, spec, found) for spec in todo if not spec.traits.of_fold]
@@ -91,13 +96,22 @@ def _one(view: RunSnapshot, spec: StageSpec, told: Forecast) -> Span | None:
     moment = view.at(spec.name)
     part, since = moment.progress.part if moment.progress else 0.0, _since_start(view, spec)
     if part >= FEWEST_PARTS and since is not None:
-        return Span.around(since * (1 - part) / part, BY_ITS_PART)
+        # What is reused counts as done and took no time, so the cases of the present section may say more.
+        return Span.around(max(since * (1 - part) / part, _cases_left(moment)), BY_ITS_PART)
     if spec.traits.preprocesses:
         before = _earlier(view, spec).preprocessing_s
         if before is not None:
             told.basis.append("preprocessing as it took before")
         return None if before is None else Span.around(before, AS_BEFORE).less(since or 0.0)
     return Span.around(MOMENT_S, (1.0, 0.2, 2.5)) if spec.traits.slot is None else None
+
+
+def _cases_left(moment: Moment) -> float:
+    """Seconds for the rest of the present section, by the cases that it has done."""
+    progress = moment.progress
+    if progress is None or not progress.done or not progress.total or progress.since is None:
+        return 0.0
+    return max(0.0, time.time() - progress.since) * (progress.total - progress.done) / progress.done
 
 
 def _since_start(view: RunSnapshot, spec: StageSpec) -> float | None:
@@ -201,6 +215,8 @@ def _validation_left(view: RunSnapshot, spec: StageSpec, moment: Moment, told: F
     if done and progress.since is not None:
         told.basis.append(f"{done} of {total} cases validated")
         # One more is half done.
+        if done >= total:  # only the files of the last ones are being written
+            return Span(LAST_S, 0.0, max(LAST_S, WRITING_SHARE * passed))
         widths = BY_ITS_CASES if done > 1 else BY_ONE_CASE
         return Span.around((total - done) * passed / (done + 0.5) + LAST_S, widths)
     return _validation(view, spec, moment, told).less(passed)

@@ -13,10 +13,11 @@ from ...schemas.progress import Health, ProgressAnswer, ProgressRequest, Until
 from ...schemas.records import ACTIVE, Failure, Progress
 from ...settings import Settings
 from ...texts import short_in_json
+from .forecast import forecast
 from .health import advice, health, wait_share
 from .resuming import after_failure, resume_hint
 from .snapshot import RunSnapshot, snapshot, tend
-from .timing import elapsed, end_of, eta, percent, reached, retry_after, stops_within
+from .timing import elapsed, end_of, percent, reached, retry_after, stops_within
 
 Look = Callable[[], RunSnapshot]
 Say = Callable[[float, str], Awaitable[None]]
@@ -68,7 +69,8 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
     """The answer about one moment, to somebody who waits for the end or for an epoch."""
     moment = view.moment
     last, epoch_s = moment.epochs[-1] if moment.epochs else None, moment.epoch_s
-    failure, well = view.judged.failure, health(view)
+    failure, well, left = view.judged.failure, health(view), forecast(view)
+    again_s = retry_after(view, until)
     return ProgressAnswer(
         run_id=view.record.run_id,
         status=view.judged.status,
@@ -76,8 +78,8 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
         phase=_phase(view),
         percent=percent(view),
         elapsed_s=elapsed(view),
-        eta_s=eta(view),
-        eta=end_of(view),
+        eta_s=None if left is None else round(left.left.expected),
+        eta=end_of(left),
         epoch=moment.epochs_done if moment.epochs or (view.trains and moment.progress is not None) else None,
         epochs=moment.progress.epochs if moment.progress else None,
         epoch_s=round(epoch_s, 2) if epoch_s is not None else None,
@@ -89,8 +91,8 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
         dice=dice_of(view),
         health=Health(verdict=well.verdict, detail=short_in_json(well.detail, HEALTH_CHARACTERS)),
         failure=_brief(failure) if failure else None,
-        retry_after_s=retry_after(view, until),
-        next_step=_next_step(view, well, retry_after(view, until)),
+        retry_after_s=again_s,
+        next_step=_next_step(view, well, again_s),
     )
 
 

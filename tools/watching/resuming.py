@@ -36,7 +36,8 @@ def resume_hint(view: RunSnapshot, *, resumes: bool = True) -> str:
     hopeless = health(view).verdict in HOPELESS
     in_the_way = begun and (lost or hopeless or not resumes)
     again = {"overwrite": True} if training.request.overwrite or in_the_way else {}
-    anew = f"Ask whether to start it again from epoch 1: {call('nnunet_training', **same, **again)}"
+    from_one = " from epoch 1" if _resumable(record) else ""
+    anew = f"Ask whether to start it again{from_one}: {call('nnunet_training', **same, **again)}"
     if lost is not None:
         return f"The weights in {lost.path.name} are not numbers (NaN), so there is nothing to resume. {anew}"
     if hopeless:

@@ -76,11 +76,13 @@ def _left_out(reached: dict[str, bool], older: int) -> Iterator[str]:
 
 
 def _next_step(lines: list[RunLine], request: RunsRequest) -> str:
-    if lines:
+    if ours := [line for line in lines if not line.external]:
         return (
             f"Look at one with {call('nnunet_progress')} or {call('nnunet_results')}, e.g. "
-            f"{argument(run_id=lines[0].run_id)}."
+            f"{argument(run_id=ours[0].run_id)}."
         )
+    if lines:
+        return "These were started by hand; their folders have the logs."
     asked = request.model_dump(exclude_none=True, exclude={"limit"})
     if asked:
         return f"No run matches {argument(**asked)}; {call('nnunet_runs')} without it lists all."
@@ -104,17 +106,17 @@ def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:
     return CancelAnswer(
         run_id=record.run_id,
         status=view.judged.status,
-        detail=" ".join([*remarks, _cancel_detail(view, seconds)]),
+        detail=" ".join([*remarks, _cancel_detail(view, seconds, request)]),
         retry_after_s=retry_after(view),
         next_step=_after_cancel(view),
     )
 
 
-def _cancel_detail(view: RunSnapshot, seconds: float) -> str:
+def _cancel_detail(view: RunSnapshot, seconds: float, request: CancelRequest) -> str:
     status = view.judged.status
     if status not in ACTIVE:
         return f"{_ended(view)} None of its processes is left."
-    if seconds == 0:
+    if request.force:
         return f"The run is being ended; after {KILLED_WITHIN_S:.0f} s some of it is still there."
     return (
         f"Stopping: it finishes its epoch and saves a checkpoint, for which it has {seconds:.0f} s; then it is ended."

@@ -62,11 +62,12 @@ class RunSnapshot:
         engine_of(self.record).go_on_starting(self.run.afresh(), self.record, self.settings)
 
     def at(self, stage: str) -> Moment:
-        """How far a stage is that has begun and is not done, or the present one; of others nothing is read."""
-        present = self.present is not None and stage == self.present.name
-        if not present and self.judged.stages[stage] in ("success", "queued"):
-            return Moment()
+        """How far a stage is that has begun and is not done, or the present one. Of one that waits, perhaps again, only
+        its progress is read; of one that is done nothing."""
+        present, status = self.present is not None and stage == self.present.name, self.judged.stages[stage]
         folder = self.run.stage(stage)
+        if not present and status in ("success", "queued"):
+            return Moment(folder.progress() if status == "queued" else None)
         return Moment(folder.progress(), tuple(folder.recent_epochs(REMEMBERED_EPOCHS)))
 
     @cached_property

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from ...schemas.progress import Eta, Until
 from ...schemas.records import ACTIVE, TRAINED_PART, StageSpec, Status
-from .forecast import forecast, in_words
+from .forecast import Forecast, forecast, in_words
 from .snapshot import RunSnapshot
 
 # What a run shows at most until its files prove that it has succeeded.
@@ -51,15 +51,9 @@ def _signs_of_life(view: RunSnapshot) -> list[float]:
     return [*(at for at in ended if at is not None), *beats]
 
 
-def eta(view: RunSnapshot) -> int | None:
-    """Seconds until the run ends, with everything that is left; None while that cannot be told."""
-    found = forecast(view)
-    return None if found is None else round(found.left.expected)
-
-
-def end_of(view: RunSnapshot) -> Eta | None:
-    """When the run will end: the range, the time of day, and what it rests on."""
-    if (found := forecast(view)) is None:
+def end_of(found: Forecast | None) -> Eta | None:
+    """When a run will end: the range, the time of day, and what it rests on."""
+    if found is None:
         return None
     at = datetime.fromtimestamp(time.time() + found.left.expected).astimezone()
     low, high = found.left.low, found.left.high

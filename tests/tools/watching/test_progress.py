@@ -314,3 +314,26 @@ def test_the_last_progress_answer_has_the_dice(settings: Settings) -> None:
     write_model(run.stage("train_fold_0").outcome_file, measured)
 
     assert ask(settings, "nnunet_progress", run_id=RUN)["dice"] == 0.8765
+
+
+def test_a_fold_that_waits_again_keeps_its_part_of_the_percentage(settings: Settings) -> None:
+    run = recorded(settings)
+    trains(run, 0, 50, 10.0)
+    trains(run, 1, 0, 10.0)
+    half = Progress(phase="training", heartbeat=time.time(), epochs=100, part=0.5)
+    write_model(run.stage("train_fold_1").progress_file, half)
+    before = ask(settings, "nnunet_progress", run_id=RUN)["percent"]
+
+    write_model(run.stage("train_fold_1").state_file, StageState(status="queued"))
+
+    assert ask(settings, "nnunet_progress", run_id=RUN)["percent"] == before
+
+
+def test_after_a_failure_only_what_still_runs_counts_for_the_time_left(settings: Settings) -> None:
+    run = recorded(settings)
+    trains(run, 0, 50, 10.0)
+    whole = ask(settings, "nnunet_progress", run_id=RUN)["eta_s"]
+    failed = Failure(cause="it broke", evidence="", remedy="mend it")
+    write_model(run.stage("train_fold_1").state_file, StageState(status="error", failure=failed))
+
+    assert ask(settings, "nnunet_runs")["runs"][0]["eta_s"] < whole / 3
