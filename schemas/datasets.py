@@ -54,6 +54,7 @@ class ChannelStatistics(Record):
     median: float
     percentile_99_5: float
     highest: float
+    highest_in: str = Field(default="", description="The case that has it.")
 
 
 class LabelStatistics(Record):

@@ -14,6 +14,8 @@ from .looks import Looks
 
 MOST_PROBLEMS = 2800  # characters
 MOST_WARNINGS = 1500
+# Times the usual 99.5th percentile; scanners differ by less than this.
+FAR, FEWEST_TO_COMPARE = 20.0, 3
 RARE_CASES = 5
 MANY_CASES = 10
 FACTOR = 5.0
@@ -71,7 +73,7 @@ def _about_all(looks: Looks, description: Description, *, counted: bool) -> Iter
     cases = looks.found
     if looks.complete and counted:
         yield from _presence(cases, description)
-    odd = [*_duplicates(cases), *_misnamed_channels(cases, description)]
+    odd = [*_duplicates(cases), *_misnamed_channels(cases, description), *_other_scales(cases, description)]
     if looks.reader in ("simpleitk", "nibabel"):
         odd += _odd_spacings(cases)
     yield from ((False, text) for text in odd)
@@ -156,4 +158,18 @@ def _misnamed_channels(cases: dict[str, CaseLook], description: Description) -> 
             yield (
                 f"channel {number} is called {clean(name)}, but its values look like Hounsfield units. If it is a CT, "
                 "call it CT: the name chooses the normalisation."
+            )
+
+
+def _other_scales(cases: dict[str, CaseLook], description: Description) -> Iterator[str]:
+    """CT cases whose values are of another order than the others': all cases share one clipping and one scale."""
+    for number, name in enumerate(description.channels):
+        images = {case: look.images[number] for case, look in cases.items() if len(look.images) > number}
+        highs = {case: image.quantiles[2] for case, image in images.items() if image.quantiles is not None}
+        usual = median(highs.values()) if len(highs) >= FEWEST_TO_COMPARE else 0.0
+        far = [(case, f"{high:.6g}") for case, high in sorted(highs.items()) if high > FAR * usual > 0]
+        if far and name.lower() == "ct":
+            yield (
+                f"CT values on another scale: {told(far)}, by the 99.5th percentile; {usual:.6g} is usual. Correct "
+                "them: nnU-Net clips and normalises a CT by all cases."
             )

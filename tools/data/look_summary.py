@@ -42,21 +42,23 @@ def intensities(looks: Sequence[CaseLook], description: Description) -> tuple[Ch
     """The intensities of each channel; channels in one file, such as colours, are summed up together."""
     found = []
     for number, name in enumerate(description.channels[:MOST_CHANNELS]):
-        images = [look.images[number] for look in looks if number < len(look.images)]
-        if numbers := [image for image in images if image.quantiles is not None]:
+        images = {look.case: look.images[number] for look in looks if number < len(look.images)}
+        if numbers := {case: image for case, image in images.items() if image.quantiles is not None}:
             found.append(_channel(name, numbers))
     return tuple(found)
 
 
-def _channel(name: str, images: list[FileLook]) -> ChannelStatistics:
-    lows, middles, highs = zip(*[image.quantiles for image in images if image.quantiles], strict=True)
+def _channel(name: str, images: dict[str, FileLook]) -> ChannelStatistics:
+    lows, middles, highs = zip(*[image.quantiles for image in images.values() if image.quantiles], strict=True)
+    highest_in = max(images, key=lambda case: images[case].highest or 0.0)
     return ChannelStatistics(
         channel=clean(name),
-        lowest=rounded(min(image.lowest for image in images if image.lowest is not None)),
+        lowest=rounded(min(image.lowest for image in images.values() if image.lowest is not None)),
         percentile_00_5=rounded(median(lows)),
         median=rounded(median(middles)),
         percentile_99_5=rounded(median(highs)),
-        highest=rounded(max(image.highest for image in images if image.highest is not None)),
+        highest=rounded(max(image.highest for image in images.values() if image.highest is not None)),
+        highest_in=clean(highest_in),
     )
 
 

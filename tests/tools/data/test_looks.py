@@ -467,3 +467,20 @@ def test_a_large_volume_takes_little_memory(
     with capsys.disabled():
         print(f" 512×512×200: peak {peak:.0f} MB ", end="")
     assert peak < PEAK_MB
+
+
+def test_a_ct_on_another_scale_is_named_and_the_case_of_the_highest_value_is_told(settings: Settings) -> None:
+    folder = make_dataset(settings.folder("raw"), "Dataset007_Scales", cases=4)
+    text = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    (folder / "dataset.json").write_text(json.dumps({**text, "channel_names": {"0": "CT"}}), encoding="utf-8")
+    random = numpy.random.default_rng(0)
+    for number, scale in enumerate((1, 1, 1, 400)):
+        path = folder / "imagesTr" / f"case_{number:03d}_0000.nii.gz"
+        shape = nibabel.load(path).shape
+        save(path, (scale * random.normal(100, 300, shape)).astype(numpy.float32))
+        save(folder / "labelsTr" / f"case_{number:03d}.nii.gz", numpy.ones(shape, numpy.uint8))
+
+    found = ask(settings, "nnunet_datasets", dataset_id=7)["datasets"][0]
+
+    assert found["intensities"][0]["highest_in"] == "case_003"
+    assert any("CT values on another scale: case_003" in said for said in [*found["problems"], *found["warnings"]])
