@@ -219,10 +219,19 @@ def _each_label(gathered: Gathered, values: dict[str, set[int]], plan: Plan) -> 
         )
     if empty := [token for token in gathered.labels if token in values and not values[token]]:
         plan.doubts.append(f"these masks are empty in every case: {some(empty)}.")
+    if lacking := list(_lacking(gathered)):
+        plan.doubts.append(f"cases without a mask of a label, which is background there: {told(lacking)}.")
     plan.changes.append(f"the masks {some(list(gathered.labels), 6)} are merged; where they overlap, the later wins")
     return {
         token: {value: plan.labels.get(name, 0) for value in values[token]} for token, name in gathered.labels.items()
     }
+
+
+def _lacking(gathered: Gathered) -> Iterator[tuple[str, str]]:
+    """Each label without a mask in some cases, and these cases."""
+    for token, label in gathered.labels.items():
+        if lacking := [gathered.names[name] for name, case in gathered.training.items() if token not in case.masks]:
+            yield label, f"{len(lacking)}: {some(lacking)}"
 
 
 def _ending(gathered: Gathered, plan: Plan) -> str:

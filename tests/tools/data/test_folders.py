@@ -348,6 +348,7 @@ def test_masks_are_merged_in_the_order_given_and_overlaps_are_told(downloads: Pa
     answer = look(source, **patterns, label_names=["liver=Liver", "tumour"], channels="CT")
 
     assert answer["labels"] == {"background": 0, "Liver": 1, "tumour": 2} and answer["channels"] == ["CT"]
+    assert answer["doubts"] == ["cases without a mask of a label, which is background there: tumour (1: s0011)."]
     told = " ".join(answer["changes"])
     assert "6 voxels" in told and "no pattern fits: s0004/segmentations/spleen.nii.gz" in told
     merged = nibabel.load(Path(answer["path"]) / "labelsTr" / "s0004.nii.gz")
