@@ -116,9 +116,9 @@ def patients_with_several_frames(top: Path) -> None:
 
 
 def no_telling_words(top: Path) -> None:
-    for number in range(3):
-        scan(top / f"subject{number}" / "a.nii.gz", number)
-        mask(top / f"subject{number}" / "b.nii.gz", 1)
+    for number, subject in enumerate(("No.1", "No.2", "No.2.")):
+        scan(top / subject / "a.nii.gz", number)
+        mask(top / subject / "b.nii.gz", 1)
 
 
 def mixed_endings(top: Path) -> None:
