@@ -1,7 +1,7 @@
 """What an import will write: channels, labels, endings and each file, and why it cannot be."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ...schemas.datasets import FileFacts, PrepareRequest, SourceFile, Writing
@@ -177,17 +177,21 @@ def _labels(request: PrepareRequest, gathered: Gathered, facts: Facts, plan: Pla
         return _each_label(gathered, values, plan)
     plan.found = sorted(values[""])
     names = _value_names(request, plan)
-    order = [name for name in dict.fromkeys(names[value] for value in sorted(names)) if name != "background"]
-    order.sort(key=lambda name: name == "ignore")
-    plan.labels = {"background": 0, **{name: number for number, name in enumerate(order, start=1)}}
+    plan.labels = _numbered(names[value] for value in sorted(names))
     mapping = {value: plan.labels[name] for value, name in names.items()}
     if changed := [f"{old} to {new}" for old, new in sorted(mapping.items()) if old != new]:
         plan.changes.append(f"values in the masks: {', '.join(changed)}")
     if plan.found and (unused := sorted(set(names) - {0} - set(plan.found))):
         plan.doubts.append(f"no mask holds the values {some(unused)}, which label_names names.")
-    if not order and not plan.faulty:
+    if len(plan.labels) == 1 and not plan.faulty:
         plan.problems.append("the masks hold no value but 0.")
     return {"": mapping}
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    """The labels in order, background as the lowest and ignore as the highest."""
+    order = sorted(dict.fromkeys(["background", *names]), key=lambda name: name == "ignore")
+    return {name: number for number, name in enumerate(order)}
 
 
 def _value_names(request: PrepareRequest, plan: Plan) -> dict[int, str]:
@@ -211,8 +215,7 @@ def _value_names(request: PrepareRequest, plan: Plan) -> dict[int, str]:
 
 
 def _each_label(gathered: Gathered, values: dict[str, set[int]], plan: Plan) -> dict[str, dict[int, int]]:
-    order = [name for name in dict.fromkeys(gathered.labels.values()) if name != "background"]
-    plan.labels = {"background": 0, **{name: number for number, name in enumerate(order, start=1)}}
+    plan.labels = _numbered(gathered.labels.values())
     if mixed := [token for token in gathered.labels if len(values[token]) > 1]:
         plan.problems.append(
             f"masks for one label that hold several values: {told((t, str(values[t])) for t in mixed)}."
