@@ -199,6 +199,11 @@ def _value_names(request: PrepareRequest, plan: Plan) -> dict[int, str]:
     if not given:
         return {value: f"label_{value}" for value in plan.found}
     if not any("=" in entry for entry in request.label_names) and len(given) == len(plan.found):
+        if "background" in given:
+            plan.problems.append(
+                f"label_names: background without a value would drop one of {some(plan.found, 9)}. Name the labels as "
+                '"VALUE=NAME", the background not at all.'
+            )
         return dict(zip(plan.found, given, strict=True))
     if odd := [key for key in given if not key.isdecimal()]:
         plan.problems.append(f'label_names {some(odd)} must be "VALUE=NAME"; the masks hold {some(plan.found, 9)}.')

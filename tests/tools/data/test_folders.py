@@ -386,6 +386,10 @@ def test_values_get_the_names_given_and_none_is_dropped_silently(downloads: Path
         ({"images": "{case}_image.nii"}, "labels"),
         ({"images": "*" * 30 + "{case}.nii", "labels": "{case}_seg.nii"}, "too many"),
         ({"images": "{case}_image.nii", "labels": "{case}_seg.nii", "leave_out": ["p9"]}, "p9"),
+        (
+            {"images": "{case}_image.nii", "labels": "{case}_seg.nii", "label_names": ["background", "tumor"]},
+            "background without a value would drop one of 1, 2",
+        ),
     ],
 )
 def test_patterns_that_cannot_be_meant_are_refused(
