@@ -374,6 +374,17 @@ def test_values_get_the_names_given_and_none_is_dropped_silently(downloads: Path
     assert f"labels='{labels}/{{case}}.nii.gz'" in look(source, labels=str(labels), dataset_id=8)["layouts"][0]["call"]
 
 
+def test_a_value_that_few_masks_hold_is_a_doubt_until_it_is_named(downloads: Path) -> None:
+    source = downloads / "bitmaps"
+    grey_bitmaps(source)
+    picture(source / "val" / "labels" / "1.bmp", 12, 14, values=(0, 1, 2, 128))
+
+    seen = look(source)
+
+    assert seen["doubts"] == ["few masks hold these values, which may be mistakes: 128 (in 1 of 6 cases)."]
+    assert "doubts" not in carry_out(seen)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
