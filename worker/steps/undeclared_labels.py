@@ -33,23 +33,33 @@ def refuse_undeclared_labels(raw: Path) -> None:
         StageFailure: there are some.
     """
     description = read_json(raw / "dataset.json") or {}
-    declared = _values(description.get("labels", {}))
+    labels = description.get("labels", {})
+    declared = _values(labels)
     ending = str(description.get("file_ending", ""))
-    labels = [path for path in label_files(raw).values() if path.name.endswith(ending)]
-    found = [one for path in labels for one in _undeclared(raw, path, description, declared)]
+    files = [path for path in label_files(raw).values() if path.name.endswith(ending)]
+    found = [one for path in files for one in _undeclared(raw, path, description, declared)]
     if not found:
         return
-    files = len({one.file for one in found})
-    more = f"; and {files - SHOWN_FILES} more files" if files > SHOWN_FILES else ""
-    free = max(declared, default=0) + 1
+    count = len({one.file for one in found})
+    more = f"; and {count - SHOWN_FILES} more files" if count > SHOWN_FILES else ""
     values = ", ".join(f"{value:g}" for value in sorted({one.value for one in found}))
     raise StageFailure(
         f"label files have values that dataset.json does not declare: {values}",
         f"{'; '.join(map(str, found[:SHOWN_FILES]))}{more}. dataset.json declares "
         f"{', '.join(map(str, sorted(declared)))}; voxels are (x, y, z), counted from 0",
-        f"If they are mistakes, correct these voxels. If they are a class, declare it as {free} (labels have no gaps) "
-        f"and write {free} in the label files.",
+        f"If they are mistakes, correct these voxels. {_as_a_class(declared, 'ignore' in labels)}",
     )
+
+
+def _as_a_class(declared: set[int], ignore: bool) -> str:
+    """How to declare one more class; nnU-Net wants ignore as the highest (2.8.1, label_handling.py:41)."""
+    number = max(declared, default=0) + (not ignore)
+    if ignore:
+        return (
+            f"If they are a class, declare it as {number} and ignore as {number + 1} (ignore is the highest, labels "
+            "have no gaps), and write these in the label files, both at once."
+        )
+    return f"If they are a class, declare it as {number} (labels have no gaps) and write {number} in the label files."
 
 
 def _values(labels: dict[str, Any]) -> set[int]:
