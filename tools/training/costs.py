@@ -140,7 +140,8 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     unknown = [f"Not included in the hours, because nothing was measured for: {', '.join(missing)}."] if missing else []
     found = [times for times in known.values() if times is not None]
     trained = [spec.name for spec in todo if spec.traits.trains and known[spec.name] is not None]
-    if not trained:
+    longest = [spec for spec in todo if not spec.traits.preprocesses] or todo
+    if all(known[spec.name] is None for spec in longest):
         hint = f"{argument(measure=True)} measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
     expected, low, high = (_hours(todo, known, record, settings, name) for name in ("expected", "low", "high"))

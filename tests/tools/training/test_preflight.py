@@ -119,6 +119,18 @@ def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: D
     assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, rel=0.05)
 
 
+def test_a_validation_takes_what_it_took_before(settings: Settings, files: DatasetFiles) -> None:
+    trained(settings, [36.0, 36.0, 36.0])
+    fold = files.fold("nnUNetTrainer", "nnUNetPlans", "2d", "0")
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_final.pth").touch()
+
+    hours = ahead(settings, validation_only=True).hours
+
+    assert hours is not None and hours.expected == pytest.approx(90 / 3600, rel=0.05)
+    assert "validation as in d095-2d-f0-tttt" in hours.basis
+
+
 def test_more_gpus_train_more_folds_at_once_but_preprocess_no_faster(settings: Settings, files: DatasetFiles) -> None:
     trained(settings, [36.0, 36.0, 36.0], device="cuda")
     two_gpus = settings.model_copy(update={"gpus": 2})
