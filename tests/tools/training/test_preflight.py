@@ -192,6 +192,23 @@ def test_a_large_preset_on_few_cases_is_told_what_it_costs(settings: Settings, f
     assert not any("times the hours" in note for note in ahead(settings).notes)
 
 
+def plan_and_answer(
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, **fields: Any
+) -> Path:
+    """Plans, and in place of nnU-Net's Python a program that runs `before`, then answers; the program."""
+    files.preprocessed.mkdir(parents=True, exist_ok=True)
+    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 100, "iterations": 250, "validation_iterations": 50}
+    found = Estimate.model_validate({"patch_size": (9, 9), "batch_size": 2, **numbers, **fields})
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{before}\ncat <<'E'\n{found.model_dump_json()}\nE\n", encoding="utf-8")
+    python.chmod(0o755)
+    ask = costs._ask
+    monkeypatch.setattr(costs, "_ask", lambda job, _, *rest: ask(job, str(python), *rest))
+    return python
+
+
 @pytest.mark.parametrize(
     ("program", "note"), [("#!/bin/sh\necho no network >&2\nexit 1\n", "no network"), ("no program", "started")]
 )
@@ -261,6 +278,19 @@ def test_what_takes_too_long_goes_on_and_the_next_call_has_it(
     assert second.hours is not None and second.hours.expected == pytest.approx(100 * 300 * 0.1 / 3600, rel=0.05)
     assert "busy (load 9)" in second.hours.basis and third.hours == second.hours
     assert second.hours.low < second.hours.expected, "an idle machine is faster"
+
+
+def test_somebody_who_looks_at_the_lock_for_a_moment_does_not_end_the_call(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_and_answer(files, tmp_path, monkeypatch, "")
+    take, looks = Lock.try_acquire, ["one look"]
+    busy = lambda lock, *given, **more: not looks.pop() if looks else take(lock, *given, **more)  # noqa: E731
+    monkeypatch.setattr(Lock, "try_acquire", busy)
+
+    answer = ahead(settings)
+
+    assert answer.network is not None and not looks
 
 
 @pytest.mark.parametrize("planned", [True, False])
