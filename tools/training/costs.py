@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...ask import Failed, NotStarted, TookTooLong
 from ...calls import argument
-from ...errors import Refused, Unavailable
+from ...errors import Refused, RunError, Unavailable
 from ...nnunet.installed import installed
 from ...nnunet.trainers import own_trainer_folders, own_trainers
 from ...runs.engines import engine_of
@@ -31,6 +31,8 @@ WAIT_S = 35.0
 CHECK_S = 15.0
 # Errors that say the code is wrong, whatever the plans are.
 NEEDS_NO_PLANS = re.compile(r"built\. (?:\w+\.)*(?:Syntax|Indentation|Tab|Name|Import|ModuleNotFound|Type)Error\b")
+# Errors that say nothing of the code.
+OF_THE_MACHINE = re.compile(r"MemoryError|[Oo]ut of memory|allocate memory|CUDA|No space left")
 # A measured time is of the machine as it was then.
 MEASURED_COUNTS_S = 3600.0
 HOUR = 3600.0
@@ -66,9 +68,17 @@ def estimate_network(
     except NotStarted as error:
         raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
     except Failed as error:
-        if (said := raised(error.words)) is not None:
-            raise Refused(f"The trainer {job.trainer} cannot be built. {said}") from None
-        raise Unavailable(f"nnU-Net could not build the network: {error.last_line or 'it says nothing'}") from None
+        raise _failure(job, error) from None
+
+
+def _failure(job: EstimateJob, error: Failed) -> RunError:
+    """The trainer is refused where its code is wrong: the person's own, or code that cannot even be loaded."""
+    said = raised(error.words) or ""
+    refusal = Refused(f"The trainer {job.trainer} cannot be built. {said}")
+    own = job.trainer in own_trainers() and not OF_THE_MACHINE.search(said.partition(" | ")[0])
+    if said and (own or NEEDS_NO_PLANS.search(refusal.text)):
+        return refusal
+    return Unavailable(f"nnU-Net could not build the network: {said or error.last_line or 'it says nothing'}")
 
 
 def check_own_trainer(job: EstimateJob, settings: Settings) -> None:

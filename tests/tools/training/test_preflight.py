@@ -330,6 +330,24 @@ def test_a_trainer_that_cannot_be_built_is_a_problem_with_its_file_and_line(
     assert re.search(f"The trainer Own cannot be built. .*{said}", " ".join(answer.problems)), answer.problems
 
 
+@pytest.mark.parametrize(
+    ("own", "error"),
+    [(True, "MemoryError"), (True, "RuntimeError: CUDA error: all devices are busy"), (False, "ValueError: 5")],
+)
+def test_what_fails_for_another_reason_than_the_persons_code_is_a_note(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, error: str
+) -> None:
+    fails = f"echo 'Traceback (most recent call last):' >&2; echo '{error}' >&2; exit 1"
+    plan_and_answer(files, tmp_path, monkeypatch, fails)
+    (tmp_path / "own_trainers").mkdir()
+    (tmp_path / "own_trainers" / "own.py").write_text("class Own: ..." if own else "", encoding="utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "own_trainers"))
+
+    answer = ahead(settings, trainer="Own" if own else "nnUNetTrainer")
+
+    assert answer.possible and any(error in note for note in answer.notes)
+
+
 def test_hours_are_scaled_from_a_short_run_by_iterations_and_patch_volume(
     settings: Settings, files: DatasetFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
