@@ -67,6 +67,11 @@ def estimate_network(
         ) from None
     except NotStarted as error:
         raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
+    except OSError as error:
+        raise Unavailable(
+            f"The state folder keeps no answer of nnU-Net's Python ({error.strerror or error}): {settings.state_dir} "
+            "needs free space, and this server needs to write to it."
+        ) from None
     except Failed as error:
         raise _failure(job, error) from None
 

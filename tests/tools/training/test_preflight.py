@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -291,6 +292,20 @@ def test_somebody_who_looks_at_the_lock_for_a_moment_does_not_end_the_call(
     answer = ahead(settings)
 
     assert answer.network is not None and not looks
+
+
+@pytest.mark.parametrize("folder", ["estimates", "locks"])
+def test_a_state_folder_that_cannot_be_written_is_a_note(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    plan_and_answer(files, tmp_path, monkeypatch, "")
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(settings.state_dir / folder, ignore_errors=True)
+    (settings.state_dir / folder).touch()  # also root cannot write below it
+
+    answer = ahead(settings)
+
+    assert answer.possible and any(f"{settings.state_dir} needs free space" in note for note in answer.notes)
 
 
 @pytest.mark.parametrize("planned", [True, False])
