@@ -11,6 +11,7 @@ from pathlib import Path
 from ...ask import Failed, NotStarted, TookTooLong
 from ...calls import argument
 from ...errors import Refused, RunError, Unavailable
+from ...liveness import host_name
 from ...nnunet.installed import installed
 from ...nnunet.trainers import own_trainer_folders, own_trainers
 from ...runs.engines import engine_of
@@ -22,7 +23,7 @@ from ...runs.stage_process import Grant
 from ...schemas.preflight import Estimate, EstimateJob, Hours
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings
-from .kept_asks import kept_answer, kept_ask
+from .kept_asks import forget_answer, is_at_work, kept_answer, kept_ask
 
 ESTIMATOR = "nnunet_mcp.worker.asks.estimate"
 # Hosts give up a call after 60 s; what takes longer goes on by itself.
@@ -44,6 +45,10 @@ SCALED = 2.0
 BUSY = 1.0
 
 
+class StillMeasuring(Unavailable):
+    """It goes on by itself; the same call has the answer later."""
+
+
 def estimate_network(
     job: EstimateJob, settings: Settings, held: Grant | None = None, *, wait_s: float | None = None
 ) -> Estimate:
@@ -52,7 +57,8 @@ def estimate_network(
     `held` says on which GPU it measures.
 
     Raises:
-        Unavailable: it is not known, at least not yet.
+        StillMeasuring: not yet.
+        Unavailable: it is not known.
         Refused: the trainer cannot be built.
     """
     python = settings.nnunet_python
@@ -61,7 +67,7 @@ def estimate_network(
         return _ask(job, python, _digest(job, python), held or Grant([], []), StateDir.of(settings), patience)
     except TookTooLong:
         did = "measuring" if job.measure_s else "building"
-        raise Unavailable(
+        raise (StillMeasuring if job.measure_s else Unavailable)(
             f"nnU-Net's Python is still {did} the network after {WAIT_S:.0f} s: it is large, or the machine is busy. "
             "It goes on; the same call has the answer in a minute or two."
         ) from None
@@ -104,7 +110,7 @@ def check_own_trainer(job: EstimateJob, settings: Settings) -> None:
 
 
 def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDir, wait_s: float) -> Estimate:
-    return kept_ask(
+    found = kept_ask(
         state,
         digest,
         (python, ESTIMATOR),
@@ -115,12 +121,27 @@ def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDi
         variables=held.variables(),
         holding=held.file_descriptors(),
     )
+    _tell_once(found, state, digest)
+    return found
 
 
 def kept_estimate(job: EstimateJob, settings: Settings) -> Estimate | None:
     """The answer if it was found out before and still counts; nothing is started."""
     state, digest = StateDir.of(settings), _digest(job, settings.nnunet_python)
-    return kept_answer(state, digest, Estimate, newer_than=_oldest(job))
+    found = kept_answer(state, digest, Estimate, newer_than=_oldest(job))
+    _tell_once(found, state, digest)
+    return found
+
+
+def _tell_once(found: Estimate | None, state: StateDir, digest: str) -> None:
+    """What a GPU had no memory for is measured again: it may be free by then."""
+    if found is not None and found.out_of_memory:
+        forget_answer(state, digest)
+
+
+def is_asked_now(job: EstimateJob, settings: Settings) -> bool:
+    """Whether an earlier call's process looks for the answer."""
+    return is_at_work(StateDir.of(settings), _digest(job, settings.nnunet_python))
 
 
 def _oldest(job: EstimateJob) -> float:
@@ -132,7 +153,8 @@ def _digest(job: EstimateJob, python: str) -> str:
     own = [path for folder in own_trainer_folders() for path in sorted(folder.rglob("*.py"))]
     files = [Path(job.plans_file), Path(job.dataset_json), *own]
     times = [path.stat().st_mtime_ns for path in files if path.is_file()]
-    text = f"{job.model_dump_json()} {python} {times} {installed(python).versions}"
+    where = host_name() if job.measure_s else ""
+    text = f"{job.model_dump_json()} {python} {times} {installed(python).versions} {where}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -16,6 +16,7 @@ from nnunet_mcp.liveness import host_name
 from nnunet_mcp.locks import Lock
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.local.places import find_places
 from nnunet_mcp.runs.local.slots import slot_holder
 from nnunet_mcp.runs.stage_process import Grant
@@ -197,9 +198,10 @@ def plan_and_answer(
     files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, **fields: Any
 ) -> Path:
     """Plans, and in place of nnU-Net's Python a program that runs `before`, then answers; the program."""
-    files.preprocessed.mkdir(parents=True, exist_ok=True)
-    plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
-    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    if not files.preprocessed.is_dir():  # other plans would be another question
+        files.preprocessed.mkdir(parents=True)
+        plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+        files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
     numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 100, "iterations": 250, "validation_iterations": 50}
     found = Estimate.model_validate({"patch_size": (9, 9), "batch_size": 2, **numbers, **fields})
     python = tmp_path / "python"
@@ -228,7 +230,8 @@ def test_a_network_that_cannot_be_built_is_a_note_and_the_rest_is_answered(
     answer = ahead(settings, measure=True)
 
     assert answer.network is None and answer.stages and answer.possible
-    assert any(text.startswith("Nothing was measured yet.") and note in text for text in answer.notes)
+    assert any(text.startswith("Nothing was measured. ") and note in text for text in answer.notes)
+    assert "goes on" not in answer.next_step
 
 
 def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
@@ -269,6 +272,7 @@ def test_what_takes_too_long_goes_on_and_the_next_call_has_it(
 
     first = ahead(settings, measure=True)
     assert first.network is None and "goes on; the same call has the answer" in " ".join(first.notes)
+    assert "The measuring goes on" in first.next_step
     assert first.possible and first.stages
     go.touch()
     monkeypatch.setattr(costs, "WAIT_S", 20.0)
@@ -279,6 +283,62 @@ def test_what_takes_too_long_goes_on_and_the_next_call_has_it(
     assert second.hours is not None and second.hours.expected == pytest.approx(100 * 300 * 0.1 / 3600, rel=0.05)
     assert "busy (load 9)" in second.hours.basis and third.hours == second.hours
     assert second.hours.low < second.hours.expected, "an idle machine is faster"
+
+
+def test_a_gpu_without_memory_is_measured_again(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_and_answer(files, tmp_path, monkeypatch, "", out_of_memory="Tried to allocate 2.00 GiB.")
+    full = ahead(settings, measure=True)
+    plan_and_answer(files, tmp_path, monkeypatch, "", train_s=(0.1,) * 3, validation_s=(0.1,) * 3)
+
+    freed = ahead(settings, measure=True)
+
+    assert not full.possible and freed.possible and freed.hours is not None
+
+
+@pytest.mark.parametrize("where", ["here", "another host", "Slurm"])
+def test_what_was_measured_counts_on_this_machine_only(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(LocalEngine, "cpu_has_bf16", lambda _: False)  # as if of Slurm's: the same question
+    plan_and_answer(files, tmp_path, monkeypatch, "", train_s=(0.1,) * 3, validation_s=(0.1,) * 3)
+    assert ahead(settings, measure=True).hours is not None
+    plan_and_answer(files, tmp_path, monkeypatch, "")
+    monkeypatch.setattr(costs, "host_name", lambda: "elsewhere" if where == "another host" else host_name())
+
+    answer = ahead(settings, **{"engine": "slurm"} if where == "Slurm" else {})
+
+    assert answer.network is not None and (answer.hours is not None) == (where == "here")
+
+
+def test_a_call_waits_for_its_own_measuring_and_needs_no_gpu_for_what_it_knows(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11"))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+    go, times = tmp_path / "go", (0.1,) * 3
+    wait = f"until [ -e {go} ]; do sleep 0.05; done"
+    plan_and_answer(files, tmp_path, monkeypatch, wait, train_s=times, validation_s=times)
+    monkeypatch.setattr(costs, "WAIT_S", 0.2)
+    settings = Settings()
+    [[place, *_], *_] = find_places("gpu", StateDir(settings.state_dir), settings)
+
+    begun, held = ahead(settings, device="cuda", measure=True), slot_holder(place)
+    waiting = ahead(settings, device="cuda", measure=True)
+    go.touch()
+    monkeypatch.setattr(costs, "WAIT_S", 20.0)
+    measured = ahead(settings, device="cuda", measure=True)
+    lock = Lock(place.lock)
+    assert lock.try_acquire({"run_id": "d007", "stage": "train_fold_0"})
+    taken = ahead(settings, device="cuda", measure=True)
+    lock.release()
+
+    assert held == "run preflight (measure)" and begun.next_step == waiting.next_step
+    assert "The measuring goes on" in waiting.next_step
+    assert measured.hours is not None and taken.hours == measured.hours
+    for answer in (waiting, measured, taken):
+        assert not any("Nothing was measured: " in note for note in answer.notes)
 
 
 def test_somebody_who_looks_at_the_lock_for_a_moment_does_not_end_the_call(
