@@ -152,9 +152,11 @@ def test_an_equal_shift_of_every_case_is_the_difference_exactly(settings: Settin
     train(files, "Best", GOOD)
     train(files, "Worse", {case: value - 0.1 for case, value in GOOD.items()})
 
-    difference = compare(settings, dataset_id=91).differences[0]
+    answer = compare(settings, dataset_id=91)
+    difference = answer.differences[0]
 
     assert (difference.difference, difference.low, difference.high) == (-0.1, -0.1, -0.1)
+    assert "is better than each model that it was paired with" in answer.next_step
 
 
 def test_what_is_incomplete_is_marked_and_never_ranked(settings: Settings, files: DatasetFiles) -> None:

@@ -332,8 +332,13 @@ def test_a_call_waits_for_its_own_measuring_and_needs_no_gpu_for_what_it_knows(
     lock = Lock(place.lock)
     assert lock.try_acquire({"run_id": "d007", "stage": "train_fold_0"})
     taken = ahead(settings, device="cuda", measure=True)
+    go.unlink()
+    monkeypatch.setattr(costs, "WAIT_S", 0.2)
+    built = ahead(settings, device="cuda", trainer="nnUNetTrainer_5epochs", measure=True)  # was never asked for
+    go.touch()
     lock.release()
 
+    assert "held by run d007" in " ".join(built.notes) and "measuring goes on" not in built.next_step
     assert held == "run preflight (measure)" and begun.next_step == waiting.next_step
     assert "The measuring goes on" in waiting.next_step
     assert measured.hours is not None and taken.hours == measured.hours
