@@ -1,7 +1,7 @@
 """Dice and IoU of every validation case of a model, read from the summaries of its folds, and their comparison."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from .models import Model
 from .summary import cannot_be_read, finite, label_names, labels_in, measured_cases, nan_mean
 
 RESAMPLES = 10_000
+MOST_DRAWN = 1_000_000  # numbers at once: 8 MB
 INTERVAL = (2.5, 97.5)
 LEVEL = 0.05
 # 2^13 = 8,192 patterns of signs.
@@ -135,8 +136,8 @@ def paired_difference(first: Scores, second: Scores) -> Difference | None:
         sums[names.index(patients[case])] += one - other
         sizes[names.index(patients[case])] += 1
     random = numpy.random.default_rng(0)
-    drawn = random.integers(0, len(names), (RESAMPLES, len(names)))
-    low, high = numpy.percentile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), INTERVAL)
+    means = [sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for drawn in _draws(random, len(names), len(names))]
+    low, high = numpy.percentile(numpy.concatenate(means), INTERVAL)
     dice, reference = (float(numpy.mean(values)) for values in zip(*both.values(), strict=True))
     return Difference(len(both), len(names), dice, reference, float(low), float(high), _sign_flip(sums, random))
 
@@ -157,8 +158,15 @@ def _sign_flip(sums: Any, random: Any) -> float:
 
     count = len(sums)
     every = count <= MOST_UNITS_OF_ALL_SIGNS
-    bits = (numpy.arange(2**count)[:, None] >> numpy.arange(count)) & 1 if every else None
-    signs = 2 * (bits if bits is not None else random.integers(0, 2, (RESAMPLES, count))) - 1
+    patterns = [(numpy.arange(2**count)[:, None] >> numpy.arange(count)) & 1] if every else _draws(random, 2, count)
     # Sums of the same numbers in another order differ in the last digits.
-    extreme = int((abs(signs @ sums) >= abs(sums.sum()) - 1e-12).sum())
-    return extreme / len(signs) if every else (extreme + 1) / (len(signs) + 1)
+    seen = abs(sums.sum()) - 1e-12
+    extreme = sum(int((abs((2 * bits - 1) @ sums) >= seen).sum()) for bits in patterns)
+    return extreme / 2**count if every else (extreme + 1) / (RESAMPLES + 1)
+
+
+def _draws(random: Any, below: int, count: int) -> Iterator[Any]:
+    """RESAMPLES rows of `count` random numbers, in blocks that take little memory."""
+    rows = max(1, MOST_DRAWN // count)
+    for done in range(0, RESAMPLES, rows):
+        yield random.integers(0, below, (min(rows, RESAMPLES - done), count))

@@ -35,6 +35,8 @@ class Engine(ABC):
     # Whether a prediction or another use of a model runs on the engine of its training, with the same options, even if
     # new trainings go elsewhere.
     keeps_models: ClassVar[bool] = False
+    # Whether stages run on this machine, so that what was measured here is true of them.
+    is_here: ClassVar[bool] = False
 
     # Before there is a run
 

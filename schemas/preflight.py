@@ -37,7 +37,7 @@ class NetworkCost(Record):
     device_memory_gb: float | None = Field(
         description="Free on the GPU that would be taken; all of it while it is used."
     )
-    fits: bool | None = Field(description="Null on a CPU, where nnU-Net has no estimate.")
+    fits: bool | None = Field(description="Left out on a CPU, where nnU-Net has no estimate.")
     fit: Literal["fits", "tight", "no"] | None = Field(
         default=None, description="tight: the estimate fits, but not with what CUDA and fragmentation take besides."
     )
@@ -60,8 +60,8 @@ class PreflightAnswer(Record):
     device_reason: str = Field(default="", description="Why it would train there.")
     stages: tuple[StageLine, ...] = Field(description="queued: would run. success: would be reused.")
     disk: tuple[Room, ...]
-    network: NetworkCost | None = Field(description="Null until there are plans.")
-    hours: Hours | None = Field(description="Null where nothing was measured here.")
+    network: NetworkCost | None = Field(description="Left out until there are plans.")
+    hours: Hours | None = Field(description="Left out where nothing was measured here.")
     hours_other_precision: Hours | None = Field(
         default=None, description="On a CPU with bfloat16: the hours with bf16 the other way round."
     )

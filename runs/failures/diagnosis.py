@@ -48,9 +48,8 @@ HARMLESS = re.compile(
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 NUMPY = re.compile(r"\bnp\.\w+\((-?[\w.]+)\)")
 FRAME = re.compile(r'\s*File "(?P<file>[^"\n]+)", line \d+')
-# Whose code raised it is of no help, if the person's own called it.
-OTHERS_CODE = re.compile(r"/site-packages/|/dist-packages/|/lib/python3|<frozen|<string>")
-OUR_CODE = str(Path(__file__).resolve().parents[2] / "worker")
+# Whose code raised it is of no help, if the person's own called it. Our own code is in nnunet_mcp/, also in a checkout.
+OTHERS_CODE = re.compile(r"/site-packages/|/dist-packages/|/lib/python3|/nnunet_mcp/|<frozen|<string>")
 
 
 # The worker's exit code if the disk is too full even for the outcome.
@@ -169,7 +168,7 @@ def _with_its_frame(exception: "re.Match[str]") -> str:
     """
     lines = exception.string[: exception.start()].splitlines()
     frames = [(line.strip(), found["file"]) for line in lines if (found := FRAME.match(line))]
-    own = [line for line, file in frames if not OTHERS_CODE.search(file) and not file.startswith(OUR_CODE)]
+    own = [line for line, file in frames if not OTHERS_CODE.search(file)]
     return _brief(" | ".join([exception[0].strip(), *(own or [line for line, _ in frames])[-1:]]))
 
 

@@ -44,6 +44,7 @@ class LocalEngine(Engine):
     """Runs on this machine: each has a supervisor, and its stages wait for slots."""
 
     name = "local"
+    is_here = True
 
     def checks(self, settings: Settings) -> Iterator[Check]:
         """Shared memory and GPUs."""

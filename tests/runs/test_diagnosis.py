@@ -203,6 +203,14 @@ def diagnosed(folder: Path, text: str, *, code: int = 1) -> Failure:
             'TypeError: takes 5 | File "/home/me/trainers/own.py", line 9',
             id="the exception, then the person's own line",
         ),
+        pytest.param(
+            '  File "/home/me/trainers/own.py", line 9, in initialize\n    super().initialize()\n'
+            '  File "/src/nnunet-mcp/nnunet_mcp/worker/stage.py", line 7, in look\n    f()\nKeyError: 5\n',
+            1,
+            "unknown",
+            'KeyError: 5 | File "/home/me/trainers/own.py", line 9',
+            id="a hook of ours is not the person's own line",
+        ),
     ],
 )
 def test_evidence_begins_with_what_happened(tmp_path: Path, text: str, code: int, cause: str, said: str) -> None:

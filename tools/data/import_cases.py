@@ -221,16 +221,17 @@ def _rename(found: Gathered) -> None:
     """Give each case a name that nnU-Net and file systems take; most keep their own."""
     shorter = Counter(name.rpartition("/")[2] for name in found.cases)
     cases, found.cases = found.cases, {}
+    taken: set[str] = set()
     for name, case in cases.items():
         alone = name.rpartition("/")[2]
         safe = UNSAFE.sub("_", alone if shorter[alone] == 1 else name)
         safe = f"{safe}_case" if MISREAD.search(safe) else safe
         safe = safe.encode()[:LONGEST].decode(errors="ignore") or "case"
-        taken, number = safe.casefold(), 2
-        while taken in {other.casefold() for other in found.cases}:
-            taken, number = f"{safe}-{number}".casefold(), number + 1
-        safe = safe if taken == safe.casefold() else f"{safe}-{number - 1}"
-        found.cases[safe], found.names[safe] = case, name
+        free, number = safe, 2
+        while free.casefold() in taken:
+            free, number = f"{safe}-{number}", number + 1
+        taken.add(free.casefold())
+        found.cases[free], found.names[free] = case, name
 
 
 def _check(found: Gathered) -> None:

@@ -42,17 +42,17 @@ def list_files(folder: Path, settings: Settings, prefix: str = "") -> Listing:
         Refused: there are too many files.
     """
     found = Listing()
-    for path, names in _walk(folder, found, settings, prefix):
-        _sort(path, names, f"{prefix}{path.relative_to(folder)}/".replace("./", ""), found)
+    for path, below, names in _walk(folder, found, settings, prefix):
+        _sort(path, names, below, found)
     return found
 
 
-def _walk(folder: Path, found: Listing, settings: Settings, prefix: str) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder with its files that may be read. Links to folders are not followed: they may lead in circles."""
+def _walk(folder: Path, found: Listing, settings: Settings, prefix: str) -> Iterator[tuple[Path, str, list[str]]]:
+    """Each folder, how names in it begin, and its readable files. No links to folders: they may lead in circles."""
     count = 0
     for place, folders, names in os.walk(folder):
         path = Path(place)
-        below = f"{prefix}{path.relative_to(folder)}/".replace("./", "")
+        below = prefix if path == folder else f"{prefix}{path.relative_to(folder)}/"
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in [name for name in folders if (path / name).is_symlink()]:
             found.others[f"{below}{name}"] = "a link to a folder"
@@ -65,7 +65,7 @@ def _walk(folder: Path, found: Listing, settings: Settings, prefix: str) -> Iter
         count += len(names)
         if count > MOST_FILES:
             raise Refused(f"{folder} holds more than {MOST_FILES} files. Name a folder with fewer as source.")
-        yield path, kept
+        yield path, below, kept
 
 
 def _not_read(path: Path, settings: Settings) -> str:
@@ -81,7 +81,6 @@ def _not_read(path: Path, settings: Settings) -> str:
 
 def _sort(path: Path, names: list[str], below: str, found: Listing) -> None:
     """Sort a folder's files: images, series of DICOM files, voxels of a .mhd, others."""
-    below = below if below != "/" else ""
     series: dict[str, list[str]] = defaultdict(list)
     voxels: set[str] = set()
     for name in names:

@@ -1,8 +1,9 @@
 """What an import will write: channels, labels, endings and each file, and why it cannot be."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ...schemas.datasets import FileFacts, PrepareRequest, SourceFile, Writing
 from ...texts import clean, some, told
@@ -14,6 +15,7 @@ KEPT = (".nii.gz", ".nrrd", ".mha")  # what nnU-Net's SimpleITK reader takes and
 JPEG = (".jpg", ".jpeg")
 COLOURS = {"RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "A")}
 DISTINCT = 255  # labels of a dataset; more are shades or instances
+RARE = 5  # a value in fewer than one of so many cases is asked about; a choice of ours
 OF_CT = -500  # HU: lower than any tissue, and lower than the values of other modalities
 Facts = dict[str, FileFacts]
 
@@ -167,27 +169,39 @@ def _colours(images: list[FileFacts], plan: Plan) -> str:
 
 def _labels(request: PrepareRequest, gathered: Gathered, facts: Facts, plan: Plan) -> dict[str, dict[int, int]]:
     """For each {label} (or "") what every value becomes."""
-    values: dict[str, set[int]] = defaultdict(set)
+    held: dict[str, list[set[int]]] = defaultdict(list)
     sound = [case for name, case in gathered.cases.items() if gathered.names[name] not in plan.faulty]
     for case in sound:
         for token, file in case.masks.items():
             if _known(file, facts) and not _no_labels(file, facts[file.name]):
-                values[token] |= set(facts[file.name].values) - {0}
+                held[token].append(set(facts[file.name].values) - {0})
     if gathered.labels:
-        return _each_label(gathered, values, plan)
-    plan.found = sorted(values[""])
+        return _each_label(gathered, held, plan)
+    plan.found = sorted(set().union(*held[""]))
+    if not request.label_names and (rare := list(_rare(held[""]))):
+        plan.doubts.append(f"few masks hold these values, which may be mistakes: {told(rare)}.")
     names = _value_names(request, plan)
-    order = [name for name in dict.fromkeys(names[value] for value in sorted(names)) if name != "background"]
-    order.sort(key=lambda name: name == "ignore")
-    plan.labels = {"background": 0, **{name: number for number, name in enumerate(order, start=1)}}
+    plan.labels = _numbered(names[value] for value in sorted(names))
     mapping = {value: plan.labels[name] for value, name in names.items()}
     if changed := [f"{old} to {new}" for old, new in sorted(mapping.items()) if old != new]:
         plan.changes.append(f"values in the masks: {', '.join(changed)}")
     if plan.found and (unused := sorted(set(names) - {0} - set(plan.found))):
         plan.doubts.append(f"no mask holds the values {some(unused)}, which label_names names.")
-    if not order and not plan.faulty:
+    if len(plan.labels) == 1 and not plan.faulty:
         plan.problems.append("the masks hold no value but 0.")
     return {"": mapping}
+
+
+def _rare(masks: list[set[int]]) -> Iterator[tuple[str, str]]:
+    for value, count in sorted(Counter(chain.from_iterable(masks)).items()):
+        if RARE * count < len(masks):
+            yield str(value), f"in {count} of {len(masks)} cases"
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    """The labels in order, background as the lowest and ignore as the highest."""
+    order = sorted(dict.fromkeys(["background", *names]), key=lambda name: name == "ignore")
+    return {name: number for number, name in enumerate(order)}
 
 
 def _value_names(request: PrepareRequest, plan: Plan) -> dict[int, str]:
@@ -195,6 +209,11 @@ def _value_names(request: PrepareRequest, plan: Plan) -> dict[int, str]:
     if not given:
         return {value: f"label_{value}" for value in plan.found}
     if not any("=" in entry for entry in request.label_names) and len(given) == len(plan.found):
+        if "background" in given:
+            plan.problems.append(
+                f"label_names: background without a value would drop one of {some(plan.found, 9)}. Name the labels as "
+                '"VALUE=NAME", the background not at all.'
+            )
         return dict(zip(plan.found, given, strict=True))
     if odd := [key for key in given if not key.isdecimal()]:
         plan.problems.append(f'label_names {some(odd)} must be "VALUE=NAME"; the masks hold {some(plan.found, 9)}.')
@@ -210,19 +229,28 @@ def _value_names(request: PrepareRequest, plan: Plan) -> dict[int, str]:
     return names
 
 
-def _each_label(gathered: Gathered, values: dict[str, set[int]], plan: Plan) -> dict[str, dict[int, int]]:
-    order = [name for name in dict.fromkeys(gathered.labels.values()) if name != "background"]
-    plan.labels = {"background": 0, **{name: number for number, name in enumerate(order, start=1)}}
+def _each_label(gathered: Gathered, held: dict[str, list[set[int]]], plan: Plan) -> dict[str, dict[int, int]]:
+    values = {token: set().union(*held.get(token, [])) for token in gathered.labels}
+    plan.labels = _numbered(gathered.labels.values())
     if mixed := [token for token in gathered.labels if len(values[token]) > 1]:
         plan.problems.append(
             f"masks for one label that hold several values: {told((t, str(values[t])) for t in mixed)}."
         )
-    if empty := [token for token in gathered.labels if token in values and not values[token]]:
+    if empty := [token for token in gathered.labels if token in held and not values[token]]:
         plan.doubts.append(f"these masks are empty in every case: {some(empty)}.")
+    if lacking := list(_lacking(gathered)):
+        plan.doubts.append(f"cases without a mask of a label, which is background there: {told(lacking)}.")
     plan.changes.append(f"the masks {some(list(gathered.labels), 6)} are merged; where they overlap, the later wins")
     return {
         token: {value: plan.labels.get(name, 0) for value in values[token]} for token, name in gathered.labels.items()
     }
+
+
+def _lacking(gathered: Gathered) -> Iterator[tuple[str, str]]:
+    """Each label without a mask in some cases, and these cases."""
+    for token, label in gathered.labels.items():
+        if lacking := [gathered.names[name] for name, case in gathered.training.items() if token not in case.masks]:
+            yield label, f"{len(lacking)}: {some(lacking)}"
 
 
 def _ending(gathered: Gathered, plan: Plan) -> str:

@@ -61,7 +61,7 @@ def next_step(
 def _of_ranked(best: ComparedModel, differences: Sequence[ModelDifference]) -> str:
     open_ones = [found.verdict for found in differences if not found.clear or found.difference > 0]
     if not open_ones:
-        return f"{best.name} is better than each of the others."
+        return f"{best.name} is better than each model that it was paired with."
     return f"{best.name} has the highest Dice, but not clearly: {'; '.join(open_ones)}. Prefer the cheaper of these."
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ...ask import Failed, NotStarted, TookTooLong
 from ...calls import argument
-from ...errors import Refused, Unavailable
+from ...errors import Refused, RunError, Unavailable
+from ...liveness import host_name
 from ...nnunet.installed import installed
 from ...nnunet.trainers import own_trainer_folders, own_trainers
 from ...runs.engines import engine_of
@@ -22,7 +23,7 @@ from ...runs.stage_process import Grant
 from ...schemas.preflight import Estimate, EstimateJob, Hours
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings
-from .kept_asks import kept_answer, kept_ask
+from .kept_asks import forget_answer, is_at_work, kept_answer, kept_ask
 
 ESTIMATOR = "nnunet_mcp.worker.asks.estimate"
 # Hosts give up a call after 60 s; what takes longer goes on by itself.
@@ -31,6 +32,8 @@ WAIT_S = 35.0
 CHECK_S = 15.0
 # Errors that say the code is wrong, whatever the plans are.
 NEEDS_NO_PLANS = re.compile(r"built\. (?:\w+\.)*(?:Syntax|Indentation|Tab|Name|Import|ModuleNotFound|Type)Error\b")
+# Errors that say nothing of the code.
+OF_THE_MACHINE = re.compile(r"MemoryError|[Oo]ut of memory|allocate memory|CUDA|No space left")
 # A measured time is of the machine as it was then.
 MEASURED_COUNTS_S = 3600.0
 HOUR = 3600.0
@@ -42,6 +45,10 @@ SCALED = 2.0
 BUSY = 1.0
 
 
+class StillMeasuring(Unavailable):
+    """It goes on by itself; the same call has the answer later."""
+
+
 def estimate_network(
     job: EstimateJob, settings: Settings, held: Grant | None = None, *, wait_s: float | None = None
 ) -> Estimate:
@@ -50,7 +57,8 @@ def estimate_network(
     `held` says on which GPU it measures.
 
     Raises:
-        Unavailable: it is not known, at least not yet.
+        StillMeasuring: not yet.
+        Unavailable: it is not known.
         Refused: the trainer cannot be built.
     """
     python = settings.nnunet_python
@@ -59,16 +67,29 @@ def estimate_network(
         return _ask(job, python, _digest(job, python), held or Grant([], []), StateDir.of(settings), patience)
     except TookTooLong:
         did = "measuring" if job.measure_s else "building"
-        raise Unavailable(
+        raise (StillMeasuring if job.measure_s else Unavailable)(
             f"nnU-Net's Python is still {did} the network after {WAIT_S:.0f} s: it is large, or the machine is busy. "
             "It goes on; the same call has the answer in a minute or two."
         ) from None
     except NotStarted as error:
         raise Unavailable(f"{python} could not be started to build the network: {error}.") from None
+    except OSError as error:
+        raise Unavailable(
+            f"The state folder keeps no answer of nnU-Net's Python ({error.strerror or error}): {settings.state_dir} "
+            "needs free space, and this server needs to write to it."
+        ) from None
     except Failed as error:
-        if (said := raised(error.words)) is not None:
-            raise Refused(f"The trainer {job.trainer} cannot be built. {said}") from None
-        raise Unavailable(f"nnU-Net could not build the network: {error.last_line or 'it says nothing'}") from None
+        raise _failure(job, error) from None
+
+
+def _failure(job: EstimateJob, error: Failed) -> RunError:
+    """The trainer is refused where its code is wrong: the person's own, or code that cannot even be loaded."""
+    said = raised(error.words) or ""
+    refusal = Refused(f"The trainer {job.trainer} cannot be built. {said}")
+    own = job.trainer in own_trainers() and not OF_THE_MACHINE.search(said.partition(" | ")[0])
+    if said and (own or NEEDS_NO_PLANS.search(refusal.text)):
+        return refusal
+    return Unavailable(f"nnU-Net could not build the network: {said or error.last_line or 'it says nothing'}")
 
 
 def check_own_trainer(job: EstimateJob, settings: Settings) -> None:
@@ -89,7 +110,7 @@ def check_own_trainer(job: EstimateJob, settings: Settings) -> None:
 
 
 def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDir, wait_s: float) -> Estimate:
-    return kept_ask(
+    found = kept_ask(
         state,
         digest,
         (python, ESTIMATOR),
@@ -100,12 +121,27 @@ def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDi
         variables=held.variables(),
         holding=held.file_descriptors(),
     )
+    _tell_once(found, state, digest)
+    return found
 
 
 def kept_estimate(job: EstimateJob, settings: Settings) -> Estimate | None:
     """The answer if it was found out before and still counts; nothing is started."""
     state, digest = StateDir.of(settings), _digest(job, settings.nnunet_python)
-    return kept_answer(state, digest, Estimate, newer_than=_oldest(job))
+    found = kept_answer(state, digest, Estimate, newer_than=_oldest(job))
+    _tell_once(found, state, digest)
+    return found
+
+
+def _tell_once(found: Estimate | None, state: StateDir, digest: str) -> None:
+    """What a GPU had no memory for is measured again: it may be free by then."""
+    if found is not None and found.out_of_memory:
+        forget_answer(state, digest)
+
+
+def is_asked_now(job: EstimateJob, settings: Settings) -> bool:
+    """Whether an earlier call's process looks for the answer."""
+    return is_at_work(StateDir.of(settings), _digest(job, settings.nnunet_python))
 
 
 def _oldest(job: EstimateJob) -> float:
@@ -117,7 +153,8 @@ def _digest(job: EstimateJob, python: str) -> str:
     own = [path for folder in own_trainer_folders() for path in sorted(folder.rglob("*.py"))]
     files = [Path(job.plans_file), Path(job.dataset_json), *own]
     times = [path.stat().st_mtime_ns for path in files if path.is_file()]
-    text = f"{job.model_dump_json()} {python} {times} {installed(python).versions}"
+    where = host_name() if job.measure_s else ""
+    text = f"{job.model_dump_json()} {python} {times} {installed(python).versions} {where}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -140,7 +177,8 @@ def expect_hours(record: RunRecord, network: Estimate | None, settings: Settings
     unknown = [f"Not included in the hours, because nothing was measured for: {', '.join(missing)}."] if missing else []
     found = [times for times in known.values() if times is not None]
     trained = [spec.name for spec in todo if spec.traits.trains and known[spec.name] is not None]
-    if not trained:
+    longest = [spec for spec in todo if not spec.traits.preprocesses] or todo
+    if all(known[spec.name] is None for spec in longest):
         hint = f"{argument(measure=True)} measures them" if network else "the first run will show"
         return None, [f"Hours are not known: nothing like it was trained here yet; {hint}."] if todo else []
     expected, low, high = (_hours(todo, known, record, settings, name) for name in ("expected", "low", "high"))

@@ -9,8 +9,9 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,18 +52,13 @@ def kept_ask(
         NotStarted, Failed: there is no answer.
         TookTooLong: not yet; the process goes on.
     """
-    file = state.path / "estimates" / f"{digest}.json"
-    lock = Lock(state.locks_dir / lock_name("estimate", digest))
-    free = lock.is_free()
-    if free and (found := _read(file, answer, newer_than)) is not None:
+    file, lock = _file(state, digest), _lock(state, digest)
+    if lock.is_free() and (found := _read(file, answer, newer_than)) is not None:
         return found
     deadline = time.monotonic() + wait_s
-    if free and lock.try_acquire():
-        try:
-            _start(python_command(*command, job.model_dump_json()), file, variables, [lock.fileno(), *holding])
-        finally:
-            lock.release()  # the process has inherited it
-    while not lock.is_free():
+    start = partial(_start, python_command(*command, job.model_dump_json()), file, variables, holding)
+    begun = False
+    while not (begun := begun or _begin(lock, start)) or not lock.is_free():
         if time.monotonic() > deadline:
             raise TookTooLong("it goes on")
         time.sleep(TICK_S)
@@ -73,10 +69,46 @@ def kept_ask(
 
 def kept_answer(state: StateDir, digest: str, answer: type[Answer], *, newer_than: float) -> Answer | None:
     """The answer that is kept; nothing is started or waited for."""
-    return _read(state.path / "estimates" / f"{digest}.json", answer, newer_than)
+    return _read(_file(state, digest), answer, newer_than)
 
 
-def _start(command: list[str], file: Path, variables: Mapping[str, str] | None, holding: Sequence[int]) -> None:
+def forget_answer(state: StateDir, digest: str) -> None:
+    """The next call asks again."""
+    with suppress(OSError):
+        _file(state, digest).unlink()
+
+
+def is_at_work(state: StateDir, digest: str) -> bool:
+    """Whether a process looks for this answer now."""
+    with suppress(OSError):
+        return not _lock(state, digest).is_free()
+    return False
+
+
+def _file(state: StateDir, digest: str) -> Path:
+    return state.path / "estimates" / f"{digest}.json"
+
+
+def _lock(state: StateDir, digest: str) -> Lock:
+    return Lock(state.locks_dir / lock_name("estimate", digest))
+
+
+def _begin(lock: Lock, start: Callable[[Lock], None]) -> bool:
+    """Whether a process is at work; not yet, where somebody only looks at the lock, which takes it for a moment."""
+    if not lock.is_free():
+        return True
+    if not lock.try_acquire():
+        return False
+    try:
+        start(lock)
+    finally:
+        lock.release()  # the process has inherited it
+    return True
+
+
+def _start(
+    command: list[str], file: Path, variables: Mapping[str, str] | None, holding: Sequence[int], lock: Lock
+) -> None:
     """In a session of its own: whoever ends the server does not end it. It limits its own time."""
     make_folder(file.parent)
     environment = {**inherited(), **(variables or {})}
@@ -89,7 +121,7 @@ def _start(command: list[str], file: Path, variables: Mapping[str, str] | None, 
                 stderr=complaints,
                 cwd=NOWHERE,
                 env=environment,
-                pass_fds=holding,
+                pass_fds=[lock.fileno(), *holding],
                 start_new_session=True,
             )
         except OSError as error:

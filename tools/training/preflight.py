@@ -10,7 +10,6 @@ from ...runs.engine import Engine, Preview
 from ...runs.engines import engine_of, is_on, verdict
 from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
-from ...runs.stage_process import Grant
 from ...runs.store import newest_runs
 from ...schemas.preflight import Estimate, EstimateJob, Hours, NetworkCost, PreflightAnswer, PreflightRequest, Room
 from ...schemas.progress import StageLine
@@ -20,14 +19,21 @@ from ...settings import Settings
 from ..helping import told
 from ..machine_checks import GB, free_gb
 from .checks import Preparation, prepare
-from .costs import check_own_trainer, estimate_network, expect_hours, in_other_precision, kept_estimate
+from .costs import (
+    StillMeasuring,
+    check_own_trainer,
+    estimate_network,
+    expect_hours,
+    in_other_precision,
+    is_asked_now,
+    kept_estimate,
+)
 from .planning import Plan
 from .recommendation import preset_notes, recommend
 from .training import record_of
 
 MEASURE_S = 20.0
 RUNS_LOOKED_AT = 200
-NOT_YET = "Nothing was measured yet"
 
 
 def nnunet_preflight(request: PreflightRequest, settings: Settings) -> PreflightAnswer:
@@ -38,8 +44,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
     )
     record = _record(prepared)
     preview = _preview(prepared, record, settings)
-    network = _network(prepared, record, settings, measure=request.measure)
-    pending = any(note.startswith(NOT_YET) for note in prepared.notes)
+    network, pending = _network(prepared, record, settings, measure=request.measure)
     hours, unknown = expect_hours(record, network, settings) if record else (None, [])
     other = _in_other_precision(prepared, record, network, settings)
     return PreflightAnswer(
@@ -113,37 +118,64 @@ def _disk(prepared: Preparation) -> list[Room]:
     return [Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in sizes.items()]
 
 
-def _network(prepared: Preparation, record: RunRecord | None, settings: Settings, *, measure: bool) -> Estimate | None:
-    """What nnU-Net says of the planned network; where it cannot, a note says why, and everything else still counts."""
-    files, plan, device = prepared.files, prepared.plan, prepared.device
-    if files is None or plan is None or device is None or record is None:
-        return None
-    configuration, measured = prepared.request.configuration, MEASURE_S if measure else None
+def _network(
+    prepared: Preparation, record: RunRecord | None, settings: Settings, *, measure: bool
+) -> tuple[Estimate | None, bool]:
+    """What nnU-Net says of the planned network, and whether that is still measured.
+
+    Where nnU-Net cannot say it, a note says why, and everything else still counts.
+    """
+    files, plan = prepared.files, prepared.plan
+    if files is None or plan is None or prepared.device is None or record is None:
+        return None, False
     plans = files.plans(plan.plans_identifier)
-    if plans is None or planned(plans, configuration) is None:
-        prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * bool(measured)
-        job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update={"plans_file": ""})
-        try:
-            check_own_trainer(job, settings)
-        except Refused as error:
-            prepared.on_problem(error)
-        return None
-    held = prepared.engine.hold_device(record, settings) if measured else Grant([], [])
-    if isinstance(held, str):
-        prepared.notes.append(f"Nothing was measured: {held}.")
-        held, measured = Grant([], []), None
+    if plans is None or planned(plans, prepared.request.configuration) is None:
+        prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * measure
+        _check_trainer(prepared, files, plan, settings)
+        return None, False
     try:
-        job = _estimate_job(prepared, files, plan, device if measured else "cpu", measured)
-        measured_before = None if measured else _measured_before(prepared, files, plan, settings)
-        found = measured_before or estimate_network(job, settings, held)
+        found = _look_at(prepared, record, files, plan, settings, measure=measure)
     except Unavailable as error:
-        prepared.notes.append(f"{NOT_YET if measured else 'The network is not known'}. {error}")
-        return _without_measuring(prepared, files, plan, settings) if measured else None
+        pending = isinstance(error, StillMeasuring)
+        begin = f"Nothing was measured{' yet' if pending else ''}" if measure else "The network is not known"
+        prepared.notes.append(f"{begin}. {error}")
+        return _without_measuring(prepared, files, plan, settings) if measure else None, pending
     except Refused as error:
         prepared.on_problem(error)
-        return None
+        return None, False
+    _notice(prepared, found)
+    return found, False
+
+
+def _check_trainer(prepared: Preparation, files: DatasetFiles, plan: Plan, settings: Settings) -> None:
+    job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update={"plans_file": ""})
+    try:
+        check_own_trainer(job, settings)
+    except Refused as error:
+        prepared.on_problem(error)
+
+
+def _look_at(
+    prepared: Preparation, record: RunRecord, files: DatasetFiles, plan: Plan, settings: Settings, *, measure: bool
+) -> Estimate:
+    """What was measured before, or what nnU-Net's Python says now; it measures on a device that it holds."""
+    assert prepared.device is not None
+    measuring = _estimate_job(prepared, files, plan, prepared.device, MEASURE_S)
+    if prepared.engine.is_here and (before := kept_estimate(measuring, settings)):
+        return before
+    if measure and prepared.engine.is_here and is_asked_now(measuring, settings):
+        return estimate_network(measuring, settings)  # the process that an earlier call started holds the device
+    held = prepared.engine.hold_device(record, settings) if measure else ""
+    if isinstance(held, str):
+        prepared.notes += [f"Nothing was measured: {held}."] * measure
+        return estimate_network(_estimate_job(prepared, files, plan, "cpu", None), settings)
+    try:
+        return estimate_network(measuring, settings, held)
     finally:
         held.release()
+
+
+def _notice(prepared: Preparation, found: Estimate) -> None:
     if found.out_of_memory:
         problem = (
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "
@@ -151,18 +183,11 @@ def _network(prepared: Preparation, record: RunRecord | None, settings: Settings
         )
         prepared.notice([Refused(problem)])
     prepared.notes += [found.note] if found.note else []
-    return found
 
 
 def _without_measuring(prepared: Preparation, files: DatasetFiles, plan: Plan, settings: Settings) -> Estimate | None:
     """What was found out about the network before; nothing is waited for."""
     return kept_estimate(_estimate_job(prepared, files, plan, "cpu", None), settings)
-
-
-def _measured_before(prepared: Preparation, files: DatasetFiles, plan: Plan, settings: Settings) -> Estimate | None:
-    """What a call with measure=true found out, or the process that it started."""
-    assert prepared.device is not None
-    return kept_estimate(_estimate_job(prepared, files, plan, prepared.device, MEASURE_S), settings)
 
 
 def _estimate_job(

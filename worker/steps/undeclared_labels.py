@@ -1,7 +1,9 @@
 """Label values that dataset.json does not declare: how many voxels, and where. nnU-Net names only the file."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +29,49 @@ class Undeclared:
 
 
 def refuse_undeclared_labels(raw: Path) -> None:
-    """Raise what is known of undeclared values; return if there are none.
+    """Raise what is known of undeclared values; return if there are none, or if nnU-Net's own error has to say it.
 
     Raises:
         StageFailure: there are some.
     """
+    failure = None
+    with suppress(Exception):  # of damaged files nnU-Net's own error says more
+        failure = _failure(raw)
+    if failure:
+        raise failure
+
+
+def _failure(raw: Path) -> StageFailure | None:
     description = read_json(raw / "dataset.json") or {}
-    declared = _values(description.get("labels", {}))
+    labels = description.get("labels", {})
+    declared = _values(labels)
     ending = str(description.get("file_ending", ""))
-    labels = [path for path in label_files(raw).values() if path.name.endswith(ending)]
-    found = [one for path in labels for one in _undeclared(raw, path, description, declared)]
+    files = [path for path in label_files(raw).values() if path.name.endswith(ending)]
+    found = [one for path in files for one in _undeclared(raw, path, description, declared)]
     if not found:
-        return
-    files = len({one.file for one in found})
-    more = f"; and {files - SHOWN_FILES} more files" if files > SHOWN_FILES else ""
-    free = max(declared, default=0) + 1
+        return None
+    count = len({one.file for one in found})
+    more = f"; and {count - SHOWN_FILES} more files" if count > SHOWN_FILES else ""
     values = ", ".join(f"{value:g}" for value in sorted({one.value for one in found}))
-    raise StageFailure(
+    return StageFailure(
         f"label files have values that dataset.json does not declare: {values}",
         f"{'; '.join(map(str, found[:SHOWN_FILES]))}{more}. dataset.json declares "
         f"{', '.join(map(str, sorted(declared)))}; voxels are (x, y, z), counted from 0",
-        f"If they are mistakes, correct these voxels. If they are a class, declare it as {free} (labels have no gaps) "
-        f"and write {free} in the label files.",
+        f"If they are mistakes, correct these voxels. {_as_a_class(declared, 'ignore' in labels)}"
+        if any(isfinite(one.value) for one in found)
+        else "Correct these voxels: they hold no numbers.",
     )
+
+
+def _as_a_class(declared: set[int], ignore: bool) -> str:
+    """How to declare one more class; nnU-Net wants ignore as the highest (2.8.1, label_handling.py:41)."""
+    number = max(declared, default=0) + (not ignore)
+    if ignore:
+        return (
+            f"If they are a class, declare it as {number} and ignore as {number + 1} (ignore is the highest, labels "
+            "have no gaps), and write these in the label files, both at once."
+        )
+    return f"If they are a class, declare it as {number} (labels have no gaps) and write {number} in the label files."
 
 
 def _values(labels: dict[str, Any]) -> set[int]:
@@ -65,6 +87,6 @@ def _undeclared(raw: Path, path: Path, description: dict[str, Any], declared: se
     reader: Any = determine_reader_writer_from_dataset_json(description, example, verbose=False)
     voxels = reader().read_seg(str(path))[0][0]
     for value in set(numpy.unique(voxels).tolist()) - declared:
-        places = numpy.argwhere(voxels == value)
+        places = numpy.argwhere(numpy.isnan(voxels) if numpy.isnan(value) else voxels == value)
         first = tuple(int(axis) for axis in places[0][::-1])  # nnU-Net's readers turn the axes to z, y, x
         yield Undeclared(path.name, value, len(places), first)

@@ -116,9 +116,9 @@ def patients_with_several_frames(top: Path) -> None:
 
 
 def no_telling_words(top: Path) -> None:
-    for number in range(3):
-        scan(top / f"subject{number}" / "a.nii.gz", number)
-        mask(top / f"subject{number}" / "b.nii.gz", 1)
+    for number, subject in enumerate(("No.1", "No.2", "No.2.")):
+        scan(top / subject / "a.nii.gz", number)
+        mask(top / subject / "b.nii.gz", 1)
 
 
 def mixed_endings(top: Path) -> None:
@@ -345,13 +345,14 @@ def test_masks_are_merged_in_the_order_given_and_overlaps_are_told(downloads: Pa
 
     with pytest.raises(ToolRefused, match=r"overlap in 1 cases, 6 voxels, most in s0004.*label_names="):
         look(source, **patterns)
-    answer = look(source, **patterns, label_names=["liver=Liver", "tumour"], channels="CT")
+    answer = look(source, **patterns, label_names=["liver=ignore", "tumour"], channels="CT")
 
-    assert answer["labels"] == {"background": 0, "Liver": 1, "tumour": 2} and answer["channels"] == ["CT"]
+    assert answer["labels"] == {"background": 0, "tumour": 1, "ignore": 2} and answer["channels"] == ["CT"]
+    assert answer["doubts"] == ["cases without a mask of a label, which is background there: tumour (1: s0011)."]
     told = " ".join(answer["changes"])
     assert "6 voxels" in told and "no pattern fits: s0004/segmentations/spleen.nii.gz" in told
     merged = nibabel.load(Path(answer["path"]) / "labelsTr" / "s0004.nii.gz")
-    assert numpy.bincount(numpy.asarray(merged.dataobj).ravel())[1:].tolist() == [3, 6]
+    assert numpy.bincount(numpy.asarray(merged.dataobj).ravel())[1:].tolist() == [6, 3]
     assert (merged.affine == nibabel.load(source / "s0004" / "ct.nii.gz").affine).all()
 
 
@@ -373,6 +374,17 @@ def test_values_get_the_names_given_and_none_is_dropped_silently(downloads: Path
     assert f"labels='{labels}/{{case}}.nii.gz'" in look(source, labels=str(labels), dataset_id=8)["layouts"][0]["call"]
 
 
+def test_a_value_that_few_masks_hold_is_a_doubt_until_it_is_named(downloads: Path) -> None:
+    source = downloads / "bitmaps"
+    grey_bitmaps(source)
+    picture(source / "val" / "labels" / "1.bmp", 12, 14, values=(0, 1, 2, 128))
+
+    seen = look(source)
+
+    assert seen["doubts"] == ["few masks hold these values, which may be mistakes: 128 (in 1 of 6 cases)."]
+    assert "doubts" not in carry_out(seen)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -385,6 +397,10 @@ def test_values_get_the_names_given_and_none_is_dropped_silently(downloads: Path
         ({"images": "{case}_image.nii"}, "labels"),
         ({"images": "*" * 30 + "{case}.nii", "labels": "{case}_seg.nii"}, "too many"),
         ({"images": "{case}_image.nii", "labels": "{case}_seg.nii", "leave_out": ["p9"]}, "p9"),
+        (
+            {"images": "{case}_image.nii", "labels": "{case}_seg.nii", "label_names": ["background", "tumor"]},
+            "background without a value would drop one of 1, 2",
+        ),
     ],
 )
 def test_patterns_that_cannot_be_meant_are_refused(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from nnunet_mcp.liveness import host_name
 from nnunet_mcp.locks import Lock
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.local.places import find_places
 from nnunet_mcp.runs.local.slots import slot_holder
 from nnunet_mcp.runs.stage_process import Grant
@@ -119,6 +121,18 @@ def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: D
     assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, rel=0.05)
 
 
+def test_a_validation_takes_what_it_took_before(settings: Settings, files: DatasetFiles) -> None:
+    trained(settings, [36.0, 36.0, 36.0])
+    fold = files.fold("nnUNetTrainer", "nnUNetPlans", "2d", "0")
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_final.pth").touch()
+
+    hours = ahead(settings, validation_only=True).hours
+
+    assert hours is not None and hours.expected == pytest.approx(90 / 3600, rel=0.05)
+    assert "validation as in d095-2d-f0-tttt" in hours.basis
+
+
 def test_more_gpus_train_more_folds_at_once_but_preprocess_no_faster(settings: Settings, files: DatasetFiles) -> None:
     trained(settings, [36.0, 36.0, 36.0], device="cuda")
     two_gpus = settings.model_copy(update={"gpus": 2})
@@ -180,6 +194,24 @@ def test_a_large_preset_on_few_cases_is_told_what_it_costs(settings: Settings, f
     assert not any("times the hours" in note for note in ahead(settings).notes)
 
 
+def plan_and_answer(
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, **fields: Any
+) -> Path:
+    """Plans, and in place of nnU-Net's Python a program that runs `before`, then answers; the program."""
+    if not files.preprocessed.is_dir():  # other plans would be another question
+        files.preprocessed.mkdir(parents=True)
+        plans = {"configurations": {"2d": {"data_identifier": "nnUNetPlans_2d"}}}
+        files.plans_file("nnUNetPlans").write_text(json.dumps(plans), encoding="utf-8")
+    numbers = {"parameters": 1, "gpu_memory_gb": 8.0, "epochs": 100, "iterations": 250, "validation_iterations": 50}
+    found = Estimate.model_validate({"patch_size": (9, 9), "batch_size": 2, **numbers, **fields})
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{before}\ncat <<'E'\n{found.model_dump_json()}\nE\n", encoding="utf-8")
+    python.chmod(0o755)
+    ask = costs._ask
+    monkeypatch.setattr(costs, "_ask", lambda job, _, *rest: ask(job, str(python), *rest))
+    return python
+
+
 @pytest.mark.parametrize(
     ("program", "note"), [("#!/bin/sh\necho no network >&2\nexit 1\n", "no network"), ("no program", "started")]
 )
@@ -198,7 +230,8 @@ def test_a_network_that_cannot_be_built_is_a_note_and_the_rest_is_answered(
     answer = ahead(settings, measure=True)
 
     assert answer.network is None and answer.stages and answer.possible
-    assert any(text.startswith("Nothing was measured yet.") and note in text for text in answer.notes)
+    assert any(text.startswith("Nothing was measured. ") and note in text for text in answer.notes)
+    assert "goes on" not in answer.next_step
 
 
 def test_a_network_that_the_gpu_has_no_room_for_is_a_problem(
@@ -239,6 +272,7 @@ def test_what_takes_too_long_goes_on_and_the_next_call_has_it(
 
     first = ahead(settings, measure=True)
     assert first.network is None and "goes on; the same call has the answer" in " ".join(first.notes)
+    assert "The measuring goes on" in first.next_step
     assert first.possible and first.stages
     go.touch()
     monkeypatch.setattr(costs, "WAIT_S", 20.0)
@@ -249,6 +283,94 @@ def test_what_takes_too_long_goes_on_and_the_next_call_has_it(
     assert second.hours is not None and second.hours.expected == pytest.approx(100 * 300 * 0.1 / 3600, rel=0.05)
     assert "busy (load 9)" in second.hours.basis and third.hours == second.hours
     assert second.hours.low < second.hours.expected, "an idle machine is faster"
+
+
+def test_a_gpu_without_memory_is_measured_again(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_and_answer(files, tmp_path, monkeypatch, "", out_of_memory="Tried to allocate 2.00 GiB.")
+    full = ahead(settings, measure=True)
+    plan_and_answer(files, tmp_path, monkeypatch, "", train_s=(0.1,) * 3, validation_s=(0.1,) * 3)
+
+    freed = ahead(settings, measure=True)
+
+    assert not full.possible and freed.possible and freed.hours is not None
+
+
+@pytest.mark.parametrize("where", ["here", "another host", "Slurm"])
+def test_what_was_measured_counts_on_this_machine_only(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(LocalEngine, "cpu_has_bf16", lambda _: False)  # as if of Slurm's: the same question
+    plan_and_answer(files, tmp_path, monkeypatch, "", train_s=(0.1,) * 3, validation_s=(0.1,) * 3)
+    assert ahead(settings, measure=True).hours is not None
+    plan_and_answer(files, tmp_path, monkeypatch, "")
+    monkeypatch.setattr(costs, "host_name", lambda: "elsewhere" if where == "another host" else host_name())
+
+    answer = ahead(settings, **{"engine": "slurm"} if where == "Slurm" else {})
+
+    assert answer.network is not None and (answer.hours is not None) == (where == "here")
+
+
+def test_a_call_waits_for_its_own_measuring_and_needs_no_gpu_for_what_it_knows(
+    settings: Settings, files: DatasetFiles, no_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11"))
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", python_with_cuda(tmp_path))
+    go, times = tmp_path / "go", (0.1,) * 3
+    wait = f"until [ -e {go} ]; do sleep 0.05; done"
+    plan_and_answer(files, tmp_path, monkeypatch, wait, train_s=times, validation_s=times)
+    monkeypatch.setattr(costs, "WAIT_S", 0.2)
+    settings = Settings()
+    [[place, *_], *_] = find_places("gpu", StateDir(settings.state_dir), settings)
+
+    begun, held = ahead(settings, device="cuda", measure=True), slot_holder(place)
+    waiting = ahead(settings, device="cuda", measure=True)
+    go.touch()
+    monkeypatch.setattr(costs, "WAIT_S", 20.0)
+    measured = ahead(settings, device="cuda", measure=True)
+    lock = Lock(place.lock)
+    assert lock.try_acquire({"run_id": "d007", "stage": "train_fold_0"})
+    taken = ahead(settings, device="cuda", measure=True)
+    go.unlink()
+    monkeypatch.setattr(costs, "WAIT_S", 0.2)
+    built = ahead(settings, device="cuda", trainer="nnUNetTrainer_5epochs", measure=True)  # was never asked for
+    go.touch()
+    lock.release()
+
+    assert "held by run d007" in " ".join(built.notes) and "measuring goes on" not in built.next_step
+    assert held == "run preflight (measure)" and begun.next_step == waiting.next_step
+    assert "The measuring goes on" in waiting.next_step
+    assert measured.hours is not None and taken.hours == measured.hours
+    for answer in (waiting, measured, taken):
+        assert not any("Nothing was measured: " in note for note in answer.notes)
+
+
+def test_somebody_who_looks_at_the_lock_for_a_moment_does_not_end_the_call(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_and_answer(files, tmp_path, monkeypatch, "")
+    take, looks = Lock.try_acquire, ["one look"]
+    busy = lambda lock, *given, **more: not looks.pop() if looks else take(lock, *given, **more)  # noqa: E731
+    monkeypatch.setattr(Lock, "try_acquire", busy)
+
+    answer = ahead(settings)
+
+    assert answer.network is not None and not looks
+
+
+@pytest.mark.parametrize("folder", ["estimates", "locks"])
+def test_a_state_folder_that_cannot_be_written_is_a_note(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    plan_and_answer(files, tmp_path, monkeypatch, "")
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(settings.state_dir / folder, ignore_errors=True)
+    (settings.state_dir / folder).touch()  # also root cannot write below it
+
+    answer = ahead(settings)
+
+    assert answer.possible and any(f"{settings.state_dir} needs free space" in note for note in answer.notes)
 
 
 @pytest.mark.parametrize("planned", [True, False])
@@ -286,6 +408,24 @@ def test_a_trainer_that_cannot_be_built_is_a_problem_with_its_file_and_line(
 
     assert not answer.possible
     assert re.search(f"The trainer Own cannot be built. .*{said}", " ".join(answer.problems)), answer.problems
+
+
+@pytest.mark.parametrize(
+    ("own", "error"),
+    [(True, "MemoryError"), (True, "RuntimeError: CUDA error: all devices are busy"), (False, "ValueError: 5")],
+)
+def test_what_fails_for_another_reason_than_the_persons_code_is_a_note(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, error: str
+) -> None:
+    fails = f"echo 'Traceback (most recent call last):' >&2; echo '{error}' >&2; exit 1"
+    plan_and_answer(files, tmp_path, monkeypatch, fails)
+    (tmp_path / "own_trainers").mkdir()
+    (tmp_path / "own_trainers" / "own.py").write_text("class Own: ..." if own else "", encoding="utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "own_trainers"))
+
+    answer = ahead(settings, trainer="Own" if own else "nnUNetTrainer")
+
+    assert answer.possible and any(error in note for note in answer.notes)
 
 
 def test_hours_are_scaled_from_a_short_run_by_iterations_and_patch_volume(
