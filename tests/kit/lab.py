@@ -155,7 +155,11 @@ class Fields(dict[str, Any]):
 def defaults() -> dict[str, str]:
     """What every field of every answer is where it is left out, as JSON."""
     fields = [field for kind in kinds(Record) for field in kind.model_fields.items()]
-    optional = {name: json.dumps(field.default, default=str) for name, field in fields if not field.is_required()}
+    optional = {
+        name: json.dumps(field.get_default(call_default_factory=True), default=str)
+        for name, field in fields
+        if not field.is_required()
+    }
     return {**dict.fromkeys((name for name, _ in fields), "null"), **optional}
 
 
