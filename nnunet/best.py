@@ -51,7 +51,7 @@ def read_best(files: DatasetFiles) -> Best:
     content = read_json(files.best_file)
     if content is None:
         raise NotFound(
-            f"The best configuration of {files.name} is not known.", about="best", dataset_id=int(files.name[7:10])
+            f"The best configuration of {files.name} is not known.", about="best", dataset_id=files.dataset_id
         )
     try:
         listed = content["best_model_or_ensemble"]["selected_model_or_models"]
@@ -60,7 +60,7 @@ def read_best(files: DatasetFiles) -> Best:
     except (KeyError, TypeError, ValueError, ValidationError):
         selected, folds = [], ()
     if not selected or len(selected) > 2 or not folds:
-        raise Refused(f"{files.best_file} is not what nnU-Net writes.", about="best", dataset_id=int(files.name[7:10]))
+        raise Refused(f"{files.best_file} is not what nnU-Net writes.", about="best", dataset_id=files.dataset_id)
     return _best(files, selected, folds)
 
 
@@ -71,7 +71,7 @@ def _best(files: DatasetFiles, selected: Sequence[_Selected], folds: tuple[str, 
             raise NotFound(
                 f"{model.folder} lacks the checkpoints of fold {', '.join(lacking)}.",
                 about="best",
-                dataset_id=int(files.name[7:10]),
+                dataset_id=files.dataset_id,
             )
     return Best(models, source_of(files, [model.folder.name for model in models], folds))
 

@@ -62,6 +62,10 @@ class DatasetFiles:
     name: str
 
     @property
+    def dataset_id(self) -> int:
+        return int(self.name[7:10])
+
+    @property
     def raw(self) -> Path:
         return Path(self.folders.raw) / self.name
 

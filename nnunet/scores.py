@@ -130,16 +130,16 @@ def paired_difference(first: Scores, second: Scores) -> Difference | None:
     if not both:
         return None
     patients = patients_of(both)
-    names = sorted(set(patients.values()))
-    sums, sizes = numpy.zeros(len(names)), numpy.zeros(len(names))
+    place = {name: number for number, name in enumerate(sorted(set(patients.values())))}
+    sums, sizes = numpy.zeros(len(place)), numpy.zeros(len(place))
     for case, (one, other) in both.items():
-        sums[names.index(patients[case])] += one - other
-        sizes[names.index(patients[case])] += 1
+        sums[place[patients[case]]] += one - other
+        sizes[place[patients[case]]] += 1
     random = numpy.random.default_rng(0)
-    means = [sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for drawn in _draws(random, len(names), len(names))]
+    means = [sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for drawn in _draws(random, len(place), len(place))]
     low, high = numpy.percentile(numpy.concatenate(means), INTERVAL)
     dice, reference = (float(numpy.mean(values)) for values in zip(*both.values(), strict=True))
-    return Difference(len(both), len(names), dice, reference, float(low), float(high), _sign_flip(sums, random))
+    return Difference(len(both), len(place), dice, reference, float(low), float(high), _sign_flip(sums, random))
 
 
 def patients_of(cases: Iterable[str]) -> dict[str, str]:

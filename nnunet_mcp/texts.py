@@ -113,6 +113,11 @@ def some(names: Sequence[object], most: int = NAMED) -> str:
     return ", ".join(clean(name) for name in names[:most]) + more
 
 
+def numbered(count: int, what: str) -> str:
+    """1 epoch, 2 epochs."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def first(names: Sequence[str], most: int) -> tuple[str, ...]:
     """As `some`, for a list of texts."""
     more = (f"… and {len(names) - most} more",) if len(names) > most else ()

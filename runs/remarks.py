@@ -4,13 +4,12 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from ..schemas.outcomes import MeasuredOutcome, ModelOutcome
-from ..schemas.records import CaseMetrics
+from ..schemas.records import USUAL_EPOCHS, CaseMetrics
 from ..schemas.results import HARDLY_ANY, far_under
-from ..texts import NAMED, clean, some
+from ..texts import NAMED, clean, numbered, some
 
-# nnU-Net trains 1000 epochs of 250 iterations (nnunetv2 2.8.1, nnUNetTrainer.py:157-159); its own shorter trainers have
-# 1, 5, 10, 20, 50 and more (nnUNetTrainer_Xepochs.py).
-FEW_EPOCHS, USUAL_EPOCHS = 50, 1000
+# nnU-Net's own shorter trainers have 1, 5, 10, 20, 50 epochs and more (nnunetv2 2.8.1, nnUNetTrainer_Xepochs.py).
+FEW_EPOCHS = 50
 # One case of fewer carries more than a fifth of the mean.
 FEW_CASES = 5
 
@@ -82,8 +81,8 @@ def _weight(measured: MeasuredOutcome, folds: Sequence[ModelOutcome]) -> Iterato
     """That a training was short, or that its cases are few."""
     epochs = min((fold.epochs_trained for fold in folds if fold.epochs_trained), default=USUAL_EPOCHS)
     cases = len(measured.cases)
-    trained = f"{epochs} epoch{'s' * (epochs != 1)} (nnU-Net's usual is {USUAL_EPOCHS})" if epochs < FEW_EPOCHS else ""
-    scored = f"{cases} case{'s' * (cases != 1)}" if 0 < cases < FEW_CASES else ""
+    trained = f"{numbered(epochs, 'epoch')} (nnU-Net's usual is {USUAL_EPOCHS})" if epochs < FEW_EPOCHS else ""
+    scored = numbered(cases, "case") if 0 < cases < FEW_CASES else ""
     if trained or scored:
         few = " and ".join(filter(None, (trained, scored)))
         yield f"Only {few}: a first impression, not a measurement of the method."

@@ -10,7 +10,7 @@ from ..errors import Refused
 from ..files import read_json
 from ..nnunet.datasets import DatasetFiles
 from ..nnunet.preprocessed import planned
-from ..schemas.records import RunRecord, StageSpec
+from ..schemas.records import USUAL_EPOCHS, RunRecord, StageSpec
 from .layout import RunDir, StateDir
 from .pace import warm
 from .store import newest_runs
@@ -20,7 +20,7 @@ EPOCHS_LOOKED_AT = 200
 FEWEST_EPOCHS = 2  # beside the first one
 SAME_DATA = ("dataset_name", "plans_identifier", "host")
 # Epochs, iterations and validation iterations (nnunetv2 2.8.1, nnUNetTrainer.py:157-159).
-USUAL_TRAINER, USUAL_COUNTS = "nnUNetTrainer", (1000, 250, 50)
+USUAL_TRAINER, USUAL_COUNTS = "nnUNetTrainer", (USUAL_EPOCHS, 250, 50)
 COUNTS = ("num_epochs", "num_iterations_per_epoch", "num_val_iterations_per_epoch")
 SAME_SPEED = ("trainer", "device", "num_gpus", "bf16")
 

@@ -39,3 +39,8 @@ class Record(BaseModel):
     """Base of everything on disk: readers accept fields that a newer version added."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="null")
+
+
+def unknown(value: object) -> bool:
+    """For `exclude_if`: an answer leaves the field out where nothing is known."""
+    return value is None

@@ -4,15 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from .base import Record, Request, RunId
+from .base import Record, Request, RunId, unknown
 from .records import Failure, Status
 
 # "end", or a number of finished epochs; a text in the schema, because clients read one type best.
 Until = Annotated[Literal["end"] | Annotated[int, Field(ge=1, le=1_000_000)], WithJsonSchema({"type": "string"})]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 # Of a live training by its numbers; "waiting" is queued, "ended" at rest without a result, "poor" a result to doubt.
@@ -68,7 +64,7 @@ class ProgressAnswer(Record):
     percent: float
     elapsed_s: int
     eta_s: int | None = Field(description="Seconds until the run ends, validation and all folds included.")
-    eta: Eta | None = Field(default=None, exclude_if=_is_none)
+    eta: Eta | None = Field(default=None, exclude_if=unknown)
     epoch: int | None = Field(description="Epochs finished in this stage.")
     epochs: int | None
     epoch_s: float | None
@@ -77,7 +73,7 @@ class ProgressAnswer(Record):
     val_loss: float | None
     pseudo_dice: float | None = Field(description="nnU-Net's estimate on random patches; not the Dice.")
     learning_rate: float | None
-    dice: float | None = Field(default=None, exclude_if=_is_none)
+    dice: float | None = Field(default=None, exclude_if=unknown)
     health: Health
     failure: Failure | None = None
     retry_after_s: int

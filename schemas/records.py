@@ -23,6 +23,10 @@ ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 
 # nnunetv2 2.8.1, nnUNetTrainer.py:153. The highest rate of nnU-Net's own trainers is 0.1 (nnUNetTrainerAdan.py:46).
 USUAL_RATE, HIGHEST_RATE = 0.01, 0.1
+# nnunetv2 2.8.1, nnUNetTrainer.py:159.
+USUAL_EPOCHS = 1000
+# After so many epochs in a row without a finite loss the training cannot recover: the weights are lost.
+NAN_EPOCHS = 3
 
 # Of a training's work the epochs; the rest is the final validation. Of a whole training with nnU-Net's 1,000 epochs it
 # is far less, of one with few epochs far more: a rough share, which every run has, so that percentages mean the same.

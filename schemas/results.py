@@ -4,15 +4,13 @@ from typing import Any
 
 from pydantic import Field
 
-from .base import Record, Request, RunId
+from .base import Record, Request, RunId, unknown
 from .records import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Status
 
 
 def left_out(description: str) -> Any:
     """A field that the answer leaves out while it is unknown, so that its schema needs no null."""
-    return Field(
-        default=None, exclude_if=lambda value: value is None, json_schema_extra=_never_null, description=description
-    )
+    return Field(default=None, exclude_if=unknown, json_schema_extra=_never_null, description=description)
 
 
 def _never_null(schema: dict[str, Any]) -> None:
@@ -49,7 +47,7 @@ def far_under(dice: float | None, pseudo_dice: float | None) -> bool:
 
 
 class Result(Record):
-    """The result of a run: nnU-Net's own numbers with four digits, or null until there are any."""
+    """The result of a run: nnU-Net's own numbers with six decimals, or null until there are any."""
 
     run_id: str
     status: Status

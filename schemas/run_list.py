@@ -2,14 +2,10 @@
 
 from pydantic import Field
 
-from .base import Record, Request, RunId
+from .base import Record, Request, RunId, unknown
 from .progress import StageLine
 from .records import Status
 from .training import DatasetId
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class RunLine(Record):
@@ -21,15 +17,15 @@ class RunLine(Record):
     dataset: str
     configuration: str
     fold: str
-    trainer: str | None = Field(default=None, exclude_if=_is_none)
+    trainer: str | None = Field(default=None, exclude_if=unknown)
     started: str = Field(description="UTC, ISO 8601.")
-    ended: str | None = Field(default=None, exclude_if=_is_none)
-    continues: str | None = Field(default=None, description="Whose checkpoint it resumed.", exclude_if=_is_none)
+    ended: str | None = Field(default=None, exclude_if=unknown)
+    continues: str | None = Field(default=None, description="Whose checkpoint it resumed.", exclude_if=unknown)
     stage: str | None
     epoch: str | None = Field(description='Finished and planned epochs of the present stage, e.g. "12/1000".')
-    eta_s: int | None = Field(default=None, exclude_if=_is_none)
+    eta_s: int | None = Field(default=None, exclude_if=unknown)
     dice: float | None
-    problem: str | None = Field(default=None, description="Why it failed, or what is wrong.", exclude_if=_is_none)
+    problem: str | None = Field(default=None, description="Why it failed, or what is wrong.", exclude_if=unknown)
     detail: str = ""
 
 

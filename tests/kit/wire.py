@@ -14,7 +14,9 @@ INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo":
 class Wire:
     """A server process and everything that it has said."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, cwd: Path | None = None, *, start_new_session: bool = False
+    ) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nnunet_mcp"],
@@ -24,6 +26,7 @@ class Wire:
             text=True,
             env=environment,
             cwd=cwd,
+            start_new_session=start_new_session,
         )
         self.number, self.heard = 0, list[Message]()
 

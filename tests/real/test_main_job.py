@@ -1,8 +1,6 @@
 """The main job: real images in, a real model out, whatever happens to the server meanwhile."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import anyio
 import pytest
 
 from tests.kit.lab import Answer, Lab, call, kill_group, make_tiny_plans, until
+from tests.kit.wire import Wire
 
 pytestmark = pytest.mark.heavy
 
@@ -38,7 +37,7 @@ def test_a_2d_training_gives_the_numbers_of_nnunets_summary(lab: Lab) -> None:
 
 
 def test_a_3d_training_survives_the_death_of_the_servers_process_group(lab: Lab) -> None:
-    run_id = anyio.run(_start_and_kill_the_server, lab)
+    run_id = _start_and_kill_the_server(lab)
 
     before = lab.wait_for(run_id, lambda progress: (progress["epoch"] or 0) >= 1, timeout_s=400)
     lines = (lab.run_dir(run_id) / "stages" / "train_fold_0" / "epochs.jsonl").read_text().splitlines()
@@ -52,50 +51,17 @@ def test_a_3d_training_survives_the_death_of_the_servers_process_group(lab: Lab)
     assert until(lambda: not lab.processes())
 
 
-async def _start_and_kill_the_server(lab: Lab) -> str:
+def _start_and_kill_the_server(lab: Lab) -> str:
     """Start a run on a raw server process of our own, and kill its whole group while the run works."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nnunet_mcp"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=lab.environment,
-        start_new_session=True,
-    )
+    wire = Wire(lab.environment, start_new_session=True)
     try:
-        request = {"dataset_id": 4, "fold": 0, "device": "cpu", "trainer": "ShortTrainer"}
-        started = _raw_call(process, "nnunet_training", request)
-        run_id = str(started["run_id"])
-        assert await anyio.to_thread.run_sync(lambda: until(lambda: bool(lab.processes()), timeout_s=60))
+        wire.begin()
+        started = wire.call("nnunet_training", dataset_id=4, fold=0, device="cpu", trainer="ShortTrainer")
+        assert until(lambda: bool(lab.processes()), timeout_s=60)
     finally:
-        kill_group(process.pid)
-        process.communicate()
-    return run_id
-
-
-def _raw_call(process: "subprocess.Popen[bytes]", tool: str, arguments: dict[str, Any]) -> Answer:
-    """Speak JSON-RPC by hand, so that the test owns the process."""
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
-    _send(process, {"id": 1, "method": "initialize", "params": hello})
-    _receive(process, 1)
-    _send(process, {"method": "notifications/initialized"})
-    _send(process, {"id": 2, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
-    return dict(_receive(process, 2)["structuredContent"])
-
-
-def _send(process: "subprocess.Popen[bytes]", message: dict[str, Any]) -> None:
-    assert process.stdin is not None
-    process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-    process.stdin.flush()
-
-
-def _receive(process: "subprocess.Popen[bytes]", number: int) -> Answer:
-    assert process.stdout is not None
-    while line := process.stdout.readline():
-        message = json.loads(line)
-        if message.get("id") == number:
-            return dict(message["result"])
-    raise AssertionError("the server ended")
+        kill_group(wire.process.pid)
+        wire.end()
+    return str(started["structuredContent"]["run_id"])
 
 
 def test_an_identical_request_a_moment_later_gets_the_same_run_and_a_different_one_is_refused(lab: Lab) -> None:

@@ -153,7 +153,7 @@ def _line(files: DatasetFiles) -> DatasetLine:
     there = _attempt(problems, lambda: read_plans(files), PlansThere())
     trained: list[TrainedModel] = _attempt(problems, lambda: _trained(files, problems), [])
     return DatasetLine(
-        dataset_id=int(files.name[7:10]),
+        dataset_id=files.dataset_id,
         name=files.name,
         cases=_attempt([], lambda: _count_cases(files, description), 0),
         channels=first(description.channels, MOST) if description else (),

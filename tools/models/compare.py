@@ -100,7 +100,7 @@ def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: Co
         method=method(differences),
         table=write_table(ranked, request.table),
         notes=(*notes, *_notes(described), *_rankless(ranked), *_unpaired(described, differences)),
-        next_step=next_step(ranked, differences, complete_folds(files), int(files.name[7:10])),
+        next_step=next_step(ranked, differences, complete_folds(files), files.dataset_id),
     )
 
 

@@ -64,7 +64,7 @@ def _candidates(files: DatasetFiles, state: StateDir) -> tuple[list[Model], list
             models.append(model)
     if not models:
         told = " ".join(notes) or f"Nothing is trained on {files.name}."
-        usual = call("nnunet_training", dataset_id=int(files.name[7:10]), configuration=None, fold="all")
+        usual = call("nnunet_training", dataset_id=files.dataset_id, configuration=None, fold="all")
         way = f"Ask the person whether to train all folds: {'; or '.join(ways[:2]) or usual}."
         raise NotFound(f"No complete cross-validation to search among. {told} {way}")
     if len(models) == 1:
@@ -81,7 +81,7 @@ def _way_to_all_folds(model: Model) -> str:
     stopped = any(model.fold(fold).checkpoints() and not model.fold(fold).finished() for fold in model.folds)
     again = call(
         "nnunet_training",
-        dataset_id=int(model.files.name[7:10]),
+        dataset_id=model.files.dataset_id,
         configuration=configuration,
         trainer=trainer,
         plans_identifier=plans,

@@ -57,7 +57,7 @@ def _models(choice: Choice) -> list[Model]:
 
 def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
     job = ExportJob(
-        dataset_id=int(choice.files.name[7:10]),
+        dataset_id=choice.files.dataset_id,
         configuration=choice.configuration,
         output=str(output),
         models=tuple(ExportedModel(folder=str(model.folder), folds=model.folds) for model in _models(choice)),

@@ -55,7 +55,7 @@ def _job(
 ) -> PredictionJob:
     labels = _folder(request.labels, choice.files, settings, what="labels") if request.labels else None
     return PredictionJob(
-        dataset_id=int(choice.files.name[7:10]),
+        dataset_id=choice.files.dataset_id,
         configuration=choice.configuration,
         of_run=request.run_id,
         models=tuple(str(model.folder) for model in choice.models),

@@ -6,13 +6,12 @@ from ...calls import call
 from ...nnunet.scores import Difference
 from ...schemas.model_name import ModelName
 from ...schemas.models import ComparedModel, ModelDifference
+from ...schemas.results import HARDLY_ANY
 
 # Of five units the most extreme signs come by chance once in sixteen times, of six once in 32: p < 0.05.
 FEWEST_UNITS = 6
 # The preset that nnU-Net recommends (documentation/resenc_presets.md of 2.8.1), in the default's budget of memory.
 OTHER_PRESET = "nnUNetResEncUNetMPlans"
-# Hardly any voxel is right: which of such models is better means nothing.
-USELESS = 0.1
 NUMBERS = (
     "dice and iou: mean over classes of the mean over all cases. dice_mean_sd: mean over folds ± sample standard "
     "deviation between folds. train_hours: sum over folds."
@@ -47,7 +46,7 @@ def next_step(
     """What follows from the paired numbers; a training is a question to the person."""
     if all(model.complete and model.dice is None for model in models):
         return "A Dice that is null has no rank: the notes say which class to look at."
-    if all((model.dice or 0.0) < USELESS for model in models):
+    if all((model.dice or 0.0) < HARDLY_ANY for model in models):
         return "None of these models segments anything yet: train longer before a comparison can say something."
     if len(models) == 1:
         return f"Nothing was compared: {models[0].name} is the only validated model. {_second(models[0], dataset_id)}"

@@ -10,7 +10,7 @@ from ...runs.store import find_run
 from ...schemas.plots import Curve, CurvesPicture, Picture, PlotRequest
 from ...schemas.records import Epoch, RunRecord
 from ...settings import Settings
-from ...texts import some
+from ...texts import numbered, some
 
 MAX_CURVES = 10
 
@@ -74,7 +74,6 @@ def _curves_text(curves: tuple[Curve, ...]) -> str:
     for curve in curves:
         average = curve.moving_average[-1]
         last = f", moving average of the pseudo Dice {average:.3f}" if average is not None else ""
-        count = len(curve.epochs)
         resumed = f", resumed at {some([str(epoch) for epoch in curve.resumed_at])}" if curve.resumed_at else ""
-        said.append(f"{curve.label}: {count} epoch{'s' * (count != 1)}{resumed}{last}")
+        said.append(f"{curve.label}: {numbered(len(curve.epochs), 'epoch')}{resumed}{last}")
     return "Learning curves. " + "; ".join(said) + ". pseudo Dice is nnU-Net's estimate on patches, not the Dice."

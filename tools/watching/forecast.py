@@ -12,11 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...runs.engines import engine_of
-from ...runs.layout import StateDir
+from ...runs.layout import StageDir, StateDir
 from ...runs.pace import pace, pace_of_steps, scheduled, warm
 from ...runs.speed import Speed, earlier_preprocessing, earlier_training
 from ...schemas.records import ACTIVE, Epoch, RunRecord, StageSpec
-from ...texts import fold_name
+from ...texts import fold_name, numbered
 from .snapshot import Moment, RunSnapshot
 from .validation_time import expected_validation
 
@@ -52,6 +52,10 @@ class Span:
     def around(cls, seconds: float, widths: tuple[float, float, float]) -> "Span":
         """Seconds with a range."""
         return cls(*(seconds * width for width in widths))
+
+    def times(self, count: float) -> "Span":
+        """As often as that."""
+        return Span.around(count, (self.expected, self.low, self.high))
 
     def __add__(self, other: "Span") -> "Span":
         return Span(self.expected + other.expected, self.low + other.low, self.high + other.high)
@@ -129,7 +133,7 @@ def _folds(view: RunSnapshot, folds: list[StageSpec], told: Forecast) -> Span | 
         return None
     lanes = engine_of(view.record).lanes(view.record, len(folds), view.settings)
     if waiting:
-        told.basis.append(f"{numbered(len(waiting), 'more fold')}")
+        told.basis.append(numbered(len(waiting), "more fold"))
 
     def until_the_last(name: str) -> float:
         at_work, to_come = ([float(getattr(one, name)) for one in group] for group in (spans, waiting))
@@ -156,13 +160,17 @@ def _training_left(view: RunSnapshot, spec: StageSpec, told: Forecast) -> Span |
 
 
 def _epochs_left(view: RunSnapshot, spec: StageSpec, moment: Moment, told: Forecast) -> Span | None:
-    one, whole = _epoch(view, spec, moment, told), moment.progress.epochs if moment.progress else None
-    if whole is None:
-        whole = earlier.epochs if (earlier := _earlier(view, spec).training) else None
+    one, whole = _epoch(view, spec, moment, told), _planned_epochs(view, spec, moment)
     if one is None or whole is None:
         return None
-    count = max(0.0, whole - moment.epochs_done - _part_of_epoch(moment))
-    return Span(count * one.expected, count * one.low, count * one.high)
+    return one.times(max(0.0, whole - moment.epochs_done - _part_of_epoch(moment)))
+
+
+def _planned_epochs(view: RunSnapshot, spec: StageSpec, moment: Moment) -> int | None:
+    if moment.progress and moment.progress.epochs is not None:
+        return moment.progress.epochs
+    earlier = _earlier(view, spec).training
+    return earlier.epochs if earlier else None
 
 
 def _part_of_epoch(moment: Moment) -> float:
@@ -214,10 +222,10 @@ def _validation_left(view: RunSnapshot, spec: StageSpec, moment: Moment, told: F
     passed = max(0.0, time.time() - progress.since) if progress.since is not None else 0.0
     if done and progress.since is not None:
         told.basis.append(f"{done} of {total} cases validated")
-        # One more is half done.
         if done >= total:  # only the files of the last ones are being written
             return Span(LAST_S, 0.0, max(LAST_S, WRITING_SHARE * passed))
         widths = BY_ITS_CASES if done > 1 else BY_ONE_CASE
+        # One more is half done.
         return Span.around((total - done) * passed / (done + 0.5) + LAST_S, widths)
     return _validation(view, spec, moment, told).less(passed)
 
@@ -245,14 +253,12 @@ def _whole_training(view: RunSnapshot, spec: StageSpec, begun: list[StageSpec], 
         return Span.around(statistics.fmean(known), AS_ANOTHER_FOLD) if known else None
     alike = next((one for one in begun if one.configuration == spec.configuration), None)
     moment, silent = (view.at(alike.name) if alike else Moment()), Forecast(Span())
-    one, whole = _epoch(view, spec, moment, silent), moment.progress.epochs if moment.progress else None
+    one, whole = _epoch(view, spec, moment, silent), _planned_epochs(view, spec, moment)
     if alike is None:
         told.basis += silent.basis
-    if whole is None:
-        whole = earlier.epochs if (earlier := _earlier(view, spec).training) else None
     if spec.traits.trains and (one is None or whole is None):
         return None
-    epochs = Span(*((whole or 0) * value for value in (one.expected, one.low, one.high))) if one else Span()
+    epochs = one.times(whole or 0) if one else Span()
     start = Span.around(_startup(view, alike) if alike else START_S, AS_BEFORE)
     return start + epochs + _validation(view, alike or spec, moment, told if alike is None else silent)
 
@@ -284,8 +290,6 @@ def _around(view: RunSnapshot, spec: StageSpec) -> float:
 @lru_cache(maxsize=256)
 def _besides_epochs(path: Path, whole_s: float) -> float:
     """A finished training changes no more, so its epochs are read once."""
-    from ...runs.layout import StageDir
-
     return max(0.0, whole_s - sum(one.seconds or 0.0 for one in StageDir(path).epochs() if not one.restored))
 
 
@@ -320,8 +324,3 @@ def _looked_up(asked: _Asked) -> _Earlier:
 def in_words(basis: Iterable[str]) -> str:
     """What a forecast rests on, each thing once."""
     return "; ".join(dict.fromkeys(basis))
-
-
-def numbered(count: int, what: str) -> str:
-    """1 epoch, 2 epochs."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...schemas.progress import Health
-from ...schemas.records import HIGHEST_RATE, USUAL_RATE, Epoch, Progress
+from ...schemas.records import HIGHEST_RATE, NAN_EPOCHS, USUAL_RATE, Epoch, Progress
 
 # nnU-Net's loss is cross entropy minus Dice (compound_losses.py:50), so at least -1. A network that guesses has a cross
 # entropy of ln(classes): 5.7 for 300. A user's own loss may be higher, but then it falls.
@@ -22,7 +22,7 @@ LATE_SHARE = 0.1
 LATE_ITERATIONS, HALF = 2500, 0.5
 # So many epochs in a row, and more than a lucky hit before: then a class was learnt and is lost.
 LOST_EPOCHS, LEARNT = 10, 0.3
-NAN_EPOCHS = UNHIT_EPOCHS = 3
+UNHIT_EPOCHS = 3
 NAMED = 3
 
 

@@ -70,7 +70,7 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
     moment = view.moment
     last, epoch_s = moment.epochs[-1] if moment.epochs else None, moment.epoch_s
     failure, well, left = view.judged.failure, health(view), forecast(view)
-    again_s = retry_after(view, until)
+    again_s = retry_after(view, until, left)
     return ProgressAnswer(
         run_id=view.record.run_id,
         status=view.judged.status,

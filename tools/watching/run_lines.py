@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ...runs.by_hand import ExternalTraining
-from ...runs.layout import RunDir
-from ...runs.result import stage_outcome
 from ...schemas.model_name import ModelName
-from ...schemas.outcomes import MeasuredOutcome
 from ...schemas.progress import Health
-from ...schemas.records import ACTIVE, RunRecord
+from ...schemas.records import ACTIVE
 from ...schemas.run_list import RunLine
 from ...texts import fold_name, short
 from .health import health
-from .progress import answer
+from .progress import answer, dice_of
 from .resuming import saved
 from .snapshot import RunSnapshot
 from .timing import elapsed
@@ -40,7 +37,7 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
         stage=spec.name if spec and judged.status != "success" else None,
         epoch=_epoch(view, spec.name) if spec else None,
         eta_s=now.eta_s if now else None,
-        dice=_dice(view.run, record) if judged.status == "success" else None,
+        dice=dice_of(view),
         problem=_problem(view, well),
         detail="stopping" if view.stopping else "; ".join(filter(None, (judged.reason, saved(view)))),
     )
@@ -101,9 +98,3 @@ def _epoch(view: RunSnapshot, stage: str) -> str | None:
         return None
     last, progress = recent[-1], folder.progress()
     return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)
-
-
-def _dice(run: RunDir, record: RunRecord) -> float | None:
-    outcome = stage_outcome(run, record, record.stages[-1])
-    metrics = outcome.metrics if isinstance(outcome, MeasuredOutcome) else None
-    return round(metrics.dice, 4) if metrics and metrics.dice is not None else None

@@ -60,20 +60,22 @@ def end_of(found: Forecast | None) -> Eta | None:
     return Eta(low_s=round(low), high_s=round(high), at=at.isoformat(timespec="minutes"), basis=in_words(found.basis))
 
 
-def retry_after(view: RunSnapshot, until: Until | None = None) -> int:
+def retry_after(view: RunSnapshot, until: Until | None = None, found: Forecast | None = None) -> int:
     """A good time to ask again: when the end, or the epoch that is waited for, may be there, at most 300 s; else after
-    about one epoch, else after a tenth of the wait so far; 0 when nothing will change."""
+    about one epoch, else after a tenth of the wait so far; 0 when nothing will change. `found` is a forecast that was
+    made already."""
     if view.judged.status not in ACTIVE:
         return 0
-    return round(min(LATEST_S, max(SOONEST_S, _until(view, until) or _usual(view))))
+    return round(min(LATEST_S, max(SOONEST_S, _until(view, until, found) or _usual(view))))
 
 
-def _until(view: RunSnapshot, until: Until | None) -> float | None:
+def _until(view: RunSnapshot, until: Until | None, found: Forecast | None) -> float | None:
     """Seconds until what is waited for is expected."""
     if view.stopping is not None:
-        return min(SOONEST_S, stops_within(view) or SOONEST_S)
+        return SOONEST_S
     if until in (None, "end"):  # it may end as soon as this
-        return None if (found := forecast(view)) is None else found.left.low
+        found = found or forecast(view)
+        return None if found is None else found.left.low
     epoch_s = view.moment.epoch_s
     return None if epoch_s is None else epoch_s * max(0, int(until) - view.moment.epochs_done)
 

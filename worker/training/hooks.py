@@ -17,7 +17,7 @@ from ...nnunet.preprocessed import DataNote, data_note_file, preprocessed_cases
 from ...nnunet.splits import FoldCases, TrainedCases, trained_cases
 from ...nnunet.summary import finite
 from ...runs.saved import note_saved
-from ...schemas.records import ESTIMATING, TRAINED_PART, TRAINING, Epoch
+from ...schemas.records import ESTIMATING, NAN_EPOCHS, TRAINED_PART, TRAINING, Epoch
 from ...texts import some
 from .. import nnunet_seam
 from ..nnunet_seam import LOGGER, RUN, TRAINER
@@ -28,7 +28,7 @@ from ..stage import Job, StageFailure
 from .checkpoints import load_checkpoint, only_data_of_others, save_whole
 from .compiling import look_ahead
 from .each_step import Steps
-from .lost_weights import NAN_EPOCHS, nan_failure
+from .lost_weights import nan_failure
 from .validation import validate
 
 # Drawing progress.png takes about 0.7 s on a CPU, more than many a short epoch.

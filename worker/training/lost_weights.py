@@ -3,9 +3,6 @@
 from ...schemas.records import HIGHEST_RATE, USUAL_RATE
 from ..stage import StageFailure
 
-# After so many epochs in a row without a finite loss the training cannot recover: the weights are lost.
-NAN_EPOCHS = 3
-
 
 def nan_failure(since: int, rate: float | None) -> StageFailure:
     """The failure of a training whose loss is not a number since epoch `since`, counted from 0."""
