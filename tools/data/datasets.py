@@ -20,6 +20,7 @@ from .findings import bounded, findings
 from .look_summary import first_images, intensities, label_statistics, spread, voxel_types
 from .looks import Looks, Tell, look_into
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
+from .splitting import idle_told, split_problems, split_told
 
 LOOK_S = 40.0  # clients allow a call a minute
 LISTED = 30  # this many in full, of the others only the names, so that the answer stays short
@@ -119,7 +120,12 @@ def _looked(line: DatasetLine, files: DatasetFiles, description: Description, lo
         "inspected": len(cases),
         "partial": looks.partial,
         "problems": (*line.problems, *found.problems),
-        "warnings": (*_about_the_look(looks), *file_warnings(files.raw, description), *found.warnings),
+        "warnings": (
+            *_about_the_look(looks),
+            *file_warnings(files.raw, description),
+            *_attempt([], lambda: idle_told(files), tuple[str, ...]()),
+            *found.warnings,
+        ),
         "shapes": spread([image.shape for image in images]),
         "spacings": spread([image.spacing for image in images]),
         "voxel_types": voxel_types(cases),
@@ -150,6 +156,7 @@ def _line(files: DatasetFiles) -> DatasetLine:
     if description is not None and files.raw.is_dir():
         found = description
         problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
+    problems += _attempt([], lambda: split_problems(files), ())
     there = _attempt(problems, lambda: read_plans(files), PlansThere())
     trained: list[TrainedModel] = _attempt(problems, lambda: _trained(files, problems), [])
     return DatasetLine(
@@ -160,6 +167,7 @@ def _line(files: DatasetFiles) -> DatasetLine:
         labels=first(list(description.labels), MOST) if description else (),
         preprocessed=tuple(_attempt(problems, lambda: preprocessed_of(files, there), [])),
         trained=tuple(trained),
+        split=_attempt(problems, lambda: split_told(files), ""),
         problems=(*problems, *there.problems),
     )
 
@@ -194,7 +202,8 @@ def _trained(files: DatasetFiles, problems: list[str]) -> list[TrainedModel]:
     models = []
     for path in sorted(files.results.glob("*__*__*")):
         trainer, plans, configuration = ModelName.parse(path.name)
-        folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).final.is_file()]
+        there = sorted(path.glob("fold_*"), key=lambda fold: (len(fold.name), fold.name))  # 2 before 10
+        folds = [f for f in there if f.suffix == "" and FoldFiles(f).final.is_file()]
         if folds:
             names = tuple("full" if f.name == "fold_all" else f.name.removeprefix("fold_") for f in folds)
             dice = {name: _dice(fold, problems) for name, fold in zip(names, folds, strict=True)}

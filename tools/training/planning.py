@@ -96,6 +96,7 @@ class Planner:
         if self.request.fold == "all":
             self._plan_cross_validation(tuple(spec.name for spec in models))
         self._add_notes()
+        self.plan.notes += folds.notes()
         return self.plan
 
     def _refuse_impossible(self) -> None:

@@ -1,0 +1,306 @@
+"""nnunet_split_dataset: which cases each fold validates, kept as nnU-Net's splits_final.json beside the raw data."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...calls import argument, call
+from ...errors import Refused
+from ...files import read_model, read_plain, write_model, write_text
+from ...locks import held
+from ...nnunet.cases import case_names
+from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...nnunet.preprocessed import raw_cases
+from ...nnunet.splits import (
+    SEED,
+    USUAL_FOLDS,
+    Split,
+    begun_otherwise,
+    digest,
+    faults,
+    idle_cases,
+    kept_split,
+    made_here,
+    read_split,
+    split_of,
+    text_of,
+    usual_split,
+)
+from ...runs.engines import verdict
+from ...runs.layout import StateDir
+from ...runs.store import newest_runs
+from ...schemas.datasets import SplitAnswer, SplitFold, SplitNote, SplitRequest
+from ...schemas.records import ACTIVE
+from ...settings import Settings
+from ...texts import clean, first, numbered, some
+from .looks import Tell, look_into
+from .patients import Patient, group, patients_of, rare_labels, spread
+from .ready import ready_to_train
+
+LOOK_S = 40.0  # clients allow a call a minute
+NOTE = "nnunet_mcp_split.json"
+SHOWN = 20  # folds, and patients with several cases
+
+
+@dataclass
+class Made:
+    """A split with what is told of it."""
+
+    split: Split
+    how: str
+    patients: dict[str, str]
+    labels: dict[str, frozenset[str]]  # of each case, the rare ones
+    notes: list[str]
+
+
+def nnunet_split_dataset(
+    request: SplitRequest, settings: Settings, tell: Tell | None = None, *, look_s: float = LOOK_S
+) -> SplitAnswer:
+    """Choose the folds of a dataset; kept only with `write`. `tell` gets the cases looked at, and of how many.
+
+    Raises:
+        NotFound, Refused: no such dataset, the split is not possible, or trainings began with another one.
+    """
+    files = find_dataset(settings.folders, request.dataset_id)
+    if not files.raw.is_dir():
+        raise Refused(
+            f"{files.name} has no folder in {files.folders.raw}, where its split is kept. Put its data there."
+        )
+    ready_to_train(settings, request.dataset_id, make_twin=False)
+    made = _make(request, files, settings, look_s, tell)
+    blocked = _blocked(files, made.split, settings)
+    if request.write:
+        if blocked:
+            raise Refused(blocked)
+        made.notes += _write(files, made, settings)
+        ready_to_train(settings, request.dataset_id)  # its twin gets a link to the new file
+    elif blocked:
+        made.notes.append(f"It cannot be kept: {blocked}")
+    return _answer(request, files, made, possible=not blocked)
+
+
+def _make(request: SplitRequest, files: DatasetFiles, settings: Settings, look_s: float, tell: Tell | None) -> Made:
+    description = read_description(files.raw)
+    cases = case_names(files, description)
+    told = request.patients
+    patients = patients_of(cases, told, description.file_ending, settings) if told else {}
+    if request.validation:
+        split, how = _fixed(cases, patients, request.validation), "a fixed validation set"
+        return Made(split, how, patients, {}, _notes_on_present(files, cases, patients))
+    found = _labels(files, description, settings, look_s, tell) if request.stratify else {}
+    units = group(cases, patients, found)
+    if len(units) < request.folds:
+        what = "patients" if patients else "cases"
+        raise Refused(
+            f"{files.name} has {len(units)} {what}, too few for {request.folds} folds. Use at most "
+            f"{argument(folds=len(units))}, name a fixed set with {argument(validation=None)}, or train with "
+            f"{argument(fold='full')}."
+        )
+    rare = rare_labels(units, request.folds)
+    labels = {case: frozenset(own) & rare.keys() for case, own in found.items()}
+    split = _folds(cases, group(cases, patients, labels), request)
+    notes = [*_notes_on_labels(rare, units, request.folds), *_notes_on_present(files, cases, patients)]
+    return Made(split, _how(request, rare), patients, labels, notes)
+
+
+def _folds(cases: Sequence[str], units: Sequence[Patient], request: SplitRequest) -> Split:
+    """nnU-Net's own way where nothing has to be kept together or spread."""
+    if any(len(unit.cases) > 1 or unit.labels for unit in units):
+        return split_of(cases, spread(units, request.folds, request.seed))
+    found = usual_split(cases, request.folds, request.seed)
+    assert found is not None  # the cases were counted
+    return found
+
+
+def _fixed(cases: Sequence[str], patients: Mapping[str, str], names: Iterable[str]) -> Split:
+    """One fold that validates the named cases, and all cases of the named patients."""
+    wanted = set(names)
+    held_out = {case for case in cases if case in wanted or patients.get(case) in wanted}
+    if unknown := sorted(wanted - set(cases) - set(patients.values())):
+        what = "cases or patients" if patients else "cases"
+        raise Refused(f"validation names no {what} of the dataset: {some(unknown)}. It has {some(cases)}.")
+    if len(held_out) == len(cases):
+        raise Refused("validation names every case, so none is left to train on. Name fewer.")
+    torn = sorted(
+        {patients[case] for case in held_out if case in patients}
+        & {patients[case] for case in cases if case not in held_out and case in patients}
+    )
+    if torn:
+        raise Refused(
+            f"validation has some cases of these patients, and training would have the others: {some(torn)}. Name "
+            "the patients instead."
+        )
+    return split_of(cases, [held_out])
+
+
+def _labels(
+    files: DatasetFiles, description: Description, settings: Settings, look_s: float, tell: Tell | None
+) -> dict[str, frozenset[str]]:
+    """The labels in each case, from the kept looks; only cases that are new are opened.
+
+    Raises:
+        Refused: not every case could be looked at.
+    """
+    looks = look_into(files, description, settings, budget_s=look_s, tell=tell)
+    seen = {name: look.label for name, look in looks.found.items() if look.label and not look.label.error}
+    if unseen := sorted(set(case_names(files, description)) - set(seen)):
+        ways = "Call again to go on" if looks.partial else f"See {call('nnunet_datasets', dataset_id=files.dataset_id)}"
+        raise Refused(
+            f"The labels of {len(unseen)} cases are not known yet: {some(unseen)}. {ways}, or use "
+            f"{argument(stratify=False)}."
+        )
+    values = {
+        name: set(value if isinstance(value, list) else [value])
+        for name, value in description.labels.items()
+        if name not in ("background", "ignore")
+    }
+    return {case: frozenset(n for n, own in values.items() if own & look.values.keys()) for case, look in seen.items()}
+
+
+def _how(request: SplitRequest, rare: Mapping[str, int]) -> str:
+    patients = f", patients by {clean(request.patients)} kept together" if request.patients else ""
+    spread_ = f", rare labels spread ({some(sorted(rare))})" if rare else ""
+    return f"seed {request.seed}{patients}{spread_}"
+
+
+def _notes_on_labels(rare: Mapping[str, int], units: Sequence[Patient], folds: int) -> list[str]:
+    what = "patient" if any(len(unit.cases) > 1 for unit in units) else "case"
+    few = [f"{clean(label)} ({numbered(count, what)})" for label, count in rare.items() if count < folds]
+    if not few:
+        return []
+    return [f"Labels that cannot be in each of {folds} folds, so that some folds do not measure them: {some(few)}."]
+
+
+def _notes_on_present(files: DatasetFiles, cases: Sequence[str], patients: Mapping[str, str]) -> list[str]:
+    """What is wrong with the split that is there, as far as these patients show it."""
+    present = read_split(files.own_splits_file) or read_split(files.splits_file)
+    found = faults(present, cases, patients) if present else []
+    return [f"In the split that is there, {'; '.join(first(found, 3))}."] if found else []
+
+
+def _blocked(files: DatasetFiles, split: Split, settings: Settings) -> str:
+    """Why the split cannot be kept: trainings began with another one, or may begin with it at any moment."""
+    kept_split(files, split)
+    if begun := begun_otherwise(files, split):
+        again = call("nnunet_prepare_dataset", source=str(files.raw), dataset_id=None, name=None)
+        return (
+            f"{len(begun)} folds were trained on another split: {some(begun)}. Folds of two splits do not go "
+            f"together. Import the data under another id with {again} and split them there."
+        )
+    if split != (read_split(files.own_splits_file) or read_split(files.splits_file)):
+        for run_id in _active(files, settings):
+            return (
+                f"Run {run_id} is active on {files.name} with the split that is there. Wait for its end, or stop it "
+                f"with {call('nnunet_cancel', run_id=run_id)}."
+            )
+    return ""
+
+
+def _active(files: DatasetFiles, settings: Settings) -> Iterable[str]:
+    """Active trainings of the dataset."""
+    for run in newest_runs(StateDir.of(settings)):
+        record = run.record()
+        if record is None or record.training is None or record.dataset_name != files.name:
+            continue
+        if verdict(run, record).status in ACTIVE:
+            yield record.run_id
+
+
+def _write(files: DatasetFiles, made: Made, settings: Settings) -> list[str]:
+    """Put the split beside the raw data; one of the person's own is kept under another name."""
+    notes, path, text = [], files.own_splits_file, text_of(made.split)
+    with held(StateDir.of(settings).locks_dir / "start.lock"):  # no training is recorded meanwhile
+        if blocked := _blocked(files, made.split, settings):
+            raise Refused(blocked)
+        before = read_plain(path).decode(errors="replace") if path.is_file() else text
+        if before != text and _note_of(files, before) is None:
+            kept = path.with_name(f"splits_before_{digest(before)[:8]}.json")
+            write_text(kept, before)
+            notes.append(f"The split that was there is kept in {kept}.")
+        # The note comes first: it counts only for the split with this digest.
+        write_model(path.with_name(NOTE), SplitNote(digest=digest(text), made=made.how))
+        write_text(path, text)
+    return notes
+
+
+def _note_of(files: DatasetFiles, text: str) -> SplitNote | None:
+    note = read_model(files.raw / NOTE, SplitNote)
+    return note if note is not None and note.digest == digest(text) else None
+
+
+def _answer(request: SplitRequest, files: DatasetFiles, made: Made, *, possible: bool) -> SplitAnswer:
+    cases = sorted({case for fold in made.split for case in fold.every})
+    several = [unit for unit in group(cases, made.patients, {}) if len(unit.cases) > 1]
+    grouped = [f"{clean(unit.name)}: {some(unit.cases)}" for unit in several]
+    if len(made.split) > SHOWN:
+        made.notes.append(f"The first {SHOWN} of {len(made.split)} folds are shown.")
+    return SplitAnswer(
+        written=request.write,
+        dataset_id=files.dataset_id,
+        dataset_name=files.name,
+        cases=len(cases),
+        patients=len(set(made.patients.values())) if made.patients else None,
+        made=made.how,
+        count=len(made.split),
+        folds=tuple(_line(number, made) for number in range(min(SHOWN, len(made.split)))),
+        grouped=first(grouped, SHOWN),
+        notes=tuple(made.notes),
+        path=str(files.own_splits_file),
+        next_step=_next_step(request, len(made.split), possible=possible),
+    )
+
+
+def _line(number: int, made: Made) -> SplitFold:
+    fold = made.split[number]
+    rare = sorted(frozenset[str]().union(*made.labels.values()))
+    return SplitFold(
+        fold=str(number),
+        training=len(fold.train),
+        validation=len(fold.val),
+        patients=len({made.patients[case] for case in fold.val}) if made.patients else None,
+        labels={clean(label): sum(label in made.labels[case] for case in fold.val) for label in rare[:SHOWN]},
+        cases=some(fold.val),
+    )
+
+
+def _next_step(request: SplitRequest, folds: int, *, possible: bool) -> str:
+    if request.write:
+        train = call("nnunet_training", dataset_id=request.dataset_id, configuration=None, fold="all")
+        return f"Ask the person whether to train, e.g. {train} ({numbered(folds, 'fold')})."
+    if not possible:
+        return "Read the notes: this split cannot be kept now."
+    again = request.model_dump(mode="json", exclude_defaults=True) | {"write": True}
+    return f"Ask the person whether to keep it: {call('nnunet_split_dataset', **again)}."
+
+
+def split_told(files: DatasetFiles) -> str:
+    """The split that trainings of a dataset use, and whose it is; "" where there is none yet.
+
+    Raises:
+        Refused: a file is no split.
+    """
+    own, there = read_split(files.own_splits_file), read_split(files.splits_file)
+    split = own or there
+    if split is None:
+        return ""
+    count = numbered(len(split), "fold")
+    if own is None:
+        usual = made_here(files) or split == usual_split(sorted(split[0].every), USUAL_FOLDS, SEED)
+        return f"{count}, {'as nnU-Net makes them' if usual else 'put beside the preprocessed data'}"
+    note = _note_of(files, read_plain(files.own_splits_file).decode(errors="replace"))
+    return f"{count}, {note.made if note else 'of a splits_final.json that was put into the raw folder'}"
+
+
+def split_problems(files: DatasetFiles) -> tuple[str, ...]:
+    """What is wrong with a split of one's own."""
+    split = read_split(files.own_splits_file)
+    found = faults(split, raw_cases(files), {}) if split else []
+    again = call("nnunet_split_dataset", dataset_id=files.dataset_id)
+    return tuple(f"splits_final.json: {fault}. {again} makes a sound one." for fault in first(found, 3))
+
+
+def idle_told(files: DatasetFiles) -> tuple[str, ...]:
+    """A warning where cases are in no fold of a split of one's own; they may have come after it."""
+    split = read_split(files.own_splits_file)
+    idle = idle_cases(split, raw_cases(files)) if split else ""
+    return (f"{idle}. {call('nnunet_split_dataset', dataset_id=files.dataset_id)} makes a new split.",) if idle else ()
