@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import Refused
-from ..files import NotPlain, read_model, read_plain
-from ..texts import some
+from ..files import NotPlain, read_model, read_plain, write_model, write_text
+from ..texts import numbered, some
 from .datasets import DatasetFiles, FoldFiles
 from .preprocessed import DatasetNote, dataset_note_file, raw_cases
 from .summary import measured_cases
@@ -39,6 +39,13 @@ class TrainedCases(FoldCases):
     """The cases that a training began with. It keeps to them until its last validation, even when the split changes."""
 
     raw_identity: str = Field(default="", description="Of the raw data that the preprocessed cases were made from.")
+
+
+class SplitNote(BaseModel):
+    """How the splits_final.json with this digest was made."""
+
+    digest: str
+    made: str
 
 
 Split = tuple[FoldCases, ...]
@@ -104,6 +111,57 @@ def _faults(fold: FoldCases, known: set[str], patients: Mapping[str, str]) -> It
     trained = {patients[case] for case in fold.train if case in patients}
     if both := sorted({patients[case] for case in fold.val if case in patients} & trained):
         yield f"has cases of the same patient in training and in validation: {some(both)}"
+
+
+def keep_split(files: DatasetFiles, split: Split, made: str) -> Path | None:
+    """Write the split beside the raw data; returns where one that is not ours is kept."""
+    path, text, kept = files.own_splits_file, text_of(split), None
+    before = read_plain(path).decode(errors="replace") if path.is_file() else text
+    if before != text and _how_made(files, before) is None:
+        kept = path.with_name(f"splits_before_{digest(before)[:8]}.json")
+        write_text(kept, before)
+    # The note comes first: it counts only for the split with this digest.
+    write_model(_split_note_file(files), SplitNote(digest=digest(text), made=made))
+    write_text(path, text)
+    return kept
+
+
+def _split_note_file(files: DatasetFiles) -> Path:
+    return files.raw / "nnunet_mcp_split.json"
+
+
+def _how_made(files: DatasetFiles, text: str) -> str | None:
+    note = read_model(_split_note_file(files), SplitNote)
+    return note.made if note is not None and note.digest == digest(text) else None
+
+
+def split_told(files: DatasetFiles) -> str:
+    """How many folds the dataset's split has and whose choice it is; "" where there is none yet.
+
+    Raises:
+        Refused: a file is no split.
+    """
+    own = read_split(files.own_splits_file)
+    if own is not None:
+        made = _how_made(files, read_plain(files.own_splits_file).decode(errors="replace"))
+        return f"{numbered(len(own), 'fold')}, {made or 'of a splits_final.json that was put into the raw folder'}"
+    there = read_split(files.splits_file)
+    if there is None:
+        return ""
+    usual = made_here(files) or there == usual_split(sorted(there[0].every))
+    return f"{numbered(len(there), 'fold')}, {'as nnU-Net makes them' if usual else 'put beside the preprocessed data'}"
+
+
+def own_faults(files: DatasetFiles) -> list[str]:
+    """What is wrong with a split beside the raw data."""
+    own = read_split(files.own_splits_file)
+    return faults(own, raw_cases(files), {}) if own else []
+
+
+def own_idle(files: DatasetFiles) -> str:
+    """The cases that a split beside the raw data leaves out, in words; they may have come after it."""
+    own = read_split(files.own_splits_file)
+    return idle_cases(own, raw_cases(files)) if own else ""
 
 
 def idle_cases(split: Split, cases: Collection[str]) -> str:

@@ -148,13 +148,6 @@ class SplitFold(Record):
     cases: str = Field(description="The first in validation.")
 
 
-class SplitNote(Record):
-    """What we know of the splits_final.json beside it."""
-
-    digest: str
-    made: str
-
-
 class SplitAnswer(Record):
     """The answer of nnunet_split_dataset."""
 

@@ -38,6 +38,6 @@ TOOLS = (
         "Choose the folds: any number, patients kept together, rare labels spread. Only shown until write=true.",
         "data.splitting:nnunet_split_dataset",
         Command("split", "choose the folds of a dataset", ("dataset_id",), more={"look_s": PATIENCE_S}),
-        steps=Steps("case"),
+        steps=Steps("case", stoppable=True),
     ),
 )

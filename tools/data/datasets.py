@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ...calls import call
+from ...calls import Call, call
 from ...errors import RunError
 from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
+from ...nnunet.splits import own_faults, own_idle, split_told
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
-from ...schemas.records import Folders
 from ...settings import Settings
 from ...texts import clean, first, some
 from ..helping import told
@@ -20,7 +20,6 @@ from .findings import bounded, findings
 from .look_summary import first_images, intensities, label_statistics, spread, voxel_types
 from .looks import Looks, Tell, look_into
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
-from .splitting import idle_told, split_problems, split_told
 
 LOOK_S = 40.0  # clients allow a call a minute
 LISTED = 30  # this many in full, of the others only the names, so that the answer stays short
@@ -41,7 +40,7 @@ def nnunet_datasets(
     """
     folders = settings.folders
     if request.dataset_id is None:
-        return _list(folders)
+        return _list(settings)
     files = find_dataset(folders, request.dataset_id)
     found = _details(_line(files), files, settings, budget_s=look_s, tell=tell)
     next_step = _next_look(found) or _next_step((found,))
@@ -53,7 +52,8 @@ def dataset_ids(settings: Settings) -> list[int]:
     return [int(name[7:10]) for name in all_dataset_names(settings.folders)]
 
 
-def _list(folders: Folders) -> DatasetsAnswer:
+def _list(settings: Settings) -> DatasetsAnswer:
+    folders = settings.folders
     names = all_dataset_names(folders)
     lines = tuple(_in_short(_line(DatasetFiles(folders, name))) for name in names[:LISTED])
     others = tuple(names[LISTED : LISTED + NAMED])
@@ -123,7 +123,7 @@ def _looked(line: DatasetLine, files: DatasetFiles, description: Description, lo
         "warnings": (
             *_about_the_look(looks),
             *file_warnings(files.raw, description),
-            *_attempt([], lambda: idle_told(files), tuple[str, ...]()),
+            *_idle(files),
             *found.warnings,
         ),
         "shapes": spread([image.shape for image in images]),
@@ -132,6 +132,15 @@ def _looked(line: DatasetLine, files: DatasetFiles, description: Description, lo
         "intensities": intensities(cases, description),
         "label_statistics": label_statistics(cases, description),
     }
+
+
+def _idle(files: DatasetFiles) -> list[str]:
+    idle = _attempt([], lambda: own_idle(files), "")
+    return [f"{idle}. {_new_split(files)} makes a new split."] if idle else []
+
+
+def _new_split(files: DatasetFiles) -> Call:
+    return call("nnunet_split_dataset", dataset_id=files.dataset_id)
 
 
 def _about_the_look(looks: Looks) -> list[str]:
@@ -156,7 +165,8 @@ def _line(files: DatasetFiles) -> DatasetLine:
     if description is not None and files.raw.is_dir():
         found = description
         problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
-    problems += _attempt([], lambda: split_problems(files), ())
+    faults = _attempt([], lambda: own_faults(files), list[str]())
+    problems += [f"splits_final.json: {fault}. {_new_split(files)} makes a sound one." for fault in faults[:FEW]]
     there = _attempt(problems, lambda: read_plans(files), PlansThere())
     trained: list[TrainedModel] = _attempt(problems, lambda: _trained(files, problems), [])
     return DatasetLine(

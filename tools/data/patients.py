@@ -8,21 +8,15 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import regex
 
-from ...allowed_paths import allowed_path
-from ...calls import argument
 from ...errors import Refused
-from ...files import NotPlain, read_plain
-from ...settings import Settings
 from ...texts import clean, some
 
 FIELD = re.compile(r"(\{[^{}]*\}|\*)")
 MOST_FREE = 4  # parts of a pattern that match any text: more would take long on long names
 PATIENCE_S = 2.0
-TABLE_BYTES = 16 << 20
 CASE_WORDS, PATIENT_WORDS = ("case", "case_id", "image", "name"), ("patient", "patient_id", "subject", "subject_id")
 # A label is rare if a split by chance would leave it out of some fold in more than one of 20 splits.
 CHANCE = 0.05
@@ -37,18 +31,12 @@ class Patient:
     labels: frozenset[str] = frozenset()
 
 
-def patients_of(cases: Sequence[str], told: str, ending: str, settings: Settings) -> dict[str, str]:
-    """The patient of each case, by a pattern of case names or by a table.
+def by_pattern(cases: Sequence[str], pattern: str) -> dict[str, str]:
+    """The patient of each case, as a pattern of their names says.
 
     Raises:
-        NotFound, Refused: the pattern or the table does not name one for every case.
+        Refused: it does not name one for every case.
     """
-    if "{" in told or "*" in told:
-        return _by_pattern(cases, told)
-    return _by_table(cases, told, ending, settings)
-
-
-def _by_pattern(cases: Sequence[str], pattern: str) -> dict[str, str]:
     expression = _expression(pattern)
     try:
         found = {case: expression.fullmatch(case, timeout=PATIENCE_S) for case in cases}
@@ -76,15 +64,20 @@ def _expression(pattern: str) -> "regex.Pattern[str]":
             f"patients {clean(pattern)!r} must hold {{patient}} once, and besides at most {MOST_FREE - 1} * for any "
             "text, for example {patient}_*."
         )
-    free = {"{patient}": "(?P<patient>.+?)", "{any}": ".*", "*": ".*"}
+    free = {"{patient}": "(?P<patient>.+?)", "{any}": ".*?", "*": ".*?"}
     return regex.compile("".join(free.get(piece) or regex.escape(piece) for piece in pieces), regex.DOTALL)
 
 
-def _by_table(cases: Sequence[str], name: str, ending: str, settings: Settings) -> dict[str, str]:
-    path = allowed_path(settings, name, what="patients")
+def by_table(cases: Sequence[str], text: str, path: str, ending: str) -> dict[str, str]:
+    """The patient of each case, as a table says; cases may have their file ending there.
+
+    Raises:
+        Refused: it is no table, or does not name one patient for every case.
+    """
     found: dict[str, str] = {}
-    for given, patient in _rows(path, settings):
-        case = given if given in cases else given.removesuffix(ending)
+    known = set(cases)
+    for given, patient in _rows(text, path):
+        case = given if given in known else given.removesuffix(ending)
         if found.setdefault(case, patient) != patient:
             raise Refused(f"{path} gives {clean(case)} to two patients, {some([found[case], patient])}. Correct it.")
     if missing := [case for case in cases if not found.get(case)]:
@@ -95,19 +88,18 @@ def _by_table(cases: Sequence[str], name: str, ending: str, settings: Settings) 
     return {case: found[case] for case in cases}
 
 
-def _rows(path: Path, settings: Settings) -> list[tuple[str, str]]:
+def _rows(text: str, path: str) -> list[tuple[str, str]]:
     """The table's case and patient columns: those called so, else the first two."""
+    first = text.partition("\n")[0]
+    comma = next((sign for sign in "\t;," if sign in first), ",")
     try:
-        text = read_plain(path, most=TABLE_BYTES, inside=settings.allowed_roots).decode("utf-8-sig")
-        first = text.partition("\n")[0]
-        comma = next((sign for sign in "\t;," if sign in first), ",")
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=comma) if row]
-    except (NotPlain, IsADirectoryError, UnicodeDecodeError, csv.Error):
+    except csv.Error:
         rows = []
     if not rows or min(map(len, rows)) < 2:
         raise Refused(
-            f"patients: {clean(path)} is no table with two columns, case and patient (CSV or TSV, UTF-8), and a "
-            f"pattern has {{patient}}, e.g. {argument(patients='{patient}_*')}."
+            f"patients: {clean(path)} is no table with the columns case and patient (CSV or TSV). A pattern has "
+            "{patient}, for example {patient}_*."
         )
     head = [cell.lower() for cell in rows[0]]
     case = next((head.index(word) for word in CASE_WORDS if word in head), None)

@@ -2,43 +2,35 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...calls import argument, call
 from ...errors import Refused
-from ...files import read_model, read_plain, write_model, write_text
-from ...locks import held
-from ...nnunet.cases import case_names
+from ...files import read_plain
+from ...nnunet.cases import case_names, file_problems
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, find_dataset
-from ...nnunet.preprocessed import raw_cases
 from ...nnunet.splits import (
-    SEED,
-    USUAL_FOLDS,
     Split,
     begun_otherwise,
-    digest,
     faults,
-    idle_cases,
+    keep_split,
     kept_split,
-    made_here,
     read_split,
     split_of,
-    text_of,
     usual_split,
 )
-from ...runs.engines import verdict
 from ...runs.layout import StateDir
-from ...runs.store import newest_runs
-from ...schemas.datasets import SplitAnswer, SplitFold, SplitNote, SplitRequest
-from ...schemas.records import ACTIVE
+from ...runs.store import nobody_starts, trainings_on
+from ...schemas.datasets import SplitAnswer, SplitFold, SplitRequest
 from ...settings import Settings
 from ...texts import clean, first, numbered, some
 from .looks import Tell, look_into
-from .patients import Patient, group, patients_of, rare_labels, spread
-from .ready import ready_to_train
+from .patients import Patient, by_pattern, by_table, group, rare_labels, spread
 
 LOOK_S = 40.0  # clients allow a call a minute
-NOTE = "nnunet_mcp_split.json"
+TABLE_BYTES = 16 << 20
+FAULTS = 5
 SHOWN = 20  # folds, and patients with several cases
 
 
@@ -66,27 +58,41 @@ def nnunet_split_dataset(
         raise Refused(
             f"{files.name} has no folder in {files.folders.raw}, where its split is kept. Put its data there."
         )
-    ready_to_train(settings, request.dataset_id, make_twin=False)
-    made = _make(request, files, settings, look_s, tell)
-    blocked = _blocked(files, made.split, settings)
+    description = read_description(files.raw)
+    if problems := file_problems(files.raw, description):
+        raise Refused(f"Dataset {files.name} cannot be split:\n- " + "\n- ".join(problems))
+    made = _make(request, files, description, settings, look_s, tell)
     if request.write:
+        blocked = _keep(files, made, settings)
         if blocked:
             raise Refused(blocked)
-        made.notes += _write(files, made, settings)
-        ready_to_train(settings, request.dataset_id)  # its twin gets a link to the new file
-    elif blocked:
+    elif blocked := _blocked(files, made.split, settings):
         made.notes.append(f"It cannot be kept: {blocked}")
     return _answer(request, files, made, possible=not blocked)
 
 
-def _make(request: SplitRequest, files: DatasetFiles, settings: Settings, look_s: float, tell: Tell | None) -> Made:
-    description = read_description(files.raw)
+def _keep(files: DatasetFiles, made: Made, settings: Settings) -> str:
+    """Write the split, unless trainings are in the way: they are named."""
+    with nobody_starts(StateDir.of(settings)):
+        blocked = _blocked(files, made.split, settings)
+        if not blocked and (kept := keep_split(files, made.split, made.how)):
+            made.notes.append(f"The split that was there is kept in {kept}.")
+    return blocked
+
+
+def _make(
+    request: SplitRequest,
+    files: DatasetFiles,
+    description: Description,
+    settings: Settings,
+    look_s: float,
+    tell: Tell | None,
+) -> Made:
     cases = case_names(files, description)
-    told = request.patients
-    patients = patients_of(cases, told, description.file_ending, settings) if told else {}
+    patients = _patients(cases, request.patients, description.file_ending, settings)
     if request.validation:
-        split, how = _fixed(cases, patients, request.validation), "a fixed validation set"
-        return Made(split, how, patients, {}, _notes_on_present(files, cases, patients))
+        split = _fixed(cases, patients, request.validation)
+        return Made(split, "a fixed validation set", patients, {}, _notes_on_present(files, cases, patients))
     found = _labels(files, description, settings, look_s, tell) if request.stratify else {}
     units = group(cases, patients, found)
     if len(units) < request.folds:
@@ -101,6 +107,20 @@ def _make(request: SplitRequest, files: DatasetFiles, settings: Settings, look_s
     split = _folds(cases, group(cases, patients, labels), request)
     notes = [*_notes_on_labels(rare, units, request.folds), *_notes_on_present(files, cases, patients)]
     return Made(split, _how(request, rare), patients, labels, notes)
+
+
+def _patients(cases: Sequence[str], told: str, ending: str, settings: Settings) -> dict[str, str]:
+    """The patient of each case, by a pattern of case names or by a table."""
+    if not told or "{" in told or "*" in told:
+        return by_pattern(cases, told) if told else {}
+    try:
+        text = read_plain(Path(told), most=TABLE_BYTES, inside=settings.allowed_roots).decode("utf-8-sig")
+    except (OSError, ValueError):  # ValueError: no path, or no text
+        raise Refused(
+            f"patients: {clean(told)} is no table in an allowed folder (NNUNET_MCP_ALLOWED_DIRS), CSV or TSV in UTF-8 "
+            "with the columns case and patient; nor a pattern, which has {patient}, for example {patient}_*."
+        ) from None
+    return by_table(cases, text, told, ending)
 
 
 def _folds(cases: Sequence[str], units: Sequence[Patient], request: SplitRequest) -> Split:
@@ -175,57 +195,30 @@ def _notes_on_present(files: DatasetFiles, cases: Sequence[str], patients: Mappi
     """What is wrong with the split that is there, as far as these patients show it."""
     present = read_split(files.own_splits_file) or read_split(files.splits_file)
     found = faults(present, cases, patients) if present else []
-    return [f"In the split that is there, {'; '.join(first(found, 3))}."] if found else []
+    more = f"; and {len(found) - FAULTS} more faults" if len(found) > FAULTS else ""
+    return [f"In the split that is there, {'; '.join(found[:FAULTS])}{more}."] if found else []
 
 
 def _blocked(files: DatasetFiles, split: Split, settings: Settings) -> str:
     """Why the split cannot be kept: trainings began with another one, or may begin with it at any moment."""
-    kept_split(files, split)
+    try:
+        kept_split(files, split)
+    except Refused:
+        return f"{files.splits_file} is another split, which was put there by hand. Remove it first."
     if begun := begun_otherwise(files, split):
         again = call("nnunet_prepare_dataset", source=str(files.raw), dataset_id=None, name=None)
         return (
             f"{len(begun)} folds were trained on another split: {some(begun)}. Folds of two splits do not go "
             f"together. Import the data under another id with {again} and split them there."
         )
-    if split != (read_split(files.own_splits_file) or read_split(files.splits_file)):
-        for run_id in _active(files, settings):
-            return (
-                f"Run {run_id} is active on {files.name} with the split that is there. Wait for its end, or stop it "
-                f"with {call('nnunet_cancel', run_id=run_id)}."
-            )
-    return ""
-
-
-def _active(files: DatasetFiles, settings: Settings) -> Iterable[str]:
-    """Active trainings of the dataset."""
-    for run in newest_runs(StateDir.of(settings)):
-        record = run.record()
-        if record is None or record.training is None or record.dataset_name != files.name:
-            continue
-        if verdict(run, record).status in ACTIVE:
-            yield record.run_id
-
-
-def _write(files: DatasetFiles, made: Made, settings: Settings) -> list[str]:
-    """Put the split beside the raw data; one of the person's own is kept under another name."""
-    notes, path, text = [], files.own_splits_file, text_of(made.split)
-    with held(StateDir.of(settings).locks_dir / "start.lock"):  # no training is recorded meanwhile
-        if blocked := _blocked(files, made.split, settings):
-            raise Refused(blocked)
-        before = read_plain(path).decode(errors="replace") if path.is_file() else text
-        if before != text and _note_of(files, before) is None:
-            kept = path.with_name(f"splits_before_{digest(before)[:8]}.json")
-            write_text(kept, before)
-            notes.append(f"The split that was there is kept in {kept}.")
-        # The note comes first: it counts only for the split with this digest.
-        write_model(path.with_name(NOTE), SplitNote(digest=digest(text), made=made.how))
-        write_text(path, text)
-    return notes
-
-
-def _note_of(files: DatasetFiles, text: str) -> SplitNote | None:
-    note = read_model(files.raw / NOTE, SplitNote)
-    return note if note is not None and note.digest == digest(text) else None
+    same = split == (read_split(files.own_splits_file) or read_split(files.splits_file))
+    run_id = None if same else next(trainings_on(StateDir.of(settings), files.name), None)
+    if run_id is None:
+        return ""
+    return (
+        f"Run {run_id} is active on {files.name} with the split that is there. Wait for its end, or stop it with "
+        f"{call('nnunet_cancel', run_id=run_id)}."
+    )
 
 
 def _answer(request: SplitRequest, files: DatasetFiles, made: Made, *, possible: bool) -> SplitAnswer:
@@ -270,37 +263,6 @@ def _next_step(request: SplitRequest, folds: int, *, possible: bool) -> str:
     if not possible:
         return "Read the notes: this split cannot be kept now."
     again = request.model_dump(mode="json", exclude_defaults=True) | {"write": True}
+    if len(request.validation) > SHOWN:
+        again["validation"] = None
     return f"Ask the person whether to keep it: {call('nnunet_split_dataset', **again)}."
-
-
-def split_told(files: DatasetFiles) -> str:
-    """The split that trainings of a dataset use, and whose it is; "" where there is none yet.
-
-    Raises:
-        Refused: a file is no split.
-    """
-    own, there = read_split(files.own_splits_file), read_split(files.splits_file)
-    split = own or there
-    if split is None:
-        return ""
-    count = numbered(len(split), "fold")
-    if own is None:
-        usual = made_here(files) or split == usual_split(sorted(split[0].every), USUAL_FOLDS, SEED)
-        return f"{count}, {'as nnU-Net makes them' if usual else 'put beside the preprocessed data'}"
-    note = _note_of(files, read_plain(files.own_splits_file).decode(errors="replace"))
-    return f"{count}, {note.made if note else 'of a splits_final.json that was put into the raw folder'}"
-
-
-def split_problems(files: DatasetFiles) -> tuple[str, ...]:
-    """What is wrong with a split of one's own."""
-    split = read_split(files.own_splits_file)
-    found = faults(split, raw_cases(files), {}) if split else []
-    again = call("nnunet_split_dataset", dataset_id=files.dataset_id)
-    return tuple(f"splits_final.json: {fault}. {again} makes a sound one." for fault in first(found, 3))
-
-
-def idle_told(files: DatasetFiles) -> tuple[str, ...]:
-    """A warning where cases are in no fold of a split of one's own; they may have come after it."""
-    split = read_split(files.own_splits_file)
-    idle = idle_cases(split, raw_cases(files)) if split else ""
-    return (f"{idle}. {call('nnunet_split_dataset', dataset_id=files.dataset_id)} makes a new split.",) if idle else ()

@@ -193,6 +193,11 @@ class Folds:
             )
 
 
+def split_changed(files: DatasetFiles) -> bool:
+    """Whether preprocessing would put another split beside its data."""
+    return split_to_make(files) != read_split(files.splits_file)
+
+
 def refuse_training_by_hand(files: FoldFiles) -> None:
     """Somebody else's nnUNetv2_train may be at work there.
 
