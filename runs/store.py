@@ -36,7 +36,6 @@ ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
 
 
 # Only valid file names can be asked for, never paths.
-START_LOCK = "start.lock"
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 
 
@@ -144,7 +143,7 @@ def run_of_request(state: StateDir, asked: AskedAs) -> tuple[RunDir, RunRecord] 
 @contextmanager
 def nobody_starts(state: StateDir) -> Iterator[None]:
     """No run is recorded meanwhile."""
-    with held(state.locks_dir / START_LOCK):
+    with held(state.locks_dir / "start.lock"):
         yield
 
 

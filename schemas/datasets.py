@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from .base import Number, Record, Request, unknown
 from .training import DatasetId
 
-SEED = 12345  # nnU-Net's (2.8.1, utilities/crossval_split.py)
+USUAL_FOLDS, SEED = 5, 12345  # nnU-Net's (2.8.1, utilities/crossval_split.py)
 Reader = Literal["simpleitk", "nibabel", "natural", "tiff"]
 
 
@@ -210,7 +210,7 @@ class SplitRequest(Request):
     """Choose the folds of a dataset."""
 
     dataset_id: DatasetId = Field(description="From nnunet_datasets.")
-    folds: int = Field(default=5, ge=2, le=100, description="How many.")
+    folds: int = Field(default=USUAL_FOLDS, ge=2, le=100, description="How many.")
     patients: str = Field(
         default="",
         max_length=4096,
@@ -220,6 +220,12 @@ class SplitRequest(Request):
     stratify: bool = Field(default=True, description="Spread rare labels.")
     seed: int = Field(default=SEED, ge=0, le=99999, description="Of chance.")
     write: bool = Field(default=False, description="Keep it.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SplitRequest":
+        if self.validation and self.folds != USUAL_FOLDS:
+            raise ValueError("validation is one fixed fold, and folds makes several: leave one out")
+        return self
 
 
 class CasePaths(Record):

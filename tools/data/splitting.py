@@ -1,5 +1,6 @@
 """nnunet_split_dataset: which cases each fold validates, kept as nnU-Net's splits_final.json beside the raw data."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from .patients import Patient, by_pattern, by_table, group, rare_labels, spread
 LOOK_S = 40.0  # clients allow a call a minute
 TABLE_BYTES = 16 << 20
 FAULTS = 5
+LAST_PART = re.compile(r"[_.\- ][^_.\- ]*$")
 SHOWN = 20  # folds, and patients with several cases
 
 
@@ -106,6 +108,7 @@ def _make(
     labels = {case: frozenset(own) & rare.keys() for case, own in found.items()}
     split = _folds(cases, group(cases, patients, labels), request)
     notes = [*_notes_on_labels(rare, units, request.folds), *_notes_on_present(files, cases, patients)]
+    notes += [] if patients else _notes_on_names(cases)
     return Made(split, _how(request, rare), patients, labels, notes)
 
 
@@ -189,6 +192,17 @@ def _notes_on_labels(rare: Mapping[str, int], units: Sequence[Patient], folds: i
     if not few:
         return []
     return [f"Labels that cannot be in each of {folds} folds, so that some folds do not measure them: {some(few)}."]
+
+
+def _notes_on_names(cases: Sequence[str]) -> list[str]:
+    """A doubt where names look like several scans of a patient: p1_a, p1_b."""
+    alike = [one for one in group(cases, {case: LAST_PART.sub("", case) for case in cases}, {}) if len(one.cases) > 1]
+    if not alike or len(alike[0].cases) == len(cases):  # all cases begin alike: case_001, case_002
+        return []
+    return [
+        f"Some names begin alike ({some(alike[0].cases)}). If these are scans of one patient, keep them together with "
+        f"{argument(patients='{patient}_*')} or a table: else the validation measures patients that were trained on."
+    ]
 
 
 def _notes_on_present(files: DatasetFiles, cases: Sequence[str], patients: Mapping[str, str]) -> list[str]:

@@ -19,7 +19,8 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.data.patients import Patient, spread
-from tests.kit.lab import Answer, ToolRefused
+from tests.kit.lab import FEW, Answer, Lab, ToolRefused
+from tests.kit.phantom import write_phantom
 from tests.kit.planned import plan, preprocess, train
 from tests.kit.tiny import ask, digest, image, make_dataset, record_of, save
 
@@ -81,6 +82,7 @@ def test_a_look_writes_nothing_and_proposes_the_call_that_does(
     assert call in found["next_step"] and "Ask the person" in found["next_step"]
     assert (found["cases"], found["patients"], found["count"]) == (12, 6, 3)
     assert found["grouped"][0] == "p0: p0_a, p0_b"
+    assert "Some names begin alike (p0_a, p0_b)" in split(folds=3)["notes"][0] and "notes" not in found
     sizes = [(fold["training"], fold["validation"], fold["patients"]) for fold in found["folds"]]
     assert sizes == [(8, 4, 2)] * 3
     assert "split" not in ask(settings, "nnunet_datasets")["datasets"][0]
@@ -207,6 +209,7 @@ def test_a_fixed_validation_set_is_one_fold(files: DatasetFiles, split: Callable
             r"would have the others: p0\. Name the patients",
         ),
         ({"validation": CASES}, r"none is left to train on"),
+        ({"validation": ["p0_a"], "folds": 3}, r"validation is one fixed fold, and folds makes several"),
         ({"folds": 13}, r"has 12 cases, too few for 13 folds\. Use at most folds=12"),
         ({"folds": 7, "patients": "{patient}_*"}, r"has 6 patients, too few for 7 folds\. Use at most folds=6"),
         ({"folds": 1}, r"folds: Input should be greater than or equal to 2"),
@@ -352,3 +355,22 @@ def test_folds_are_in_the_order_of_their_numbers(settings: Settings, files: Data
 
     assert trained_folds(files.model("nnUNetTrainer", "nnUNetPlans", "3d_fullres")) == ("0", "2", "10")
     assert ask(settings, "nnunet_datasets")["datasets"][0]["trained"][0]["folds"] == ["0", "2", "10"]
+
+
+@pytest.mark.heavy
+def test_fold_7_of_ten_trains_on_the_split_that_was_made_in_the_chat(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "work", FEW)
+    raw = lab.folder / "raw" / "Dataset067_Folds"
+    write_phantom(raw, cases=10, shape=(24, 28, 24))
+    lab.call("nnunet_split_dataset", dataset_id=67, folds=10, stratify=False, write=True)
+
+    result = lab.train(dataset_id=67, configuration="2d", fold="7", trainer="OneStepTrainer", device="cpu")
+
+    assert result["status"] == "success", result
+    assert (result["fold"], result["cross_validation"]) == ("7", "1 of 10 folds")
+    folds = json.loads((raw / "splits_final.json").read_text(encoding="utf-8"))
+    assert [case["case"] for case in result["worst_cases"]] == folds[7]["val"]
+    preprocessed = lab.folder / "preprocessed" / raw.name / "splits_final.json"
+    assert json.loads(preprocessed.read_text(encoding="utf-8")) == folds
+    with pytest.raises(ToolRefused, match=r"1 folds were trained on another split: OneStepTrainer__.*fold_7"):
+        lab.call("nnunet_split_dataset", dataset_id=67, folds=3, stratify=False, write=True)
