@@ -128,7 +128,7 @@ class DatasetFiles:
         return self.results / str(ModelName(trainer, plans, configuration))
 
     def fold(self, trainer: str, plans: str, configuration: str, fold: str) -> Path:
-        """The fold folder; `fold` is "0"-"4" or nnU-Net's "all"."""
+        """The fold folder; `fold` is a number or nnU-Net's "all"."""
         return self.model(trainer, plans, configuration) / f"fold_{fold}"
 
     def fold_of(self, record: RunRecord, spec: StageSpec) -> Path:

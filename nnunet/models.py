@@ -97,7 +97,8 @@ def _no_model(folder: Path) -> Refused:
 def trained_folds(folder: Path) -> tuple[str, ...]:
     """The folds of the cross-validation that have a final checkpoint, or "all" where there is only that model."""
     found = [path.parent.name.removeprefix("fold_") for path in folder.glob("fold_*/checkpoint_final.pth")]
-    return tuple(sorted(fold for fold in found if fold.isdigit())) or tuple(fold for fold in found if fold == "all")
+    numbers = sorted((fold for fold in found if fold.isdecimal()), key=int)
+    return tuple(numbers) or tuple(fold for fold in found if fold == "all")
 
 
 def previous_stage(model: Model) -> Model | None:

@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import Refused
-from ..files import NotPlain, read_model, read_plain
-from ..texts import some
+from ..files import NotPlain, read_model, read_plain, write_model, write_text
+from ..texts import numbered, some
 from .datasets import DatasetFiles, FoldFiles
 from .preprocessed import DatasetNote, dataset_note_file, raw_cases
 from .summary import measured_cases
@@ -41,6 +41,13 @@ class TrainedCases(FoldCases):
     raw_identity: str = Field(default="", description="Of the raw data that the preprocessed cases were made from.")
 
 
+class SplitNote(BaseModel):
+    """How the splits_final.json with this digest was made."""
+
+    digest: str
+    made: str
+
+
 Split = tuple[FoldCases, ...]
 _SPLIT = TypeAdapter[Split](Split)
 
@@ -65,47 +72,148 @@ def read_split(path: Path) -> Split | None:
     return split
 
 
-def usual_split(cases: Sequence[str]) -> Split | None:
-    """The five folds that nnU-Net makes from the sorted cases; None where there are too few cases.
+def usual_split(cases: Sequence[str], folds: int = USUAL_FOLDS, seed: int = SEED) -> Split | None:
+    """The folds that nnU-Net makes from the sorted cases, five unless told; None where there are too few cases.
 
     Source: nnunetv2 2.8.1, utilities/crossval_split.py (scikit-learn's KFold, shuffled).
     """
     import numpy
 
-    if len(cases) < USUAL_FOLDS:
+    if len(cases) < folds:
         return None
     order = numpy.arange(len(cases))
-    numpy.random.RandomState(SEED).shuffle(order)
-    held_out = [set(part.tolist()) for part in numpy.array_split(order, USUAL_FOLDS)]
+    numpy.random.RandomState(seed).shuffle(order)
+    return split_of(cases, [{cases[number] for number in part} for part in numpy.array_split(order, folds)])
+
+
+def split_of(cases: Sequence[str], held_out: Sequence[Set[str]]) -> Split:
+    """The split in which each fold validates its part and trains on all other cases."""
     return tuple(
         FoldCases(
-            train=tuple(case for number, case in enumerate(cases) if number not in part),
-            val=tuple(case for number, case in enumerate(cases) if number in part),
+            train=tuple(case for case in cases if case not in part),
+            val=tuple(case for case in cases if case in part),
         )
         for part in held_out
     )
 
 
+def faults(split: Split, cases: Collection[str], patients: Mapping[str, str]) -> list[str]:
+    """What makes the folds useless or their results too good, in words; `patients` are those of the cases, as far as
+    they are known."""
+    known = set(cases)
+    return [f"fold {number} {fault}" for number, fold in enumerate(split) for fault in _faults(fold, known, patients)]
+
+
+def _faults(fold: FoldCases, known: set[str], patients: Mapping[str, str]) -> Iterator[str]:
+    yield from unusable(fold)
+    if unknown := sorted(fold.every - known):
+        yield f"names cases that the dataset does not have: {some(unknown)}"
+    trained = {patients[case] for case in fold.train if case in patients}
+    if both := sorted({patients[case] for case in fold.val if case in patients} & trained):
+        yield f"has cases of the same patient in training and in validation: {some(both)}"
+
+
+def keep_split(files: DatasetFiles, split: Split, made: str) -> Path | None:
+    """Write the split beside the raw data; returns where one that is not ours is kept."""
+    path, text, kept = files.own_splits_file, text_of(split), None
+    before = read_plain(path).decode(errors="replace") if path.is_file() else text
+    if before != text and _how_made(files, before) is None:
+        kept = path.with_name(f"splits_before_{digest(before)[:8]}.json")
+        write_text(kept, before)
+    # The note comes first: it counts only for the split with this digest.
+    write_model(_split_note_file(files), SplitNote(digest=digest(text), made=made))
+    write_text(path, text)
+    return kept
+
+
+def _split_note_file(files: DatasetFiles) -> Path:
+    return files.raw / "nnunet_mcp_split.json"
+
+
+def _how_made(files: DatasetFiles, text: str) -> str | None:
+    note = read_model(_split_note_file(files), SplitNote)
+    return note.made if note is not None and note.digest == digest(text) else None
+
+
+def split_told(files: DatasetFiles) -> str:
+    """How many folds the dataset's split has and whose choice it is; "" where there is none yet.
+
+    Raises:
+        Refused: a file is no split.
+    """
+    own = read_split(files.own_splits_file)
+    if own is not None:
+        made = _how_made(files, read_plain(files.own_splits_file).decode(errors="replace"))
+        return f"{numbered(len(own), 'fold')}, {made or 'of a splits_final.json that was put into the raw folder'}"
+    there = read_split(files.splits_file)
+    if there is None:
+        return ""
+    usual = made_here(files) or there == usual_split(sorted(there[0].every))
+    return f"{numbered(len(there), 'fold')}, {'as nnU-Net makes them' if usual else 'put beside the preprocessed data'}"
+
+
+def own_faults(files: DatasetFiles) -> list[str]:
+    """What is wrong with a split beside the raw data."""
+    own = read_split(files.own_splits_file)
+    return faults(own, raw_cases(files), {}) if own else []
+
+
+def own_idle(files: DatasetFiles) -> str:
+    """The cases that a split beside the raw data leaves out, in words; they may have come after it."""
+    own = read_split(files.own_splits_file)
+    return idle_cases(own, raw_cases(files)) if own else ""
+
+
+def idle_cases(split: Split, cases: Collection[str]) -> str:
+    """Cases that no fold trains on or validates, in words; "" where there are none."""
+    idle = sorted(set(cases) - frozenset[str]().union(*(fold.every for fold in split)))
+    return f"{len(idle)} of {len(cases)} cases are in no fold of splits_final.json: {some(idle)}" if idle else ""
+
+
+def unusable(fold: FoldCases) -> Iterator[str]:
+    """Why no training should use a fold."""
+    for side, held in (("training", fold.train), ("validation", fold.val)):
+        if not held:
+            yield f"has no case in {side}"
+    if both := sorted(set(fold.train) & set(fold.val)):
+        yield f"has cases both in training and in validation: {some(both)}"
+
+
 def split_to_make(files: DatasetFiles) -> Split | None:
     """The split that preprocessing should leave; None where there are too few cases for one.
 
-    A split in the raw folder wins over one that we made. A split that the user put beside the preprocessed data is
-    kept.
+    A split in the raw folder wins over one that we made, and over the one that nnU-Net makes by itself. A split that
+    the user put beside the preprocessed data is kept.
 
     Raises:
         Refused: the user has two that differ, or a file is no split.
     """
-    own, there = read_split(files.own_splits_file), read_split(files.splits_file)
-    if there is not None and not made_here(files):
-        if own is not None and not _begins_with(there, own):
-            raise Refused(
-                f"{files.own_splits_file} and {files.splits_file} differ, and both are yours. Remove the one that is "
-                "not meant."
-            )
+    own = read_split(files.own_splits_file)
+    there = kept_split(files, own)
+    if there is not None:
         return there
     if own is not None or not files.raw.is_dir():
-        return own or there
+        return own or read_split(files.splits_file)
     return usual_split(raw_cases(files))
+
+
+def kept_split(files: DatasetFiles, own: Split | None) -> Split | None:
+    """The split beside the preprocessed data if it is the user's choice, which `own` beside the raw data does not
+    contradict.
+
+    Raises:
+        Refused: it does.
+    """
+    there = read_split(files.splits_file)
+    if there is None or made_here(files):
+        return None
+    if own is None or _begins_with(there, own):
+        return there
+    if there == usual_split(sorted(there[0].every)):  # nnU-Net has made it without being asked
+        return None
+    raise Refused(
+        f"{files.own_splits_file} and {files.splits_file} differ, and both are yours. Remove the one that is not meant."
+    )
 
 
 def _begins_with(split: Split, beginning: Split) -> bool:
@@ -162,6 +270,24 @@ def other_cases(fold: FoldFiles, wanted: FoldCases) -> str | None:
         changed = sorted(set(own.train) ^ set(wanted.train))
         return f"{fold.path.name} was trained on other cases than the split says: {some(changed)} differ"
     return None
+
+
+def begun_otherwise(files: DatasetFiles, split: Split, model: str = "*__*__*") -> list[str]:
+    """Folds whose training began with other cases than the split gives them: MODEL/fold_0."""
+    present = read_split(files.splits_file) or ()
+    folds = sorted(files.results.glob(f"{model}/fold_*"), key=lambda fold: (fold.parent, len(fold.name), fold.name))
+    begun = [FoldFiles(path) for path in folds if path.name.removeprefix("fold_").isdecimal()]
+    return [f"{one.path.parent.name}/{one.path.name}" for one in begun if _is_of_another(one, split, present)]
+
+
+def _is_of_another(fold: FoldFiles, split: Split, present: Split) -> bool:
+    """A training by hand that is not finished began with the split that lies beside the preprocessed data."""
+    number = int(fold.path.name.removeprefix("fold_"))
+    if not fold.checkpoints() or number >= len(split):
+        return bool(fold.checkpoints())
+    if trained_cases(fold) is None and not fold.finished():
+        return number < len(present) and not present[number].same(split[number])
+    return other_cases(fold, split[number]) is not None
 
 
 def _told(cases: Set[str]) -> str:

@@ -18,7 +18,8 @@ from .layout import RunDir
 
 GB = 1e9
 # nnunetv2 2.8.1: crossval_split.py:7-9; nnUNetTrainer.py seeds neither weights nor batches.
-SEEDS = "nnU-Net's split: KFold(5, shuffle=True, random_state=12345). Weights and batches are not seeded by nnU-Net."
+SEEDS = "{split}. Weights and batches are not seeded by nnU-Net."
+USUAL = "nnU-Net's split: KFold(5, shuffle=True, random_state=12345)"
 
 
 def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
@@ -38,7 +39,7 @@ def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
         versions=record.versions,
         sha256={path.name: found for path in used if (found := _sha256(path)) is not None},
         raw_identity=_raw_identity(files),
-        seeds=SEEDS,
+        seeds=SEEDS.format(split=_split_told(files)),
         machine=machine(record, dict.fromkeys(gpu.name for stage in stages for gpu in stage.devices)),
         created_at=record.created_at,
         stages=stages,
@@ -49,6 +50,11 @@ def _sha256(path: Path) -> str | None:
     with suppress(*NO_FILE):
         return hashlib.sha256(read_plain(path)).hexdigest()
     return None
+
+
+def _split_told(files: DatasetFiles) -> str:
+    """The split of one's own that was used, if there is one beside the raw data."""
+    return "The split of splits_final.json in the raw dataset folder" if files.own_splits_file.is_file() else USUAL
 
 
 def _raw_identity(files: DatasetFiles) -> str | None:

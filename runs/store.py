@@ -12,6 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -103,7 +104,7 @@ def record_run(
         Refused: another run is active on one of the `targets` (fold folders).
     """
     wanted = sorted(set(targets))
-    with held(state.locks_dir / "start.lock"):
+    with nobody_starts(state):
         if asked is not None and (before := run_of_request(state, asked)) is not None:
             return before[0], False
         earlier = {target: found for target in wanted if (found := _last_on(state, target)) is not None}
@@ -137,6 +138,23 @@ def run_of_request(state: StateDir, asked: AskedAs) -> tuple[RunDir, RunRecord] 
         return None
     was_started = run.engine_file.exists() or verdict(run, record).status in ACTIVE
     return (run, record) if was_started else None
+
+
+@contextmanager
+def nobody_starts(state: StateDir) -> Iterator[None]:
+    """No run is recorded meanwhile."""
+    with held(state.locks_dir / "start.lock"):
+        yield
+
+
+def trainings_on(state: StateDir, dataset_name: str) -> Iterator[str]:
+    """The active trainings of a dataset."""
+    for run in newest_runs(state):
+        record = run.record()
+        if record is None or record.training is None or record.dataset_name != dataset_name:
+            continue
+        if verdict(run, record).status in ACTIVE:
+            yield record.run_id
 
 
 def active_on(state: StateDir, targets: Iterable[str]) -> list[Refused]:

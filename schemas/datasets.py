@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from .base import Number, Record, Request
+from .base import Number, Record, Request, unknown
 from .training import DatasetId
 
+USUAL_FOLDS, SEED = 5, 12345  # nnU-Net's (2.8.1, utilities/crossval_split.py)
 Reader = Literal["simpleitk", "nibabel", "natural", "tiff"]
 
 
@@ -34,6 +35,7 @@ class DatasetLine(Record):
     labels: tuple[str, ...]
     preprocessed: tuple[str, ...]
     trained: tuple[TrainedModel, ...]
+    split: str = Field(default="", description="How many folds there are, and whose choice they are.")
     problems: tuple[str, ...] = ()
 
 
@@ -135,10 +137,38 @@ class Prepared(Record):
     next_step: str
 
 
+class SplitFold(Record):
+    """A fold of a split."""
+
+    fold: str
+    training: int
+    validation: int
+    patients: int | None = Field(default=None, exclude_if=unknown, description="In validation, where they are known.")
+    labels: dict[str, int] = Field(default_factory=dict, description="Rare label: cases with it in validation.")
+    cases: str = Field(description="The first in validation.")
+
+
+class SplitAnswer(Record):
+    """The answer of nnunet_split_dataset."""
+
+    written: bool
+    dataset_id: int
+    dataset_name: str
+    cases: int
+    patients: int | None = Field(default=None, exclude_if=unknown)
+    made: str = Field(description="How the split was made.")
+    count: int = Field(description="Folds.")
+    folds: tuple[SplitFold, ...]
+    grouped: tuple[str, ...] = Field(default=(), description="Patients with several cases.")
+    notes: tuple[str, ...] = ()
+    path: str
+    next_step: str
+
+
 class DatasetsRequest(Request):
     """List datasets, or look at one."""
 
-    dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all datasets.")
+    dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all.")
 
 
 class PrepareRequest(Request):
@@ -174,6 +204,28 @@ class PrepareRequest(Request):
         description='"1=liver", "255=cell"; "7=background" drops 7. Of {label}: in order, the later wins overlaps.',
     )
     leave_out: Texts = Field(default=(), max_length=100_000, description="Cases to leave out.")
+
+
+class SplitRequest(Request):
+    """Choose the folds of a dataset."""
+
+    dataset_id: DatasetId = Field(description="From nnunet_datasets.")
+    folds: int = Field(default=USUAL_FOLDS, ge=2, le=100, description="How many.")
+    patients: str = Field(
+        default="",
+        max_length=4096,
+        description="Pattern of case names, e.g. {patient}_*, or a CSV file of case,patient.",
+    )
+    validation: Texts = Field(default=(), max_length=100_000, description="Instead: cases or patients to validate.")
+    stratify: bool = Field(default=True, description="Spread rare labels.")
+    seed: int = Field(default=SEED, ge=0, le=99999, description="Of chance.")
+    write: bool = Field(default=False, description="Keep it.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SplitRequest":
+        if self.validation and self.folds != USUAL_FOLDS:
+            raise ValueError("validation is one fixed fold, and folds makes several: leave one out")
+        return self
 
 
 class CasePaths(Record):

@@ -29,7 +29,7 @@ class PredictionStarted(Record):
 class ModelRequest(BaseModel):
     """The part of a request that names trained models, in exactly one way."""
 
-    run_id: RunId | None = Field(default=None, description="A training's model. Omitted: model or dataset_id.")
+    run_id: RunId | None = Field(default=None, description="A training's model. Omitted: none.")
     model: str | None = Field(
         default=None,
         max_length=4096,
@@ -66,7 +66,7 @@ class PredictRequest(ModelRequest, Request):
     labels: str | None = Field(
         default=None,
         max_length=4096,
-        description="Folder of true labels, or labelsTr, to score. Omitted: no scores.",
+        description="Folder of true labels, or labelsTr, to score. Omitted: none.",
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     npz: bool = Field(default=False, description="Save probabilities as well.")

@@ -95,7 +95,7 @@ class StageSpec(Record):
     name: str
     kind: str = Field(description="A row of STAGE_KINDS.")
     configuration: str
-    fold: str | None = Field(default=None, description='"0"-"4", or "all" in nnU-Net\'s sense (one model).')
+    fold: str | None = Field(default=None, description='A number, or "all" in nnU-Net\'s sense (one model).')
     needs: tuple[str, ...] = ()
     reused: bool = Field(default=False, description="Already done by an earlier run: nothing is started.")
     resume: bool = Field(default=False, description="Go on from the fold's latest checkpoint.")

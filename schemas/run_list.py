@@ -80,7 +80,7 @@ class TrainingStarted(Record):
 class RunsRequest(Request):
     """List runs, newest first."""
 
-    dataset_id: DatasetId | None = Field(default=None, description="Omitted: all datasets.")
+    dataset_id: DatasetId | None = Field(default=None, description="Omitted: all.")
     status: Status | None = Field(default=None, description="Omitted: all.")
     limit: int = Field(default=20, ge=1, le=200, description="At most so many.")
 

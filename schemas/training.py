@@ -21,7 +21,6 @@ from .base import Request, RunId
 from .slurm import EngineName, gpus_asked, parse_option, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
-Fold = Literal["0", "1", "2", "3", "4", "all", "full"]
 Device = Literal["cuda", "cpu", "mps"]
 
 DATASET_NAME = re.compile(r"(?:Dataset)?0*(?P<id>\d{1,3})(?P<name>_[A-Za-z0-9_.-]*)?")
@@ -57,9 +56,19 @@ def _with_name(value: object, validate: ValidatorFunctionWrapHandler) -> int:
     return named
 
 
+FOLD = re.compile(r"0|[1-9]\d{0,2}|all|full", re.ASCII)
+
+
 def parse_fold(value: object) -> object:
-    """Read the numbers 0-4 as the strings "0"-"4"."""
+    """Read a number as a text."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def check_fold(value: str) -> str:
+    """A fold's number, which only the dataset's split can judge, "all" or "full"."""
+    if FOLD.fullmatch(value):
+        return value
+    raise ValueError("it is the number of a fold (0-4 in nnU-Net's own split), all or full")
 
 
 # In nnU-Net, a configuration with another batch size or patch inherits from one of the four (nnunetv2 2.8.1,
@@ -77,6 +86,7 @@ def check_configuration(value: str) -> str:
     )
 
 
+Fold = Annotated[str, BeforeValidator(parse_fold), AfterValidator(check_fold)]
 Configuration = Annotated[
     str,
     Field(max_length=60),
@@ -97,15 +107,15 @@ class TrainingRequest(Request):
             other; the message says the way out.
     """
 
-    dataset_id: DatasetId = Field(description="1-999: of DatasetXXX_Name in nnUNet_raw. nnunet_datasets lists them.")
+    dataset_id: DatasetId = Field(description="1-999, from nnunet_datasets.")
     configuration: Configuration = Field(
         default="3d_fullres",
         description="3d_fullres for most 3D images; 2d for 2D or strongly anisotropic ones, small GPUs; 3d_lowres, "
         "3d_cascade_fullres for very large ones; or another of your plans.",
     )
-    fold: Annotated[Fold, BeforeValidator(parse_fold)] = Field(
+    fold: Fold = Field(
         default="all",
-        description="0-4: one fold. all: five models, then one result over all cases. full: one model of every case, "
+        description="0-4 or more: one fold. all: each, then one result over all cases. full: one model of every case, "
         "with optimistic metrics.",
     )
     trainer: ClassName | None = Field(
@@ -120,7 +130,7 @@ class TrainingRequest(Request):
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
-        description="GPUs of one training; several split the batch (cuda only). Omitted: 1.",
+        description="Several split the batch (cuda only). Omitted: 1.",
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     pretrained_weights: str | None = Field(
@@ -143,14 +153,14 @@ class TrainingRequest(Request):
     )
     npz: bool = Field(
         default=False,
-        description="Save the validation's probabilities (for ensembling).",
+        description="Save probabilities, for ensembling.",
     )
     use_compressed: bool = Field(
         default=False,
-        description="No effect since nnU-Net 2.6: data are always compressed.",
+        description="Without effect.",
     )
     verify_dataset_integrity: bool = Field(default=True, description="Check every case before preprocessing.")
-    no_preprocessing: bool = Field(default=False, description="Skip it; refused if the data are not preprocessed.")
+    no_preprocessing: bool = Field(default=False, description="Use the preprocessed data as they are.")
     bf16: bool = Field(
         default=False,
         description="Mixed precision on a CPU with bfloat16: about half the time.",

@@ -117,7 +117,8 @@ def _model_tool(tool: Tool, function: Callable[..., Any]) -> ModelTool:
     parsing = type(f"{model.__name__}Arguments", (model, ArgModelBase), {})
     promised = base.fn_metadata.output_schema
     # Without its model, or the SDK would refuse answers in which fields that may be null are left out.
-    update = {"arg_model": parsing, "output_schema": compact(promised) if promised else None, "output_model": None}
+    outline = compact(promised, nulls=bool(tool.page)) if promised else None
+    update = {"arg_model": parsing, "output_schema": outline, "output_model": None}
     metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)

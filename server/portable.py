@@ -7,10 +7,11 @@ from pydantic import BaseModel
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
 # What else is checked, and told in words when it is broken, would cost every chat characters.
-DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength", "maxItems", "additionalProperties")
+DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength", "maxItems", "additionalProperties", "minimum")
 VERBATIM = ("default", "enum", "required")
 # What a field of an answer holds that says nothing.
 NOTHING: tuple[Any, ...] = (None, [], {}, "")
+OMITTED_NOTHING = " Omitted: none."
 
 
 def portable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -33,27 +34,33 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
         if key == "const":
             out["enum"] = [value]
         elif key in VERBATIM:
-            out |= {} if key == "default" and value in ([], "") else {key: value}
+            out |= {} if key == "default" and value in ([], "", False, 0) else {key: value}
         elif key == "items":  # what a list is, its own description says
             out[key] = {k: v for k, v in _walk(value, defs).items() if k != "description"}
+        elif key == "description":
+            out[key] = value.removesuffix(OMITTED_NOTHING)
         elif key not in DROPPED:
             out[key] = _walk(value, defs, properties=key == "properties")
     return out
 
 
-def compact(schema: dict[str, Any]) -> dict[str, Any]:
+def compact(schema: dict[str, Any], *, nulls: bool) -> dict[str, Any]:
     """An output schema in a third of the characters: an answer's own fields, and of what they hold only the type.
 
-    Every client pays for it in every chat; what an object holds is seen in the answer itself.
+    Every client pays for it in every chat; what an object holds is seen in the answer itself. `nulls`: fields that say
+    nothing are sent as null; else they are left out.
     """
     defs = schema.get("$defs", {})
-    return {"type": "object", "properties": {name: _outline(f, defs) for name, f in schema["properties"].items()}}
+    fields = {name: _outline(field, defs, nulls=nulls) for name, field in schema["properties"].items()}
+    return {"type": "object", "properties": fields}
 
 
-def _outline(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+def _outline(field: dict[str, Any], defs: dict[str, Any], *, nulls: bool) -> dict[str, Any]:
     node = _inlined(field, defs)
+    if not nulls:
+        node = _inlined(_without_null(node), defs)
     if "anyOf" in node:
-        return {"anyOf": [_outline(arm, defs) for arm in node["anyOf"]]}
+        return {"anyOf": [_outline(arm, defs, nulls=nulls) for arm in node["anyOf"]]}
     kept: dict[str, Any] = {"type": node["type"]}
     if "items" in node and (held := _inlined(node["items"], defs)["type"]) != "object":
         kept["items"] = {"type": held}

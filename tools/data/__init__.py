@@ -1,6 +1,6 @@
 """Datasets: list them, look into one, import one."""
 
-from ...schemas.datasets import DatasetsAnswer, DatasetsRequest, Prepared, PrepareRequest
+from ...schemas.datasets import DatasetsAnswer, DatasetsRequest, Prepared, PrepareRequest, SplitAnswer, SplitRequest
 from ..tool import Command, Steps, Tool
 
 PATIENCE_S = 24 * 3600.0  # a person sees the progress and ends it with Ctrl-C
@@ -23,10 +23,21 @@ TOOLS = (
         "starts",
         PrepareRequest,
         Prepared,
-        "Import a folder as an nnU-Net v2 dataset: one with dataset.json at once; for any other (a folder per case, "
-        "images and masks, pictures, DICOM) it first proposes the layouts that fit.",
+        "Import a folder as an nnU-Net v2 dataset: one with dataset.json at once; of any other (a folder per case, "
+        "images and masks, pictures, DICOM) it first proposes layouts.",
         "data.importing:nnunet_prepare_dataset",
         Command("prepare", "import a folder as a dataset", ("source", "dataset_id", "name")),
         steps=Steps("file", every=20),
+    ),
+    Tool(
+        "nnunet_split_dataset",
+        "Split a dataset",
+        "starts",
+        SplitRequest,
+        SplitAnswer,
+        "Choose the folds: any number, patients kept together, rare labels spread. Only shown until write=true.",
+        "data.splitting:nnunet_split_dataset",
+        Command("split", "choose the folds of a dataset", ("dataset_id",), more={"look_s": PATIENCE_S}),
+        steps=Steps("case", stoppable=True),
     ),
 )

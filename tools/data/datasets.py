@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ...calls import call
+from ...calls import Call, call
 from ...errors import RunError
 from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
+from ...nnunet.splits import own_faults, own_idle, split_told
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
-from ...schemas.records import Folders
 from ...settings import Settings
 from ...texts import clean, first, some
 from ..helping import told
@@ -40,7 +40,7 @@ def nnunet_datasets(
     """
     folders = settings.folders
     if request.dataset_id is None:
-        return _list(folders)
+        return _list(settings)
     files = find_dataset(folders, request.dataset_id)
     found = _details(_line(files), files, settings, budget_s=look_s, tell=tell)
     next_step = _next_look(found) or _next_step((found,))
@@ -52,7 +52,8 @@ def dataset_ids(settings: Settings) -> list[int]:
     return [int(name[7:10]) for name in all_dataset_names(settings.folders)]
 
 
-def _list(folders: Folders) -> DatasetsAnswer:
+def _list(settings: Settings) -> DatasetsAnswer:
+    folders = settings.folders
     names = all_dataset_names(folders)
     lines = tuple(_in_short(_line(DatasetFiles(folders, name))) for name in names[:LISTED])
     others = tuple(names[LISTED : LISTED + NAMED])
@@ -119,13 +120,27 @@ def _looked(line: DatasetLine, files: DatasetFiles, description: Description, lo
         "inspected": len(cases),
         "partial": looks.partial,
         "problems": (*line.problems, *found.problems),
-        "warnings": (*_about_the_look(looks), *file_warnings(files.raw, description), *found.warnings),
+        "warnings": (
+            *_about_the_look(looks),
+            *file_warnings(files.raw, description),
+            *_idle(files),
+            *found.warnings,
+        ),
         "shapes": spread([image.shape for image in images]),
         "spacings": spread([image.spacing for image in images]),
         "voxel_types": voxel_types(cases),
         "intensities": intensities(cases, description),
         "label_statistics": label_statistics(cases, description),
     }
+
+
+def _idle(files: DatasetFiles) -> list[str]:
+    idle = _attempt([], lambda: own_idle(files), "")
+    return [f"{idle}. {_new_split(files)} makes a new split."] if idle else []
+
+
+def _new_split(files: DatasetFiles) -> Call:
+    return call("nnunet_split_dataset", dataset_id=files.dataset_id)
 
 
 def _about_the_look(looks: Looks) -> list[str]:
@@ -150,6 +165,8 @@ def _line(files: DatasetFiles) -> DatasetLine:
     if description is not None and files.raw.is_dir():
         found = description
         problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
+    faults = _attempt([], lambda: own_faults(files), list[str]())
+    problems += [f"splits_final.json: {fault}. {_new_split(files)} makes a sound one." for fault in faults[:FEW]]
     there = _attempt(problems, lambda: read_plans(files), PlansThere())
     trained: list[TrainedModel] = _attempt(problems, lambda: _trained(files, problems), [])
     return DatasetLine(
@@ -160,6 +177,7 @@ def _line(files: DatasetFiles) -> DatasetLine:
         labels=first(list(description.labels), MOST) if description else (),
         preprocessed=tuple(_attempt(problems, lambda: preprocessed_of(files, there), [])),
         trained=tuple(trained),
+        split=_attempt(problems, lambda: split_told(files), ""),
         problems=(*problems, *there.problems),
     )
 
@@ -194,7 +212,8 @@ def _trained(files: DatasetFiles, problems: list[str]) -> list[TrainedModel]:
     models = []
     for path in sorted(files.results.glob("*__*__*")):
         trainer, plans, configuration = ModelName.parse(path.name)
-        folds = [f for f in sorted(path.glob("fold_*")) if f.suffix == "" and FoldFiles(f).final.is_file()]
+        there = sorted(path.glob("fold_*"), key=lambda fold: (len(fold.name), fold.name))  # 2 before 10
+        folds = [f for f in there if f.suffix == "" and FoldFiles(f).final.is_file()]
         if folds:
             names = tuple("full" if f.name == "fold_all" else f.name.removeprefix("fold_") for f in folds)
             dice = {name: _dice(fold, problems) for name, fold in zip(names, folds, strict=True)}

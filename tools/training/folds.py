@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Set
 
-from ...calls import argument
+from ...calls import argument, call
 from ...errors import NotFound, Refused
 from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...nnunet.old_models import way_back
@@ -10,10 +10,13 @@ from ...nnunet.preprocessed import raw_cases
 from ...nnunet.splits import (
     FoldCases,
     Split,
+    begun_otherwise,
+    idle_cases,
     other_cases,
     read_split,
     split_to_make,
     trained_cases,
+    unusable,
     usual_split,
     validated_twice,
 )
@@ -67,10 +70,27 @@ class Folds:
             count = len(self.split)
             raise Refused(
                 f"The split of {self.files.name} (splits_final.json) has {count} folds, so there is no fold "
-                f"{self.request.fold}. Use fold '0'-'{count - 1}', 'all' or 'full'. (nnU-Net would silently train on a "
-                "random split.)"
+                f"{self.request.fold}. Use fold '0'-'{count - 1}', 'all' or 'full'; "
+                f"{call('nnunet_split_dataset', dataset_id=self.files.dataset_id, folds=None)} makes another number. "
+                f"(nnU-Net would silently train on a random split.){self._other_split()}"
             )
         return (self.request.fold,)
+
+    def notes(self) -> list[str]:
+        """What is to be known of the split."""
+        idle = idle_cases(self.split, self.cases) if self.split and self.request.fold != "full" else ""
+        way = call("nnunet_split_dataset", dataset_id=self.files.dataset_id)
+        return [*([f"{idle}. {way} makes a new split."] if idle else []), *filter(None, [self._other_split().strip()])]
+
+    def _other_split(self) -> str:
+        """Where preprocessed data are used with their split: whether the raw folder has another."""
+        own = read_split(self.files.own_splits_file) if self.request.no_preprocessing else None
+        if own is None or own == self.split:
+            return ""
+        return (
+            f" The splits_final.json in the raw folder is another one, with {len(own)} folds: leave "
+            f"{argument(no_preprocessing=None)} out to use it."
+        )
 
     def cases_of(self, fold: str, trained: FoldFiles | None) -> FoldCases | None:
         """The cases that a fold uses: those a training that goes on began with, else the split's."""
@@ -87,12 +107,26 @@ class Folds:
         """
         cases = self.cases_of(fold, files if goes_on else None)
         self.refuse_missing(fold, cases)
+        if not goes_on and cases is not None:
+            self._refuse_useless(fold, files, cases)
         difference = other_cases(files, self.split[int(fold)]) if goes_on and fold != "all" else None
         if difference is None:
             return None
         if trained_cases(files) and (self.request.fold != "all" or self.request.validation_only):
             return f"{difference}. It goes on with the cases that it began with."
         raise Refused(f"{difference}. {self._ways_on(fold, files)}")
+
+    def _refuse_useless(self, fold: str, files: FoldFiles, cases: FoldCases) -> None:
+        """A new training would measure nothing, or the model's other folds have another split."""
+        way = f"{call('nnunet_split_dataset', dataset_id=self.files.dataset_id)} makes a sound split."
+        if told := next(unusable(cases), ""):
+            raise Refused(f"Fold {fold} of {self.files.name}'s splits_final.json {told}. Correct it, or {way}")
+        alone = self.request.fold != "all" and not self.request.overwrite
+        if alone and (begun := begun_otherwise(self.files, self.split, files.path.parent.name)):
+            raise Refused(
+                f"{some(begun)} began with another split than fold {fold} would have, so they could never be one "
+                f"cross-validation. Put the old split back; or {argument(overwrite=True)} trains on the split of now."
+            )
 
     def check_target(self, files: FoldFiles) -> None:
         """Whether the training may write this fold folder.
@@ -157,6 +191,11 @@ class Folds:
                 f"{told}, so {argument(fold='all')} would end without a cross-validation. Correct splits_final.json, "
                 "or train the folds one by one."
             )
+
+
+def split_changed(files: DatasetFiles) -> bool:
+    """Whether preprocessing would put another split beside its data."""
+    return split_to_make(files) != read_split(files.splits_file)
 
 
 def refuse_training_by_hand(files: FoldFiles) -> None:

@@ -26,13 +26,12 @@ from ...nnunet.preprocessed import (
     raw_identity,
     readiness,
 )
-from ...nnunet.splits import read_split, split_to_make
 from ...nnunet.trainers import check_trainer, planner_for
 from ...nnunet.transfer import plan_transfer
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
 from .cascade import lowres_stages, refuse_unpredicted
-from .folds import Folds
+from .folds import Folds, split_changed
 
 FLAT_IMAGES = (".png", ".bmp")
 # What a fold that is reused may have been trained or validated without.
@@ -96,6 +95,7 @@ class Planner:
         if self.request.fold == "all":
             self._plan_cross_validation(tuple(spec.name for spec in models))
         self._add_notes()
+        self.plan.notes += folds.notes()
         return self.plan
 
     def _refuse_impossible(self) -> None:
@@ -191,7 +191,7 @@ class Planner:
             state = readiness(self.files, self.plans_identifier, configuration)
             if not state.ready:
                 return state.reason
-        if split_to_make(self.files) != read_split(self.files.splits_file):
+        if split_changed(self.files):
             return "the split has changed since"
         note = read_model(dataset_note_file(self.files), DatasetNote)
         if self.request.verify_dataset_integrity and (note is None or not note.verified) and self.files.raw.is_dir():
