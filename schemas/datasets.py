@@ -209,6 +209,7 @@ class FileLook(Record):
     lowest: float | None = None
     highest: float | None = None
     quantiles: tuple[float, float, float] | None = None  # 0.5, 50 and 99.5 %
+    box: tuple[tuple[int, int], ...] = ()  # around what is not zero, along z, y, x: first, and one after the last
 
 
 class LabelLook(FileLook):

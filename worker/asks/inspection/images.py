@@ -102,11 +102,12 @@ def _finite(geometry: Geometry) -> Geometry:
 
 
 def _streamed(path: Path, header: Any, tally: type[Tally]) -> FileLook:
-    counting = tally(math.prod(int(length) for length in header.get_data_shape()))
+    lengths = [int(length) for length in header.get_data_shape()]
+    stored, added = header.get_slope_inter()
+    slope, intercept = 1.0 if stored is None else float(stored), float(added or 0.0)
+    counting = tally(math.prod(lengths), tuple([*lengths, 1, 1][2::-1]), -intercept / (slope or 1.0))
     nifti.add_voxels(path, header, counting)
-    slope, intercept = header.get_slope_inter()
-    scaling = {"slope": 1.0 if slope is None else float(slope), "intercept": float(intercept or 0.0)}
-    return counting.look(dtype=header.get_data_dtype().name, **counting.fields(**scaling))
+    return counting.look(dtype=header.get_data_dtype().name, **counting.fields(slope, intercept))
 
 
 def itk_header(path: Path) -> Geometry:
@@ -191,7 +192,7 @@ def spacing_beside(path: Path, tally: type[Tally]) -> tuple[float, ...]:
 def whole_array(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:
     if array.dtype.kind == "b":
         array = array.astype(numpy.uint8)
-    counting = tally(array.size)
+    counting = tally(array.size, tuple(geometry["shape"]))
     for block in blocks_of(array):
         counting.add(block)
     return counting.look(dtype=array.dtype.name, **geometry, **counting.fields())

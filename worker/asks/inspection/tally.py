@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from ....schemas.datasets import FileLook, LabelLook
+from .nonzero import NonZero
 
 BLOCK = 1 << 19  # voxels
 SAMPLE = 20_000
@@ -15,9 +16,12 @@ DISTINCT = 1000
 
 
 class Tally:
-    """The statistics of the values seen so far."""
+    """The statistics of the values seen so far, of an image of this shape (z, y, x) whose zero is stored as `zero`."""
 
-    def __init__(self, voxels: int) -> None:
+    crops = True
+
+    def __init__(self, voxels: int, shape: tuple[int, ...] = (), zero: float = 0.0) -> None:
+        self._nonzero = NonZero.of(shape, voxels, zero) if self.crops else None
         self._step = max(1, voxels // SAMPLE)
         self._next = 0
         self._sample: list[Any] = []
@@ -29,6 +33,8 @@ class Tally:
         """A flat array, in the type the file has."""
         self._digest.update(numpy.ascontiguousarray(block).view(numpy.uint8).data)
         self._draw(block)
+        if self._nonzero is not None:
+            self._nonzero.add(block)
         self._bound(self._finite(block))
 
     def _finite(self, block: Any) -> Any:
@@ -59,6 +65,7 @@ class Tally:
             "digest": self._digest.hexdigest(),
             "not_numbers": self.not_numbers,
             "infinite": self.infinite,
+            "box": self._nonzero.box() if self._nonzero is not None else (),
         }
         if numpy.isnan(self.lowest):
             return found
@@ -78,8 +85,10 @@ class Tally:
 class LabelTally(Tally):
     """A tally that also counts each value."""
 
-    def __init__(self, voxels: int) -> None:
-        super().__init__(voxels)
+    crops = False
+
+    def __init__(self, voxels: int, shape: tuple[int, ...] = (), zero: float = 0.0) -> None:
+        super().__init__(voxels, shape, zero)
         self.values: dict[float, int] = {}
         self.uncounted = 0
 
