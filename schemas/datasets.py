@@ -98,6 +98,9 @@ class DatasetDetails(DatasetLine):
     label_statistics: dict[str, LabelStatistics] = Field(default_factory=dict)
     fingerprint: Fingerprint | None = None
     plans: dict[str, PlannedConfiguration] = Field(default_factory=dict)
+    plans_ahead: dict[str, str] = Field(
+        default_factory=dict, description="Per preset what nnU-Net will plan: patch, batch, GPU memory."
+    )
 
 
 class DatasetsAnswer(Record):

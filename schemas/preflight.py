@@ -60,7 +60,10 @@ class PreflightAnswer(Record):
     device_reason: str = Field(default="", description="Why it would train there.")
     stages: tuple[StageLine, ...] = Field(description="queued: would run. success: would be reused.")
     disk: tuple[Room, ...]
-    network: NetworkCost | None = Field(description="Left out until there are plans.")
+    network: NetworkCost | None = Field(description="Left out until there are plans, or all images were looked at.")
+    plans_ahead: dict[str, str] = Field(
+        default_factory=dict, description="Per preset what nnU-Net will plan: patch, batch, GPU memory."
+    )
     hours: Hours | None = Field(description="Left out where nothing was measured here.")
     hours_other_precision: Hours | None = Field(
         default=None, description="On a CPU with bfloat16: the hours with bf16 the other way round."

@@ -42,8 +42,9 @@ def nothing_is_planned_ahead(request: pytest.FixtureRequest, monkeypatch: pytest
 
 
 @pytest.fixture
-def plans_ahead() -> None:
-    """nnU-Net's planners are asked before anything is preprocessed."""
+def plans_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net's planners are asked before anything is preprocessed, and waited for however busy the machine is."""
+    monkeypatch.setattr("nnunet_mcp.tools.training.plans_ahead.WAIT_S", 120.0)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Datasets for the tools: which exist, what they declare, what is preprocessed and trained; and one in depth."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from ...schemas.records import Folders
 from ...settings import Settings
 from ...texts import clean, first, some
 from ..helping import told
+from ..training import plans_ahead as planning
 from .findings import bounded, findings
 from .look_summary import first_images, intensities, label_statistics, spread, voxel_types
 from .looks import Looks, Tell, look_into
@@ -107,8 +109,13 @@ def _details(
         description = read_description(files.raw)
     except RunError:  # the line says it as a problem
         return DatasetDetails(**known, inspected=0)
+    begun = time.monotonic()
     looks = look_into(files, description, settings, budget_s=budget_s, tell=tell)
-    return DatasetDetails(**{**known, **_looked(line, files, description, looks)})
+    images = planning.looked_at(files, description, looks)
+    left_s = min(planning.WAIT_S, begun + budget_s - time.monotonic())
+    ahead = planning.plans_ahead(images, settings, wait_s=left_s) if images else None
+    planned = {"plans_ahead": planning.in_words(ahead) if ahead else {}}
+    return DatasetDetails(**{**known, **_looked(line, files, description, looks), **planned})
 
 
 def _looked(line: DatasetLine, files: DatasetFiles, description: Description, looks: Looks) -> dict[str, object]:

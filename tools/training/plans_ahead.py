@@ -112,7 +112,7 @@ def _in_short(description: Description, cases: int) -> dict[str, Any]:
     """What planners read of dataset.json. Only two labels have names with a meaning; the others' may be anything."""
     content, labels = description.content, description.labels.items()
     named = {name if name in ("background", "ignore") else str(n): value for n, (name, value) in enumerate(labels)}
-    found = {name: content[name] for name in ("numTraining", "regions_class_order", "file_ending") if name in content}
+    found = {name: held for name, held in content.items() if name in ("numTraining", "regions_class_order")}
     channels = {str(number): clean(name) for number, name in enumerate(description.channels)}
     return {"numTraining": cases, **found, "channel_names": channels, "labels": named}
 
