@@ -55,6 +55,7 @@ class ChannelStatistics(Record):
     percentile_99_5: float
     highest: float
     highest_in: str = Field(default="", description="The case that has it.")
+    normalization: str = Field(default="", description="What nnU-Net makes of them, by the channel's name.")
 
 
 class LabelStatistics(Record):
@@ -62,6 +63,7 @@ class LabelStatistics(Record):
 
     share: float = Field(description="Of all voxels of the cases looked at.")
     cases: int = Field(description="In which it occurs.")
+    volume: str = Field(default="", description="Median in a case that has it, smallest to largest.")
 
 
 class Fingerprint(Record):
@@ -96,6 +98,8 @@ class DatasetDetails(DatasetLine):
     voxel_types: tuple[str, ...] = ()
     intensities: tuple[ChannelStatistics, ...] = ()
     label_statistics: dict[str, LabelStatistics] = Field(default_factory=dict)
+    outliers: dict[str, str] = Field(default_factory=dict, description="Cases unlike the others, and in what.")
+    mixed: tuple[str, ...] = Field(default=(), description="Groups of cases, as of several scanners.")
     fingerprint: Fingerprint | None = None
     plans: dict[str, PlannedConfiguration] = Field(default_factory=dict)
     plans_ahead: dict[str, str] = Field(
@@ -141,7 +145,8 @@ class Prepared(Record):
 class DatasetsRequest(Request):
     """List datasets, or look at one."""
 
-    dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all datasets.")
+    dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all.")
+    full: bool = Field(default=False, description="Leave nothing out.")
 
 
 class PrepareRequest(Request):

@@ -27,6 +27,7 @@ from .kept_asks import kept_answer, kept_ask
 
 PLANNER = "nnunet_mcp.worker.asks.plans_ahead"
 LOOK_S = 12.0
+SUPERSEDED = "nnUNetResEncUNetPlans"  # by the three of nnU-Net Revisited; whoever asks for it gets it checked
 # An idle machine needs 5 s for small images, 15 s where five presets look for a 3d_lowres; what takes longer goes on.
 WAIT_S = 12.0
 # nnunetv2 2.8.1, default_experiment_planner.py:96 and 470: a 3d_lowres is planned where a 3d_fullres patch has less
@@ -162,6 +163,8 @@ def in_words(ahead: PlansAhead) -> dict[str, str]:
     """Per preset its configurations in few words; a preset that plans the same as another one refers to it."""
     said: dict[str, str] = {}
     for plans, found in ahead.plans.items():
+        if plans == SUPERSEDED:
+            continue
         text = "; ".join(_configuration(name, planned) for name, planned in found.items())
         same = next((other for other, words in said.items() if words == text), None)
         said[plans] = f"as {same}" if same else text
