@@ -146,7 +146,7 @@ class DatasetsRequest(Request):
     """List datasets, or look at one."""
 
     dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all.")
-    full: bool = Field(default=False, description="Leave nothing out.")
+    full: bool = Field(default=False, description="All of it.")
 
 
 class PrepareRequest(Request):

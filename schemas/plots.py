@@ -87,15 +87,15 @@ class PlotRequest(Request):
     kind: Literal["curves", "folds", "overlay", "dataset"] = Field(
         default="curves",
         description="curves: losses, pseudo Dice, learning rate. folds: Dice of each case. overlay: a case's truth and "
-        "prediction. dataset: some cases with labels, odd ones first.",
+        "prediction. dataset: cases with labels, odd first.",
     )
-    run_id: RunId | None = Field(default=None, description="Omitted: only with kind=dataset.")
+    run_id: RunId | None = Field(default=None, description="Needed but for dataset.")
     with_run_ids: tuple[RunId, ...] = Field(default=(), max_length=5, description="curves: up to 5 more runs.")
     dataset_id: DatasetId | None = Field(default=None, description="dataset: which. Omitted: the run's.")
     case: str | None = Field(
         default=None,
         max_length=200,
-        description="overlay: worst (default), median, best or a case. dataset: a case.",
+        description="worst (default), median, best or a name; dataset: a name.",
     )
     theme: Theme = Field(default="light", description="Background.")
 

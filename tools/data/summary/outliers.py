@@ -34,11 +34,12 @@ def outliers(looks: Looks, description: Description) -> dict[str, str]:
     return {case: "; ".join(found[case]) for case in sorted(found, key=lambda case: (-len(found[case]), case))}
 
 
-def flagged(looks: Looks, description: Description) -> list[str]:
-    """The cases worth a look by eye: those with faults, then those that stand out."""
+def flagged(looks: Looks, description: Description) -> dict[str, str]:
+    """The cases worth a look by eye, and why: those with faults, then those that stand out."""
     expected = Expected.of(description, looks.reader)
-    faulty = [case for case, look in sorted(looks.found.items()) if next(check_case(look, expected), None)]
-    return list(dict.fromkeys([*faulty, *outliers(looks, description)]))
+    first_faults = {case: next(check_case(look, expected), None) for case, look in sorted(looks.found.items())}
+    faulty = {case: f"among {fault[0].words}" for case, fault in first_faults.items() if fault}
+    return {**faulty, **{case: what for case, what in outliers(looks, description).items() if case not in faulty}}
 
 
 def volumes_of(looks: Looks, description: Description) -> dict[str, dict[str, float]]:
