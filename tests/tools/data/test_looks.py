@@ -92,7 +92,8 @@ def test_sixty_real_cases_have_no_problem_and_are_kept(
         print(f" 60 cases: {cold:.2f} s, kept: {kept:.3f} s ", end="")
     assert (found["inspected"], found["problems"], found["warnings"]) == (60, [], [])
     assert found["shapes"] == {"median": [36, 51, 35.5], "smallest": [24, 40, 32], "largest": [42, 58, 43]}
-    assert found["label_statistics"]["Anterior"] == {"share": 0.0272, "cases": 60}
+    volume = "1.69 mL (1.05 to 2.59)"
+    assert found["label_statistics"]["Anterior"] == {"share": 0.0272, "cases": 60, "volume": volume}
     assert again == found and cold < 20 and kept < 1
 
 
@@ -105,7 +106,8 @@ def test_what_it_says_agrees_with_the_voxels(settings: Settings, raw: Path) -> N
     assert channel["lowest"] == pytest.approx(min(values.min() for values in images), rel=1e-4)
     middle = numpy.median([numpy.quantile(values, 0.5) for values in images])
     assert channel["median"] == pytest.approx(middle, rel=1e-4)
-    assert found["label_statistics"] == {"block": {"share": pytest.approx(8 / 336, rel=1e-2), "cases": 5}}
+    block = {"share": pytest.approx(8 / 336, rel=1e-2), "cases": 5, "volume": "0.024 mL (0.024 to 0.024)"}
+    assert found["label_statistics"] == {"block": block}
     assert found["spacings"]["median"] == [2, 1, 1.5] and found["shapes"]["median"] == [8, 7, 6]
 
 

@@ -34,7 +34,10 @@ class NonZero:
         width = self._shape[-1]
         first, before = divmod(self._at, width)
         self._at += block.size
-        there = numpy.pad(block != self._zero, (before, -self._at % width)).reshape(-1, width)
+        there, after = block != self._zero, -self._at % width
+        if before or after:
+            there = numpy.pad(there, (before, after))
+        there = there.reshape(-1, width)
         self._lines[first : first + len(there)] |= there.any(axis=1)
         if not self._columns.all():
             self._columns |= there.any(axis=0)
