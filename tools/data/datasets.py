@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ NAMED = 200
 FEW = 6  # of labels, models and so on of each dataset in a list; for a single dataset all are shown
 FEW_CHARACTERS = 600
 MOST = 200
+OUTLIERS = 30
 Found = TypeVar("Found")
 
 
@@ -142,7 +144,7 @@ def _looked(
         "voxel_types": voxel_types(cases),
         "intensities": intensities(cases, description, cropped_to, measured),
         "label_statistics": label_statistics(cases, description, size, unit),
-        "outliers": {clean(case): what for case, what in outliers(looks, description).items()},
+        "outliers": {clean(case): what for case, what in islice(outliers(looks, description).items(), OUTLIERS)},
         "mixed": mixed(cases, description, in_mm=in_mm(looks)),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ask import NoAnswer
 from ...calls import argument, call
-from ...errors import Refused
+from ...errors import Refused, RunError
 from ...files import make_folder, write_model
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, find_dataset
@@ -75,12 +75,11 @@ def plans_ahead(images: LookedAt, settings: Settings, *, wait_s: float) -> Plans
     The answer is kept. A process that takes longer than `wait_s` goes on by itself; with 0 none is started.
     """
     state, python = StateDir.of(settings), settings.nnunet_python
-    text = f"{images.model_dump_json()} {python} {installed(python).versions}"
-    digest = f"plans-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:18]}"
-    if found := kept_answer(state, digest, PlansAhead, newer_than=0.0):
-        return found
-    with suppress(NoAnswer, Refused, OSError):
-        return _ask(images, state, python, digest, wait_s) if wait_s > 0 else None
+    with suppress(NoAnswer, RunError, OSError):  # no nnU-Net there, or data that its planner does not take
+        text = f"{images.model_dump_json()} {python} {installed(python).versions}"
+        digest = f"plans-{hashlib.sha256(text.encode()).hexdigest()[:18]}"
+        found = kept_answer(state, digest, PlansAhead, newer_than=0.0)
+        return found or (_ask(images, state, python, digest, wait_s) if wait_s > 0 else None)
     return None
 
 
