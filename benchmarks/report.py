@@ -32,6 +32,7 @@ def sections(source: Path) -> dict[str, list[str]]:
         "Start and memory": ["start_up.py"],
         "Start beside trainings": ["under_load.py"],
         "Looking at many runs": ["latency.py"],
+        "Looking into a dataset": ["looking.py"],
         "Many clients": ["many_clients.py"],
         "Characters that a model reads": ["characters.py"],
         "ETA": ["eta.py"],

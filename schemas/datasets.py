@@ -57,6 +57,7 @@ class ChannelStatistics(Record):
     percentile_99_5: float
     highest: float
     highest_in: str = Field(default="", description="The case that has it.")
+    normalization: str = Field(default="", description="What nnU-Net makes of them, by the channel's name.")
 
 
 class LabelStatistics(Record):
@@ -64,6 +65,7 @@ class LabelStatistics(Record):
 
     share: float = Field(description="Of all voxels of the cases looked at.")
     cases: int = Field(description="In which it occurs.")
+    volume: str = Field(default="", description="Median in a case that has it, smallest to largest.")
 
 
 class Fingerprint(Record):
@@ -98,8 +100,13 @@ class DatasetDetails(DatasetLine):
     voxel_types: tuple[str, ...] = ()
     intensities: tuple[ChannelStatistics, ...] = ()
     label_statistics: dict[str, LabelStatistics] = Field(default_factory=dict)
+    outliers: dict[str, str] = Field(default_factory=dict, description="Cases unlike the others, and in what.")
+    mixed: tuple[str, ...] = Field(default=(), description="Groups of cases, as of several scanners.")
     fingerprint: Fingerprint | None = None
     plans: dict[str, PlannedConfiguration] = Field(default_factory=dict)
+    plans_ahead: dict[str, str] = Field(
+        default_factory=dict, description="Per preset what nnU-Net will plan: patch, batch, GPU memory."
+    )
 
 
 class DatasetsAnswer(Record):
@@ -169,6 +176,7 @@ class DatasetsRequest(Request):
     """List datasets, or look at one."""
 
     dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all.")
+    full: bool = Field(default=False, description="All of it.")
 
 
 class PrepareRequest(Request):
@@ -261,6 +269,7 @@ class FileLook(Record):
     lowest: float | None = None
     highest: float | None = None
     quantiles: tuple[float, float, float] | None = None  # 0.5, 50 and 99.5 %
+    box: tuple[tuple[int, int], ...] = ()  # around what is not zero, along z, y, x: first, and one after the last
 
 
 class LabelLook(FileLook):

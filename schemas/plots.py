@@ -87,17 +87,15 @@ class PlotRequest(Request):
     kind: Literal["curves", "folds", "overlay", "dataset"] = Field(
         default="curves",
         description="curves: losses, pseudo Dice, learning rate. folds: Dice of each case. overlay: a case's truth and "
-        "prediction. dataset: a few cases with their labels.",
+        "prediction. dataset: cases with labels, odd first.",
     )
-    run_id: RunId | None = Field(default=None, description="Omitted: only with kind=dataset.")
-    with_run_ids: tuple[RunId, ...] = Field(
-        default=(), max_length=5, description="curves: up to 5 more runs. Omitted: none."
-    )
+    run_id: RunId | None = Field(default=None, description="Needed but for dataset.")
+    with_run_ids: tuple[RunId, ...] = Field(default=(), max_length=5, description="curves: up to 5 more runs.")
     dataset_id: DatasetId | None = Field(default=None, description="dataset: which. Omitted: the run's.")
     case: str | None = Field(
         default=None,
         max_length=200,
-        description="overlay: worst, median, best, or a validation case. Omitted: worst.",
+        description="worst (default), median, best or a name; dataset: a name.",
     )
     theme: Theme = Field(default="light", description="Background.")
 
@@ -108,6 +106,6 @@ class PlotRequest(Request):
             raise ValueError(f"kind={self.kind!r} needs {wanted}: nnunet_runs lists runs, nnunet_datasets datasets.")
         if self.with_run_ids and self.kind != "curves":
             raise ValueError(f"with_run_ids is for kind='curves'; kind={self.kind!r} shows one run.")
-        if self.case and self.kind != "overlay":
-            raise ValueError(f"case is for kind='overlay'; kind={self.kind!r} shows no single case.")
+        if self.case and self.kind not in ("overlay", "dataset"):
+            raise ValueError(f"case is for kind='overlay' and 'dataset'; kind={self.kind!r} shows no single case.")
         return self

@@ -1,6 +1,6 @@
 """What a training would need and cost: request, answer, and the question to nnU-Net about it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -60,7 +60,10 @@ class PreflightAnswer(Record):
     device_reason: str = Field(default="", description="Why it would train there.")
     stages: tuple[StageLine, ...] = Field(description="queued: would run. success: would be reused.")
     disk: tuple[Room, ...]
-    network: NetworkCost | None = Field(description="Left out until there are plans.")
+    network: NetworkCost | None = Field(description="Left out until there are plans, or all images were looked at.")
+    plans_ahead: dict[str, str] = Field(
+        default_factory=dict, description="Per preset what nnU-Net will plan: patch, batch, GPU memory."
+    )
     hours: Hours | None = Field(description="Left out where nothing was measured here.")
     hours_other_precision: Hours | None = Field(
         default=None, description="On a CPU with bfloat16: the hours with bf16 the other way round."
@@ -117,3 +120,38 @@ class Estimate(Record):
     peak_gb: float | None = Field(default=None, description="Memory of the GPU that the measured iterations took.")
     out_of_memory: str | None = Field(default=None, description="What PyTorch said where the GPU has too little.")
     note: str | None = Field(default=None, description="What is to be said of how it was measured.")
+
+
+class LookedAt(Record):
+    """What nnU-Net's planners have to know of a dataset. Shapes and spacings run along z, y, x, a case each."""
+
+    dataset_name: str
+    description: dict[str, Any] = Field(description="dataset.json as nnU-Net reads it.")
+    shapes: tuple[tuple[int, ...], ...] = Field(description="Cropped to what is not zero.")
+    spacings: tuple[tuple[float, ...], ...]
+    relative_size: float = Field(description="Median share of an image that is left after cropping.")
+
+
+class PlansAheadJob(Record):
+    """What to plan. The images are in a file: those of thousands of cases fit on no command line."""
+
+    images_file: str = Field(description="A LookedAt.")
+    planners: dict[str, str] = Field(description="Plans identifier to planner class.")
+    limit_s: int = Field(default=600, description="The process ends itself after this time.")
+
+
+class ConfigurationAhead(Record):
+    """A configuration as it will be planned; lengths in the order of the plans."""
+
+    patch_size: tuple[int, ...]
+    batch_size: int
+    median_shape: tuple[float, ...]
+    spacing: tuple[float, ...]
+    parameters: int
+    gpu_memory_gb: float
+
+
+class PlansAhead(Record):
+    """Per plans identifier the configurations that nnU-Net will plan."""
+
+    plans: dict[str, dict[str, ConfigurationAhead]]

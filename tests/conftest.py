@@ -33,6 +33,20 @@ def no_report_on_the_gpus_is_kept() -> None:
     gpus.MACHINE.forget()
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_planned_ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net's planners take seconds for each dataset: only tests that have `plans_ahead` wait for them."""
+    if "plans_ahead" not in request.fixturenames:
+        for patience in ("LOOK_S", "WAIT_S"):
+            monkeypatch.setattr(f"nnunet_mcp.tools.training.plans_ahead.{patience}", 0.0)
+
+
+@pytest.fixture
+def plans_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net's planners are asked before anything is preprocessed, and waited for however busy the machine is."""
+    monkeypatch.setattr("nnunet_mcp.tools.training.plans_ahead.WAIT_S", 120.0)
+
+
 @pytest.fixture
 def no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """None of this machine's own; what a test puts into its folder (nvidia-smi, a library, `driver`) is found."""

@@ -11,8 +11,8 @@ TOOLS = (
         "reads",
         DatasetsRequest,
         DatasetsAnswer,
-        "Datasets: cases, channels, labels, what is preprocessed and trained, problems. With dataset_id every image is "
-        "looked at: shapes, spacings, intensities, label shares, plans, broken cases.",
+        "Datasets: cases, channels, labels, what is preprocessed and trained, problems. With dataset_id images are "
+        "looked at: shapes, intensities, labels, odd and broken cases, plans.",
         "data.datasets:nnunet_datasets",
         Command("datasets", "list datasets, or look at one", ("dataset_id",), more={"look_s": PATIENCE_S}),
         steps=Steps("case", stoppable=True),

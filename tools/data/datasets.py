@@ -1,11 +1,14 @@
 """Datasets for the tools: which exist, what they declare, what is preprocessed and trained; and one in depth."""
 
+import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from ...calls import Call, call
 from ...errors import RunError
+from ...files import read_json
 from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
@@ -16,10 +19,13 @@ from ...schemas.model_name import ModelName
 from ...settings import Settings
 from ...texts import clean, first, some
 from ..helping import told
+from ..training import plans_ahead as planning
 from .findings import bounded, findings
-from .look_summary import first_images, intensities, label_statistics, spread, voxel_types
 from .looks import Looks, Tell, look_into
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
+from .summary.brief import brief
+from .summary.figures import first_images, intensities, label_statistics, mixed, spread, voxel_types
+from .summary.outliers import in_mm, outliers, volumes_of
 
 LOOK_S = 40.0  # clients allow a call a minute
 LISTED = 30  # this many in full, of the others only the names, so that the answer stays short
@@ -27,6 +33,7 @@ NAMED = 200
 FEW = 6  # of labels, models and so on of each dataset in a list; for a single dataset all are shown
 FEW_CHARACTERS = 600
 MOST = 200
+OUTLIERS = 30
 Found = TypeVar("Found")
 
 
@@ -43,8 +50,10 @@ def nnunet_datasets(
         return _list(settings)
     files = find_dataset(folders, request.dataset_id)
     found = _details(_line(files), files, settings, budget_s=look_s, tell=tell)
-    next_step = _next_look(found) or _next_step((found,))
-    return DatasetsAnswer(datasets=(found,), raw_folder=folders.raw, next_step=next_step)
+    shown = found if request.full else brief(found)
+    whole = f" All of it: {call('nnunet_datasets', dataset_id=found.dataset_id, full=True)}." if shown != found else ""
+    next_step = (_next_look(found) or _next_step((found,))) + whole
+    return DatasetsAnswer(datasets=(shown,), raw_folder=folders.raw, next_step=next_step)
 
 
 def dataset_ids(settings: Settings) -> list[int]:
@@ -108,14 +117,24 @@ def _details(
         description = read_description(files.raw)
     except RunError:  # the line says it as a problem
         return DatasetDetails(**known, inspected=0)
+    begun = time.monotonic()
     looks = look_into(files, description, settings, budget_s=budget_s, tell=tell)
-    return DatasetDetails(**{**known, **_looked(line, files, description, looks)})
+    images = planning.looked_at(files, description, looks)
+    left_s = min(planning.WAIT_S, begun + budget_s - time.monotonic())
+    ahead = planning.plans_ahead(images, settings, wait_s=left_s) if images else None
+    planned = {"plans_ahead": planning.in_words(ahead) if ahead else {}}
+    looked = _looked(line, files, description, looks, images.relative_size if images else 1.0)
+    return DatasetDetails(**{**known, **looked, **planned})
 
 
-def _looked(line: DatasetLine, files: DatasetFiles, description: Description, looks: Looks) -> dict[str, object]:
+def _looked(
+    line: DatasetLine, files: DatasetFiles, description: Description, looks: Looks, cropped_to: float
+) -> dict[str, object]:
     found = findings(looks, description)
     cases = [looks.found[name] for name in sorted(looks.found)]
     images = first_images(cases)
+    size, unit = volumes_of(looks, description), "mL" if in_mm(looks) else "voxels"
+    measured = read_json(files.fingerprint_file)
     return {
         "inspected": len(cases),
         "partial": looks.partial,
@@ -129,8 +148,10 @@ def _looked(line: DatasetLine, files: DatasetFiles, description: Description, lo
         "shapes": spread([image.shape for image in images]),
         "spacings": spread([image.spacing for image in images]),
         "voxel_types": voxel_types(cases),
-        "intensities": intensities(cases, description),
-        "label_statistics": label_statistics(cases, description),
+        "intensities": intensities(cases, description, cropped_to, measured),
+        "label_statistics": label_statistics(cases, description, size, unit),
+        "outliers": {clean(case): what for case, what in islice(outliers(looks, description).items(), OUTLIERS)},
+        "mixed": mixed(cases, description, in_mm=in_mm(looks)),
     }
 
 

@@ -14,7 +14,7 @@ from ...nnunet.datasets import DatasetFiles
 from ...nnunet.preprocessed import MEND_PLANS, OddPlans, planned, preprocessed_cases
 from ...schemas.datasets import Fingerprint, PlannedConfiguration
 from ...texts import clean
-from .look_summary import rounded
+from .summary.figures import rounded
 
 MOST_PLANS = 12
 

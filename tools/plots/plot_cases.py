@@ -1,5 +1,6 @@
 """Gather cases for pictures: their Dice per fold, one with its prediction, a few with their labels."""
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from ...runs.store import find_run
 from ...schemas.plots import CasePicture, CasesPicture, FoldsPicture, Picture, PlotRequest
 from ...schemas.records import CaseMetrics, RunRecord, StageSpec
 from ...settings import Settings
-from ...texts import fold_name
+from ...texts import clean, fold_name, some, told
+from ..data.looks import look_into
+from ..data.summary.outliers import flagged
 
 DATASET_CASES = 4
 
@@ -123,7 +126,7 @@ def _choose(cases: list[Validated], wanted: str) -> tuple[Validated, str]:
 
 
 def dataset(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
-    """A few training cases with their labels.
+    """One training case with its labels, or a few: those that a look has found odd, then others.
 
     Raises:
         NotFound: the run, the case or its files do not exist (yet).
@@ -139,19 +142,32 @@ def dataset(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         raise NotFound(
             f"{files.name} has no case with image and labels. {call('nnunet_datasets')} says what is missing."
         )
-    shown = _spread(cases)
+    odd = flagged(look_into(files, description, settings, budget_s=0), description)
+    shown = _named(request.case, cases) if request.case else _odd_first(cases, [case for case in odd if case in cases])
     pictures = tuple(_case_picture(files, description, case, settings) for case in shown)
     names, ignored = label_names(description)
-    title = f"{files.name}: {len(shown)} of {len(cases)} cases"
-    text = f"{title} ({', '.join(shown)}), each at the slice with most labelled voxels. Check that the labels fit."
-    return CasesPicture(title=title, theme=request.theme, cases=pictures, names=names, ignored=ignored), text
+    title = f"{files.name}: {request.case or f'{len(shown)} of {len(cases)} cases'}"
+    why = [(case, odd[case]) for case in shown if case in odd]
+    unusual = f" Unusual: {told(why)}." if why else ""
+    text = f"{title} ({some(shown, DATASET_CASES)}), each at the slice with most labelled voxels.{unusual}"
+    picture = CasesPicture(title=title, theme=request.theme, cases=pictures, names=names, ignored=ignored)
+    return picture, f"{text} Check that the labels fit."
 
 
-def _spread(cases: list[str]) -> list[str]:
-    """A few cases, evenly spread over the list."""
-    count = min(DATASET_CASES, len(cases))
-    places = [round(number * (len(cases) - 1) / max(1, count - 1)) for number in range(count)]
-    return [cases[place] for place in places]
+def _named(wanted: str, cases: list[str]) -> list[str]:
+    if wanted not in cases:
+        near = difflib.get_close_matches(wanted, cases, n=3) or cases[:3]
+        raise NotFound(f"The dataset has no case {clean(wanted)!r} with image and label. Cases: {some(near)}, …")
+    return [wanted]
+
+
+def _odd_first(cases: list[str], odd: list[str]) -> list[str]:
+    """A few cases: odd ones, and others evenly spread over the list."""
+    first = odd[:DATASET_CASES]
+    others = [case for case in cases if case not in first]
+    count = min(DATASET_CASES - len(first), len(others))
+    places = [round(number * (len(others) - 1) / max(1, count - 1)) for number in range(count)]
+    return [*first, *(others[place] for place in places)]
 
 
 def _case_picture(

@@ -11,15 +11,18 @@ from ...allowed_paths import allowed_path
 from ...calls import argument
 from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
+from ...nnunet.preprocessed import CASCADE, LOWRES, planned
 from ...runs.engine import Engine
 from ...runs.engines import engine_named
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
+from ...schemas.preflight import PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
 from ..data.ready import ready_to_train, refuse_known_damage
 from .planning import Plan, Planner
+from .plans_ahead import look_ahead, refuse_unplanned
 from .repeating import repeated
 
 OnProblem = Callable[[RunError], None]
@@ -39,6 +42,7 @@ class Preparation:
     device_reason: str = ""
     files: DatasetFiles | None = None
     plan: Plan | None = None
+    ahead_of_plans: PlansAhead | None = None  # what nnU-Net will plan, where there are no plans yet
     room: dict[Path, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -144,6 +148,30 @@ def _known_damage(found: Preparation) -> None:
         refuse_known_damage(settings, request.dataset_id)
 
 
+def _unplanned(found: Preparation) -> None:
+    """A configuration that nnU-Net will not plan. A training looks at images only for a cascade: any 3D dataset has the
+    others."""
+    request, plan = found.request, found.plan
+    if plan is None or found.files is None or not _will_be_planned(found, found.files, plan):
+        return
+    rare = request.configuration in (LOWRES, CASCADE)
+    if not found.ahead and request.configuration == "2d":
+        return
+    ahead = look_ahead(request.dataset_id, found.settings, look=found.ahead or rare)
+    found.ahead_of_plans = ahead.plans
+    if ahead.plans is not None:
+        refuse_unplanned(found.files.name, plan.plans_identifier, request.configuration, ahead.plans)
+    elif rare or found.ahead:
+        found.notes.append(f"Which configurations nnU-Net will plan is not known yet: {ahead.missing}")
+
+
+def _will_be_planned(found: Preparation, files: DatasetFiles, plan: Plan) -> bool:
+    """Whether the run makes the plans of a preset, from raw data."""
+    preprocesses = any(spec.traits.preprocesses and not spec.reused for spec in plan.stages)
+    there = planned(files.plans(plan.plans_identifier) or {}, found.request.configuration)
+    return preprocesses and plan.planner is not None and files.raw.is_dir() and there is None
+
+
 def _disk(found: Preparation) -> None:
     """Room on the disks; a folder that is yet to be made tells nothing of its disk."""
     folders = found.settings.folders
@@ -167,6 +195,7 @@ CHECKS = (
     _place,
     _plan,
     _known_damage,
+    _unplanned,
     _disk,
     _other_runs,
 )

@@ -11,7 +11,16 @@ from ...runs.engines import engine_of, is_on, verdict
 from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
 from ...runs.store import newest_runs
-from ...schemas.preflight import Estimate, EstimateJob, Hours, NetworkCost, PreflightAnswer, PreflightRequest, Room
+from ...schemas.preflight import (
+    ConfigurationAhead,
+    Estimate,
+    EstimateJob,
+    Hours,
+    NetworkCost,
+    PreflightAnswer,
+    PreflightRequest,
+    Room,
+)
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.training import Device, TrainingRequest
@@ -29,6 +38,7 @@ from .costs import (
     kept_estimate,
 )
 from .planning import Plan
+from .plans_ahead import in_words
 from .recommendation import preset_notes, recommend
 from .training import record_of
 
@@ -55,12 +65,13 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         device_reason=prepared.device_reason,
         stages=tuple(_stages(prepared)),
         disk=tuple(_disk(prepared)),
-        network=_cost(network, record, settings),
+        network=_cost(network or _network_ahead(prepared), record, settings),
+        plans_ahead=in_words(prepared.ahead_of_plans) if prepared.ahead_of_plans else {},
         hours=hours,
         hours_other_precision=other,
         queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
         job_scripts=preview.scripts,
-        recommended=recommend(prepared.files) if prepared.files else None,
+        recommended=recommend(prepared.files, prepared.ahead_of_plans) if prepared.files else None,
         notes=(
             *prepared.notes,
             *(prepared.plan.notes if prepared.plan else ()),
@@ -206,7 +217,17 @@ def _estimate_job(
     )
 
 
-def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings) -> NetworkCost | None:
+def _network_ahead(prepared: Preparation) -> ConfigurationAhead | None:
+    """The network that nnU-Net will plan for this request."""
+    ahead, plan = prepared.ahead_of_plans, prepared.plan
+    if ahead is None or plan is None:
+        return None
+    return ahead.plans.get(plan.plans_identifier, {}).get(prepared.request.configuration)
+
+
+def _cost(
+    network: Estimate | ConfigurationAhead | None, record: RunRecord | None, settings: Settings
+) -> NetworkCost | None:
     if network is None or record is None:
         return None
     memory = engine_of(record).gpu_memory_gb(record, settings) if record.device == "cuda" else None
@@ -216,7 +237,7 @@ def _cost(network: Estimate | None, record: RunRecord | None, settings: Settings
         batch_size=network.batch_size,
         parameters=network.parameters,
         gpu_memory_gb=network.gpu_memory_gb,
-        measured_gpu_memory_gb=network.peak_gb,
+        measured_gpu_memory_gb=network.peak_gb if isinstance(network, Estimate) else None,
         device_memory_gb=memory,
         fits=fit == "fits" if fit else None,
         fit=fit,

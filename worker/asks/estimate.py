@@ -48,7 +48,7 @@ def estimate(job: EstimateJob) -> Estimate:
         patch_size=patch,
         batch_size=batch,
         parameters=sum(p.numel() for p in network.parameters()),
-        gpu_memory_gb=round(_planned_gb(network, patch, batch), 2),
+        gpu_memory_gb=round(planned_gb(network, patch, batch), 2),
         epochs=trainer.num_epochs,
         iterations=trainer.num_iterations_per_epoch,
         validation_iterations=trainer.num_val_iterations_per_epoch,
@@ -119,7 +119,8 @@ def _prepare(device: str) -> str | None:
     return look_ahead()
 
 
-def _planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
+def planned_gb(network: Any, patch: tuple[int, ...], batch: int) -> float:
+    """GB of GPU memory that nnU-Net's planner reckons with, by the feature maps of the network."""
     flat = len(patch) == 2
     by_name = REFERENCES.get(type(network).__name__, REFERENCES["PlainConvUNet"])
     reference, usual = by_name[0 if flat else 1], REFERENCE_BATCH[0 if flat else 1]

@@ -92,7 +92,8 @@ def test_sixty_real_cases_have_no_problem_and_are_kept(
         print(f" 60 cases: {cold:.2f} s, kept: {kept:.3f} s ", end="")
     assert (found["inspected"], found["problems"], found["warnings"]) == (60, [], [])
     assert found["shapes"] == {"median": [36, 51, 35.5], "smallest": [24, 40, 32], "largest": [42, 58, 43]}
-    assert found["label_statistics"]["Anterior"] == {"share": 0.0272, "cases": 60}
+    volume = "1.69 mL (1.05 to 2.59)"
+    assert found["label_statistics"]["Anterior"] == {"share": 0.0272, "cases": 60, "volume": volume}
     assert again == found and cold < 20 and kept < 1
 
 
@@ -105,7 +106,8 @@ def test_what_it_says_agrees_with_the_voxels(settings: Settings, raw: Path) -> N
     assert channel["lowest"] == pytest.approx(min(values.min() for values in images), rel=1e-4)
     middle = numpy.median([numpy.quantile(values, 0.5) for values in images])
     assert channel["median"] == pytest.approx(middle, rel=1e-4)
-    assert found["label_statistics"] == {"block": {"share": pytest.approx(8 / 336, rel=1e-2), "cases": 5}}
+    block = {"share": pytest.approx(8 / 336, rel=1e-2), "cases": 5, "volume": "0.024 mL (0.024 to 0.024)"}
+    assert found["label_statistics"] == {"block": block}
     assert found["spacings"]["median"] == [2, 1, 1.5] and found["shapes"]["median"] == [8, 7, 6]
 
 
@@ -359,13 +361,16 @@ def test_the_answer_about_300_cases_with_40_labels_stays_small(settings: Setting
     write_many(folder, cases=300, labels={"background": 0, **names})
     write_plans(settings.folder("preprocessed") / folder.name)
 
-    found = ask(settings, "nnunet_datasets", dataset_id=7)
+    found = ask(settings, "nnunet_datasets", dataset_id=7, full=True)
+    brief = ask(settings, "nnunet_datasets", dataset_id=7)
 
     assert found["datasets"][0]["inspected"] == 300
     assert len(found["datasets"][0]["label_statistics"]) == 40 and len(found["datasets"][0]["plans"]) == 6
     assert found["datasets"][0]["problems"] and found["datasets"][0]["warnings"]
-    text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-    assert len(text) - len(found["raw_folder"]) <= 6000, text
+    assert brief["datasets"][0]["problems"] and brief["datasets"][0]["inspected"] == 300
+    for answer, most in ((found, 10_000), (brief, 2500)):
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        assert len(text) - len(answer["raw_folder"]) <= most, text
 
 
 def write_many(folder: Path, *, cases: int, labels: dict[str, int]) -> None:

@@ -27,7 +27,7 @@ from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.plots.plots import nnunet_plot
 from tests.kit.phantom import write_phantom
-from tests.kit.tiny import record_of, stage
+from tests.kit.tiny import ask, record_of, stage
 
 RUN = "d081-2d-f0-tttt"
 DATASET = "Dataset081_Phantom"
@@ -239,6 +239,27 @@ def test_a_dataset_is_shown_before_anything_is_trained(settings: Settings, phant
 
     picture(drawn)
     assert "4 of 5 cases (case_000, case_001, case_003, case_004)" in drawn.text
+
+
+def test_the_odd_cases_of_a_dataset_come_first_and_a_broken_file_spoils_no_picture(
+    settings: Settings, phantom: Path
+) -> None:
+    bright = SimpleITK.GetImageFromArray(numpy.full((24, 30, 36), 90, "int16"))
+    SimpleITK.WriteImage(bright, str(phantom / "imagesTr/case_003_0000.nii.gz"))
+    (phantom / "imagesTr/case_002_0000.nii.gz").write_bytes(b"no image")
+    ask(settings, "nnunet_datasets", dataset_id=81)
+
+    drawn = plot(settings, kind="dataset", dataset_id=81)
+    one = plot(settings, kind="dataset", dataset_id=81, case="case_001")
+
+    picture(drawn)
+    assert "4 of 5 cases (case_002, case_003, case_000, case_004)" in drawn.text
+    assert "case_002 (among files that cannot be read whole)" in drawn.text and "nothing but one value" in drawn.text
+    assert picture(one).height > 0 and "case_001" in one.text and "Unusual" not in one.text
+    with pytest.raises(Refused, match="cannot be read as an image"):
+        plot(settings, kind="dataset", dataset_id=81, case="case_002")
+    with pytest.raises(NotFound, match=r"no case .case_1. with image and label. Cases: case_001"):
+        plot(settings, kind="dataset", dataset_id=81, case="case_1")
 
 
 def test_a_noisy_picture_is_small_and_keeps_the_colours_of_its_labels(settings: Settings, phantom: Path) -> None:

@@ -3,17 +3,19 @@
 ITK fills the missing part of a truncated file with zeros and reads NaN and infinity as 0, and reports neither.
 """
 
-import gzip
 import math
 from contextlib import closing
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
 import numpy
 
+from .gunzip import Gunzip
 from .tally import BLOCK, Tally
 
 HEADER = 544
+BUFFER = 1 << 17
 
 
 class Damaged(Exception):
@@ -48,7 +50,7 @@ def header_of(path: Path) -> Any:
 
 def opened(path: Path) -> IO[bytes]:
     """The file's content, decompressed."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return BufferedReader(Gunzip(path), BUFFER) if path.suffix == ".gz" else path.open("rb")
 
 
 def add_voxels(path: Path, header: Any, tally: Tally) -> None:

@@ -1,11 +1,12 @@
 """Statistics of an image in one pass over blocks of voxels, so that no volume is in memory as a whole."""
 
-import hashlib
+import zlib
 from typing import Any
 
 import numpy
 
 from ....schemas.datasets import FileLook, LabelLook
+from .nonzero import NonZero
 
 BLOCK = 1 << 19  # voxels
 SAMPLE = 20_000
@@ -15,21 +16,32 @@ DISTINCT = 1000
 
 
 class Tally:
-    """The statistics of the values seen so far."""
+    """The statistics of the values seen so far, of an image of this shape (z, y, x) whose zero is stored as `zero`."""
 
-    def __init__(self, voxels: int) -> None:
+    crops = True
+
+    def __init__(self, voxels: int, shape: tuple[int, ...] = (), zero: float = 0.0) -> None:
+        self._nonzero = NonZero.of(shape, voxels, zero) if self.crops else None
         self._step = max(1, voxels // SAMPLE)
         self._next = 0
         self._sample: list[Any] = []
-        self._digest = hashlib.blake2b(digest_size=12)
+        self._checksum, self._sum = 0, 0
         self.not_numbers = self.infinite = 0
         self.lowest = self.highest = numpy.nan
 
     def add(self, block: Any) -> None:
         """A flat array, in the type the file has."""
-        self._digest.update(numpy.ascontiguousarray(block).view(numpy.uint8).data)
+        self._mark(numpy.ascontiguousarray(block).view(numpy.uint8))
         self._draw(block)
+        if self._nonzero is not None:
+            self._nonzero.add(block)
         self._bound(self._finite(block))
+
+    def _mark(self, content: Any) -> None:
+        """CRC-32 and the sum of all words tell images apart, at a fifth of the time of a hash."""
+        self._checksum = zlib.crc32(content.data, self._checksum)
+        whole = content.size - content.size % 8
+        self._sum = (self._sum + int(content[:whole].view(numpy.uint64).sum())) % (1 << 64)
 
     def _finite(self, block: Any) -> Any:
         if block.dtype.kind != "f":
@@ -56,9 +68,10 @@ class Tally:
         """The fields of a FileLook. The scaling of a NIfTI file is applied here, to the results, where it costs
         nothing."""
         found: dict[str, Any] = {
-            "digest": self._digest.hexdigest(),
+            "digest": f"{self._checksum:08x}{self._sum:016x}",
             "not_numbers": self.not_numbers,
             "infinite": self.infinite,
+            "box": self._nonzero.box() if self._nonzero is not None else (),
         }
         if numpy.isnan(self.lowest):
             return found
@@ -78,8 +91,10 @@ class Tally:
 class LabelTally(Tally):
     """A tally that also counts each value."""
 
-    def __init__(self, voxels: int) -> None:
-        super().__init__(voxels)
+    crops = False
+
+    def __init__(self, voxels: int, shape: tuple[int, ...] = (), zero: float = 0.0) -> None:
+        super().__init__(voxels, shape, zero)
         self.values: dict[float, int] = {}
         self.uncounted = 0
 
@@ -110,7 +125,12 @@ class LabelTally(Tally):
 
 def _counts(block: Any) -> tuple[Any, Any]:
     """Each value and how often it occurs. Small whole numbers are counted without sorting."""
-    if block.size and block.min() >= 0 and block.max() < COUNTED:
+    if not block.size:
+        return block, block
+    lowest, highest = block.min(), block.max()
+    if lowest == highest:  # most blocks of a label are background alone
+        return block[:1], numpy.array([block.size])
+    if lowest >= 0 and highest < COUNTED:
         whole = block.astype(numpy.intp, copy=False)
         if block.dtype.kind != "f" or (whole == block).all():
             counts = numpy.bincount(whole)

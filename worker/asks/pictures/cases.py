@@ -8,8 +8,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from ....schemas.plots import CasesPicture
+from ....texts import clean
 from .slices import Shown, slices_of
-from .style import INK, colour, legend, new_figure, png, title
+from .style import INK, NothingToShow, colour, legend, new_figure, png, title
 from .volumes import PLANES
 
 OPACITY = 0.5
@@ -18,17 +19,18 @@ MISSED, EXTRA, CONFUSED = "#ff1744", "#7cff00", "#c77dff"
 IGNORED = "#888888"
 MAX_NAMES = 12
 PANELS = 4
+LINE = 90  # characters
 
 
 def draw(picture: CasesPicture) -> bytes:
     """Four panels in a row: one view of a case with its prediction, or two views of cases without."""
-    shown = [one for case in picture.cases for one in slices_of(case, planes=len(picture.cases) == 1)]
+    shown, broken = _read(picture)
     predicted = shown[0].prediction is not None
     per_line = 1 if predicted else 2
     lines = [shown[first : first + per_line] for first in range(0, len(shown), per_line)]
     heights = [max(_height_per_width(one) for one in line) for line in lines]
     figure = new_figure(min(20.0, 1.2 + 1.95 * sum(heights)), picture.theme)
-    title(figure, picture.title, picture.theme)
+    title(figure, "\n".join([picture.title, *broken]), picture.theme)
     grid = figure.subplots(len(lines), PANELS, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -37,6 +39,26 @@ def draw(picture: CasesPicture) -> bytes:
             _draw_view(one, plots[number * (PANELS // per_line) :], picture)
     _legends(figure, shown, picture)
     return png(figure)
+
+
+def _read(picture: CasesPicture) -> tuple[list[Shown], list[str]]:
+    """The slices of each case, and a line for each that cannot be shown.
+
+    Raises:
+        NothingToShow: none can be shown.
+    """
+    shown: list[Shown] = []
+    broken: list[str] = []
+    for case in picture.cases:
+        try:
+            shown += slices_of(case, planes=len(picture.cases) == 1)
+        except Exception as error:  # an exception of an image library must not hide the other cases
+            if len(picture.cases) == 1:
+                raise
+            broken.append(clean(f"{case.name} not shown: {error}", LINE))
+    if not shown:
+        raise NothingToShow("; ".join(broken))
+    return shown, broken
 
 
 def _height_per_width(one: Shown) -> float:

@@ -37,7 +37,7 @@ def new_figure(height_inch: float, theme: Theme) -> Figure:
 
 
 def title(figure: Figure, text: str, theme: Theme) -> None:
-    """One line above everything. Dataset names are not parsed as mathematics."""
+    """One line or more above everything. Dataset names are not parsed as mathematics."""
     figure.suptitle(text, fontsize=11, color=INK[theme], parse_math=False)
 
 
