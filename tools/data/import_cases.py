@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ...allowed_paths import allowed_path
 from ...errors import Refused
+from ...image_files import Listing, list_files
 from ...schemas.datasets import PrepareRequest, SourceFile
 from ...settings import Settings
 from ...texts import clean, some
-from .import_files import Listing, list_files
 from .import_patterns import FIELD, Match, matches, split_head
 
 # nnU-Net takes a last _0000 for a channel and skips preprocessed files that end in _seg (2.8.1, utilities/utils.py:24,

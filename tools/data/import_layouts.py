@@ -13,7 +13,7 @@ from zlib import crc32
 
 import regex
 
-from .import_files import ending_of
+from ...image_files import ending_of
 
 # Words as people write them in names: letter and digit, lower and upper case are borders.
 PIECE = regex.compile(r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{N}+|.", regex.DOTALL)

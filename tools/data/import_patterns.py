@@ -10,9 +10,9 @@ import regex
 
 from ...allowed_paths import allowed_path
 from ...errors import Refused
+from ...image_files import ENDINGS
 from ...settings import Settings
 from ...texts import clean
-from .import_files import ENDINGS
 
 FIELD = re.compile(r"(\{[^{}]*\}|\*)")
 FIELDS = ("case", "group", "channel", "label")

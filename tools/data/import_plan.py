@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
+from ...image_files import ending_of
 from ...schemas.datasets import FileFacts, PrepareRequest, SourceFile, Writing
 from ...texts import clean, some, told
 from .case_checks import close, near, shape, spacing
 from .import_cases import Case, Gathered, pairs_of
-from .import_files import ending_of
 
 KEPT = (".nii.gz", ".nrrd", ".mha")  # what nnU-Net's SimpleITK reader takes and holds each geometry
 JPEG = (".jpg", ".jpeg")

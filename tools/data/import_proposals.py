@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ...calls import call
 from ...errors import NotFound, Refused
+from ...image_files import Listing
 from ...schemas.datasets import FileFacts, Layout, Prepared, PrepareRequest
 from ...settings import Settings
 from ...texts import clean, first, some
 from .import_cases import Gathered, channel_name, gather, natural, read_source
-from .import_files import Listing
 from .import_folders import facts_of
 from .import_layouts import Reading, Template, merged, readings, role_of
 from .import_patterns import matches
