@@ -15,9 +15,10 @@ from .settings import Settings
 from .texts import is_text
 from .whole_images import HEAD, META
 
+PICTURES = (".png", ".bmp", ".jpg", ".jpeg", ".gif")
 # What nnU-Net's readers take (2.8.1, imageio/), and what we convert.
 CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
-ENDINGS = (*CASE_ENDINGS, ".mhd", ".jpg", ".jpeg")
+ENDINGS = (*CASE_ENDINGS, ".mhd", *PICTURES[2:])
 MOST_FILES = 500_000  # as many DICOM slices as a thousand large scans have; listing them takes seconds
 DICM = 128  # bytes before DICOM's mark (PS3.10, 7.1)
 

@@ -160,8 +160,11 @@ def predict(lab: Lab, source: Path, output: Path, one: Format, **model: Any) -> 
 
 
 def assert_at_the_place_of(source: Path, name: str, predicted: Path) -> None:
-    folder = source / "masken"
-    original = next(path for path in folder.iterdir() if path.stem == name and path.suffix != ".raw")
+    masks = [path for path in source.rglob("*") if path.parent.name == "masken" or path.name == "maske.nii.gz"]
+    called = {(path.stem if path.parent.name == "masken" else path.parent.name): path for path in sorted(masks)}
+    original = {unicodedata.normalize("NFC", key): path for key, path in called.items() if path.suffix != ".json"}[
+        unicodedata.normalize("NFC", name)
+    ]
     if original.suffix in (".png", ".bmp"):
         with Image.open(predicted) as picture, Image.open(original) as truth:
             assert picture.size == truth.size

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...allowed_paths import allowed_path, readable_file
 from ...calls import argument
 from ...errors import NotFound, Refused
-from ...image_files import ending_of, list_files
+from ...image_files import PICTURES, ending_of, list_files
 from ...nnunet.cases import TIFF
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.predictions import TrainedOn, cases_to_predict, is_numbered
@@ -20,7 +20,6 @@ from ..data.import_layouts import OF_MASKS, words_of
 from ..data.import_patterns import matches, split_head
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
-PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
 LONGEST = 255  # bytes of a file name
 
 

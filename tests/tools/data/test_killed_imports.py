@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -26,6 +27,10 @@ def described(raw: Path) -> bool:
     return any(raw.glob(".importing-*/dataset.json")) or (raw / NAME).exists()
 
 
+def came(moment: Callable[[Path], bool], raw: Path, process: "subprocess.Popen[str]") -> bool:
+    return moment(raw) or process.poll() is not None
+
+
 MOMENTS = [files_there(count) for count in (0, 1, CASES // 2, CASES, 2 * CASES - 1)] + [described]
 
 
@@ -43,7 +48,7 @@ def test_a_kill_at_any_moment_leaves_the_whole_dataset_or_none(settings: Setting
 
     for moment in MOMENTS:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        reached = until(lambda moment=moment, process=process: moment(raw) or process.poll() is not None)
+        reached = until(partial(came, moment, raw, process))
         process.send_signal(signal.SIGKILL)
         output, _ = process.communicate()
         assert reached and (process.returncode == -signal.SIGKILL or (raw / NAME).exists()), output
