@@ -67,7 +67,7 @@ def _files(gathered: Gathered) -> Iterator[tuple[str, SourceFile]]:
 
 
 def _leave_out_other_tests(gathered: Gathered, facts: Facts) -> None:
-    """Leave out images without mask that hold other channels than those with one, as a film of a heart beside its frames."""
+    """Leave out images without mask of other channels than those with one, as a film beside its frames."""
     trained = {
         facts[one.name].channels
         for case in gathered.training.values()
