@@ -1,5 +1,6 @@
 """A folder as people have it, with odd names, is imported and trained; its own images are predicted where they lie."""
 
+import ast
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -86,9 +87,9 @@ class Format:
     images: str = "bilder"
 
 
+PHOTOGRAPHS = Format(pictures(".jpg", 3), ".png")
 FORMATS = [
     pytest.param(Format(series, ".nii.gz", "{case}/CT/*.dcm"), id="DICOM series"),
-    pytest.param(Format(pictures(".jpg", 3), ".png"), id="JPEG photographs"),
     pytest.param(Format(volumes(".mhd"), ".mha"), id="header and voxels in two files"),
     *(
         pytest.param(case, id=name, marks=pytest.mark.long)
@@ -97,6 +98,7 @@ FORMATS = [
             "MetaImage": Format(volumes(".mha"), ".mha"),
             "NIfTI without gz": Format(volumes(".nii"), ".nii.gz"),
             "TIFF stacks": Format(stacks, ".nii.gz"),
+            "JPEG photographs": PHOTOGRAPHS,
             "grey PNG": Format(pictures(".png"), ".png"),
             "RGB PNG": Format(pictures(".png", 3), ".png"),
             "bitmaps": Format(pictures(".bmp"), ".png"),
@@ -123,8 +125,7 @@ def test_what_is_imported_trains_and_its_own_folder_is_predicted(tmp_path: Path,
 
 
 def test_a_model_of_cases_with_odd_names_is_exported_installed_and_predicts(tmp_path: Path) -> None:
-    one = Format(volumes(".nrrd"), ".nrrd")
-    source = tmp_path / "Ö study (1).v2"
+    one, source = PHOTOGRAPHS, tmp_path / "Ö study (1).v2"
     one.build(source)
     lab, other = Lab(tmp_path / "work", FEW), Lab(tmp_path / "elsewhere", FEW)
     seen = lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Round")
@@ -141,8 +142,7 @@ def test_a_model_of_cases_with_odd_names_is_exported_installed_and_predicts(tmp_
 
 
 def proposed(seen: Answer) -> dict[str, Any]:
-    import ast
-
+    """The arguments of the first call that a look proposes."""
     words = ast.parse(seen["layouts"][0]["call"], mode="eval").body
     assert isinstance(words, ast.Call)
     return {word.arg or "": ast.literal_eval(word.value) for word in words.keywords}
