@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import NotFound, Refused
 from ..files import read_json, read_model, read_plain
+from ..image_files import CASE_ENDINGS as CASE_ENDINGS
 from ..schemas.model_name import ModelName
 from ..schemas.outcomes import ModelOutcome
 from ..schemas.records import Folders, RunRecord, StageSpec
@@ -32,7 +33,6 @@ KNOWN = 20  # datasets that an error names
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 COLOURED = (".png", ".bmp", ".tif")
 IMAGES_AND_LABELS = ("imagesTr", "labelsTr")
-CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
 
 
 def channel_of(name: str, images: Collection[str], labels: Collection[str]) -> re.Match[str] | None:

@@ -1,7 +1,10 @@
 """The two folders of a prediction: the images to segment, and whose predictions the output folder holds."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -15,6 +18,22 @@ from .postprocessing import read_steps
 
 NOTE = "nnunet_mcp_prediction.json"
 PARTS = "parts"
+FEW = 8  # files of a case; a series has hundreds
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What images a model takes: the names of their channels, and the ending."""
+
+    channels: tuple[str, ...]
+    ending: str
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> "TrainedOn":
+        """As the model's dataset.json says."""
+        named = description.get("channel_names") or description.get("modality") or {}
+        channels = tuple(str(named[key]) for key in sorted(named, key=lambda key: (len(str(key)), str(key))))
+        return cls(channels, str(description.get("file_ending", ".nii.gz")))
 
 
 class PredictionNote(BaseModel):
@@ -44,7 +63,8 @@ def note_of(job: PredictionJob) -> PredictionNote:
 def identity(paths: Iterable[Path]) -> str:
     """A text that changes when one of the files is written again; no file is read."""
     found = [path.stat() for path in paths]
-    return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in found)
+    text = " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in found)
+    return text if len(found) <= FEW else hashlib.sha256(text.encode()).hexdigest()
 
 
 def inputs_of(images: Mapping[str, Sequence[Path]]) -> dict[str, str]:
@@ -62,22 +82,35 @@ def part_folder(output: Path, name: str) -> Path:
     return output / PARTS / name
 
 
-def cases_to_predict(folder: Path, ending: str, channels: int) -> dict[str, list[Path]]:
-    """The cases in a folder of images, each with the files of all its channels in order.
-
-    Raises:
-        Refused: there are none, or a case lacks a channel; the message names it.
-    """
+def _numbers(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
+    """The images named CASE_0000 by case and number."""
     found: dict[str, dict[int, Path]] = {}
     for path in folder.iterdir():
         match = CHANNEL.fullmatch(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
         if match and not path.name.startswith("."):
             found.setdefault(match["case"], {})[int(match["channel"])] = path
+    return found
+
+
+def is_numbered(folder: Path, trained: TrainedOn) -> bool:
+    """Whether images are named as nnU-Net names them; the number of amos_0001 is the case's."""
+    wanted = set(range(len(trained.channels)))
+    found = [set(files) for files in _numbers(folder, trained.ending).values()]
+    return bool(found) and (wanted in found or all(numbers <= wanted for numbers in found))
+
+
+def cases_to_predict(folder: Path, trained: TrainedOn) -> dict[str, list[Path]]:
+    """The cases in a folder of images, each with the files of all its channels in order.
+
+    Raises:
+        Refused: there are none, or a case lacks a channel; the message names it.
+    """
+    found, ending = _numbers(folder, trained.ending), trained.ending
     if not found:
         others = sorted(path.name for path in folder.iterdir())[:NAMED]
         has = f"It has {', '.join(others)}." if others else "It is empty."
         raise Refused(f"{folder} has no images named CASE_0000{ending}, as the model needs them. {has}")
-    _refuse_lacking({case: set(files) for case, files in found.items()}, ending, channels)
+    _refuse_lacking({case: set(files) for case, files in found.items()}, ending, len(trained.channels))
     return {case: [files[number] for number in sorted(files)] for case, files in sorted(found.items())}
 
 

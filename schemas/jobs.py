@@ -67,6 +67,13 @@ class PredictStep(Record):
     npz: bool = False
 
 
+class Originals(Record):
+    """Images under the names that their owner gave them: the files of each case below the folder, one per channel."""
+
+    folder: str
+    cases: dict[str, tuple[str, ...]]
+
+
 class PredictionJob(OtherJob):
     """A whole prediction: the steps in order, then the ensemble of `parts` and the postprocessing, if there are any."""
 
@@ -74,7 +81,8 @@ class PredictionJob(OtherJob):
     of_run: str | None
     models: tuple[str, ...]
     folds: tuple[str, ...]
-    images: str
+    images: str  # the folder, or a pattern below it
+    originals: Originals | None = None  # to be converted first
     output: str
     labels: str | None
     npz: bool

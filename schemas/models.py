@@ -56,7 +56,7 @@ class PredictRequest(ModelRequest, Request):
     images: str = Field(
         default="imagesTs",
         max_length=4096,
-        description="Folder of CASE_0000.ending, or the dataset's imagesTs or imagesTr.",
+        description="Folder, pattern with {case} and {channel}, or imagesTs or imagesTr.",
     )
     output: str | None = Field(
         default=None,

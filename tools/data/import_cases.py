@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ...allowed_paths import allowed_path
 from ...errors import Refused
+from ...image_files import Listing, list_files
 from ...schemas.datasets import PrepareRequest, SourceFile
 from ...settings import Settings
 from ...texts import clean, some
-from .import_files import Listing, list_files
-from .import_patterns import FIELD, Match, matches, split_head
+from .import_layouts import OF_MASKS, words_of
+from .import_patterns import FIELD, Match, matches, split_head, unpadded
 
 # nnU-Net takes a last _0000 for a channel and skips preprocessed files that end in _seg (2.8.1, utilities/utils.py:24,
 # training/dataloading/nnunet_dataset.py); the rest is no file name everywhere.
@@ -98,12 +99,14 @@ def gather(request: PrepareRequest, listing: Listing, labels: str, settings: Set
     for hits, mask in ((images, False), (masks, True)):
         for hit in hits:
             _add(raw[hit.case].masks if mask else raw[hit.case].images, hit, listing, found, mask=mask)
+    raw = raw if any(case.images and case.masks for case in raw.values()) else _by_number(raw)
     used = {hit.name for hit in (*images, *masks)}
     left_out = {unicodedata.normalize("NFC", name) for name in request.leave_out}
     if unknown := sorted(left_out - set(raw)):
         raise Refused(f"leave_out names cases that are not there: {some(unknown)}. Cases: {some(sorted(raw))}.")
     found.left_over |= {name: "no pattern fits" for name in listing.files if name not in used}
     found.left_over |= listing.others
+    named = any(words_of(name) & OF_MASKS for name, case in raw.items() if case.images and case.masks)
     for name in sorted(raw):
         case = raw[name]
         if name in left_out:
@@ -112,11 +115,25 @@ def gather(request: PrepareRequest, listing: Listing, labels: str, settings: Set
             }
         elif not case.images:
             found.left_over |= {file.name: "a mask without image" for file in case.masks.values()}
+        elif not case.masks and words_of(name) & OF_MASKS and not named:
+            found.left_over |= {file.name: "named as a mask" for file in case.images.values()}
         else:
             found.cases[name] = case
     _rename(found)
     _check(found)
     return found
+
+
+def _by_number(raw: dict[str, Case]) -> dict[str, Case]:
+    """The cases with image-1 and mask_001 joined, under the images' names; as they are if it is not clear."""
+    images = {unpadded(name): name for name, case in raw.items() if case.images}
+    masks = {unpadded(name): name for name, case in raw.items() if case.masks}
+    if len(images) + len(masks) < len(raw) or not set(images) & set(masks):
+        return raw
+    joined = {name: raw[name] for number, name in masks.items() if number not in images}
+    for number, name in images.items():
+        joined[name] = Case(raw[name].images, raw[masks[number]].masks if number in masks else {})
+    return joined
 
 
 def _images(request: PrepareRequest, listing: Listing, settings: Settings, found: Gathered) -> list[Match]:

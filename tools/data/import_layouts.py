@@ -6,14 +6,15 @@ reading of the folder: p1/p1_t1 and p1/p1_seg give {case}/{case}_t1 and {case}/{
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from zlib import crc32
 
 import regex
 
-from .import_files import ending_of
+from ...image_files import ending_of
+from .import_patterns import unpadded
 
 # Words as people write them in names: letter and digit, lower and upper case are borders.
 PIECE = regex.compile(r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{N}+|.", regex.DOTALL)
@@ -24,9 +25,11 @@ MASK_WORDS = """seg segs segmentation segmentations segm mask masks msk label la
     maske masken"""
 IMAGE_WORDS = "image images img imgs im scan scans volume volumes raw photo photos picture pictures bild bilder"
 OF_MASKS, OF_IMAGES = frozenset(MASK_WORDS.split()), frozenset(IMAGE_WORDS.split())
+BRACKETS = (("(", ")"), ("[", "]"))
 FEW_WORDS = 7  # a part with more words is only cut at its ends
 MANY_FILES = 1500  # what takes about two seconds; of more files a part is tried
 FEW_FILES = 100
+DEEP = 4  # parts of a path: with two folders that differ, {group} is not enough
 CORES = 30
 INSIDE = 0.8  # of a template's cases are cases of the reading
 BEST = 6
@@ -38,6 +41,11 @@ class Template:
 
     text: str
     files: dict[str, str]
+
+    @property
+    def loose(self) -> bool:
+        """Whether folders in it may have any name."""
+        return "{group}" in self.text or "/*/" in self.text
 
     @property
     def pattern(self) -> str:
@@ -70,7 +78,7 @@ class Reading:
 
     def score(self, files: int) -> float:
         said = any(role_of(template, self.shared) == "mask" for template in self.templates)
-        group = any("{group}" in template.text for template in self.templates)
+        group = any(template.loose for template in self.templates)
         length = sum(map(len, self.cases)) / len(self.cases)
         split = len(self.templates) / (len(self.templates) + len(self.cases))  # train/ and val/ are no two cases
         return self.covered / files - self.role_words + 0.2 * said - 0.1 * group - 0.3 * split + min(length, 60) / 1000
@@ -94,10 +102,10 @@ def role_of(template: Template, shared: Collection[str]) -> str:
     return ""
 
 
-def readings(names: Iterable[str]) -> list[Reading]:
-    """The readings of these names, the best first."""
+def readings(names: Iterable[str], *, by_number: bool = False) -> list[Reading]:
+    """The readings of these names, the best first; `by_number` takes 001 and 1 for the same case."""
     all_names = _sampled(sorted(names))
-    templates = _templates(all_names)
+    templates = _templates(all_names, unpadded if by_number else str)
     if not templates:
         return []
     cores: dict[frozenset[str], int] = defaultdict(int)
@@ -145,7 +153,7 @@ def _reading(core: frozenset[str], templates: list[Template], by_case: dict[str,
         for one, count in ((templates[number], count) for number, count in shared.items())
         if count > 1 and count >= INSIDE * min(len(one.files), len(core))
     ]
-    fitting.sort(key=lambda one: (-len(one.files), "{group}" in one.text, one.text))
+    fitting.sort(key=lambda one: (-len(one.files), one.loose, one.text))
     taken: set[str] = set()
     kept = []
     for template in fitting:
@@ -155,12 +163,12 @@ def _reading(core: frozenset[str], templates: list[Template], by_case: dict[str,
     return Reading(core, tuple(kept))
 
 
-def _templates(names: list[str]) -> list[Template]:
+def _templates(names: list[str], case_of: Callable[[str], str]) -> list[Template]:
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for name in names:
         stem = unicodedata.normalize("NFC", name.removesuffix(ending_of(name)))
         for text, case in _cuts(stem):
-            found[text].setdefault(case, name)
+            found[text].setdefault(case_of(case), name)
     return [Template(text, files) for text, files in found.items() if len(files) > 1]
 
 
@@ -172,6 +180,8 @@ def _cuts(stem: str) -> Iterator[tuple[str, str]]:
         for run in _runs(part):
             text, case = "/".join("".join(_replaced(one, run, "{case}")) for one in parts), "".join(run)
             yield text, case
+            if DEEP <= len(parts) == at + 1:
+                yield "/".join([whole[0], *["*"] * (at - 1), text.rpartition("/")[2]]), case
             for above in range(at):
                 if whole[above] != case and "{case}" not in whole[above]:
                     outer = parts[above]
@@ -185,7 +195,13 @@ def _runs(part: list[str]) -> Iterator[list[str]]:
     for number, start in enumerate(words):
         for end in words[number:]:
             if len(words) <= FEW_WORDS or start == words[0] or end == words[-1]:
-                yield part[start : end + 1]
+                yield part[start : end + 1 + _closes(part, start, end + 1)]
+
+
+def _closes(part: list[str], start: int, stop: int) -> bool:
+    """Whether the next piece is the bracket that closes one of the name: benign (1)."""
+    run, after = part[start:stop], part[stop : stop + 1]
+    return any(run.count(left) > run.count(right) and after == [right] for left, right in BRACKETS)
 
 
 def _replaced(part: list[str], run: list[str], by: str) -> list[str]:
@@ -206,8 +222,8 @@ def merged(templates: Sequence[Template], by: str) -> str | None:
     if len({len(cut) for cut in cuts}) == 1 and (text := _by_position(cuts, by)):
         return text + _ending(templates)
     texts = [template.text for template in templates]
-    start = _shared([BORDER.split(text) for text in texts])
-    end = _shared([BORDER.split(text)[::-1] for text in texts])[::-1]
+    start = shared([BORDER.split(text) for text in texts])
+    end = shared([BORDER.split(text)[::-1] for text in texts])[::-1]
     head, tail = "".join(start), "".join(end)
     if any(len(head) + len(tail) >= len(text) for text in texts):
         return None
@@ -226,7 +242,8 @@ def _by_position(cuts: list[list[str]], by: str) -> str | None:
     return "".join(by if at in places else piece for at, piece in enumerate(cuts[0]))
 
 
-def _shared(cuts: list[list[str]]) -> list[str]:
+def shared(cuts: list[list[str]]) -> list[str]:
+    """The pieces with which all begin."""
     found = []
     for pieces in zip(*cuts, strict=False):
         if len(set(pieces)) > 1:

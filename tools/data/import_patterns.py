@@ -10,11 +10,12 @@ import regex
 
 from ...allowed_paths import allowed_path
 from ...errors import Refused
+from ...image_files import ENDINGS
 from ...settings import Settings
 from ...texts import clean
-from .import_files import ENDINGS
 
 FIELD = re.compile(r"(\{[^{}]*\}|\*)")
+PADDING = re.compile(r"(?<!\d)0+(?=\d)")
 FIELDS = ("case", "group", "channel", "label")
 MOST_FREE = 8  # parts of a pattern that match any text: more would take long on long names
 PATIENCE_S = 2.0
@@ -63,6 +64,11 @@ def matches(pattern: str, names: Iterable[str], what: str, tokens: Sequence[str]
     except TimeoutError:
         raise Refused(f"{what} {clean(pattern)!r} takes too long to compare. Use fewer * and fields.") from None
     return found
+
+
+def unpadded(case: str) -> str:
+    """The case with its numbers as numbers: 001 is 1."""
+    return PADDING.sub("", case)
 
 
 def _expression(pattern: str, what: str, tokens: Sequence[str]) -> "regex.Pattern[str]":

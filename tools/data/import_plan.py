@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
+from ...image_files import ending_of
 from ...schemas.datasets import FileFacts, PrepareRequest, SourceFile, Writing
 from ...texts import clean, some, told
 from .case_checks import close, near, shape, spacing
 from .import_cases import Case, Gathered, pairs_of
-from .import_files import ending_of
 
 KEPT = (".nii.gz", ".nrrd", ".mha")  # what nnU-Net's SimpleITK reader takes and holds each geometry
 JPEG = (".jpg", ".jpeg")
@@ -34,11 +34,18 @@ class Plan:
     faulty: list[str] = field(default_factory=list)  # cases, by their name in the source
     found: list[int] = field(default_factory=list)  # values in the masks
     cases: int = 0
+    of_files: int = 0  # problems that some files have, not the layout
+
+    @property
+    def unfit(self) -> bool:
+        """Whether the layout cannot be meant: its problems are not those of some files."""
+        return len(self.problems) > self.of_files or 0 < self.cases <= len(set(self.faulty))
 
 
 def plan_of(request: PrepareRequest, gathered: Gathered, facts: Facts) -> Plan:
     """Decide everything from what the files hold; files without facts were not looked at."""
-    plan = Plan(problems=list(gathered.problems), cases=len(gathered.training))
+    plan = Plan(problems=list(gathered.problems), cases=len(gathered.training), of_files=len(gathered.problems))
+    _leave_out_other_tests(gathered, facts)
     _check_files(gathered, facts, plan)
     pictures = _kind(gathered, facts, plan)
     wanted = _channels(gathered, facts, pictures, plan)
@@ -59,6 +66,23 @@ def _files(gathered: Gathered) -> Iterator[tuple[str, SourceFile]]:
             yield gathered.names[name], file
 
 
+def _leave_out_other_tests(gathered: Gathered, facts: Facts) -> None:
+    """Leave out images without mask of other channels than those with one, as a film beside its frames."""
+    trained = {
+        facts[one.name].channels
+        for case in gathered.training.values()
+        for one in case.images.values()
+        if _known(one, facts)
+    }
+    for name, case in list(gathered.cases.items()):
+        others = [
+            one.name for one in case.images.values() if _known(one, facts) and facts[one.name].channels not in trained
+        ]
+        if trained and others and not case.masks:
+            del gathered.cases[name], gathered.names[name]
+            gathered.left_over |= dict.fromkeys(others, "it holds other channels than the images with masks")
+
+
 def _check_files(gathered: Gathered, facts: Facts, plan: Plan) -> None:
     faults: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for name, file in _files(gathered):
@@ -72,6 +96,7 @@ def _check_files(gathered: Gathered, facts: Facts, plan: Plan) -> None:
     for kind, cases in faults.items():
         plan.problems.append(f"{kind}, {len(cases)}: {told(cases)}.")
         plan.faulty += [name for name, _ in cases]
+    plan.of_files += len(faults)
     notes = sorted({facts[file.name].note for _, file in _files(gathered) if file.name in facts} - {""})
     plan.doubts += [f"{note}." for note in notes[:3]]
 
@@ -109,8 +134,14 @@ def _geometry(case: Case, facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _kind(gathered: Gathered, facts: Facts, plan: Plan) -> bool:
     """Whether these are pictures."""
-    kinds = {bool(facts[file.name].picture) for _, file in _files(gathered) if _known(file, facts)}
-    if len(kinds) > 1:
+    known = [file for _, file in _files(gathered) if _known(file, facts)]
+    kinds = {bool(facts[file.name].picture) for file in known}
+    if len({(file.mask, bool(facts[file.name].picture)) for file in known}) == len(kinds) == 2:
+        plan.problems.append(
+            "images and masks are of two kinds, volumes and pictures of single slices. Stack those of each case into "
+            "one file, with the geometry of its volume."
+        )
+    elif len(kinds) > 1:
         plan.problems.append("some files are pictures and others volumes. Import them as two datasets.")
     return kinds == {True}
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from ...calls import call
 from ...errors import NotFound, Refused
+from ...image_files import Listing
 from ...schemas.datasets import FileFacts, Layout, Prepared, PrepareRequest
 from ...settings import Settings
 from ...texts import clean, first, some
 from .import_cases import Gathered, channel_name, gather, natural, read_source
-from .import_files import Listing
 from .import_folders import facts_of
-from .import_layouts import Reading, Template, merged, readings, role_of
+from .import_hints import hints
+from .import_layouts import BORDER, Reading, Template, merged, readings, role_of, shared
 from .import_patterns import matches
-from .import_plan import Facts, Plan, plan_of
+from .import_plan import DISTINCT, Facts, Plan, plan_of
 
 BUDGET_S = 20.0  # a chat waits for the answer
 SMALL = 60  # files; all are opened at once then
@@ -44,9 +45,9 @@ def propose(source: Path, request: PrepareRequest, settings: Settings, tell: Tel
     if not listing.files:
         raise NotFound(
             f"{source}: dataset.json does not exist, and there are no images in it. Name the folder that holds images "
-            f"and masks{_others(listing)}."
+            f"and masks{_others(listing)}. {hints(listing)}".rstrip()
         )
-    found = readings(listing.files)
+    found = readings(listing.files) or readings(listing.files, by_number=True)
     facts = _sample(found, listing, settings)
     proposed = _layouts(found, facts, request, listing, elsewhere, settings)
     if not proposed:
@@ -69,7 +70,8 @@ def _no_layout(request: PrepareRequest, listing: Listing) -> str:
     )
     return (
         f"No images and masks could be paired by their names among {len(listing.files)} images: "
-        f"{some(sorted(listing.files), 6)}. Ask the person which are which, then give patterns, like {own}."
+        f"{some(sorted(listing.files), 6)}. {hints(listing)}Ask the person which are which, then "
+        f"give patterns, like {own}."
     )
 
 
@@ -111,7 +113,7 @@ def _layouts(
             if gathered.training and not any(used <= more for more in explained):
                 proposed.append(Proposed(asked, gathered))
                 explained.append(used)
-    return proposed
+    return sorted(proposed, key=lambda one: plan_of(one.request, one.gathered, facts).unfit)
 
 
 def _guessed(masks: list[Template], facts: Facts) -> tuple[list[Template], list[Template]]:
@@ -159,6 +161,11 @@ def _distinct(template: Template, facts: Facts) -> int:
     return max((len(facts[name].values) for name in template.files.values() if name in facts), default=0)
 
 
+def _no_masks(template: Template, facts: Facts) -> bool:
+    looked = [facts[name] for name in template.files.values() if name in facts]
+    return any(not _like_a_mask(one) or max(one.values, default=0) > DISTINCT for one in looked)
+
+
 def _image_patterns(images: list[Template]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """One pattern with {channel} and the channels, or one for each channel."""
     most = max(len(template.files) for template in images)
@@ -167,7 +174,16 @@ def _image_patterns(images: list[Template]) -> tuple[tuple[str, ...], tuple[str,
         return (usual[0].pattern,), ()
     if one := merged(usual, "{channel}"):
         return (one,), tuple(_pair(token, channel_name(token)) for token in _tokens(one, usual))
-    return tuple(template.pattern for template in sorted(usual, key=lambda one: one.text)), ()
+    ordered = sorted(usual, key=lambda one: one.text)
+    return tuple(template.pattern for template in ordered), _words_that_differ(ordered)
+
+
+def _words_that_differ(templates: list[Template]) -> tuple[str, ...]:
+    """The names of channels with a pattern each: what differs at the ends of their names; none if it is not clear."""
+    names = [BORDER.split(template.text.rpartition("/")[2]) for template in templates]
+    start, end = (len(shared(cuts)) for cuts in (names, [name[::-1] for name in names]))
+    words = ["".join(name[start : len(name) - end]) for name in names]
+    return tuple(words) if all(words) and len(set(words)) == len(words) and "{" not in "".join(words) else ()
 
 
 def _tokens(pattern: str, templates: list[Template]) -> list[str]:
@@ -186,7 +202,7 @@ def _mask_patterns(masks: list[Template], facts: Facts) -> Iterator[tuple[str, t
         and (one := merged(masks, "{label}"))
     ):
         yield one, tuple(_tokens(one, masks))
-    ordered = sorted(masks, key=lambda one: (-len(one.files), -_distinct(one, facts), one.text))
+    ordered = sorted(masks, key=lambda one: (-len(one.files), _no_masks(one, facts), -_distinct(one, facts), one.text))
     yield from ((template.pattern, ()) for template in ordered[:SHOWN])
 
 
@@ -215,7 +231,9 @@ def _answer(proposed: list[Proposed], sampled: Facts, settings: Settings, tell: 
         changes=tuple(plan.changes),
         layouts=tuple(_layout(one, plan if one is best else None) for one in proposed[:SHOWN]),
         doubts=tuple(doubts),
-        next_step="Nothing is written. Show the person the pairs, ask for the names of labels and channels, then make "
+        next_step="Nothing is written, and no layout fits. Tell the person the doubts."
+        if plan.unfit
+        else "Nothing is written. Show the person the pairs, ask for the names of labels and channels, then make "
         "the first layout's call with them.",
     )
 

@@ -74,6 +74,8 @@ def _under_way(request: PrepareRequest, *, same: bool, other: object) -> str:
 
 
 def _import(source: Path, target: Path, request: PrepareRequest, settings: Settings, tell: Tell) -> Prepared:
+    for killed in target.parent.glob(f".importing-{target.name[:10]}_*"):
+        shutil.rmtree(killed, ignore_errors=True)
     refuse_without_room({target.parent: SPARE_BYTES})
     partial = Path(tempfile.mkdtemp(prefix=f".importing-{target.name}-", dir=target.parent))
     try:

@@ -3,12 +3,10 @@
 import os
 from pathlib import Path
 
-from ...allowed_paths import allowed_path, readable_file
-from ...errors import NotFound, Refused
-from ...nnunet.datasets import DatasetFiles
+from ...errors import Refused
 from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
-from ...nnunet.predictions import cases_to_predict, note_of, refuse_foreign
+from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
 from ...schemas.jobs import PredictionJob
@@ -18,9 +16,8 @@ from ...settings import Settings
 from ...texts import fold_name
 from ..training.training import start_recorded
 from .model_choice import Choice, choose_model
+from .prediction_images import Chosen, choose_images, folder_of
 from .prediction_stages import PredictionStages, plan_stages
-
-OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
 
 
 def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionStarted:
@@ -30,13 +27,13 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         RunError: it cannot start; the message says what to do. Nothing was changed.
     """
     choice = choose_model(request, settings)
-    images = _folder(request.images, choice.files, settings, what="images")
-    output = _output(request, choice, images, settings)
-    cases = _cases(choice, images, settings)
+    trained = TrainedOn.of(choice.models[0].description)
+    images = choose_images(request.images, choice.files, trained, settings)
+    output = _output(request, choice, images.folder, settings)
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
-    record = _record(request, choice, job, stages, settings)
+    record = _record(request, choice, job, stages, settings, images.notes())
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),
@@ -44,23 +41,24 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         dataset_name=record.dataset_name,
         model_path=" + ".join(job.models),
         folds=tuple(map(fold_name, job.folds)),
-        cases=len(cases),
+        cases=len(images.cases),
         output=str(output),
         device=record.device,
     )
 
 
 def _job(
-    request: PredictRequest, choice: Choice, images: Path, output: Path, stages: PredictionStages, settings: Settings
+    request: PredictRequest, choice: Choice, images: Chosen, output: Path, stages: PredictionStages, settings: Settings
 ) -> PredictionJob:
-    labels = _folder(request.labels, choice.files, settings, what="labels") if request.labels else None
+    labels = folder_of(request.labels, choice.files, settings, what="labels") if request.labels else None
     return PredictionJob(
         dataset_id=choice.files.dataset_id,
         configuration=choice.configuration,
         of_run=request.run_id,
         models=tuple(str(model.folder) for model in choice.models),
         folds=choice.models[0].folds,
-        images=str(images),
+        images=images.asked,
+        originals=images.originals,
         output=str(output),
         labels=str(labels) if labels else None,
         npz=request.npz,
@@ -73,7 +71,12 @@ def _job(
 
 
 def _record(
-    request: PredictRequest, choice: Choice, job: PredictionJob, stages: PredictionStages, settings: Settings
+    request: PredictRequest,
+    choice: Choice,
+    job: PredictionJob,
+    stages: PredictionStages,
+    settings: Settings,
+    left_over: tuple[str, ...],
 ) -> RunRecord:
     engine, options = engine_with_options(settings, model_of=choice.run)
     return new_record(
@@ -84,15 +87,8 @@ def _record(
         device=engine.device(request.device, settings),
         engine=(engine, options),
         versions=installed(settings.nnunet_python).versions,
-        notes=choice.notes(),
+        notes=(*choice.notes(), *left_over),
     )
-
-
-def _folder(given: str, files: DatasetFiles, settings: Settings, *, what: str) -> Path:
-    path = files.raw / given if given in OWN_FOLDERS else allowed_path(settings, given, what=what)
-    if not path.is_dir():
-        raise NotFound(f"{path} is not a folder. {what} is a folder, or imagesTs, imagesTr or labelsTr of the dataset.")
-    return Path(os.path.realpath(path))
 
 
 def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
@@ -110,12 +106,3 @@ def _default_output(choice: Choice) -> Path:
         return model / "predictions"
     name = model.name if choice.best is None else f"best_{choice.best.name}"
     return choice.files.results / "predictions" / name
-
-
-def _cases(choice: Choice, images: Path, settings: Settings) -> dict[str, list[Path]]:
-    description = choice.models[0].description
-    channels = description.get("channel_names") or description.get("modality") or {}
-    cases = cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))
-    for path in (path for files in cases.values() for path in files):
-        readable_file(path, settings)
-    return cases

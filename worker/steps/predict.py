@@ -47,11 +47,12 @@ class Prediction:
         self.folder.remove_torn(self.target, npz=self.step.npz)
         if not self.cases:
             return
+        inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
         self.job.reporter.say(HANDING_OVER, done=self.count(), total=len(self.folder.cases))
         with _Watched(self, predictor):
             predictor.predict_from_files(
-                self._images(),
+                inputs,
                 [str(self.target / case) for case in self.cases],
                 save_probabilities=self.step.npz,
                 overwrite=False,
@@ -71,10 +72,6 @@ class Prediction:
         with nothing_but_data_is_loaded(Path(self.step.model), unless=self.folder.asked.trusted):
             predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, CHECKPOINT)
         return predictor
-
-    def _images(self) -> list[list[str]]:
-        """The files of each missing case."""
-        return [[str(path) for path in self.folder.images[case]] for case in self.cases]
 
     def count(self) -> int:
         """How many cases are predicted, including those from before this run."""

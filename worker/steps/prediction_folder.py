@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...allowed_paths import readable_file
@@ -11,13 +12,31 @@ from ...files import read_model, write_model, write_text
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
 from ...nnunet.postprocessing import read_steps
-from ...nnunet.predictions import PARTS, PredictionNote, cases_to_predict, inputs_of, note_file, note_of, refuse_foreign
+from ...nnunet.predictions import (
+    PARTS,
+    PredictionNote,
+    TrainedOn,
+    cases_to_predict,
+    inputs_of,
+    note_file,
+    note_of,
+    part_folder,
+    refuse_foreign,
+)
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
 from ...schemas.outcomes import PredictionOutcome
 from ...texts import fold_name
 from ..stage import Job
 from ..truncated_images import readable_whole
+from .prediction_inputs import Files, Inputs, original_files
+
+INPUTS = "inputs"  # among the parts, and removed with them
+
+
+def paths_of(files: Files) -> list[Path]:
+    """All files of a case."""
+    return [Path(path) for file in files for path in file.paths]
 
 
 class PredictionFolder:
@@ -30,8 +49,13 @@ class PredictionFolder:
         self.model = self.models[0].folder
         self.description = self.models[0].description
         self.ending = str(self.description["file_ending"])
-        channels = len(self.description.get("channel_names") or self.description.get("modality") or {})
-        self.images = cases_to_predict(Path(self.asked.images), self.ending, channels)
+        self.trained = TrainedOn.of(self.description)
+        self.originals: dict[str, Files] = {}
+        if self.asked.originals:
+            self.originals = original_files(self.asked.originals, job.settings)
+            self.images = {case: paths_of(files) for case, files in self.originals.items()}
+        else:
+            self.images = cases_to_predict(Path(self.asked.images), self.trained)
         self.cases = list(self.images)
         self._refuse_links_elsewhere()
         self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
@@ -48,7 +72,7 @@ class PredictionFolder:
             Refused: one of them lies outside the allowed folders, or is no file.
         """
         labels = [Path(self.asked.labels) / f"{case}{self.ending}" for case in self.cases] if self.asked.labels else []
-        files = [path for paths in self.images.values() for path in paths]
+        files = [path for paths in self.images.values() for path in paths if not self.originals]
         for path in (*files, *filter(os.path.lexists, labels)):
             readable_file(path, self.job.settings)
 
@@ -88,6 +112,15 @@ class PredictionFolder:
         """The cases that the output folder still lacks."""
         there = set(self.there(self.path))
         return [case for case in self.cases if case not in there]
+
+    def inputs(self, cases: Sequence[str]) -> list[list[str]]:
+        """What nnU-Net is to read for each of these cases; images under their own names are converted first."""
+        if not self.originals:
+            return [[str(path) for path in self.images[case]] for case in cases]
+        reporter, total = self.job.reporter, len(cases)
+        made = Inputs(part_folder(self.path, INPUTS), self.trained, self.job.settings)
+        reporter.say("converting the images", total=total)
+        return made.make({case: self.originals[case] for case in cases}, lambda done: reporter.tick(done=done))
 
     def remove_torn(self, folder: Path, *, npz: bool) -> None:
         """Remove incomplete cases; nnU-Net writes the segmentation after the probabilities."""

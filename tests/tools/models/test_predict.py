@@ -71,7 +71,10 @@ def test_images_of_another_kind_are_named(settings: Settings, model: Path, tmp_p
     folder.mkdir()
     refused(settings, "It is empty", images=str(folder))
     (folder / "scan.nii.gz").write_bytes(b"")
-    refused(settings, r"no images named CASE_0000.nii.gz.*scan.nii.gz", images=str(folder))
+    (folder / "scan.nii.gz").rename(folder / "scan.png")
+    refused(
+        settings, r"no images named CASE_0000.nii.gz.*a picture; the model takes volumes: scan.png", images=str(folder)
+    )
     (folder / "a_0000.nii.gz").write_bytes(b"")
     (folder / "b_0001.nii.gz").write_bytes(b"")
     refused(settings, r"1 channel\(s\).*Not so: b", images=str(folder))

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy
 
+from ....image_files import PICTURES as PICTURES
 from ..inspection.nifti import Damaged
 
-PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
 COLOURS = {2: "grey", 3: "RGB", 4: "RGBA"}
 DEEP = (16, b"\x02\x06")  # 16 bits in each of several colours: Pillow reads 8 of them
 

@@ -7,16 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...allowed_paths import allowed_path
-from ...errors import Refused, RunError
-from ...files import open_plain
-from ...nnunet.cases import is_text
-from ...nnunet.datasets import CASE_ENDINGS
-from ...schemas.datasets import SourceFile
-from ...settings import Settings
-from ...whole_images import HEAD, META
+from .allowed_paths import allowed_path
+from .errors import Refused, RunError
+from .files import open_plain
+from .schemas.datasets import SourceFile
+from .settings import Settings
+from .texts import is_text
+from .whole_images import HEAD, META
 
-ENDINGS = (*CASE_ENDINGS, ".mhd", ".jpg", ".jpeg")
+PICTURES = (".png", ".bmp", ".jpg", ".jpeg", ".gif")
+# What nnU-Net's readers take (2.8.1, imageio/), and what we convert.
+CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
+ENDINGS = (*CASE_ENDINGS, ".mhd", *PICTURES[2:])
 MOST_FILES = 500_000  # as many DICOM slices as a thousand large scans have; listing them takes seconds
 DICM = 128  # bytes before DICOM's mark (PS3.10, 7.1)
 

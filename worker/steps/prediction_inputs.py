@@ -1,0 +1,108 @@
+"""Images under their own names, written as an import writes them, so that nnU-Net reads each as CASE_0000."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ...allowed_paths import readable_file
+from ...image_files import list_files
+from ...nnunet.predictions import TrainedOn
+from ...schemas.datasets import SourceFile, Writing
+from ...schemas.jobs import Originals
+from ...settings import Settings
+from ...texts import told
+from ..asks.conversion.facts import facts_of
+from ..asks.conversion.pictures import PICTURES
+from ..asks.conversion.writing import write
+from ..resources import usable_cores
+from ..stage import StageFailure
+
+THREADS = 4  # decompression and ITK release Python's lock
+COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
+Files = tuple[SourceFile, ...]
+
+
+def original_files(originals: Originals, settings: Settings) -> dict[str, Files]:
+    """The files of each case, listed again.
+
+    Raises:
+        StageFailure: some are no longer there.
+    """
+    listed = list_files(Path(originals.folder), settings).files
+    gone = [(case, name) for case, names in originals.cases.items() for name in names if name not in listed]
+    if gone:
+        raise StageFailure("images are no longer there", told(gone), "Put them back, or predict the others.")
+    return {case: tuple(listed[name] for name in names) for case, names in originals.cases.items()}
+
+
+class Inputs:
+    """The images of some cases in a folder of their own, in the format that the model was trained on."""
+
+    def __init__(self, folder: Path, trained: TrainedOn, settings: Settings) -> None:
+        self.folder, self.trained, self.settings = folder, trained, settings
+        self.allowed = list(settings.allowed_roots)
+
+    def make(self, cases: Mapping[str, Files], tell: Callable[[int], None]) -> list[list[str]]:
+        """Write those of all cases; returns the files of each.
+
+        Raises:
+            StageFailure: images cannot be read, or are of another kind; the message names them.
+        """
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        faults: list[tuple[str, str]] = []
+        with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
+            for done, (case, fault) in enumerate(zip(cases, pool.map(self._bring, cases.items()), strict=True), 1):
+                faults += [(case, fault)] if fault else []
+                tell(done)
+        if faults:
+            remedy = "Correct or remove these images, then predict again; nothing else is lost."
+            raise StageFailure(f"images cannot be used, {len(faults)}", told(faults), remedy)
+        return [self._targets(case, files) for case, files in cases.items()]
+
+    def _targets(self, case: str, files: Files) -> list[str]:
+        """Of a cascade, nnU-Net takes the name before _0000 for that of the first segmentation.
+
+        Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:191.
+        """
+        count = 1 if self.trained.ending in PICTURES and len(files) == 1 else len(self.trained.channels)
+        return [str(self.folder / f"{case}_{number:04d}{self.trained.ending}") for number in range(count)]
+
+    def _bring(self, one: tuple[str, Files]) -> str:
+        """Write the files of a case; returns what is wrong with them."""
+        case, files = one
+        targets = self._targets(case, files)
+        share = len(targets) // len(files)
+        for number, file in enumerate(files):
+            if fault := self._write(file, targets[number * share : (number + 1) * share], len(files)):
+                return fault
+        return ""
+
+    def _write(self, file: SourceFile, targets: Sequence[str], files: int) -> str:
+        if len(file.paths) == 1 and len(targets) == 1 and self._is_read_where_it_lies(file):
+            Path(targets[0]).symlink_to(readable_file(Path(file.paths[0]), self.settings))
+            return ""
+        writing = Writing(sources=(file,), targets=tuple(targets))
+        if self.trained.ending in PICTURES:
+            wanted = COLOURS.get(len(self.trained.channels) // files, "")
+            if fault := self._of_other_colours(file, wanted):
+                return fault
+            writing = writing.model_copy(update={"picture": wanted})
+        elif len(targets) > 1 and (held := facts_of(file, self.allowed).channels) != len(targets):
+            return f"it holds {held} channels, the model takes {len(targets)}"
+        return write(writing, self.folder, self.allowed).error
+
+    def _is_read_where_it_lies(self, file: SourceFile) -> bool:
+        return self.trained.ending != ".png" and file.name.endswith(self.trained.ending)
+
+    def _of_other_colours(self, file: SourceFile, wanted: str) -> str:
+        """Why the picture would lose something as what the model takes."""
+        facts = facts_of(file, self.allowed)
+        if facts.error or facts.picture not in COLOURS.values():
+            return facts.error or "it is no picture"
+        if wanted == "grey" and facts.picture != "grey" and not facts.alike:
+            return "it is coloured, and the model takes grey pictures"
+        if wanted == "RGB" and facts.picture == "RGBA" and not facts.opaque:
+            return "it is transparent in places, and the model takes RGB"
+        return "" if wanted else f"the model takes {len(self.trained.channels)} colours"
