@@ -12,7 +12,7 @@ from ...texts import fold_name, short
 from .health import health
 from .progress import answer, dice_of
 from .resuming import saved
-from .snapshot import RunSnapshot
+from .snapshot import KEPT, RunSnapshot
 from .timing import elapsed
 
 PROBLEM_CHARACTERS = 160
@@ -21,6 +21,11 @@ NO_PROBLEM = ("ok", "starting", "waiting", "ended")
 
 def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
     """One of our runs; what it continues is looked for among the listed ones."""
+    line = KEPT.once(view, _line)
+    return line if (earlier := _continues(view, listed)) is None else line.model_copy(update={"continues": earlier})
+
+
+def _line(view: RunSnapshot) -> RunLine:
     record, judged, spec = view.record, view.judged, view.present
     now = answer(view) if judged.status in ACTIVE else None
     well = now.health if now else health(view)  # it reads more epochs than the line, so it comes first
@@ -33,7 +38,6 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
         trainer=record.trainer if record.training else None,
         started=iso(record.created_at),
         ended=None if now else iso(record.created_at + elapsed(view)),
-        continues=_continues(view, listed),
         stage=spec.name if spec and judged.status != "success" else None,
         epoch=_epoch(view, spec.name) if spec else None,
         eta_s=now.eta_s if now else None,
