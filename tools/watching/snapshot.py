@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
+from ...liveness import host_name
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import REMEMBERED_EPOCHS, RunDir, StateDir
 from ...runs.pace import pace
@@ -100,6 +101,11 @@ class RunSnapshot:
     def trains(self) -> bool:
         """Whether the present stage is a training."""
         return self.present is not None and self.present.traits.trains
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its processes are on this machine."""
+        return engine_of(self.record).is_here and self.record.host == host_name()
 
     @property
     def has_settled(self) -> bool:
