@@ -27,7 +27,10 @@ def has_settled(*stamps: Stamp | None) -> bool:
 
 
 class Memory:
-    """What has been read, by file and by what was read of it; and the stamps of these files, taken before."""
+    """What has been read, by file and by what was read of it; and the stamps of these files, taken before.
+
+    Several threads may share one: a server answers in many.
+    """
 
     def __init__(self) -> None:
         self.found: dict[tuple[Path, str], Any] = {}
@@ -41,15 +44,16 @@ class Memory:
 
     def once(self, file: Path, what: str, read: Callable[[], Found]) -> Found:
         """What was read before, else it is read now."""
-        if (file, what) not in self.found:
+        known, key = self.found, (file, what)
+        if key not in known:
             self.watch(file)
-            self.found[file, what] = read()
-        found: Found = self.found[file, what]
+            known[key] = read()
+        found: Found = known[key]
         return found
 
     def holds(self) -> bool:
         """Whether every file that was read, or was not there, is still so."""
-        return all(stamp(path) == before for path, before in self._stamps.items())
+        return all(stamp(path) == before for path, before in list(self._stamps.items()))
 
     def distil(self, essence: Found) -> Found:
         """Keep what was made of all this, in its place: the files are still watched."""

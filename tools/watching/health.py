@@ -17,7 +17,7 @@ from ...texts import some
 from .learning import Course, class_missing, collapsed, diverging, known, not_a_number, not_yet
 from .snapshot import RunSnapshot
 
-REMEDY = "End other processes, or let later runs have fewer (nnUNet_def_n_proc, nnUNet_n_proc_DA)."
+FREE_MEMORY = "End other processes, or let later runs have fewer (nnUNet_def_n_proc, nnUNet_n_proc_DA)."
 # What further epochs do not mend.
 HOPELESS: frozenset[HealthVerdict] = frozenset({"nan", "diverging", "collapsed", "class_missing"})
 # Epochs looked back on; nnU-Net's pseudo Dice of one epoch is noisy.
@@ -48,7 +48,7 @@ def _beside_memory(found: Health, view: RunSnapshot) -> Health:
         return found
     why = f"Too little memory: in the last minute this machine's processes only waited for it {share:.0%} of the time."
     verdict: HealthVerdict = "slow" if found.verdict in ("ok", "starting") else found.verdict
-    return Health(verdict=verdict, detail=f"{why} {REMEDY} {found.detail}")
+    return Health(verdict=verdict, detail=f"{why} {FREE_MEMORY} {found.detail}")
 
 
 def _at_work(view: RunSnapshot) -> Health:

@@ -1,7 +1,10 @@
 """A server keeps runs that have succeeded from answer to answer, and sees every change of them at the next question."""
 
 import os
+import shutil
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,7 +16,9 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import EngineRecord, Epoch, Failure, Metrics, StageState
+from nnunet_mcp.schemas.run_list import RunsRequest
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.watching.runs import nnunet_runs
 from tests.kit.tiny import ask, record_of, stage
 
 NUMBERS = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"), 0.1)
@@ -146,3 +151,18 @@ def test_a_run_that_is_new_or_gone_is_seen_at_the_next_question(settings: Settin
 
     finished.remove()
     assert listed() == ["d001-2d-f1-nnnn"]
+
+
+def test_many_who_ask_at_once_get_the_same_list(settings: Settings, finished: RunDir) -> None:
+    for number in range(30):
+        shutil.copytree(finished.path, finished.path.with_name(f"d001-2d-f0-{number:04d}"))
+    asked, interval = RunsRequest(limit=200), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda _: nnunet_runs(asked, settings), range(48)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert len(answers[0].runs) == 31
+    assert all(answer == answers[0] for answer in answers)
