@@ -16,7 +16,7 @@ from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import EngineRecord, Epoch, Failure, Metrics, StageState
-from nnunet_mcp.schemas.run_list import RunsRequest
+from nnunet_mcp.schemas.run_list import RunsAnswer, RunsRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.runs import nnunet_runs
 from tests.kit.tiny import ask, record_of, stage
@@ -156,11 +156,15 @@ def test_a_run_that_is_new_or_gone_is_seen_at_the_next_question(settings: Settin
 def test_many_who_ask_at_once_get_the_same_list(settings: Settings, finished: RunDir) -> None:
     for number in range(30):
         shutil.copytree(finished.path, finished.path.with_name(f"d001-2d-f0-{number:04d}"))
+    answers: list[RunsAnswer] = []
     asked, interval = RunsRequest(limit=200), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(lambda _: nnunet_runs(asked, settings), range(48)))
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(6):
+                for path in finished.path.parent.glob("*/run.json"):
+                    path.touch()  # all is read anew
+                answers += pool.map(lambda _: nnunet_runs(asked, settings), range(16))
     finally:
         sys.setswitchinterval(interval)
 
