@@ -5,9 +5,13 @@
 1,000 runs with one of 10,000 epochs for nnunet_progress; 10,000 runs for nnunet_runs; a 1 GiB log for nnunet_logs.
 """
 
+import gc
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,9 @@ import anyio
 import psutil
 from mcp import Client
 
-from nnunet_mcp.files import write_model
+from nnunet_mcp.files import USUAL_LINE_BYTES, write_model
 from nnunet_mcp.liveness import host_name
-from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.layout import REMEMBERED_EPOCHS, StateDir
 from nnunet_mcp.schemas.jobs import TrainingJob
 from nnunet_mcp.schemas.records import Epoch, Outcome, RunRecord, StageSpec, StageState
 from nnunet_mcp.schemas.training import TrainingRequest
@@ -25,6 +29,12 @@ from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
 
 GIB = 1024**3
+EPOCHS_READ = REMEMBERED_EPOCHS * USUAL_LINE_BYTES
+TITLES = {
+    "nnunet_progress": "1,000 runs, 10,000 epochs",
+    "nnunet_runs": "10,000 runs",
+    "nnunet_logs": "end of a log of 1 GiB",
+}
 
 
 def write_runs(settings: Settings, first: int, last: int) -> None:
@@ -65,15 +75,48 @@ def write_epochs(settings: Settings, run_id: str, count: int) -> None:
     path.write_text("".join(line.model_dump_json() + "\n" for line in lines), encoding="utf-8")
 
 
-async def measure(client: Client, tool: str, arguments: dict[str, Any], times: int) -> str:
-    """Median and 99th percentile in milliseconds, as cells of a table."""
-    found = []
+Cost = tuple[float, float]
+
+
+@contextmanager
+def timed(costs: list[Cost]) -> Iterator[None]:
+    """Note the time of a block, and the CPU time of this process in it, in milliseconds."""
+    begun, spent = time.perf_counter(), time.process_time()
+    yield
+    costs.append((1000 * (time.perf_counter() - begun), 1000 * (time.process_time() - spent)))
+
+
+def cells(costs: list[Cost]) -> str:
+    """Median and 99th percentile of both times, as cells of a table."""
+    quantiles = (
+        f"{statistics.median(found):.1f} | {sorted(found)[int(0.99 * len(found))]:.1f}"
+        for found in zip(*costs, strict=True)
+    )
+    return " | ".join(quantiles) + " |"
+
+
+async def measure(client: Client, tool: str, arguments: dict[str, Any], times: int, read: Path | None = None) -> None:
+    """Print the row of a tool, and of reading the files in `read` in turn with it."""
+    calls: list[Cost] = []
+    reads: list[Cost] = []
     for _ in range(times):
-        begun = time.perf_counter()
-        result = await client.call_tool(tool, arguments)
-        found.append(1000 * (time.perf_counter() - begun))
+        with timed(calls):
+            result = await client.call_tool(tool, arguments)
         assert not result.is_error, result.content
-    return f"{statistics.median(found):.1f} | {sorted(found)[int(0.99 * len(found))]:.1f} |"
+        if read is not None:
+            with timed(reads):
+                await anyio.to_thread.run_sync(read_ends, read)
+    print(f"| {tool}, {TITLES[tool]} | {cells(calls)}")
+    if read is not None:
+        print(f"| reading the ends of the run's files in turn with it | {cells(reads)}")
+
+
+def read_ends(folder: Path) -> None:
+    """Read the end of every file, as much as nnunet_progress reads of the epochs."""
+    for path in folder.rglob("*.json*"):
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - EPOCHS_READ))
+            stream.read()
 
 
 async def main(folder: Path) -> None:
@@ -84,22 +127,26 @@ async def main(folder: Path) -> None:
     write_runs(settings, 0, 1000)
     run_id = "d004-2d-f0-00500"
     write_epochs(settings, run_id, 10_000)
+    run = StateDir(settings.state_dir).run(run_id)
+    asked = {"run_id": run_id}
+    gc.freeze()  # as the server does
     async with Client(create_server(settings)) as client:
-        asked = {"run_id": run_id}
-        print("| call | median, ms | p99, ms |\n|---|---:|---:|")
-        print("| nnunet_progress, 1,000 runs, 10,000 epochs |", await measure(client, "nnunet_progress", asked, 200))
+        await client.call_tool("nnunet_progress", asked)  # its imports
+        print("| call | median, ms | p99, ms | CPU, median, ms | CPU, p99, ms |\n|---|---:|---:|---:|---:|")
+        await measure(client, "nnunet_progress", asked, 500, read=run.path)
         write_runs(settings, 1000, 10_000)
-        print("| nnunet_runs, 10,000 runs |", await measure(client, "nnunet_runs", {}, 30))
-        log = StateDir(settings.state_dir).run(run_id).stage("train_fold_0").log_file
+        await measure(client, "nnunet_runs", {}, 100)
+        log = run.stage("train_fold_0").log_file
         line = b"2026-01-01 00:00:00.000000: train_loss -0.8123\n" * 20000
         with log.open("wb") as stream:
             while stream.tell() < GIB:
                 stream.write(line)
         before = psutil.Process().memory_info().rss
-        tail = {**asked, "mode": "tail"}
-        print("| nnunet_logs, end of a log of 1 GiB |", await measure(client, "nnunet_logs", tail, 10))
+        await measure(client, "nnunet_logs", {**asked, "mode": "tail"}, 30)
         grown = (psutil.Process().memory_info().rss - before) / 1e6
-        print(f"\nMemory grew by {grown:.1f} MB with the end of that log.")
+    print(
+        f"\nMemory grew by {grown:.1f} MB with the end of that log. Load of the last minute: {os.getloadavg()[0]:.0f}."
+    )
 
 
 if __name__ == "__main__":

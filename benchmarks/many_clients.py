@@ -6,6 +6,7 @@ The state folder holds 1,000 runs. The calls come from 25 clients at once.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -23,7 +24,7 @@ from tests.kit.lab import Lab
 from tests.kit.served import TOKEN, Served, serving
 from tests.kit.wire import Wire
 
-IDLE_S = 20
+IDLE_S = 60
 CLIENTS = 25
 RUNS = 1000
 
@@ -40,12 +41,14 @@ def idle(lab: Lab, servers: int) -> None:
         before = sum(sum(process.cpu_times()[:2]) for process in processes)
         time.sleep(IDLE_S)
         spent = sum(sum(process.cpu_times()[:2]) for process in processes) - before
-        memory = [process.memory_full_info().uss / 1e6 for process in processes]
+        found = [process.memory_full_info() for process in processes]
     finally:
         for wire in wires:
             wire.end()
-    print(f"| {servers} idle servers: memory of each, not shared, median, MB | {statistics.median(memory):.0f} |")
-    print(f"| {servers} idle servers: CPU in sum, % of a core | {100 * spent / IDLE_S:.1f} |")
+    own, fair = (statistics.median(getattr(one, kind) / 1e6 for one in found) for kind in ("uss", "pss"))
+    print(f"| {servers} idle servers: memory of each, not shared, median, MB | {own:.0f} |")
+    print(f"| the same with its share of what they share (PSS), MB | {fair:.0f} |")
+    print(f"| {servers} idle servers: CPU in sum over {IDLE_S} s, % of a core | {100 * spent / IDLE_S:.2f} |")
 
 
 async def ask_often(server: Served, times: int, taken: list[float]) -> None:
@@ -65,13 +68,16 @@ async def answered(lab: Lab, calls: int) -> None:
     taken: list[float] = []
     with serving(lab) as server:
         await ask_often(server, 1, taken)
-        begun = time.monotonic()
+        process = psutil.Process(server.process.pid)
+        begun, spent = time.monotonic(), sum(process.cpu_times()[:2])
         async with anyio.create_task_group() as group:
             for _ in range(CLIENTS):
                 group.start_soon(ask_often, server, calls // CLIENTS, taken)
         rate = calls / (time.monotonic() - begun)
+        spent = sum(process.cpu_times()[:2]) - spent
     print(f"| nnunet_runs over HTTP, {CLIENTS} clients at once: answers a second | {rate:.0f} |")
     print(f"| the same: longest answer, s | {max(taken):.2f} |")
+    print(f"| the same: the server's CPU time for an answer, ms | {1000 * spent / calls:.1f} |")
 
 
 def main(servers: int, calls: int, folder: Path) -> None:
@@ -82,8 +88,10 @@ def main(servers: int, calls: int, folder: Path) -> None:
     settings.create_folders()
     write_runs(settings, 0, RUNS)
     print("| | |\n|---|---:|")
-    idle(lab, servers)
+    if servers:
+        idle(lab, servers)
     anyio.run(answered, lab, calls)
+    print(f"\nThe clients ran on the same {os.cpu_count()} cores. Load of the last minute: {os.getloadavg()[0]:.0f}.")
 
 
 if __name__ == "__main__":

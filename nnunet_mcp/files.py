@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -207,9 +208,10 @@ def _last(stream: IO[bytes], model: type[Model], count: int) -> list[Model]:
         start = max(0, size - window)
         stream.seek(start)
         lines = stream.read(size - start).splitlines()
-        found = list(_valid(lines[1:] if start > 0 else lines, model))  # the first line may be incomplete
+        whole = lines[1:] if start > 0 else lines  # the first line may be incomplete
+        found = list(islice(_valid(reversed(whole), model), count))
         if len(found) >= count or start == 0:
-            return found[-count:]
+            return found[::-1]
         window *= 2
 
 

@@ -35,20 +35,17 @@ On Slurm each stage's job is the stage's parent, and the server that starts the 
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from ..errors import NotFound
 from ..files import read_last_lines, read_lines, read_model
 from ..schemas.outcomes import AnyOutcome
 from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
 from ..settings import Settings
+from .memory import Memory, once
 
-Found = TypeVar("Found")
-# What has been read, by file and by what was read of it.
-Memory = dict[tuple[Path, str], Any]
 # As many as the health of a training is judged by: two windows of 100.
 REMEMBERED_EPOCHS = 200
 
@@ -106,13 +103,13 @@ class StageDir:
         return self.path / "pause"
 
     def state(self) -> StageState | None:
-        return _once(self.memory, self.state_file, "state", lambda: read_model(self.state_file, StageState))
+        return once(self.memory, self.state_file, "state", lambda: read_model(self.state_file, StageState))
 
     def progress(self) -> Progress | None:
-        return _once(self.memory, self.progress_file, "progress", lambda: read_model(self.progress_file, Progress))
+        return once(self.memory, self.progress_file, "progress", lambda: read_model(self.progress_file, Progress))
 
     def outcome(self) -> Outcome | None:
-        return _once(self.memory, self.outcome_file, "outcome", self._read_outcome)
+        return once(self.memory, self.outcome_file, "outcome", self._read_outcome)
 
     def _read_outcome(self) -> Outcome | None:
         found = read_model(self.outcome_file, AnyOutcome)
@@ -122,32 +119,23 @@ class StageDir:
         """The last epochs in order, in a time that does not depend on the length of the history."""
         if self.memory is None:
             return _in_order(read_last_lines(self.epochs_file, Epoch, count))
-        if (self.epochs_file, "all") in self.memory:
+        if (self.epochs_file, "all") in self.memory.found:
             return self.epochs()[-count:]
-        known, epochs = self.memory.get((self.epochs_file, "recent"), (0, []))
+        known, epochs = self.memory.found.get((self.epochs_file, "recent"), (0, []))
         if known < count:
+            self.memory.watch(self.epochs_file)
             known, epochs = count, _in_order(read_last_lines(self.epochs_file, Epoch, count))
-            self.memory[self.epochs_file, "recent"] = known, epochs
+            self.memory.found[self.epochs_file, "recent"] = known, epochs
         return list(epochs[-count:])
 
     def epochs(self) -> list[Epoch]:
         """The whole history in order; if an epoch was trained twice, its last line counts."""
-        return _once(self.memory, self.epochs_file, "all", lambda: _in_order(read_lines(self.epochs_file, Epoch)))
+        return once(self.memory, self.epochs_file, "all", lambda: _in_order(read_lines(self.epochs_file, Epoch)))
 
 
 def _in_order(lines: Iterable[Epoch]) -> list[Epoch]:
     by_number = {line.epoch: line for line in lines}
     return [by_number[number] for number in sorted(by_number)]
-
-
-def _once(memory: Memory | None, file: Path, what: str, read: Callable[[], Found]) -> Found:
-    """What was read before, where there is a memory; else it is read now."""
-    if memory is None:
-        return read()
-    if (file, what) not in memory:
-        memory[file, what] = read()
-    found: Found = memory[file, what]
-    return found
 
 
 @dataclass(frozen=True)
@@ -161,9 +149,9 @@ class RunDir:
     path: Path
     memory: Memory | None = field(default=None, compare=False, repr=False)
 
-    def at_one_moment(self, record: RunRecord) -> "RunDir":
-        """The same folder, of which every file is read at most once; its record is known already."""
-        return RunDir(self.path, {(self.run_file, "record"): record})
+    def at_one_moment(self) -> "RunDir":
+        """The same folder, of which every file is read at most once."""
+        return RunDir(self.path, Memory())
 
     def afresh(self) -> "RunDir":
         """The same folder without a memory, for what may have changed since or is about to be changed."""
@@ -209,16 +197,16 @@ class RunDir:
         return StageDir(self.path / "stages" / name, self.memory)
 
     def record(self) -> RunRecord | None:
-        return _once(self.memory, self.run_file, "record", lambda: read_model(self.run_file, RunRecord))
+        return once(self.memory, self.run_file, "record", lambda: read_model(self.run_file, RunRecord))
 
     def engine(self) -> EngineRecord | None:
-        return _once(self.memory, self.engine_file, "engine", lambda: read_model(self.engine_file, EngineRecord))
+        return once(self.memory, self.engine_file, "engine", lambda: read_model(self.engine_file, EngineRecord))
 
     def jobs(self) -> JobsRecord | None:
-        return _once(self.memory, self.engine_file, "jobs", lambda: read_model(self.engine_file, JobsRecord))
+        return once(self.memory, self.engine_file, "jobs", lambda: read_model(self.engine_file, JobsRecord))
 
     def cancel(self) -> CancelRecord | None:
-        return _once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))
+        return once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))
 
     def remove(self) -> None:
         """Remove the record of the run; for readers it disappears in one step."""

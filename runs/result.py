@@ -53,11 +53,16 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
         best=outcome.best if isinstance(outcome, SearchOutcome) else None,
         archive=outcome.archive if isinstance(outcome, ExportOutcome) else None,
         failure=judged.failure,
-        notes=(
-            *(remarks(measured, trained) if measured else ()),
-            *record.notes,
-            *(outcome.notes if outcome else ()),
-            *_unknowns(measured, folds),
+        # A transfer is remarked on before it starts, and again by the training.
+        notes=tuple(
+            dict.fromkeys(
+                (
+                    *(remarks(measured, trained) if measured else ()),
+                    *record.notes,
+                    *(outcome.notes if outcome else ()),
+                    *_unknowns(measured, folds),
+                )
+            )
         ),
     )
     return cast(Result, _six_decimals(found))

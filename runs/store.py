@@ -6,7 +6,6 @@ A claim names the last run that was started on a fold folder. It is only a point
 still active is derived from the run itself.
 """
 
-import os
 import re
 import secrets
 import shutil
@@ -29,6 +28,7 @@ from .by_hand import is_external
 from .engine import Engine
 from .engines import engine_of, verdict
 from .layout import RunDir, StateDir
+from .memory import Stamp, has_settled, stamp
 from .requests import AskedAs
 
 # No vowels and no look-alikes, so that ids neither spell words nor get misread.
@@ -221,11 +221,23 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
 
 
 def newest_ids(state: StateDir) -> list[str]:
-    """All runs, newest first, by the time of their recording; one stat per run, and no file is read."""
-    # Plain strings, because ten thousand Path objects would take longer than their stats.
+    """All runs, newest first, by the time of their recording.
+
+    No file is read. While no run is added or removed, one stat finds out; else there is one per run.
+    """
     folder = str(state.runs_dir)
-    recorded = ((_recorded_at(f"{folder}/{run_id}/run.json"), run_id) for run_id in state.run_ids())
-    return [run_id for _, run_id in sorted(recorded, reverse=True)]
+    seen, ids = _LISTED.get(folder, (None, []))
+    now = stamp(folder)
+    if seen is None or seen != now:
+        # Plain strings, because ten thousand Path objects would take longer than their stats.
+        recorded = ((_recorded_at(f"{folder}/{run_id}/run.json"), run_id) for run_id in state.run_ids())
+        ids = [run_id for _, run_id in sorted(recorded, reverse=True)]
+        _LISTED[folder] = (now if has_settled(now) else None), ids
+    return list(ids)
+
+
+# By the folder of runs: its stamp, and what was in it then.
+_LISTED: dict[str, tuple[Stamp | None, list[str]]] = {}
 
 
 def newest_runs(state: StateDir, *, limit: int | None = None) -> Iterator[RunDir]:
@@ -233,11 +245,9 @@ def newest_runs(state: StateDir, *, limit: int | None = None) -> Iterator[RunDir
     return (state.run(run_id) for run_id in newest_ids(state)[:limit])
 
 
-def _recorded_at(run_file: str) -> float:
-    try:
-        return os.stat(run_file).st_mtime  # noqa: PTH116 - see newest_ids
-    except OSError:
-        return 0.0
+def _recorded_at(run_file: str) -> int:
+    found = stamp(run_file)
+    return found[2] if found else 0
 
 
 def forget(state: StateDir, *, older_than_s: float) -> list[str]:

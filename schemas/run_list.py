@@ -23,6 +23,9 @@ class RunLine(Record):
     continues: str | None = Field(default=None, description="Whose checkpoint it resumed.", exclude_if=unknown)
     stage: str | None
     epoch: str | None = Field(description='Finished and planned epochs of the present stage, e.g. "12/1000".')
+    train_loss: float | None = Field(default=None, description="Of the last epoch.", exclude_if=unknown)
+    val_loss: float | None = Field(default=None, exclude_if=unknown)
+    pseudo_dice: float | None = Field(default=None, exclude_if=unknown)
     eta_s: int | None = Field(default=None, exclude_if=unknown)
     dice: float | None
     problem: str | None = Field(default=None, description="Why it failed, or what is wrong.", exclude_if=unknown)

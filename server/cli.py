@@ -1,6 +1,7 @@
 """The command `nnunet-mcp`: serves MCP over stdio or HTTP, and offers the same tools to people at a terminal."""
 
 import argparse
+import gc
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -129,10 +130,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "http", False):
         from .protocol.http import serve_http
 
+        gc.freeze()
         serve_http(settings, host=arguments.host, port=arguments.port, read_only=arguments.read_only)
     else:
         app = create_server(settings, read_only=arguments.read_only)
         log_plainly()
+        # What is imported stays. A full collection that looks at it takes 75 ms, in the midst of an answer.
+        gc.freeze()
         serve(app)
     return 0
 

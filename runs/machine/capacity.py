@@ -4,6 +4,7 @@ The limits of a container are those of its control group (Linux cgroups, version
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import psutil
 
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
+PRESSURE = Path("/proc/pressure/memory")
+FULL = re.compile(r"^full .*avg60=(\d+\.?\d*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ def usable_memory() -> Memory:
     limits = list(_memory_limits())
     total = min([machine.total, *(limit for limit, _ in limits)])
     return Memory(total, min([machine.available, total, *(max(0, limit - used) for limit, used in limits)]))
+
+
+def waits_for_memory() -> float:
+    """The share of the last minute, 0-1, in which every busy process of this machine or of the own control group waited
+    for memory (Linux's "full" pressure): it is swapped, or pages are read again. 0 where the kernel does not say."""
+    files = (PRESSURE, *(group / "memory.pressure" for group in _groups("memory")))
+    return max((float(share) / 100 for file in files for share in FULL.findall(_text(file))), default=0.0)
 
 
 def _cpu_quotas() -> Iterator[float]:

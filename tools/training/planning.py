@@ -27,7 +27,7 @@ from ...nnunet.preprocessed import (
     readiness,
 )
 from ...nnunet.trainers import check_trainer, planner_for
-from ...nnunet.transfer import plan_transfer
+from ...nnunet.transfer import plan_transfer, speaks_against
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
 from .cascade import lowres_stages, refuse_unpredicted
@@ -136,6 +136,9 @@ class Planner:
     def _check_cases(self, folds: Folds) -> None:
         cases = {fold: folds.cases_of(fold, self._trained(fold)) for fold in folds.wanted}
         folds.refuse_overlap({fold: set(one.val) for fold, one in cases.items() if one})
+        if weights := self.request.pretrained_weights:
+            held_out = {case for one in cases.values() if one for case in one.val}
+            self.plan.notes += speaks_against(Path(weights), held_out)
         if self.request.configuration == CASCADE:
             refuse_unpredicted(folds, cases.values())
 

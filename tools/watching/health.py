@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ...calls import call
 from ...nnunet.datasets import DatasetFiles
+from ...runs.machine.capacity import waits_for_memory
 from ...runs.pace import RECENT, pace, warm
 from ...runs.result import compose_result
 from ...runs.status import STARTING
@@ -16,6 +17,7 @@ from ...texts import some
 from .learning import Course, class_missing, collapsed, diverging, known, not_a_number, not_yet
 from .snapshot import RunSnapshot
 
+FREE_MEMORY = "End other processes, or let later runs have fewer (nnUNet_def_n_proc, nnUNet_n_proc_DA)."
 # What further epochs do not mend.
 HOPELESS: frozenset[HealthVerdict] = frozenset({"nan", "diverging", "collapsed", "class_missing"})
 # Epochs looked back on; nnU-Net's pseudo Dice of one epoch is noisy.
@@ -29,11 +31,24 @@ STARVED_SHARE = 0.4
 # No movement for this many epoch times, and at least this long, is a stall.
 STALL_EPOCHS = 5.0
 STALL_AT_LEAST_S = 120.0
+# From this on systemd-oomd kills by default (DefaultMemoryPressureLimit in oomd.conf(5)).
+MOST_PRESSURE = 0.6
 
 
 def health(view: RunSnapshot) -> Health:
     """Of a live training by its numbers, of a finished one by its result; of everything else where it stands."""
-    return _at_work(view) if view.judged.status == "running" else _at_rest(view)
+    return _beside_memory(_at_work(view), view) if view.judged.status == "running" else _at_rest(view)
+
+
+def _beside_memory(found: Health, view: RunSnapshot) -> Health:
+    """The same, if it may be slow or silent because the machine has no memory left: then this comes first."""
+    if found.verdict not in ("ok", "starting", "slow", "starved", "stalled") or not view.is_here:
+        return found
+    if (share := waits_for_memory()) < MOST_PRESSURE:
+        return found
+    why = f"Too little memory: in the last minute this machine's processes only waited for it {share:.0%} of the time."
+    verdict: HealthVerdict = "slow" if found.verdict in ("ok", "starting") else found.verdict
+    return Health(verdict=verdict, detail=f"{why} {FREE_MEMORY} {found.detail}")
 
 
 def _at_work(view: RunSnapshot) -> Health:

@@ -83,10 +83,10 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
         epoch=moment.epochs_done if moment.epochs or (view.trains and moment.progress is not None) else None,
         epochs=moment.progress.epochs if moment.progress else None,
         epoch_s=round(epoch_s, 2) if epoch_s is not None else None,
-        wait=_rounded(wait_share(last) if last else None, 2),
-        train_loss=_rounded(last.train_loss if last else None),
-        val_loss=_rounded(last.val_loss if last else None),
-        pseudo_dice=_rounded(last.pseudo_dice if last else None),
+        wait=rounded(wait_share(last) if last else None, 2),
+        train_loss=rounded(last.train_loss if last else None),
+        val_loss=rounded(last.val_loss if last else None),
+        pseudo_dice=rounded(last.pseudo_dice if last else None),
         learning_rate=float(f"{last.learning_rate:.4g}") if last and last.learning_rate is not None else None,
         dice=dice_of(view),
         health=Health(verdict=well.verdict, detail=short_in_json(well.detail, HEALTH_CHARACTERS)),
@@ -128,10 +128,11 @@ def dice_of(view: RunSnapshot) -> float | None:
     if view.judged.status != "success":
         return None
     outcome = stage_outcome(view.run, view.record, view.record.stages[-1])
-    return _rounded(outcome.metrics.dice) if isinstance(outcome, MeasuredOutcome) and outcome.metrics else None
+    return rounded(outcome.metrics.dice) if isinstance(outcome, MeasuredOutcome) and outcome.metrics else None
 
 
-def _rounded(value: float | None, digits: int = 4) -> float | None:
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """A number as answers tell it: four digits behind the point, five in all of one that is large."""
     if value is None or abs(value) < 1:
         return None if value is None else round(value, digits)
     return float(f"{value:.5g}")

@@ -1,29 +1,38 @@
 """A run as one line of a list: ours, or one that somebody started by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
 
 from ...runs.by_hand import ExternalTraining
 from ...schemas.model_name import ModelName
 from ...schemas.progress import Health
-from ...schemas.records import ACTIVE
+from ...schemas.records import ACTIVE, Epoch
 from ...schemas.run_list import RunLine
 from ...texts import fold_name, short
 from .health import health
-from .progress import answer, dice_of
+from .progress import answer, dice_of, rounded
 from .resuming import saved
-from .snapshot import RunSnapshot
+from .snapshot import KEPT, RunSnapshot
 from .timing import elapsed
 
 PROBLEM_CHARACTERS = 160
 NO_PROBLEM = ("ok", "starting", "waiting", "ended")
+LOSSES = ("train_loss", "val_loss", "pseudo_dice")
 
 
 def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
     """One of our runs; what it continues is looked for among the listed ones."""
+    line = KEPT.once(view, _line)
+    return line if (earlier := _continues(view, listed)) is None else line.model_copy(update={"continues": earlier})
+
+
+def _line(view: RunSnapshot) -> RunLine:
     record, judged, spec = view.record, view.judged, view.present
     now = answer(view) if judged.status in ACTIVE else None
     well = now.health if now else health(view)  # it reads more epochs than the line, so it comes first
+    last = _last(view)
     return RunLine(
         run_id=record.run_id,
         status=judged.status,
@@ -33,9 +42,9 @@ def line_of(view: RunSnapshot, listed: Sequence[RunSnapshot]) -> RunLine:
         trainer=record.trainer if record.training else None,
         started=iso(record.created_at),
         ended=None if now else iso(record.created_at + elapsed(view)),
-        continues=_continues(view, listed),
         stage=spec.name if spec and judged.status != "success" else None,
-        epoch=_epoch(view, spec.name) if spec else None,
+        epoch=_epoch(view, spec.name, last) if spec and last else None,
+        **(losses({name: getattr(last, name) for name in LOSSES}) if last else {}),
         eta_s=now.eta_s if now else None,
         dice=dice_of(view),
         problem=_problem(view, well),
@@ -47,7 +56,7 @@ def line_of_foreign(found: ExternalTraining) -> RunLine:
     """One that was started by hand."""
     model = found.path.parent
     name = ModelName.parse(model.name)
-    losses = ", ".join(f"{name} {value:.4f}" for name, value in found.losses.items())
+    lost = [name for name, value in found.losses.items() if not isfinite(value)]
     return RunLine(
         run_id=found.run_id,
         status=found.status,
@@ -59,9 +68,15 @@ def line_of_foreign(found: ExternalTraining) -> RunLine:
         started=iso(found.started),
         stage=None,
         epoch=None if found.epoch is None else str(found.epoch),
+        **losses(found.losses),
         dice=None,
-        detail=f"started by hand; {found.path}" + (f"; {losses}" if losses else ""),
+        detail="; ".join(["started by hand", str(found.path), *(f"{name} is not a number" for name in lost)]),
     )
+
+
+def losses(found: Mapping[str, float | None]) -> dict[str, Any]:
+    """The fields of a line for these numbers; one that is not finite is left out, as JSON has none."""
+    return {name: rounded(value) for name, value in found.items() if value is not None and isfinite(value)}
 
 
 def iso(seconds: float) -> str:
@@ -90,11 +105,13 @@ def _problem(view: RunSnapshot, found: Health) -> str | None:
     return None if found.verdict in NO_PROBLEM else short(f"{found.verdict}: {found.detail}", PROBLEM_CHARACTERS)
 
 
-def _epoch(view: RunSnapshot, stage: str) -> str | None:
-    """Of a run at rest only the last epoch is read."""
-    folder = view.run.stage(stage)
-    recent = view.moment.epochs if view.judged.status in ACTIVE else folder.recent_epochs(1)
-    if not recent:
-        return None
-    last, progress = recent[-1], folder.progress()
+def _last(view: RunSnapshot) -> Epoch | None:
+    """The last epoch of the present stage. Of a run at rest only this one is read."""
+    if view.judged.status in ACTIVE or view.present is None:
+        return view.moment.epochs[-1] if view.moment.epochs else None
+    return next(iter(view.run.stage(view.present.name).recent_epochs(1)), None)
+
+
+def _epoch(view: RunSnapshot, stage: str, last: Epoch) -> str:
+    progress = view.run.stage(stage).progress()
     return f"{last.epoch + 1}/{progress.epochs}" if progress and progress.epochs else str(last.epoch + 1)

@@ -1,10 +1,14 @@
 """A run at one moment. Every answer about a run is made from one of these, so that none contradicts itself."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
 
+from ...liveness import host_name
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import REMEMBERED_EPOCHS, RunDir, StateDir
 from ...runs.pace import pace
@@ -13,7 +17,10 @@ from ...runs.store import find_run, newest_ids
 from ...schemas.records import ACTIVE, ESTIMATING, TRAINING, CancelRecord, Epoch, Progress, RunRecord, StageSpec
 from ...settings import Settings
 
+Found = TypeVar("Found")
 WORTH_A_LOOK = ("error", "running", "interrupted", "cancelled", "queued")
+# Of about 10 KB each. Over HTTP many clients ask one server for the same list.
+MOST_KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class RunSnapshot:
     @classmethod
     def of(cls, run: RunDir, record: RunRecord, settings: Settings) -> "RunSnapshot":
         """Judge the run now."""
-        run = run.at_one_moment(record)
+        run = run if run.memory is not None else run.at_one_moment()
         return cls(run, record, verdict(run, record), settings)
 
     def go_on_starting(self) -> None:
@@ -95,6 +102,21 @@ class RunSnapshot:
         """Whether the present stage is a training."""
         return self.present is not None and self.present.traits.trains
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its processes are on this machine."""
+        return engine_of(self.record).is_here and self.record.host == host_name()
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the run has succeeded, by files of its own that were not written just now: each stage by its
+        state.json. Nothing else is watched: no process, and no fold that an earlier run trained."""
+        if self.judged.status != "success" or any(spec.reused and spec.fold is not None for spec in self.record.stages):
+            return False
+        states = [self.run.stage(spec.name).state() for spec in self.record.stages if not spec.reused]
+        proven = all(state is not None and state.status == "success" for state in states)
+        return proven and self.run.memory is not None and self.run.memory.has_settled()
+
     @cached_property
     def signature(self) -> tuple[object, ...]:
         """What is worth telling when it changes."""
@@ -122,14 +144,53 @@ def tend(settings: Settings, run_id: str) -> RunSnapshot:
     return RunSnapshot.of(run, record, settings)
 
 
+class KeptRuns:
+    """Runs that have succeeded, from answer to answer, for as long as none of the files read of them changes."""
+
+    def __init__(self) -> None:
+        self._views: dict[Path, RunSnapshot] = {}
+        self._one_at_a_time = Lock()
+
+    def get(self, run: RunDir, settings: Settings) -> RunSnapshot | None:
+        """The run as it was, if it still is so."""
+        view = self._views.get(run.path)
+        memory = view.run.memory if view is not None and view.settings is settings else None
+        return view if memory is not None and memory.holds() else None
+
+    def keep(self, view: RunSnapshot) -> None:
+        """Keep the run if only its own files speak of it, and these have come to rest."""
+        if not view.has_settled:
+            return
+        with self._one_at_a_time:
+            self._views[view.run.path] = view
+            if len(self._views) > MOST_KEPT:
+                del self._views[next(iter(self._views))]
+
+    def once(self, view: RunSnapshot, make: Callable[[RunSnapshot], Found]) -> Found:
+        """What is made of a run. Of a kept one it is made once, and takes the place of what it was made of."""
+        memory = view.run.memory
+        if memory is None or self._views.get(view.run.path) is not view:
+            return make(view)
+        essence: Found = memory.essence or memory.distil(make(view))
+        return essence
+
+
+KEPT = KeptRuns()
+
+
 def newest(run_ids: Iterable[str], settings: Settings, known: RunSnapshot | None = None) -> Iterator[RunSnapshot]:
     """These runs, each judged when it is reached, and not again where it is `known`."""
     state = StateDir.of(settings)
     for run_id in run_ids:
         if known is not None and run_id == known.run.run_id:
             yield known
-        elif (record := (run := state.run(run_id)).record()) is not None:
-            yield RunSnapshot.of(run, record, settings)
+            continue
+        run = state.run(run_id).at_one_moment()
+        if (view := KEPT.get(run, settings)) is not None:
+            yield view
+        elif (record := run.record()) is not None:
+            KEPT.keep(view := RunSnapshot.of(run, record, settings))
+            yield view
 
 
 def recorded(settings: Settings, of_dataset: int | None = None) -> Iterator[str]:

@@ -14,6 +14,7 @@ from ...files import read_lines, write_text
 from ...nnunet.datasets import FoldFiles
 from ...nnunet.preprocessed import planned
 from ...nnunet.splits import trained_cases
+from ...nnunet.transfer import known_cases
 from ...schemas.records import Epoch
 from ...texts import some
 from ..notes import RESUMED, TRANSFER, write_notes
@@ -46,15 +47,9 @@ def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, wei
 
 
 def shared_cases(fold: FoldFiles, weights: Path) -> list[str]:
-    """A note where the pretrained model was trained on cases that this fold validates with, as far as names show it."""
-    own, source = trained_cases(fold), trained_cases(FoldFiles(weights.parent))
-    both = sorted(set(own.val) & set(source.train)) if own and source else []
-    if not both or own is None:
-        return []
-    return [
-        f"Transfer: the pretrained model was trained on cases named as {len(both)} of the {len(own.val)} validation "
-        f"cases ({some(both)}). If they are the same images, the Dice is too high."
-    ]
+    """A note where the pretrained model was trained on cases that this fold validates with."""
+    own = trained_cases(fold)
+    return known_cases(weights, own.val) if own else []
 
 
 def _load_newest(trainer: Any, job: Job) -> None:

@@ -14,7 +14,8 @@ import pytest
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.liveness import host_name
 from nnunet_mcp.locks import Lock
-from nnunet_mcp.nnunet.datasets import DatasetFiles
+from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
+from nnunet_mcp.nnunet.splits import TrainedCases
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.local.places import find_places
@@ -90,6 +91,45 @@ def test_every_problem_is_named_at_once(settings: Settings, files: DatasetFiles)
     assert not answer.possible and "Solve the problems" in answer.next_step
     said = " ".join(answer.problems)
     assert "there is no fold 4" in said and "NNUNET_MCP_GPUS is 0" in said and "outside the allowed folders" in said
+
+
+@pytest.mark.parametrize(
+    ("fold", "dice", "train", "said"),
+    [
+        ("0", (0.0, 0.0), (), "segments nothing. Dice in its own validation: left 0.000, right 0.000."),
+        ("0", (0.9, 0.05), (), "segments too little. Dice in its own validation: right 0.050."),
+        ("0", (0.9, 0.9), ("case_000", "case_001", "x"), r"named as 1 of the 1 validation cases \(case_00[01]\)"),
+        ("all", (0.9, 0.9), ("case_000", "case_001", "x"), r"named as 2 of the 5 validation cases"),
+        ("0", (0.9, 0.9), ("x",), None),
+    ],
+)
+def test_before_a_transfer_it_is_said_what_speaks_against_its_weights(
+    settings: Settings,
+    files: DatasetFiles,
+    fold: str,
+    dice: tuple[float, ...],
+    train: tuple[str, ...],
+    said: str | None,
+) -> None:
+    split = [{"train": [f"case_{n:03d}" for n in range(5) if n != out], "val": [f"case_{out:03d}"]} for out in range(5)]
+    files.preprocessed.mkdir(parents=True)
+    files.splits_file.write_text(json.dumps(split), "utf-8")
+    source = FoldFiles(settings.folder("results") / "Dataset094_Old" / "nnUNetTrainer__nnUNetPlans__2d" / "fold_0")
+    source.summary.parent.mkdir(parents=True)
+    source.final.write_bytes(b"weights")
+    means = {str(number + 1): {"Dice": value, "IoU": value} for number, value in enumerate(dice)}
+    summary = {"foreground_mean": {"Dice": 0.5, "IoU": 0.5}, "mean": means, "metric_per_case": []}
+    source.summary.write_text(json.dumps(summary), "utf-8")
+    labels = {"background": 0, "left": 1, "right": 2}
+    (source.path.parent / "dataset.json").write_text(json.dumps({"labels": labels}), "utf-8")
+    write_model(source.cases_file, TrainedCases(train=train, val=()))
+
+    answer = ahead(settings, fold=fold, pretrained_weights=str(source.final))
+
+    told = [note for note in answer.notes if note.startswith("Transfer: ")]
+    assert answer.possible and [bool(re.search(said or "nothing", note)) for note in told] == [True] * (
+        said is not None
+    ), told
 
 
 def test_a_dataset_that_does_not_exist_is_a_problem_not_an_error(settings: Settings, files: DatasetFiles) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -9,9 +10,10 @@ import pytest
 from mcp import Client
 
 from nnunet_mcp.files import append_line, write_model
-from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.liveness import host_name, mark_of
 from nnunet_mcp.runs.engines import engine_of
 from nnunet_mcp.runs.layout import RunDir, StateDir
+from nnunet_mcp.runs.machine import capacity
 from nnunet_mcp.runs.pace import scheduled
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
@@ -61,6 +63,38 @@ def trained(run: RunDir, fold: int, *lines: dict[str, Any], heartbeat: float | N
     write_model(stage.progress_file, Progress(phase="training", heartbeat=heartbeat or now, epochs=100))
     for line in lines:
         append_line(stage.epochs_file, Epoch.model_validate({**dict.fromkeys(NAMES, 0.1), **line}))
+
+
+@pytest.mark.parametrize(
+    ("pressure", "host", "verdict"),
+    [
+        ("72.50", None, "slow"),
+        ("59.90", None, "starting"),
+        ("72.50", "elsewhere", "starting"),
+        (None, None, "starting"),
+    ],
+)
+def test_a_machine_that_swaps_is_told_with_the_remedy(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pressure: str | None,
+    host: str | None,
+    verdict: str,
+) -> None:
+    """The file is as Linux writes it."""
+    run = recorded(settings, host=host or host_name())
+    trains(run, 0, 0, 1.0)
+    monkeypatch.setattr(capacity, "OWN_GROUPS", tmp_path / "none")
+    monkeypatch.setattr(capacity, "PRESSURE", tmp_path / "memory")
+    if pressure:
+        lines = (f"{name} avg10=1.00 avg60={pressure if name == 'full' else 99.0} total=1" for name in ("some", "full"))
+        (tmp_path / "memory").write_text("\n".join(lines), encoding="utf-8")
+
+    health = ask(settings, "nnunet_progress", run_id=RUN)["health"]
+
+    assert health["verdict"] == verdict
+    assert (f"{float(pressure or 0):.0f}% of the time. End other processes" in health["detail"]) == (verdict == "slow")
 
 
 def test_a_run_that_died_took_as_long_as_it_was_heard_of(settings: Settings) -> None:

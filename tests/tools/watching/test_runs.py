@@ -45,6 +45,23 @@ def test_a_line_has_trainer_end_problem_and_what_it_continues(settings: Settings
     assert second["continues"] == "d001-2d-f0-frst" and "problem" not in second
 
 
+def test_one_list_has_the_last_losses_of_every_run(settings: Settings) -> None:
+    lived = recorded(settings, "d001-2d-f0-live", at=1000, state=StageState(status="success"))
+    last = {"epoch": 5, "seconds": 1.0, "train_loss": -0.81234, "val_loss": -0.7, "pseudo_dice": 0.9}
+    append_line(lived.stage("train_fold_0").epochs_file, Epoch.model_validate({**LOSSES, **last}))
+    by_hand = settings.folder("results") / "Dataset003_X" / "nnUNetTrainer__nnUNetPlans__2d" / "fold_0"
+    by_hand.mkdir(parents=True)
+    log = "now: Epoch 7\nnow: train_loss -0.5\nnow: val_loss nan\n"
+    (by_hand / "training_log_1.txt").write_text(log, encoding="utf-8")
+
+    foreign, ours = ask(settings, "nnunet_runs")["runs"]
+
+    assert (ours["train_loss"], ours["val_loss"], ours["pseudo_dice"]) == (-0.8123, -0.7, 0.9)
+    assert (
+        foreign["train_loss"] == -0.5 and "val_loss" not in foreign and "val_loss is not a number" in foreign["detail"]
+    )
+
+
 @pytest.mark.usefixtures("failed_and_resumed")
 @pytest.mark.parametrize(
     ("asked", "shown", "said"),
