@@ -85,6 +85,17 @@ class PreflightRequest(TrainingCall):
         return TrainingCall.model_validate(self.model_dump(exclude={"measure"}, exclude_unset=True))
 
 
+class PlanAhead(Record):
+    """Plans that are not there yet: they are made aside, from the fingerprint that is."""
+
+    raw: str
+    fingerprint: str
+    dataset_name: str
+    planner: str
+    base: str
+    changes: dict[str, str]
+
+
 class EstimateJob(Record):
     """Which planned network, and whether to run it for a few iterations."""
 
@@ -92,6 +103,8 @@ class EstimateJob(Record):
     dataset_json: str
     configuration: str
     trainer: str
+    made_trainer: str = Field(default="", description="The file of a trainer that is not written yet.")
+    plan_ahead: PlanAhead | None = None
     device: str
     bf16: bool = False
     both: bool = Field(default=False, description="Measure the other precision as well.")

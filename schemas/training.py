@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from .base import Request, RunId
+from .changes.table import ASK, CHANGES, read_changes
 from .slurm import EngineName, gpus_asked, parse_option, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
@@ -118,6 +119,12 @@ class TrainingRequest(Request):
         description="nnUNetResEncUNetMPlans, ...LPlans, ...XLPlans (residual encoders), or your own. Omitted: "
         "nnUNetPlans.",
     )
+    changes: tuple[Annotated[str, Field(max_length=80)], ...] = Field(
+        default=(),
+        max_length=40,
+        description=f"Of trainer and plans, e.g. epochs=250, loss=dice_topk, mirroring=none: {', '.join(CHANGES)}. "
+        f'["{ASK}"] in nnunet_preflight explains them, and nnU-Net\'s trainers.',
+    )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
         description="GPUs of one training; several split the batch (cuda only). Omitted: 1.",
@@ -175,6 +182,11 @@ class TrainingRequest(Request):
         for word in words:
             parse_option(word)
         return words
+
+    @field_validator("changes")
+    @classmethod
+    def _known_changes(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{name}={value}" for name, value in read_changes(words).items())
 
     @model_validator(mode="after")
     def _reject_contradictions(self) -> "TrainingRequest":

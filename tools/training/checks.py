@@ -16,6 +16,7 @@ from ...runs.engines import engine_named
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
+from ...schemas.changes.table import read_changes, written
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
 from ..data.ready import ready_to_train, refuse_known_damage
@@ -67,7 +68,8 @@ def _like(found: Preparation) -> None:
         found.request, note = repeated(asked.like, given, found.settings)
         found.notes.append(note)
     else:
-        found.request = TrainingRequest.model_validate(given)
+        changes = written(read_changes(asked.changes))  # without "default", which means something beside `like` only
+        found.request = TrainingRequest.model_validate({**given, "changes": changes} if asked.changes else given)
 
 
 def _weights(found: Preparation) -> None:

@@ -4,14 +4,15 @@ from typing import Literal
 
 from ...calls import argument, call
 from ...errors import Refused, RunError, Unavailable
-from ...nnunet.datasets import DatasetFiles
+from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles
 from ...nnunet.preprocessed import planned
 from ...runs.engine import Engine, Preview
 from ...runs.engines import engine_of, is_on, verdict
 from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
 from ...runs.store import newest_runs
-from ...schemas.preflight import Estimate, EstimateJob, Hours, NetworkCost, PreflightAnswer, PreflightRequest, Room
+from ...schemas.changes.table import of_plans, read_changes
+from ...schemas.preflight import Estimate, EstimateJob, Hours, NetworkCost, PlanAhead, PreflightAnswer, PreflightRequest, Room
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.training import Device, TrainingRequest
@@ -129,7 +130,8 @@ def _network(
     if files is None or plan is None or prepared.device is None or record is None:
         return None, False
     plans = files.plans(plan.plans_identifier)
-    if plans is None or planned(plans, prepared.request.configuration) is None:
+    unplanned = plans is None or planned(plans, prepared.request.configuration) is None
+    if unplanned and not (plans is None and _plan_ahead(prepared, files, plan)):
         prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * measure
         _check_trainer(prepared, files, plan, settings)
         return None, False
@@ -148,7 +150,8 @@ def _network(
 
 
 def _check_trainer(prepared: Preparation, files: DatasetFiles, plan: Plan, settings: Settings) -> None:
-    job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update={"plans_file": ""})
+    base = {"plans_file": "", "made_trainer": "", "trainer": prepared.request.trainer or DEFAULT_TRAINER}
+    job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update=base)
     try:
         check_own_trainer(job, settings)
     except Refused as error:
@@ -199,10 +202,28 @@ def _estimate_job(
         dataset_json=str(copied if copied.is_file() else raw),
         configuration=prepared.request.configuration,
         trainer=plan.trainer,
+        made_trainer=plan.made.text,
+        plan_ahead=_plan_ahead(prepared, files, plan),
         device=device,
         bf16=prepared.request.bf16 and bool(measure_s),
         both=bool(measure_s) and device == "cpu" and bool(prepared.engine.cpu_has_bf16()),
         measure_s=measure_s,
+    )
+
+
+def _plan_ahead(prepared: Preparation, files: DatasetFiles, plan: Plan) -> PlanAhead | None:
+    """What changed plans are made from, where they are not there yet and the images were looked at before."""
+    changes = of_plans(read_changes(prepared.request.changes))
+    there = files.plans_file(plan.plans_identifier).is_file() or not files.fingerprint_file.is_file()
+    if not changes or plan.planner is None or there:
+        return None
+    return PlanAhead(
+        raw=files.folders.raw,
+        fingerprint=str(files.fingerprint_file),
+        dataset_name=files.name,
+        planner=plan.planner,
+        base=prepared.request.plans_identifier or DEFAULT_PLANS,
+        changes=changes,
     )
 
 
