@@ -111,8 +111,8 @@ class TrainingRequest(Request):
     )
     trainer: ClassName | None = Field(
         default=None,
-        description="Class of nnU-Net or nnUNet_extTrainer, e.g. nnUNetTrainer_100epochs. Omitted: nnUNetTrainer (1000 "
-        "epochs).",
+        description="Class of nnU-Net or nnUNet_extTrainer. Omitted: nnUNetTrainer (1000 epochs)."
+
     )
     plans_identifier: PlansName | None = Field(
         default=None,
@@ -122,24 +122,24 @@ class TrainingRequest(Request):
     changes: tuple[Annotated[str, Field(max_length=80)], ...] = Field(
         default=(),
         max_length=40,
-        description=f"Of trainer and plans, e.g. epochs=250, loss=dice_topk, mirroring=none: {', '.join(CHANGES)}. "
+        description=f"Experiments, as epochs=250: {', '.join(CHANGES)}. "
         f'["{ASK}"] in nnunet_preflight explains them, and nnU-Net\'s trainers.',
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
-        description="GPUs of one training; several split the batch (cuda only). Omitted: 1.",
+        description="GPUs of one training; several split the batch (cuda only).",
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
-        description="Checkpoint (.pth) for transfer learning. Omitted: none.",
+        description="Checkpoint (.pth) for transfer learning.",
     )
     continue_training: bool = Field(
         default=False,
         description="Go on from the fold's latest checkpoint.",
     )
-    validation_only: bool = Field(default=False, description="Only the final validation of a finished training.")
+    validation_only: bool = Field(default=False, description="Only validate a finished training.")
     val_best: bool = Field(
         default=False,
         description="Validate with checkpoint_best.",
@@ -154,7 +154,7 @@ class TrainingRequest(Request):
     )
     use_compressed: bool = Field(
         default=False,
-        description="No effect since nnU-Net 2.6: data are always compressed.",
+        description="No effect since nnU-Net 2.6.",
     )
     verify_dataset_integrity: bool = Field(default=True, description="Check every case before preprocessing.")
     no_preprocessing: bool = Field(default=False, description="Skip it; refused if the data are not preprocessed.")
@@ -167,13 +167,13 @@ class TrainingRequest(Request):
         description="Train again; the old model is kept until the new one is done.",
     )
     engine: EngineName | None = Field(
-        default=None, description="slurm: jobs of this machine's cluster. Omitted: the server's setting."
+        default=None, description="slurm: jobs of this machine's cluster."
     )
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(),
         max_length=14,
         description="Job options: partition=gpu, time=24:00:00, account, qos, gres, cpus, memory, constraint, "
-        "parallel. Omitted: the server's.",
+        "parallel.",
     )
 
     @field_validator("slurm")
@@ -276,9 +276,9 @@ class TrainingCall(TrainingRequest):
 
     like: RunId | None = Field(
         default=None,
-        description="Run to repeat, with the changes given here. Omitted: none.",
+        description="Run to repeat, with the arguments given here in place of its own.",
     )
     request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=120)] | None = Field(
         default=None,
-        description="New name; the same call again finds its run. Omitted: none.",
+        description="New name; the same call again finds its run.",
     )

@@ -33,7 +33,7 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
         if key == "const":
             out["enum"] = [value]
         elif key in VERBATIM:
-            out |= {} if key == "default" and value in ([], "") else {key: value}
+            out |= {} if key == "default" and (value is False or value in ([], "")) else {key: value}
         elif key == "items":  # what a list is, its own description says
             out[key] = {k: v for k, v in _walk(value, defs).items() if k != "description"}
         elif key not in DROPPED:

@@ -5,6 +5,7 @@ nnU-Net looks a trainer up by its name in every folder of nnUNet_extTrainer and 
 one day, lies in a package of its own: packages are searched last.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ SAME = {
     ("initial_lr=0.001", "optimizer=adam"): "nnUNetTrainerVanillaAdam1en3",
     ("initial_lr=0.0003", "optimizer=adam"): "nnUNetTrainerVanillaAdam3en4",
 }
-# Chooses its optimizer by the phase of the training (nnUNetTrainer_warmup.py), which no other class's method does.
-OWN_OPTIMIZER = "nnUNetTrainer_warmup"
+# Choose their optimizer by the phase of the training (nnUNetTrainer_warmup.py), which no other class's method does.
+OWN_OPTIMIZER = re.compile(r"nnUNetTrainer_warmup|AbstractPrimus|nnUNet_Primus\w+")
 LONGEST_NAME = 120  # of a trainer in a request
 
 FILE = '''"""{told}
@@ -92,7 +93,7 @@ def trainer_with(base: str, changes: Mapping[str, str], python: str) -> Trainer:
     """
     if not changes:
         return Trainer(base)
-    if base == OWN_OPTIMIZER and "optimizer" in changes:
+    if OWN_OPTIMIZER.fullmatch(base) and "optimizer" in changes:
         raise Refused(f"{base} has an optimizer for each of its phases. Leave optimizer out, or use another trainer.")
     theirs = nnunet_trainers(python)
     same = SAME.get(written(changes)) or _class_that_does(changes)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 from ...errors import Refused
 from ...files import NO_FILE, read_plain
@@ -27,9 +28,13 @@ def refuse_broken_trainer(name: str) -> None:
         return
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise Refused(f"The trainer {name} cannot be imported: {path.name}, line {line}: {error}. Correct it.") from None
+        raise _refusal(name, path, line, f"{type(error).__name__}: {getattr(error, 'msg', error)}") from None
     for line, what in _removed(tree):
-        raise Refused(f"The trainer {name} cannot be made: {path.name}, line {line}: {what}. Correct it there.")
+        raise _refusal(name, path, line, what)
+
+
+def _refusal(name: str, path: Path, line: int, what: str) -> Refused:
+    return Refused(f"The trainer {name} cannot be built. {what} | File {path}, line {line}. Correct it there.")
 
 
 def _removed(tree: ast.Module) -> Iterator[tuple[int, str]]:

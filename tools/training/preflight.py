@@ -6,6 +6,7 @@ from ...calls import argument, call
 from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles
 from ...nnunet.preprocessed import planned
+from ...nnunet.variants.known import choices
 from ...runs.engine import Engine, Preview
 from ...runs.engines import engine_of, is_on, verdict
 from ...runs.layout import StateDir
@@ -62,6 +63,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
         job_scripts=preview.scripts,
         recommended=recommend(prepared.files) if prepared.files else None,
+        choices=tuple(choices(settings.nnunet_python)) if request.asks else (),
         notes=(
             *prepared.notes,
             *(prepared.plan.notes if prepared.plan else ()),

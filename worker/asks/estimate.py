@@ -238,7 +238,6 @@ def _planned_aside(ahead: PlanAhead, aside: Path) -> Path:
     folder.mkdir()
     shutil.copyfile(ahead.fingerprint, folder / "dataset_fingerprint.json")
     os.environ.update({"nnUNet_raw": ahead.raw, "nnUNet_preprocessed": str(aside)})
-    os.environ.setdefault("nnUNet_n_proc_DA", "1")  # the planner computes with as many threads
     name = told_in_a_name(ahead.base, ahead.changes)
     make_plans(ahead.dataset_name, ahead.planner, name, ahead.base, ahead.changes)
     return folder / f"{name}.json"

@@ -5,6 +5,7 @@ documentation/explanation_plans_files.md). Which data a change of patch or batch
 """
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ def make_plans(dataset_name: str, planner: str, plans_name: str, base: str, chan
     Raises:
         StageFailure: nnU-Net has no such planner.
     """
+    if os.environ.get("nnUNet_n_proc_DA") == "0":  # good for a training; the planner computes with as many threads
+        os.environ["nnUNet_n_proc_DA"] = "1"
     found = _planner_class(planner)
     options: dict[str, Any] = {"plans_name": plans_name}
     if "gpu_memory_target" in changes:
@@ -64,7 +67,7 @@ def _with_changes(planner: type[Any], base: str, changes: Mapping[str, str]) -> 
 
         def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> Any:
             """As nnU-Net determines it, from the names of channels."""
-            given: dict[str, Any] = self.dataset_json
+            given = self.dataset_json  # type: ignore[has-type]
             self.dataset_json = given | _named_channels(given, changes)
             try:
                 return super().determine_normalization_scheme_and_whether_mask_is_used_for_norm()
@@ -142,5 +145,4 @@ def _batch(planner: Any, network: dict[str, Any], patch: list[int], voxels: floa
     usual = planner.UNet_reference_val_corresp_bs_2d if flat else planner.UNet_reference_val_corresp_bs_3d
     fits = round(reference * planner.UNet_vram_target_GB / planner.UNet_reference_val_corresp_GB / used * usual)
     seen = round(voxels * planner.max_dataset_covered / math.prod(patch))
-    least: int = planner.UNet_min_batch_size
-    return max(min(fits, seen), least)
+    return int(max(min(fits, seen), planner.UNet_min_batch_size))
