@@ -186,7 +186,7 @@ class TrainingRequest(Request):
     @field_validator("changes")
     @classmethod
     def _known_changes(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{name}={value}" for name, value in read_changes(words).items())
+        return tuple(f"{name}={value}" for name, value in read_changes(words).items()) if words else ()
 
     @model_validator(mode="after")
     def _reject_contradictions(self) -> "TrainingRequest":

@@ -73,7 +73,7 @@ class Trainer:
 
     def write(self) -> None:
         """Put its file where nnU-Net finds it."""
-        if not self.text or _holds(self.path, self.text):
+        if _holds(self.path, self.text):
             return
         make_folders(self.path.parent)
         if self.package:
@@ -91,7 +91,7 @@ def trainer_with(base: str, changes: Mapping[str, str], python: str) -> Trainer:
     Raises:
         Refused: it cannot have one, or another trainer of the user's has the name.
     """
-    if not changes:
+    if not changes:  # only the plans are changed
         return Trainer(base)
     if OWN_OPTIMIZER.fullmatch(base) and "optimizer" in changes:
         raise Refused(f"{base} has an optimizer for each of its phases. Leave optimizer out, or use another trainer.")

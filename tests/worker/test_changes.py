@@ -108,7 +108,8 @@ def trainers(
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     made = trainer_with(base, changes, sys.executable)
-    made.write()
+    if made.text:
+        made.write()
     found = recursive_find_trainer_class_by_name(made.name)
     description = read_json(files.raw / "dataset.json")
     given = json.loads(json.dumps(plans)) | {"continue_training": False}

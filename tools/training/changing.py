@@ -27,7 +27,6 @@ class Experiment:
     trainer: Trainer
     base_plans: str
     plans_identifier: str
-    changes_plans: bool
     notes: tuple[str, ...]
 
 
@@ -40,14 +39,17 @@ def experiment_of(request: TrainingRequest, files: DatasetFiles, python: str) ->
     """
     base, plans = request.trainer or DEFAULT_TRAINER, request.plans_identifier or DEFAULT_PLANS
     check_trainer(base, python)
-    refuse_broken_trainer(base)
+    if request.trainer is not None:
+        refuse_broken_trainer(base)
+    if not request.changes:
+        return Experiment(Trainer(base), plans, plans, ())
     changes = read_changes(request.changes)
     _refuse_for_dataset(changes, request.configuration, read_json(files.raw / "dataset.json") or {})
     if replanned := of_plans(changes):
         _refuse_for_plans(request, plans, replanned)
         _refuse_for_images(request.configuration, plans, replanned, files)
     trainer = trainer_with(base, of_trainer(changes), python)
-    return Experiment(trainer, plans, told_in_a_name(plans, replanned), bool(replanned), tuple(_notes(changes)))
+    return Experiment(trainer, plans, told_in_a_name(plans, replanned), tuple(_notes(changes)))
 
 
 def _refuse_for_dataset(changes: Mapping[str, str], configuration: str, description: Mapping[str, object]) -> None:
