@@ -68,8 +68,9 @@ def _like(found: Preparation) -> None:
         found.request, note = repeated(asked.like, given, found.settings)
         found.notes.append(note)
     else:
-        changes = written(read_changes(asked.changes))  # without "default", which means something beside `like` only
-        found.request = TrainingRequest.model_validate({**given, "changes": changes} if asked.changes else given)
+        if asked.changes:
+            given["changes"] = written(read_changes(asked.changes))  # "default" means something beside `like` only
+        found.request = TrainingRequest.model_validate(given)
 
 
 def _weights(found: Preparation) -> None:

@@ -7,6 +7,7 @@ from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles
 from ...nnunet.preprocessed import planned
 from ...nnunet.variants.known import choices
+from ...nnunet.variants.patches import patch_of
 from ...runs.engine import Engine, Preview
 from ...runs.engines import engine_of, is_on, verdict
 from ...runs.layout import StateDir
@@ -187,6 +188,10 @@ def _notice(prepared: Preparation, found: Estimate) -> None:
             f"or choose {argument(configuration='2d')} or a smaller preset."
         )
         prepared.notice([Refused(problem)])
+    asked = patch_of(read_changes(prepared.request.changes))
+    if asked and asked != list(found.patch_size):
+        fits = "x".join(map(str, found.patch_size))
+        prepared.on_problem(Refused(f"patch_size: the network's poolings do not divide it. {fits} would fit."))
     prepared.notes += [found.note] if found.note else []
 
 
