@@ -157,6 +157,20 @@ def volume(configuration: Mapping[str, Any]) -> int:
     return int(z * y * x * configuration["batch_size"])
 
 
+def test_without_changes_everything_is_nnunets_own(files: DatasetFiles) -> None:
+    """The same class and the same plans, byte by byte: so the same losses and the same Dice."""
+    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    plans = planned(files, {})
+    ours = files.plans_file("nnUNetPlans").read_bytes()
+    files.plans_file("nnUNetPlans").unlink()
+    ExperimentPlanner(files.name).plan_experiment()
+
+    assert files.plans_file("nnUNetPlans").read_bytes() == ours
+    assert type(trainers(files, plans, {})) is nnUNetTrainer
+
+
 def test_a_patch_is_planned_as_nnunet_would_plan_it(files: DatasetFiles) -> None:
     """The patch that nnU-Net chose itself gives the same network and batch when it is asked for."""
     for base in ("nnUNetPlans", "nnUNetResEncUNetMPlans"):
