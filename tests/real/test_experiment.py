@@ -57,7 +57,8 @@ def test_an_experiment_is_trained_repeated_exported_and_known_to_nnunets_own_com
     assert again["status"] == "success" and losses(lab, again["run_id"]) == losses(lab, first["run_id"])
 
     trainers = lab.settings.state_dir / "trainers"
-    command = [str(Path(sys.executable).with_name("nnUNetv2_train")), "4", "3d_fullres", "0", "-device", "cpu", "--val"]
+    entry = "from nnunetv2.run.run_training import run_training_entry as nnUNetv2_train; nnUNetv2_train()"
+    command = [sys.executable, "-c", entry, "4", "3d_fullres", "0", "-device", "cpu", "--val"]
     command += ["-tr", NAME.split("__")[0], "-p", NAME.split("__")[1]]
     environment = {**lab.environment, "nnUNet_extTrainer": str(trainers)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
