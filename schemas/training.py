@@ -110,9 +110,7 @@ class TrainingRequest(Request):
         "with optimistic metrics.",
     )
     trainer: ClassName | None = Field(
-        default=None,
-        description="Class of nnU-Net or nnUNet_extTrainer. Omitted: nnUNetTrainer (1000 epochs)."
-
+        default=None, description="Class of nnU-Net or nnUNet_extTrainer. Omitted: nnUNetTrainer (1000 epochs)."
     )
     plans_identifier: PlansName | None = Field(
         default=None,
@@ -127,7 +125,7 @@ class TrainingRequest(Request):
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
-        description="GPUs of one training; several split the batch (cuda only).",
+        description="GPUs of one training; several split the batch (cuda only). Omitted: 1.",
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     pretrained_weights: str | None = Field(
@@ -150,14 +148,14 @@ class TrainingRequest(Request):
     )
     npz: bool = Field(
         default=False,
-        description="Save the validation's probabilities (for ensembling).",
+        description="Save probabilities (for ensembling).",
     )
     use_compressed: bool = Field(
         default=False,
         description="No effect since nnU-Net 2.6.",
     )
-    verify_dataset_integrity: bool = Field(default=True, description="Check every case before preprocessing.")
-    no_preprocessing: bool = Field(default=False, description="Skip it; refused if the data are not preprocessed.")
+    verify_dataset_integrity: bool = Field(default=True, description="Check every case first.")
+    no_preprocessing: bool = Field(default=False, description="Skip it; needs preprocessed data.")
     bf16: bool = Field(
         default=False,
         description="Mixed precision on a CPU with bfloat16: about half the time.",
@@ -167,7 +165,7 @@ class TrainingRequest(Request):
         description="Train again; the old model is kept until the new one is done.",
     )
     engine: EngineName | None = Field(
-        default=None, description="slurm: jobs of this machine's cluster."
+        default=None, description="slurm: jobs of this machine's cluster. Omitted: the server's setting."
     )
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(),

@@ -77,7 +77,9 @@ def change_table() -> str:
     """Every name of `changes`."""
     lines = ["| name | values | meaning | carried out by |", "|---|---|---|---|"]
     for row in CHANGES.values():
-        who = "the planner" if row.of_plans else f"`{row.sets or row.takes}`" if row.sets or row.takes else "the trainer"
+        who = (
+            "the planner" if row.of_plans else f"`{row.sets or row.takes}`" if row.sets or row.takes else "the trainer"
+        )
         lines.append(f"| `{row.name}` | {_cell(row.values.said)} | {_cell(row.meaning)} | {who} |")
     return "\n".join(lines)
 

@@ -12,9 +12,10 @@ from ..trainers import classes_in, made_trainer_folder, nnunet_trainers, own_tra
 
 # Patterns of class names; the first that matches counts.
 TRAINERS = {
-    r"nnUNetTrainer": "the default: 1000 epochs of 250 steps, SGD 0.01, Dice and cross-entropy, mirroring along all axes "
-    "(nnUNetTrainer.py)",
-    r"nnUNetTrainer_\d+epochs?": "so many epochs; fewer for a quick look, more for large data (variants/training_length)",
+    r"nnUNetTrainer": "the default: 1000 epochs of 250 steps, SGD 0.01, Dice and cross-entropy, mirroring along all "
+    "axes (nnUNetTrainer.py)",
+    r"nnUNetTrainer_\d+epochs?": "so many epochs; fewer for a quick look, more for large data "
+    "(variants/training_length)",
     r"nnUNetTrainer_\d+epochs_NoMirroring": "so many epochs, no mirroring (variants/training_length)",
     r"nnUNetTrainerNoMirroring": "no mirroring, also when it predicts: for left and right as labels of their own; "
     "predicts up to 8 times as fast (variants/data_augmentation)",
@@ -23,21 +24,25 @@ TRAINERS = {
     r"nnUNetTrainerNoDA": "no augmentation, no mirroring when it predicts (variants/data_augmentation)",
     r"nnUNetTrainerDA5\w*": "stronger augmentation, for small data or images of other scanners "
     "(variants/data_augmentation/nnUNetTrainerDA5.py)",
-    r"nnUNetTrainer_DASegOrd0\w*": "labels are rotated by nearest neighbour, which is quicker where there are many classes "
+    r"nnUNetTrainer_DASegOrd0\w*": "labels are rotated by nearest neighbour, quicker where there are many classes "
     "(variants/data_augmentation/nnUNetTrainerDAOrd0.py)",
-    r"nnUNetTrainer_noDummy2DDA": "rotates in 3D even where patches are strongly anisotropic (variants/data_augmentation)",
+    r"nnUNetTrainer_noDummy2DDA": "rotates in 3D even where patches are strongly anisotropic "
+    "(variants/data_augmentation)",
     r"nnUNetTrainerDiceLoss": "Dice alone, for class imbalance; also for regions (variants/loss)",
-    r"nnUNetTrainerDiceCELoss_noSmooth": "the default loss without smoothing: classes that many cases lack (variants/loss)",
+    r"nnUNetTrainerDiceCELoss_noSmooth": "the default loss without smoothing: classes that many cases lack "
+    "(variants/loss)",
     r"nnUNetTrainerCELoss\w*": "cross-entropy alone (variants/loss)",
-    r"nnUNetTrainerTopk10Loss\w*": "cross-entropy of the hardest 10 % of voxels; LS01 with label smoothing (variants/loss)",
+    r"nnUNetTrainerTopk10Loss\w*": "cross-entropy of the hardest 10 % of voxels; LS01 with label smoothing "
+    "(variants/loss)",
     r"nnUNetTrainerDiceTopK10Loss": "Dice and the hardest 10 % of voxels: small or hard structures (variants/loss)",
     r"nnUNetTrainer_probabilisticOversampling\w*": "each patch is a foreground one by chance, not a fixed part of the "
     "batch; the ending is the probability (variants/sampling)",
-    r"nnUNetTrainer(Vanilla)?Adam\w*": "AdamW, or Adam (Vanilla); 1en3 is initial_lr=0.001. Without an ending 0.01, which "
-    "is too high (variants/optimizer)",
+    r"nnUNetTrainer(Vanilla)?Adam\w*": "AdamW, or Adam (Vanilla); 1en3 is initial_lr=0.001, no ending 0.01, "
+    "nnU-Net's for SGD (variants/optimizer)",
     r"nnUNetTrainerAdan\w*": "Adan; needs adan-pytorch. 1en1 does not converge, says nnU-Net (variants/optimizer)",
     r"nnUNetTrainerCosAnneal": "the learning rate falls as a cosine (variants/lr_schedule)",
-    r"nnUNetTrainer_warmup": "50 epochs in which the learning rate rises: for pretrained weights (variants/lr_schedule)",
+    r"nnUNetTrainer_warmup": "50 epochs in which the learning rate rises: for pretrained weights "
+    "(variants/lr_schedule)",
     r"nnUNetTrainerNoDeepSupervision": "the loss sees only the full resolution (variants/network_architecture)",
     r"nnUNetTrainerBN": "batch norm in place of instance norm, for large batches (variants/network_architecture)",
     r"nnUNetTrainerBenchmark\w*": "5 epochs to time a GPU; no model (variants/benchmarking)",

@@ -89,6 +89,10 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
                 yield from nodes(list(value.values()) if key == "properties" else value)
 
 
+# Without them there is none, which goes without saying.
+NONE_IS_NOTHING = ("pretrained_weights", "like", "request_id")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_says_what_it_is(tools: dict[str, Tool], name: str) -> None:
     schema = tools[name].input_schema
@@ -101,7 +105,7 @@ def test_every_parameter_says_what_it_is(tools: dict[str, Tool], name: str) -> N
     [request] = [tool.request for tool in TOOLS if tool.name == name]
     for parameter, field in properties.items():
         assert field["description"], parameter
-        has_default = request.model_fields[parameter].default is not None
+        has_default = request.model_fields[parameter].default is not None or parameter in NONE_IS_NOTHING
         assert has_default or "Omitted" in field["description"], f"{parameter}: what if it is left out?"
 
 

@@ -17,7 +17,9 @@ from nnunet_mcp.nnunet.trainers import all_trainer_folders, nnunet_trainers
 from nnunet_mcp.nnunet.variants.made import SAME, trainer_with
 from nnunet_mcp.schemas.changes.table import CHANGES, read_changes, told_in_a_name
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.worker.stage import StageFailure
 from nnunet_mcp.worker.steps.planning import make_plans
+from nnunet_mcp.worker.steps.preprocess import refuse_unfound_trainer
 from tests.kit.tiny import make_dataset
 
 # nnU-Net's search for a trainer imports libraries that warn of their own imports.
@@ -201,6 +203,19 @@ def test_a_change_of_a_trainer_of_ones_own_is_one_of_that_trainer(
     found = trainers(files, planned(files, SMALL), {"epochs": "300"}, base="Mine")
 
     assert (found.__class__.__name__, found.marked, found.num_epochs) == ("Mine_300epochs", 5, 300)
+
+
+def test_a_trainer_that_cannot_be_imported_ends_the_run_before_its_preprocessing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "mine.py").write_text("import os\nimport mamba_ssm_nowhere\nclass Mine(A): ...\n", encoding="utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(mine))
+
+    with pytest.raises(StageFailure, match=r"No module named 'mamba_ssm_nowhere' \| .*mine\.py, line 2"):
+        refuse_unfound_trainer("Mine")
+    refuse_unfound_trainer("nnUNetTrainer_5epochs")
 
 
 def test_nnunets_own_classes_do_what_the_changes_say_that_they_stand_for(files: DatasetFiles) -> None:

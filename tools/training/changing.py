@@ -74,8 +74,8 @@ def _refuse_for_plans(request: TrainingRequest, plans: str, changes: Mapping[str
     names = " and ".join(changes)
     if request.pretrained_weights is not None:
         raise Refused(
-            f"{names} and {argument(pretrained_weights=None)} exclude each other: the plans are those of the pretrained "
-            "model. Change them where that model is trained, or change only the trainer here."
+            f"{names} and {argument(pretrained_weights=None)} exclude each other: the plans are those of the "
+            "pretrained model. Change them where that model is trained, or change only the trainer here."
         )
     if plans not in PLANNERS:
         raise Refused(
@@ -93,6 +93,22 @@ def _refuse_for_images(configuration: str, plans: str, changes: Mapping[str, str
     found = planned(files.plans(plans) or {}, configuration)
     if found is not None and "spacing" not in changes:
         refuse_odd_patch(found.get("spacing", ()), changes)
+    _refuse_other_plans(configuration, told_in_a_name(plans, changes), changes, files)
+
+
+def _refuse_other_plans(configuration: str, name: str, changes: Mapping[str, str], files: DatasetFiles) -> None:
+    """Plans of this name that are not ours, or none and nothing to plan from."""
+    there = files.plans(name)
+    if there is None and not files.raw.is_dir():
+        raise Refused(f"{' and '.join(changes)}: nnU-Net plans from the raw data, and {files.raw} is not there.")
+    found = planned(there or {}, configuration) or {}
+    asked = {"batch_size": int(changes.get("batch_size", 0)), "patch_size": patch_of(changes)}
+    for key, value in asked.items():
+        if value and found.get(key, value) != value:
+            raise Refused(
+                f"{files.plans_file(name)} is there already with another {key} ({found[key]}), so it was not made for "
+                "these changes. Rename or remove it."
+            )
 
 
 def _notes(changes: Mapping[str, str]) -> list[str]:

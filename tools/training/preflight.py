@@ -14,7 +14,16 @@ from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
 from ...runs.store import newest_runs
 from ...schemas.changes.table import of_plans, read_changes
-from ...schemas.preflight import Estimate, EstimateJob, Hours, NetworkCost, PlanAhead, PreflightAnswer, PreflightRequest, Room
+from ...schemas.preflight import (
+    Estimate,
+    EstimateJob,
+    Hours,
+    NetworkCost,
+    PlanAhead,
+    PreflightAnswer,
+    PreflightRequest,
+    Room,
+)
 from ...schemas.progress import StageLine
 from ...schemas.records import RunRecord
 from ...schemas.training import Device, TrainingRequest

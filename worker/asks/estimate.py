@@ -13,8 +13,8 @@ from typing import Any
 from ...ask import answer
 from ...errors import Refused
 from ...nnunet.preprocessed import planned, preprocessed_cases
-from ...nnunet.trainers import all_trainer_folders
 from ...nnunet.safe_plans import read_dataset_json, read_plans
+from ...nnunet.trainers import all_trainer_folders
 from ...schemas.changes.table import told_in_a_name
 from ...schemas.preflight import Estimate, EstimateJob, PlanAhead
 from ..resources import fit_this_process

@@ -16,6 +16,7 @@ from ...schemas.changes.table import CHANGES, NORMALIZATIONS, told_in_a_name
 from ..nnunet_seam import PLANNING
 from ..stage import StageFailure
 
+LOADERS = "nnUNet_n_proc_DA"
 NO_LIMIT = 999999  # of poolings, as the planner gives it
 
 
@@ -25,8 +26,8 @@ def make_plans(dataset_name: str, planner: str, plans_name: str, base: str, chan
     Raises:
         StageFailure: nnU-Net has no such planner.
     """
-    if os.environ.get("nnUNet_n_proc_DA") == "0":  # good for a training; the planner computes with as many threads
-        os.environ["nnUNet_n_proc_DA"] = "1"
+    if os.environ.get(LOADERS) == "0":  # good for a training; the planner computes with as many threads
+        os.environ[LOADERS] = "1"
     found = _planner_class(planner)
     options: dict[str, Any] = {"plans_name": plans_name}
     if "gpu_memory_target" in changes:

@@ -158,6 +158,15 @@ def test_a_trainer_of_ones_own_that_cannot_be_built_is_refused_with_its_line(
         plan(files, fold="0", trainer="Own")
 
 
+def test_plans_of_ones_own_under_the_name_are_not_taken_for_ours(files: DatasetFiles) -> None:
+    write_plans(files)
+    content = files.plans_file("nnUNetPlans").read_text(encoding="utf-8")
+    files.plans_file("nnUNetPlans_bs4").write_text(content, encoding="utf-8")
+
+    with pytest.raises(Refused, match=r"nnUNetPlans_bs4\.json is there already with another batch_size \(2\)"):
+        plan(files, fold="0", changes=["batch_size=4"])
+
+
 def test_a_name_of_a_trainer_of_ones_own_is_not_taken(
     files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
