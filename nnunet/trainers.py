@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import NotFound, Unavailable
 from ..files import NO_FILE, read_plain
+from ..settings import Settings
 from .datasets import DatasetFiles
 from .installed import installed
 
@@ -36,9 +37,25 @@ def nnunet_folder(python: str) -> Path:
 
 
 def known_trainers(python: str) -> list[str]:
-    """Names of nnU-Net's trainer classes and of those in the folders of nnUNet_extTrainer."""
-    own = nnunet_folder(python) / "training" / "nnUNetTrainer"
-    return sorted({name for root in (own, *own_trainer_folders()) for name in _classes(root)})
+    """Names of nnU-Net's trainer classes, of those in the folders of nnUNet_extTrainer, and of those made here."""
+    return sorted({*nnunet_trainers(python), *own_trainers(), *classes_in(made_trainer_folder())})
+
+
+def nnunet_trainers(python: str) -> dict[str, str]:
+    """The module of each of nnU-Net's own trainer classes."""
+    root = nnunet_folder(python)
+    found = classes_in(root / "training" / "nnUNetTrainer")
+    return {name: ".".join(("nnunetv2", *path.relative_to(root).with_suffix("").parts)) for name, path in found.items()}
+
+
+def made_trainer_folder() -> Path:
+    """Where the trainers lie that are made for `changes`; nnU-Net finds them there through nnUNet_extTrainer."""
+    return Settings().state_dir / "trainers"
+
+
+def all_trainer_folders() -> str:
+    """What nnUNet_extTrainer is in our own processes."""
+    return os.pathsep.join(map(str, (*own_trainer_folders(), made_trainer_folder())))
 
 
 def own_trainer_folders() -> list[Path]:
@@ -49,11 +66,16 @@ def own_trainer_folders() -> list[Path]:
 
 def own_trainers() -> set[str]:
     """Names of the classes in the folders of nnUNet_extTrainer."""
-    return {name for root in own_trainer_folders() for name in _classes(root)}
+    return {name for root in own_trainer_folders() for name in classes_in(root)}
 
 
-def _classes(root: Path) -> list[str]:
-    return [name for path in sorted(root.rglob("*.py")) for name in CLASS.findall(_text(path))]
+def classes_in(root: Path) -> dict[str, Path]:
+    """The classes in the files of a folder, each with the first file that has it."""
+    found: dict[str, Path] = {}
+    for path in sorted(root.rglob("*.py")):
+        for name in CLASS.findall(_text(path)):
+            found.setdefault(name, path)
+    return found
 
 
 def _text(path: Path) -> str:

@@ -5,6 +5,7 @@
     claims/<fold folder>.json   the run that was last started on a fold folder
     requests/<request_id>.json  the run that a client's request_id started
     looks/<dataset>.json        what was found in a dataset's images, by the files' identity
+    trainers/<trainer>.py       a trainer made for `changes`; nnU-Net finds it through nnUNet_extTrainer
     estimates/<digest>.json     what nnU-Net's Python said of a planned network, by all that it depends on
     runs/<run_id>/
         run.json                once, before anything starts

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import Record
+from .changes.table import of_plans, read_changes
 from .model_name import ModelName
 from .training import TrainingRequest
 
@@ -33,6 +34,11 @@ class TrainingJob(Record):
     @property
     def configuration(self) -> str:
         return self.request.configuration
+
+    @property
+    def changes_of_plans(self) -> dict[str, str]:
+        """What nnU-Net's planner is to do differently."""
+        return of_plans(read_changes(self.request.changes))
 
     @property
     def model(self) -> ModelName:

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
 
 from .base import Record
+from .changes.table import ASK
 from .progress import StageLine
 from .training import TrainingCall
 
@@ -71,6 +72,9 @@ class PreflightAnswer(Record):
     queue: tuple[str, ...] = Field(description="Who is in front, for each slot that it needs.")
     job_scripts: tuple[str, ...] = ()
     recommended: Recommendation | None
+    choices: tuple[str, ...] = Field(
+        default=(), description='With "?" in changes: what can be changed, nnU-Net\'s trainers and presets.'
+    )
     notes: tuple[str, ...] = ()
     next_step: str
 
@@ -83,9 +87,36 @@ class PreflightRequest(TrainingCall):
         description="Also time the network, on a CPU in both precisions. Needs plans.",
     )
 
+    @field_validator("changes", mode="wrap")
+    @classmethod
+    def _or_a_question(cls, words: object, validate: ValidatorFunctionWrapHandler) -> tuple[str, ...]:
+        given = list(words) if isinstance(words, list | tuple) else words
+        asks = isinstance(given, list) and ASK in given
+        known: tuple[str, ...] = validate([one for one in given if one != ASK] if isinstance(given, list) else given)
+        return (*known, ASK) if asks else known
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks what can be changed."""
+        return ASK in self.changes
+
     def training(self) -> TrainingCall:
         """The request that would be started."""
-        return TrainingCall.model_validate(self.model_dump(exclude={"measure"}, exclude_unset=True))
+        given = self.model_dump(exclude={"measure"}, exclude_unset=True)
+        if self.asks:
+            given["changes"] = tuple(one for one in self.changes if one != ASK)
+        return TrainingCall.model_validate(given)
+
+
+class PlanAhead(Record):
+    """Plans that are not there yet: they are made aside, from the fingerprint that is."""
+
+    raw: str
+    fingerprint: str
+    dataset_name: str
+    planner: str
+    base: str
+    changes: dict[str, str]
 
 
 class EstimateJob(Record):
@@ -95,6 +126,8 @@ class EstimateJob(Record):
     dataset_json: str
     configuration: str
     trainer: str
+    made_trainer: str = Field(default="", description="The file of a trainer that is not written yet.")
+    plan_ahead: PlanAhead | None = None
     device: str
     bf16: bool = False
     both: bool = Field(default=False, description="Measure the other precision as well.")

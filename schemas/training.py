@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from .base import Request, RunId
+from .changes.table import ASK, CHANGES, read_changes
 from .slurm import EngineName, gpus_asked, parse_option, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
@@ -119,14 +120,18 @@ class TrainingRequest(Request):
         "with optimistic metrics.",
     )
     trainer: ClassName | None = Field(
-        default=None,
-        description="Class of nnU-Net or nnUNet_extTrainer, e.g. nnUNetTrainer_100epochs. Omitted: nnUNetTrainer (1000 "
-        "epochs).",
+        default=None, description="Class of nnU-Net or nnUNet_extTrainer. Omitted: nnUNetTrainer (1000 epochs)."
     )
     plans_identifier: PlansName | None = Field(
         default=None,
         description="nnUNetResEncUNetMPlans, ...LPlans, ...XLPlans (residual encoders), or your own. Omitted: "
         "nnUNetPlans.",
+    )
+    changes: tuple[Annotated[str, Field(max_length=80)], ...] = Field(
+        default=(),
+        max_length=40,
+        description=f"Experiments, as epochs=250: {', '.join(CHANGES)}. "
+        f'["{ASK}"] in nnunet_preflight explains them, and nnU-Net\'s trainers.',
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
@@ -136,13 +141,13 @@ class TrainingRequest(Request):
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
-        description="Checkpoint (.pth) for transfer learning. Omitted: none.",
+        description="Checkpoint (.pth) for transfer learning.",
     )
     continue_training: bool = Field(
         default=False,
         description="Go on from the fold's latest checkpoint.",
     )
-    validation_only: bool = Field(default=False, description="Only the final validation of a finished training.")
+    validation_only: bool = Field(default=False, description="Only validate a finished training.")
     val_best: bool = Field(
         default=False,
         description="Validate with checkpoint_best.",
@@ -176,7 +181,7 @@ class TrainingRequest(Request):
         default=(),
         max_length=14,
         description="Job options: partition=gpu, time=24:00:00, account, qos, gres, cpus, memory, constraint, "
-        "parallel. Omitted: the server's.",
+        "parallel.",
     )
 
     @field_validator("slurm")
@@ -185,6 +190,11 @@ class TrainingRequest(Request):
         for word in words:
             parse_option(word)
         return words
+
+    @field_validator("changes")
+    @classmethod
+    def _known_changes(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{name}={value}" for name, value in read_changes(words).items()) if words else ()
 
     @model_validator(mode="after")
     def _reject_contradictions(self) -> "TrainingRequest":
@@ -274,9 +284,9 @@ class TrainingCall(TrainingRequest):
 
     like: RunId | None = Field(
         default=None,
-        description="Run to repeat, with the changes given here. Omitted: none.",
+        description="Run to repeat, with the arguments given here in place of its own.",
     )
     request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=120)] | None = Field(
         default=None,
-        description="New name; the same call again finds its run. Omitted: none.",
+        description="New name; the same call again finds its run.",
     )

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..schemas.changes.table import CHANGES
 from ..schemas.training import TrainingCall
 from ..settings import Settings, variable
 from ..texts import for_agents
@@ -72,6 +73,17 @@ def failure_table() -> str:
     return "\n".join(lines)
 
 
+def change_table() -> str:
+    """Every name of `changes`."""
+    lines = ["| name | values | meaning | carried out by |", "|---|---|---|---|"]
+    for row in CHANGES.values():
+        who = (
+            "the planner" if row.of_plans else f"`{row.sets or row.takes}`" if row.sets or row.takes else "the trainer"
+        )
+        lines.append(f"| `{row.name}` | {_cell(row.values.said)} | {_cell(row.meaning)} | {who} |")
+    return "\n".join(lines)
+
+
 def run_folder() -> str:
     """The tree in the docstring of runs/layout.py."""
     return f"```text\n{run_folder_tree()}\n```"
@@ -95,6 +107,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "clients": client_table,
     "failures": failure_table,
     "run folder": run_folder,
+    "changes": change_table,
 }
 
 

@@ -45,6 +45,7 @@ LOGGER = "nnunetv2.training.logging.nnunet_logger"
 FILES = "batchgenerators.utilities.file_and_folder_operations"
 SEARCH = "nnunetv2.evaluation.find_best_configuration"
 PLANNING = "nnunetv2.experiment_planning"
+PLANNER = f"{PLANNING}.experiment_planners.default_experiment_planner:ExperimentPlanner"
 
 REPLACED = (
     # A training: nnunet_mcp/worker/training/.
@@ -408,6 +409,36 @@ BUILT_ON = (
         "utilities/find_class_by_name.py:127",
         "finds planners by name",
         signature=("(folder, class_name, current_module, base_folder=, verbose=, cleanup_imports_from_base_folder=)"),
+    ),
+    Place(
+        f"{PLANNING}.experiment_planners.network_topology:get_pool_and_conv_props",
+        "experiment_planning/experiment_planners/network_topology.py:30",
+        "the poolings and kernels for a patch, which it pads to what they divide",
+        digest="a04c4645bafd",
+    ),
+    Place(
+        f"{PLANNER}.get_plans_for_configuration",
+        "experiment_planning/experiment_planners/default_experiment_planner.py:228",
+        "network and batch for a patch; for another patch they are found as at its end",
+        digest="535c5777f394",
+    ),
+    Place(
+        f"{PLANNER}.determine_normalization_scheme_and_whether_mask_is_used_for_norm",
+        "experiment_planning/experiment_planners/default_experiment_planner.py:198",
+        "by the names of the channels in self.dataset_json",
+        digest="c9a27daa5cf4",
+    ),
+    Place(
+        f"{PLANNER}.generate_data_identifier",
+        "experiment_planning/experiment_planners/default_experiment_planner.py:562",
+        "the identifier of the plans, an underscore, the configuration; presets have that of nnUNetPlans",
+        digest="62d9a94be1f6",
+    ),
+    Place(
+        f"{PLANNER}.save_plans",
+        "experiment_planning/experiment_planners/default_experiment_planner.py:543",
+        "writes the file of the plans, whose planner is in it",
+        digest="f2a8a09f50fe",
     ),
     Place(
         f"{PLANNING}.verify_dataset_integrity:verify_dataset_integrity",

@@ -13,6 +13,7 @@ from ..calls import in_mcp, render
 from ..errors import RunError
 from ..files import write_model
 from ..nnunet.datasets import DatasetFiles, FoldFiles
+from ..nnunet.trainers import all_trainer_folders
 from ..runs.failures.diagnosis import DISK_EXIT_CODE, disk_failure
 from ..runs.layout import RunDir, StageDir, StateDir
 from ..runs.model_owners import trained_here
@@ -120,6 +121,7 @@ def carry_out(run_path: str, stage_name: str) -> int:
     job = Job.of(run_path, stage_name)
     ranks = job.record.num_gpus if job.spec.traits.of_fold else 1
     os.environ.update(fit_to_machine(job.spec.kind, job.record.device, dict(os.environ), ranks=ranks))
+    os.environ["nnUNet_extTrainer"] = all_trainer_folders()  # noqa: SIM112 - nnU-Net's own spelling
     take_children_along()
     fork_pools_from_a_server()
     judge_what_nnunet_reads()

@@ -27,11 +27,11 @@ DOCUMENTED: dict[str, Any] = {
     "verify_dataset_integrity": True,
     "no_preprocessing": False,
 }
-OWN: dict[str, Any] = {"bf16": False, "overwrite": False, "engine": None, "slurm": ()}
+OWN: dict[str, Any] = {"changes": (), "bf16": False, "overwrite": False, "engine": None, "slurm": ()}
 
 
-def test_the_parameters_are_the_documented_ones_and_four_more() -> None:
-    assert list(TrainingRequest.model_fields) == ["dataset_id", *DOCUMENTED, *OWN]
+def test_the_parameters_are_the_documented_ones_and_five_more() -> None:
+    assert sorted(TrainingRequest.model_fields) == sorted(["dataset_id", *DOCUMENTED, *OWN])
 
 
 def test_only_the_dataset_is_required_and_the_rest_has_the_documented_defaults() -> None:

@@ -17,6 +17,7 @@ from ...runs.engines import engine_named
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
+from ...schemas.changes.table import read_changes, written
 from ...schemas.preflight import PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
@@ -71,6 +72,8 @@ def _like(found: Preparation) -> None:
         found.request, note = repeated(asked.like, given, found.settings)
         found.notes.append(note)
     else:
+        if asked.changes:
+            given["changes"] = written(read_changes(asked.changes))  # "default" means something beside `like` only
         found.request = TrainingRequest.model_validate(given)
 
 

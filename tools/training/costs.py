@@ -151,7 +151,8 @@ def _oldest(job: EstimateJob) -> float:
 def _digest(job: EstimateJob, python: str) -> str:
     """Of all that the answer depends on: the question, the plans, nnU-Net, and the person's own trainers."""
     own = [path for folder in own_trainer_folders() for path in sorted(folder.rglob("*.py"))]
-    files = [Path(job.plans_file), Path(job.dataset_json), *own]
+    ahead = [Path(job.plan_ahead.fingerprint)] if job.plan_ahead else []
+    files = [Path(job.plans_file), Path(job.dataset_json), *ahead, *own]
     times = [path.stat().st_mtime_ns for path in files if path.is_file()]
     where = host_name() if job.measure_s else ""
     text = f"{job.model_dump_json()} {python} {times} {installed(python).versions} {where}"

@@ -13,7 +13,7 @@ from typing import Any
 from ...calls import argument
 from ...errors import Refused
 from ...files import read_json, read_model
-from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles, FoldFiles
+from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...nnunet.preprocessed import (
     CASCADE,
     LOWRES,
@@ -26,11 +26,13 @@ from ...nnunet.preprocessed import (
     raw_identity,
     readiness,
 )
-from ...nnunet.trainers import check_trainer, planner_for
+from ...nnunet.trainers import planner_for
 from ...nnunet.transfer import plan_transfer, speaks_against
+from ...nnunet.variants.made import Trainer
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
 from .cascade import lowres_stages, refuse_unpredicted
+from .changing import experiment_of
 from .folds import Folds, split_changed
 
 FLAT_IMAGES = (".png", ".bmp")
@@ -46,13 +48,17 @@ NO_LOWRES = (
 class Plan:
     """The stages of a run, the fold folders it will write, and what the person should know."""
 
-    trainer: str
+    made: Trainer
     plans_identifier: str
     planner: str | None
     source_plans: str | None = None
     stages: list[StageSpec] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+
+    @property
+    def trainer(self) -> str:
+        return self.made.name
 
 
 class Planner:
@@ -65,13 +71,13 @@ class Planner:
     def __init__(self, request: TrainingRequest, files: DatasetFiles, python: str) -> None:
         self.request = request
         self.files = files
-        self.trainer = request.trainer or DEFAULT_TRAINER
-        check_trainer(self.trainer, python)
+        changed = experiment_of(request, files, python)
+        self.trainer = changed.trainer.name
         weights = request.pretrained_weights
         transfer = plan_transfer(request, Path(weights), files) if weights is not None else None
-        self.plans_identifier = transfer.plans_identifier if transfer else request.plans_identifier or DEFAULT_PLANS
-        planner = None if transfer else planner_for(files, self.plans_identifier)
-        self.plan = Plan(self.trainer, self.plans_identifier, planner)
+        self.plans_identifier = transfer.plans_identifier if transfer else changed.plans_identifier
+        planner = None if transfer else planner_for(files, changed.base_plans)
+        self.plan = Plan(changed.trainer, self.plans_identifier, planner, notes=list(changed.notes))
         if transfer is not None:
             self.plan.source_plans = transfer.source
             self.plan.notes.append(transfer.note)

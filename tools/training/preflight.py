@@ -4,19 +4,23 @@ from typing import Literal
 
 from ...calls import argument, call
 from ...errors import Refused, RunError, Unavailable
-from ...nnunet.datasets import DatasetFiles
+from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles
 from ...nnunet.preprocessed import planned
+from ...nnunet.variants.known import choices
+from ...nnunet.variants.patches import patch_of
 from ...runs.engine import Engine, Preview
 from ...runs.engines import engine_of, is_on, verdict
 from ...runs.layout import StateDir
 from ...runs.local.places import with_margin
 from ...runs.store import newest_runs
+from ...schemas.changes.table import of_plans, read_changes
 from ...schemas.preflight import (
     ConfigurationAhead,
     Estimate,
     EstimateJob,
     Hours,
     NetworkCost,
+    PlanAhead,
     PreflightAnswer,
     PreflightRequest,
     Room,
@@ -72,6 +76,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
         job_scripts=preview.scripts,
         recommended=recommend(prepared.files, prepared.ahead_of_plans) if prepared.files else None,
+        choices=tuple(choices(settings.nnunet_python)) if request.asks else (),
         notes=(
             *prepared.notes,
             *(prepared.plan.notes if prepared.plan else ()),
@@ -140,7 +145,8 @@ def _network(
     if files is None or plan is None or prepared.device is None or record is None:
         return None, False
     plans = files.plans(plan.plans_identifier)
-    if plans is None or planned(plans, prepared.request.configuration) is None:
+    unplanned = plans is None or planned(plans, prepared.request.configuration) is None
+    if unplanned and not (plans is None and _plan_ahead(prepared, files, plan)):
         prepared.notes += ["Nothing was measured: there are no plans yet. The first run makes them."] * measure
         _check_trainer(prepared, files, plan, settings)
         return None, False
@@ -159,7 +165,8 @@ def _network(
 
 
 def _check_trainer(prepared: Preparation, files: DatasetFiles, plan: Plan, settings: Settings) -> None:
-    job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update={"plans_file": ""})
+    base = {"plans_file": "", "made_trainer": "", "trainer": prepared.request.trainer or DEFAULT_TRAINER}
+    job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update=base)
     try:
         check_own_trainer(job, settings)
     except Refused as error:
@@ -193,6 +200,10 @@ def _notice(prepared: Preparation, found: Estimate) -> None:
             f"or choose {argument(configuration='2d')} or a smaller preset."
         )
         prepared.notice([Refused(problem)])
+    asked = patch_of(read_changes(prepared.request.changes))
+    if asked and asked != list(found.patch_size):
+        fits = "x".join(map(str, found.patch_size))
+        prepared.on_problem(Refused(f"patch_size: the network's poolings do not divide it. {fits} would fit."))
     prepared.notes += [found.note] if found.note else []
 
 
@@ -210,6 +221,8 @@ def _estimate_job(
         dataset_json=str(copied if copied.is_file() else raw),
         configuration=prepared.request.configuration,
         trainer=plan.trainer,
+        made_trainer=plan.made.text,
+        plan_ahead=_plan_ahead(prepared, files, plan),
         device=device,
         bf16=prepared.request.bf16 and bool(measure_s),
         both=bool(measure_s) and device == "cpu" and bool(prepared.engine.cpu_has_bf16()),
@@ -223,6 +236,22 @@ def _network_ahead(prepared: Preparation) -> ConfigurationAhead | None:
     if ahead is None or plan is None:
         return None
     return ahead.plans.get(plan.plans_identifier, {}).get(prepared.request.configuration)
+
+
+def _plan_ahead(prepared: Preparation, files: DatasetFiles, plan: Plan) -> PlanAhead | None:
+    """What changed plans are made from, where they are not there yet and the images were looked at before."""
+    changes = of_plans(read_changes(prepared.request.changes))
+    there = files.plans_file(plan.plans_identifier).is_file() or not files.fingerprint_file.is_file()
+    if not changes or plan.planner is None or there:
+        return None
+    return PlanAhead(
+        raw=files.folders.raw,
+        fingerprint=str(files.fingerprint_file),
+        dataset_name=files.name,
+        planner=plan.planner,
+        base=prepared.request.plans_identifier or DEFAULT_PLANS,
+        changes=changes,
+    )
 
 
 def _cost(

@@ -6,6 +6,7 @@ from ...calls import call
 from ...errors import Refused
 from ...runs.layout import StateDir
 from ...runs.store import find_run
+from ...schemas.changes.table import read_changes, written
 from ...schemas.jobs import TrainingJob
 from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
 from ...settings import Settings
@@ -29,8 +30,9 @@ def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[T
             f"Run {like} is no training, so it cannot be repeated as one. {call('nnunet_runs')} lists the trainings."
         )
     earlier = _of_earlier(record.training, resume=bool(given.get(RESUME)))
+    changes = _changes(earlier, given)
     try:
-        whole = TrainingRequest.model_validate({**earlier, **given})
+        whole = TrainingRequest.model_validate({**earlier, **given, "changes": changes})
     except ValidationError as error:
         told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
         raise Refused(f"The arguments of {like} and the new ones do not go together: {told}") from None
@@ -42,8 +44,20 @@ def _of_earlier(training: TrainingJob, *, resume: bool) -> dict[str, object]:
     earlier = training.request.model_dump(mode="json", exclude={*NOT_REPEATED})
     if resume:
         earlier = {name: value for name, value in earlier.items() if {name, RESUME} not in EXCLUSIONS}
-        earlier["plans_identifier"] = training.plans_identifier
+        if not training.changes_of_plans:  # those of a transfer; what is derived is named by its changes
+            earlier["plans_identifier"] = training.plans_identifier
     return earlier
+
+
+def _changes(earlier: dict[str, object], given: dict[str, object]) -> tuple[str, ...]:
+    """The earlier run's changes with those that are given: a name that both have counts as given."""
+    both = [read_changes(map(str, words)) for words in (_words(earlier), _words(given))]
+    return written(both[0] | both[1])
+
+
+def _words(arguments: dict[str, object]) -> list[object]:
+    found = arguments.get("changes", ())
+    return list(found) if isinstance(found, list | tuple) else []
 
 
 def _note(like: str, earlier: dict[str, object], given: dict[str, object]) -> str:

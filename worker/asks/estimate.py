@@ -1,6 +1,7 @@
 """What a planned network costs: nnU-Net builds it and, if the job says so, trains it for some steps."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -13,8 +14,11 @@ from ...ask import answer
 from ...errors import Refused
 from ...nnunet.preprocessed import planned, preprocessed_cases
 from ...nnunet.safe_plans import read_dataset_json, read_plans
-from ...schemas.preflight import Estimate, EstimateJob
+from ...nnunet.trainers import all_trainer_folders
+from ...schemas.changes.table import told_in_a_name
+from ...schemas.preflight import Estimate, EstimateJob, PlanAhead
 from ..resources import fit_this_process
+from ..steps.planning import make_plans
 from ..training.compiling import cannot_compile, leave_out, look_ahead, told, uncompile
 from ..training.precision import precision_of
 from ..weights import bare
@@ -210,10 +214,34 @@ def _seconds(step: Callable[[], Any], device: Any) -> float:
 def estimate_aside(job: EstimateJob) -> Estimate:
     """Estimate with the files that nnU-Net writes along the way in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
+        trainers = _trainers(job, Path(folder))
+        if job.plan_ahead:
+            job = job.model_copy(update={"plans_file": str(_planned_aside(job.plan_ahead, Path(folder)))})
         planned_already = bool(job.plans_file)
         data = _with_data(Path(job.plans_file), job.configuration, Path(folder)) if planned_already else folder
         os.environ.update({"nnUNet_raw": folder, "nnUNet_preprocessed": str(data), "nnUNet_results": folder})
+        os.environ["nnUNet_extTrainer"] = trainers  # noqa: SIM112 - nnU-Net's own spelling
         return estimate(job) if planned_already else trainer_alone(job)
+
+
+def _trainers(job: EstimateJob, aside: Path) -> str:
+    """All folders of trainers, and one for a trainer whose file is not written yet."""
+    made = aside / "trainers"
+    made.mkdir()
+    if job.made_trainer:
+        (made / f"{job.trainer}.py").write_text(job.made_trainer, encoding="utf-8")
+    return os.pathsep.join((all_trainer_folders(), str(made)))
+
+
+def _planned_aside(ahead: PlanAhead, aside: Path) -> Path:
+    """The plans that a training would make."""
+    folder = aside / ahead.dataset_name
+    folder.mkdir()
+    shutil.copyfile(ahead.fingerprint, folder / "dataset_fingerprint.json")
+    os.environ.update({"nnUNet_raw": ahead.raw, "nnUNet_preprocessed": str(aside)})
+    name = told_in_a_name(ahead.base, ahead.changes)
+    make_plans(ahead.dataset_name, ahead.planner, name, ahead.base, ahead.changes)
+    return folder / f"{name}.json"
 
 
 def _with_data(plans_file: Path, configuration: str, aside: Path) -> Path:

@@ -22,6 +22,7 @@ from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, describe_steps, read_steps
+from ...nnunet.trainers import classes_in, made_trainer_folder
 from ...schemas.jobs import ExportJob
 from ...schemas.outcomes import ExportOutcome
 from ..stage import Job
@@ -137,23 +138,37 @@ def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
 
 
 def _checkpoint(path: Path, model: Path) -> IO[bytes]:
-    """The checkpoint unchanged, unless the arguments of its trainer name paths or cases.
+    """The checkpoint unchanged, unless the arguments of its trainer name paths or cases, or only we have its trainer.
 
     Raises:
         StageFailure: it holds more than data, so nobody else should load it.
     """
     stream = open_plain(path, inside=[model])
     content = checkpoint_in(stream, path)
-    given = dict(content.get("init_args") or {})
-    clean = scrub.init_args(given)
+    arguments = dict(content.get("init_args") or {})
+    given = {"init_args": arguments, "trainer_name": content.get("trainer_name")}
+    clean = {"init_args": scrub.init_args(arguments), "trainer_name": _known_to_all(given["trainer_name"])}
     if clean != given:
         import torch
 
         stream.close()
         stream = io.BytesIO()
-        torch.save({**content, "init_args": clean}, stream)
+        torch.save({**content, **clean}, stream)
     stream.seek(0)
     return stream
+
+
+def _known_to_all(trainer: Any) -> Any:
+    """For a trainer that was made here: the class of nnU-Net's own that builds the same network, so that it predicts
+    where nobody has ours. Its name stays in the folder's."""
+    if trainer not in classes_in(made_trainer_folder()):
+        return trainer
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    found = recursive_find_trainer_class_by_name(trainer)
+    own = (one for one in found.__mro__ if one.__module__.startswith("nnunetv2."))
+    same = (one for one in own if one.build_network_architecture is found.build_network_architecture)
+    return next((one.__name__ for one in same), trainer)
 
 
 def _picture(path: Path, model: Path) -> IO[bytes]:

@@ -4,6 +4,7 @@ Whatever exists already and was made from unchanged raw data is reused.
 """
 
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ...calls import argument
 from ...files import read_model, write_model, write_text
 from ...locks import lock_name, waiting_for
-from ...nnunet.datasets import DatasetFiles, label_files, training_files
+from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles, label_files, training_files
 from ...nnunet.preprocessed import (
     DataNote,
     DatasetNote,
@@ -28,6 +29,8 @@ from ...nnunet.preprocessed import (
     recipe,
 )
 from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
+from ...nnunet.trainers import classes_in, made_trainer_folder, own_trainers
+from ...nnunet.variants.patches import refuse_huge_images, refuse_odd_patch
 from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
 from .. import nnunet_seam
@@ -39,6 +42,7 @@ from ..resources import usable_cores
 from ..stage import Job, StageFailure
 from ..truncated_images import refuse_damaged
 from ..weights import read_tensors
+from .planning import make_plans
 from .transfer import copy_dataset_json, move_plans
 from .undeclared_labels import refuse_undeclared_labels
 
@@ -52,6 +56,7 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     if job.weights is not None:
         read_tensors(job.weights)  # refuse a damaged file before the long work
+    refuse_unfound_trainer(job.record.trainer)
     locks = job.locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
         notes = Preprocessing(job).carry_out()
@@ -59,6 +64,27 @@ def carry_out(job: Job) -> Outcome:
         if spec.traits.of_fold and not spec.reused:
             refuse_small_batch(job, spec.configuration)
     return Outcome(ok=True, notes=tuple(notes))
+
+
+def refuse_unfound_trainer(name: str) -> None:
+    """Import a trainer that is not nnU-Net's own as the training will, which comes hours later.
+
+    Raises:
+        StageFailure: with the file, the line and what Python says.
+    """
+    if name not in own_trainers() | classes_in(made_trainer_folder()).keys():
+        return
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    try:
+        recursive_find_trainer_class_by_name(name)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise StageFailure(
+            f"the trainer {name} cannot be imported",
+            f"{type(error).__name__}: {error} | {where.filename}, line {where.lineno}",
+            "Correct that line, or install what it imports into nnU-Net's Python; nothing was preprocessed.",
+        ) from error
 
 
 def refuse_small_batch(job: Job, configuration: str) -> None:
@@ -177,7 +203,9 @@ class Preprocessing:
         else:
             self._begin("planning the experiment", AT_PLANNING)
             self._keep_old_plans()
-            _make_plans(self.files.name, planner, self.plans_name)
+            refuse_huge_images(self.files, training.changes_of_plans)
+            base, changes = training.request.plans_identifier or DEFAULT_PLANS, training.changes_of_plans
+            make_plans(self.files.name, planner, self.plans_name, base, changes)
         self._check_configuration()
         if not (self.files.preprocessed / "dataset.json").is_file():  # beside plans that somebody put there
             copy_dataset_json(self.files)
@@ -193,6 +221,8 @@ class Preprocessing:
     def _check_configuration(self) -> None:
         plans = self.files.plans(self.plans_name) or {}
         wanted = self.job.spec.configuration
+        if (found := planned(plans, wanted)) is not None:
+            refuse_odd_patch(found.get("spacing", ()), self.job.typed(TrainingJob).changes_of_plans)
         if planned(plans, wanted) is None:
             known = ", ".join(plans.get("configurations", {}))
             raise StageFailure(
@@ -254,19 +284,6 @@ def data_lock(locks: Path, files: DatasetFiles, data_identifier: str) -> Path:
     nnU-Net removes the folder before it preprocesses (default_preprocessor.py:370), and presets share it.
     """
     return locks / lock_name("data", files.name, data_identifier)
-
-
-def _make_plans(dataset_name: str, planner: str, plans_name: str) -> None:
-    import nnunetv2
-    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-
-    root = f"{nnunetv2.__path__[0]}/experiment_planning"
-    found = recursive_find_python_class(root, planner, current_module="nnunetv2.experiment_planning")
-    if found is None:
-        raise StageFailure(
-            f"nnU-Net has no planner {planner}", root, f"Choose another {argument(plans_identifier=None)}."
-        )
-    found(dataset_name, plans_name=plans_name).plan_experiment()
 
 
 def _run_preprocessor(job: Job, dataset_name: str, plans_name: str, configuration: str) -> None:

@@ -137,3 +137,15 @@ def test_a_resume_that_was_stopped_before_it_began_goes_on_from_the_same_checkpo
     way_on = ask(settings, "nnunet_progress", run_id=record.run_id)["next_step"]
 
     assert f"like='{record.run_id}', continue_training=true). It goes on from fold_2/checkpoint_latest.pth" in way_on
+
+
+def test_changes_come_on_top_of_the_earlier_runs_and_default_takes_one_away(settings: Settings) -> None:
+    first = prepared(settings, dataset_id=1, changes=["epochs=300", "loss=dice", "batch_size=4"])
+    assert (first.trainer, first.plans_identifier) == ("nnUNetTrainer_5epochs_300epochs_Dice", "nnUNetPlans_bs4")
+
+    second = prepared(settings, like=first.run_id, dataset_id=1, changes=["epochs=7", "loss=default", "seed=1"])
+
+    assert second.training and second.training.request.changes == ("epochs=7", "seed=1", "batch_size=4")
+    assert (second.trainer, second.plans_identifier) == ("nnUNetTrainer_5epochs_7epochs_seed1", "nnUNetPlans_bs4")
+    resumed = repeated(second.run_id, {"dataset_id": 1, "continue_training": True}, settings)[0]
+    assert (resumed.plans_identifier, resumed.changes) == (None, second.training.request.changes), "not derived twice"

@@ -1,0 +1,56 @@
+"""A trainer of the user's own, read before nnU-Net imports it: what would fail after hours of preprocessing."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import Refused
+from ...files import NO_FILE, read_plain
+from ..trainers import classes_in, own_trainer_folders
+
+# Arguments of nnUNetTrainer.__init__ that nnU-Net 2.6 removed (91f348ac), and what to do instead.
+REMOVED = {"unpack_dataset": "nnU-Net 2.6 removed it, because nothing is unpacked any more"}
+ARGUMENTS = 5  # plans, configuration, fold, dataset_json, device
+
+
+def refuse_broken_trainer(name: str) -> None:
+    """Read the file of a class in nnUNet_extTrainer; nnU-Net's own are not looked at.
+
+    Raises:
+        Refused: with the file, the line and the cure.
+    """
+    path = next((found[name] for folder in own_trainer_folders() if name in (found := classes_in(folder))), None)
+    if path is None:
+        return
+    try:
+        tree = ast.parse(read_plain(path))
+    except NO_FILE:
+        return
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise _refusal(name, path, line, f"{type(error).__name__}: {getattr(error, 'msg', error)}") from None
+    for line, what in _removed(tree):
+        raise _refusal(name, path, line, what)
+
+
+def _refusal(name: str, path: Path, line: int, what: str) -> Refused:
+    return Refused(f"The trainer {name} cannot be built. {what} | File {path}, line {line}. Correct it there.")
+
+
+def _removed(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Arguments that are gone; also in the other classes of the file, from which this one may be derived."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            for one in (*node.args.args, *node.args.kwonlyargs):
+                if one.arg in REMOVED:
+                    yield one.lineno, f"__init__ takes {one.arg}, and {REMOVED[one.arg]}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+            yield from _passed(node)
+
+
+def _passed(call: ast.Call) -> Iterator[tuple[int, str]]:
+    for word in call.keywords:
+        if word.arg in REMOVED:
+            yield word.value.lineno, f"super().__init__ gets {word.arg}, and {REMOVED[word.arg]}"
+    if len(call.args) > ARGUMENTS:
+        yield call.lineno, f"super().__init__ gets {len(call.args)} arguments, and takes {ARGUMENTS} since nnU-Net 2.6"
