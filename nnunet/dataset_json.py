@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,11 @@ from ..files import DESCRIPTION_BYTES, read_plain
 from ..texts import SAID_LENGTH, clean, some
 from .datasets import CASE_ENDINGS, listed_names
 
+EXAMPLE = (
+    'Write {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "tumour": 1}, "file_ending": ".nii.gz"} for '
+    "images imagesTr/CASE_0000.nii.gz and labels labelsTr/CASE.nii.gz; "
+    '"dataset": {"CASE": {"images": ["…"], "label": "…"}} lists files that lie elsewhere.'
+)
 BYTE_ORDER_MARK = "\ufeff"
 Labels = dict[str, int | list[int]]
 Thing = TypeVar("Thing", bound=Hashable)
@@ -60,9 +66,11 @@ def read_description(folder: Path) -> Description:
     path = folder / "dataset.json"
     try:
         text = read_plain(path, most=DESCRIPTION_BYTES).decode()
-        raw = json.loads(text.removeprefix(BYTE_ORDER_MARK))
+        raw = json.loads(text.removeprefix(BYTE_ORDER_MARK), object_pairs_hook=partial(_once, path))
     except FileNotFoundError:
-        raise NotFound(f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr.") from None
+        raise NotFound(
+            f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr. {EXAMPLE}"
+        ) from None
     except OSError as error:
         raise Refused(f"{path} cannot be read ({error.strerror}). It must be a file that you may read.") from None
     except RecursionError:
@@ -80,6 +88,13 @@ def read_description(folder: Path) -> Description:
     _file_ending(description, folder)
     _count(description, folder)
     return description
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Of a key that occurs twice, readers keep only the last value."""
+    if double := _doubles(key for key, _ in pairs):
+        raise Refused(f"{path} has {some(double)} twice in the same place. Keep one, or give the other its own name.")
+    return dict(pairs)
 
 
 def _list(description: Description) -> None:
