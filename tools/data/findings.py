@@ -88,8 +88,9 @@ def _about_all(looks: Looks, description: Description, *, counted: bool) -> Iter
         yield from _presence(cases, description)
     odd = [*_duplicates(cases), *value_warnings(cases, description), *_drawn_otherwise(cases)]
     if looks.reader in ("simpleitk", "nibabel"):
-        turned = list(_orientations(cases, looks.reader, description))
-        odd += [*_odd_spacings(cases), *_lost_headers(cases), *(turned or _thick_slices(cases))]
+        odd += [*_odd_spacings(cases), *_lost_headers(cases)]
+        if REORIENTING not in str(description.content.get("overwrite_image_reader_writer")):
+            odd += list(_orientations(cases, looks.reader)) or list(_thick_slices(cases))
     odd += _left_and_right(description)
     yield from ((False, text) for text in odd)
 
@@ -180,10 +181,8 @@ def _odd_spacings(cases: dict[str, CaseLook]) -> Iterator[str]:
         )
 
 
-def _orientations(cases: dict[str, CaseLook], reader: Reader, description: Description) -> Iterator[str]:
+def _orientations(cases: dict[str, CaseLook], reader: Reader) -> Iterator[str]:
     """nnU-Net takes the voxels in the order in which they are stored, unless a reader is named that turns them."""
-    if REORIENTING in str(description.content.get("overwrite_image_reader_writer")):
-        return
     found: dict[str, list[str]] = defaultdict(list)
     for name, look in sorted(cases.items()):
         if look.images and (order := voxel_order(look.images[0], reader)):
