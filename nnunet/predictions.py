@@ -9,12 +9,13 @@ from ..calls import argument
 from ..errors import Refused
 from ..files import read_model
 from ..schemas.jobs import PredictionJob
-from ..texts import NAMED, fold_name, some
-from .datasets import CHANNEL, FoldFiles, one_file_of_colours
+from ..texts import NAMED, fold_name, numbered, some
+from .datasets import CASE_ENDINGS, CHANNEL, FoldFiles, one_file_of_colours
 from .postprocessing import read_steps
 
 NOTE = "nnunet_mcp_prediction.json"
 PARTS = "parts"
+UNREAD_ENDINGS = (".jpg", ".jpeg", ".dcm", ".mhd", ".gif", ".webp")
 
 
 class PredictionNote(BaseModel):
@@ -79,6 +80,19 @@ def cases_to_predict(folder: Path, ending: str, channels: int) -> dict[str, list
         raise Refused(f"{folder} has no images named CASE_0000{ending}, as the model needs them. {has}")
     _refuse_lacking({case: set(files) for case, files in found.items()}, ending, channels)
     return {case: [files[number] for number in sorted(files)] for case, files in sorted(found.items())}
+
+
+def left_out(folder: Path, ending: str, cases: Mapping[str, Sequence[Path]]) -> list[str]:
+    """A note on images in the folder that nnU-Net does not see; none where it sees all."""
+    seen = {path.name for files in cases.values() for path in files}
+    names = [path.name for path in folder.iterdir() if path.name[0] != "." and path.name not in seen]
+    others = sorted(name for name in names if name.lower().endswith((*CASE_ENDINGS, *UNREAD_ENDINGS)))
+    if not others:
+        return []
+    return [
+        f"{numbered(len(others), 'image')} in the folder not predicted, because nnU-Net reads only "
+        f"CASE_0000{ending}: {some(others)}. Rename or convert them."
+    ]
 
 
 def _refuse_lacking(found: Mapping[str, set[int]], ending: str, channels: int) -> None:

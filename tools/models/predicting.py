@@ -1,6 +1,7 @@
 """nnunet_predict: check the images against the model, record, start, and answer at once."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...allowed_paths import allowed_path, readable_file
@@ -8,7 +9,7 @@ from ...errors import NotFound, Refused
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
-from ...nnunet.predictions import cases_to_predict, note_of, refuse_foreign
+from ...nnunet.predictions import cases_to_predict, left_out, note_of, refuse_foreign
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
 from ...schemas.jobs import PredictionJob
@@ -36,7 +37,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
-    record = _record(request, choice, job, stages, settings)
+    record = _record(request, choice, job, stages, settings, left_out(images, _ending(choice), cases))
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),
@@ -73,7 +74,12 @@ def _job(
 
 
 def _record(
-    request: PredictRequest, choice: Choice, job: PredictionJob, stages: PredictionStages, settings: Settings
+    request: PredictRequest,
+    choice: Choice,
+    job: PredictionJob,
+    stages: PredictionStages,
+    settings: Settings,
+    notes: Iterable[str],
 ) -> RunRecord:
     engine, options = engine_with_options(settings, model_of=choice.run)
     return new_record(
@@ -84,7 +90,7 @@ def _record(
         device=engine.device(request.device, settings),
         engine=(engine, options),
         versions=installed(settings.nnunet_python).versions,
-        notes=choice.notes(),
+        notes=(*choice.notes(), *notes),
     )
 
 
@@ -115,7 +121,11 @@ def _default_output(choice: Choice) -> Path:
 def _cases(choice: Choice, images: Path, settings: Settings) -> dict[str, list[Path]]:
     description = choice.models[0].description
     channels = description.get("channel_names") or description.get("modality") or {}
-    cases = cases_to_predict(images, str(description.get("file_ending", ".nii.gz")), len(channels))
+    cases = cases_to_predict(images, _ending(choice), len(channels))
     for path in (path for files in cases.values() for path in files):
         readable_file(path, settings)
     return cases
+
+
+def _ending(choice: Choice) -> str:
+    return str(choice.models[0].description.get("file_ending", ".nii.gz"))

@@ -13,7 +13,7 @@ import torch
 from nnunet_mcp.errors import NotFound, Refused
 from nnunet_mcp.files import write_model
 from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
-from nnunet_mcp.nnunet.predictions import PredictionNote, note_file
+from nnunet_mcp.nnunet.predictions import PredictionNote, cases_to_predict, left_out, note_file
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.models import PredictRequest
@@ -252,3 +252,15 @@ def test_a_prediction_is_heard_of_only_when_a_pass_or_a_case_moved(monkeypatch: 
     with predict_stage._Watched(work, predictor):
         assert until(lambda: told == [(HANDING_OVER, 0)])
         predictor.predict_sliding_window_return_logits()
+
+
+def test_images_that_nnunet_does_not_see_are_named(tmp_path: Path) -> None:
+    for name in ("a_0000.nii.gz", "b.nii.gz", "c_0000.nii", "d_000.nii.gz", "e_0000.NII.GZ", "f_0000.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+
+    (note,) = left_out(tmp_path, ".nii.gz", cases_to_predict(tmp_path, ".nii.gz", 1))
+
+    assert note == (
+        "5 images in the folder not predicted, because nnU-Net reads only CASE_0000.nii.gz: b.nii.gz, c_0000.nii, "
+        "d_000.nii.gz and 2 more. Rename or convert them."
+    )

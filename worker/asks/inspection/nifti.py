@@ -58,7 +58,7 @@ def placed(header: Any) -> dict[str, Any]:
         return {"unplaced": not qform}
     stored, lengths = header.get_sform(), header.get_zooms()[:3]
     columns = numpy.linalg.norm(stored[:3, : len(lengths)], axis=0)
-    if not numpy.allclose(columns, lengths, rtol=ROUNDED):
+    if min(lengths, default=0) > 0 and not numpy.allclose(columns, lengths, rtol=ROUNDED):
         said = [" × ".join(f"{part:.4g}" for part in parts) for parts in (lengths, columns)]
         return {"twice": f"spacing {said[0]}, by its sform {said[1]} mm"}
     axes = [_axes(header.get_sform), _axes(header.get_qform) if qform else ""]

@@ -37,7 +37,7 @@ def _slices(label: LabelLook, values: Any) -> tuple[int, int] | None:
     """Only along the slowest axis: along the others the places of a sample repeat."""
     lengths = label.shape
     places = numpy.flatnonzero(values > 0) * stride(numpy.prod(lengths, dtype=int))
-    if len(places) < FEWEST or len(lengths) != 3:
+    if len(places) < FEWEST or len(lengths) != 3 or lengths[0] == 1:
         return None
     slices = numpy.unique(places // (lengths[1] * lengths[2]))
     return len(slices), int(slices[-1] - slices[0] + 1)
