@@ -240,7 +240,7 @@ def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[s
     case, channels = next(iter(sorted(wrong.items())))
     said = (
         f"dataset.json declares the channels {sorted(wanted)}; {numbered(len(wrong), 'case')} not so, for example "
-        f"{clean(case)} has {some(sorted(channels), MOST_CHANNELS)}."
+        f"{clean(case)} has [{some(sorted(channels), MOST_CHANNELS)}]."
     )
     if len(files.images) == 1 and len(channels) > len(wanted):
         return [

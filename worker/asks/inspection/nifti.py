@@ -70,7 +70,8 @@ def _axes(affine: Callable[[], Any]) -> str:
     from nibabel.orientations import aff2axcodes
 
     try:
-        return "".join(code or "" for code in aff2axcodes(affine()))
+        codes = aff2axcodes(affine())
+        return "".join(codes) if all(codes) else ""
     except Exception:  # numbers that are no rotation, for which nibabel has several errors
         return ""
 
