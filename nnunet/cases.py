@@ -166,16 +166,8 @@ def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
 
 
 def file_warnings(folder: Path, description: Description) -> list[str]:
-    """Files beside the cases that nnU-Net does not read."""
-    ending = description.file_ending
-    kept = (ending, ".json") if ending in TIFF else (ending,)
-    extra = [
-        f"{name}/{path.name}"
-        for name in ("imagesTr", "labelsTr")
-        if (folder / name).is_dir() and description.listed is None
-        for path in sorted((folder / name).iterdir())
-        if not path.name.endswith(kept) and not path.name.startswith(".")
-    ]
+    """What is odd about the names and places of files, and would not stop nnU-Net."""
+    ending, extra = description.file_ending, unread_files(folder, description)
     names = sorted(list_cases(folder, ending).images) if description.listed is None else []
     twins = [f"{clean(a)} and {clean(b)}" for a, b in pairwise(sorted(names, key=_plain)) if _plain(a) == _plain(b)]
     same = _also_for_testing(folder, ending)
@@ -194,6 +186,19 @@ def file_warnings(folder: Path, description: Description) -> list[str]:
     return [
         *found,
         f"files that nnU-Net ignores, because they do not end in {ending}: {some(extra)}. Convert or remove them.",
+    ]
+
+
+def unread_files(folder: Path, description: Description) -> list[str]:
+    """Files beside the cases that nnU-Net does not read."""
+    ending = description.file_ending
+    kept = (ending, ".json") if ending in TIFF else (ending,)
+    return [
+        f"{name}/{path.name}"
+        for name in ("imagesTr", "labelsTr")
+        if (folder / name).is_dir() and description.listed is None
+        for path in sorted((folder / name).iterdir())
+        if not path.name.endswith(kept) and not path.name.startswith(".")
     ]
 
 

@@ -145,7 +145,12 @@ def each(change: Callable[[Path, int], object], cases: range = range(CASES)) -> 
 
 def placed(affine: Any, cases: range = range(1, 2)) -> Make:
     """Image and label with another affine."""
-    return each(lambda folder, case: [again(path, affine=affine) for path in both(folder, case)], cases)
+
+    def moved(folder: Path, case: int) -> None:
+        for path in both(folder, case):
+            again(path, affine=affine)
+
+    return each(moved, cases)
 
 
 def turned(folder: Path, case: int) -> None:
@@ -166,6 +171,11 @@ def two_axes(folder: Path) -> None:
 def two_spacings(folder: Path) -> None:
     for path in both(folder):
         patch(path, SFORM, numpy.diag([2.0, 2.4, 4.0, 1.0])[:3].astype("<f4").tobytes())
+
+
+def without_codes(folder: Path) -> None:
+    for path in both(folder):
+        patch(path, CODES, bytes(4))
 
 
 def four_values(folder: Path) -> None:
@@ -357,7 +367,7 @@ FAULTS = (
     ),
     Miniature(
         "a header without sform and qform",
-        damaged(lambda f: [patch(path, CODES, bytes(4)) for path in both(f)]),
+        damaged(without_codes),
         "lost spacing or orientation.*: case_1",
     ),
     Miniature("a header of ones", damaged(placed(numpy.eye(4))), "lost spacing or orientation.*: case_1"),
