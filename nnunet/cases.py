@@ -11,9 +11,8 @@ from typing import Literal
 from ..errors import NotFound
 from ..files import open_plain
 from ..texts import clean, numbered, some, told
-from .dataset_json import Description
+from .dataset_json import Description, region_problems
 from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
-from .regions import region_problems
 
 TIFF = (".tif", ".tiff")
 SEPARATORS = "._- "
