@@ -1,16 +1,25 @@
 """The training cases of a dataset folder: their files, and what is wrong with them. No image is opened."""
 
-from collections import defaultdict
+import hashlib
+import unicodedata
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from ..errors import NotFound
-from ..texts import clean, is_text as is_text, some, told
-from .dataset_json import Description
+from ..files import open_plain
+from ..texts import clean, is_text as is_text, numbered, some, told
+from .dataset_json import Description, region_problems
 from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
 
 TIFF = (".tif", ".tiff")
+SEPARATORS = "._- "
+# nnU-Net 2.8.1 takes CASE_seg.b2nd for the labels of CASE (training/dataloading/nnunet_dataset.py:326, 465).
+SEGMENTATION = "_seg"
+MOST_CHANNELS = 8
+EXCERPTS, EXCERPT_BYTES = 16, 4096
 Part = Literal["Tr", "Ts"]
 
 
@@ -46,26 +55,87 @@ def _names(folder: Path, ending: str) -> list[str]:
 def file_problems(folder: Path, description: Description) -> list[str]:
     """Everything that would stop nnU-Net, each with the cases and what to do."""
     if description.listed is not None:
-        return _listed_problems(folder, description.listed)
+        return [*region_problems(description), *_listed_problems(folder, description.listed)]
     files = list_cases(folder, description.file_ending)
     ending = description.file_ending
     if not files.images and not files.unnumbered:
-        return [f"imagesTr has no {ending} files. Put the training images there as CASE_0000{ending}."]
-    problems = _hidden_problems(folder / "imagesTr", ending)
-    if files.unnumbered:
-        problems.append(
-            f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder "
-            f"under a free id, or rename them: {clean(files.unnumbered[0])}{ending} becomes "
-            f"{clean(files.unnumbered[0])}_0000{ending}."
-        )
+        return [f"imagesTr has no {ending} files{_what_is_there(folder / 'imagesTr', ending)}"]
+    problems = [*region_problems(description), *_hidden_problems(folder / "imagesTr", ending)]
+    problems += _unnumbered_problems(files, ending)
     problems += _channel_problems(files, set(range(len(description.channels))), ending)
-    if missing := sorted(set(files.images) - files.labels):
+    named = {label for name in files.unnumbered if (label := _own_label(name, files.labels))}
+    missing = sorted(set(files.images) - files.labels)
+    extra = sorted(files.labels - set(files.images) - set(files.unnumbered) - named)
+    alike = [(image, label) for image in missing for label in extra if _plain(image) == _plain(label)]
+    if alike:
+        pairs = [f"{clean(image)} and {clean(label)}" for image, label in alike]
+        problems.append(
+            f"images and labels whose names differ in letter case, spaces or the encoding of accents: {some(pairs)}. "
+            "Rename the labels."
+        )
+        missing, extra = ([n for n in names if all(n not in pair for pair in alike)] for names in (missing, extra))
+    if missing:
         problems.append(f"no label file in labelsTr for: {some(missing)}. Add CASE{ending}, or remove the images.")
-    if extra := sorted(files.labels - set(files.images) - set(files.unnumbered)):
+    if extra:
         problems.append(f"no image in imagesTr for the labels: {some(extra)}. Add the images, or remove the labels.")
+    if taken := sorted(name for name in files.images if name.endswith(SEGMENTATION)):
+        problems.append(
+            f"cases whose names end in {SEGMENTATION}, which nnU-Net leaves out without a word: {some(taken)}. "
+            "Rename their images and labels."
+        )
     if unspoken := sorted(name for name in {*files.images, *files.labels} if not is_text(name)):
         problems.append(f"file names that are no valid UTF-8: {some(unspoken)}. Rename them.")
     return problems
+
+
+def _what_is_there(images: Path, ending: str) -> str:
+    """What a folder without images of the declared ending has, and what to do, to end the sentence."""
+    names = [path.name for path in images.iterdir() if path.name[0] != "."] if images.is_dir() else []
+    if not names:
+        return f". Put the training images there as CASE_0000{ending}."
+    found = Counter(_ending(name) for name in names)
+    counts = some([f"{count} {there or 'without ending'}" for there, count in found.most_common()])
+    usual = found.most_common(1)[0][0]
+    if usual in CASE_ENDINGS:
+        return f", but {counts}. Set file_ending to {usual} in dataset.json."
+    if usual.lower() == ending:
+        return f", but {counts}: nnU-Net minds the letter case. Rename the files to {ending}."
+    return f", but {counts}. Import the folder under a free id, which converts them, or save them as {ending}."
+
+
+def _ending(name: str) -> str:
+    """The last part of a name, or its last two for what is compressed."""
+    parts = Path(name).suffixes
+    return "".join(parts[-2:] if len(parts) > 1 and parts[-1].lower() == ".gz" else parts[-1:])
+
+
+def _unnumbered_problems(files: CaseFiles, ending: str) -> list[str]:
+    if not files.unnumbered:
+        return []
+    name, own = files.unnumbered[0], _own_label(files.unnumbered[0], files.labels)
+    if len(files.unnumbered) > 1 and all(there.endswith("_0000") for there in files.unnumbered):
+        case = name.removesuffix("_0000")
+        return [
+            f"labels with a channel number, which only images have: {some(files.unnumbered)}. Rename the labels: "
+            f"{clean(name)}{ending} becomes {clean(case)}{ending}."
+        ]
+    number = int(name[len(own) :].lstrip(SEPARATORS)) if own else 0
+    return [
+        f"images without a channel number (CASE_0000{ending}): {some(files.unnumbered)}. Import the folder "
+        f"under a free id, or rename them: {clean(name)}{ending} becomes {clean(own or name)}_{number:04d}{ending}."
+    ]
+
+
+def _own_label(name: str, labels: set[str]) -> str:
+    """The label of an image whose channel is written otherwise, such as case.0000 or case_000; empty if none."""
+    stem = name.rstrip("0123456789")
+    found = stem.rstrip(SEPARATORS)
+    return found if name not in labels and stem != name and len(stem) - len(found) == 1 and found in labels else ""
+
+
+def _plain(name: str) -> str:
+    """A name as file systems that mind neither letter case nor the encoding of accents see it."""
+    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def _hidden_problems(images: Path, ending: str) -> list[str]:
@@ -95,19 +165,62 @@ def _listed_problems(folder: Path, listed: dict[str, object]) -> list[str]:
 
 
 def file_warnings(folder: Path, description: Description) -> list[str]:
+    """What is odd about the names and places of files, and would not stop nnU-Net."""
+    ending, extra = description.file_ending, unread_files(folder, description)
+    names = sorted(list_cases(folder, ending).images) if description.listed is None else []
+    twins = [f"{clean(a)} and {clean(b)}" for a, b in pairwise(sorted(names, key=_plain)) if _plain(a) == _plain(b)]
+    same = _also_for_testing(folder, ending)
+    found = []
+    if twins:
+        found.append(
+            f"cases whose names differ only in letter case, spaces or the encoding of accents: {some(twins)}. They are "
+            "one file on macOS and Windows: rename them."
+        )
+    if same:
+        found.append(
+            f"test images that are training images, too: {some(same)}. They measure nothing: remove one of each."
+        )
+    if not extra:
+        return found
+    return [
+        *found,
+        f"files that nnU-Net ignores, because they do not end in {ending}: {some(extra)}. Convert or remove them.",
+    ]
+
+
+def unread_files(folder: Path, description: Description) -> list[str]:
     """Files beside the cases that nnU-Net does not read."""
     ending = description.file_ending
     kept = (ending, ".json") if ending in TIFF else (ending,)
-    extra = [
+    return [
         f"{name}/{path.name}"
         for name in ("imagesTr", "labelsTr")
         if (folder / name).is_dir() and description.listed is None
         for path in sorted((folder / name).iterdir())
         if not path.name.endswith(kept) and not path.name.startswith(".")
     ]
-    if not extra:
-        return []
-    return [f"files that nnU-Net ignores, because they do not end in {ending}: {some(extra)}. Convert or remove them."]
+
+
+def _also_for_testing(folder: Path, ending: str) -> list[str]:
+    """Images of imagesTs that are those of imagesTr, by their size and a few places."""
+    places = [sorted((folder / name).glob(f"[!.]*{ending}")) for name in ("imagesTr", "imagesTs")]
+    sizes = [{path: path.stat().st_size for path in paths if path.is_file()} for paths in places]
+    shared = set(sizes[0].values()) & set(sizes[1].values()) - {0}
+    seen, tested = ({path: _excerpt(path, size, folder) for path, size in of.items() if size in shared} for of in sizes)
+    trained = {excerpt: path.name for path, excerpt in seen.items()}
+    return [f"{path.name} = {trained[excerpt]}" for path, excerpt in tested.items() if excerpt in trained]
+
+
+def _excerpt(path: Path, size: int, folder: Path) -> bytes:
+    found = hashlib.blake2b(str(size).encode())
+    try:
+        with open_plain(path, inside=(folder,)) as stream:
+            for place in range(0, size, max(1, size // EXCERPTS)):
+                stream.seek(place)
+                found.update(stream.read(EXCERPT_BYTES))
+    except OSError:
+        found.update(str(path).encode("utf-8", "surrogateescape"))  # like no other; the look says why it is unreadable
+    return found.digest()
 
 
 def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[str]:
@@ -120,10 +233,17 @@ def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[s
     if not wrong:
         return []
     case, channels = next(iter(sorted(wrong.items())))
-    return [
-        f"dataset.json declares the channels {sorted(wanted)}; {len(wrong)} cases have others, for example "
-        f"{clean(case)} has {sorted(channels)}. Add the missing images, or correct channel_names."
-    ]
+    said = (
+        f"dataset.json declares the channels {sorted(wanted)}; {numbered(len(wrong), 'case')} not so, for example "
+        f"{clean(case)} has [{some(sorted(channels), MOST_CHANNELS)}]."
+    )
+    if len(files.images) == 1 and len(channels) > len(wanted):
+        return [
+            f"{said} If these are several patients, their number belongs to the name: "
+            f"{clean(case)}_{min(channels):04d}{ending} becomes {clean(case)}_{min(channels):04d}_0000{ending}, with a "
+            "label for each."
+        ]
+    return [f"{said} Add the missing images, or correct channel_names."]
 
 
 def case_names(files: DatasetFiles, description: Description) -> list[str]:

@@ -7,8 +7,9 @@ the user's documentation ("modality", labels {"0": "background"}).
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +18,14 @@ from ..files import DESCRIPTION_BYTES, read_plain
 from ..texts import SAID_LENGTH, clean, some
 from .datasets import CASE_ENDINGS, listed_names
 
+EXAMPLE = (
+    'Write {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "tumour": 1}, "file_ending": ".nii.gz"} for '
+    "images imagesTr/CASE_0000.nii.gz and labels labelsTr/CASE.nii.gz; "
+    '"dataset": {"CASE": {"images": ["…"], "label": "…"}} lists files that lie elsewhere.'
+)
 BYTE_ORDER_MARK = "\ufeff"
 Labels = dict[str, int | list[int]]
+Regions = Mapping[str, Sequence[int]]
 Thing = TypeVar("Thing", bound=Hashable)
 
 
@@ -60,9 +67,11 @@ def read_description(folder: Path) -> Description:
     path = folder / "dataset.json"
     try:
         text = read_plain(path, most=DESCRIPTION_BYTES).decode()
-        raw = json.loads(text.removeprefix(BYTE_ORDER_MARK))
+        raw = json.loads(text.removeprefix(BYTE_ORDER_MARK), object_pairs_hook=partial(_once, path))
     except FileNotFoundError:
-        raise NotFound(f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr.") from None
+        raise NotFound(
+            f"{path} does not exist. A dataset needs dataset.json, imagesTr and labelsTr. {EXAMPLE}"
+        ) from None
     except OSError as error:
         raise Refused(f"{path} cannot be read ({error.strerror}). It must be a file that you may read.") from None
     except RecursionError:
@@ -80,6 +89,13 @@ def read_description(folder: Path) -> Description:
     _file_ending(description, folder)
     _count(description, folder)
     return description
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Of a key that occurs twice, readers keep only the last value."""
+    if double := _doubles(key for key, _ in pairs):
+        raise Refused(f"{path} has {some(double)} twice in the same place. Keep one, or give the other its own name.")
+    return dict(pairs)
 
 
 def _list(description: Description) -> None:
@@ -245,3 +261,68 @@ def _refuse_bad_order(order: object, values: dict[str, list[int]], path: Path) -
 def _doubles(things: Iterable[Thing]) -> list[Thing]:
     """Those that occur more than once."""
     return [thing for thing, count in Counter(things).items() if count > 1]
+
+
+def region_problems(description: Description) -> list[str]:
+    """An order of regions with which a perfect model would score less than 1, and one that works.
+
+    nnU-Net paints the regions in the order in which labels names them, each with its value of regions_class_order
+    (2.8.1, label_handling.py:171), so the last region that holds a value decides what is written for it.
+    """
+    order = description.content.get("regions_class_order")
+    regions = {
+        name: value if isinstance(value, list) else [value]
+        for name, value in description.labels.items()
+        if name not in ("background", "ignore") and value not in ([0], 0)
+    }
+    if not isinstance(order, list) or all(len(values) == 1 for values in regions.values()):
+        return []
+    wrong = {value: written for value, written in _written(regions, order).items() if _differ(regions, value, written)}
+    if not wrong:
+        return []
+    became = some([f"{value} is written as {written}" for value, written in sorted(wrong.items())])
+    return [
+        f"regions_class_order {clean(order)} writes values of other regions: {became}. A perfect model would score "
+        f"{_scores(regions, order)}. {_remedy(regions)}"
+    ]
+
+
+def _written(regions: Regions, order: Sequence[int]) -> dict[int, int]:
+    """The value that is written for each declared value by a perfect model."""
+    return {value: new for values, new in zip(regions.values(), order, strict=False) for value in values}
+
+
+def _differ(regions: Regions, one: int, other: int) -> bool:
+    return any((one in values) != (other in values) for values in regions.values())
+
+
+def _scores(regions: Regions, order: Sequence[int]) -> str:
+    """The regions whose Dice cannot be 1."""
+    written = _written(regions, order)
+    scores = []
+    for name, values in regions.items():
+        found = {value for value, new in written.items() if new in values}
+        if found != set(values):
+            scores.append(f"{clean(name)} {'below 1' if found & set(values) else '0'}")
+    return some(scores)
+
+
+def _remedy(regions: Regions) -> str:
+    nested = dict(sorted(regions.items(), key=lambda item: -len(set(item[1]))))
+    for ordered in (dict(regions), nested):
+        order = _order(ordered)
+        if not any(_differ(ordered, value, new) for value, new in _written(ordered, order).items()):
+            first = (
+                "" if list(ordered) == list(regions) else f"Name the labels in the order {', '.join(ordered)}, and set "
+            )
+            return f"{first or 'Set '}regions_class_order to {order}."
+    return "No order can tell these regions apart: declare them so that each lies in the one before or outside it."
+
+
+def _order(regions: Regions) -> list[int]:
+    """For each region a value that no later region holds."""
+    found = []
+    for number, values in enumerate(regions.values()):
+        later = {value for after in list(regions.values())[number + 1 :] for value in after}
+        found.append(next((value for value in values if value not in later), values[0]))
+    return found

@@ -1,6 +1,6 @@
 """Datasets: requests, answers, and what a look into their images finds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -264,12 +264,16 @@ class FileLook(Record):
     dtype: str = ""
     digest: str = ""
     note: str = ""
+    unplaced: bool = False  # a NIfTI header that says nothing of position and direction (sform_code, qform_code)
+    twice: str = ""  # what its header says in two ways that differ
     not_numbers: int = 0
     infinite: int = 0
     lowest: float | None = None
     highest: float | None = None
     quantiles: tuple[float, float, float] | None = None  # 0.5, 50 and 99.5 %
     box: tuple[tuple[int, int], ...] = ()  # around what is not zero, along z, y, x: first, and one after the last
+    # every n-th value of the file, at the same places in an image and its label; only while the case is looked at
+    sample: Any = Field(default=None, exclude=True, repr=False)
 
 
 class LabelLook(FileLook):
@@ -286,6 +290,9 @@ class CaseLook(Record):
     case: str
     images: tuple[FileLook, ...]
     label: LabelLook | None = None
+    # of a sample of the voxels: the mean of each channel where the label has this value
+    means: dict[int, tuple[float, ...]] = Field(default_factory=dict)
+    slices: tuple[int, int] | None = None  # of that sample: how many slices hold a label, from the first to the last
 
     @property
     def kept(self) -> bool:

@@ -10,6 +10,7 @@ from ..schemas.training import TrainingCall
 from ..settings import Settings, variable
 from ..texts import for_agents
 from ..tools import TOOLS
+from ..tools.data.case_checks import Kind
 from ..tools.reference import failures, run_folder_tree
 from .terminal.codes import MEANING
 from .terminal.commands import COMMANDS, own_flags, request_of, usage
@@ -84,6 +85,15 @@ def change_table() -> str:
     return "\n".join(lines)
 
 
+def fault_table() -> str:
+    """Every fault of a single case that a look names."""
+    weights = {"breaks": "refused", "falsifies": "problem", "odd": "warning"}
+    lines = ["| found in a case | | what to do |", "|---|---|---|"]
+    for kind in Kind:
+        lines.append(f"| {_cell(kind.words)} | {weights[kind.weight]} | {_cell(for_agents(kind.fix))} |")
+    return "\n".join(lines)
+
+
 def run_folder() -> str:
     """The tree in the docstring of runs/layout.py."""
     return f"```text\n{run_folder_tree()}\n```"
@@ -106,6 +116,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "exit codes": code_table,
     "clients": client_table,
     "failures": failure_table,
+    "faults": fault_table,
     "run folder": run_folder,
     "changes": change_table,
 }

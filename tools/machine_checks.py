@@ -1,6 +1,7 @@
 """Check what a training needs of this machine, with a fix for each problem; for nnunet_system and the doctor."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ GB = 1e9
 FOLDERS = ("raw", "preprocessed", "results")
 LOW_DISK_GB = 2.0
 TIGHT_DISK_GB = 20.0
+QUOTES = ("'", '"')
+WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def machine_checks(settings: Settings) -> Iterator[Check]:
@@ -45,6 +48,9 @@ def folder_check(settings: Settings, which: str) -> Check:
     if given is not None and "$" in str(given):
         fix = f"Write the whole path into {name}: nobody expands $ there."
         return Check(name=name, level="problem", detail=f"{name} ({given}) holds an unexpanded variable.", fix=fix)
+    if given is not None and (slip := _slip(str(given), there=folder.is_dir())):
+        fix = f"Write the whole path into {name}, as it is and nothing around it."
+        return Check(name=name, level="problem", detail=f"{name} ({given}) {slip}.", fix=fix)
     if not existing(folder).is_dir() or not os.access(existing(folder), os.W_OK):
         detail, fix = f"{name} ({folder}) cannot be written.", f"Make it writable, or set {name}."
         return Check(name=name, level="problem", detail=detail, fix=fix)
@@ -57,6 +63,17 @@ def folder_check(settings: Settings, which: str) -> Check:
         return Check(name=name, level="warning", detail=f"{folder} does not exist yet.", fix=fix)
     default = "" if given is not None else f", the default; {name} is not set"
     return Check(name=name, level="ok", detail=f"{folder} ({free_gb(folder):.0f} GB free{default})")
+
+
+def _slip(given: str, *, there: bool) -> str:
+    """What is odd about the value of a variable that names a folder, in words; empty if nothing is."""
+    if given != given.strip() or given[:1] in QUOTES or given[-1:] in QUOTES:
+        return "has quotes or blanks around it, which belong to the path here"
+    if os.name == "posix" and WINDOWS.match(given):
+        return "is a path of Windows, and this machine has none"
+    if not there and not given.startswith((os.sep, "~")) and not Path(given).is_absolute():
+        return f"is relative, so it is looked for in {Path.cwd()}, the folder in which the server was started"
+    return ""
 
 
 def package_check(settings: Settings) -> Check:

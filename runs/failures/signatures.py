@@ -143,6 +143,36 @@ OF_THE_REST = (
         f"Preprocess again: start the request without {argument(no_preprocessing=None)}.",
     ),
     Signature(
+        "preprocessed file not written",
+        r"Error while creating the NDArray",
+        "a preprocessed file cannot be written: its folder is gone or read-only, its name is too long, or it exists",
+        "Give write access to nnUNet_preprocessed, and shorten case names of more than 240 bytes; then start again.",
+    ),
+    Signature(
+        "damaged preprocessed file",
+        r"blosc2_schunk_open_offset\('(?P<file>[^'\n]+)'[^\n]*returned NULL",
+        "the preprocessed file {file} is cut off or damaged",
+        f"Delete it and preprocess again: start the request without {argument(no_preprocessing=None)}.",
+    ),
+    Signature(
+        "too few channels",
+        r"Given groups=1, weight of size [^\n]{0,80}to have (?P<wanted>\d+) channels, but got (?P<found>\d+) channels",
+        "an image has {found} channels; the model was trained with {wanted}",
+        "Save all images as those of the training: the same channels, colours without alpha.",
+    ),
+    Signature(
+        "too many channels",
+        r"normalization_schemes\[c\][\s\S]{0,120}IndexError: list index out of range",
+        "an image has more channels than the model was trained with",
+        "Save all images as those of the training: the same channels, colours without alpha.",
+    ),
+    Signature(
+        "no 8-bit colours",
+        r"RGB images are uint 8, for whatever reason I found pixel values",
+        "a channel called rgb_to_0_1 has values outside 0 to 255",
+        "Scale these images to 0-255, or give the channel another name in dataset.json.",
+    ),
+    Signature(
         "missing lowres prediction",
         r"(?P<file>\S*predicted_next_stage/\S+?\.b2nd)",
         "the cascade lacks a 3d_lowres prediction: {file}",
@@ -188,7 +218,7 @@ OF_THE_REST = (
     ),
     Signature(
         "versions",
-        r"No module named 'distutils'|module 'numpy' has no attribute 'isdtype'|Error while creating the NDArray",
+        r"No module named 'distutils'|module 'numpy' has no attribute 'isdtype'",
         "installed packages do not fit together",
         "Install the versions that nnunet-mcp was tested with (constraints.txt).",
     ),

@@ -397,7 +397,9 @@ OTHERS = (
         "more than one value per voxel",
         "grey 2D",
     ),
-    Defect("a mask of 0 and 255", "cells", lambda f: pixels(label(f), lambda v: v * 255), r"\(255\)", "change them"),
+    Defect(
+        "a mask of 0 and 255", "cells", lambda f: pixels(label(f), lambda v: v * 255), r"\(255\)", "255 divided by 255"
+    ),
     Defect("a truncated PNG", "cells", lambda f: cut(image(f), 0.5), "cannot be read whole", "copy them again"),
     Defect("a smaller mask", "cells", lambda f: pixels(label(f), lambda v: v[:-1]), "another shape", "Resample"),
 )

@@ -90,6 +90,26 @@ EXAMPLES = {
     ),
     "index out of bounds": ("RuntimeError: index 7 is out of bounds for dimension 1 with size 3", "label value"),
     "labels changed": ("KeyError: (-1, 0, 1, 2)", "labels were changed after preprocessing"),
+    "preprocessed file not written": ("RuntimeError: Error while creating the NDArray", "folder is gone or read-only"),
+    "damaged preprocessed file": (
+        "RuntimeError: blosc2_schunk_open_offset('/pre/case_1_seg.b2nd', 0) returned NULL",
+        "/pre/case_1_seg.b2nd is cut off",
+    ),
+    "too few channels": (
+        "RuntimeError: Given groups=1, weight of size [32, 3, 3, 3], expected input[1, 1, 16, 20] to have 3 channels, "
+        "but got 1 channels instead",
+        "has 1 channels; the model was trained with 3",
+    ),
+    "too many channels": (
+        "    scheme = configuration_manager.normalization_schemes[c]\n"
+        "             ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~^^^\nIndexError: list index out of range",
+        "more channels than the model",
+    ),
+    "no 8-bit colours": (
+        "AssertionError: RGB images are uint 8, for whatever reason I found pixel values greater than 255. Your images "
+        "do not seem to be RGB images",
+        "outside 0 to 255",
+    ),
     "missing lowres prediction": (
         "Exception in background worker 0:\n No such file or directory: /results/Dataset004_H/nnUNetTrainer__"
         "nnUNetPlans__3d_lowres/predicted_next_stage/3d_cascade_fullres/case_002.b2nd\n" + GENERIC,

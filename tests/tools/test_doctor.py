@@ -86,6 +86,25 @@ def test_a_problem_is_told_with_its_fix_and_the_exit_code_says_so(
     assert "→ Write the whole path into nnUNet_raw" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("'/data/raw'", "quotes or blanks around it"),
+        ("/data/raw ", "quotes or blanks around it"),
+        (r"C:\data\raw", "a path of Windows"),
+        ("nnunet/raw", "is relative"),
+    ],
+)
+def test_a_folder_variable_with_a_slip_is_a_problem(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    monkeypatch.setenv("nnUNet_raw", given)
+
+    check = checks.folder_check(Settings(), "raw")
+
+    assert check.level == "problem" and said in check.detail and "whole path into nnUNet_raw" in check.fix
+
+
 def test_a_torchvision_that_does_not_match_is_a_problem(settings: Settings, worker: Path) -> None:
     error = "RuntimeError: operator torchvision::nms does not exist"
     worker.write_text(json.dumps({**HEALTHY, "torchvision": "0.20.0", "errors": {"trainers": error}}), encoding="utf-8")

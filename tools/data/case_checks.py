@@ -18,6 +18,10 @@ from ...schemas.datasets import CaseLook, FileLook, LabelLook, Reader
 ROUNDING = 1e-4
 RELATIVE, ABSOLUTE = 1e-5, 1e-8  # the defaults of numpy.allclose, with which nnU-Net compares
 SHOWN_VALUES = 6
+EIGHT_BITS = 255
+SPIKE = 0.5  # of the range of the other voxels, as the deviation that one voxel makes
+# Undeclared values: pictures are smoothed to shades between the labels; volumes with so many hold an image.
+FEW_SHADES, MANY_VALUES = 3, 100
 
 
 class Kind(Enum):
@@ -33,6 +37,17 @@ class Kind(Enum):
         "images with another number of channels than dataset.json declares",
         f"Write each channel to a file of its own ({call('nnunet_prepare_dataset')} splits 4D images), or correct "
         "channel_names.",
+        "breaks",
+    )
+    COLOURS = (
+        "pictures with other colours than dataset.json declares",
+        "Save them all alike, without alpha: RGB where three channels are declared, grey for one; or correct "
+        "channel_names.",
+        "breaks",
+    )
+    NO_COLOURS = (
+        "channels called rgb_to_0_1 with values outside 0 to 255",
+        "nnU-Net divides these by 255 and stops at others: scale them, or give the channel another name.",
         "breaks",
     )
     CHANNEL_SHAPES = "channels of different shape", "Resample the channels of a case to the same grid.", "breaks"
@@ -54,7 +69,23 @@ class Kind(Enum):
     )
     FRACTIONS = (
         "labels with values that are not whole numbers",
-        "Round them, and resample labels with nearest neighbour, never linearly.",
+        "Round them, and resample labels with nearest neighbour, never linearly; a scl_slope in the header must be 1.",
+        "breaks",
+    )
+    OTHER_NUMBER = (
+        "masks whose one label has another value than declared",
+        f"Change it to the declared one (255 divided by 255), or import them with "
+        f"{call('nnunet_prepare_dataset', label_names='255=NAME')}.",
+        "breaks",
+    )
+    SHADES = (
+        "labels that hold shades, not label values",
+        "Save masks without smoothing and never as JPEG; these need a threshold, or a new export.",
+        "breaks",
+    )
+    NUMBERED = (
+        "labels that number the objects where dataset.json declares one label",
+        "nnU-Net segments classes, not objects: set every value above 0 to 1.",
         "breaks",
     )
     UNDECLARED = (
@@ -69,6 +100,7 @@ class Kind(Enum):
         "falsifies",
     )
     EMPTY = "images that hold nothing but one value", "Export them again, or remove the case.", "falsifies"
+    OWN_LABEL = "images that are the same file as their label", "Export the image again.", "falsifies"
     CHANNEL_ORIGIN = (
         "channels that lie elsewhere in space (origin or direction) than the first",
         "nnU-Net ignores that; make sure with an overlay that they match voxel by voxel, or resample.",
@@ -94,6 +126,22 @@ class Kind(Enum):
     )
     NO_FOREGROUND = "labels with only background", "Make sure that nothing is there to segment.", "odd"
     HEADER = "files with an impossible spacing in the header", "Correct it; nnU-Net reads 1 mm.", "odd"
+    TWICE = (
+        "files whose header contradicts itself",
+        "nnU-Net takes the spacing of pixdim; other programs may show and resample them otherwise. Write the right one "
+        "in both places.",
+        "odd",
+    )
+    NO_SPACING = (
+        "3D TIFFs without the JSON file that holds their spacing",
+        'nnU-Net reads 1 × 1 × 1 mm: put {"spacing": [z, y, x]} into CASE.json beside them.',
+        "odd",
+    )
+    SPIKES = (
+        "images in which single voxels outshine all others",
+        "Correct or clip them: they alone set the mean and deviation by which nnU-Net scales the image.",
+        "odd",
+    )
 
     @property
     def words(self) -> str:
@@ -112,14 +160,18 @@ class Kind(Enum):
 class Expected:
     """What dataset.json promises of every case."""
 
-    channels: int
+    channels: tuple[str, ...]
     values: frozenset[int]
     reader: Reader | None
+
+    @property
+    def pictures(self) -> bool:
+        return self.reader == "natural"
 
     @classmethod
     def of(cls, description: Description, reader: Reader | None) -> "Expected":
         parts = [value if isinstance(value, list) else [value] for value in description.labels.values()]
-        return cls(len(description.channels), frozenset(v for part in parts for v in part), reader)
+        return cls(tuple(description.channels), frozenset(v for part in parts for v in part), reader)
 
 
 Found = Iterator[tuple[Kind, str]]
@@ -138,6 +190,11 @@ def check_case(look: CaseLook, expected: Expected) -> Found:
         yield from _check_values(label, expected)
     if label is not None and look.images and not look.images[0].error:
         yield from _check_match(look.images[0], label)
+        if label.digest in {image.digest for image in images if image.lowest != image.highest}:
+            yield Kind.OWN_LABEL, ""
+    said = [file.twice for file in (*images, label) if file is not None and file.twice]
+    if said:
+        yield Kind.TWICE, said[0]
     notes = [file.note for file in (*images, label) if file is not None and file.note]
     if notes:
         yield Kind.HEADER, notes[0]
@@ -151,9 +208,11 @@ def _which(look: CaseLook) -> str:
 
 
 def _check_images(images: Sequence[FileLook], expected: Expected) -> Found:
-    channels = sum(image.channels for image in images)
-    if channels != expected.channels and any(image.channels > 1 for image in images):
-        yield Kind.CHANNELS, f"{channels} instead of {expected.channels}"
+    channels, wanted = sum(image.channels for image in images), len(expected.channels)
+    if channels != wanted and (expected.pictures and len(images) == 1):
+        yield Kind.COLOURS, f"{channels} instead of {wanted}"
+    elif channels != wanted and any(image.channels > 1 for image in images):
+        yield Kind.CHANNELS, f"{channels} instead of {wanted}"
     first = images[0]
     if other := next((image for image in images if image.shape != first.shape), None):
         yield Kind.CHANNEL_SHAPES, f"{shape(first.shape)} and {shape(other.shape)}"
@@ -161,7 +220,29 @@ def _check_images(images: Sequence[FileLook], expected: Expected) -> Found:
         yield Kind.CHANNEL_SPACINGS, f"{spacing(first.spacing)} and {spacing(other.spacing)}"
     elif not all(near(first.origin, i.origin) and near(first.direction, i.direction) for i in images):
         yield Kind.CHANNEL_ORIGIN, ""
+    if expected.reader == "tiff" and any(image.unplaced for image in images):
+        yield Kind.NO_SPACING, ""
     yield from _check_intensities(images)
+    yield from _check_scaling(images, expected)
+
+
+def _check_scaling(images: Sequence[FileLook], expected: Expected) -> Found:
+    """What the normalisation that nnU-Net chooses by a channel's name makes of its values."""
+    for image, name in zip(images, map(str.casefold, expected.channels), strict=False):
+        if image.lowest is None or image.highest is None or image.quantiles is None:
+            continue
+        if name == "rgb_to_0_1" and not 0 <= image.lowest <= image.highest <= EIGHT_BITS:
+            yield Kind.NO_COLOURS, f"{image.lowest:g} to {image.highest:g}"
+        low, _, high = image.quantiles
+        beyond = max(image.highest - high, low - image.lowest)
+        # one voxel of N that lies k ranges away has alone a deviation of k / √N ranges
+        if (
+            name not in ("ct", "nonorm")
+            and high > low
+            and beyond / (high - low) > SPIKE * math.prod(image.shape) ** 0.5
+        ):
+            said = image.highest if beyond == image.highest - high else image.lowest
+            yield Kind.SPIKES, f"{said:.6g}, the others {low:.4g} to {high:.4g}"
 
 
 def _check_intensities(images: Sequence[FileLook]) -> Found:
@@ -192,9 +273,20 @@ def _check_values(label: LabelLook, expected: Expected) -> Found:
     if label.fractional:
         yield Kind.FRACTIONS, f"{label.fractional} voxels"
     elif strange:
-        yield Kind.UNDECLARED, ", ".join(map(str, strange[:SHOWN_VALUES])) + ("…" if strange[SHOWN_VALUES:] else "")
+        said = ", ".join(map(str, strange[:SHOWN_VALUES])) + ("…" if strange[SHOWN_VALUES:] else "")
+        yield _undeclared(sorted(label.values), strange, expected), said
     elif not any(count for value, count in label.values.items() if value != 0):
         yield Kind.NO_FOREGROUND, ""
+
+
+def _undeclared(values: list[int], strange: list[int], expected: Expected) -> Kind:
+    one_label = len(expected.values - {0}) == 1
+    if one_label and values in ([0, *strange], strange) and len(strange) == 1 and strange[0] > 0:
+        return Kind.OTHER_NUMBER
+    if one_label and values == list(range(values[-1] + 1)):
+        return Kind.NUMBERED
+    many = FEW_SHADES if expected.pictures else MANY_VALUES
+    return Kind.SHADES if len(strange) >= many and values != list(range(values[-1] + 1)) else Kind.UNDECLARED
 
 
 def _check_match(image: FileLook, label: LabelLook) -> Found:

@@ -1,27 +1,37 @@
 """What is wrong with a dataset's images: problems that break or falsify a training, and warnings, each with its fix."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
 
+from ...calls import argument
 from ...nnunet.dataset_json import Description
-from ...schemas.datasets import CaseLook, LabelLook
+from ...schemas.datasets import CaseLook, FileLook, LabelLook, Reader
 from ...texts import clean, some, told
 from .case_checks import Expected, Kind, check_case, spacing
 from .looks import Looks
+from .value_checks import value_warnings
 
+OF_VALUES = {Kind.UNDECLARED, Kind.FRACTIONS, Kind.OTHER_NUMBER, Kind.SHADES, Kind.NUMBERED}
 MOST_PROBLEMS = 2800  # characters
 MOST_WARNINGS = 1500
-# Times the usual 99.5th percentile; scanners differ by less than this.
-FAR, FEWEST_TO_COMPARE = 20.0, 3
 RARE_CASES = 5
 MANY_CASES = 10
 FACTOR = 5.0
 LEAST_MM, MOST_MM = 0.01, 30.0
-CT_AIR = -900.0
-EIGHT_BITS = 255.0
+THICK = 1.5  # times the next longest: slices are seen to be thicker than pixels are long
+# Of the voxels: a label that covers more than half where it usually covers less than a quarter may be inverted.
+MOST, USUAL = 0.5, 0.25
+FEWEST_SLICES = 4
+FEWEST_TO_COMPARE = 3
+REORIENTING = "WithReorient"
+EQUAL = " = "
+LEFT = re.compile(r"(?:^|[^a-z])(?:left|l|lt|lh|sin|sinistr\w*|links\w*|gauche|izquierd\w*)(?:$|[^a-z])")
+RIGHT = re.compile(r"(?:^|[^a-z])(?:right|r|rt|rh|dex|dext\w*|rechts\w*|droite?|derech\w*)(?:$|[^a-z])")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,10 @@ def findings(looks: Looks, description: Description) -> Findings:
     for name, look in sorted(looks.found.items()):
         for kind, detail in check_case(look, expected):
             grouped[kind].append((name, detail))
-    whole = list(_about_all(looks, description, counted=not {Kind.UNDECLARED, Kind.FRACTIONS} & set(grouped)))
+    if Kind.NUMBERED in grouped:  # some cases have numbers with gaps, or a single one
+        for kind in (Kind.UNDECLARED, Kind.OTHER_NUMBER):
+            grouped[Kind.NUMBERED] = sorted(grouped[Kind.NUMBERED] + grouped.pop(kind, []))
+    whole = list(_about_all(looks, description, counted=not OF_VALUES & set(grouped)))
     useless = [text for certain, text in whole if certain]
     if useless:
         grouped.pop(Kind.NO_FOREGROUND, None)  # about all cases together
@@ -73,9 +86,12 @@ def _about_all(looks: Looks, description: Description, *, counted: bool) -> Iter
     cases = looks.found
     if looks.complete and counted:
         yield from _presence(cases, description)
-    odd = [*_duplicates(cases), *_misnamed_channels(cases, description), *_other_scales(cases, description)]
+    odd = [*_duplicates(cases), *value_warnings(cases, description), *_drawn_otherwise(cases)]
     if looks.reader in ("simpleitk", "nibabel"):
-        odd += _odd_spacings(cases)
+        odd += [*_odd_spacings(cases), *_lost_headers(cases)]
+        if REORIENTING not in str(description.content.get("overwrite_image_reader_writer")):
+            odd += list(_orientations(cases, looks.reader)) or list(_thick_slices(cases))
+    odd += _left_and_right(description)
     yield from ((False, text) for text in odd)
 
 
@@ -83,8 +99,12 @@ def _presence(cases: dict[str, CaseLook], description: Description) -> Iterator[
     labels = [look.label for look in cases.values() if look.label is not None and not look.label.error]
     if not labels:
         return
-    if not any(value != 0 for label in labels for value in label.values):
+    present = {value for label in labels for value, count in label.values.items() if count}
+    if present <= {0}:
         yield True, "no label file has anything but background, so there is nothing to learn. Check labelsTr."
+        return
+    if len(present) == 1:
+        yield True, "every voxel of every label file has the same value, so there is nothing to learn. Check labelsTr."
         return
     counts = label_cases(labels, description)
     if absent := [name for name, count in counts.items() if not count]:
@@ -107,16 +127,36 @@ def label_cases(labels: Sequence[LabelLook], description: Description) -> dict[s
 
 
 def _duplicates(cases: dict[str, CaseLook]) -> Iterator[str]:
-    same: dict[object, list[str]] = defaultdict(list)
-    for name, look in sorted(cases.items()):
-        if look.images and all(image.digest and image.lowest != image.highest for image in look.images):
-            same[tuple((image.digest, image.shape) for image in look.images)].append(name)
-    groups = [" = ".join(clean(name) for name in names[:3]) for names in same.values() if len(names) > 1]
-    if groups:
+    cases = {name: look for name, look in cases.items() if look.images}
+    whole = {name: look for name, look in cases.items() if all(map(_says_something, look.images))}
+    same = _same({name: [(image.digest, image.shape) for image in look.images] for name, look in whole.items()})
+    if same:
         yield (
-            f"cases with the same image under several names: {some(groups)}. Keep one of each, or the validation "
+            f"cases with the same image under several names: {some(same)}. Keep one of each, or the validation "
             "measures what was trained on."
         )
+        return
+    for number in range(max((len(look.images) for look in cases.values() if len(look.images) > 1), default=0)):
+        channel = {name: look.images[number] for name, look in cases.items() if len(look.images) > number}
+        shared = _same({name: [image.digest] for name, image in channel.items() if _says_something(image)})
+        if shared:
+            yield f"cases with the same channel {number}: {some(shared)}. Export the right image of each case."
+    labels = {name: look.label for name, look in cases.items() if look.label is not None and any(look.label.values)}
+    groups = _same({name: [label.digest, label.shape] for name, label in labels.items() if label.digest})
+    if groups and sum(group.count(EQUAL) + 1 for group in groups) * 2 <= len(labels):  # else they are made alike
+        yield f"different images with the same label file: {some(groups)}. Find the label that belongs to each."
+
+
+def _says_something(image: FileLook) -> bool:
+    return bool(image.digest) and image.lowest != image.highest
+
+
+def _same(things: Mapping[str, Sequence[object]]) -> list[str]:
+    """The names of things that are equal: "a = b"."""
+    groups: dict[object, list[str]] = defaultdict(list)
+    for name, thing in sorted(things.items()):
+        groups[tuple(thing)].append(name)
+    return [EQUAL.join(clean(name) for name in names[:3]) for names in groups.values() if len(names) > 1]
 
 
 def _odd_spacings(cases: dict[str, CaseLook]) -> Iterator[str]:
@@ -141,35 +181,102 @@ def _odd_spacings(cases: dict[str, CaseLook]) -> Iterator[str]:
         )
 
 
-def _misnamed_channels(cases: dict[str, CaseLook], description: Description) -> Iterator[str]:
-    """Check channel names against values: the name chooses the normalisation (map_channel_name_to_normalization.py)."""
-    for number, name in enumerate(description.channels):
-        images = [look.images[number] for look in cases.values() if len(look.images) > number]
-        lows = [image.lowest for image in images if image.lowest is not None]
-        highs = [image.highest for image in images if image.highest is not None]
-        if not lows or not highs:
-            continue
-        if name.lower() == "ct" and min(lows) >= 0 and max(highs) <= EIGHT_BITS:
-            yield (
-                f"channel {number} is called CT, but its values are {min(lows):g} to {max(highs):g}, which are no "
-                "Hounsfield units. Export the CT unscaled, or name the channel otherwise."
-            )
-        if "mr" in name.lower() and median(lows) <= CT_AIR and median(highs) > 0:
-            yield (
-                f"channel {number} is called {clean(name)}, but its values look like Hounsfield units. If it is a CT, "
-                "call it CT: the name chooses the normalisation."
-            )
+def _orientations(cases: dict[str, CaseLook], reader: Reader) -> Iterator[str]:
+    """nnU-Net takes the voxels in the order in which they are stored, unless a reader is named that turns them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, look in sorted(cases.items()):
+        if look.images and (order := voxel_order(look.images[0], reader)):
+            found[order].append(name)
+    if len(found) > 1:
+        counts = sorted(found.items(), key=lambda item: -len(item[1]))
+        told_counts = "; ".join(f"{len(names)} {order} ({some(names, 2)})" for order, names in counts[:4])
+        turning = "SimpleITKIO" if reader == "simpleitk" else "NibabelIO"
+        yield (
+            f"images stored in different voxel orders: {told_counts}. nnU-Net does not turn them: store all alike, or "
+            f'write "overwrite_image_reader_writer": "{turning}{REORIENTING}" into dataset.json.'
+        )
 
 
-def _other_scales(cases: dict[str, CaseLook], description: Description) -> Iterator[str]:
-    """CT cases whose values are of another order than the others': all cases share one clipping and one scale."""
-    for number, name in enumerate(description.channels):
-        images = {case: look.images[number] for case, look in cases.items() if len(look.images) > number}
-        highs = {case: image.quantiles[2] for case, image in images.items() if image.quantiles is not None}
-        usual = median(highs.values()) if len(highs) >= FEWEST_TO_COMPARE else 0.0
-        far = [(case, f"{high:.6g}") for case, high in sorted(highs.items()) if high > FAR * usual > 0]
-        if far and name.lower() == "ct":
-            yield (
-                f"CT values on another scale: {told(far)}, by the 99.5th percentile; {usual:.6g} is usual. Correct "
-                "them: nnU-Net clips and normalises a CT by all cases."
-            )
+def voxel_order(image: FileLook, reader: Reader) -> str:
+    """Where the x, y and z axes of the stored voxels point to, such as RAS; empty where it is not known."""
+    if len(image.direction) != 9 or image.shape[:1] == (1,) or image.unplaced:
+        return ""
+    order = ""
+    for axis in range(3):
+        column = [image.direction[3 * row + axis] for row in range(3)]
+        row = max(range(3), key=lambda number: abs(column[number]))
+        letters = ("LR", "PA", "IS") if reader == "nibabel" else ("RL", "AP", "IS")  # ITK's x and y are turned
+        order += letters[row][column[row] > 0]
+    return order
+
+
+def _lost_headers(cases: dict[str, CaseLook]) -> Iterator[str]:
+    """Cases whose header says nothing of the geometry, among others that have one."""
+    images = {name: look.images[0] for name, look in sorted(cases.items()) if look.images and look.images[0].spacing}
+    lost = [name for name, image in images.items() if image.unplaced or _is_default(image)]
+    if all(set(image.spacing) == {1.0} for image in images.values()):  # nothing of use to nnU-Net is lost
+        return
+    if lost and len(lost) * 2 < len(images):
+        yield (
+            f"images whose header lost spacing or orientation, which the others have: {some(lost)}. Export them again "
+            "from the source: nnU-Net resamples by the spacing."
+        )
+
+
+def _is_default(image: FileLook) -> bool:
+    return set(image.spacing) == {1.0} and not any(image.origin)
+
+
+def _thick_slices(cases: dict[str, CaseLook]) -> Iterator[str]:
+    along = {name: axis for name, look in sorted(cases.items()) if look.images and (axis := _thick(look.images[0]))}
+    usual = Counter(along.values()).most_common(1)[0][0] if along else ""
+    others = [(name, axis) for name, axis in along.items() if axis != usual]
+    if others:
+        yield (
+            f"slices that are thick along another axis than {usual}, as in most: {told(others)}. If the header is "
+            "wrong, correct it; if not, turn the images: nnU-Net's patch is the same for all."
+        )
+
+
+def _thick(image: FileLook) -> str:
+    if len(image.spacing) != 3 or image.shape[:1] == (1,):
+        return ""
+    ranked = sorted(zip(image.spacing, "zyx", strict=True), reverse=True)
+    return ranked[0][1] if ranked[0][0] >= THICK * ranked[1][0] else ""
+
+
+def _drawn_otherwise(cases: dict[str, CaseLook]) -> Iterator[str]:
+    """Labels that cover most of an image, or few of its slices, where those of the other cases do not."""
+    labels = {name: look.label for name, look in sorted(cases.items()) if look.label is not None and look.label.values}
+    shares = {name: 1 - label.values.get(0, 0) / sum(label.values.values()) for name, label in labels.items()}
+    usual = median(shares.values()) if len(shares) >= FEWEST_TO_COMPARE else 1.0
+    most = [(name, f"{share:.0%}") for name, share in shares.items() if share > MOST]
+    if most and usual < USUAL:
+        yield (
+            f"labels that cover most of the image: {told(most)}; {usual:.0%} is usual. They may be inverted: look "
+            "at them, and swap 0 and 1 if so."
+        )
+    slices = {name: look.slices for name, look in sorted(cases.items()) if look.slices is not None}
+    if len(slices) < FEWEST_TO_COMPARE or median(count for count, _ in slices.values()) < FEWEST_SLICES:
+        return
+    few = [name for name, (count, extent) in slices.items() if count == 1 or (count * 2 <= extent and count > 2)]
+    if few and len(few) * 2 < len(slices):
+        yield (
+            f"labels in single slices of 3D images, unlike the others: {some(few)}. Label the slices between them, or "
+            "give those the ignore label: nnU-Net takes them for background."
+        )
+
+
+def _left_and_right(description: Description) -> Iterator[str]:
+    """nnU-Net mirrors along all axes, in training and in prediction, so that sides are told apart by place alone."""
+    names = [name for name in description.labels if name != "background"]
+    words = {name: CAMEL.sub("_", name).casefold().replace("_", " ") for name in names}
+    left, right = ([name for name in names if side.search(words[name])] for side in (LEFT, RIGHT))
+    stems = {RIGHT.sub(" ", words[name]).strip(): name for name in right}
+    pairs = [f"{name} and {stems[stem]}" for name in left if (stem := LEFT.sub(" ", words[name]).strip()) in stems]
+    if pairs:
+        yield (
+            f"labels of two sides: {some(pairs)}. nnU-Net mirrors images in training and prediction, which can mix up "
+            f"sides: {argument(trainer='nnUNetTrainer_onlyMirror01')} leaves the x axis out, "
+            f"{argument(trainer='nnUNetTrainerNoMirroring')} all."
+        )

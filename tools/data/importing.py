@@ -13,7 +13,7 @@ from ...calls import call
 from ...errors import NotFound, Refused, Unavailable
 from ...files import NotPlain, open_plain
 from ...locks import Lock, lock_name
-from ...nnunet.cases import file_problems
+from ...nnunet.cases import file_problems, unread_files
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import dataset_folders, trained_folders
 from ...runs.layout import StateDir
@@ -100,7 +100,10 @@ def _copy_dataset(folder: Path, source: Path, settings: Settings, tell: Tell) ->
     description = read_description(source)
     copies = copies_of(source, description, settings)
     refuse_without_room({folder.parent: sum(copy.source.stat().st_size for copy in copies) + SPARE_BYTES})
-    return _fill(folder, copies, description, settings, tell)
+    imported = _fill(folder, copies, description, settings, tell)
+    if unread := unread_files(source, description):
+        imported.changes.append(f"not imported, because they do not end in {description.file_ending}: {some(unread)}")
+    return imported
 
 
 def _refuse_incomplete(folder: Path, imported: Description) -> None:

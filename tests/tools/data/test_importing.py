@@ -432,3 +432,18 @@ def test_another_id_is_imported_meanwhile(settings: Settings, downloads: Path, m
     with under_way(source, monkeypatch):
         bring(source, dataset_id=8)
     assert names(settings.folder("raw")) == ["Dataset007_Slow", "Dataset008_Brought"]
+
+
+def test_cases_of_another_ending_are_named_as_not_imported(downloads: Path) -> None:
+    source = make_dataset(downloads, "Mixed")
+    for path in (source / "imagesTr" / "case_004_0000.nii.gz", source / "labelsTr" / "case_004.nii.gz"):
+        save(path.with_suffix(""), image())
+        path.unlink()
+
+    answer = bring(source)
+
+    assert answer.cases == 4
+    assert (
+        "not imported, because they do not end in .nii.gz: imagesTr/case_004_0000.nii, labelsTr/case_004.nii"
+        in answer.changes
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from ....schemas.datasets import CaseLook, CasePaths, LookJob, LookLine, Reader
 from ...resources import usable_cores
 from .images import look_at_image, look_at_label
+from .together import together
 
 THREADS = 4
 
@@ -33,4 +34,5 @@ def look_at_case(case: CasePaths, reader: Reader | None) -> CaseLook:
     """Read every file of a case once."""
     images = tuple(look_at_image(Path(path), reader) for path in case.images)
     label = look_at_label(Path(case.label), reader) if case.label is not None else None
-    return CaseLook(case=case.case, images=images, label=label)
+    found = CaseLook(case=case.case, images=images, label=label)
+    return found.model_copy(update=together(images, label)) if label is not None else found

@@ -123,7 +123,9 @@ def _streamed(path: Path, header: Any, tally: type[Tally]) -> FileLook:
     slope, intercept = 1.0 if stored is None else float(stored), float(added or 0.0)
     counting = tally(math.prod(lengths), tuple([*lengths, 1, 1][2::-1]), -intercept / (slope or 1.0))
     nifti.add_voxels(path, header, counting)
-    return counting.look(dtype=header.get_data_dtype().name, **counting.fields(slope, intercept))
+    return counting.look(
+        dtype=header.get_data_dtype().name, **counting.fields(slope, intercept), **nifti.placed(header)
+    )
 
 
 def itk_header(path: Path) -> Geometry:
@@ -169,6 +171,8 @@ def _natural(path: Path, tally: type[Tally]) -> FileLook:
     from skimage import io
 
     pixels = io.imread(str(path))
+    if pixels.ndim == 3 and pixels.shape[-1] == 2:
+        raise Damaged("it is grey with an alpha channel, which nnU-Net does not read; save it without alpha")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (3, 4)):
         raise Damaged(f"it has the shape {pixels.shape}; nnU-Net's reader takes grey, RGB or RGBA images")
     channels = pixels.shape[-1] if pixels.ndim == 3 else 1
@@ -184,7 +188,9 @@ def _tiff(path: Path, tally: type[Tally]) -> FileLook:
         voxels = file.asarray()
     if voxels.ndim != 3:
         raise Damaged(f"it has {voxels.ndim} dimensions; nnU-Net's reader for 3D TIFF takes 3")
-    return whole_array(voxels, tally, {"shape": voxels.shape, "spacing": spacing_beside(path, tally)})
+    known = _spacing_file(path, tally).is_file()
+    geometry = {"shape": voxels.shape, "spacing": spacing_beside(path, tally), "unplaced": not known}
+    return whole_array(voxels, tally, geometry)
 
 
 def _either_tiff(path: Path, tally: type[Tally]) -> FileLook:
@@ -196,15 +202,20 @@ def _either_tiff(path: Path, tally: type[Tally]) -> FileLook:
 
 
 def spacing_beside(path: Path, tally: type[Tally]) -> tuple[float, ...]:
-    """A 3D TIFF's spacing is in a JSON file beside it, named after the case."""
-    stem = path.name[: path.name.rindex(".")]
-    beside = path.with_name(f"{stem if tally is LabelTally else stem[:-5]}.json")
+    """A 3D TIFF's spacing is in a JSON file beside it; nnU-Net takes 1 where there is none."""
+    beside = _spacing_file(path, tally)
     if not beside.is_file():
         return (1.0, 1.0, 1.0)
     spacing = json.loads(read_plain(beside, most=DESCRIPTION_BYTES))["spacing"]
     if len(spacing) != 3:
         raise Damaged(f"{beside.name} must have a spacing of three numbers")
     return tuple(float(part) for part in spacing)
+
+
+def _spacing_file(path: Path, tally: type[Tally]) -> Path:
+    """Named after the case."""
+    stem = path.name[: path.name.rindex(".")]
+    return path.with_name(f"{stem if tally is LabelTally else stem[:-5]}.json")
 
 
 def whole_array(array: Any, tally: type[Tally], geometry: Geometry) -> FileLook:

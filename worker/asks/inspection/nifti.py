@@ -4,6 +4,7 @@ ITK fills the missing part of a truncated file with zeros and reads NaN and infi
 """
 
 import math
+from collections.abc import Callable
 from contextlib import closing
 from io import BufferedReader
 from pathlib import Path
@@ -16,6 +17,7 @@ from .tally import BLOCK, Tally
 
 HEADER = 544
 BUFFER = 1 << 17
+ROUNDED = 1e-2  # headers hold single precision, and programs round spacings to two digits
 
 
 class Damaged(Exception):
@@ -46,6 +48,34 @@ def header_of(path: Path) -> Any:
         return kind(start[:length], check=False)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise Damaged(f"its NIfTI header is broken ({error})") from None
+
+
+def placed(header: Any) -> dict[str, Any]:
+    """Whether the header says where the image lies, and whether its two ways to say it differ in axes or spacing.
+
+    nnU-Net takes the spacing of pixdim (nibabel and ITK both do); programs differ in whose axes they believe.
+    """
+    sform, qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
+    if not sform:
+        return {"unplaced": not qform}
+    stored, lengths = header.get_sform(), header.get_zooms()[:3]
+    columns = numpy.linalg.norm(stored[:3, : len(lengths)], axis=0)
+    if min(lengths, default=0) > 0 and not numpy.allclose(columns, lengths, rtol=ROUNDED):
+        said = [" × ".join(f"{part:.4g}" for part in parts) for parts in (lengths, columns)]
+        return {"twice": f"spacing {said[0]}, by its sform {said[1]} mm"}
+    axes = [_axes(header.get_sform), _axes(header.get_qform) if qform else ""]
+    return {"twice": f"axes {axes[0]} by its sform, {axes[1]} by its qform" if all(axes) and axes[0] != axes[1] else ""}
+
+
+def _axes(affine: Callable[[], Any]) -> str:
+    """Where the axes point to, such as RAS; empty where the header does not say it."""
+    from nibabel.orientations import aff2axcodes
+
+    try:
+        codes = aff2axcodes(affine())
+        return "".join(codes) if all(codes) else ""
+    except Exception:  # numbers that are no rotation, for which nibabel has several errors
+        return ""
 
 
 def opened(path: Path) -> IO[bytes]:

@@ -15,6 +15,11 @@ COUNTED = 1 << 16
 DISTINCT = 1000
 
 
+def stride(voxels: int) -> int:
+    """Every how many voxels one is drawn into the sample."""
+    return max(1, int(voxels) // SAMPLE)
+
+
 class Tally:
     """The statistics of the values seen so far, of an image of this shape (z, y, x) whose zero is stored as `zero`."""
 
@@ -22,7 +27,7 @@ class Tally:
 
     def __init__(self, voxels: int, shape: tuple[int, ...] = (), zero: float = 0.0) -> None:
         self._nonzero = NonZero.of(shape, voxels, zero) if self.crops else None
-        self._step = max(1, voxels // SAMPLE)
+        self._step = stride(voxels)
         self._next = 0
         self._sample: list[Any] = []
         self._checksum, self._sum = 0, 0
@@ -57,7 +62,7 @@ class Tally:
     def _draw(self, block: Any) -> None:
         drawn = block[self._next :: self._step]
         self._next = (self._next - block.size) % self._step
-        self._sample.append(drawn[numpy.isfinite(drawn)].astype(float))
+        self._sample.append(drawn.astype(float))
 
     def _bound(self, block: Any) -> None:
         if block.size:
@@ -76,12 +81,14 @@ class Tally:
         if numpy.isnan(self.lowest):
             return found
         sample = numpy.concatenate(self._sample)
-        quantiles = numpy.quantile(sample if sample.size else [self.lowest], QUANTILES)
+        finite = sample[numpy.isfinite(sample)]
+        quantiles = numpy.quantile(finite if finite.size else [self.lowest], QUANTILES)
         ends = sorted([self.lowest * slope + intercept, self.highest * slope + intercept])
         scaled = sorted((quantiles * slope + intercept).tolist())
         if not numpy.isfinite([*ends, *scaled]).all():
             return found
-        return {**found, "lowest": ends[0], "highest": ends[1], "quantiles": tuple(scaled)}
+        found |= {"lowest": ends[0], "highest": ends[1], "quantiles": tuple(scaled)}
+        return {**found, "sample": sample * slope + intercept}
 
     def look(self, **known: Any) -> FileLook:
         """The whole look."""
