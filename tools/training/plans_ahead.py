@@ -21,7 +21,6 @@ from ...runs.layout import StateDir
 from ...schemas.datasets import CaseLook
 from ...schemas.preflight import ConfigurationAhead, LookedAt, PlansAhead, PlansAheadJob
 from ...settings import Settings
-from ...texts import clean
 from ..data.looks import Looks, look_into
 from .kept_asks import kept_answer, kept_ask
 
@@ -56,16 +55,18 @@ def look_ahead(dataset_id: int, settings: Settings, *, look: bool) -> Ahead:
     looks = look_into(files, description, settings, budget_s=LOOK_S if look else 0.0)
     images = looked_at(files, description, looks)
     if images is None:
-        return Ahead(None, _missing(dataset_id, looks))
+        return Ahead(None, _missing(dataset_id, looks, images))
     flat = any(1 in shape for shape in images.shapes)
     found = plans_ahead(images, settings, wait_s=WAIT_S if look or flat else 0.0)
-    return Ahead(found, "" if found else _missing(dataset_id, looks))
+    return Ahead(found, "" if found else _missing(dataset_id, looks, images))
 
 
-def _missing(dataset_id: int, looks: Looks) -> str:
+def _missing(dataset_id: int, looks: Looks, images: LookedAt | None) -> str:
     again = call("nnunet_datasets", dataset_id=dataset_id)
     if len(looks.found) < looks.wanted:
         return f"{len(looks.found)} of {looks.wanted} cases are looked at; {again} looks at the others."
+    if images is None:
+        return f"some files could not be read; {again} names them."
     return f"nnU-Net's planner has not answered; {again} says what it plans in a minute."
 
 
@@ -109,11 +110,11 @@ def looked_at(files: DatasetFiles, description: Description, looks: Looks) -> Lo
 
 
 def _in_short(description: Description, cases: int) -> dict[str, Any]:
-    """What planners read of dataset.json. Only two labels have names with a meaning; the others' may be anything."""
+    """What planners read of dataset.json. Of the names only those of two labels have a meaning for patch and batch."""
     content, labels = description.content, description.labels.items()
     named = {name if name in ("background", "ignore") else str(n): value for n, (name, value) in enumerate(labels)}
     found = {name: held for name, held in content.items() if name in ("numTraining", "regions_class_order")}
-    channels = {str(number): clean(name) for number, name in enumerate(description.channels)}
+    channels = {str(number): "image" for number in range(len(description.channels))}
     return {"numTraining": cases, **found, "channel_names": channels, "labels": named}
 
 
