@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import NotFound
-from ..texts import clean, is_text as is_text, some, told
+from ..texts import clean, some, told
 from .dataset_json import Description
 from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
 
@@ -108,6 +108,15 @@ def file_warnings(folder: Path, description: Description) -> list[str]:
     if not extra:
         return []
     return [f"files that nnU-Net ignores, because they do not end in {ending}: {some(extra)}. Convert or remove them."]
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name can be written into an answer, which is UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[str]:
