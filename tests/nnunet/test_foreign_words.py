@@ -150,7 +150,7 @@ def test_lines_of_a_log_are_marked_as_its_own_words(run: RunDir, settings: Setti
 
 
 def test_no_command_hands_it_to_the_terminal(run: RunDir) -> None:
-    for words in (["logs", RUN], ["progress", RUN], ["results", RUN], ["datasets", "1"], ["runs"]):
+    for words in (["progress", RUN], ["datasets", "1"]):
         assert harmless(terminal(*words).stdout), words
     written = on_a_terminal("logs", RUN)[1]
     assert "\x1b]" not in written and "\u202e" not in written and "\x9b" not in written

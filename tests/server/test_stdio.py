@@ -85,24 +85,25 @@ def ping(number: str, given: str = "1") -> str:
     return f'{{"jsonrpc": "2.0", "id": {number}, "method": "ping", "params": {{"x": {given}}}}}'
 
 
-@pytest.mark.parametrize(
-    ("odd", "code"),
-    [
-        ("garbage", -32700),
-        ('{"jsonrpc": "2.0", ', -32700),
-        (ping("5", "9" * 5000), -32700),
-        (ping("9" * 5000), -32700),
-        (ping("5", '"\\ud800"'), -32700),
-        (ping("5", "[" * 3000 + "]" * 3000), -32700),
-        ("[]", -32600),
-    ],
-    ids=["no JSON", "cut off", "long number", "long id", "half a letter", "deep", "no message"],
-)
-def test_a_line_that_is_no_message_is_answered_and_the_next_is_served(odd: str, code: int, tmp_path: Path) -> None:
-    refused, served = answers(Lab(tmp_path / "work"), odd, "", ping("7"))
+NO_MESSAGES = {
+    "no JSON": ("garbage", -32700),
+    "cut off": ('{"jsonrpc": "2.0", ', -32700),
+    "long number": (ping("5", "9" * 5000), -32700),
+    "long id": (ping("9" * 5000), -32700),
+    "half a letter": (ping("5", '"\\ud800"'), -32700),
+    "deep": (ping("5", "[" * 3000 + "]" * 3000), -32700),
+    "no message": ("[]", -32600),
+}
 
-    assert (refused["id"], refused["error"]["code"]) == (None, code)
-    assert (served["id"], served["result"]) == (7, {})
+
+def test_a_line_that_is_no_message_is_answered_and_the_next_is_served(tmp_path: Path) -> None:
+    lines = [line for odd, _ in NO_MESSAGES.values() for line in (odd, "", ping("7"))]
+
+    said = answers(Lab(tmp_path / "work"), *lines)
+
+    for (name, (_, code)), refused, served in zip(NO_MESSAGES.items(), said[::2], said[1::2], strict=True):
+        assert (refused["id"], refused["error"]["code"]) == (None, code), name
+        assert (served["id"], served["result"]) == (7, {}), name
 
 
 def test_the_name_of_an_unknown_tool_is_told_as_it_can_be_seen(tmp_path: Path) -> None:

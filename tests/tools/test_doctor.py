@@ -96,7 +96,9 @@ def test_a_torchvision_that_does_not_match_is_a_problem(settings: Settings, work
     assert found["trainers"].level == "problem" and "torchvision==" in found["trainers"].fix
 
 
-@pytest.mark.parametrize("said", ["", "not json", "[]", '{"no": "errors"}'])
+@pytest.mark.parametrize(
+    "said", ["", *(pytest.param(said, marks=pytest.mark.heavy) for said in ("not json", "[]", '{"no": "errors"}'))]
+)
 def test_a_python_that_says_nothing_useful_is_a_problem(settings: Settings, worker: Path, said: str) -> None:
     worker.write_text(said, encoding="utf-8")
 

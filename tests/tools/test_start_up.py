@@ -20,7 +20,12 @@ COMMAND = str(Path(sys.executable).with_name("nnunet-mcp"))
 
 @pytest.mark.parametrize(
     ("client", "key"),
-    [("claude-desktop", "mcpServers"), ("cursor", "mcpServers"), ("vscode", "servers"), ("codex", "mcp_servers")],
+    [
+        ("claude-desktop", "mcpServers"),
+        ("codex", "mcp_servers"),
+        pytest.param("cursor", "mcpServers", marks=pytest.mark.heavy),
+        pytest.param("vscode", "servers", marks=pytest.mark.heavy),
+    ],
 )
 def test_what_the_client_command_prints_starts_and_ends_again(settings: Settings, client: str, key: str) -> None:
     settings.create_folders()

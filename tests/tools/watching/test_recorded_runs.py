@@ -7,7 +7,7 @@ from nnunet_mcp.tools.watching.progress import answer
 from nnunet_mcp.tools.watching.snapshot import snapshot
 from tests.kit.replay import Recorded, clock, looks
 
-STEPS = 40
+STEPS = 20
 # From here on a first epoch was at work, so that the end is told, also where nothing like it was trained before. Of the
 # cascade's second network nothing is known before it trains.
 KNOWN_FROM, UNKNOWN_FOR_LONG = 0.5, "cascade"
