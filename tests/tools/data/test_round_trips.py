@@ -18,6 +18,7 @@ from tests.kit.lab import FEW, Answer, Lab
 from tests.kit.tiny import digest
 
 pytestmark = pytest.mark.heavy
+BESIDE = (".json", ".raw", ".zraw")  # not images
 NAMES = ("-Kopf", "Über 2.5 mm", unicodedata.normalize("NFD", "Jürgen (1)"), "3. Fall_v1.0", "plain [a] 'b'")
 Array = numpy.typing.NDArray[Any]
 
@@ -162,7 +163,7 @@ def predict(lab: Lab, source: Path, output: Path, one: Format, **model: Any) -> 
 def assert_at_the_place_of(source: Path, name: str, predicted: Path) -> None:
     masks = [path for path in source.rglob("*") if path.parent.name == "masken" or path.name == "maske.nii.gz"]
     called = {(path.stem if path.parent.name == "masken" else path.parent.name): path for path in sorted(masks)}
-    original = {unicodedata.normalize("NFC", key): path for key, path in called.items() if path.suffix != ".json"}[
+    original = {unicodedata.normalize("NFC", key): path for key, path in called.items() if path.suffix not in BESIDE}[
         unicodedata.normalize("NFC", name)
     ]
     if original.suffix in (".png", ".bmp"):
