@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..errors import NotFound
 from ..files import open_plain
-from ..texts import clean, is_text as is_text, numbered, some, told
+from ..texts import clean, numbered, some, told
 from .dataset_json import Description, region_problems
 from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
 
@@ -221,6 +221,15 @@ def _excerpt(path: Path, size: int, folder: Path) -> bytes:
     except OSError:
         found.update(str(path).encode("utf-8", "surrogateescape"))  # like no other; the look says why it is unreadable
     return found.digest()
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name can be written into an answer, which is UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _channel_problems(files: CaseFiles, wanted: set[int], ending: str) -> list[str]:

@@ -13,12 +13,12 @@ from typing import Any
 
 from ..errors import NotFound, Refused
 from ..files import read_json, read_model, read_plain
-from ..image_files import CASE_ENDINGS as CASE_ENDINGS
 from ..schemas.model_name import ModelName
 from ..schemas.outcomes import ModelOutcome
 from ..schemas.records import Folders, RunRecord, StageSpec
 from ..schemas.training import NamedId
 from ..texts import some
+from ..whole_images import CASE_ENDINGS as CASE_ENDINGS
 from .safe_plans import read_plans
 
 DEFAULT_TRAINER = "nnUNetTrainer"

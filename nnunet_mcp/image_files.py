@@ -12,12 +12,10 @@ from .errors import Refused, RunError
 from .files import open_plain
 from .schemas.datasets import SourceFile
 from .settings import Settings
-from .texts import is_text
-from .whole_images import HEAD, META
+from .whole_images import CASE_ENDINGS, HEAD, META
 
+TIFF = (".tif", ".tiff")
 PICTURES = (".png", ".bmp", ".jpg", ".jpeg", ".gif")
-# What nnU-Net's readers take (2.8.1, imageio/), and what we convert.
-CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
 ENDINGS = (*CASE_ENDINGS, ".mhd", *PICTURES[2:])
 MOST_FILES = 500_000  # as many DICOM slices as a thousand large scans have; listing them takes seconds
 DICM = 128  # bytes before DICOM's mark (PS3.10, 7.1)
@@ -71,7 +69,7 @@ def _walk(folder: Path, found: Listing, settings: Settings, prefix: str) -> Iter
 
 
 def _not_read(path: Path, settings: Settings) -> str:
-    if not is_text(path.name):
+    if path.name != path.name.encode(errors="ignore").decode():
         return "its name is no valid UTF-8"
     if path.is_symlink():
         try:

@@ -29,15 +29,6 @@ SECRETS = (
 )
 
 
-def is_text(name: str) -> bool:
-    """Whether a file name can be written into an answer, which is UTF-8."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def visible(text: str, instead: str = REPLACED) -> str:
     """The text without terminal sequences and invisible characters; line breaks stay."""
     return UNSEEN.sub(instead, ANSI.sub("", text))

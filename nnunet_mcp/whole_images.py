@@ -10,6 +10,8 @@ from typing import IO
 
 from .files import open_plain
 
+# What nnU-Net's readers take (2.8.1, imageio/).
+CASE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl.gz", ".gipl", ".png", ".bmp", ".tif", ".tiff")
 HEAD = 1 << 16
 HDF5 = b"\x89HDF\r\n\x1a\n"
 FIRST_PLACE = 512  # offsets of HDF5's signature after 0; each is twice the one before (HDF5 file format, III.A)

@@ -13,8 +13,7 @@ from ...image_files import Listing, list_files
 from ...schemas.datasets import PrepareRequest, SourceFile
 from ...settings import Settings
 from ...texts import clean, some
-from .import_layouts import OF_MASKS, words_of
-from .import_patterns import FIELD, Match, matches, split_head, unpadded
+from .import_patterns import FIELD, OF_MASKS, Match, matches, split_head, unpadded, words_of
 
 # nnU-Net takes a last _0000 for a channel and skips preprocessed files that end in _seg (2.8.1, utilities/utils.py:24,
 # training/dataloading/nnunet_dataset.py); the rest is no file name everywhere.

@@ -1,8 +1,8 @@
 """What to do with files in which data sets keep masks or images, and which are no images."""
 
+from collections.abc import Collection
 from pathlib import PurePath
 
-from ...image_files import Listing
 from ...texts import some
 
 HINTS = {
@@ -14,10 +14,9 @@ HINTS = {
 }
 
 
-def hints(listing: Listing) -> str:
+def hints(others: Collection[str]) -> str:
     """A sentence for each kind of file that is there, or nothing."""
     found = {
-        said: [name for name in listing.others if PurePath(name).suffix.lower() in endings]
-        for endings, said in HINTS.items()
+        said: [name for name in others if PurePath(name).suffix.lower() in endings] for endings, said in HINTS.items()
     }
     return "".join(f"Not read: {some(names)}; {said}. " for said, names in found.items() if names)

@@ -14,17 +14,11 @@ from zlib import crc32
 import regex
 
 from ...image_files import ending_of
-from .import_patterns import unpadded
+from .import_patterns import OF_MASKS, PIECE, WORD, unpadded, words_of
 
-# Words as people write them in names: letter and digit, lower and upper case are borders.
-PIECE = regex.compile(r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{N}+|.", regex.DOTALL)
-WORD = regex.compile(r"[\p{L}\p{N}]+")
 BORDER = regex.compile(r"([/_\-. ]|\{case\}|\{group\})")
-MASK_WORDS = """seg segs segmentation segmentations segm mask masks msk label labels lbl lab gt groundtruth truth
-    annotation annotations annot ann manual roi rois contour contours delineation reference target targets
-    maske masken"""
 IMAGE_WORDS = "image images img imgs im scan scans volume volumes raw photo photos picture pictures bild bilder"
-OF_MASKS, OF_IMAGES = frozenset(MASK_WORDS.split()), frozenset(IMAGE_WORDS.split())
+OF_IMAGES = frozenset(IMAGE_WORDS.split())
 BRACKETS = (("(", ")"), ("[", "]"))
 FEW_WORDS = 7  # a part with more words is only cut at its ends
 MANY_FILES = 1500  # what takes about two seconds; of more files a part is tried
@@ -82,13 +76,6 @@ class Reading:
         length = sum(map(len, self.cases)) / len(self.cases)
         split = len(self.templates) / (len(self.templates) + len(self.cases))  # train/ and val/ are no two cases
         return self.covered / files - self.role_words + 0.2 * said - 0.1 * group - 0.3 * split + min(length, 60) / 1000
-
-
-def words_of(text: str) -> set[str]:
-    """Its words in lower case; the border between letters and digits parts words."""
-    return {piece.lower() for piece in PIECE.findall(text) if WORD.fullmatch(piece)} | {
-        word.lower() for word in WORD.findall(text)
-    }
 
 
 def role_of(template: Template, shared: Collection[str]) -> str:

@@ -17,6 +17,13 @@ from ...texts import clean
 FIELD = re.compile(r"(\{[^{}]*\}|\*)")
 PADDING = re.compile(r"(?<!\d)0+(?=\d)")
 FIELDS = ("case", "group", "channel", "label")
+# Words as people write them in names: letter and digit, lower and upper case are borders.
+PIECE = regex.compile(r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{N}+|.", regex.DOTALL)
+WORD = regex.compile(r"[\p{L}\p{N}]+")
+MASK_WORDS = """seg segs segmentation segmentations segm mask masks msk label labels lbl lab gt groundtruth truth
+    annotation annotations annot ann manual roi rois contour contours delineation reference target targets
+    maske masken"""
+OF_MASKS = frozenset(MASK_WORDS.split())
 MOST_FREE = 8  # parts of a pattern that match any text: more would take long on long names
 PATIENCE_S = 2.0
 
@@ -64,6 +71,13 @@ def matches(pattern: str, names: Iterable[str], what: str, tokens: Sequence[str]
     except TimeoutError:
         raise Refused(f"{what} {clean(pattern)!r} takes too long to compare. Use fewer * and fields.") from None
     return found
+
+
+def words_of(text: str) -> set[str]:
+    """Its words in lower case; the border between letters and digits parts words."""
+    return {piece.lower() for piece in PIECE.findall(text) if WORD.fullmatch(piece)} | {
+        word.lower() for word in WORD.findall(text)
+    }
 
 
 def unpadded(case: str) -> str:

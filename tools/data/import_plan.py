@@ -74,13 +74,12 @@ def _leave_out_other_tests(gathered: Gathered, facts: Facts) -> None:
         for one in case.images.values()
         if _known(one, facts)
     }
-    for name, case in list(gathered.cases.items()):
-        others = [
-            one.name for one in case.images.values() if _known(one, facts) and facts[one.name].channels not in trained
-        ]
-        if trained and others and not case.masks:
+    for name, case in list(gathered.cases.items()) if trained else ():
+        images = case.images.values()
+        if not case.masks and any(_known(one, facts) and facts[one.name].channels not in trained for one in images):
             del gathered.cases[name], gathered.names[name]
-            gathered.left_over |= dict.fromkeys(others, "it holds other channels than the images with masks")
+            why = "it holds other channels than the images with masks"
+            gathered.left_over |= {one.name: why for one in images}
 
 
 def _check_files(gathered: Gathered, facts: Facts, plan: Plan) -> None:
@@ -220,6 +219,7 @@ def _labels(request: PrepareRequest, gathered: Gathered, facts: Facts, plan: Pla
         plan.doubts.append(f"no mask holds the values {some(unused)}, which label_names names.")
     if len(plan.labels) == 1 and not plan.faulty:
         plan.problems.append("the masks hold no value but 0.")
+        plan.of_files += 1
     return {"": mapping}
 
 

@@ -45,7 +45,7 @@ def propose(source: Path, request: PrepareRequest, settings: Settings, tell: Tel
     if not listing.files:
         raise NotFound(
             f"{source}: dataset.json does not exist, and there are no images in it. Name the folder that holds images "
-            f"and masks{_others(listing)}. {hints(listing)}".rstrip()
+            f"and masks{_others(listing)}. {hints(listing.others)}".rstrip()
         )
     found = readings(listing.files) or readings(listing.files, by_number=True)
     facts = _sample(found, listing, settings)
@@ -70,7 +70,7 @@ def _no_layout(request: PrepareRequest, listing: Listing) -> str:
     )
     return (
         f"No images and masks could be paired by their names among {len(listing.files)} images: "
-        f"{some(sorted(listing.files), 6)}. {hints(listing)}Ask the person which are which, then "
+        f"{some(sorted(listing.files), 6)}. {hints(listing.others)}Ask the person which are which, then "
         f"give patterns, like {own}."
     )
 

@@ -9,7 +9,7 @@ from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
-from ...schemas.jobs import PredictionJob
+from ...schemas.jobs import Originals, PredictionJob
 from ...schemas.models import PredictionStarted, PredictRequest
 from ...schemas.records import RunRecord
 from ...settings import Settings
@@ -28,7 +28,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     """
     choice = choose_model(request, settings)
     trained = TrainedOn.of(choice.models[0].description)
-    images = choose_images(request.images, choice.files, trained, settings)
+    images = choose_images(request.images, choice.files.raw, trained, settings)
     output = _output(request, choice, images.folder, settings)
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
@@ -50,7 +50,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
 def _job(
     request: PredictRequest, choice: Choice, images: Chosen, output: Path, stages: PredictionStages, settings: Settings
 ) -> PredictionJob:
-    labels = folder_of(request.labels, choice.files, settings, what="labels") if request.labels else None
+    labels = folder_of(request.labels, choice.files.raw, settings, what="labels") if request.labels else None
     return PredictionJob(
         dataset_id=choice.files.dataset_id,
         configuration=choice.configuration,
@@ -58,7 +58,7 @@ def _job(
         models=tuple(str(model.folder) for model in choice.models),
         folds=choice.models[0].folds,
         images=images.asked,
-        originals=images.originals,
+        originals=_originals(images),
         output=str(output),
         labels=str(labels) if labels else None,
         npz=request.npz,
@@ -68,6 +68,11 @@ def _job(
         parts=tuple(stages.parts),
         postprocessing=str(choice.best.postprocessing) if choice.best and choice.steps else None,
     )
+
+
+def _originals(images: Chosen) -> Originals | None:
+    cases = {case: tuple(names) for case, names in images.originals.items()}
+    return Originals(folder=str(images.folder), cases=cases) if cases else None
 
 
 def _record(

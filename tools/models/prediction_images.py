@@ -2,22 +2,18 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...allowed_paths import allowed_path, readable_file
 from ...calls import argument
 from ...errors import NotFound, Refused
-from ...image_files import PICTURES, ending_of, list_files
-from ...nnunet.cases import TIFF
-from ...nnunet.datasets import DatasetFiles
+from ...image_files import PICTURES, TIFF, ending_of, list_files
 from ...nnunet.predictions import TrainedOn, cases_to_predict, is_numbered
-from ...schemas.jobs import Originals
 from ...settings import Settings
 from ...texts import clean, some
-from ..data.import_layouts import OF_MASKS, words_of
-from ..data.import_patterns import matches, split_head
+from ..data.import_patterns import OF_MASKS, matches, split_head, words_of
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
 LONGEST = 255  # bytes of a file name
@@ -29,8 +25,8 @@ class Chosen:
 
     folder: Path
     asked: str
-    cases: Mapping[str, object] = field(default_factory=dict)
-    originals: Originals | None = None
+    cases: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    originals: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_over: dict[str, str] = field(default_factory=dict)
 
     def notes(self) -> tuple[str, ...]:
@@ -41,13 +37,13 @@ class Chosen:
         return tuple(f"Not predicted, {why}: {some(sorted(names))}." for why, names in reasons.items())
 
 
-def choose_images(given: str, files: DatasetFiles, trained: TrainedOn, settings: Settings) -> Chosen:
+def choose_images(given: str, raw: Path, trained: TrainedOn, settings: Settings) -> Chosen:
     """The cases to predict in a folder, or of a pattern below one.
 
     Raises:
         NotFound, Refused: there are none, they are not whole, or it is not clear which they are.
     """
-    folder, pattern = _place(given, files, settings)
+    folder, pattern = _place(given, raw, settings)
     if not pattern and (given in OWN_FOLDERS or is_numbered(folder, trained)):
         return _numbered(folder, trained, settings)
     listing = list_files(folder, settings)
@@ -56,26 +52,25 @@ def choose_images(given: str, files: DatasetFiles, trained: TrainedOn, settings:
     found = _by_pattern(pattern, fitting, trained, chosen) if pattern else _by_name(fitting, trained, chosen)
     if not found:
         raise Refused(_nothing(chosen, trained))
-    chosen.cases = found
-    chosen.originals = Originals(folder=str(folder), cases={case: tuple(found[case]) for case in sorted(found)})
+    chosen.cases = chosen.originals = {case: found[case] for case in sorted(found)}
     return chosen
 
 
-def folder_of(given: str, files: DatasetFiles, settings: Settings, *, what: str) -> Path:
+def folder_of(given: str, raw: Path, settings: Settings, *, what: str) -> Path:
     """A folder that tools may read, or one of the dataset by its name.
 
     Raises:
         NotFound, Refused: it is none.
     """
-    path = files.raw / given if given in OWN_FOLDERS else allowed_path(settings, given, what=what)
+    path = raw / given if given in OWN_FOLDERS else allowed_path(settings, given, what=what)
     if not path.is_dir():
         raise NotFound(f"{path} is not a folder. {what} is a folder, or imagesTs, imagesTr or labelsTr of the dataset.")
     return Path(os.path.realpath(path))
 
 
-def _place(given: str, files: DatasetFiles, settings: Settings) -> tuple[Path, str]:
+def _place(given: str, raw: Path, settings: Settings) -> tuple[Path, str]:
     if "{case}" not in given or Path(given).is_dir():
-        return folder_of(given, files, settings, what="images"), ""
+        return folder_of(given, raw, settings, what="images"), ""
     folder, pattern = split_head(given, settings, "images")
     if folder is None or not folder.is_dir():
         raise Refused(f"images {clean(given)!r} must be a folder and a pattern, like /data/{{case}}/ct.nii.gz.")

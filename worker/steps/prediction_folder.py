@@ -51,8 +51,8 @@ class PredictionFolder:
         self.ending = str(self.description["file_ending"])
         self.trained = TrainedOn.of(self.description)
         self.originals: dict[str, Files] = {}
-        if self.asked.originals:
-            self.originals = original_files(self.asked.originals, job.settings)
+        if asked := self.asked.originals:
+            self.originals = original_files(Path(asked.folder), asked.cases, job.settings)
             self.images = {case: paths_of(files) for case, files in self.originals.items()}
         else:
             self.images = cases_to_predict(Path(self.asked.images), self.trained)
@@ -118,7 +118,7 @@ class PredictionFolder:
         if not self.originals:
             return [[str(path) for path in self.images[case]] for case in cases]
         reporter, total = self.job.reporter, len(cases)
-        made = Inputs(part_folder(self.path, INPUTS), self.trained, self.job.settings)
+        made = Inputs(part_folder(self.path, INPUTS), self.ending, len(self.trained.channels), self.job.settings)
         reporter.say("converting the images", total=total)
         return made.make({case: self.originals[case] for case in cases}, lambda done: reporter.tick(done=done))
 

@@ -6,16 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...allowed_paths import readable_file
-from ...image_files import list_files
-from ...nnunet.predictions import TrainedOn
+from ...image_files import PICTURES, list_files
 from ...schemas.datasets import SourceFile, Writing
-from ...schemas.jobs import Originals
 from ...settings import Settings
 from ...texts import told
 from ..asks.conversion.facts import facts_of
-from ..asks.conversion.pictures import PICTURES
 from ..asks.conversion.writing import write
-from ..resources import usable_cores
 from ..stage import StageFailure
 
 THREADS = 4  # decompression and ITK release Python's lock
@@ -23,24 +19,24 @@ COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
 Files = tuple[SourceFile, ...]
 
 
-def original_files(originals: Originals, settings: Settings) -> dict[str, Files]:
+def original_files(folder: Path, cases: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Files]:
     """The files of each case, listed again.
 
     Raises:
         StageFailure: some are no longer there.
     """
-    listed = list_files(Path(originals.folder), settings).files
-    gone = [(case, name) for case, names in originals.cases.items() for name in names if name not in listed]
+    listed = list_files(folder, settings).files
+    gone = [(case, name) for case, names in cases.items() for name in names if name not in listed]
     if gone:
         raise StageFailure("images are no longer there", told(gone), "Put them back, or predict the others.")
-    return {case: tuple(listed[name] for name in names) for case, names in originals.cases.items()}
+    return {case: tuple(listed[name] for name in names) for case, names in cases.items()}
 
 
 class Inputs:
     """The images of some cases in a folder of their own, in the format that the model was trained on."""
 
-    def __init__(self, folder: Path, trained: TrainedOn, settings: Settings) -> None:
-        self.folder, self.trained, self.settings = folder, trained, settings
+    def __init__(self, folder: Path, ending: str, channels: int, settings: Settings) -> None:
+        self.folder, self.ending, self.channels, self.settings = folder, ending, channels, settings
         self.allowed = list(settings.allowed_roots)
 
     def make(self, cases: Mapping[str, Files], tell: Callable[[int], None]) -> list[list[str]]:
@@ -52,7 +48,7 @@ class Inputs:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         faults: list[tuple[str, str]] = []
-        with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             for done, (case, fault) in enumerate(zip(cases, pool.map(self._bring, cases.items()), strict=True), 1):
                 faults += [(case, fault)] if fault else []
                 tell(done)
@@ -66,8 +62,8 @@ class Inputs:
 
         Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:191.
         """
-        count = 1 if self.trained.ending in PICTURES and len(files) == 1 else len(self.trained.channels)
-        return [str(self.folder / f"{case}_{number:04d}{self.trained.ending}") for number in range(count)]
+        count = 1 if self.ending in PICTURES and len(files) == 1 else self.channels
+        return [str(self.folder / f"{case}_{number:04d}{self.ending}") for number in range(count)]
 
     def _bring(self, one: tuple[str, Files]) -> str:
         """Write the files of a case; returns what is wrong with them."""
@@ -84,8 +80,8 @@ class Inputs:
             Path(targets[0]).symlink_to(readable_file(Path(file.paths[0]), self.settings))
             return ""
         writing = Writing(sources=(file,), targets=tuple(targets))
-        if self.trained.ending in PICTURES:
-            wanted = COLOURS.get(len(self.trained.channels) // files, "")
+        if self.ending in PICTURES:
+            wanted = COLOURS.get(self.channels // files, "")
             if fault := self._of_other_colours(file, wanted):
                 return fault
             writing = writing.model_copy(update={"picture": wanted})
@@ -94,7 +90,7 @@ class Inputs:
         return write(writing, self.folder, self.allowed).error
 
     def _is_read_where_it_lies(self, file: SourceFile) -> bool:
-        return self.trained.ending != ".png" and file.name.endswith(self.trained.ending)
+        return self.ending != ".png" and file.name.endswith(self.ending)
 
     def _of_other_colours(self, file: SourceFile, wanted: str) -> str:
         """Why the picture would lose something as what the model takes."""
@@ -105,4 +101,4 @@ class Inputs:
             return "it is coloured, and the model takes grey pictures"
         if wanted == "RGB" and facts.picture == "RGBA" and not facts.opaque:
             return "it is transparent in places, and the model takes RGB"
-        return "" if wanted else f"the model takes {len(self.trained.channels)} colours"
+        return "" if wanted else f"the model takes {self.channels} colours"

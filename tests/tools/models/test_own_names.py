@@ -12,7 +12,7 @@ from PIL import Image
 
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.stage import StageFailure
-from tests.real.test_round_trips import NAMES, geometric, pictures, series, stacks, volumes, voxels
+from tests.tools.data.test_round_trips import NAMES, geometric, pictures, series, stacks, volumes, voxels
 from tests.tools.models.test_predict import model as model, predict, prepared, recorded, refused
 
 assert recorded  # a fixture
