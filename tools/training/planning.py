@@ -26,9 +26,10 @@ from ...nnunet.preprocessed import (
     raw_identity,
     readiness,
 )
-from ...nnunet.splits import read_split, split_to_make
+from ...nnunet.splits import known_cases, read_split, split_to_make
+from ...nnunet.summary import learnt_nothing
 from ...nnunet.trainers import check_trainer, planner_for
-from ...nnunet.transfer import plan_transfer, speaks_against
+from ...nnunet.transfer import plan_transfer
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
 from .cascade import lowres_stages, refuse_unpredicted
@@ -138,7 +139,7 @@ class Planner:
         folds.refuse_overlap({fold: set(one.val) for fold, one in cases.items() if one})
         if weights := self.request.pretrained_weights:
             held_out = {case for one in cases.values() if one for case in one.val}
-            self.plan.notes += speaks_against(Path(weights), held_out)
+            self.plan.notes += [*learnt_nothing(FoldFiles(Path(weights).parent)), *known_cases(Path(weights), held_out)]
         if self.request.configuration == CASCADE:
             refuse_unpredicted(folds, cases.values())
 
