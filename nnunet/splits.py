@@ -301,3 +301,15 @@ def validated_twice(folds: Mapping[str, Set[str]]) -> str | None:
             if fold < other and (both := sorted(cases & others)):
                 return f"folds {fold} and {other} both validate {some(both)}"
     return None
+
+
+def known_cases(weights: Path, held_out: Collection[str]) -> list[str]:
+    """A note where the pretrained model was trained on cases that are validated with, as far as names show it."""
+    source = trained_cases(FoldFiles(weights.parent))
+    both = sorted(set(held_out) & set(source.train)) if source else []
+    if not both:
+        return []
+    return [
+        f"Transfer: the pretrained model was trained on cases named as {len(both)} of the {len(held_out)} validation "
+        f"cases ({some(both)}). If they are the same images, the Dice is too high."
+    ]

@@ -5,7 +5,7 @@ Source: nnunetv2 2.8.1, evaluation/evaluate_predictions.py:121-173.
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from ..files import read_json
 from ..schemas.outcomes import ModelOutcome
 from ..schemas.records import CaseMetrics, ClassMetrics, Metrics
+from ..schemas.results import HARDLY_ANY
 from ..texts import some
 from .datasets import CASE_ENDINGS, DatasetFiles, FoldFiles
 
@@ -154,6 +155,18 @@ def fold_outcome(fold: FoldFiles) -> ModelOutcome | None:
         return _measured_by_hand(fold)
     except (ValueError, KeyError, TypeError, AttributeError):
         return ModelOutcome(ok=True, model_path=str(fold.path), notes=(cannot_be_read(fold),))
+
+
+def learnt_nothing(source: FoldFiles) -> Iterator[str]:
+    """A note where the model that weights are taken from segments nothing, or too little."""
+    measured = fold_outcome(source)
+    lines = measured.per_class if measured else ()
+    missed = [f"{line.label} {line.dice:.3f}" for line in lines if line.dice is not None and line.dice < HARDLY_ANY]
+    if missed:
+        yield (
+            f"Transfer: the pretrained model segments {'nothing' if len(missed) == len(lines) else 'too little'}. Dice "
+            f"in its own validation: {some(missed)}. Its weights may be no better than random ones."
+        )
 
 
 def measured_since(fold: FoldFiles, noted: ModelOutcome) -> bool:

@@ -6,7 +6,6 @@ their own, so that models trained before are not touched.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,10 @@ from typing import Any
 from ..calls import argument
 from ..errors import Refused
 from ..files import DESCRIPTION_BYTES, read_json
-from ..schemas.results import HARDLY_ANY
 from ..schemas.training import TrainingRequest
-from ..texts import some
-from .datasets import DEFAULT_PLANS, DatasetFiles, FoldFiles
+from .datasets import DEFAULT_PLANS, DatasetFiles
 from .preprocessed import planned
 from .safe_plans import read_plans
-from .splits import trained_cases
-from .summary import fold_outcome
 
 
 @dataclass(frozen=True)
@@ -59,35 +54,6 @@ def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles) 
         f"{argument(pretrained_weights=None)}: {files.name} is planned with the architecture of {source} under the "
         f"plans identifier {name}_from_{source}, because weights fit only the network they were trained with.",
     )
-
-
-def speaks_against(weights: Path, held_out: Collection[str]) -> list[str]:
-    """Notes on pretrained weights, as far as their own fold folder says it: a model that segments nothing, and one that
-    was trained on cases which are to be validated with."""
-    return [*_learnt_nothing(FoldFiles(weights.parent)), *known_cases(weights, held_out)]
-
-
-def known_cases(weights: Path, held_out: Collection[str]) -> list[str]:
-    """A note where the pretrained model was trained on cases that are validated with, as far as names show it."""
-    source = trained_cases(FoldFiles(weights.parent))
-    both = sorted(set(held_out) & set(source.train)) if source else []
-    if not both:
-        return []
-    return [
-        f"Transfer: the pretrained model was trained on cases named as {len(both)} of the {len(held_out)} validation "
-        f"cases ({some(both)}). If they are the same images, the Dice is too high."
-    ]
-
-
-def _learnt_nothing(source: FoldFiles) -> Iterator[str]:
-    measured = fold_outcome(source)
-    lines = measured.per_class if measured else ()
-    missed = [f"{line.label} {line.dice:.3f}" for line in lines if line.dice is not None and line.dice < HARDLY_ANY]
-    if missed:
-        yield (
-            f"Transfer: the pretrained model segments {'nothing' if len(missed) == len(lines) else 'too little'}. Dice "
-            f"in its own validation: {some(missed)}. Its weights may be no better than random ones."
-        )
 
 
 def _plans_beside(weights: Path) -> Path | None:

@@ -38,6 +38,10 @@ class Engine(ABC):
     # Whether stages run on this machine, so that what was measured here is true of them.
     is_here: ClassVar[bool] = False
 
+    def works_here(self, record: RunRecord) -> bool:
+        """Whether the run's processes are on the machine that asks."""
+        return False
+
     # Before there is a run
 
     @abstractmethod

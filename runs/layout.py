@@ -41,11 +41,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import NotFound
-from ..files import read_last_lines, read_lines, read_model
+from ..files import Memory, once, read_last_lines, read_lines, read_model
 from ..schemas.outcomes import AnyOutcome
 from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
 from ..settings import Settings
-from .memory import Memory, once
 
 # As many as the health of a training is judged by: two windows of 100.
 REMEMBERED_EPOCHS = 200

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ..errors import NotFound, Refused
-from ..files import make_folder, read_model, write_model
+from ..files import Stamp, has_settled, make_folder, read_model, stamp, write_model
 from ..liveness import host_name
 from ..locks import held, lock_name
 from ..schemas.jobs import AnyJob
@@ -28,7 +28,6 @@ from .by_hand import is_external
 from .engine import Engine
 from .engines import engine_of, verdict
 from .layout import RunDir, StateDir
-from .memory import Stamp, has_settled, stamp
 from .requests import AskedAs
 
 # No vowels and no look-alikes, so that ids neither spell words nor get misread.

@@ -12,7 +12,7 @@ from ...calls import argument
 from ...errors import Refused, Unavailable
 from ...files import to_append
 from ...launch import inherited, python_command
-from ...liveness import liveness, touched_within
+from ...liveness import host_name, liveness, touched_within
 from ...nnunet.old_models import put_back
 from ...schemas.records import Liveness, ProcessMark, RunRecord, StageSpec, StageState
 from ...schemas.system import Check
@@ -45,6 +45,10 @@ class LocalEngine(Engine):
 
     name = "local"
     is_here = True
+
+    def works_here(self, record: RunRecord) -> bool:
+        """Where it was started: on this host, or on another that has the same state folder."""
+        return record.host == host_name()
 
     def checks(self, settings: Settings) -> Iterator[Check]:
         """Shared memory and GPUs."""

@@ -26,8 +26,10 @@ from ...nnunet.preprocessed import (
     raw_identity,
     readiness,
 )
+from ...nnunet.splits import known_cases
+from ...nnunet.summary import learnt_nothing
 from ...nnunet.trainers import planner_for
-from ...nnunet.transfer import plan_transfer, speaks_against
+from ...nnunet.transfer import plan_transfer
 from ...nnunet.variants.made import Trainer
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
@@ -144,7 +146,7 @@ class Planner:
         folds.refuse_overlap({fold: set(one.val) for fold, one in cases.items() if one})
         if weights := self.request.pretrained_weights:
             held_out = {case for one in cases.values() if one for case in one.val}
-            self.plan.notes += speaks_against(Path(weights), held_out)
+            self.plan.notes += [*learnt_nothing(FoldFiles(Path(weights).parent)), *known_cases(Path(weights), held_out)]
         if self.request.configuration == CASCADE:
             refuse_unpredicted(folds, cases.values())
 

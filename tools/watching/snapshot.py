@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from ...liveness import host_name
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import REMEMBERED_EPOCHS, RunDir, StateDir
 from ...runs.pace import pace
@@ -105,7 +104,7 @@ class RunSnapshot:
     @property
     def is_here(self) -> bool:
         """Whether its processes are on this machine."""
-        return engine_of(self.record).is_here and self.record.host == host_name()
+        return engine_of(self.record).works_here(self.record)
 
     @property
     def has_settled(self) -> bool:

@@ -13,8 +13,7 @@ from ...calls import argument
 from ...files import read_lines, write_text
 from ...nnunet.datasets import FoldFiles
 from ...nnunet.preprocessed import planned
-from ...nnunet.splits import trained_cases
-from ...nnunet.transfer import known_cases
+from ...nnunet.splits import known_cases, trained_cases
 from ...schemas.records import Epoch
 from ...texts import some
 from ..notes import RESUMED, TRANSFER, write_notes

@@ -11,7 +11,6 @@ import pytest
 
 from nnunet_mcp.files import append_line, read_model, write_model
 from nnunet_mcp.liveness import mark_of
-from nnunet_mcp.runs import memory
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
@@ -38,7 +37,7 @@ def train(run: RunDir, epoch: int) -> None:
 @pytest.fixture
 def finished(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """A training that has succeeded after a preprocessing of an earlier run."""
-    monkeypatch.setattr(memory, "SETTLED_S", float("-inf"))
+    monkeypatch.setattr("nnunet_mcp.files.SETTLED_S", float("-inf"))
     specs = (stage("preprocess", reused=True).model_copy(update={"fold": None}), stage("train_fold_0"))
     run, _ = record_run(
         StateDir(settings.state_dir), record_of(settings, *specs, created_at=1000), [], repeat_window_s=0
@@ -77,7 +76,7 @@ def test_a_run_whose_files_were_written_just_now_is_read_again(
     settings: Settings, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A further change in the same step of the clock would not be seen."""
-    monkeypatch.setattr(memory, "SETTLED_S", 60.0)
+    monkeypatch.setattr("nnunet_mcp.files.SETTLED_S", 60.0)
     ask(settings, "nnunet_runs")
     read.clear()
 
