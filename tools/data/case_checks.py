@@ -133,7 +133,7 @@ class Kind(Enum):
         "odd",
     )
     NO_SPACING = (
-        "3D TIFFs without the JSON file that holds their spacing",
+        "3D TIFFs without the JSON file that holds their spacing, which others have",
         'nnU-Net reads 1 × 1 × 1 mm: put {"spacing": [z, y, x]} into CASE.json beside them.',
         "odd",
     )

@@ -50,6 +50,8 @@ def findings(looks: Looks, description: Description) -> Findings:
     for name, look in sorted(looks.found.items()):
         for kind, detail in check_case(look, expected):
             grouped[kind].append((name, detail))
+    if len(grouped[Kind.NO_SPACING]) in (0, len(looks.found)):  # microscopy without units is meant
+        del grouped[Kind.NO_SPACING]
     if Kind.NUMBERED in grouped:  # some cases have numbers with gaps, or a single one
         for kind in (Kind.UNDECLARED, Kind.OTHER_NUMBER):
             grouped[Kind.NUMBERED] = sorted(grouped[Kind.NUMBERED] + grouped.pop(kind, []))

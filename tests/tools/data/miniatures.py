@@ -227,6 +227,9 @@ def tiffs(folder: Path) -> None:
             path.with_name(path.name.replace(".nii.gz", ".tiff")), numpy.asarray(nibabel.load(path).dataobj)
         )
         path.unlink()
+    for path in folder.glob("labelsTr/case_[02345].tiff"):
+        for part in ("imagesTr", "labelsTr"):
+            (folder / part / f"{path.stem}.json").write_text('{"spacing": [2, 1.2, 1]}', encoding="utf-8")
 
 
 def smoothed(values: Any) -> Any:
@@ -456,7 +459,7 @@ FAULTS = (
     Miniature(
         "a training image among the test images", damaged(first_test_image), "other_0000.nii.gz = case_1_0000.nii.gz"
     ),
-    Miniature("3D TIFFs without their spacing", tiffs, "without the JSON file.*CASE.json"),
+    Miniature("a 3D TIFF without its spacing", tiffs, "without the JSON file.*: case_1.*CASE.json"),
 )
 SOUND = (
     Miniature("volumes", volumes, ""),
