@@ -5,7 +5,7 @@ of when it helps, the line says what is done.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...schemas.changes.table import explained
 from ..trainers import classes_in, made_trainer_folder, nnunet_trainers, own_trainers
@@ -46,7 +46,7 @@ TRAINERS = {
     r"nnUNetTrainerNoDeepSupervision": "the loss sees only the full resolution (variants/network_architecture)",
     r"nnUNetTrainerBN": "batch norm in place of instance norm, for large batches (variants/network_architecture)",
     r"nnUNetTrainerBenchmark\w*": "5 epochs to time a GPU; no model (variants/benchmarking)",
-    r"nnUNet_\w+|AbstractPrimus": "Primus, a transformer, from S to L; nnUNet_Trainer_BS8 only has a batch of 8 "
+    r"nnUNet_\w+": "Primus, a transformer, from S to L; nnUNet_Trainer_BS8 only has a batch of 8 "
     "(primus/primus_trainers.py, arXiv 2503.01835)",
 }
 # nnunetv2 2.8.1, documentation/resenc_presets.md; GPU memory and hours on an A100 as in arXiv 2404.09556, table 2.
@@ -60,12 +60,15 @@ PRESETS = (
 
 def choices(python: str) -> list[str]:
     """Everything that an experiment can choose from: changes, nnU-Net's trainers, the user's own, presets."""
-    theirs = nnunet_trainers(python)
     lines = [f"change {line}" for line in explained()]
-    lines += [f"trainer {line}" for line in _in_groups(sorted(name for name in theirs if name[0] != "_"))]
-    lines += [f"trainer {name}: your own" for name in sorted(own_trainers())]
-    lines += [f"trainer {name}: made here" for name in sorted(classes_in(made_trainer_folder()))]
+    lines += [f"trainer {line}" for line in _in_groups(_public(nnunet_trainers(python)))]
+    for names, whose in ((own_trainers(), "your own"), (classes_in(made_trainer_folder()), "made here for changes")):
+        lines += [f"trainer {', '.join(found)}: {whose}"] if (found := _public(names)) else []
     return [*lines, *(f"plans_identifier {line}" for line in PRESETS)]
+
+
+def _public(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith(("_", "Abstract")))
 
 
 def _in_groups(names: list[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from ..trainers import classes_in, own_trainer_folders
 
 # Arguments of nnUNetTrainer.__init__ that nnU-Net 2.6 removed (91f348ac), and what to do instead.
 REMOVED = {"unpack_dataset": "nnU-Net 2.6 removed it, because nothing is unpacked any more"}
+NNUNETS = "nnUNetTrainer"  # how the names of its classes begin
 ARGUMENTS = 5  # plans, configuration, fold, dataset_json, device
 
 
@@ -29,7 +30,7 @@ def refuse_broken_trainer(name: str) -> None:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise _refusal(name, path, line, f"{type(error).__name__}: {getattr(error, 'msg', error)}") from None
-    for line, what in _removed(tree):
+    for line, what in _removed(tree, name):
         raise _refusal(name, path, line, what)
 
 
@@ -37,20 +38,31 @@ def _refusal(name: str, path: Path, line: int, what: str) -> Refused:
     return Refused(f"The trainer {name} cannot be built. {what} | File {path}, line {line}. Correct it there.")
 
 
-def _removed(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Arguments that are gone; also in the other classes of the file, from which this one may be derived."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            for one in (*node.args.args, *node.args.kwonlyargs):
-                if one.arg in REMOVED:
-                    yield one.lineno, f"__init__ takes {one.arg}, and {REMOVED[one.arg]}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
-            yield from _passed(node)
+def _removed(tree: ast.Module, name: str) -> Iterator[tuple[int, str]]:
+    """Arguments that are gone, in a class and in those of the same file from which it is derived."""
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    line = [name]
+    for one in line:
+        bases = [ast.unparse(base) for base in classes[one].bases]
+        line += [base for base in bases if base in classes and base not in line]
+        nnunets = any(base.rpartition(".")[2].startswith(NNUNETS) for base in bases)
+        for node in ast.walk(classes[one]):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                yield from _taken(node)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+                yield from _passed(node, nnunets=nnunets)
 
 
-def _passed(call: ast.Call) -> Iterator[tuple[int, str]]:
+def _taken(init: ast.FunctionDef) -> Iterator[tuple[int, str]]:
+    """nnU-Net looks for every argument of the class's own __init__ among those of its own (nnUNetTrainer.py:116)."""
+    for one in (*init.args.args, *init.args.kwonlyargs):
+        if one.arg in REMOVED:
+            yield one.lineno, f"__init__ takes {one.arg}, and {REMOVED[one.arg]}"
+
+
+def _passed(call: ast.Call, *, nnunets: bool) -> Iterator[tuple[int, str]]:
     for word in call.keywords:
         if word.arg in REMOVED:
             yield word.value.lineno, f"super().__init__ gets {word.arg}, and {REMOVED[word.arg]}"
-    if len(call.args) > ARGUMENTS:
+    if nnunets and len(call.args) > ARGUMENTS:
         yield call.lineno, f"super().__init__ gets {len(call.args)} arguments, and takes {ARGUMENTS} since nnU-Net 2.6"

@@ -12,7 +12,7 @@ from ...errors import Refused
 from ...files import read_json
 from ..datasets import DatasetFiles
 
-# nnunetv2 2.8.1, default_experiment_planner.py:63: no feature map has a shorter edge.
+# nnunetv2 2.8.1, default_experiment_planner.py:60: no feature map has a shorter edge.
 SHORTEST_EDGE = 4
 # The loss of nnU-Net leaves the lowest resolution out (nnUNetTrainer.py:463), so deep supervision needs two.
 FEWEST_POOLINGS = 2
@@ -29,7 +29,7 @@ class Poolings:
 
 
 def poolings(spacing: Sequence[float], patch: Sequence[int]) -> Poolings:
-    """As get_pool_and_conv_props counts them (nnunetv2 2.8.1, network_topology.py:31).
+    """As get_pool_and_conv_props counts them (nnunetv2 2.8.1, network_topology.py:30).
 
     >>> poolings((1.0, 1.0, 1.0), (40, 56, 40))
     Poolings(per_axis=(3, 3, 3), steps=3)

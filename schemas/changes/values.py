@@ -122,7 +122,7 @@ class Axes:
         return ",".join(sorted(text.split(",")))
 
     def code(self, value: str) -> str:
-        return "None" if value == "none" else f"({value},)"
+        return "None" if value == "none" else f"({value.replace(',', ', ')},)"
 
     def word(self, value: str) -> str:
         return "NoMirroring" if value == "none" else f"Mirror{value.replace(',', '')}"

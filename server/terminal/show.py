@@ -246,6 +246,8 @@ def _preflight(screen: Console, answer: PreflightAnswer) -> None:
     _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
     if answer.recommended:
         line(screen, f"recommended: {answer.recommended.configuration}. {' '.join(answer.recommended.reasons)}")
+    for choice in answer.choices:
+        line(screen, choice)
     _notes(screen, answer.notes)
     _next(screen, answer.next_step)
 

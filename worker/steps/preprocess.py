@@ -46,6 +46,8 @@ from .planning import make_plans
 from .transfer import copy_dataset_json, move_plans
 from .undeclared_labels import refuse_undeclared_labels
 
+# What is wrong with a trainer's file on every machine.
+WRONG_CODE = (SyntaxError, NameError, TypeError, AttributeError, ModuleNotFoundError)
 FINGERPRINT_BAR = f"{PLANNING}.dataset_fingerprint.fingerprint_extractor:tqdm"
 PREPROCESSING_BAR = "nnunetv2.preprocessing.preprocessors.default_preprocessor:tqdm"
 NAME_OF_DATASET = f"{PLANNING}.plan_and_preprocess_api:convert_id_to_dataset_name"
@@ -78,13 +80,18 @@ def refuse_unfound_trainer(name: str) -> None:
 
     try:
         recursive_find_trainer_class_by_name(name)
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
+    except WRONG_CODE as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        file, line = frame.filename, frame.lineno
+        if isinstance(error, SyntaxError):
+            file, line = str(error.filename), error.lineno
         raise StageFailure(
             f"the trainer {name} cannot be imported",
-            f"{type(error).__name__}: {error} | {where.filename}, line {where.lineno}",
+            f"{type(error).__name__}: {error} | {file}, line {line}",
             "Correct that line, or install what it imports into nnU-Net's Python; nothing was preprocessed.",
         ) from error
+    except Exception:
+        traceback.print_exc()  # of this machine: trainings may run on another, with a GPU
 
 
 def refuse_small_batch(job: Job, configuration: str) -> None:

@@ -141,7 +141,7 @@ def test_regions_take_only_losses_that_know_them(files: DatasetFiles) -> None:
             r"unpack_dataset, and nnU-Net 2\.6.*line 2",
         ),
         (
-            "class Own(A):\n def f(self):\n  super().__init__(1, 2, 3, 4, True, 5)",
+            "class Own(nnUNetTrainer):\n def f(self):\n  super().__init__(1, 2, 3, 4, True, 5)",
             r"takes 5 since nnU-Net 2\.6.*line 3",
         ),
         ("class Own(A):\n def f(self):\n  super().__init__(unpack_dataset=True)", r"gets unpack_dataset.*line 3"),
@@ -156,6 +156,18 @@ def test_a_trainer_of_ones_own_that_cannot_be_built_is_refused_with_its_line(
 
     with pytest.raises(Refused, match=said):
         plan(files, fold="0", trainer="Own")
+
+
+def test_a_trainer_of_ones_own_may_pass_on_what_its_own_base_takes(
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    source = "class Own(Mine):\n def __init__(self):\n  super().__init__(1, 2, 3, 4, 5, 6)\n"
+    source += "class Other:\n def __init__(self, unpack_dataset): ...\n"
+    (tmp_path / "mine" / "own.py").write_text(source, encoding="utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "mine"))
+
+    assert plan(files, fold="0", trainer="Own").trainer == "Own"
 
 
 def test_plans_of_ones_own_under_the_name_are_not_taken_for_ours(files: DatasetFiles) -> None:
@@ -190,7 +202,7 @@ def test_a_question_is_answered_with_all_that_can_be_chosen(settings: Settings, 
 def test_every_trainer_of_nnunet_is_told_once_with_a_line() -> None:
     lines = [line for line in choices(sys.executable) if line.startswith("trainer ")]
 
-    for name in (one for one in nnunet_trainers(sys.executable) if not one.startswith("_")):
+    for name in (one for one in nnunet_trainers(sys.executable) if not one.startswith(("_", "Abstract"))):
         (line,) = [one for one in lines if name in one.removeprefix("trainer ").split(": ")[0].split(", ")]
         assert ": " in line, f"{name} is new in nnU-Net: say what it changes in TRAINERS ({len(TRAINERS)} lines)"
 

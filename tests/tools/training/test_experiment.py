@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nnunet_mcp.nnunet.datasets import FoldFiles
-from tests.kit.lab import FEW, Lab, msd_subset
+from tests.kit.lab import FEW, Lab, msd_subset, until
 
 pytestmark = pytest.mark.heavy
 CHANGES = [
@@ -52,6 +52,11 @@ def test_an_experiment_is_trained_repeated_exported_and_known_to_nnunets_own_com
     configuration = saved["init_args"]["plans"]["configurations"]["3d_fullres"]
     assert (configuration["patch_size"], configuration["batch_size"]) == ([16, 16, 16], 2)
     assert (lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "nnUNetPlans_3d_fullres").is_dir()
+
+    ahead = {**REQUEST, "changes": ["patch_size=16x32x16", "epochs=300"]}
+    assert until(lambda: "network" in lab.call("nnunet_preflight", **ahead), timeout_s=240)
+    assert lab.call("nnunet_preflight", **ahead)["network"]["patch_size"] == [16, 32, 16]
+    assert not (lab.folder / "preprocessed" / "Dataset004_Hippocampus" / "nnUNetPlans_patch16x32x16.json").exists()
 
     again = lab.train(dataset_id=4, like=first["run_id"], overwrite=True)
     assert again["status"] == "success" and losses(lab, again["run_id"]) == losses(lab, first["run_id"])
