@@ -63,7 +63,7 @@ def refuse_odd_patch(spacing: Sequence[float], changes: Mapping[str, str]) -> No
         Refused: it names the axis and the nearest sizes that fit.
     """
     patch = patch_of(changes)
-    if len(patch) != len(spacing):
+    if not patch or len(patch) != len(spacing):
         return
     found = poolings(spacing, patch)
     for axis, (size, times) in enumerate(zip(patch, found.per_axis, strict=True)):
