@@ -176,7 +176,7 @@ class DatasetsRequest(Request):
     """List datasets, or look at one."""
 
     dataset_id: DatasetId | None = Field(default=None, description="Look into its images. Omitted: list all.")
-    full: bool = Field(default=False, description="All of it.")
+    full: bool = Field(default=False, description="Leave nothing out.")
 
 
 class PrepareRequest(Request):
@@ -218,16 +218,18 @@ class SplitRequest(Request):
     """Choose the folds of a dataset."""
 
     dataset_id: DatasetId = Field(description="From nnunet_datasets.")
-    folds: int = Field(default=USUAL_FOLDS, ge=2, le=100, description="How many.")
+    folds: int = Field(default=USUAL_FOLDS, ge=2, le=100, description="2 to 100.")
     patients: str = Field(
         default="",
         max_length=4096,
         description="Pattern of case names, e.g. {patient}_*, or a CSV file of case,patient.",
     )
-    validation: Texts = Field(default=(), max_length=100_000, description="Instead: cases or patients to validate.")
+    validation: Texts = Field(
+        default=(), max_length=100_000, description="Instead of folds: the cases or patients to validate."
+    )
     stratify: bool = Field(default=True, description="Spread rare labels.")
-    seed: int = Field(default=SEED, ge=0, le=99999, description="Of chance.")
-    write: bool = Field(default=False, description="Keep it.")
+    seed: int = Field(default=SEED, ge=0, le=99999, description="Random seed.")
+    write: bool = Field(default=False, description="Keep it for trainings.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> "SplitRequest":

@@ -89,13 +89,13 @@ class PlotRequest(Request):
         description="curves: losses, pseudo Dice, learning rate. folds: Dice of each case. overlay: a case's truth and "
         "prediction. dataset: cases with labels, odd first.",
     )
-    run_id: RunId | None = Field(default=None, description="Needed but for dataset.")
+    run_id: RunId | None = Field(default=None, description="Needed but for dataset. Omitted: none.")
     with_run_ids: tuple[RunId, ...] = Field(default=(), max_length=5, description="curves: up to 5 more runs.")
     dataset_id: DatasetId | None = Field(default=None, description="dataset: which. Omitted: the run's.")
     case: str | None = Field(
         default=None,
         max_length=200,
-        description="worst (default), median, best or a name; dataset: a name.",
+        description="overlay: worst, median, best or a name. dataset: a name. Omitted: worst.",
     )
     theme: Theme = Field(default="light", description="Background.")
 

@@ -96,4 +96,4 @@ class CancelRequest(Request):
         default=False,
         description="End it at once, without saving.",
     )
-    wait_s: float = Field(default=0, ge=0, le=50, description="Seconds to wait for its end.")
+    wait_s: float = Field(default=0, ge=0, le=50, description="Seconds to wait for its end, up to 50.")

@@ -112,7 +112,7 @@ class TrainingRequest(Request):
     configuration: Configuration = Field(
         default="3d_fullres",
         description="3d_fullres for most 3D images; 2d for 2D or strongly anisotropic ones, small GPUs; 3d_lowres, "
-        "3d_cascade_fullres for very large ones; or another of your plans.",
+        "3d_cascade_fullres for very large ones; or one of your plans.",
     )
     fold: Fold = Field(
         default="all",
@@ -130,8 +130,8 @@ class TrainingRequest(Request):
     changes: tuple[Annotated[str, Field(max_length=80)], ...] = Field(
         default=(),
         max_length=40,
-        description=f"Experiments, as epochs=250: {', '.join(CHANGES)}. "
-        f'["{ASK}"] in nnunet_preflight explains them, and nnU-Net\'s trainers.',
+        description=f"Such as epochs=250: {', '.join(CHANGES)}. "
+        f'["{ASK}"] in nnunet_preflight explains them and the trainers.',
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
@@ -141,7 +141,7 @@ class TrainingRequest(Request):
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
-        description="Checkpoint (.pth) for transfer learning.",
+        description="Checkpoint (.pth) for transfer learning. Omitted: none.",
     )
     continue_training: bool = Field(
         default=False,
@@ -164,7 +164,7 @@ class TrainingRequest(Request):
         default=False,
         description="Without effect.",
     )
-    verify_dataset_integrity: bool = Field(default=True, description="Check every case before preprocessing.")
+    verify_dataset_integrity: bool = Field(default=True, description="Check every case first.")
     no_preprocessing: bool = Field(default=False, description="Use the preprocessed data as they are.")
     bf16: bool = Field(
         default=False,
@@ -284,9 +284,9 @@ class TrainingCall(TrainingRequest):
 
     like: RunId | None = Field(
         default=None,
-        description="Run to repeat, with the arguments given here in place of its own.",
+        description="Run to repeat; arguments given here replace its own. Omitted: none.",
     )
     request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=120)] | None = Field(
         default=None,
-        description="New name; the same call again finds its run.",
+        description="New name; the same call again finds its run. Omitted: none.",
     )

@@ -123,7 +123,7 @@ def _model_tool(tool: Tool, function: Callable[..., Any]) -> ModelTool:
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
     if tool.described_by is not None:
-        refer(schema, tool.described_by)
+        refer(schema, tool.described_by, tool.unlisted)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})
 
 

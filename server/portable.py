@@ -1,13 +1,24 @@
 """Schemas and answers that every client understands, in few characters: each chat pays for them."""
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel
 
 # Several clients reject or misread these: $ref (Gemini, Copilot CLI), null arms and const (OpenAI strict).
 # What else is checked, and told in words when it is broken, would cost every chat characters.
-DROPPED = ("title", "$defs", "discriminator", "pattern", "maxLength", "maxItems", "additionalProperties", "minimum")
+DROPPED = (
+    "title",
+    "$defs",
+    "discriminator",
+    "pattern",
+    "maxLength",
+    "maxItems",
+    "additionalProperties",
+    "minimum",
+    "maximum",
+)
 VERBATIM = ("default", "enum", "required")
 # What a field of an answer holds that says nothing.
 NOTHING: tuple[Any, ...] = (None, [], {}, "")
@@ -85,9 +96,12 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
 
 
-def refer(schema: dict[str, Any], other: type[BaseModel]) -> None:
-    """What another tool describes at length is not described again, nor its defaults, choices and bounds."""
-    for name in other.model_fields:
+def refer(schema: dict[str, Any], other: type[BaseModel], unlisted: Collection[str]) -> None:
+    """What another tool describes at length is not described again, nor its defaults, choices and bounds; and what
+    makes no difference to this one is not listed."""
+    for name in unlisted:
+        del schema["properties"][name]
+    for name in other.model_fields.keys() - set(unlisted):
         for key in ("description", "default", "enum", "minimum", "maximum"):
             schema["properties"][name].pop(key, None)
 

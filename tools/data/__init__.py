@@ -23,7 +23,7 @@ TOOLS = (
         "starts",
         PrepareRequest,
         Prepared,
-        "Import a folder as an nnU-Net v2 dataset: one with dataset.json at once; of any other (a folder per case, "
+        "Import a folder as an nnU-Net dataset: one with dataset.json at once; of any other (a folder per case, "
         "images and masks, pictures, DICOM) it first proposes layouts.",
         "data.importing:nnunet_prepare_dataset",
         Command("prepare", "import a folder as a dataset", ("source", "dataset_id", "name")),

@@ -32,5 +32,15 @@ TOOLS = (
         "training.preflight:nnunet_preflight",
         Command("preflight", "say what a training would do and cost, without starting it", ("dataset_id",)),
         described_by=TrainingCall,
+        unlisted=(
+            "validation_only",
+            "val_best",
+            "disable_checkpointing",
+            "npz",
+            "use_compressed",
+            "verify_dataset_integrity",
+            "no_preprocessing",
+            "request_id",
+        ),
     ),
 )
