@@ -47,7 +47,7 @@ class LogsRequest(Request):
         description="summary: first and last lines, distinct errors. grep: lines that match `pattern`. window: lines "
         "from `start`.",
     )
-    lines: int = Field(default=40, ge=1, le=400, description="At most so many.")
+    lines: int = Field(default=40, ge=1, le=400, description="At most.")
     pattern: str | None = Field(
         default=None,
         max_length=200,

@@ -95,7 +95,7 @@ class PlotRequest(Request):
     case: str | None = Field(
         default=None,
         max_length=200,
-        description="overlay: worst, median, best or a name. dataset: a name. Omitted: worst.",
+        description="worst, median, best or a name; dataset: a name. Omitted: worst.",
     )
     theme: Theme = Field(default="light", description="Background.")
 

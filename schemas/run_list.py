@@ -85,7 +85,7 @@ class RunsRequest(Request):
 
     dataset_id: DatasetId | None = Field(default=None, description="Omitted: all.")
     status: Status | None = Field(default=None, description="Omitted: all.")
-    limit: int = Field(default=20, ge=1, le=200, description="At most so many.")
+    limit: int = Field(default=20, ge=1, le=200, description="At most.")
 
 
 class CancelRequest(Request):
