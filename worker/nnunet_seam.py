@@ -454,6 +454,37 @@ BUILT_ON = (
         names=("tqdm(", "def run(self, overwrite_existing"),
     ),
     Place(
+        f"{PLANNER}.determine_reader_writer",
+        "experiment_planning/experiment_planners/default_experiment_planner.py:89",
+        "opens an image to choose the reader, which says nothing about patch, batch and memory",
+        signature="(self)",
+        digest="4ba7bddbf3db",
+    ),
+    Place(
+        "nnunetv2.utilities.plans_handling.plans_handler:PlansManager",
+        "utilities/plans_handling/plans_handler.py:214",
+        "takes plans that are not on disk",
+        signature="(plans_file_or_dict)",
+        names=("get_configuration",),
+    ),
+    Place(
+        "nnunetv2.utilities.get_network_from_plans:get_network_from_plans",
+        "utilities/get_network_from_plans.py:9",
+        "builds the network; allow_init=False leaves out its initial weights",
+        signature=(
+            "(arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=, "
+            "deep_supervision=)"
+        ),
+        digest="d2f1fda412e9",
+    ),
+    Place(
+        "nnunetv2.utilities.label_handling.label_handling:determine_num_input_channels",
+        "utilities/label_handling/label_handling.py:294",
+        "counts the labels of the stage before as channels of a cascade",
+        signature="(plans_manager, configuration_or_config_manager, dataset_json)",
+        digest="c7a29aeca7d3",
+    ),
+    Place(
         f"{PLANNING}.plan_and_preprocess_api:preprocess_dataset",
         "experiment_planning/plan_and_preprocess_api.py:103",
         ("preprocesses the configurations, then copies labels into gt_segmentations where they are newer"),

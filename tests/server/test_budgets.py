@@ -100,7 +100,7 @@ def test_datasets_with_many_labels_are_listed_in_short_and_told_alone_in_full(se
         (folder / "dataset.json").write_text(json.dumps({**content, "labels": labels}), encoding="utf-8")
 
     listed = ask(settings, "nnunet_datasets")
-    alone = ask(settings, "nnunet_datasets", dataset_id=100)
+    alone = ask(settings, "nnunet_datasets", dataset_id=100, full=True)
 
     assert listed["datasets"][0]["labels"][-1] == "… and 112 more" and len(json.dumps(listed)) < 20_000
     assert len(alone["datasets"][0]["labels"]) == 118 and len(json.dumps(alone)) < 12_000

@@ -131,7 +131,7 @@ def test_the_exit_code_says_how_the_run_ended(settings: Settings, status: Status
         (["train", "99"], Code.NOT_FOUND, "099"),
         (["train"], Code.REFUSED, "--dataset-id: Field required"),
         (["train", "5000"], Code.REFUSED, "--dataset-id: Input should be less than or equal to 999 (got '5000')"),
-        (["train", "7", "--fold", "9"], Code.REFUSED, "--fold: Input should be '0', '1'"),
+        (["train", "7", "--fold", "x"], Code.REFUSED, "--fold: it is the number of a fold"),
         (["train", "7", "--configuraton", "2d"], Code.REFUSED, "unknown option; did you mean '--configuration'?"),
         (["train", "7", "--trainer", "-x"], Code.REFUSED, "argument --trainer: expected one argument"),
         (["train", "7", "--trainer=-x"], Code.REFUSED, "--trainer: String should match pattern"),

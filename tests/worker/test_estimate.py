@@ -98,7 +98,7 @@ def test_a_gpu_that_is_full_before_the_first_step_is_told_with_the_networks_size
 
     monkeypatch.setattr(estimate, "build_trainer", lambda job: Full(job.device))
     monkeypatch.setattr(estimate, "_prepare", lambda device: None)
-    monkeypatch.setattr(estimate, "_planned_gb", lambda *_: 8.0)
+    monkeypatch.setattr(estimate, "planned_gb", lambda *_: 8.0)
     job = EstimateJob(
         plans_file="", dataset_json="", configuration="2d", trainer="nnUNetTrainer", device="cuda", measure_s=30.0
     )

@@ -17,7 +17,7 @@ from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
 from ...settings import Settings
-from ...texts import clean, first, some
+from ...texts import clean, first, short, some
 from ..helping import told
 from ..training import plans_ahead as planning
 from .findings import bounded, findings
@@ -31,7 +31,7 @@ LOOK_S = 40.0  # clients allow a call a minute
 LISTED = 30  # this many in full, of the others only the names, so that the answer stays short
 NAMED = 200
 FEW = 6  # of labels, models and so on of each dataset in a list; for a single dataset all are shown
-FEW_CHARACTERS = 600
+FEW_CHARACTERS, PROBLEM_CHARACTERS = 600, 200
 MOST = 200
 OUTLIERS = 30
 Found = TypeVar("Found")
@@ -103,7 +103,7 @@ def _in_short(line: DatasetLine) -> DatasetLine:
             "labels": first(line.labels, FEW),
             "preprocessed": first(line.preprocessed, FEW),
             "trained": line.trained[:FEW],
-            "problems": bounded(list(line.problems), FEW_CHARACTERS),
+            "problems": bounded([short(problem, PROBLEM_CHARACTERS) for problem in line.problems], FEW_CHARACTERS),
         }
     )
 
