@@ -214,5 +214,6 @@ def _answer(request: PrepareRequest, target: Path, description: Description, dou
         labels=description.labels,
         changes=tuple(description.changes),
         doubts=tuple(doubts),
-        next_step=f"Train it: {call('nnunet_training', dataset_id=request.dataset_id, configuration=None, fold=None)}.",
+        next_step="Ask the person whether to train it: "
+        f"{call('nnunet_training', dataset_id=request.dataset_id, configuration=None, fold=None)}.",
     )

@@ -33,6 +33,7 @@ LOOK_S = 40.0  # clients allow a call a minute
 TABLE_BYTES = 16 << 20
 FAULTS = 5
 LAST_PART = re.compile(r"[_.\- ][^_.\- ]*$")
+FEW_TO_MEASURE = 3  # cases: with one or two the Dice of a fold is that of its cases
 SHOWN = 20  # folds, and patients with several cases
 
 
@@ -219,19 +220,21 @@ def _blocked(files: DatasetFiles, split: Split, settings: Settings) -> str:
         kept_split(files, split)
     except Refused:
         return f"{files.splits_file} is another split, which was put there by hand. Remove it first."
+    again = call("nnunet_prepare_dataset", source=str(files.raw), dataset_id=None, name=None)
     if begun := begun_otherwise(files, split):
-        again = call("nnunet_prepare_dataset", source=str(files.raw), dataset_id=None, name=None)
         return (
-            f"{len(begun)} folds were trained on another split: {some(begun)}. Folds of two splits do not go "
-            f"together. Import the data under another id with {again} and split them there."
+            f"{files.name} has models that began with another split: {some(begun)}. Folds of two splits do not go "
+            f"together. Import the data once more, under another id, with {again}, and split them there; what is "
+            "trained stays as it is."
         )
     same = split == (read_split(files.own_splits_file) or read_split(files.splits_file))
     run_id = None if same else next(trainings_on(StateDir.of(settings), files.name), None)
     if run_id is None:
         return ""
     return (
-        f"Run {run_id} is active on {files.name} with the split that is there. Wait for its end, or stop it with "
-        f"{call('nnunet_cancel', run_id=run_id)}."
+        f"Run {run_id} is active on {files.name}, and its folds keep to the split that is there. Stop it with "
+        f"{call('nnunet_cancel', run_id=run_id)} before its training begins, or import the data once more, under "
+        f"another id, with {again}, and split them there."
     )
 
 
@@ -239,6 +242,10 @@ def _answer(request: SplitRequest, files: DatasetFiles, made: Made, *, possible:
     cases = sorted({case for fold in made.split for case in fold.every})
     several = [unit for unit in group(cases, made.patients, {}) if len(unit.cases) > 1]
     grouped = [f"{clean(unit.name)}: {some(unit.cases)}" for unit in several]
+    if (fewest := min(len(fold.val) for fold in made.split)) < FEW_TO_MEASURE:
+        made.notes.append(
+            f"A fold validates {numbered(fewest, 'case')} only: read the Dice over all folds, not of one."
+        )
     if len(made.split) > SHOWN:
         made.notes.append(f"The first {SHOWN} of {len(made.split)} folds are shown.")
     return SplitAnswer(

@@ -12,7 +12,7 @@ from ...nnunet.trainers import PLANNERS, check_trainer
 from ...nnunet.variants.made import Trainer, trainer_with
 from ...nnunet.variants.own import refuse_broken_trainer
 from ...nnunet.variants.patches import patch_of, refuse_huge_images, refuse_odd_patch
-from ...schemas.changes.table import of_plans, of_trainer, read_changes, told_in_a_name
+from ...schemas.changes.table import of_plans, of_trainer, read_changes, told_in_a_name, written
 from ...schemas.training import TrainingRequest
 
 # nnU-Net's classes assert it, or mean exclusive classes (variants/loss/*.py).
@@ -49,7 +49,8 @@ def experiment_of(request: TrainingRequest, files: DatasetFiles, python: str) ->
         _refuse_for_plans(request, plans, replanned)
         _refuse_for_images(request.configuration, plans, replanned, files)
     trainer = trainer_with(base, of_trainer(changes), python)
-    return Experiment(trainer, plans, told_in_a_name(plans, replanned), tuple(_notes(changes)))
+    named = told_in_a_name(plans, replanned)
+    return Experiment(trainer, plans, named, tuple(_notes(trainer.name, named, changes)))
 
 
 def _refuse_for_dataset(changes: Mapping[str, str], configuration: str, description: Mapping[str, object]) -> None:
@@ -111,10 +112,11 @@ def _refuse_other_plans(configuration: str, name: str, changes: Mapping[str, str
             )
 
 
-def _notes(changes: Mapping[str, str]) -> list[str]:
+def _notes(trainer: str, plans: str, changes: Mapping[str, str]) -> list[str]:
+    notes = [f"{', '.join(written(changes))}: trainer {trainer}, plans {plans}; everything else as without changes."]
     if changes.get("optimizer") in ADAPTIVE and "initial_lr" not in changes:
-        return [
+        notes.append(
             f"optimizer={changes['optimizer']} starts with the trainer's learning rate, 0.01 where it has none of its "
             "own; nnU-Net's own trainers with adam use initial_lr=0.001 and 0.0003."
-        ]
-    return []
+        )
+    return notes
