@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
 
 from .base import Record
-from .changes.table import ASK
+from .changes.table import ASK, QUESTIONS
 from .progress import StageLine
 from .training import TrainingCall
 
@@ -73,7 +73,7 @@ class PreflightAnswer(Record):
     job_scripts: tuple[str, ...] = ()
     recommended: Recommendation | None
     choices: tuple[str, ...] = Field(
-        default=(), description='With "?" in changes: what can be changed, nnU-Net\'s trainers and presets.'
+        default=(), description='With "?", "loss=?", "trainer=?" and so on in changes: what there is to choose from.'
     )
     notes: tuple[str, ...] = ()
     next_step: str
@@ -90,21 +90,21 @@ class PreflightRequest(TrainingCall):
     @field_validator("changes", mode="wrap")
     @classmethod
     def _or_a_question(cls, words: object, validate: ValidatorFunctionWrapHandler) -> tuple[str, ...]:
-        given = list(words) if isinstance(words, list | tuple) else words
-        asks = isinstance(given, list) and ASK in given
-        known: tuple[str, ...] = validate([one for one in given if one != ASK] if isinstance(given, list) else given)
-        return (*known, ASK) if asks else known
+        given = list(words) if isinstance(words, list | tuple) else []
+        asked = [one for one in given if one in QUESTIONS]
+        known: tuple[str, ...] = validate([one for one in given if one not in asked] if asked else words)
+        return (*known, *asked)
 
     @property
-    def asks(self) -> bool:
-        """Whether it asks what can be changed."""
-        return ASK in self.changes
+    def asks(self) -> tuple[str, ...]:
+        """What it asks about: a name that can be changed, trainer, plans_identifier, or "" for all names."""
+        return tuple(one.removesuffix(ASK).removesuffix("=") for one in self.changes if one in QUESTIONS)
 
     def training(self) -> TrainingCall:
         """The request that would be started."""
         given = self.model_dump(exclude={"measure"}, exclude_unset=True)
         if self.asks:
-            given["changes"] = tuple(one for one in self.changes if one != ASK)
+            given["changes"] = tuple(one for one in self.changes if one not in QUESTIONS)
         return TrainingCall.model_validate(given)
 
 

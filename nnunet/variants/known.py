@@ -5,8 +5,9 @@ of when it helps, the line says what is done.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from ...calls import call
 from ...schemas.changes.table import explained
 from ..trainers import classes_in, made_trainer_folder, nnunet_trainers, own_trainers
 
@@ -58,13 +59,24 @@ PRESETS = (
 )
 
 
-def choices(python: str) -> list[str]:
-    """Everything that an experiment can choose from: changes, nnU-Net's trainers, the user's own, presets."""
-    lines = [f"change {line}" for line in explained()]
-    lines += [f"trainer {line}" for line in _in_groups(_public(nnunet_trainers(python)))]
-    for names, whose in ((own_trainers(), "your own"), (classes_in(made_trainer_folder()), "made here for changes")):
-        lines += [f"trainer {', '.join(found)}: {whose}"] if (found := _public(names)) else []
-    return [*lines, *(f"plans_identifier {line}" for line in PRESETS)]
+def choices(python: str, asked: Collection[str]) -> list[str]:
+    """What an experiment can choose from, as far as it is asked: a name of `changes`, trainer, plans_identifier; "" for
+    all names and the presets."""
+    lines = [f"change {line}" for name, line in explained().items() if name in asked or "" in asked]
+    if "trainer" in asked:
+        lines += [f"trainer {line}" for line in _in_groups(_public(nnunet_trainers(python)))]
+        for names, whose in (
+            (own_trainers(), "your own"),
+            (classes_in(made_trainer_folder()), "made here for changes"),
+        ):
+            lines += [f"trainer {', '.join(found)}: {whose}"] if (found := _public(names)) else []
+    if {"plans_identifier", ""} & set(asked):
+        lines += [f"plans_identifier {line}" for line in PRESETS]
+    if "" in asked:
+        lines.append(
+            f"trainer: {call('nnunet_preflight', dataset_id=None, changes=['trainer=?'])} lists nnU-Net's and yours"
+        )
+    return lines
 
 
 def _public(names: Iterable[str]) -> list[str]:

@@ -182,6 +182,8 @@ CHANGES = {
         ),
     )
 }  # fmt: skip
+# In `changes` of a preflight: what are the values of this name, or which trainers and plans are there?
+QUESTIONS = (ASK, *(f"{name}={ASK}" for name in (*CHANGES, "trainer", "plans_identifier")))
 
 
 def read_changes(words: Iterable[str]) -> dict[str, str]:
@@ -238,6 +240,6 @@ def told_in_a_name(base: str, changes: Mapping[str, str]) -> str:
     return "_".join([base, *(row.word.format(row.values.word(value)) for row, value in rows)])
 
 
-def explained() -> list[str]:
+def explained() -> dict[str, str]:
     """A line for each name: its values and what it means."""
-    return [f"{row.name}: {row.values.said}. {row.meaning}" for row in CHANGES.values()]
+    return {row.name: f"{row.name}: {row.values.said}. {row.meaning}" for row in CHANGES.values()}

@@ -76,7 +76,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
         job_scripts=preview.scripts,
         recommended=recommend(prepared.files, prepared.ahead_of_plans) if prepared.files else None,
-        choices=tuple(choices(settings.nnunet_python)) if request.asks else (),
+        choices=tuple(choices(settings.nnunet_python, request.asks)) if request.asks else (),
         notes=(
             *prepared.notes,
             *(prepared.plan.notes if prepared.plan else ()),

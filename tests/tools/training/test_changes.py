@@ -191,16 +191,21 @@ def test_a_name_of_a_trainer_of_ones_own_is_not_taken(
 
 
 def test_a_question_is_answered_with_all_that_can_be_chosen(settings: Settings, files: DatasetFiles) -> None:
-    answer = ask(settings, "nnunet_preflight", dataset_id=1, fold="0", device="cpu", changes=["?"])
+    def told(*changes: str) -> list[str]:
+        given = {"dataset_id": 1, "fold": "0", "device": "cpu", "changes": list(changes)}
+        return list(ask(settings, "nnunet_preflight", **given)["choices"])
 
-    told = "\n".join(answer["choices"])
-    assert all(f"change {name}: " in told for name in CHANGES)
-    assert "nnUNetTrainerDiceTopK10Loss: " in told and "nnUNetResEncUNetLPlans: " in told
-    assert not ask(settings, "nnunet_preflight", dataset_id=1, fold="0", device="cpu")["choices"]
+    names = "\n".join(told("?"))
+    assert all(f"change {name}: " in names for name in CHANGES) and "nnUNetResEncUNetLPlans: " in names
+    assert "nnunet_preflight(dataset_id, " in names and "trainer=?" in names and "TopK10Loss" not in names
+    trainers = told("trainer=?")
+    assert any("nnUNetTrainerDiceTopK10Loss: " in line for line in trainers) and "change" not in trainers[0]
+    assert [line.partition(":")[0] for line in told("loss=?", "epochs=20")] == ["change loss"]
+    assert told() == []
 
 
 def test_every_trainer_of_nnunet_is_told_once_with_a_line() -> None:
-    lines = [line for line in choices(sys.executable) if line.startswith("trainer ")]
+    lines = [line for line in choices(sys.executable, ["trainer"]) if line.startswith("trainer ")]
 
     for name in (one for one in nnunet_trainers(sys.executable) if not one.startswith(("_", "Abstract"))):
         (line,) = [one for one in lines if name in one.removeprefix("trainer ").split(": ")[0].split(", ")]
