@@ -74,6 +74,7 @@ def calls_of(run_id: str, lab: Lab) -> dict[str, list[dict[str, Any]]]:
         "nnunet_plot": [{"kind": "dataset", "dataset_id": 71}, {**run, "kind": "curves"}],
         "nnunet_preflight": [REQUEST, {**REQUEST, "measure": True}],
         "nnunet_prepare_dataset": [{"source": str(lab.folder / "source"), "dataset_id": 72, "name": "New"}],
+        "nnunet_split_dataset": [{"dataset_id": 71}],
         "nnunet_training": [{**REQUEST, "dataset_id": 72}],
         "nnunet_predict": [{**run, "images": str(lab.folder / "raw" / "Dataset071_Played" / "imagesTr")}],
         "nnunet_find_best_configuration": [{"dataset_id": 71}],
