@@ -145,6 +145,7 @@ class Estimate(Record):
     epochs: int
     iterations: int = Field(description="Training iterations per epoch.")
     validation_iterations: int
+    initial_lr: float | None = None
     train_s: tuple[float, ...] = Field(default=(), description="Seconds of each measured training iteration.")
     validation_s: tuple[float, ...] = ()
     other_train_s: tuple[float, ...] = Field(default=(), description="The same in the other precision.")

@@ -134,7 +134,8 @@ OF_THE_REST = (
         "index out of bounds",
         r"index \d+ is out of bounds for dimension 1 with size \d+|device-side assert triggered|ScatterGatherKernel",
         "a label value lies outside what dataset.json declares",
-        f"Run again with {argument(verify_dataset_integrity=True)}: it names the label file.",
+        "Look at the dataset, which names the label files, and correct their values; then start again with "
+        f"{argument(verify_dataset_integrity=True)}.",
     ),
     Signature(
         "labels changed",

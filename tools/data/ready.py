@@ -66,21 +66,16 @@ def _refuse_elsewhere(raw: Path, settings: Settings) -> None:
         readable(path, settings)
 
 
-def refuse_known_damage(settings: Settings, dataset_id: int) -> None:
-    """Refuse what an earlier look has shown to end a training; nothing is opened.
-
-    Raises:
-        Refused: files that are still as they were would fail; the message names the cases.
-    """
+def known_damage(settings: Settings, dataset_id: int) -> str:
+    """What an earlier look has found that will end a training, with the cases' names; nothing is opened."""
     files = find_dataset(settings.folders, dataset_id)
     if not files.raw.is_dir():
-        return
+        return ""
     description = read_description(files.raw)
     if not looked_at(files, description, settings):
-        return
-    looks = look_into(files, description, settings, budget_s=0)
-    if breaks := findings(looks, description).breaks:
-        raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks))
+        return ""
+    breaks = findings(look_into(files, description, settings, budget_s=0), description).breaks
+    return f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(breaks) if breaks else ""
 
 
 def _twin(files: DatasetFiles, settings: Settings) -> DatasetFiles:

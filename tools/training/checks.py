@@ -21,7 +21,7 @@ from ...schemas.changes.table import read_changes, written
 from ...schemas.preflight import PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
-from ..data.ready import ready_to_train, refuse_known_damage
+from ..data.ready import known_damage, ready_to_train
 from .planning import Plan, Planner
 from .plans_ahead import look_ahead, refuse_unplanned
 from .repeating import repeated
@@ -144,11 +144,14 @@ def _plan(found: Preparation) -> None:
 
 
 def _known_damage(found: Preparation) -> None:
-    """Data that an earlier look has shown to be broken, where they are to be verified; nothing is opened."""
+    """Data that an earlier look has shown to be broken: refused, and where nobody wants them verified, said."""
     plan, request, settings = found.plan, found.request, found.settings
     preprocesses = plan and any(spec.traits.preprocesses and not spec.reused for spec in plan.stages)
-    if preprocesses and request.verify_dataset_integrity:
-        refuse_known_damage(settings, request.dataset_id)
+    if not preprocesses or not (damage := known_damage(settings, request.dataset_id)):
+        return
+    if request.verify_dataset_integrity:
+        raise Refused(damage)
+    found.notes.append(f"It will fail, although {argument(verify_dataset_integrity=False)} starts it. {damage}")
 
 
 def _unplanned(found: Preparation) -> None:

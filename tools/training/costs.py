@@ -92,21 +92,22 @@ def _failure(job: EstimateJob, error: Failed) -> RunError:
     return Unavailable(f"nnU-Net could not build the network: {said or error.last_line or 'it says nothing'}")
 
 
-def check_own_trainer(job: EstimateJob, settings: Settings) -> None:
+def check_own_trainer(job: EstimateJob, settings: Settings) -> Estimate | None:
     """Before there are plans: make a trainer of the person's own. What it needs of real plans shows later.
 
     Raises:
         Refused: its code cannot be loaded or called.
     """
     if job.trainer not in own_trainers():
-        return
+        return None
     try:
-        estimate_network(job, settings, wait_s=CHECK_S)
+        return estimate_network(job, settings, wait_s=CHECK_S)
     except Unavailable:
-        return
+        return None
     except Refused as error:
         if NEEDS_NO_PLANS.search(error.text):
             raise
+        return None
 
 
 def _ask(job: EstimateJob, python: str, digest: str, held: Grant, state: StateDir, wait_s: float) -> Estimate:

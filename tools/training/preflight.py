@@ -26,7 +26,7 @@ from ...schemas.preflight import (
     Room,
 )
 from ...schemas.progress import StageLine
-from ...schemas.records import RunRecord
+from ...schemas.records import HIGHEST_RATE, USUAL_RATE, RunRecord
 from ...schemas.training import Device, TrainingRequest
 from ...settings import Settings
 from ..helping import told
@@ -160,7 +160,7 @@ def _network(
     except Refused as error:
         prepared.on_problem(error)
         return None, False
-    _notice(prepared, found)
+    _notice(prepared, plan, found)
     return found, False
 
 
@@ -168,9 +168,12 @@ def _check_trainer(prepared: Preparation, files: DatasetFiles, plan: Plan, setti
     base = {"plans_file": "", "made_trainer": "", "trainer": prepared.request.trainer or DEFAULT_TRAINER}
     job = _estimate_job(prepared, files, plan, "cpu", None).model_copy(update=base)
     try:
-        check_own_trainer(job, settings)
+        found = check_own_trainer(job, settings)
     except Refused as error:
         prepared.on_problem(error)
+        return
+    if found is not None and not prepared.request.changes:
+        prepared.notes.append(_trainer_line(plan.trainer, found))
 
 
 def _look_at(
@@ -193,7 +196,18 @@ def _look_at(
         held.release()
 
 
-def _notice(prepared: Preparation, found: Estimate) -> None:
+def _trainer_line(trainer: str, found: Estimate) -> str:
+    """What a trainer does that is not the default's, and whether it can go well."""
+    line = f"{trainer}: {found.epochs} epochs of {found.iterations} iterations"
+    if found.initial_lr is None:
+        return f"{line}."
+    line += f", learning rate {found.initial_lr:g}"
+    return f"{line}; nnU-Net's is {USUAL_RATE}, so it will diverge." if found.initial_lr > HIGHEST_RATE else f"{line}."
+
+
+def _notice(prepared: Preparation, plan: Plan, found: Estimate) -> None:
+    if plan.trainer != DEFAULT_TRAINER:
+        prepared.notes.append(_trainer_line(plan.trainer, found))
     if found.out_of_memory:
         problem = (
             f"The GPU has too little free memory for this network ({found.out_of_memory}). Free it of other processes, "

@@ -100,6 +100,9 @@ def _names(view: RunSnapshot) -> Sequence[str]:
 def advice(found: Health, run_id: str, *, live: bool) -> str | None:
     """The next step that follows from a run's health; None where nothing is wrong with it."""
     stop = f"ask the person whether to stop it: {call('nnunet_cancel', run_id=run_id)}"
+    if found.verdict in ("nan", "diverging") and live:
+        at_once = call("nnunet_cancel", run_id=run_id, force=True)
+        return f"More epochs will hardly mend it. Say why, and ask the person whether to stop it: {at_once}."
     if found.verdict in HOPELESS and live:
         return f"More epochs will hardly mend it. Say why, and {stop}."
     if found.verdict == "stalled":

@@ -90,7 +90,7 @@ def diverging(course: Course) -> Health | None:
     if last.train_loss is None:
         return None
     name, worst = max(("train_loss", last.train_loss), ("val_loss", last.val_loss or 0.0), key=lambda loss: loss[1])
-    if worst > (GUESSING if _is_hot(last) or worst > 2 * losses[0] else ABSURD):
+    if worst > (GUESSING if is_hot(last) or worst > 2 * losses[0] else ABSURD):
         detail = f"{name} is {worst:.3g} in {course.now}; nnU-Net's lies between -1 and about 6"
         return Health(verdict="diverging", detail=f"{detail}{_rate(last)}")
     early = len(losses) < EARLY_EPOCHS
@@ -101,13 +101,14 @@ def diverging(course: Course) -> Health | None:
     return Health(verdict="diverging", detail=f"{detail}{_rate(last)}")
 
 
-def _is_hot(epoch: Epoch) -> bool:
+def is_hot(epoch: Epoch) -> bool:
+    """Whether its learning rate is higher than any of nnU-Net's."""
     return (epoch.learning_rate or 0.0) > HIGHEST_RATE
 
 
 def _rate(epoch: Epoch) -> str:
     """The learning rate as the cause, where it is one."""
-    return f". The learning rate is {epoch.learning_rate:.3g}; nnU-Net's is {USUAL_RATE}." if _is_hot(epoch) else "."
+    return f". The learning rate is {epoch.learning_rate:.3g}; nnU-Net's is {USUAL_RATE}." if is_hot(epoch) else "."
 
 
 def collapsed(course: Course) -> Health | None:
@@ -118,7 +119,7 @@ def collapsed(course: Course) -> Health | None:
     if not zeros or not (lost or course.is_late(zeros)):
         return None
     why = ". Usual causes: labels (0/255?), too little foreground, learning rate."  # nnU-Net's issues 2623 and 2318
-    why = _rate(course.epochs[-1]) if _is_hot(course.epochs[-1]) else why
+    why = _rate(course.epochs[-1]) if is_hot(course.epochs[-1]) else why
     said = f"pseudo Dice is 0 in every class for {zeros} epochs ({course.now}): only background is predicted"
     return Health(verdict="collapsed", detail=f"{said}{why}")
 
@@ -156,7 +157,7 @@ def class_missing(course: Course) -> Health | None:
 
 def not_yet(course: Course) -> str:
     """What is unusual, where it is too early to worry: a high learning rate, and classes that are not hit."""
-    unusual = f" {_rate(course.epochs[-1])[2:]}" if _is_hot(course.epochs[-1]) else ""
+    unusual = f" {_rate(course.epochs[-1])[2:]}" if is_hot(course.epochs[-1]) else ""
     scores = list(course.scores())
     zeros = {number: count for number, values in enumerate(scores) if (count := _zeros(values)) >= UNHIT_EPOCHS}
     if not zeros:

@@ -1,6 +1,7 @@
 """The call that goes on with a run that was stopped."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...calls import call
 from ...nnunet.datasets import DatasetFiles, FoldFiles
@@ -8,8 +9,9 @@ from ...nnunet.old_models import kept
 from ...runs.layout import REMEMBERED_EPOCHS, StateDir
 from ...runs.pace import pace
 from ...runs.saved import Checkpoint, newest_checkpoint
-from ...schemas.records import Failure, RunRecord, StageSpec
+from ...schemas.records import USUAL_RATE, Failure, RunRecord, StageSpec
 from .health import HOPELESS, health
+from .learning import is_hot
 from .snapshot import RunSnapshot
 
 OTHER_KINDS = {
@@ -35,7 +37,9 @@ def resume_hint(view: RunSnapshot, *, resumes: bool = True) -> str:
     lost = next((found for _, found in begun if not found.sound), None)
     hopeless = health(view).verdict in HOPELESS
     in_the_way = begun and (lost or hopeless or not resumes)
-    again = {"overwrite": True} if training.request.overwrite or in_the_way else {}
+    again: dict[str, Any] = {"overwrite": True} if training.request.overwrite or in_the_way else {}
+    if (lost or hopeless) and view.moment.epochs and is_hot(view.moment.epochs[-1]):
+        again["changes"] = [f"initial_lr={USUAL_RATE}"]
     from_one = " from epoch 1" if _resumable(record) else ""
     anew = f"Ask whether to start it again{from_one}: {call('nnunet_training', **same, **again)}"
     if lost is not None:

@@ -56,6 +56,7 @@ def estimate(job: EstimateJob) -> Estimate:
         epochs=trainer.num_epochs,
         iterations=trainer.num_iterations_per_epoch,
         validation_iterations=trainer.num_val_iterations_per_epoch,
+        initial_lr=_rate(trainer),
         **measured,
     )
 
@@ -80,7 +81,14 @@ def trainer_alone(job: EstimateJob) -> Estimate:
         epochs=made.num_epochs,
         iterations=made.num_iterations_per_epoch,
         validation_iterations=made.num_val_iterations_per_epoch,
+        initial_lr=_rate(made),
     )
+
+
+def _rate(trainer: Any) -> float | None:
+    """The learning rate at the start; a trainer of one's own may keep it elsewhere."""
+    rate = getattr(trainer, "initial_lr", None)
+    return float(rate) if isinstance(rate, int | float) else None
 
 
 def _measured(trainer: Any, job: EstimateJob, note: str | None) -> dict[str, Any]:

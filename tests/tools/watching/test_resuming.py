@@ -93,7 +93,13 @@ def test_a_stopped_training_is_told_the_call_and_the_command(settings: Settings,
 
 
 def stopped_at(
-    settings: Settings, epochs: int, *, saved: int | None, sound: bool = True, failure: Failure | None = None
+    settings: Settings,
+    epochs: int,
+    *,
+    saved: int | None,
+    sound: bool = True,
+    failure: Failure | None = None,
+    rate: float = 0.01,
 ) -> RunDir:
     """A training of 500 epochs that was stopped or failed after so many, with a checkpoint of so many."""
     run = ended(settings, "train", "error" if failure else "cancelled", failure)
@@ -106,7 +112,7 @@ def stopped_at(
     for epoch in range(epochs):
         append_line(
             run.stage("train").epochs_file,
-            Epoch.model_validate({**dict.fromkeys(NAMES, 0.01), "epoch": epoch, "seconds": 1.0}),
+            Epoch.model_validate({**dict.fromkeys(NAMES, 0.01), "learning_rate": rate, "epoch": epoch, "seconds": 1.0}),
         )
     if saved is not None:
         fold.latest.touch()
@@ -161,6 +167,14 @@ def test_no_resume_is_offered_from_weights_that_are_not_numbers(settings: Settin
     said = ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
 
     assert "NaN" in said and f"{ANEW}, overwrite=true)" in said and "continue_training" not in said
+
+
+def test_what_diverged_at_a_rate_far_too_high_is_not_offered_again_as_it_was(settings: Settings) -> None:
+    run = stopped_at(settings, 5, saved=5, sound=False, rate=1e6)
+
+    said = ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
+
+    assert f'{ANEW}, overwrite=true, changes=["initial_lr=0.01"])' in said
 
 
 def test_no_resume_is_offered_after_a_failure_that_it_does_not_mend(settings: Settings) -> None:
