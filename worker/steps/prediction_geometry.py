@@ -1,4 +1,4 @@
-"""Whether images lie as those that a model was trained on: nnU-Net takes voxels in the order in which they are stored."""
+"""Whether images lie as those of a model's training: nnU-Net takes voxels in the order in which they are stored."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
