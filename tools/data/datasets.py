@@ -12,7 +12,8 @@ from ...files import read_json
 from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
-from ...nnunet.splits import own_faults, own_idle, split_told
+from ...nnunet.preprocessed import raw_cases
+from ...nnunet.splits import own_faults, own_idle, split_to_make, split_told
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
@@ -22,6 +23,7 @@ from ..helping import told
 from ..training import plans_ahead as planning
 from .findings import bounded, findings
 from .looks import Looks, Tell, look_into
+from .patients import torn_patients
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
 from .summary.brief import brief
 from .summary.figures import first_images, intensities, label_statistics, mixed, spread, voxel_types
@@ -143,6 +145,7 @@ def _looked(
             *_about_the_look(looks),
             *file_warnings(files.raw, description),
             *_idle(files),
+            *_torn(files),
             *found.warnings,
         ),
         "shapes": spread([image.shape for image in images]),
@@ -158,6 +161,11 @@ def _looked(
 def _idle(files: DatasetFiles) -> list[str]:
     idle = _attempt([], lambda: own_idle(files), "")
     return [f"{idle}. {_new_split(files)} makes a new split."] if idle else []
+
+
+def _torn(files: DatasetFiles) -> list[str]:
+    split = _attempt([], lambda: split_to_make(files), None)
+    return torn_patients(files, raw_cases(files), split) if split else []
 
 
 def _new_split(files: DatasetFiles) -> Call:

@@ -23,6 +23,7 @@ from ...nnunet.splits import (
 from ...runs.by_hand import trained_by_hand_now
 from ...schemas.training import TrainingRequest
 from ...texts import some
+from ..data.patients import torn_patients
 from ..helping import before
 
 
@@ -80,7 +81,12 @@ class Folds:
         """What is to be known of the split."""
         idle = idle_cases(self.split, self.cases) if self.split and self.request.fold != "full" else ""
         way = call("nnunet_split_dataset", dataset_id=self.files.dataset_id)
-        return [*([f"{idle}. {way} makes a new split."] if idle else []), *filter(None, [self._other_split().strip()])]
+        chosen = tuple(self.split[int(fold)] for fold in self.wanted if fold != "all")
+        return [
+            *([f"{idle}. {way} makes a new split."] if idle else []),
+            *filter(None, [self._other_split().strip()]),
+            *torn_patients(self.files, self.cases, chosen),
+        ]
 
     def _other_split(self) -> str:
         """Where preprocessed data are used with their split: whether the raw folder has another."""

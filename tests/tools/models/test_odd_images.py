@@ -23,7 +23,7 @@ RAS = numpy.diag([1.5, 1.0, 2.0, 1.0])  # as make_dataset writes them
 
 def planned(model: Path, reader: str = "SimpleITKIO") -> None:
     """Plans as nnU-Net writes them, of data with these spacings."""
-    plans = {"dataset_name": DATASET, "configurations": {}, "image_reader_writer": reader}
+    plans: dict[str, Any] = {"dataset_name": DATASET, "configurations": {}, "image_reader_writer": reader}
     plans |= {"original_median_spacing_after_transp": [1.5, 2.0, 1.0], "transpose_backward": [1, 2, 0]}
     (model / "plans.json").write_text(json.dumps(plans), "utf-8")
 
