@@ -13,12 +13,12 @@ from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
 from ...nnunet.preprocessed import raw_cases
-from ...nnunet.splits import own_faults, own_idle, split_to_make, split_told
+from ...nnunet.splits import USUAL_FOLDS, own_faults, own_idle, split_to_make, split_told
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
 from ...settings import Settings
-from ...texts import clean, first, short, some
+from ...texts import clean, first, numbered, short, some
 from ..helping import told
 from ..training import plans_ahead as planning
 from .findings import bounded, findings
@@ -92,9 +92,16 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
     if broken := next((line for line in lines if line.problems), None):
         return f"Solve the problems of dataset {broken.dataset_id}, then train with {call('nnunet_training')}."
     if ready := next((line for line in lines if line.cases or line.preprocessed), None):
-        return f"Train with {call('nnunet_training', dataset_id=ready.dataset_id)}."
+        return _train(ready)
     predict = call("nnunet_predict", model=f"{lines[0].name}/…", images=None)
     return f"There are no data to train with: predict with {predict}."
+
+
+def _train(line: DatasetLine) -> str:
+    if line.preprocessed or line.split or line.cases >= USUAL_FOLDS:
+        return f"Train with {call('nnunet_training', dataset_id=line.dataset_id)}."
+    full = call("nnunet_training", dataset_id=line.dataset_id, fold="full")
+    return f"{numbered(line.cases, 'case')}: too few for {USUAL_FOLDS} folds. {full} trains on every case, unmeasured."
 
 
 def _in_short(line: DatasetLine) -> DatasetLine:
