@@ -46,6 +46,16 @@ def test_visits_of_a_patient_on_both_sides_are_told_with_the_call_that_keeps_the
     assert (raw / "splits_final.json").is_file() and warned(settings) == ("", "")
 
 
+def test_the_start_and_the_result_repeat_the_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_mcp.runs.local.engine.LocalEngine.start", lambda *_: None)
+    dataset(settings)
+
+    started = ask(settings, "nnunet_training", dataset_id=1, configuration="2d", fold="0", device="cpu")
+
+    for answer in (started, ask(settings, "nnunet_results", run_id=started["run_id"])):
+        assert TORN in " ".join(answer["notes"]) and WAY in " ".join(answer["notes"])
+
+
 def test_cases_that_are_numbered_are_no_patients(settings: Settings) -> None:
     dataset(settings, "nuc_{0}{1}")
 
