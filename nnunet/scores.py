@@ -15,11 +15,15 @@ LEVEL = 0.05
 # 2^13 = 8,192 patterns of signs.
 MOST_UNITS_OF_ALL_SIGNS = 13
 
-# pat00_visit1, sub-03_ses-2, p7_t0, ms12_slice004: a word for a visit, a time or a slice, and its number.
+# pat00_visit1, sub-03_ses-2, p7_t0: a word for a visit or a time, and its number.
 VISIT = re.compile(
-    r"^(?P<patient>.*?)[_-](?:visit|scan|session|ses|timepoint|time|tp|t|exam|study|day|followup|fu|slice|z)[_-]?\d+$",
+    r"^(?P<patient>.*?)[_-](?:visit|scan|session|ses|timepoint|time|tp|t|exam|study|day|followup|fu)[_-]?\d+$",
     re.IGNORECASE,
 )
+# ms12_slice004: a patient may have any number of slices.
+SLICE = re.compile(r"^(?P<patient>.*\d.*?)[_-](?:slice|slc|z)[_-]?\d+$", re.IGNORECASE)
+# 07_L and 07_R, p3_a and p3_b: a side or a letter after a number.
+SIDE = re.compile(r"^(?P<patient>.*\d)(?:[LR]|[_-](?:[a-z]|left|right|od|os))$", re.IGNORECASE)
 # training01_03, the naming of the MS lesion challenge of ISBI 2015: two numbers.
 SECOND_NUMBER = re.compile(r"^(?P<patient>.*\d)[_-]\d+$")
 # More scans than this per patient, and the first number is rather a year or a site. ISBI 2015 has four to six.
@@ -145,9 +149,10 @@ def paired_difference(first: Scores, second: Scores) -> Difference | None:
 def patients_of(cases: Iterable[str]) -> dict[str, str]:
     """The patient of each case; each case is its own where the names show nothing."""
     wanted = sorted(cases)
-    for pattern in (VISIT, SECOND_NUMBER):
+    for pattern in (SLICE, VISIT, SIDE, SECOND_NUMBER):
         found = {case: match["patient"] if (match := pattern.match(case)) else case for case in wanted}
-        if 1 < len(set(found.values())) < len(wanted) <= MOST_SCANS * len(set(found.values())):
+        patients = len(set(found.values()))
+        if 1 < patients < len(wanted) and (pattern is SLICE or len(wanted) <= MOST_SCANS * patients):
             return found
     return {case: case for case in wanted}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import NotFound, Unavailable
 from ..files import NO_FILE, read_plain
 from ..settings import Settings
+from ..texts import clean
 from .datasets import DatasetFiles
 from .installed import installed
 
@@ -97,6 +98,21 @@ def check_trainer(name: str, python: str) -> None:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"Did you mean {', '.join(near)}?" if near else "nnUNetTrainer is the default."
     raise NotFound(f"There is no trainer {name!r}. {hint} Trainers of your own go into a folder in nnUNet_extTrainer.")
+
+
+def trainer_lacking(name: str, python: str) -> str:
+    """Why a model cannot predict whose trainer class is not here, with the ways on; "" where it is.
+
+    nnU-Net asks the class for the network (nnunetv2 2.8.1, inference/predict_from_raw_data.py:99).
+    """
+    if name in known_trainers(python):
+        return ""
+    return (
+        f"The trainer class {clean(name)} of this model is not here, and nnU-Net asks it for the network. Put the file "
+        "that defines it into a folder that nnUNet_extTrainer names in this server's environment. Only if the class "
+        "leaves the network as it is (it changes epochs, loss, augmentation) a class of that name that is derived from "
+        "nnUNetTrainer and empty predicts the same."
+    )
 
 
 def planner_for(files: DatasetFiles, plans: str) -> str | None:

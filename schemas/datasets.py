@@ -48,7 +48,7 @@ class Spread(Record):
 
 
 class ChannelStatistics(Record):
-    """Values of a channel's voxels; the percentiles are medians over the cases."""
+    """Values of a channel's voxels; the percentiles are those of each case, and of these the median."""
 
     channel: str
     lowest: float
@@ -253,7 +253,15 @@ class LookJob(Record):
     reader: Reader | None = None
 
 
-class FileLook(Record):
+class ValueRange(Record):
+    """The values of an image or of one of its colours."""
+
+    lowest: float | None = None
+    highest: float | None = None
+    quantiles: tuple[float, float, float] | None = None  # 0.5, 50 and 99.5 %
+
+
+class FileLook(ValueRange):
     """An image file as nnU-Net would read it. Shape and spacing run along z, y, x."""
 
     error: str = ""
@@ -270,9 +278,7 @@ class FileLook(Record):
     twice: str = ""  # what its header says in two ways that differ
     not_numbers: int = 0
     infinite: int = 0
-    lowest: float | None = None
-    highest: float | None = None
-    quantiles: tuple[float, float, float] | None = None  # 0.5, 50 and 99.5 %
+    colours: tuple[ValueRange, ...] = ()  # of a coloured picture, each
     box: tuple[tuple[int, int], ...] = ()  # around what is not zero, along z, y, x: first, and one after the last
     # every n-th value of the file, at the same places in an image and its label; only while the case is looked at
     sample: Any = Field(default=None, exclude=True, repr=False)

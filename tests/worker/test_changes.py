@@ -20,7 +20,7 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.stage import StageFailure
 from nnunet_mcp.worker.steps.planning import make_plans
 from nnunet_mcp.worker.steps.preprocess import refuse_unfound_trainer
-from tests.kit.tiny import make_dataset
+from tests.kit.tiny import ask, make_dataset
 
 # nnU-Net's search for a trainer imports libraries that warn of their own imports.
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
@@ -234,3 +234,15 @@ def test_nnunets_own_classes_do_what_the_changes_say_that_they_stand_for(files: 
             deep_supervision="on" if found.enable_deep_supervision else "off",
         )
         assert all(str(getattr(seen, name, value)) == value for name, value in told.items()), some
+
+
+def test_a_network_is_known_from_plans_alone_before_anything_is_preprocessed(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    planned(files, {})
+    files.plans_file("nnUNetPlans").write_text(json.dumps(planned(files, SMALL)), encoding="utf-8")
+
+    wanted = {"dataset_id": 1, "configuration": "3d_fullres", "fold": "0", "device": "cpu"}
+    ahead = ask(settings, "nnunet_preflight", **wanted)
+
+    assert ahead["network"]["patch_size"] == [16, 16, 16] and "Traceback" not in " ".join(ahead["notes"])

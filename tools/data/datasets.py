@@ -12,16 +12,18 @@ from ...files import read_json
 from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
-from ...nnunet.splits import own_faults, own_idle, split_told
+from ...nnunet.preprocessed import raw_cases
+from ...nnunet.splits import USUAL_FOLDS, own_faults, own_idle, split_to_make, split_told
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
 from ...settings import Settings
-from ...texts import clean, first, short, some
+from ...texts import clean, first, numbered, short, some
 from ..helping import told
 from ..training import plans_ahead as planning
 from .findings import bounded, findings
 from .looks import Looks, Tell, look_into
+from .patients import torn_patients
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
 from .summary.brief import brief
 from .summary.figures import first_images, intensities, label_statistics, mixed, spread, voxel_types
@@ -90,9 +92,16 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
     if broken := next((line for line in lines if line.problems), None):
         return f"Solve the problems of dataset {broken.dataset_id}, then train with {call('nnunet_training')}."
     if ready := next((line for line in lines if line.cases or line.preprocessed), None):
-        return f"Train with {call('nnunet_training', dataset_id=ready.dataset_id)}."
+        return _train(ready)
     predict = call("nnunet_predict", model=f"{lines[0].name}/…", images=None)
     return f"There are no data to train with: predict with {predict}."
+
+
+def _train(line: DatasetLine) -> str:
+    if line.preprocessed or line.split or line.cases >= USUAL_FOLDS:
+        return f"Train with {call('nnunet_training', dataset_id=line.dataset_id)}."
+    full = call("nnunet_training", dataset_id=line.dataset_id, fold="full")
+    return f"{numbered(line.cases, 'case')}: too few for {USUAL_FOLDS} folds. {full} trains on every case, unmeasured."
 
 
 def _in_short(line: DatasetLine) -> DatasetLine:
@@ -143,6 +152,7 @@ def _looked(
             *_about_the_look(looks),
             *file_warnings(files.raw, description),
             *_idle(files),
+            *_torn(files),
             *found.warnings,
         ),
         "shapes": spread([image.shape for image in images]),
@@ -158,6 +168,11 @@ def _looked(
 def _idle(files: DatasetFiles) -> list[str]:
     idle = _attempt([], lambda: own_idle(files), "")
     return [f"{idle}. {_new_split(files)} makes a new split."] if idle else []
+
+
+def _torn(files: DatasetFiles) -> list[str]:
+    split = _attempt([], lambda: split_to_make(files), None)
+    return torn_patients(files, raw_cases(files), split) if split else []
 
 
 def _new_split(files: DatasetFiles) -> Call:

@@ -20,7 +20,7 @@ from ...runs.layout import StateDir
 from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
 from ...schemas.datasets import Prepared, PrepareRequest
 from ...settings import Settings
-from ...texts import clean, some
+from ...texts import clean, numbered, some
 from ...whole_images import voxels_elsewhere
 from .import_copies import Copy, copies_of
 from .import_folders import write_folder
@@ -137,6 +137,8 @@ def _fill(folder: Path, copies: list[Copy], description: Description, settings: 
         _bring(copy, target, settings.allowed_roots)
     tell(len(copies), len(copies))
     imported = _described(description)
+    split = len({copy.source for copy in copies if copy.channel is not None})
+    imported.changes += [f"{numbered(split, 'image')} split into a file for each channel"] if split else []
     (folder / "dataset.json").write_text(json.dumps(imported.content, indent=2, ensure_ascii=False), encoding="utf-8")
     return imported
 

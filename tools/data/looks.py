@@ -22,7 +22,7 @@ from ...schemas.datasets import CaseLook, CasePaths, LookJob, Reader
 from ...settings import Settings
 from .looking import LookEnded, looks_of
 
-VERSION = 2  # the version of what a look contains; after a change every kept look is outdated
+VERSION = 3  # the version of what a look contains; after a change every kept look is outdated
 SAVE_EVERY_S = 5.0
 READERS: dict[str, Reader] = {
     "SimpleITKIO": "simpleitk",

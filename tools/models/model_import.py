@@ -8,6 +8,7 @@ from ...errors import NotFound, Refused
 from ...nnunet.datasets import dataset_folders
 from ...nnunet.installed import installed
 from ...nnunet.model_zip import Contents, open_zip, read_contents, refuse_replacing
+from ...nnunet.trainers import trainer_lacking
 from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
 from ...runs.store import new_record
 from ...schemas.jobs import ImportJob
@@ -54,6 +55,8 @@ def _refuse_other_name(contents: Contents, settings: Settings) -> None:
 
 def _record(path: Path, contents: Contents, request: ImportRequest, settings: Settings) -> RunRecord:
     configuration = ModelName.parse(contents.models[0]).configuration
+    trainers = dict.fromkeys(ModelName.parse(model).trainer for model in contents.models)
+    lacking = (trainer_lacking(trainer, settings.nnunet_python) for trainer in trainers)
     job = ImportJob(
         dataset_id=int(contents.dataset[7:10]),
         configuration=configuration,
@@ -67,5 +70,5 @@ def _record(path: Path, contents: Contents, request: ImportRequest, settings: Se
         dataset_name=contents.dataset,
         folders=settings.folders,
         versions=installed(settings.nnunet_python).versions,
-        notes=(f"Models: {', '.join(contents.models)}.",),
+        notes=(f"Models: {', '.join(contents.models)}.", *filter(None, lacking)),
     )

@@ -7,6 +7,7 @@ from ...errors import Refused
 from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
+from ...nnunet.trainers import trainer_lacking
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
 from ...schemas.jobs import Originals, PredictionJob
@@ -27,6 +28,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         RunError: it cannot start; the message says what to do. Nothing was changed.
     """
     choice = choose_model(request, settings)
+    _refuse_without_trainer(choice, settings)
     trained = TrainedOn.of(choice.models[0].description)
     images = choose_images(request.images, choice.files.raw, trained, settings)
     output = _output(request, choice, images.folder, settings)
@@ -45,6 +47,12 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         output=str(output),
         device=record.device,
     )
+
+
+def _refuse_without_trainer(choice: Choice, settings: Settings) -> None:
+    for model in (*choice.models, *filter(None, choice.previous())):
+        if lacking := trainer_lacking(model.name.trainer, settings.nnunet_python):
+            raise Refused(f"{model.folder.name} cannot predict. {lacking}")
 
 
 def _job(

@@ -17,7 +17,7 @@ from ...runs.store import find_run
 from ...schemas.plots import CasePicture, CasesPicture, FoldsPicture, Picture, PlotRequest
 from ...schemas.records import CaseMetrics, RunRecord, StageSpec
 from ...settings import Settings
-from ...texts import clean, fold_name, some, told
+from ...texts import clean, fold_name, numbered, some, told
 from ..data.looks import look_into
 from ..data.summary.outliers import flagged
 
@@ -69,7 +69,7 @@ def folds(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         for fold, cases in by_fold.items()
     }
     picture = FoldsPicture(title=f"{record.run_id}: Dice per class", theme=request.theme, labels=labels, folds=folds)
-    counted = ", ".join(f"fold {fold}: {len(cases)} cases" for fold, cases in by_fold.items())
+    counted = ", ".join(f"fold {fold}: {numbered(len(cases), 'case')}" for fold, cases in by_fold.items())
     return picture, f"Dice of each validation case per class and fold ({counted}), from nnU-Net's own validation."
 
 
@@ -149,7 +149,8 @@ def dataset(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     title = f"{files.name}: {request.case or f'{len(shown)} of {len(cases)} cases'}"
     why = [(case, odd[case]) for case in shown if case in odd]
     unusual = f" Unusual: {told(why)}." if why else ""
-    text = f"{title} ({some(shown, DATASET_CASES)}), each at the slice with most labelled voxels.{unusual}"
+    where = "each at the slice with most labelled voxels, cropped around them"
+    text = f"{title} ({some(shown, DATASET_CASES)}), {where}.{unusual}"
     picture = CasesPicture(title=title, theme=request.theme, cases=pictures, names=names, ignored=ignored)
     return picture, f"{text} Check that the labels fit."
 

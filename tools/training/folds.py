@@ -22,7 +22,8 @@ from ...nnunet.splits import (
 )
 from ...runs.by_hand import trained_by_hand_now
 from ...schemas.training import TrainingRequest
-from ...texts import some
+from ...texts import numbered, some
+from ..data.patients import torn_patients
 from ..helping import before
 
 
@@ -44,9 +45,9 @@ class Folds:
         self.split = self._find_split() or ()
         if not self.split and request.fold != "full":
             raise Refused(
-                f"{files.name} has {len(self.cases)} training cases; a 5-fold cross-validation needs at least 5. Use "
-                f"{argument(fold='full')} (one model on every case), add cases, or put a splits_final.json into the "
-                "raw dataset folder."
+                f"{files.name} has {numbered(len(self.cases), 'training case')}; a 5-fold cross-validation needs at "
+                f"least 5. Use {argument(fold='full')} (one model on every case), add cases, or put a "
+                "splits_final.json into the raw dataset folder."
             )
 
     def _find_split(self) -> Split | None:
@@ -80,7 +81,12 @@ class Folds:
         """What is to be known of the split."""
         idle = idle_cases(self.split, self.cases) if self.split and self.request.fold != "full" else ""
         way = call("nnunet_split_dataset", dataset_id=self.files.dataset_id)
-        return [*([f"{idle}. {way} makes a new split."] if idle else []), *filter(None, [self._other_split().strip()])]
+        chosen = tuple(self.split[int(fold)] for fold in self.wanted if fold != "all")
+        return [
+            *([f"{idle}. {way} makes a new split."] if idle else []),
+            *filter(None, [self._other_split().strip()]),
+            *torn_patients(self.files, self.cases, chosen),
+        ]
 
     def _other_split(self) -> str:
         """Where preprocessed data are used with their split: whether the raw folder has another."""

@@ -26,11 +26,13 @@ from ...nnunet.predictions import (
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
 from ...schemas.outcomes import PredictionOutcome
-from ...texts import fold_name
+from ...texts import fold_name, numbered
 from ..stage import Job
 from ..truncated_images import readable_whole
-from .prediction_inputs import Files, Inputs, original_files
+from .prediction_geometry import geometry_notes
+from .prediction_inputs import Files, Inputs, original_files, refuse_other_pictures
 
+OF_PICTURES = "NaturalImage2DIO"  # nnU-Net's reader of grey and coloured pictures
 INPUTS = "inputs"  # among the parts, and removed with them
 
 
@@ -114,9 +116,18 @@ class PredictionFolder:
         return [case for case in self.cases if case not in there]
 
     def inputs(self, cases: Sequence[str]) -> list[list[str]]:
-        """What nnU-Net is to read for each of these cases; images under their own names are converted first."""
-        if not self.originals:
-            return [[str(path) for path in self.images[case]] for case in cases]
+        """What nnU-Net is to read for each of these cases; images under their own names are converted first.
+
+        Raises:
+            StageFailure: images cannot be used; the message names their cases.
+        """
+        found = self._converted(cases) if self.originals else [list(map(str, self.images[case])) for case in cases]
+        if self.models[0].plans.get("image_reader_writer") == OF_PICTURES:
+            self.job.reporter.say("looking at the pictures", total=len(cases))
+            refuse_other_pictures(dict(zip(cases, found, strict=True)), len(self.trained.channels))
+        return found
+
+    def _converted(self, cases: Sequence[str]) -> list[list[str]]:
         reporter, total = self.job.reporter, len(cases)
         made = Inputs(part_folder(self.path, INPUTS), self.ending, len(self.trained.channels), self.job.settings)
         reporter.say("converting the images", total=total)
@@ -137,7 +148,7 @@ class PredictionFolder:
 
     def finish(self) -> PredictionOutcome:
         """Compute scores where there are labels, remove the folders of the parts, and return what was done."""
-        metrics = self._score()
+        metrics, notes = self._score(), self._notes()
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
         return PredictionOutcome(
             ok=True,
@@ -146,12 +157,19 @@ class PredictionFolder:
             per_class=metrics.per_class() if metrics else (),
             cases=metrics.cases() if metrics else (),
             predictions=str(self.path),
-            notes=self._notes(),
+            notes=notes,
         )
 
     def _notes(self) -> tuple[str, ...]:
-        said = f"{len(self.cases)} cases, {self._folds()}."
-        return (said, f"{self.kept} of them were there already and were kept.") if self.kept else (said,)
+        said = [f"{numbered(len(self.cases), 'case')}, {self._folds()}."]
+        said += [f"{self.kept} of them were there already and were kept."] if self.kept else []
+        return (*said, *geometry_notes(self.models[0], self._first_channels(), self.job.settings))
+
+    def _first_channels(self) -> dict[str, Path]:
+        """The first image of each case as nnU-Net has read it; of those kept from an earlier run, the original."""
+        converted = part_folder(self.path, INPUTS)
+        read = {case: converted / f"{case}_0000{self.ending}" for case in self.images}
+        return {case: path if path.is_file() else self.images[case][0] for case, path in read.items()}
 
     def _folds(self) -> str:
         folds = self.asked.folds

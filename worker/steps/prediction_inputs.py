@@ -12,10 +12,13 @@ from ...settings import Settings
 from ...texts import told
 from ..asks.conversion.facts import facts_of
 from ..asks.conversion.writing import write
+from ..asks.inspection.images import look_at_image
 from ..stage import StageFailure
 
 THREADS = 4  # decompression and ITK release Python's lock
 COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
+MENDED = {"grey": "save it in grey", "RGB": "save it as RGB without alpha", "RGBA": "save it as RGBA"}
+UNUSABLE = "Correct or remove these images, then predict again; nothing else is lost."
 Files = tuple[SourceFile, ...]
 
 
@@ -30,6 +33,30 @@ def original_files(folder: Path, cases: Mapping[str, Sequence[str]], settings: S
     if gone:
         raise StageFailure("images are no longer there", told(gone), "Put them back, or predict the others.")
     return {case: tuple(listed[name] for name in names) for case, names in cases.items()}
+
+
+def refuse_other_pictures(cases: Mapping[str, Sequence[str]], channels: int) -> None:
+    """Read every picture once, as nnU-Net will: it would end at the first that does not fit, and name none.
+
+    Raises:
+        StageFailure: some are broken or have other colours than the model takes; the message names the cases.
+    """
+    wanted = {case: channels // len(paths) for case, paths in cases.items()}
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(lambda case: _other_picture(cases[case], wanted[case]), cases)
+    faults = [(case, fault) for case, fault in zip(cases, found, strict=True) if fault]
+    if faults:
+        raise StageFailure(f"pictures cannot be used, {len(faults)} of {len(cases)}", told(faults), UNUSABLE)
+
+
+def _other_picture(paths: Sequence[str], wanted: int) -> str:
+    for look in (look_at_image(Path(path), "natural") for path in paths):
+        if look.error:
+            return look.error
+        if look.channels != wanted:
+            held, taken = (COLOURS.get(count, f"{count} channels") for count in (look.channels, wanted))
+            return f"it is {held}, the model takes {taken}: {MENDED.get(taken, 'save it with as many')}"
+    return ""
 
 
 class Inputs:
@@ -53,8 +80,7 @@ class Inputs:
                 faults += [(case, fault)] if fault else []
                 tell(done)
         if faults:
-            remedy = "Correct or remove these images, then predict again; nothing else is lost."
-            raise StageFailure(f"images cannot be used, {len(faults)}", told(faults), remedy)
+            raise StageFailure(f"images cannot be used, {len(faults)}", told(faults), UNUSABLE)
         return [self._targets(case, files) for case, files in cases.items()]
 
     def _targets(self, case: str, files: Files) -> list[str]:

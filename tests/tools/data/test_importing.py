@@ -66,8 +66,10 @@ def test_a_4d_image_becomes_one_file_per_channel_with_its_values_and_its_place(d
     source = make_dataset(downloads, "Task01_Brain", channels=3, cases=1, style="msd")
     whole = nibabel.load(source / "imagesTr" / "case_000.nii.gz")
 
-    folder = Path(bring(source).path)
+    brought = bring(source)
 
+    assert "1 image split into a file for each channel" in brought.changes
+    folder = Path(brought.path)
     for channel in range(3):
         part = nibabel.load(folder / "imagesTr" / f"case_000_{channel:04d}.nii.gz")
         assert part.shape == whole.shape[:3]

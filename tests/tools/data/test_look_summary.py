@@ -7,6 +7,8 @@ from typing import Any
 
 import nibabel
 import numpy
+import pytest
+from PIL import Image
 
 from nnunet_mcp.settings import Settings
 from tests.kit.tiny import ask
@@ -101,6 +103,26 @@ def test_each_channel_says_what_nnunet_makes_of_it(settings: Settings) -> None:
     assert said[1].startswith("clipped to the 0.5th to 99.5th percentile of all labelled voxels")
     assert said[2:] == ["left as it is", "scaled to 0 to 1 by the image's own lowest and highest value"]
     assert measured == "clipped to -958 to 326, then minus 99, divided by 130.5"
+
+
+def test_each_colour_of_pictures_has_its_own_line(settings: Settings) -> None:
+    raw = settings.folder("raw") / "Dataset007_Colours"
+    for part in ("imagesTr", "labelsTr"):
+        (raw / part).mkdir(parents=True)
+    for number in range(3):
+        shades = numpy.linspace(0, 100, 32 * 40).reshape(32, 40)
+        pixels = numpy.stack([shades, shades + 50, shades + 100 + number], axis=-1).astype(numpy.uint8)
+        Image.fromarray(pixels).save(raw / "imagesTr" / f"c{number}_0000.png")
+        Image.fromarray((shades > 50).astype(numpy.uint8)).save(raw / "labelsTr" / f"c{number}.png")
+    names = {str(number): name for number, name in enumerate("RGB")}
+    text = {"channel_names": names, "labels": {"background": 0, "cell": 1}, "numTraining": 3, "file_ending": ".png"}
+    (raw / "dataset.json").write_text(json.dumps(text), encoding="utf-8")
+
+    found = look(settings)["intensities"]
+
+    said = {line["channel"]: [line[name] for name in ("lowest", "median", "highest", "highest_in")] for line in found}
+    assert said == {"R": [0, 49.5, 100, "c0"], "G": [50, 99.5, 150, "c0"], "B": [100, 150.5, 202, "c2"]}
+    assert [line["percentile_99_5"] for line in found] == pytest.approx([99.5, 149.5, 200.5], abs=1)
 
 
 def _fingerprint(settings: Settings, name: str) -> None:

@@ -151,3 +151,13 @@ def test_one_odd_configuration_hides_no_other(settings: Settings) -> None:
     (line,) = ask(settings, "nnunet_datasets")["datasets"]
 
     assert line["preprocessed"] == ["odd 3d"]
+
+
+def test_of_a_single_case_the_only_training_is_named(settings: Settings) -> None:
+    make_dataset(settings.folder("raw"), "Dataset001_Tiny", cases=1)
+
+    said = ask(settings, "nnunet_datasets")["next_step"]
+
+    assert said.startswith("1 case: too few for 5 folds. nnunet_training(dataset_id=1, fold='full') trains")
+    with pytest.raises(ToolRefused, match="has 1 training case; a 5-fold"):
+        ask(settings, "nnunet_training", dataset_id=1, configuration="2d", fold="0", device="cpu")

@@ -1,6 +1,8 @@
 """Datasets that have only trained models here are listed, can be asked about, and are not taken for data."""
 
 import json
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,30 @@ def test_data_count_more_than_models_of_another_name(settings: Settings, model: 
     (line,) = ask(settings, "nnunet_datasets", dataset_id=77)["datasets"]
 
     assert line["name"] == "Dataset077_Here"
+
+
+def test_a_model_whose_trainer_is_not_here_says_the_way_on(
+    settings: Settings, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.runs.local.engine.LocalEngine.start", lambda *_: None)
+    archive, theirs = tmp_path / "in" / "model.zip", model.with_name("TheirTrainer__nnUNetPlans__2d")
+    model.rename(theirs)
+    plans = {"dataset_name": NAME, "configurations": {"2d": {"batch_size": 2}}}
+    (theirs / "plans.json").write_text(json.dumps(plans), "utf-8")
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in filter(Path.is_file, theirs.rglob("*")):
+            packed.write(path, path.relative_to(settings.folder("results")))
+    monkeypatch.setenv("NNUNET_MCP_ALLOWED_DIRS", str(tmp_path))
+    way = "class TheirTrainer of this model is not here.*nnUNet_extTrainer"
+
+    with pytest.raises(ToolRefused, match=way):
+        ask(Settings(), "nnunet_predict", model=f"{NAME}/{theirs.name}", images=str(tmp_path / "in"), device="cpu")
+    imported = ask(Settings(), "nnunet_import_model", zip=str(archive), overwrite=True)
+
+    for answer in (imported, ask(Settings(), "nnunet_results", run_id=imported["run_id"])):
+        assert re.search(way, " ".join(answer["notes"]))
+    (tmp_path / "own.py").write_text("class TheirTrainer(nnUNetTrainer):\n    pass\n", "utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path))
+    with pytest.raises(ToolRefused, match="no images named CASE_0000"):
+        ask(Settings(), "nnunet_predict", model=f"{NAME}/{theirs.name}", images=str(tmp_path / "in"), device="cpu")

@@ -92,6 +92,11 @@ def test_a_card_says_what_a_model_is_and_how_to_use_it(settings: Settings) -> No
         assert text in card
     assert str(Path(settings.folders.results)) not in card
 
+    coloured = {**DESCRIPTION, "channel_names": {"0": "R", "1": "G", "2": "B"}}
+    for ending, holds in ((".nii.gz", "one file per channel"), (".png", "one file with all 3 colours per case")):
+        card = write_card("x.zip", [Model(files, folder, ("0",))], {**coloured, "file_ending": ending}, {}, ())
+        assert f"`CASE_0000{ending}`, {holds}." in card
+
 
 def test_the_words_of_strangers_are_words_in_a_card_and_neither_headings_nor_pictures(settings: Settings) -> None:
     files = DatasetFiles(settings.folders, "Dataset096_Carded")

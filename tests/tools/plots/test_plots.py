@@ -148,11 +148,12 @@ def test_folds_show_any_number_of_classes(settings: Settings, classes: int) -> N
     run = make_run(settings, folds=3)
     for fold in range(2):
         validate(run, {"a": 0.9, "b": 0.2, "c": None}, fold=fold, classes=classes)
+    validate(run, {"d": 0.5}, fold=2, classes=classes)
 
     drawn = plot(settings, run_id=RUN, kind="folds")
 
     picture(drawn)
-    assert "fold 0: 3 cases, fold 1: 3 cases" in drawn.text
+    assert "fold 0: 3 cases, fold 1: 3 cases, fold 2: 1 case)" in drawn.text
 
 
 def test_folds_without_a_validated_case_say_what_to_look_at_instead(settings: Settings) -> None:
@@ -238,7 +239,7 @@ def test_a_dataset_is_shown_before_anything_is_trained(settings: Settings, phant
     drawn = plot(settings, kind="dataset", dataset_id=81)
 
     picture(drawn)
-    assert "4 of 5 cases (case_000, case_001, case_003, case_004)" in drawn.text
+    assert "4 of 5 cases (case_000, case_001, case_003, case_004)" in drawn.text and "cropped" in drawn.text
 
 
 def test_the_odd_cases_of_a_dataset_come_first_and_a_broken_file_spoils_no_picture(

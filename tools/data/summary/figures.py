@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from ....nnunet.dataset_json import Description
-from ....schemas.datasets import CaseLook, ChannelStatistics, FileLook, LabelLook, LabelStatistics, Spread
+from ....schemas.datasets import CaseLook, ChannelStatistics, FileLook, LabelLook, LabelStatistics, Spread, ValueRange
 from ....texts import clean
 from ..case_checks import spacing
 from ..findings import label_cases
@@ -55,14 +55,19 @@ def voxel_types(looks: Sequence[CaseLook]) -> tuple[str, ...]:
 def intensities(
     looks: Sequence[CaseLook], description: Description, cropped_to: float, fingerprint: Any = None
 ) -> tuple[ChannelStatistics, ...]:
-    """The intensities of each channel and what nnU-Net makes of them; channels in one file, such as colours, are summed
-    up together. `cropped_to` is the median share of an image that is left after nnU-Net's cropping."""
+    """The intensities of each channel and what nnU-Net makes of them. `cropped_to` is the median share of an image that
+    is left after nnU-Net's cropping."""
     found = []
     for number, name in enumerate(description.channels[:MOST_CHANNELS]):
-        images = {look.case: look.images[number] for look in looks if number < len(look.images)}
+        images = {look.case: held[number] for look in looks if number < len(held := _channels(look))}
         if numbers := {case: image for case, image in images.items() if image.quantiles is not None}:
             found.append(_channel(name, numbers, _normalization(name, number, cropped_to, fingerprint)))
     return tuple(found)
+
+
+def _channels(look: CaseLook) -> Sequence[ValueRange]:
+    """The channels of a case: its files, or the colours of its one file."""
+    return look.images[0].colours if len(look.images) == 1 and look.images[0].colours else look.images
 
 
 def _normalization(name: str, number: int, cropped_to: float, fingerprint: Any) -> str:
@@ -86,7 +91,7 @@ def _of_ct(number: int, fingerprint: Any) -> str:
         return "clipped to the 0.5th to 99.5th percentile of all labelled voxels, then scaled by their mean and spread"
 
 
-def _channel(name: str, images: dict[str, FileLook], normalization: str) -> ChannelStatistics:
+def _channel(name: str, images: dict[str, ValueRange], normalization: str) -> ChannelStatistics:
     lows, middles, highs = zip(*[image.quantiles for image in images.values() if image.quantiles], strict=True)
     highest_in = max(images, key=lambda case: images[case].highest or 0.0)
     return ChannelStatistics(

@@ -19,7 +19,7 @@ from ....whole_images import voxels_elsewhere
 from ...resources import usable_memory
 from . import nifti
 from .nifti import Damaged, TooLarge
-from .tally import LabelTally, Tally, blocks_of
+from .tally import LabelTally, Tally, blocks_of, range_of
 
 NIFTI = (".nii", ".nii.gz")
 SHARE_OF_MEMORY = 0.25
@@ -177,6 +177,8 @@ def _natural(path: Path, tally: type[Tally]) -> FileLook:
         raise Damaged(f"it has the shape {pixels.shape}; nnU-Net's reader takes grey, RGB or RGBA images")
     channels = pixels.shape[-1] if pixels.ndim == 3 else 1
     geometry = {"shape": (1, *pixels.shape[:2]), "spacing": (999.0, 1.0, 1.0), "channels": channels}
+    if channels > 1 and tally is Tally:
+        geometry["colours"] = tuple(range_of(pixels[..., number]) for number in range(channels))
     return whole_array(numpy.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels, tally, geometry)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from ....schemas.datasets import FileLook, LabelLook
+from ....schemas.datasets import FileLook, LabelLook, ValueRange
 from .nonzero import NonZero
 
 BLOCK = 1 << 19  # voxels
@@ -151,3 +151,10 @@ def blocks_of(array: Any) -> Any:
     """A whole array in flat blocks."""
     flat = array.reshape(-1)
     return (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
+
+
+def range_of(pixels: Any) -> ValueRange:
+    """The values of one colour of a picture."""
+    sample = pixels.reshape(-1)[:: stride(pixels.size)]
+    quantiles = tuple(numpy.quantile(sample, QUANTILES).tolist())
+    return ValueRange(lowest=float(pixels.min()), highest=float(pixels.max()), quantiles=quantiles)

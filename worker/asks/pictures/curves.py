@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ....schemas.plots import Curve, CurvesPicture, Numbers
 from .style import COLOURS, INK, NothingToShow, colour, dress, legend, new_figure, png, title
@@ -75,6 +76,10 @@ def _finish(figure: Figure, plots: Sequence[Any], picture: CurvesPicture) -> Non
         if not any(numpy.isfinite(line.get_ydata()).any() for line in axes.get_lines()):
             axes.text(0.5, 0.5, "no finite values", ha="center", va="center", transform=axes.transAxes)
             axes.texts[-1].set_color(INK[picture.theme])
-    legend(loss, picture.theme, ncols=1 if len(picture.curves) < 6 else 2)
+    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
     if alone:
+        legend(loss, picture.theme)
         legend(dice, picture.theme)
+    else:  # below everything: the names of several runs would lie over their lines
+        handles, _ = loss.get_legend_handles_labels()
+        legend(figure, picture.theme, handles, loc="outside lower center", ncols=2)

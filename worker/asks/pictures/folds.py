@@ -12,6 +12,7 @@ from .style import INK, NothingToShow, colour, dress, legend, new_figure, png, t
 # With more classes than this, the folds of a class are drawn as one box.
 CLASSES_WITH_FOLDS = 8
 NAME_CHARACTERS = 24
+FEW = 4  # cases of a fold: their points are drawn larger
 
 
 def draw(picture: FoldsPicture) -> bytes:
@@ -68,7 +69,10 @@ def _box(axes: Any, position: float, number: int, values: Any, random: Any, ink:
         capprops=style,
     )
     spread = position + random.uniform(-0.18, 0.18, len(values))
-    axes.plot(values, spread, marker="o", linestyle="", markersize=3, color=ink, alpha=0.5)
+    # A box of one value has no inside: the point has to show the colour.
+    drawn = {"markersize": 6, "alpha": 1} if len(values) < FEW else {"markersize": 3.5, "alpha": 0.7}
+    edge = {"markerfacecolor": colour(number), "markeredgecolor": ink, "markeredgewidth": 0.5, "zorder": 5}
+    axes.plot(values, spread, marker="o", linestyle="", **edge, **drawn)
 
 
 def _finish(axes: Any, picture: FoldsPicture, boxes: list[Box]) -> None:
