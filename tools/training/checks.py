@@ -21,6 +21,7 @@ from ...schemas.changes.table import read_changes, written
 from ...schemas.preflight import PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
+from ...texts import visible
 from ..data.ready import ready_to_train, refuse_known_damage
 from .planning import Plan, Planner
 from .plans_ahead import look_ahead, refuse_unplanned
@@ -75,6 +76,13 @@ def _like(found: Preparation) -> None:
         if asked.changes:
             given["changes"] = written(read_changes(asked.changes))  # "default" means something beside `like` only
         found.request = TrainingRequest.model_validate(given)
+
+
+def _note(found: Preparation) -> None:
+    """The note on one line, without what lists and tables could not show."""
+    if found.request.note is not None:
+        words = " ".join(visible(found.request.note, " ").split())
+        found.request = found.request.model_copy(update={"note": words or None})
 
 
 def _weights(found: Preparation) -> None:
@@ -190,6 +198,7 @@ def _other_runs(found: Preparation) -> None:
 
 CHECKS = (
     _like,
+    _note,
     _weights,
     _engine,
     _device,

@@ -18,6 +18,7 @@ from .snapshot import KEPT, RunSnapshot
 from .timing import elapsed
 
 PROBLEM_CHARACTERS = 160
+NOTE_CHARACTERS = 100  # a list of twenty runs has room for so much; the result has the whole note
 NO_PROBLEM = ("ok", "starting", "waiting", "ended")
 LOSSES = ("train_loss", "val_loss", "pseudo_dice")
 
@@ -40,6 +41,7 @@ def _line(view: RunSnapshot) -> RunLine:
         configuration=record.job.configuration,
         fold=record.fold_or_kind,
         trainer=record.trainer if record.training else None,
+        note=short(record.note, NOTE_CHARACTERS) if record.note else None,
         started=iso(record.created_at),
         ended=None if now else iso(record.created_at + elapsed(view)),
         stage=spec.name if spec and judged.status != "success" else None,
