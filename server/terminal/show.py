@@ -258,6 +258,9 @@ def _compare(screen: Console, answer: CompareAnswer) -> None:
     for found in answer.differences:
         interval = f"{found.low:+.4f} to {found.high:+.4f} over {found.cases} cases"
         line(screen, f"{found.model} against {found.against}: Dice {found.difference:+.4f} ({interval})")
+    for model in answer.models:
+        if model.differs:
+            line(screen, f"{model.name} was trained with {'; '.join(model.differs)}")
     _notes(screen, answer.notes)
     _next(screen, answer.next_step)
 
