@@ -12,6 +12,7 @@ from ...calls import argument
 from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
+from ...nnunet.transfer import refuse_self_supervised
 from ...runs.engine import Engine
 from ...runs.engines import engine_named
 from ...runs.layout import StateDir
@@ -90,6 +91,7 @@ def _weights(found: Preparation) -> None:
     if found.request.pretrained_weights is not None:
         path = allowed_path(found.settings, found.request.pretrained_weights, what="pretrained_weights")
         found.request = found.request.model_copy(update={"pretrained_weights": str(path)})
+        refuse_self_supervised(path, found.request, found.settings.nnunet_python)
 
 
 def _engine(found: Preparation) -> None:
