@@ -16,14 +16,16 @@ from ..ask import Failed, NoAnswer, NoJob, answer, ask
 from ..errors import Unavailable
 
 DECIDES_A_RESULT = ("nnunetv2", "torch", "numpy")
+TRAINS_ON_NNSSL = "nnUNetv2_train_pretrained"
 ASK_S = 20.0
 
 
 class Installed(BaseModel):
-    """Versions by package, and the folder of nnU-Net."""
+    """Versions by package, the folder of nnU-Net, and whether its nnU-Net adapts checkpoints of nnssl."""
 
     versions: dict[str, str]
     nnunet: Path | None = None
+    adapts_nnssl: bool = False
 
 
 def installed_here() -> Installed:
@@ -36,7 +38,9 @@ def installed_here() -> Installed:
             continue
     if cuda := _cuda_of(_folder("torch")):
         versions["cuda"] = cuda
-    return Installed(versions=versions, nnunet=_folder("nnunetv2"))
+    # The version does not tell: nnU-Net's main has the command since July 2026, and is 2.8.1 as well.
+    commands = importlib.metadata.entry_points(group="console_scripts", name=TRAINS_ON_NNSSL)
+    return Installed(versions=versions, nnunet=_folder("nnunetv2"), adapts_nnssl=bool(commands))
 
 
 def _folder(package: str) -> Path | None:

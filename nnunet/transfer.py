@@ -6,17 +6,27 @@ their own, so that models trained before are not touched.
 """
 
 import hashlib
+import shlex
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..calls import argument
 from ..errors import Refused
-from ..files import DESCRIPTION_BYTES, read_json
+from ..files import DESCRIPTION_BYTES, open_plain, read_json
 from ..schemas.training import TrainingRequest
+from ..texts import clean
 from .datasets import DEFAULT_PLANS, DatasetFiles
+from .installed import TRAINS_ON_NNSSL, installed
 from .preprocessed import planned
 from .safe_plans import read_plans
+
+# The key that nnssl adds to its checkpoints, as pickle writes a text: opcode, length, characters.
+KEY = b"nnssl_adaptation_plan"
+NNSSL = b"X" + struct.pack("<I", len(KEY)) + KEY
+PICKLE_BYTES = 16 << 20  # that of a checkpoint with a thousand tensors takes less than one MB
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,41 @@ class Transfer:
     plans_identifier: str
     source: str
     note: str
+
+
+def refuse_self_supervised(weights: Path, request: TrainingRequest, python: str) -> None:
+    """Refuse a checkpoint of nnssl, whose encoder has to be adapted first. Nothing in the file is unpickled.
+
+    Source: documentation/finetuning_from_nnssl_checkpoints.md of nnU-Net's main branch, July 2026.
+
+    Raises:
+        Refused: it is one; the message has the commands that train with it.
+    """
+    if not _is_of_nnssl(weights):
+        return
+    way = (
+        f"{TRAINS_ON_NNSSL} of the installed nnU-Net does that; it is not run from here. In a terminal:"
+        if installed(python).adapts_nnssl
+        else f"{TRAINS_ON_NNSSL} does that: nnU-Net's main branch has it since July 2026, PyPI's 2.8.1 has not. In a "
+        "terminal, in an environment of its own (pip install git+https://github.com/MIC-DKFZ/nnUNet):"
+    )
+    fold = {"all": "0", "full": "all"}.get(request.fold, request.fold)
+    raise Refused(
+        f"{clean(weights.name)} is a checkpoint of nnssl (self-supervised, as those of OpenMind): only its encoder is "
+        f"of use, once it is adapted to the network. {way}\n"
+        f"nnUNetv2_preprocess_like_nnssl -d {request.dataset_id} -n PRETRAINED -pc {shlex.quote(str(weights))} "
+        "-am like_pretrained\n"
+        f"{TRAINS_ON_NNSSL} {request.dataset_id} 3d_fullres {fold} -tr PretrainedTrainer -p ptPlans__PRETRAINED...\n"
+        "The first command names the plans; for Primus it is -tr PretrainedTrainer_Primusx. Such a training is then "
+        f"seen among the runs. Or leave {argument(pretrained_weights=None)} out, and train from scratch."
+    )
+
+
+def _is_of_nnssl(weights: Path) -> bool:
+    """Whether the pickle of a checkpoint has nnssl's key. PyTorch writes it first, before the tensors."""
+    with suppress(OSError), open_plain(weights) as stream:
+        return NNSSL in stream.read(PICKLE_BYTES)
+    return False
 
 
 def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles) -> Transfer | None:

@@ -12,6 +12,7 @@ from .calls import in_mcp, pieces, render
 NAMED = 3
 NAME_LENGTH = 80
 SAID_LENGTH = 160
+NOTE_LENGTH = 100  # of a note in lists; the result has the whole
 ONE_LINE = {ord("\n"): " ", ord("\t"): " "}
 
 # Terminal sequences for colours and cursor movement (ECMA-48, 5.4).

@@ -43,7 +43,17 @@ from pathlib import Path
 from ..errors import NotFound
 from ..files import Memory, once, read_last_lines, read_lines, read_model
 from ..schemas.outcomes import AnyOutcome
-from ..schemas.records import CancelRecord, EngineRecord, Epoch, JobsRecord, Outcome, Progress, RunRecord, StageState
+from ..schemas.records import (
+    CancelRecord,
+    EngineRecord,
+    Epoch,
+    JobsRecord,
+    Outcome,
+    Progress,
+    Provenance,
+    RunRecord,
+    StageState,
+)
 from ..settings import Settings
 
 # As many as the health of a training is judged by: two windows of 100.
@@ -204,6 +214,11 @@ class RunDir:
 
     def jobs(self) -> JobsRecord | None:
         return once(self.memory, self.engine_file, "jobs", lambda: read_model(self.engine_file, JobsRecord))
+
+    def provenance(self) -> Provenance | None:
+        return once(
+            self.memory, self.provenance_file, "provenance", lambda: read_model(self.provenance_file, Provenance)
+        )
 
     def cancel(self) -> CancelRecord | None:
         return once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))

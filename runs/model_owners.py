@@ -24,7 +24,7 @@ def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]
         owner = fold.owner()
         if owner not in (None, record.run_id) and not _is_of(record, spec, state.run(str(owner)).record()):
             yield str(spec.fold), str(owner)
-        elif not spec.reused and _trained_by_hand(fold):
+        elif not spec.reused and trained_by_hand(fold):
             yield str(spec.fold), BY_HAND
 
 
@@ -43,7 +43,8 @@ def trained_here(state: StateDir, record: RunRecord, spec: StageSpec) -> bool:
     return False
 
 
-def _trained_by_hand(fold: FoldFiles) -> bool:
+def trained_by_hand(fold: FoldFiles) -> bool:
+    """Whether somebody validated the fold by hand after the run that noted its result there."""
     noted = fold.outcome()
     return noted is not None and fold.finished() and measured_since(fold, noted)
 

@@ -32,6 +32,7 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
     found = Result(
         run_id=record.run_id,
         status=judged.status,
+        note=record.note,
         trainer=record.trainer,
         model_path=outcome.model_path if outcome else None,
         dataset_id=record.job.dataset_id,

@@ -111,6 +111,10 @@ class ComparedModel(Record):
     train_hours: float | None = Field(description="All folds together; null where a fold's is not known.")
     parameters: int | None
     model_path: str
+    note: str | None = Field(default=None, description="Why its runs were started.")
+    differs: tuple[str, ...] = Field(
+        default=(), description="How it was trained, other than the first; what is not mentioned is the same."
+    )
 
 
 class ModelDifference(Record):

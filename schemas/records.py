@@ -151,6 +151,11 @@ class RunRecord(Record):
         return self.training.request.fold if self.training else None
 
     @property
+    def note(self) -> str | None:
+        """Why it was started, in the person's words; null where nobody said it."""
+        return self.training.request.note if self.training else None
+
+    @property
     def fold_or_kind(self) -> str:
         """The `fold` in answers: for runs without one, the kind of the run."""
         return self.fold or self.job.kind

@@ -51,6 +51,7 @@ class Result(Record):
 
     run_id: str
     status: Status
+    note: str | None = left_out("Why it was started.")
     trainer: str = Field(default="", description="Of the model that was trained or used.")
     model_path: str | None = Field(description="The folder of the trained fold, or of all folds.")
     checkpoint: str | None = left_out("In model_path; * is each fold.")

@@ -1,5 +1,7 @@
 """Runs: the list of runs, and the answers to starting and stopping one."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from .base import Record, Request, RunId, unknown
@@ -18,6 +20,7 @@ class RunLine(Record):
     configuration: str
     fold: str
     trainer: str | None = Field(default=None, exclude_if=unknown)
+    note: str | None = Field(default=None, description="Why it was started.", exclude_if=unknown)
     started: str = Field(description="UTC, ISO 8601.")
     ended: str | None = Field(default=None, exclude_if=unknown)
     continues: str | None = Field(default=None, description="Whose checkpoint it resumed.", exclude_if=unknown)
@@ -85,6 +88,9 @@ class RunsRequest(Request):
 
     dataset_id: DatasetId | None = Field(default=None, description="Omitted: all.")
     status: Status | None = Field(default=None, description="Omitted: all.")
+    search: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None, description="Text in note or names. Omitted: all."
+    )
     limit: int = Field(default=20, ge=1, le=200, description="At most.")
 
 

@@ -111,13 +111,13 @@ class TrainingRequest(Request):
     dataset_id: DatasetId = Field(description="1-999, from nnunet_datasets.")
     configuration: Configuration = Field(
         default="3d_fullres",
-        description="3d_fullres for most 3D images; 2d for 2D or strongly anisotropic ones, small GPUs; 3d_lowres, "
-        "3d_cascade_fullres for very large ones; or one of your plans.",
+        description="3d_fullres for most 3D; 2d for 2D, strongly anisotropic ones, small GPUs; 3d_lowres, "
+        "3d_cascade_fullres for very large images; or one of your plans.",
     )
     fold: Fold = Field(
         default="all",
-        description="0-4 or more: one fold. all: each, then one result over all cases. full: one model of every case, "
-        "with optimistic metrics.",
+        description="0-4 or more: one. all: each, then a result over all cases. full: one model of every case; "
+        "optimistic metrics.",
     )
     trainer: ClassName | None = Field(
         default=None, description="Class of nnU-Net or nnUNet_extTrainer. Omitted: nnUNetTrainer (1000 epochs)."
@@ -141,13 +141,13 @@ class TrainingRequest(Request):
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
-        description="Checkpoint (.pth) for transfer learning. Omitted: none.",
+        description="Checkpoint (.pth) to start from. Omitted: none.",
     )
     continue_training: bool = Field(
         default=False,
-        description="Go on from the fold's latest checkpoint.",
+        description="Go on from the latest checkpoint.",
     )
-    validation_only: bool = Field(default=False, description="Only validate a finished training.")
+    validation_only: bool = Field(default=False, description="Validate a finished training.")
     val_best: bool = Field(
         default=False,
         description="Validate with checkpoint_best.",
@@ -168,20 +168,18 @@ class TrainingRequest(Request):
     no_preprocessing: bool = Field(default=False, description="Use the preprocessed data as they are.")
     bf16: bool = Field(
         default=False,
-        description="Mixed precision on a CPU with bfloat16: about half the time.",
+        description="Mixed precision on CPUs with bfloat16: about half the time.",
     )
     overwrite: bool = Field(
         default=False,
-        description="Train again; the old model is kept until the new one is done.",
+        description="Train again; the old model stays until the end.",
     )
-    engine: EngineName | None = Field(
-        default=None, description="slurm: jobs of this machine's cluster. Omitted: the server's setting."
-    )
+    note: Annotated[str, Field(max_length=500)] | None = Field(default=None, description="Why this run. Omitted: none.")
+    engine: EngineName | None = Field(default=None, description="slurm: the cluster. Omitted: the server's setting.")
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(),
         max_length=14,
-        description="Job options: partition=gpu, time=24:00:00, account, qos, gres, cpus, memory, constraint, "
-        "parallel.",
+        description="partition=gpu, time=24:00:00, account, qos, gres, cpus, memory, constraint, parallel.",
     )
 
     @field_validator("slurm")

@@ -16,7 +16,7 @@ from ...schemas.preflight import PreflightAnswer
 from ...schemas.progress import ProgressAnswer
 from ...schemas.records import BestConfiguration, Failure
 from ...schemas.results import Result
-from ...schemas.run_list import CancelAnswer, RunsAnswer, RunStarted, TrainingStarted
+from ...schemas.run_list import CancelAnswer, RunLine, RunsAnswer, RunStarted, TrainingStarted
 from ...schemas.system import Check, DoctorAnswer
 from ...texts import visible
 from .show_dataset import facts, label_rows, plan_rows
@@ -196,6 +196,7 @@ def _results(screen: Console, answer: Result) -> None:
         [
             ("run", answer.run_id),
             ("status", answer.status),
+            ("note", answer.note),
             ("training" if answer.fold else "run of", what),
             ("Dice", metrics.dice),
             ("IoU", metrics.iou),
@@ -257,6 +258,9 @@ def _compare(screen: Console, answer: CompareAnswer) -> None:
     for found in answer.differences:
         interval = f"{found.low:+.4f} to {found.high:+.4f} over {found.cases} cases"
         line(screen, f"{found.model} against {found.against}: Dice {found.difference:+.4f} ({interval})")
+    for model in answer.models:
+        if model.differs:
+            line(screen, f"{model.name} was trained with {'; '.join(model.differs)}")
     _notes(screen, answer.notes)
     _next(screen, answer.next_step)
 
@@ -284,7 +288,7 @@ def _best(screen: Console, found: BestConfiguration) -> None:
 def _runs(screen: Console, answer: RunsAnswer) -> None:
     heads = ("run", "status", "dataset", "configuration", "fold", "started (UTC)", "stage", "epoch", "Dice", "")
     rows: list[tuple[Any, ...]] = [
-        (r.run_id, r.status, r.dataset, r.configuration, r.fold, _minute(r.started), r.stage, r.epoch, r.dice, r.detail)
+        (r.run_id, r.status, r.dataset, r.configuration, r.fold, _minute(r.started), r.stage, r.epoch, r.dice, _told(r))
         for r in answer.runs
     ]
     if rows:
@@ -292,6 +296,10 @@ def _runs(screen: Console, answer: RunsAnswer) -> None:
     if answer.shown < answer.total:
         line(screen, f"Showing {answer.shown} of {answer.total}; --limit shows more.", "dim")
     _next(screen, "" if rows else answer.next_step)
+
+
+def _told(run: RunLine) -> str:
+    return "; ".join(filter(None, (run.note, run.detail)))
 
 
 def _minute(iso: str) -> str:

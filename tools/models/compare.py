@@ -1,6 +1,6 @@
 """nnunet_compare: trained models side by side, paired over the same cases. Incomplete cross-validations get no rank."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +11,17 @@ from ...nnunet.models import Model, model_of
 from ...nnunet.scores import Scores, paired_difference, read_scores
 from ...nnunet.splits import complete_folds, validated_twice
 from ...nnunet.summary import fold_outcome, why_dice_is_null
-from ...runs.layout import StateDir
+from ...runs.layout import RunDir, StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import mean_sd
 from ...runs.store import find_run
 from ...schemas.models import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
 from ...schemas.outcomes import ModelOutcome
+from ...schemas.records import RunRecord
 from ...settings import Settings
 from ...texts import fold_name
 from .comparison_tables import write_table
+from .differing import Origin, behind, told_apart
 from .verdicts import method, next_step, verdict
 
 
@@ -30,8 +32,8 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
         NotFound: no such run or dataset, or none of its folds is validated.
         Refused: the runs belong to different datasets.
     """
-    models, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
-    read = [(model, read_scores(model)) for model in models]
+    origins, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
+    read = [(origin.model, read_scores(origin.model)) for origin in origins]
     notes += [f"{text} It is left out." for _, scores in read for text in scores.unread]
     measured = [(model, scores) for model, scores in read if scores.folds]
     if not measured:
@@ -41,7 +43,7 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
     if len({model.files.name for model, _ in measured}) > 1:
         names = ", ".join(sorted({model.files.name for model, _ in measured}))
         raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
-    return _compare(measured, notes, request)
+    return _compare(measured, notes, request, {str(origin.model.folder): origin for origin in origins})
 
 
 def _left_out(model: Model) -> Iterable[str]:
@@ -54,32 +56,34 @@ def _left_out(model: Model) -> Iterable[str]:
         yield f"{model.folder.name}: fold{many} {', '.join(lacking)} not validated yet, so left out."
 
 
-def _of_dataset(request: CompareRequest, settings: Settings) -> list[Model]:
-    files = find_dataset(settings.folders, int(request.dataset_id or 0))
+def _of_dataset(request: CompareRequest, settings: Settings) -> list[Origin]:
+    files, state = find_dataset(settings.folders, int(request.dataset_id or 0)), StateDir.of(settings)
     folds = (*complete_folds(files), "all")
-    return [_finished(Model(files, folder, folds)) for folder in sorted(files.results.glob("*__*__*"))]
+    models = (_finished(Model(files, folder, folds)) for folder in sorted(files.results.glob("*__*__*")))
+    return [behind(model, state) for model in models]
 
 
-def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Model], list[str]]:
+def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Origin], list[str]]:
     """The models of the runs, with the folds that are still theirs, and notes on what is left out or merged."""
     state = StateDir.of(settings)
     found: dict[Path, Model] = {}
-    runs: dict[Path, list[str]] = {}
+    runs: dict[Path, list[tuple[RunDir, RunRecord]]] = {}
     notes = []
     for run_id in dict.fromkeys(request.run_ids):
-        record = find_run(state, run_id)[1]
+        run, record = find_run(state, run_id)
         model, others = model_of(record), taken_over(state, record)
         before = found[model.folder].folds if model.folder in found else ()
         own = set(model.folds) - others.keys()
         found[model.folder] = replace(model, folds=tuple(sorted({*before, *own})))
-        runs.setdefault(model.folder, []).append(run_id)
+        runs.setdefault(model.folder, []).append((run, record))
         notes += [f"{told_taken_over(fold, run_id, other)} It is left out." for fold, other in others.items()]
     notes += [
-        f"{' and '.join(ids)} have the same model folder, {folder.name}: their validated folds are shown as one model."
-        for folder, ids in runs.items()
-        if len(ids) > 1 and any(found[folder].fold(fold).finished() for fold in found[folder].folds)
+        f"{' and '.join(run.run_id for run, _ in those)} have the same model folder, {folder.name}: their validated "
+        "folds are shown as one model."
+        for folder, those in runs.items()
+        if len(those) > 1 and any(found[folder].fold(fold).finished() for fold in found[folder].folds)
     ]
-    return list(found.values()), notes
+    return [Origin(model, runs[folder]) for folder, model in found.items()], notes
 
 
 def _finished(model: Model) -> Model:
@@ -88,10 +92,12 @@ def _finished(model: Model) -> Model:
     return replace(model, folds=tuple(fold for fold in done if fold != "all") or done)
 
 
-def _compare(measured: list[tuple[Model, Scores]], notes: list[str], request: CompareRequest) -> CompareAnswer:
+def _compare(
+    measured: list[tuple[Model, Scores]], notes: list[str], request: CompareRequest, origins: Mapping[str, Origin]
+) -> CompareAnswer:
     described = [(_describe(model, scores), scores) for model, scores in measured]
     described.sort(key=lambda pair: (not pair[0].complete, -(pair[0].dice or 0.0)))
-    ranked = _ranked(described)
+    ranked = told_apart(_ranked(described), origins)
     differences = tuple(_differences(list(zip(ranked, (scores for _, scores in described), strict=True))))
     files = measured[0][0].files
     return CompareAnswer(

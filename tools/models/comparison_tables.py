@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 from typing import Literal
 
 from ...schemas.models import ComparedModel
 
 Format = Literal["markdown", "csv", "latex"]
 Rows = list[list[str]]
+NUMBER = re.compile(r"-?[\d.]+")
 LATEX_SPECIAL = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -18,7 +20,7 @@ LATEX_SPECIAL = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
 
 
 def write_table(models: list[ComparedModel], layout: Format) -> str:
-    """One line per model: rank, folds, Dice and IoU, Dice per class, epochs, hours, parameters.
+    """One line per model: rank, folds, Dice and IoU, Dice per class, epochs, hours, parameters, and notes if any.
 
     LaTeX has what a paper prints, because twelve columns do not fit a page.
     """
@@ -28,6 +30,8 @@ def write_table(models: list[ComparedModel], layout: Format) -> str:
     rows = [_row(model, labels) for model in models]
     if layout == "latex":
         return _latex(["model", "cases", *scores, "epochs"], [[row[1], row[3], *row[4:-2]] for row in rows])
+    if any(model.note for model in models):
+        head, rows = [*head, "note"], [[*row, model.note or "–"] for row, model in zip(rows, models, strict=True)]
     return _csv(head, rows) if layout == "csv" else _markdown(head, rows)
 
 
@@ -59,8 +63,13 @@ def _markdown(head: list[str], rows: Rows) -> str:
 
 def _csv(head: list[str], rows: Rows) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    csv.writer(text, lineterminator="\n").writerows([*map(_no_formula, line)] for line in (head, *rows))
     return text.getvalue()
+
+
+def _no_formula(cell: str) -> str:
+    """What a spreadsheet would compute begins with a sign that keeps it a text (OWASP, CSV injection)."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) and not NUMBER.fullmatch(cell) else cell
 
 
 def _latex(head: list[str], rows: Rows) -> str:

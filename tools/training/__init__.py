@@ -12,7 +12,7 @@ TOOLS = (
         "replaces",
         TrainingCall,
         TrainingStarted,
-        "Start preprocessing and training in the background; returns a run_id at once.",
+        "Preprocess and train in the background; returns a run_id at once.",
         "training.training:nnunet_training",
         Command(
             "train",
@@ -27,8 +27,8 @@ TOOLS = (
         "reads",
         PreflightRequest,
         PreflightAnswer,
-        "What nnunet_training would do with the same arguments, without starting it: problems, disk, memory, hours, "
-        "queue, recommended configuration.",
+        "What nnunet_training would do with the same arguments: problems, disk, memory, hours, queue, recommended "
+        "configuration.",
         "training.preflight:nnunet_preflight",
         Command("preflight", "say what a training would do and cost, without starting it", ("dataset_id",)),
         described_by=TrainingCall,
@@ -40,6 +40,7 @@ TOOLS = (
             "use_compressed",
             "verify_dataset_integrity",
             "no_preprocessing",
+            "note",
             "request_id",
         ),
     ),

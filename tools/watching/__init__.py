@@ -54,7 +54,7 @@ OF_ALL_RUNS = (
         "reads",
         RunsRequest,
         RunsAnswer,
-        "Runs of this machine, newest first, also of earlier chats: epoch, losses, ETA, Dice.",
+        "Runs, newest first, also of earlier chats: epoch, losses, ETA, Dice.",
         "watching.runs:nnunet_runs",
         Command("runs", "list runs, newest first"),
     ),

@@ -10,7 +10,7 @@ from ...schemas.model_name import ModelName
 from ...schemas.progress import Health
 from ...schemas.records import ACTIVE, Epoch
 from ...schemas.run_list import RunLine
-from ...texts import fold_name, short
+from ...texts import NOTE_LENGTH, fold_name, short
 from .health import health
 from .progress import answer, dice_of, rounded
 from .resuming import saved
@@ -40,6 +40,7 @@ def _line(view: RunSnapshot) -> RunLine:
         configuration=record.job.configuration,
         fold=record.fold_or_kind,
         trainer=record.trainer if record.training else None,
+        note=short(record.note, NOTE_LENGTH) if record.note else None,
         started=iso(record.created_at),
         ended=None if now else iso(record.created_at + elapsed(view)),
         stage=spec.name if spec and judged.status != "success" else None,

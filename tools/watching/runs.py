@@ -7,9 +7,9 @@ from ...calls import argument, call
 from ...runs import store
 from ...runs.by_hand import external_trainings
 from ...runs.cancel import await_end, request_cancel
-from ...runs.layout import StateDir
+from ...runs.layout import RunDir, StateDir
 from ...runs.store import find_run
-from ...schemas.records import ACTIVE
+from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
 from ...texts import some
@@ -33,15 +33,19 @@ def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | N
     """
     run_ids = recorded(settings, request.dataset_id)
     reached: dict[str, bool] = {}
-    views = _read(newest(_noted(run_ids, reached), settings, known), reached)
+    views = newest(
+        _noted(run_ids, reached), settings, known, lambda run, record: _wanted(run, record, request, reached)
+    )
     first = list(islice((one for one in views if request.status in (None, one.judged.status)), request.limit))
-    rest = run_ids if request.status is None else (one for one in views if one.judged.status == request.status)
+    every = request.status is None and request.search is None
+    rest = run_ids if every else (one for one in views if request.status in (None, one.judged.status))
     total = len(first) + sum(1 for _ in rest)
     lines = [(line_of(one, first), max(1, retry_after(one)) if one.judged.status in ACTIVE else 0) for one in first]
     asked_for = "" if request.dataset_id is None else f"{request.dataset_id:03d}-"
     results = settings.folder("results")
     for other in external_trainings(results):
-        if other.run_id[1:].startswith(asked_for) and request.status in (None, other.status):
+        says = _says(request.search, other.run_id, *other.path.parts[-3:])
+        if says and other.run_id[1:].startswith(asked_for) and request.status in (None, other.status):
             total += 1
             lines.append((line_of_foreign(other), BY_HAND_S if other.status in ACTIVE else 0))
     shown = sorted(lines, key=lambda line: line[0].started, reverse=True)[: request.limit]
@@ -61,10 +65,16 @@ def _noted(run_ids: Iterator[str], reached: dict[str, bool]) -> Iterator[str]:
         yield run_id
 
 
-def _read(views: Iterator[RunSnapshot], reached: dict[str, bool]) -> Iterator[RunSnapshot]:
-    for view in views:
-        reached[view.run.run_id] = True
-        yield view
+def _wanted(run: RunDir, record: RunRecord, request: RunsRequest, reached: dict[str, bool]) -> bool:
+    """Whether the list asks for a run whose record could be read."""
+    reached[run.run_id] = True
+    names = (record.run_id, record.dataset_name, record.trainer, record.plans_identifier)
+    return _says(request.search, record.note or "", *names)
+
+
+def _says(wanted: str | None, *texts: str) -> bool:
+    """Whether one of the texts has the wanted one in it, whatever the case."""
+    return wanted is None or any(wanted.strip().casefold() in text.casefold() for text in texts)
 
 
 def _left_out(reached: dict[str, bool], older: int) -> Iterator[str]:

@@ -177,19 +177,23 @@ class KeptRuns:
 KEPT = KeptRuns()
 
 
-def newest(run_ids: Iterable[str], settings: Settings, known: RunSnapshot | None = None) -> Iterator[RunSnapshot]:
-    """These runs, each judged when it is reached, and not again where it is `known`."""
+def newest(
+    run_ids: Iterable[str],
+    settings: Settings,
+    known: RunSnapshot | None = None,
+    wanted: Callable[[RunDir, RunRecord], bool] = lambda run, record: True,
+) -> Iterator[RunSnapshot]:
+    """Those of these runs that are `wanted`, each judged when it is reached, and not again where it is `known`."""
     state = StateDir.of(settings)
     for run_id in run_ids:
-        if known is not None and run_id == known.run.run_id:
-            yield known
-            continue
         run = state.run(run_id).at_one_moment()
-        if (view := KEPT.get(run, settings)) is not None:
-            yield view
-        elif (record := run.record()) is not None:
+        view = known if known is not None and run_id == known.run.run_id else KEPT.get(run, settings)
+        record = view.record if view is not None else run.record()
+        if record is None or not wanted(run, record):
+            continue
+        if view is None:
             KEPT.keep(view := RunSnapshot.of(run, record, settings))
-            yield view
+        yield view
 
 
 def recorded(settings: Settings, of_dataset: int | None = None) -> Iterator[str]:

@@ -29,6 +29,7 @@ EARLIER: dict[str, Any] = {
     "device": "cpu",
     "npz": True,
     "overwrite": True,
+    "note": "the first try",
 }
 
 
@@ -49,7 +50,7 @@ def prepared(settings: Settings, **arguments: Any) -> RunRecord:
 def test_arguments_that_are_not_given_are_the_earlier_runs(settings: Settings) -> None:
     record = prepared(settings, dataset_id=1, fold="4")
 
-    kept = {**EARLIER, "fold": "4", "overwrite": False}
+    kept = {**EARLIER, "fold": "4", "overwrite": False, "note": None}
     assert record.training and record.training.request == TrainingRequest.model_validate(kept)
     assert record.trainer == "nnUNetTrainer_5epochs"
     assert "As d001-2d-f3-tttt: configuration='2d', trainer='nnUNetTrainer_5epochs'" in record.notes[0]

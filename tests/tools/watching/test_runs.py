@@ -9,8 +9,11 @@ from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.records import Epoch, Failure, StageState
+from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
-from tests.kit.tiny import ask, record_of, stage
+from nnunet_mcp.tools.training.training import prepare_run
+from tests.kit.lab import ToolRefused
+from tests.kit.tiny import ask, make_dataset, record_of, stage
 
 FAILED = Failure(cause="the label file a.nii.gz has values 7", evidence="Found: [7]", remedy="Correct it.")
 LOSSES = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"), 0.1)
@@ -82,3 +85,58 @@ def test_what_a_list_does_not_show_is_told(settings: Settings, asked: dict[str, 
 
     assert len(answer["runs"]) == shown
     assert said in " ".join([*answer["notes"], answer["next_step"]])
+
+
+NOTE = "Does Dice_TopK help\nwith\x1b[31m small | lesions?\u202e" + " x" * 200
+
+
+@pytest.fixture
+def noted(settings: Settings) -> str:
+    """A training that was asked for with a note, one without, and one that was started by hand."""
+    make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    asked = TrainingRequest(dataset_id=1, configuration="2d", fold="3", device="cpu", note=NOTE)
+    run, *_ = prepare_run(asked, settings)
+    recorded(settings, "d002-2d-f0-with", at=1000, state=StageState(status="success"))
+    by_hand = settings.folder("results") / "Dataset003_X" / "nnUNetTrainer__BigPlans__2d" / "fold_0"
+    by_hand.mkdir(parents=True)
+    (by_hand / "training_log_1.txt").write_text("now: Epoch 7\n", encoding="utf-8")
+    return run.run_id
+
+
+def test_a_note_is_on_one_line_in_the_list_and_whole_in_the_result(settings: Settings, noted: str) -> None:
+    line = next(run for run in ask(settings, "nnunet_runs")["runs"] if run["run_id"] == noted)
+    result = ask(settings, "nnunet_results", run_id=noted)
+
+    assert line["note"].startswith("Does Dice_TopK help with small | lesions?") and len(line["note"]) == 100
+    assert result["note"].startswith(line["note"][:-1]) and result["note"].endswith(" x")
+    assert "note" not in ask(settings, "nnunet_results", run_id="d002-2d-f0-with")
+    with pytest.raises(ToolRefused, match="at most 500 characters"):
+        ask(settings, "nnunet_training", dataset_id=1, note="n" * 501)
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("dice_topk HELP", "d001"),
+        ("tinY", "d001 d002"),
+        ("trainerquick", "d002"),
+        ("bigplans", "x003"),
+        ("d002-2d-f0-W", "d002"),
+        ("(a+)+$|.*", ""),
+        (" ", "d001 d002 x003"),
+    ],
+)
+@pytest.mark.usefixtures("noted")
+def test_runs_are_found_by_text_in_note_and_names(settings: Settings, search: str, found: str) -> None:
+    answer = ask(settings, "nnunet_runs", search=search)
+
+    assert sorted(run["run_id"][:4] for run in answer["runs"]) == found.split()
+    assert answer["total"] == len(answer["runs"]) and "cannot be read" not in " ".join(answer["notes"])
+    assert found or "No run matches search=" in answer["next_step"]
+
+
+@pytest.mark.usefixtures("noted")
+def test_a_search_counts_what_it_does_not_show(settings: Settings) -> None:
+    answer = ask(settings, "nnunet_runs", search="tiny", limit=1)
+
+    assert (answer["shown"], answer["total"]) == (1, 2)
