@@ -201,6 +201,10 @@ def objects(folder: Path, case: int) -> None:
     again(label(folder, case), lambda values: (values > 0) * (1 + numpy.arange(10) % (case + 2)).astype(numpy.uint8))
 
 
+def largest_in(*, here: bool) -> Callable[[Any], Any]:
+    return lambda values: numpy.array([0, 1, 2**31 if here else 1], numpy.uint32)[values]
+
+
 def without_shape(folder: Path) -> None:
     again(label(folder), lambda values: numpy.random.default_rng(3).permutation(values.ravel()).reshape(values.shape))
 
@@ -344,6 +348,12 @@ FAULTS = (
     ),
     Miniature(
         "lesions numbered in each patient", damaged(each(objects), **ONE), "number the objects.*6 cases", certain=True
+    ),
+    Miniature(
+        "a label value as large as 32 bits allow",
+        damaged(each(lambda f, case: again(label(f, case), largest_in(here=case == 1))), **ONE),
+        "does not declare.*case_1 .2147483648",
+        certain=True,
     ),
     Miniature(
         "an ending in capitals",
