@@ -15,7 +15,7 @@ from typing import Literal
 from ..errors import NotFound
 from ..files import Stamp, open_plain, stamp
 from ..texts import clean, numbered, some, told
-from .dataset_json import Description, region_problems
+from .dataset_json import Description
 from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
 
 TIFF = (".tif", ".tiff")
@@ -62,12 +62,12 @@ def _names(folder: Path, ending: str) -> list[str]:
 def file_problems(folder: Path, description: Description) -> list[str]:
     """Everything that would stop nnU-Net, each with the cases and what to do."""
     if description.listed is not None:
-        return [*region_problems(description), *_listed_problems(folder, description.listed)]
+        return _listed_problems(folder, description.listed)
     files = list_cases(folder, description.file_ending)
     ending = description.file_ending
     if not files.images and not files.unnumbered:
         return [f"imagesTr has no {ending} files{_what_is_there(folder / 'imagesTr', ending)}"]
-    problems = [*region_problems(description), *_hidden_problems(folder / "imagesTr", ending)]
+    problems = _hidden_problems(folder / "imagesTr", ending)
     problems += _unnumbered_problems(files, ending)
     problems += _channel_problems(files, set(range(len(description.channels))), ending)
     named = {label for name in files.unnumbered if (label := _own_label(name, files.labels))}
@@ -212,7 +212,7 @@ def unread_files(folder: Path, description: Description) -> list[str]:
 def _also_for_testing(folder: Path, ending: str) -> list[str]:
     """Images of imagesTs that are those of imagesTr, byte by byte."""
     places = [sorted((folder / name).glob(f"[!.]*{ending}")) for name in ("imagesTr", "imagesTs")]
-    seen, tested = ({path: found for path in paths if (found := stamp(str(path))) is not None} for paths in places)
+    seen, tested = ({path: now for path in paths if (now := stamp(str(path))) is not None} for paths in places)
     shared = {_size(one) for one in seen.values()} & {_size(one) for one in tested.values()} - {0}
     alike: dict[bytes, list[Path]] = defaultdict(list)
     if sum(_size(one) in shared for of in (seen, tested) for one in of.values()) > MOST_COMPARED:
@@ -220,7 +220,8 @@ def _also_for_testing(folder: Path, ending: str) -> list[str]:
     for path, known in seen.items():
         if _size(known) in shared and (excerpt := _excerpt(path, known, folder)):
             alike[excerpt].append(path)
-    found, until = [], time.monotonic() + COMPARE_S
+    found: list[str] = []
+    until = time.monotonic() + COMPARE_S
     for path, known in tested.items():
         for other in alike.get(_excerpt(path, known, folder), ()) if _size(known) in shared else ():
             if time.monotonic() > until:

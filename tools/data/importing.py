@@ -14,7 +14,7 @@ from ...errors import NotFound, Refused, Unavailable
 from ...files import NotPlain, open_plain
 from ...locks import Lock, lock_name
 from ...nnunet.cases import file_problems, unread_files
-from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.dataset_json import Description, read_description, region_fault
 from ...nnunet.datasets import dataset_folders, trained_folders
 from ...runs.layout import StateDir
 from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
@@ -91,7 +91,8 @@ def _import(source: Path, target: Path, request: PrepareRequest, settings: Setti
         raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _answer(request, target, imported, doubts)
+    fault = region_fault(imported)
+    return _answer(request, target, imported, [*doubts, *([fault.told] if fault else [])])
 
 
 def _copy_dataset(folder: Path, source: Path, settings: Settings, tell: Tell) -> Description:

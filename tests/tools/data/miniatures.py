@@ -185,6 +185,7 @@ def four_values(folder: Path) -> None:
 
 
 REGIONS = {"background": 0, "whole": [1, 2, 3, 4], "core": [1, 2, 3], "et": 1}
+CROSSED = {"background": 0, "a": [1, 2], "b": [2, 3], "c": 4}
 
 
 def far_ignored(folder: Path) -> None:
@@ -275,6 +276,11 @@ FAULTS = (
         damaged(four_values, labels=dict(reversed(REGIONS.items())), regions_class_order=[1, 2, 4]),
         r"Name the labels in the order whole, core, et, and set regions_class_order to \[4, 2, 1\]",
         certain=True,
+    ),
+    Miniature(
+        "regions that no order tells apart",
+        damaged(four_values, labels=CROSSED, regions_class_order=[1, 3, 4]),
+        "2 is written as 3.*a below 1. No order",
     ),
     Miniature(
         "a grey picture among colours",
