@@ -60,10 +60,11 @@ def ready_to_train(
         return files, notes
     note = f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
     twin = _twin(files, settings)
-    if make_twin:
-        _write_twin(files, twin, description, settings)
     # What was preprocessed was made from the twin, so whoever only looks compares with it, if it is there.
-    return (twin if make_twin or (twin.raw / OWN).is_file() else files), [note]
+    if not make_twin and not (twin.raw / OWN).is_file():
+        return files, [note, *notes]
+    _write_twin(files, twin, description, settings)
+    return twin, [note, *notes]
 
 
 def _refuse_elsewhere(raw: Path, settings: Settings) -> None:
