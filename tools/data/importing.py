@@ -53,7 +53,7 @@ def nnunet_prepare_dataset(
 
 @contextmanager
 def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
-    """Allow only one import of an id at a time. The lock lies beside the data: servers with other results share them."""
+    """Allow only one import of an id at a time. Servers with other results see the lock beside the data, too."""
     lock = Lock(settings.folder("raw") / f".importing-Dataset{request.dataset_id:03d}.lock")
     mine = request.model_dump(mode="json")
     try:
