@@ -20,7 +20,7 @@ from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.records import RunRecord
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.data.patients import Patient, spread
+from nnunet_mcp.tools.data.patients import Patient, by_pattern, spread
 from nnunet_mcp.tools.training import training
 from nnunet_mcp.tools.training.checks import Preparation
 from tests.kit.lab import FEW, Answer, Lab, ToolRefused
@@ -147,6 +147,14 @@ def test_what_names_no_patient_for_every_case_is_refused(
         patients = str(table)
     with pytest.raises(ToolRefused, match=why):
         split(patients=patients, write=True)
+
+
+def test_all_names_together_may_take_no_longer_than_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.data.import_patterns.PATIENCE_S", 0.2)
+    names = ["a" * 90 + str(number) for number in range(60)]  # each takes some 20 ms
+
+    with pytest.raises(Refused, match="takes too long to compare"):
+        by_pattern(names, "*a*a*a{patient}b")
 
 
 def test_a_rare_label_is_in_every_fold_where_it_can_be_and_its_cases_are_told(
