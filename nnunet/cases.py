@@ -1,17 +1,21 @@
 """The training cases of a dataset folder: their files, and what is wrong with them. No image is opened."""
 
 import hashlib
+import time
 import unicodedata
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 from ..errors import NotFound
-from ..files import open_plain
+from ..files import Stamp, open_plain, stamp
 from ..texts import clean, numbered, some, told
-from .dataset_json import Description, region_problems
+from .dataset_json import Description
 from .datasets import CASE_ENDINGS, DatasetFiles, channel_of, listed_names, listed_path, one_file_of_colours
 
 TIFF = (".tif", ".tiff")
@@ -19,8 +23,10 @@ SEPARATORS = "._- "
 # nnU-Net 2.8.1 takes CASE_seg.b2nd for the labels of CASE (training/dataloading/nnunet_dataset.py:326, 465).
 SEGMENTATION = "_seg"
 MOST_CHANNELS = 8
-# Of each image that has the size of another, these parts are compared: 0.3 GB for as many as are looked at.
+# Of each image that has the size of another, these parts are compared first: 0.3 GB for as many as are looked at. What
+# agrees in them is compared whole, for so long in a call; the next one goes on.
 EXCERPTS, EXCERPT_BYTES, MOST_COMPARED = 16, 4096, 5000
+COMPARE_S, BLOCK = 5.0, 1 << 20
 Part = Literal["Tr", "Ts"]
 
 
@@ -56,12 +62,12 @@ def _names(folder: Path, ending: str) -> list[str]:
 def file_problems(folder: Path, description: Description) -> list[str]:
     """Everything that would stop nnU-Net, each with the cases and what to do."""
     if description.listed is not None:
-        return [*region_problems(description), *_listed_problems(folder, description.listed)]
+        return _listed_problems(folder, description.listed)
     files = list_cases(folder, description.file_ending)
     ending = description.file_ending
     if not files.images and not files.unnumbered:
         return [f"imagesTr has no {ending} files{_what_is_there(folder / 'imagesTr', ending)}"]
-    problems = [*region_problems(description), *_hidden_problems(folder / "imagesTr", ending)]
+    problems = _hidden_problems(folder / "imagesTr", ending)
     problems += _unnumbered_problems(files, ending)
     problems += _channel_problems(files, set(range(len(description.channels))), ending)
     named = {label for name in files.unnumbered if (label := _own_label(name, files.labels))}
@@ -204,27 +210,54 @@ def unread_files(folder: Path, description: Description) -> list[str]:
 
 
 def _also_for_testing(folder: Path, ending: str) -> list[str]:
-    """Images of imagesTs that are those of imagesTr, by their size and a few places."""
+    """Images of imagesTs that are those of imagesTr, byte by byte."""
     places = [sorted((folder / name).glob(f"[!.]*{ending}")) for name in ("imagesTr", "imagesTs")]
-    sizes = [{path: path.stat().st_size for path in paths if path.is_file()} for paths in places]
-    shared = set(sizes[0].values()) & set(sizes[1].values()) - {0}
-    if sum(size in shared for of in sizes for size in of.values()) > MOST_COMPARED:
+    seen, tested = ({path: now for path in paths if (now := stamp(str(path))) is not None} for paths in places)
+    shared = {_size(one) for one in seen.values()} & {_size(one) for one in tested.values()} - {0}
+    alike: dict[bytes, list[Path]] = defaultdict(list)
+    if sum(_size(one) in shared for of in (seen, tested) for one in of.values()) > MOST_COMPARED:
         return []
-    seen, tested = ({path: _excerpt(path, size, folder) for path, size in of.items() if size in shared} for of in sizes)
-    trained = {excerpt: path.name for path, excerpt in seen.items()}
-    return [f"{path.name} = {trained[excerpt]}" for path, excerpt in tested.items() if excerpt in trained]
+    for path, known in seen.items():
+        if _size(known) in shared and (excerpt := _excerpt(path, known, folder)):
+            alike[excerpt].append(path)
+    found: list[str] = []
+    until = time.monotonic() + COMPARE_S
+    for path, known in tested.items():
+        for other in alike.get(_excerpt(path, known, folder), ()) if _size(known) in shared else ():
+            if time.monotonic() > until:
+                return found
+            if _is_same(path, known, other, seen[other], folder):
+                found.append(f"{path.name} = {other.name}")
+                break
+    return found
 
 
-def _excerpt(path: Path, size: int, folder: Path) -> bytes:
-    found = hashlib.blake2b(str(size).encode())
+def _size(known: Stamp) -> int:
+    return known[1]
+
+
+@lru_cache(maxsize=2 * MOST_COMPARED)
+def _excerpt(path: Path, known: Stamp, folder: Path) -> bytes:
+    """A digest of a few places in a file; empty where it cannot be read. At regular places, slices would begin."""
+    found, size = hashlib.blake2b(str(_size(known)).encode()), _size(known)
     try:
         with open_plain(path, inside=(folder,)) as stream:
-            for place in range(0, size, max(1, size // EXCERPTS)):
+            for place in sorted(Random(size).choices(range(size), k=EXCERPTS)):
                 stream.seek(place)
                 found.update(stream.read(EXCERPT_BYTES))
-    except OSError:
-        found.update(str(path).encode("utf-8", "surrogateescape"))  # like no other; the look says why it is unreadable
+    except OSError:  # the look says why
+        return b""
     return found.digest()
+
+
+@lru_cache(maxsize=MOST_COMPARED)
+def _is_same(path: Path, known: Stamp, other: Path, other_known: Stamp, folder: Path) -> bool:
+    """Whether two files of these stamps have the same content."""
+    with suppress(OSError), open_plain(path, inside=(folder,)) as one, open_plain(other, inside=(folder,)) as two:
+        while (block := one.read(BLOCK)) == two.read(BLOCK):
+            if not block:
+                return True
+    return False
 
 
 def is_text(name: str) -> bool:

@@ -23,6 +23,7 @@ EXAMPLE = (
     "images imagesTr/CASE_0000.nii.gz and labels labelsTr/CASE.nii.gz; "
     '"dataset": {"CASE": {"images": ["…"], "label": "…"}} lists files that lie elsewhere.'
 )
+NO_ORDER = "No order can tell these regions apart: declare them so that each lies in the one before or outside it."
 BYTE_ORDER_MARK = "\ufeff"
 Labels = dict[str, int | list[int]]
 Regions = Mapping[str, Sequence[int]]
@@ -263,8 +264,16 @@ def _doubles(things: Iterable[Thing]) -> list[Thing]:
     return [thing for thing, count in Counter(things).items() if count > 1]
 
 
-def region_problems(description: Description) -> list[str]:
-    """An order of regions with which a perfect model would score less than 1, and one that works.
+@dataclass(frozen=True)
+class RegionFault:
+    """Regions with which a perfect model would score less than 1, with the scores; and an order that works, if any."""
+
+    told: str
+    has_remedy: bool
+
+
+def region_fault(description: Description) -> RegionFault | None:
+    """What is wrong with the order of regions.
 
     nnU-Net paints the regions in the order in which labels names them, each with its value of regions_class_order
     (2.8.1, label_handling.py:171), so the last region that holds a value decides what is written for it.
@@ -276,15 +285,17 @@ def region_problems(description: Description) -> list[str]:
         if name not in ("background", "ignore") and value not in ([0], 0)
     }
     if not isinstance(order, list) or all(len(values) == 1 for values in regions.values()):
-        return []
+        return None
     wrong = {value: written for value, written in _written(regions, order).items() if _differ(regions, value, written)}
     if not wrong:
-        return []
+        return None
     became = some([f"{value} is written as {written}" for value, written in sorted(wrong.items())])
-    return [
+    remedy = _remedy(regions)
+    return RegionFault(
         f"regions_class_order {clean(order)} writes values of other regions: {became}. A perfect model would score "
-        f"{_scores(regions, order)}. {_remedy(regions)}"
-    ]
+        f"{_scores(regions, order)}. {remedy or NO_ORDER}",
+        has_remedy=bool(remedy),
+    )
 
 
 def _written(regions: Regions, order: Sequence[int]) -> dict[int, int]:
@@ -308,15 +319,34 @@ def _scores(regions: Regions, order: Sequence[int]) -> str:
 
 
 def _remedy(regions: Regions) -> str:
-    nested = dict(sorted(regions.items(), key=lambda item: -len(set(item[1]))))
-    for ordered in (dict(regions), nested):
-        order = _order(ordered)
-        if not any(_differ(ordered, value, new) for value, new in _written(ordered, order).items()):
-            first = (
-                "" if list(ordered) == list(regions) else f"Name the labels in the order {', '.join(ordered)}, and set "
-            )
-            return f"{first or 'Set '}regions_class_order to {order}."
-    return "No order can tell these regions apart: declare them so that each lies in the one before or outside it."
+    ordered = _workable(regions)
+    if not ordered:
+        return ""
+    first = (
+        f"Name the labels in the order {', '.join(map(clean, ordered))}, and set"
+        if list(ordered) != list(regions)
+        else "Set"
+    )
+    return f"{first} regions_class_order to {_order(ordered)}."
+
+
+def _workable(regions: Regions) -> Regions:
+    """The regions in an order of painting that works, the given one if it does; empty where there is none.
+
+    It is found from the end: what the last region paints must lie in the same regions, and so on with the rest.
+    """
+    left, found = dict(regions), dict[str, Sequence[int]]()
+    while left:
+        painted = {value for values in found.values() for value in values}
+        fit = next((name for name in reversed(left) if _are_alike(regions, set(left[name]) - painted)), None)
+        if fit is None:
+            return {}
+        found = {fit: left.pop(fit), **found}
+    return found
+
+
+def _are_alike(regions: Regions, values: set[int]) -> bool:
+    return all(len(values & set(own)) in (0, len(values)) for own in regions.values())
 
 
 def _order(regions: Regions) -> list[int]:

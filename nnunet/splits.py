@@ -248,6 +248,13 @@ def complete_folds(files: DatasetFiles) -> list[str]:
     return [str(number) for number in range(len(split) if split else USUAL_FOLDS)]
 
 
+def is_fixed_set(files: DatasetFiles) -> bool:
+    """Whether the folds of the split validate only some cases: a fixed validation set, which is no cross-validation."""
+    split = read_split(files.splits_file) or ()
+    every = frozenset[str]().union(*(fold.every for fold in split))
+    return bool(every - {case for fold in split for case in fold.val})
+
+
 def trained_cases(fold: FoldFiles) -> TrainedCases | None:
     """What the training in a fold folder began with; None where it was made by hand or by an earlier version."""
     return read_model(fold.cases_file, TrainedCases)

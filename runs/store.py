@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,15 +92,17 @@ def record_run(
     *,
     repeat_window_s: float,
     asked: AskedAs | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[RunDir, bool]:
     """Write run.json, unless another active run has one of the fold folders.
 
     First, processes that an interrupted run left on these folders are ended. Returns the run and whether it is new: an
     identical request within `repeat_window_s` gets the run that the first one started, because clients call again when
-    an answer is late; one with the same request_id gets it for ever.
+    an answer is late; one with the same request_id gets it for ever. `check` refuses what has changed since the run was
+    planned, while nothing else can.
 
     Raises:
-        Refused: another run is active on one of the `targets` (fold folders).
+        Refused: another run is active on one of the `targets` (fold folders), or `check` refuses.
     """
     wanted = sorted(set(targets))
     with nobody_starts(state):
@@ -114,6 +116,7 @@ def record_run(
                         asked.started(state, run.run_id)
                     return run, False
                 raise _already_active(run.run_id, target)
+        check()
         for run, other in {run.run_id: (run, other) for run, other in earlier.values()}.values():
             engine_of(other).sweep(run, other)
         if asked is not None:

@@ -100,8 +100,8 @@ class ComparedModel(Record):
 
     name: str
     folds: tuple[str, ...]
-    complete: bool = Field(description="All folds of the cross-validation are there.")
-    rank: int | None = Field(description="By Dice among several complete cross-validations over the same cases.")
+    complete: bool = Field(description="All folds of the split are there.")
+    rank: int | None = Field(description="By Dice among several complete models over the same cases.")
     cases: int
     dice: float | None = Field(description="nnU-Net's foreground_mean over all cases of these folds.")
     iou: float | None

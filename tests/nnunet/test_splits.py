@@ -326,6 +326,18 @@ def test_a_training_with_cases_that_are_not_preprocessed_ends_at_its_start(
         settle_cases(trainer_of(files, 0), job("train_fold_0"))
 
 
+def test_a_fold_that_the_split_has_lost_is_not_trained_on_a_random_one(
+    files: DatasetFiles, job: Callable[..., Job]
+) -> None:
+    late, trainer = job("train_fold_1"), trainer_of(files, 1)
+    put_split(files.splits_file, split_there(files)[:1])
+    trainer.do_split = lambda: (CASES[1:], CASES[:1])  # as nnU-Net draws at random
+
+    with pytest.raises(StageFailure, match=r"the split has 1 folds, so there is no fold 1"):
+        settle_cases(trainer, late)
+    assert trained_cases(late.fold) is None
+
+
 def test_a_later_fold_of_a_run_does_not_train_on_another_split_than_the_first(
     files: DatasetFiles, job: Callable[..., Job]
 ) -> None:

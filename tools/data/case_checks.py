@@ -283,10 +283,11 @@ def _undeclared(values: list[int], strange: list[int], expected: Expected) -> Ki
     one_label = len(expected.values - {0}) == 1
     if one_label and values in ([0, *strange], strange) and len(strange) == 1 and strange[0] > 0:
         return Kind.OTHER_NUMBER
-    if one_label and values == list(range(values[-1] + 1)):
+    without_gaps = values[0] == 0 and values[-1] == len(values) - 1
+    if one_label and without_gaps:
         return Kind.NUMBERED
     many = FEW_SHADES if expected.pictures else MANY_VALUES
-    return Kind.SHADES if len(strange) >= many and values != list(range(values[-1] + 1)) else Kind.UNDECLARED
+    return Kind.SHADES if len(strange) >= many and not without_gaps else Kind.UNDECLARED
 
 
 def _check_match(image: FileLook, label: LabelLook) -> Found:

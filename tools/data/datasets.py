@@ -10,7 +10,7 @@ from ...calls import Call, call
 from ...errors import RunError
 from ...files import read_json
 from ...nnunet.cases import file_problems, file_warnings, list_cases
-from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.dataset_json import Description, read_description, region_fault
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
 from ...nnunet.preprocessed import raw_cases
 from ...nnunet.splits import USUAL_FOLDS, own_faults, own_idle, split_to_make, split_told
@@ -151,6 +151,7 @@ def _looked(
         "warnings": (
             *_about_the_look(looks),
             *file_warnings(files.raw, description),
+            *_region_faults(description, has_remedy=False),
             *_idle(files),
             *_torn(files),
             *found.warnings,
@@ -163,6 +164,12 @@ def _looked(
         "outliers": {clean(case): what for case, what in islice(outliers(looks, description).items(), OUTLIERS)},
         "mixed": mixed(cases, description, in_mm=in_mm(looks)),
     }
+
+
+def _region_faults(description: Description, *, has_remedy: bool) -> list[str]:
+    """A problem where an order works, because a training is refused then; else a warning."""
+    fault = region_fault(description)
+    return [fault.told] if fault and fault.has_remedy == has_remedy else []
 
 
 def _idle(files: DatasetFiles) -> list[str]:
@@ -201,6 +208,7 @@ def _line(files: DatasetFiles) -> DatasetLine:
     if description is not None and files.raw.is_dir():
         found = description
         problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
+        problems += _region_faults(found, has_remedy=True)
     faults = _attempt([], lambda: own_faults(files), list[str]())
     problems += [f"splits_final.json: {fault}. {_new_split(files)} makes a sound one." for fault in faults[:FEW]]
     there = _attempt(problems, lambda: read_plans(files), PlansThere())

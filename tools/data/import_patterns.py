@@ -1,8 +1,9 @@
 """Patterns that say which file is which case, channel and label: {case}/{case}_{channel}.nii.gz."""
 
 import re
+import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ MASK_WORDS = """seg segs segmentation segmentations segm mask masks msk label la
     maske masken"""
 OF_MASKS = frozenset(MASK_WORDS.split())
 MOST_FREE = 8  # parts of a pattern that match any text: more would take long on long names
-PATIENCE_S = 2.0
+PATIENCE_S, SHORTEST_S = 2.0, 1e-3  # for all names; a time of 0 would be no limit
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,27 @@ def matches(pattern: str, names: Iterable[str], what: str, tokens: Sequence[str]
         Refused: the pattern cannot be used.
     """
     expression = _expression(pattern, what, tokens)
+    fitting = whole_matches(expression, {name: unicodedata.normalize("NFC", name) for name in names}, pattern, what)
     found = []
+    for name, parts in fitting.items():
+        case = "/".join(filter(None, (parts.get("group"), parts["case"])))
+        found.append(Match(name, case, parts.get("token") or ""))
+    return found
+
+
+def whole_matches(
+    expression: "regex.Pattern[str]", texts: Mapping[str, str], pattern: str, what: str
+) -> dict[str, dict[str, str]]:
+    """What stands for each field of a pattern, by the name of each text that it fits; all in PATIENCE_S.
+
+    Raises:
+        Refused: it takes longer.
+    """
+    found, until = {}, time.monotonic() + PATIENCE_S
     try:
-        for name in names:
-            if match := expression.fullmatch(unicodedata.normalize("NFC", name), timeout=PATIENCE_S):
-                parts = match.groupdict()
-                case = "/".join(filter(None, (parts.get("group"), parts["case"])))
-                found.append(Match(name, case, parts.get("token") or ""))
+        for name, text in texts.items():
+            if match := expression.fullmatch(text, timeout=max(until - time.monotonic(), SHORTEST_S)):
+                found[name] = match.groupdict()
     except TimeoutError:
         raise Refused(f"{what} {clean(pattern)!r} takes too long to compare. Use fewer * and fields.") from None
     return found

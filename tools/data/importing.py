@@ -1,6 +1,7 @@
 """nnunet_prepare_dataset: make a valid nnU-Net v2 dataset from a folder; the source is only read."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,10 @@ from ...allowed_paths import allowed_path
 from ...calls import call
 from ...errors import NotFound, Refused, Unavailable
 from ...files import NotPlain, open_plain
-from ...locks import Lock, lock_name
+from ...locks import Lock
 from ...nnunet.cases import file_problems, unread_files
-from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.dataset_json import Description, read_description, region_fault
 from ...nnunet.datasets import dataset_folders, trained_folders
-from ...runs.layout import StateDir
 from ...runs.machine.disk import SPARE_BYTES, refuse_without_room
 from ...schemas.datasets import Prepared, PrepareRequest
 from ...settings import Settings
@@ -53,15 +53,26 @@ def nnunet_prepare_dataset(
 
 @contextmanager
 def _alone(settings: Settings, request: PrepareRequest) -> Iterator[None]:
-    """Allow only one import of an id at a time."""
-    lock = Lock(StateDir.of(settings).locks_dir / lock_name("import", f"{request.dataset_id:03d}"))
+    """Allow only one import of an id at a time. Servers with other results see the lock beside the data, too."""
+    lock = Lock(settings.folder("raw") / f".importing-Dataset{request.dataset_id:03d}.lock")
     mine = request.model_dump(mode="json")
-    if not lock.try_acquire(mine):
+    try:
+        taken = lock.try_acquire(mine) and _is_there(lock)
+    except OSError as error:
+        raise Unavailable(f"{settings.folder('raw')} cannot be written to: {error}") from error
+    if not taken:
+        lock.release()
         raise Refused(_under_way(request, same=lock.holder() == mine, other=lock.holder().get("name", "?")))
     try:
         yield
     finally:
+        lock.path.unlink(missing_ok=True)
         lock.release()
+
+
+def _is_there(lock: Lock) -> bool:
+    """Whether the lock was not removed by its last holder while it was opened."""
+    return lock.path.is_file() and lock.path.stat().st_ino == os.fstat(lock.fileno()).st_ino
 
 
 def _under_way(request: PrepareRequest, *, same: bool, other: object) -> str:
@@ -91,7 +102,8 @@ def _import(source: Path, target: Path, request: PrepareRequest, settings: Setti
         raise Unavailable(f"{request.source!r} could not be copied to {target}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _answer(request, target, imported, doubts)
+    fault = region_fault(imported)
+    return _answer(request, target, imported, [*doubts, *([fault.told] if fault else [])])
 
 
 def _copy_dataset(folder: Path, source: Path, settings: Settings, tell: Tell) -> Description:

@@ -5,7 +5,6 @@ import io
 import math
 import os
 import random
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,10 +18,9 @@ from ...nnunet.datasets import DatasetFiles
 from ...nnunet.scores import patients_of
 from ...nnunet.splits import Split
 from ...texts import clean, numbered, some, told
+from .import_patterns import FIELD, whole_matches
 
-FIELD = re.compile(r"(\{[^{}]*\}|\*)")
 MOST_FREE = 4  # parts of a pattern that match any text: more would take long on long names
-PATIENCE_S = 2.0
 CASE_WORDS, PATIENT_WORDS = ("case", "case_id", "image", "name"), ("patient", "patient_id", "subject", "subject_id")
 # A label is rare if a split by chance would leave it out of some fold in more than one of 20 splits.
 CHANCE = 0.05
@@ -43,17 +41,13 @@ def by_pattern(cases: Sequence[str], pattern: str) -> dict[str, str]:
     Raises:
         Refused: it does not name one for every case.
     """
-    expression = _expression(pattern)
-    try:
-        found = {case: expression.fullmatch(case, timeout=PATIENCE_S) for case in cases}
-    except TimeoutError:
-        raise Refused(f"patients {clean(pattern)!r} takes too long to compare. Use fewer *.") from None
-    if others := [case for case, match in found.items() if match is None]:
+    found = whole_matches(_expression(pattern), dict(zip(cases, cases, strict=True)), pattern, "patients")
+    if others := [case for case in cases if case not in found]:
         raise Refused(
             f"patients {clean(pattern)!r} does not fit {len(others)} of {len(cases)} cases: {some(others)}. Write a "
             "pattern that fits all, or name a CSV file with the columns case and patient."
         )
-    patients = {case: match["patient"] for case, match in found.items() if match is not None}
+    patients = {case: parts["patient"] for case, parts in found.items()}
     if len(cases) > 1 and len(set(patients.values())) == 1:
         raise Refused(
             f"patients {clean(pattern)!r} says that all cases are of one patient, {clean(patients[cases[0]])!r}. "

@@ -18,7 +18,7 @@ from ...errors import NotFound, Refused
 from ...files import write_text
 from ...locks import held, lock_name
 from ...nnunet.cases import file_problems
-from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.dataset_json import Description, read_description, region_fault
 from ...nnunet.datasets import DatasetFiles, find_dataset, training_files
 from ...runs.layout import StateDir
 from ...settings import Settings
@@ -28,8 +28,10 @@ from .looks import look_into, looked_at
 OWN = "dataset.json"
 
 
-def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = True) -> tuple[DatasetFiles, list[str]]:
-    """The dataset in a form that nnU-Net v2 reads, and notes on what that took.
+def ready_to_train(
+    settings: Settings, dataset_id: int, *, make_twin: bool = True, goes_on: bool = False
+) -> tuple[DatasetFiles, list[str]]:
+    """The dataset in a form that nnU-Net v2 reads, and notes on what that took. With `goes_on`, a training has begun.
 
     A folder in the older style that the documentation shows (modality, labels {"0": …}, no file_ending) gets a
     valid twin. The source stays as it is.
@@ -48,16 +50,21 @@ def ready_to_train(settings: Settings, dataset_id: int, *, make_twin: bool = Tru
     description = read_description(files.raw)
     if description.listed is not None:
         _refuse_elsewhere(files.raw, settings)
-    if problems := file_problems(files.raw, description):
+    problems, fault = file_problems(files.raw, description), region_fault(description)
+    if fault and fault.has_remedy and not goes_on:
+        problems.append(fault.told)
+    if problems:
         raise Refused(f"Dataset {files.name} cannot be trained:\n- " + "\n- ".join(problems))
+    notes = [f"In dataset.json, {fault.told}"] if fault else []
     if not description.changes:
-        return files, []
+        return files, notes
     note = f"dataset.json was read in an older style ({'; '.join(description.changes)}); the source is unchanged."
     twin = _twin(files, settings)
-    if make_twin:
-        _write_twin(files, twin, description, settings)
     # What was preprocessed was made from the twin, so whoever only looks compares with it, if it is there.
-    return (twin if make_twin or (twin.raw / OWN).is_file() else files), [note]
+    if not make_twin and not (twin.raw / OWN).is_file():
+        return files, [note, *notes]
+    _write_twin(files, twin, description, settings)
+    return twin, [note, *notes]
 
 
 def _refuse_elsewhere(raw: Path, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from ...calls import argument, call
 from ...errors import Refused
 from ...files import read_plain
 from ...nnunet.cases import case_names, file_problems
-from ...nnunet.dataset_json import Description, read_description
+from ...nnunet.dataset_json import Description, read_description, region_fault
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.splits import (
     Split,
@@ -65,6 +65,8 @@ def nnunet_split_dataset(
     if problems := file_problems(files.raw, description):
         raise Refused(f"Dataset {files.name} cannot be split:\n- " + "\n- ".join(problems))
     made = _make(request, files, description, settings, look_s, tell)
+    if fault := region_fault(description):
+        made.notes.append(f"In dataset.json, {fault.told}")
     if request.write:
         blocked = _keep(files, made, settings)
         if blocked:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ...calls import call
 from ...errors import NotFound, Refused
-from ...nnunet.datasets import find_dataset
+from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.models import Model, model_of
 from ...nnunet.scores import Scores, paired_difference, read_scores
-from ...nnunet.splits import complete_folds, validated_twice
+from ...nnunet.splits import complete_folds, is_fixed_set, validated_twice
 from ...nnunet.summary import fold_outcome, why_dice_is_null
 from ...runs.layout import RunDir, StateDir
 from ...runs.model_owners import taken_over, told_taken_over
@@ -105,7 +105,7 @@ def _compare(
         differences=differences,
         method=method(differences),
         table=write_table(ranked, request.table),
-        notes=(*notes, *_notes(described), *_rankless(ranked), *_unpaired(described, differences)),
+        notes=(*notes, *_fixed_set(files), *_notes(described), *_rankless(ranked), *_unpaired(described, differences)),
         next_step=next_step(ranked, differences, complete_folds(files), files.dataset_id),
     )
 
@@ -190,6 +190,11 @@ def _unknowns(model: ComparedModel, scores: Scores) -> Iterable[str]:
             yield f"{model.name}, fold {fold_name(fold)}: {why}"
 
 
+def _fixed_set(files: DatasetFiles) -> Iterable[str]:
+    if is_fixed_set(files):
+        yield "The split is a fixed validation set, no cross-validation: what is best there is so for these cases only."
+
+
 def _notes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:
     for model, scores in described:
         if "full" in model.folds:
@@ -203,4 +208,4 @@ def _notes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:
 
 def _rankless(models: list[ComparedModel]) -> Iterable[str]:
     if sum(_can_rank(model) for model in models) > 1 and not any(model.rank for model in models):
-        yield "The complete cross-validations have different cases, so none is ranked."
+        yield "The complete models have different cases, so none is ranked."

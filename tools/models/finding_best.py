@@ -9,7 +9,7 @@ from ...nnunet.installed import installed
 from ...nnunet.models import Model
 from ...nnunet.preprocessed import planned
 from ...nnunet.scores import read_scores
-from ...nnunet.splits import complete_folds, validated_cases, validated_twice
+from ...nnunet.splits import complete_folds, is_fixed_set, validated_cases, validated_twice
 from ...runs.engines import engine_with_options
 from ...runs.layout import StateDir
 from ...runs.store import new_record
@@ -55,6 +55,7 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
 def _candidates(files: DatasetFiles, state: StateDir) -> tuple[list[Model], list[str]]:
     """The complete cross-validations, and why other models are left out."""
     models, notes, ways = [], [], []
+    whole = "validation on the fixed set" if is_fixed_set(files) else "cross-validation"
     for folder in sorted(files.results.glob("*__*__*")):
         model = Model(files, folder, tuple(complete_folds(files)))
         if reason := _why_not(model, state):
@@ -66,12 +67,12 @@ def _candidates(files: DatasetFiles, state: StateDir) -> tuple[list[Model], list
         told = " ".join(notes) or f"Nothing is trained on {files.name}."
         usual = call("nnunet_training", dataset_id=files.dataset_id, configuration=None, fold="all")
         way = f"Ask the person whether to train all folds: {'; or '.join(ways[:2]) or usual}."
-        raise NotFound(f"No complete cross-validation to search among. {told} {way}")
+        raise NotFound(f"No complete {whole} to search among. {told} {way}")
     if len(models) == 1:
         second = (
             f" {ways[0]} would make a second one." if ways else " A second one needs another training of all folds."
         )
-        notes.insert(0, f"Only one complete cross-validation, so nothing is compared: it is the best of one.{second}")
+        notes.insert(0, f"Only one complete {whole}, so nothing is compared: it is the best of one.{second}")
     return models, [f"Candidates: {', '.join(model.folder.name for model in models)}.", *notes]
 
 

@@ -50,6 +50,8 @@ def choose_images(given: str, raw: Path, trained: TrainedOn, settings: Settings)
     chosen = Chosen(folder, f"{folder}/{pattern}" if pattern else str(folder), left_over=dict(listing.others))
     fitting = [name for name in listing.files if _fits(name, trained, chosen)]
     found = _by_pattern(pattern, fitting, trained, chosen) if pattern else _by_name(fitting, trained, chosen)
+    for case in [case for case in found if len(f"{case}_0000{trained.ending}".encode()) > LONGEST]:
+        chosen.left_over |= dict.fromkeys(found.pop(case), "its name is too long")
     if not found:
         raise Refused(_nothing(chosen, trained))
     chosen.cases = chosen.originals = {case: found[case] for case in sorted(found)}
@@ -155,9 +157,6 @@ def _by_name(names: list[str], trained: TrainedOn, chosen: Chosen) -> dict[str, 
             continue
         else:
             case = last.removesuffix(ending_of(last))
-        if len(f"{case}_0000{trained.ending}".encode()) > LONGEST:
-            chosen.left_over[name] = "its name is too long"
-            continue
         found[case].append(name)
     if doubled := sorted(case for case, images in found.items() if len(images) > 1):
         raise Refused(f"Several images would be {some(doubled)}. Say which with a pattern, {argument(images=None)}.")

@@ -136,7 +136,10 @@ def _place(found: Preparation) -> None:
 
 
 def _dataset(found: Preparation) -> None:
-    found.files, notes = ready_to_train(found.settings, found.request.dataset_id, make_twin=not found.ahead)
+    goes_on = found.request.continue_training or found.request.validation_only
+    found.files, notes = ready_to_train(
+        found.settings, found.request.dataset_id, make_twin=not found.ahead, goes_on=goes_on
+    )
     found.notes += notes
 
 

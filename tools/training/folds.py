@@ -55,6 +55,18 @@ class Folds:
             return read_split(self.files.splits_file) or usual_split(self.cases)
         return split_to_make(self.files)
 
+    def refuse_renewed_split(self) -> None:
+        """Whether the split is still the one that the training was planned with.
+
+        Raises:
+            Refused: it was written anew meanwhile.
+        """
+        if self.request.fold != "full" and (self._find_split() or ()) != self.split:
+            raise Refused(
+                f"The split of {self.files.name} was changed while this training was planned, and nothing was started. "
+                "Call again: it is planned with the new split."
+            )
+
     @property
     def every(self) -> tuple[str, ...]:
         """All folds of the split, as nnU-Net names them."""

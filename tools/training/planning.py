@@ -57,6 +57,7 @@ class Plan:
     stages: list[StageSpec] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+    folds: Folds | None = None
 
     @property
     def trainer(self) -> str:
@@ -93,7 +94,7 @@ class Planner:
         """Decide the stages in order."""
         self._refuse_impossible()
         self._plan_preprocessing()
-        folds = self._choose_folds()
+        folds = self.plan.folds = self._choose_folds()
         ready = tuple(spec.name for spec in self.plan.stages)
         if self.request.configuration == CASCADE:
             ready = self._plan_lowres(ready, folds)

@@ -47,10 +47,18 @@ def prepare_run(request: TrainingRequest, settings: Settings) -> tuple[RunDir, R
         return *before, False
     settings.create_folders()
     ready = prepare(request, settings, ahead=False, on_problem=_stop)
-    record, targets = record_of(ready), ready.plan.targets if ready.plan else []
-    if ready.plan is not None and ready.plan.made.text:
-        ready.plan.made.write()
-    run, new = record_run(state, record, targets, repeat_window_s=settings.repeat_window_s, asked=asked)
+    record, plan = record_of(ready), ready.plan
+    assert plan is not None and plan.folds is not None
+    if plan.made.text:
+        plan.made.write()
+    run, new = record_run(
+        state,
+        record,
+        plan.targets,
+        repeat_window_s=settings.repeat_window_s,
+        asked=asked,
+        check=plan.folds.refuse_renewed_split,
+    )
     return run, (record if new else run.record() or record), new
 
 

@@ -8,7 +8,7 @@ from ...calls import call
 from ...errors import NotFound
 from ...files import read_plain
 from ...nnunet.datasets import DatasetFiles
-from ...nnunet.splits import complete_folds
+from ...nnunet.splits import complete_folds, is_fixed_set
 from ...runs.layout import StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import compose_result
@@ -49,8 +49,10 @@ def _share(result: Result, record: RunRecord) -> str | None:
     """How many folds of the dataset's split a finished training has; the model of every case is none of them."""
     if record.training is None or not result.complete or result.fold == "full":
         return None
-    every = complete_folds(DatasetFiles(record.folders, record.dataset_name))
-    return f"{len(record.model_stages)} of {len(every)} folds"
+    files = DatasetFiles(record.folders, record.dataset_name)
+    every, fixed = complete_folds(files), is_fixed_set(files)
+    share = f"{len(record.model_stages)} of {len(every)} folds"
+    return ("a fixed validation set" if len(every) == 1 else f"{share} of a fixed validation set") if fixed else share
 
 
 def _next_step(result: Result, view: RunSnapshot) -> str:

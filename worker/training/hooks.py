@@ -14,7 +14,7 @@ from ...calls import argument
 from ...files import append_line, read_model, write_model
 from ...nnunet.datasets import FoldFiles
 from ...nnunet.preprocessed import DataNote, data_note_file, preprocessed_cases
-from ...nnunet.splits import FoldCases, TrainedCases, trained_cases
+from ...nnunet.splits import FoldCases, TrainedCases, read_split, trained_cases
 from ...nnunet.summary import finite
 from ...runs.saved import note_saved
 from ...schemas.records import ESTIMATING, NAN_EPOCHS, TRAINED_PART, TRAINING, Epoch
@@ -200,12 +200,12 @@ def settle_cases(trainer: Any, job: Job) -> FoldCases:
     nnU-Net reads the split again for the final validation; by then another run may have renewed it.
 
     Raises:
-        StageFailure: some of them are not preprocessed.
+        StageFailure: some of them are not preprocessed, or the split has no such fold any more.
     """
     if job.spec.traits.trains and trainer.local_rank == 0 and trained_cases(job.fold) is None:
-        write_model(job.fold.cases_file, _begin(trainer))
+        write_model(job.fold.cases_file, _begin(trainer, job))
     _wait_for_all_ranks(trainer)
-    cases = trained_cases(job.fold) or _begin(trainer)
+    cases = trained_cases(job.fold) or _begin(trainer, job)
     folder = Path(trainer.preprocessed_dataset_folder)
     if missing := sorted(cases.every - set(preprocessed_cases(folder))):
         raise StageFailure(
@@ -218,8 +218,15 @@ def settle_cases(trainer: Any, job: Job) -> FoldCases:
     return cases
 
 
-def _begin(trainer: Any) -> TrainedCases:
+def _begin(trainer: Any, job: Job) -> TrainedCases:
     train, val = trainer.do_split()
+    split = read_split(job.files.splits_file)
+    if split and job.spec.fold != "all" and int(str(job.spec.fold)) >= len(split):  # 2.8.1, nnUNetTrainer.py:638
+        raise StageFailure(
+            f"the split has {len(split)} folds, so there is no fold {job.spec.fold}",
+            f"{job.files.splits_file} was changed since this run was planned; nnU-Net would train on a random split",
+            "Start the request again with a fold that the split has.",
+        )
     note = read_model(data_note_file(Path(trainer.preprocessed_dataset_folder)), DataNote)
     return TrainedCases(
         train=tuple(map(str, train)), val=tuple(map(str, val)), raw_identity=note.raw_identity if note else ""

@@ -185,6 +185,7 @@ def four_values(folder: Path) -> None:
 
 
 REGIONS = {"background": 0, "whole": [1, 2, 3, 4], "core": [1, 2, 3], "et": 1}
+CROSSED = {"background": 0, "a": [1, 2], "b": [2, 3], "c": 4}
 
 
 def far_ignored(folder: Path) -> None:
@@ -199,6 +200,10 @@ def aired(folder: Path, case: int) -> None:
 
 def objects(folder: Path, case: int) -> None:
     again(label(folder, case), lambda values: (values > 0) * (1 + numpy.arange(10) % (case + 2)).astype(numpy.uint8))
+
+
+def largest_in(*, here: bool) -> Callable[[Any], Any]:
+    return lambda values: numpy.array([0, 1, 2**31 if here else 1], numpy.uint32)[values]
 
 
 def without_shape(folder: Path) -> None:
@@ -273,6 +278,11 @@ FAULTS = (
         certain=True,
     ),
     Miniature(
+        "regions that no order tells apart",
+        damaged(four_values, labels=CROSSED, regions_class_order=[1, 3, 4]),
+        "2 is written as 3.*a below 1. No order",
+    ),
+    Miniature(
         "a grey picture among colours",
         damaged(lambda f: again(image(f), lambda v: v[..., 0]), pictures),
         r"other colours.*case_1 \(1 instead of 3\).*without alpha",
@@ -344,6 +354,12 @@ FAULTS = (
     ),
     Miniature(
         "lesions numbered in each patient", damaged(each(objects), **ONE), "number the objects.*6 cases", certain=True
+    ),
+    Miniature(
+        "a label value as large as 32 bits allow",
+        damaged(each(lambda f, case: again(label(f, case), largest_in(here=case == 1))), **ONE),
+        "does not declare.*case_1 .2147483648",
+        certain=True,
     ),
     Miniature(
         "an ending in capitals",

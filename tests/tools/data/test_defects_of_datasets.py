@@ -7,14 +7,14 @@ import pytest
 
 from nnunet_mcp.errors import RunError
 from nnunet_mcp.nnunet.cases import file_problems, file_warnings
-from nnunet_mcp.nnunet.dataset_json import read_description
+from nnunet_mcp.nnunet.dataset_json import read_description, region_fault
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.data.findings import findings
 from nnunet_mcp.tools.data.looks import Looks, case_paths, reader_of
 from nnunet_mcp.worker.asks.inspection.cases import look_at_case
 from tests.kit.tiny import ask
-from tests.tools.data.miniatures import FAULTS, SOUND, Miniature
+from tests.tools.data.miniatures import FAULTS, REGIONS, SOUND, Miniature, damaged, four_values
 
 NAME = "Dataset003_Odd"
 
@@ -35,7 +35,10 @@ def seen(settings: Settings) -> tuple[list[str], list[str]]:
     found = {case.case: look_at_case(case, reader) for case in cases}
     odd = findings(Looks(len(cases), reader, found), description)
     problems = [*file_problems(files.raw, description), *odd.problems]
-    return problems, [*file_warnings(files.raw, description), *odd.warnings]
+    warnings = [*file_warnings(files.raw, description), *odd.warnings]
+    if fault := region_fault(description):
+        (problems if fault.has_remedy else warnings).append(fault.told)
+    return problems, warnings
 
 
 @pytest.mark.parametrize("miniature", FAULTS, ids=named)
@@ -88,3 +91,27 @@ def test_real_data_have_no_warnings(
         (found,) = ask(settings, "nnunet_datasets", dataset_id=dataset_id)["datasets"]
 
         assert (found.get("problems", []), found.get("warnings", [])) == ([], [])
+
+
+@pytest.mark.parametrize("order", [[1, 2, 3], [4, 2, 1]])
+def test_an_order_of_regions_stops_only_a_new_training_and_is_told_everywhere(
+    settings: Settings, order: list[int]
+) -> None:
+    named_so, raw = f"regions_class_order {order} writes", settings.folder("raw") / NAME
+    damaged(four_values, labels=REGIONS, regions_class_order=order)(raw)
+    wanted = {"dataset_id": 3, "configuration": "2d", "device": "cpu"}
+    copied = {"source": str(raw), "dataset_id": 4, "name": "Again"}
+
+    new, resumed, validated = (
+        ask(settings, "nnunet_preflight", **wanted, **more)["problems"]
+        for more in ({}, {"continue_training": True}, {"validation_only": True})
+    )
+    told = (
+        new,
+        ask(settings, "nnunet_split_dataset", dataset_id=3, stratify=False)["notes"],
+        ask(settings, "nnunet_prepare_dataset", **copied)["doubts"],
+        ask(settings, "nnunet_datasets")["datasets"][0]["problems"],
+    )
+
+    assert {named_so in " ".join(texts) for texts in told} == {order == [1, 2, 3]}
+    assert named_so not in " ".join((*resumed, *validated))

@@ -418,6 +418,21 @@ def test_an_id_that_is_being_imported_is_taken(
     assert names(settings.folder("raw")) == ["Dataset007_Slow"]
 
 
+def test_an_import_of_a_server_with_other_results_is_left_alone(
+    settings: Settings, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_dataset(downloads, "Task01_Block", style="msd")
+
+    with under_way(source, monkeypatch):
+        monkeypatch.setenv("nnUNet_results", str(downloads / "other results"))
+        with pytest.raises(Refused, match=r"being imported as Slow\. Choose another id"):
+            bring(source, name="Slower")
+    killed = settings.folder("raw") / ".importing-Dataset008_Killed-1"
+    killed.mkdir()
+    bring(source, dataset_id=8)
+    assert names(settings.folder("raw")) == ["Dataset007_Slow", "Dataset008_Brought"]
+
+
 def test_the_same_import_again_is_told_that_it_is_under_way(
     settings: Settings, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

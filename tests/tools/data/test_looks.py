@@ -489,3 +489,15 @@ def test_a_ct_on_another_scale_is_named_and_the_case_of_the_highest_value_is_tol
 
     assert found["intensities"][0]["highest_in"] == "case_003"
     assert any("CT values on another scale: case_003" in said for said in [*found["problems"], *found["warnings"]])
+
+
+def test_test_images_are_compared_whole_with_training_images_of_their_size(settings: Settings, raw: Path) -> None:
+    trained, held_out = next((raw / "imagesTr").iterdir()), raw / "imagesTs"
+    trained.write_bytes(bytes(1 << 21))
+    held_out.mkdir()
+    for name, last in (("alike", 0), ("other", 1)):
+        (held_out / f"{name}_0000.nii.gz").write_bytes(bytes((1 << 21) - 1) + bytes([last]))
+
+    for _ in range(2):
+        told = [said for said in look(without_worker(settings))["warnings"] if "test images" in said]
+        assert len(told) == 1 and f": alike_0000.nii.gz = {trained.name}. " in told[0]

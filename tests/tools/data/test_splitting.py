@@ -17,8 +17,12 @@ from nnunet_mcp.nnunet.preprocessed import DatasetNote, dataset_note_file
 from nnunet_mcp.nnunet.splits import TrainedCases, digest as digest_of, split_to_make
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.records import RunRecord
+from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.data.patients import Patient, spread
+from nnunet_mcp.tools.data.patients import Patient, by_pattern, spread
+from nnunet_mcp.tools.training import training
+from nnunet_mcp.tools.training.checks import Preparation
 from tests.kit.lab import FEW, Answer, Lab, ToolRefused
 from tests.kit.phantom import write_phantom
 from tests.kit.planned import plan, preprocess, train
@@ -143,6 +147,14 @@ def test_what_names_no_patient_for_every_case_is_refused(
         patients = str(table)
     with pytest.raises(ToolRefused, match=why):
         split(patients=patients, write=True)
+
+
+def test_all_names_together_may_take_no_longer_than_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.data.import_patterns.PATIENCE_S", 0.2)
+    names = ["a" * 90 + str(number) for number in range(60)]  # each takes some 20 ms
+
+    with pytest.raises(Refused, match="takes too long to compare"):
+        by_pattern(names, "*a*a*a{patient}b")
 
 
 def test_a_rare_label_is_in_every_fold_where_it_can_be_and_its_cases_are_told(
@@ -276,6 +288,23 @@ def test_a_split_is_not_changed_under_a_run_that_is_about_to_begin(
         split(write=True)
 
     assert not files.own_splits_file.exists()
+
+
+def test_a_training_does_not_begin_with_a_split_that_was_renewed_while_it_was_planned(
+    settings: Settings, files: DatasetFiles, split: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_of_it = training.record_of
+
+    def meanwhile(ready: Preparation) -> RunRecord:
+        split(folds=3, write=True)
+        return record_of_it(ready)
+
+    monkeypatch.setattr(training, "record_of", meanwhile)
+    request = TrainingRequest(dataset_id=1, configuration="2d", fold="4", device="cpu")
+
+    with pytest.raises(Refused, match=r"was changed while this training was planned"):
+        training.prepare_run(request, settings)
+    assert not list(StateDir.of(settings).run_ids())
 
 
 def test_a_split_of_ones_own_is_kept_and_its_faults_are_told(

@@ -40,6 +40,11 @@ def test_who_only_looks_compares_with_the_data_that_a_training_made(settings: Se
 
     assert ready_to_train(settings, 50, make_twin=False)[0] == made
 
+    ask(settings, "nnunet_split_dataset", dataset_id=50, folds=3, stratify=False, write=True)
+    told = ask(settings, "nnunet_preflight", dataset_id=50, configuration="2d", fold="4", device="cpu")["problems"]
+
+    assert "has 3 folds, so there is no fold 4" in " ".join(told)
+
 
 def test_everything_beside_dataset_json_comes_along(settings: Settings, source: Path) -> None:
     for name in ("imagesTs", "labelsTs", "my notes"):

@@ -380,6 +380,20 @@ def test_a_search_among_one_says_that_nothing_is_compared_and_how_to_get_a_secon
     assert "Partly__nnUNetPlans__2d is left out: folds 2, 3, 4: not trained" in said
 
 
+def test_a_fixed_validation_set_is_called_no_cross_validation(settings: Settings, files: DatasetFiles) -> None:
+    cases = list(GOOD)
+    files.splits_file.write_text(json.dumps([{"train": cases[2:], "val": cases[:2]}]), "utf-8")
+    train(files, "First", GOOD, folds=1)
+    train(files, "Second", {case: value - 0.1 for case, value in GOOD.items()}, folds=1)
+
+    answer = compare(settings, dataset_id=91)
+
+    assert [model.rank for model in answer.models] == [1, 2]
+    assert "fixed validation set, no cross-validation" in " ".join(answer.notes)
+    with pytest.raises(NotFound, match="No complete validation on the fixed set"):
+        _candidates(files, StateDir.of(settings))
+
+
 def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Settings, files: DatasetFiles) -> None:
     with pytest.raises(NotFound, match="validated fold yet"):
         compare(settings, dataset_id=91)

@@ -115,6 +115,20 @@ def test_what_is_not_predicted_is_told_with_the_reason(allowed: Settings, model:
     assert "a picture; the model takes volumes: photo.jpg" in told and "no image: notes.txt" in told
 
 
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("pattern", ["", "/{case}.mha", "/{group}/{case}/ct.mha"])
+def test_a_case_whose_files_could_not_be_named_is_left_out(
+    allowed: Settings, model: Path, downloads: Path, pattern: str
+) -> None:
+    for name in ("short.mha", f"{'l' * 245}.mha", f"{'g' * 130}/{'c' * 130}/ct.mha", "g/c/ct.mha"):
+        (downloads / name).parent.mkdir(parents=True, exist_ok=True)
+        (downloads / name).write_bytes(b"")
+
+    started = predict(allowed, images=f"{downloads}{pattern}")
+
+    assert started.cases == 1 and "its name is too long: " in " ".join(started.notes)
+
+
 def test_images_that_are_not_clear_are_refused(allowed: Settings, model: Path, downloads: Path) -> None:
     for name in ("a.nrrd", "a.mha"):
         (downloads / name).write_bytes(b"")

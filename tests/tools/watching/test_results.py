@@ -124,3 +124,8 @@ def test_a_result_says_how_it_was_made_where_it_lies_and_how_much_it_is(settings
     assert result["complete"] and result["cross_validation"] == "1 of 5 folds"
     assert result["metrics"]["validation_loss"] == -0.123457
     assert None not in result.values() and str(result).count(MODEL) == 1
+
+    split = settings.folder("preprocessed") / "Dataset001_Tiny" / "splits_final.json"
+    split.parent.mkdir(parents=True)
+    split.write_text('[{"train": ["a"], "val": ["b"]}]', "utf-8")
+    assert ask(settings, "nnunet_results", run_id=RUN)["cross_validation"] == "a fixed validation set"
