@@ -40,7 +40,7 @@ def experiment_of(request: TrainingRequest, files: DatasetFiles, python: str) ->
     base, plans = request.trainer or DEFAULT_TRAINER, request.plans_identifier or DEFAULT_PLANS
     check_trainer(base, python)
     if request.trainer is not None:
-        refuse_broken_trainer(base)
+        refuse_broken_trainer(base, python)
     if not request.changes:
         return Experiment(Trainer(base), plans, plans, ())
     changes = read_changes(request.changes)

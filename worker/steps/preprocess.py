@@ -48,6 +48,7 @@ from .undeclared_labels import refuse_undeclared_labels
 
 # What is wrong with a trainer's file on every machine.
 WRONG_CODE = (SyntaxError, NameError, TypeError, AttributeError, ModuleNotFoundError)
+NOT_FOUND = "Could not find requested nnunet trainer"  # nnunetv2 2.8.1, utilities/find_objects.py:46
 FINGERPRINT_BAR = f"{PLANNING}.dataset_fingerprint.fingerprint_extractor:tqdm"
 PREPROCESSING_BAR = "nnunetv2.preprocessing.preprocessors.default_preprocessor:tqdm"
 NAME_OF_DATASET = f"{PLANNING}.plan_and_preprocess_api:convert_id_to_dataset_name"
@@ -90,7 +91,13 @@ def refuse_unfound_trainer(name: str) -> None:
             f"{type(error).__name__}: {error} | {file}, line {line}",
             "Correct that line, or install what it imports into nnU-Net's Python; nothing was preprocessed.",
         ) from error
-    except Exception:
+    except Exception as error:
+        if NOT_FOUND in str(error):
+            raise StageFailure(
+                f"the trainer {name} cannot be found",
+                "no class of that name, or the class that it is derived from is gone",
+                "Put the missing class into a folder of nnUNet_extTrainer; nothing was preprocessed.",
+            ) from error
         traceback.print_exc()  # of this machine: trainings may run on another, with a GPU
 
 

@@ -145,6 +145,10 @@ def test_regions_take_only_losses_that_know_them(files: DatasetFiles) -> None:
             r"takes 5 since nnU-Net 2\.6.*line 3",
         ),
         ("class Own(A):\n def f(self):\n  super().__init__(unpack_dataset=True)", r"gets unpack_dataset.*line 3"),
+        (
+            "class Own(nnUNetTrainerDA5):\n def f(self):\n  super().__init__(1, 2, 3, 4, True, 5)",
+            r"takes 5 since nnU-Net 2\.6.*line 3",
+        ),
     ],
 )
 def test_a_trainer_of_ones_own_that_cannot_be_built_is_refused_with_its_line(
@@ -158,12 +162,22 @@ def test_a_trainer_of_ones_own_that_cannot_be_built_is_refused_with_its_line(
         plan(files, fold="0", trainer="Own")
 
 
+SIX = "\n def __init__(self):\n  super().__init__(1, 2, 3, 4, 5, 6)\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"class Own(Mine):{SIX}class Other:\n def __init__(self, unpack_dataset): ...\n",
+        f"class Own(nnUNetTrainerOfOurs):{SIX}",
+        f"class nnUNetTrainer(A):\n ...\nclass Own(nnUNetTrainer):{SIX}",
+        '"""Use it so:\n\nclass Own(nnUNetTrainer):\n    ...\n"""\nfrom elsewhere import Own\n',
+    ],
+)
 def test_a_trainer_of_ones_own_may_pass_on_what_its_own_base_takes(
-    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     (tmp_path / "mine").mkdir()
-    source = "class Own(Mine):\n def __init__(self):\n  super().__init__(1, 2, 3, 4, 5, 6)\n"
-    source += "class Other:\n def __init__(self, unpack_dataset): ...\n"
     (tmp_path / "mine" / "own.py").write_text(source, encoding="utf-8")
     monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "mine"))
 
@@ -188,6 +202,33 @@ def test_a_name_of_a_trainer_of_ones_own_is_not_taken(
 
     with pytest.raises(Refused, match="Another trainer has the name nnUNetTrainer_300epochs"):
         plan(files, fold="0", changes=["epochs=300"])
+
+
+def test_trainers_that_were_made_are_ours_where_the_servers_own_environment_names_their_folder(
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(files, fold="0", changes=["epochs=300"]).made
+    made.write()
+    monkeypatch.setenv("nnUNet_extTrainer", f"{tmp_path / 'mine'}:{made.path.parent}/")
+
+    assert plan(files, fold="0", changes=["epochs=300"]).made == made
+    assert [line for line in choices(sys.executable) if made.name in line] == [
+        f"trainer {made.name}: made here for changes"
+    ]
+    with pytest.raises(Refused, match="was made for changes of another trainer"):
+        plan(files, fold="0", trainer=made.name, changes=["initial_lr=0.003"])
+
+
+def test_an_edit_in_a_trainer_that_was_made_is_not_overwritten(files: DatasetFiles) -> None:
+    made = plan(files, fold="0", changes=["epochs=300"]).made
+    made.write()
+    made.path.write_text(made.text.replace("300\n", "301\n"), encoding="utf-8")
+
+    with pytest.raises(Refused, match="is not as it is written for these changes. If you edited it, give file and"):
+        plan(files, fold="0", changes=["epochs=300"])
+    assert "301" in made.path.read_text(encoding="utf-8")
+    made.path.unlink()
+    assert plan(files, fold="0", changes=["epochs=300"]).made == made
 
 
 def test_a_question_is_answered_with_all_that_can_be_chosen(settings: Settings, files: DatasetFiles) -> None:
