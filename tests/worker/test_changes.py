@@ -224,7 +224,7 @@ def test_experiments_of_one_trainer_survive_the_removal_of_another(
 
     assert recursive_find_trainer_class_by_name("MineB_5epochs").__name__ == "MineB_5epochs"
     refuse_unfound_trainer("MineB_5epochs")
-    with pytest.raises(StageFailure, match="MineA_6epochs cannot be found.*the class that it is derived from is gone"):
+    with pytest.raises(StageFailure, match=r"MineA_6epochs cannot be found.*the class that it is derived from is gone"):
         refuse_unfound_trainer("MineA_6epochs")
 
 

@@ -13,7 +13,7 @@ from nnunet_mcp.nnunet.trainers import nnunet_trainers
 from nnunet_mcp.nnunet.variants.known import TRAINERS, choices
 from nnunet_mcp.nnunet.variants.patches import poolings
 from nnunet_mcp.schemas.changes.table import CHANGES, read_changes, told_in_a_name
-from nnunet_mcp.schemas.changes.values import Choice
+from nnunet_mcp.schemas.changes.values import Choice, Number
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import ToolRefused
 from tests.kit.planned import plan
@@ -91,6 +91,7 @@ def test_names_tell_the_change_and_nnunets_own_classes_are_used(
         ({"changes": ["epochs=0"]}, "a whole number from 1 to 100000"),
         ({"changes": ["epochs=5", "epochs=6"]}, "given twice"),
         ({"changes": ["initial_lr=nan"]}, "a number above 0 up to 1"),
+        ({"changes": ["initial_lr=.12345678901"]}, "a number above 0 up to 1, with at most 12 signs"),
         ({"changes": ["loss=focal"]}, "one of dice_ce"),
         ({"changes": ["mirroring=3"]}, "axes of the patch"),
         ({"changes": ["mirroring=0,2"], "configuration": "2d"}, "the axes 0 and 1 only"),
@@ -115,6 +116,27 @@ def test_what_cannot_be_is_refused_with_the_way_on_before_anything_is_written(
         ask(settings, "nnunet_training", dataset_id=1, fold="0", **arguments)
 
     assert digest(Path(settings.folder("raw")).parent) == before
+
+
+def test_every_value_that_is_read_is_read_again_as_the_same() -> None:
+    """A record keeps the spelling, and names rest on it."""
+    numbers = ["0", "-0", "1", "007", "+2", "1_0", "1e0", "1e2", "1e-3", "1e-400", "1e-9999", "1e9999", ".5", "5."]
+    numbers += ["0.30", ".12345678901", "12345678e-14", "0.1234567891", "123456789e-9", "99999999.123", "1e-13"]
+    numbers += ["1000000000", "nan", "snan", "inf"]
+    words = [*numbers, *(f"{one}x1x1" for one in numbers), "2,0", "NONE", "CT,Zscore", "on", "Adam", "Dice"]
+    for name, row in CHANGES.items():
+        seen = [read for word in words if (read := read_or_none(name, word))]
+        assert seen, name
+        assert [read_or_none(name, one) for one in seen] == seen, name
+        if isinstance(row.values, Number) and row.values.above:
+            assert all(float(one) > 0 for one in seen), name
+
+
+def read_or_none(name: str, word: str) -> str | None:
+    try:
+        return read_changes([f"{name}={word}"])[name]
+    except ValueError:
+        return None
 
 
 def test_a_batch_is_not_smaller_than_the_gpus_that_share_it(files: DatasetFiles) -> None:
@@ -224,7 +246,7 @@ def test_an_edit_in_a_trainer_that_was_made_is_not_overwritten(files: DatasetFil
     made.write()
     made.path.write_text(made.text.replace("300\n", "301\n"), encoding="utf-8")
 
-    with pytest.raises(Refused, match="is not as it is written for these changes. If you edited it, give file and"):
+    with pytest.raises(Refused, match="is not as it is written for these changes"):
         plan(files, fold="0", changes=["epochs=300"])
     assert "301" in made.path.read_text(encoding="utf-8")
     made.path.unlink()
