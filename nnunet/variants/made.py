@@ -29,7 +29,7 @@ SAME = {
 }
 # Choose their optimizer by the phase of the training (nnUNetTrainer_warmup.py), which no other class's method does.
 OWN_OPTIMIZER = re.compile(r"nnUNetTrainer_warmup|AbstractPrimus|nnUNet_Primus\w+")
-LONGEST_NAME = 120  # of a trainer in a request
+LONGEST_NAME = 120  # of a trainer or of plans in a request (schemas/training.py)
 
 FILE = '''"""{told}
 

@@ -9,14 +9,16 @@ from ...files import read_json
 from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles
 from ...nnunet.preprocessed import planned
 from ...nnunet.trainers import PLANNERS, check_trainer
-from ...nnunet.variants.made import Trainer, trainer_with
+from ...nnunet.variants.made import LONGEST_NAME, Trainer, trainer_with
 from ...nnunet.variants.own import refuse_broken_trainer
 from ...nnunet.variants.patches import patch_of, refuse_huge_images, refuse_odd_patch
 from ...schemas.changes.table import of_plans, of_trainer, read_changes, told_in_a_name
+from ...schemas.model_name import ModelName
 from ...schemas.training import TrainingRequest
 
 # nnU-Net's classes assert it, or mean exclusive classes (variants/loss/*.py).
 NOT_FOR_REGIONS = ("ce", "topk", "topk_ls", "dice_topk")
+LONGEST_FOLDER = 200  # file systems take 255, and names are made of a model's
 ADAPTIVE = ("adam", "adamw", "adan", "adan_cosine")
 
 
@@ -49,7 +51,18 @@ def experiment_of(request: TrainingRequest, files: DatasetFiles, python: str) ->
         _refuse_for_plans(request, plans, replanned)
         _refuse_for_images(request.configuration, plans, replanned, files)
     trainer = trainer_with(base, of_trainer(changes), python)
-    return Experiment(trainer, plans, told_in_a_name(plans, replanned), tuple(_notes(changes)))
+    name = ModelName(trainer.name, told_in_a_name(plans, replanned), request.configuration)
+    _refuse_long_name("plans", name.plans, LONGEST_NAME)
+    _refuse_long_name("model folder", str(name), LONGEST_FOLDER)
+    return Experiment(trainer, plans, name.plans, tuple(_notes(changes)))
+
+
+def _refuse_long_name(of: str, name: str, most: int) -> None:
+    if len(name) > most:
+        raise Refused(
+            f"The {of} would have {len(name)} characters, as they tell these changes: {name}. At most {most} fit: "
+            "change less at a time."
+        )
 
 
 def _refuse_for_dataset(changes: Mapping[str, str], configuration: str, description: Mapping[str, object]) -> None:

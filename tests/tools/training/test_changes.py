@@ -139,6 +139,19 @@ def read_or_none(name: str, word: str) -> str | None:
         return None
 
 
+def test_names_fit_what_requests_and_file_systems_take(files: DatasetFiles) -> None:
+    of_plans = ["patch_size=1024x1024x1024", "spacing=0.12345678x0.12345678x0.12345678", "gpu_memory_target=123.456789"]
+    of_plans += ["normalization=rescale_0_1,rescale_0_1", "batch_size=999"]
+    with pytest.raises(Refused, match=r"The plans would have 1\d\d characters.* MPlans_.* At most 120 fit"):
+        plan(files, fold="0", changes=of_plans, plans_identifier="nnUNetResEncUNetMPlans")
+    both = ["optimizer=sgd_cosine", "loss=dice_ce_nosmooth", "epochs=300", "iterations=300", "val_iterations=60"]
+    both += ["initial_lr=0.00123", "weight_decay=0.00012", "deep_supervision=off", *of_plans[1:]]
+    with pytest.raises(Refused, match=r"The model folder would have 2\d\d characters.* At most 200 fit"):
+        plan(files, fold="0", changes=both)
+    with pytest.raises(Refused, match=r"name that tells these changes would have 1\d\d characters"):
+        plan(files, fold="0", changes=[*both, "mirroring=0,1", "oversample_foreground=0.123456", "seed=123456789"])
+
+
 def test_a_batch_is_not_smaller_than_the_gpus_that_share_it(files: DatasetFiles) -> None:
     with pytest.raises(Refused, match="splits a batch, and batch_size=2 is smaller"):
         plan(files, fold="0", changes=["batch_size=2"], num_gpus=4)
