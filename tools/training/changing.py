@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from ...calls import argument
 from ...errors import Refused
-from ...files import read_json
+from ...files import read_json, read_model
 from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles
-from ...nnunet.preprocessed import planned
+from ...nnunet.preprocessed import DatasetNote, dataset_note_file, planned
 from ...nnunet.trainers import PLANNERS, check_trainer
 from ...nnunet.variants.made import LONGEST_NAME, Trainer, trainer_with
 from ...nnunet.variants.own import refuse_broken_trainer
 from ...nnunet.variants.patches import patch_of, refuse_huge_images, refuse_odd_patch
-from ...schemas.changes.table import of_plans, of_trainer, read_changes, told_in_a_name
+from ...schemas.changes.table import of_plans, of_trainer, read_changes, told_in_a_name, written
 from ...schemas.model_name import ModelName
 from ...schemas.training import TrainingRequest
 
@@ -110,10 +110,16 @@ def _refuse_for_images(configuration: str, plans: str, changes: Mapping[str, str
 
 
 def _refuse_other_plans(configuration: str, name: str, changes: Mapping[str, str], files: DatasetFiles) -> None:
-    """Plans of this name that are not ours, or none and nothing to plan from."""
+    """Plans of this name that were not planned here with these changes, or none and nothing to plan from."""
     there = files.plans(name)
     if there is None and not files.raw.is_dir():
         raise Refused(f"{' and '.join(changes)}: nnU-Net plans from the raw data, and {files.raw} is not there.")
+    note = read_model(dataset_note_file(files), DatasetNote) if there is not None else None
+    if there is not None and (note is None or note.changes.get(name) != written(changes)):
+        raise Refused(
+            f"{files.plans_file(name)} is there already, and was not planned here with {', '.join(written(changes))}. "
+            f"Rename or remove it; or train with it as it is: {argument(plans_identifier=name)} without these changes."
+        )
     found = planned(there or {}, configuration) or {}
     asked = {"batch_size": int(changes.get("batch_size", 0)), "patch_size": patch_of(changes)}
     for key, value in asked.items():

@@ -31,6 +31,7 @@ from ...nnunet.preprocessed import (
 from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
 from ...nnunet.trainers import classes_in, made_trainer_folder, own_trainers
 from ...nnunet.variants.patches import refuse_huge_images, refuse_odd_patch
+from ...schemas.changes.table import written
 from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
 from .. import nnunet_seam
@@ -151,13 +152,17 @@ class Preprocessing:
         own_splits = self._renew_split(known or DatasetNote(raw_identity=""))
         plans = known.plans if known else {}
         current = planned_by_hand(self.files, self.plans_name)
-        self._plan(plans[self.plans_name] == self.identity if self.plans_name in plans else current)
         note = DatasetNote(
             raw_identity=self.identity,
             verified=verified,
-            plans={**plans, self.plans_name: self.identity},
+            plans=plans,
+            changes=self._changes(known),
             own_splits=own_splits,
         )
+        # Before the planning, too: plans that are there without a note on their changes count as somebody's own.
+        write_model(dataset_note_file(self.files), note)
+        self._plan(plans[self.plans_name] == self.identity if self.plans_name in plans else current)
+        note.plans = {**plans, self.plans_name: self.identity}
         write_model(dataset_note_file(self.files), note)
         needed = data_needed_by(self.job.spec.configuration)
         each = (1.0 - AT_PLANNING[1]) / len(needed)
@@ -223,6 +228,11 @@ class Preprocessing:
         self._check_configuration()
         if not (self.files.preprocessed / "dataset.json").is_file():  # beside plans that somebody put there
             copy_dataset_json(self.files)
+
+    def _changes(self, known: DatasetNote | None) -> dict[str, tuple[str, ...]]:
+        """What derived plans were planned with: the name alone may be somebody's own."""
+        own = written(self.job.typed(TrainingJob).changes_of_plans)
+        return {**(known.changes if known else {}), **({self.plans_name: own} if own else {})}
 
     def _keep_old_plans(self) -> None:
         """Keep a copy of plans that planning would replace: somebody may have edited them."""

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.errors import Refused
+from nnunet_mcp.files import write_model
 from nnunet_mcp.nnunet.datasets import DatasetFiles, find_dataset
+from nnunet_mcp.nnunet.preprocessed import DatasetNote, dataset_note_file
 from nnunet_mcp.nnunet.trainers import nnunet_trainers
 from nnunet_mcp.nnunet.variants.known import TRAINERS, choices
 from nnunet_mcp.nnunet.variants.patches import poolings
@@ -142,7 +144,7 @@ def read_or_none(name: str, word: str) -> str | None:
 def test_names_fit_what_requests_and_file_systems_take(files: DatasetFiles) -> None:
     of_plans = ["patch_size=1024x1024x1024", "spacing=0.12345678x0.12345678x0.12345678", "gpu_memory_target=123.456789"]
     of_plans += ["normalization=rescale_0_1,rescale_0_1", "batch_size=999"]
-    with pytest.raises(Refused, match=r"The plans would have 1\d\d characters.* MPlans_.* At most 120 fit"):
+    with pytest.raises(Refused, match=r"The plans would have 1\d\d characters.*MPlans_.* At most 120 fit"):
         plan(files, fold="0", changes=of_plans, plans_identifier="nnUNetResEncUNetMPlans")
     both = ["optimizer=sgd_cosine", "loss=dice_ce_nosmooth", "epochs=300", "iterations=300", "val_iterations=60"]
     both += ["initial_lr=0.00123", "weight_decay=0.00012", "deep_supervision=off", *of_plans[1:]]
@@ -222,10 +224,18 @@ def test_a_trainer_of_ones_own_may_pass_on_what_its_own_base_takes(
 def test_plans_of_ones_own_under_the_name_are_not_taken_for_ours(files: DatasetFiles) -> None:
     write_plans(files)
     content = files.plans_file("nnUNetPlans").read_text(encoding="utf-8")
-    files.plans_file("nnUNetPlans_bs4").write_text(content, encoding="utf-8")
+    note = DatasetNote(raw_identity="", changes={"nnUNetPlans_bs4": ("batch_size=4",), "nnUNetPlans_bs5": ()})
+    write_model(dataset_note_file(files), note)
+    for name in ("nnUNetPlans_bs4", "nnUNetPlans_bs5", "nnUNetPlans_24GB", "nnUNetPlans_spacing1x1x1"):
+        files.plans_file(name).write_text(content, encoding="utf-8")
 
+    for word in ("gpu_memory_target=24", "spacing=1x1x1", "batch_size=5"):
+        with pytest.raises(Refused, match=rf"is there already, and was not planned here with {word}"):
+            plan(files, fold="0", changes=[word])
     with pytest.raises(Refused, match=r"nnUNetPlans_bs4\.json is there already with another batch_size \(2\)"):
         plan(files, fold="0", changes=["batch_size=4"])
+    files.plans_file("nnUNetPlans_bs4").write_text(content.replace(": 2}", ": 4}"), encoding="utf-8")
+    assert plan(files, fold="0", changes=["batch_size=4"]).plans_identifier == "nnUNetPlans_bs4"
 
 
 def test_a_name_of_a_trainer_of_ones_own_is_not_taken(
