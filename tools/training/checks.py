@@ -23,7 +23,7 @@ from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
 from ..data.ready import ready_to_train, refuse_known_damage
 from .planning import Plan, Planner
-from .plans_ahead import look_ahead, refuse_unplanned
+from .plans_ahead import look_ahead, planners_for, refuse_left_out
 from .repeating import repeated
 
 OnProblem = Callable[[RunError], None]
@@ -151,7 +151,7 @@ def _known_damage(found: Preparation) -> None:
         refuse_known_damage(settings, request.dataset_id)
 
 
-def _unplanned(found: Preparation) -> None:
+def _left_out(found: Preparation) -> None:
     """A configuration that nnU-Net will not plan. A training looks at images only for a cascade: any 3D dataset has the
     others."""
     request, plan = found.request, found.plan
@@ -160,10 +160,11 @@ def _unplanned(found: Preparation) -> None:
     rare = request.configuration in (LOWRES, CASCADE)
     if not found.ahead and request.configuration == "2d":
         return
-    ahead = look_ahead(request.dataset_id, found.settings, look=found.ahead or rare)
+    asked = planners_for(request, plan.plans_identifier, plan.planner or "")
+    ahead = look_ahead(request.dataset_id, asked, found.settings, look=found.ahead or rare)
     found.ahead_of_plans = ahead.plans
     if ahead.plans is not None:
-        refuse_unplanned(found.files.name, plan.plans_identifier, request.configuration, ahead.plans)
+        refuse_left_out(found.files.name, plan.plans_identifier, request.configuration, ahead.plans)
     elif rare or found.ahead:
         found.notes.append(f"Which configurations nnU-Net will plan is not known yet: {ahead.missing}")
 
@@ -198,7 +199,7 @@ CHECKS = (
     _place,
     _plan,
     _known_damage,
-    _unplanned,
+    _left_out,
     _disk,
     _other_runs,
 )

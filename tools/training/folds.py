@@ -79,8 +79,9 @@ class Folds:
     def notes(self) -> list[str]:
         """What is to be known of the split."""
         idle = idle_cases(self.split, self.cases) if self.split and self.request.fold != "full" else ""
-        way = call("nnunet_split_dataset", dataset_id=self.files.dataset_id)
-        return [*([f"{idle}. {way} makes a new split."] if idle else []), *filter(None, [self._other_split().strip()])]
+        if idle:
+            idle += f". {call('nnunet_split_dataset', dataset_id=self.files.dataset_id)} makes a new split."
+        return [note for note in (idle, self._other_split().strip()) if note]
 
     def _other_split(self) -> str:
         """Where preprocessed data are used with their split: whether the raw folder has another."""
@@ -118,9 +119,11 @@ class Folds:
 
     def _refuse_useless(self, fold: str, files: FoldFiles, cases: FoldCases) -> None:
         """A new training would measure nothing, or the model's other folds have another split."""
-        way = f"{call('nnunet_split_dataset', dataset_id=self.files.dataset_id)} makes a sound split."
         if told := next(unusable(cases), ""):
-            raise Refused(f"Fold {fold} of {self.files.name}'s splits_final.json {told}. Correct it, or {way}")
+            raise Refused(
+                f"Fold {fold} of {self.files.name}'s splits_final.json {told}. Correct it, or "
+                f"{call('nnunet_split_dataset', dataset_id=self.files.dataset_id)} makes a sound split."
+            )
         alone = self.request.fold != "all" and not self.request.overwrite
         if alone and (begun := begun_otherwise(self.files, self.split, files.path.parent.name)):
             raise Refused(

@@ -117,7 +117,7 @@ class Planner:
         plans = self.existing_plans or {}
         wanted = self.request.configuration
         if wanted not in CONFIGURATIONS and planned(plans, wanted) is None:
-            self._refuse_unplanned()
+            self._refuse_undefined()
         for configuration in (LOWRES, CASCADE) if wanted == CASCADE else (wanted,):
             self._refuse_small_batch(configuration, (planned(plans, configuration) or {}).get("batch_size"))
 
@@ -130,7 +130,7 @@ class Planner:
                 f"less, or {_larger_batch(configuration, gpus)}"
             )
 
-    def _refuse_unplanned(self) -> None:
+    def _refuse_undefined(self) -> None:
         raise Refused(
             f"The plans {self.plans_identifier} of {self.files.name} have no {self.request.configuration}, and nnU-Net "
             f"plans only {', '.join(CONFIGURATIONS)}. Add it to {self.files.plans_file(self.plans_identifier)} under "
