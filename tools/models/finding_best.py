@@ -7,7 +7,6 @@ from ...errors import NotFound, Refused
 from ...nnunet.best import source_of
 from ...nnunet.datasets import DatasetFiles, FoldFiles, find_dataset
 from ...nnunet.installed import installed
-from ...nnunet.model_zip import LONGEST_NAME
 from ...nnunet.models import Model
 from ...nnunet.preprocessed import planned
 from ...nnunet.scores import read_scores
@@ -22,6 +21,8 @@ from ...schemas.run_list import RunStarted
 from ...settings import Settings
 from ...texts import some
 from ..training.training import start_recorded
+
+LONGEST_NAME = 255  # bytes, as file systems have it
 
 
 def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings) -> RunStarted:

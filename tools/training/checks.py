@@ -10,20 +10,20 @@ from pathlib import Path
 from ...allowed_paths import allowed_path
 from ...calls import argument
 from ...errors import Refused, RunError, Unavailable
-from ...nnunet.datasets import DatasetFiles
+from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
 from ...runs.engine import Engine
 from ...runs.engines import engine_named
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
-from ...schemas.changes.table import read_changes, written
-from ...schemas.preflight import PlansAhead
+from ...schemas.changes.table import of_plans, read_changes, written
+from ...schemas.preflight import PlannersAhead, PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
 from ..data.ready import ready_to_train, refuse_known_damage
 from .planning import Plan, Planner
-from .plans_ahead import look_ahead, planners_for, refuse_left_out
+from .plans_ahead import PRESETS, look_ahead, refuse_left_out
 from .repeating import repeated
 
 OnProblem = Callable[[RunError], None]
@@ -160,13 +160,21 @@ def _left_out(found: Preparation) -> None:
     rare = request.configuration in (LOWRES, CASCADE)
     if not found.ahead and request.configuration == "2d":
         return
-    asked = planners_for(request, plan.plans_identifier, plan.planner or "")
-    ahead = look_ahead(request.dataset_id, asked, found.settings, look=found.ahead or rare)
+    ahead = look_ahead(request.dataset_id, _planners(request, plan), found.settings, look=found.ahead or rare)
     found.ahead_of_plans = ahead.plans
     if ahead.plans is not None:
         refuse_left_out(found.files.name, plan.plans_identifier, request.configuration, ahead.plans)
     elif rare or found.ahead:
         found.notes.append(f"Which configurations nnU-Net will plan is not known yet: {ahead.missing}")
+
+
+def _planners(request: TrainingRequest, plan: Plan) -> PlannersAhead:
+    """Every preset, as another may plan what the chosen one does not; or the planner of changed plans alone."""
+    changes = of_plans(read_changes(request.changes)) if request.changes else {}
+    if not changes or plan.planner is None:
+        return PRESETS
+    base = request.plans_identifier or DEFAULT_PLANS
+    return PlannersAhead(planners={plan.plans_identifier: plan.planner}, base=base, changes=changes)
 
 
 def _will_be_planned(found: Preparation, files: DatasetFiles, plan: Plan) -> bool:

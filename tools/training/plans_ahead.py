@@ -13,15 +13,13 @@ from ...calls import argument, call
 from ...errors import Refused, RunError
 from ...files import make_folder, write_model
 from ...nnunet.dataset_json import Description, read_description
-from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles, find_dataset
+from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.installed import installed
 from ...nnunet.preprocessed import CASCADE, FULLRES, LOWRES
 from ...nnunet.trainers import PLANNERS
 from ...runs.layout import StateDir
-from ...schemas.changes.table import of_plans, read_changes
 from ...schemas.datasets import CaseLook
 from ...schemas.preflight import ConfigurationAhead, LookedAt, PlannersAhead, PlansAhead, PlansAheadJob
-from ...schemas.training import TrainingRequest
 from ...settings import Settings
 from ..data.looks import Looks, look_into
 from .kept_asks import kept_answer, kept_ask
@@ -44,14 +42,6 @@ class Ahead:
 
     plans: PlansAhead | None = None
     missing: str = ""  # what has to be done first, as a sentence
-
-
-def planners_for(request: TrainingRequest, plans: str, planner: str) -> PlannersAhead:
-    """Every preset, as another may plan what the chosen one does not; or the planner of changed plans alone."""
-    changes = of_plans(read_changes(request.changes)) if request.changes else {}
-    if not changes:
-        return PRESETS
-    return PlannersAhead(planners={plans: planner}, base=request.plans_identifier or DEFAULT_PLANS, changes=changes)
 
 
 def look_ahead(dataset_id: int, asked: PlannersAhead, settings: Settings, *, look: bool) -> Ahead:

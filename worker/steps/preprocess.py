@@ -31,7 +31,6 @@ from ...nnunet.preprocessed import (
 from ...nnunet.splits import digest, made_here, read_split, split_to_make, text_of
 from ...nnunet.trainers import classes_in, made_trainer_folder, own_trainers
 from ...nnunet.variants.patches import refuse_huge_images, refuse_odd_patch
-from ...schemas.changes.table import written
 from ...schemas.jobs import TrainingJob
 from ...schemas.records import Outcome
 from .. import nnunet_seam
@@ -229,9 +228,9 @@ class Preprocessing:
         if not (self.files.preprocessed / "dataset.json").is_file():  # beside plans that somebody put there
             copy_dataset_json(self.files)
 
-    def _changes(self, known: DatasetNote | None) -> dict[str, tuple[str, ...]]:
+    def _changes(self, known: DatasetNote | None) -> dict[str, dict[str, str]]:
         """What derived plans were planned with: the name alone may be somebody's own."""
-        own = written(self.job.typed(TrainingJob).changes_of_plans)
+        own = self.job.typed(TrainingJob).changes_of_plans
         return {**(known.changes if known else {}), **({self.plans_name: own} if own else {})}
 
     def _keep_old_plans(self) -> None:

@@ -224,7 +224,9 @@ def test_a_trainer_of_ones_own_may_pass_on_what_its_own_base_takes(
 def test_plans_of_ones_own_under_the_name_are_not_taken_for_ours(files: DatasetFiles) -> None:
     write_plans(files)
     content = files.plans_file("nnUNetPlans").read_text(encoding="utf-8")
-    note = DatasetNote(raw_identity="", changes={"nnUNetPlans_bs4": ("batch_size=4",), "nnUNetPlans_bs5": ()})
+    note = DatasetNote(
+        raw_identity="", changes={"nnUNetPlans_bs4": {"batch_size": "4"}, "nnUNetPlans_bs5": {"batch_size": "4"}}
+    )
     write_model(dataset_note_file(files), note)
     for name in ("nnUNetPlans_bs4", "nnUNetPlans_bs5", "nnUNetPlans_24GB", "nnUNetPlans_spacing1x1x1"):
         files.plans_file(name).write_text(content, encoding="utf-8")
