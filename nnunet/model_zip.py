@@ -30,7 +30,7 @@ MAX_ENTRIES = 100_000
 MAX_RATIO = 100
 FREE_BYTES = 1 << 20  # small files are not checked for their compression
 CARD = "MODEL_CARD.md"
-LONGEST_NAME = 200
+LONGEST_NAME = 255  # bytes, as file systems have it
 TOP_FILES = ("inference_information.json", "inference_information.txt", "inference_instructions.txt")
 MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json", CARD)
 FOLD_FILES = ("checkpoint_final.pth", "checkpoint_best.pth", "progress.png", "debug.json", "network_architecture.pdf")
@@ -94,7 +94,7 @@ def read_contents(archive: zipfile.ZipFile, size: int) -> Contents:
 
 
 def _is_expected(parts: tuple[str, ...]) -> bool:
-    if any(part[0] in ".-" or len(part) > LONGEST_NAME or not part.isprintable() for part in parts):
+    if any(part[0] in ".-" or not part.isprintable() or len(part.encode()) > LONGEST_NAME for part in parts):
         return False
     match parts:
         case (name,):

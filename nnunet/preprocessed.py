@@ -46,6 +46,7 @@ class DatasetNote(BaseModel):
     raw_identity: str
     verified: bool = False
     plans: dict[str, str] = {}  # plans identifier -> identity of the raw data that it was planned from
+    changes: dict[str, dict[str, str]] = {}  # plans identifier -> the changes that it was planned with
     own_splits: str = ""  # hash of a splits_final.json that we made, so that a user's own is never replaced
 
 

@@ -60,9 +60,10 @@ def all_trainer_folders() -> str:
 
 
 def own_trainer_folders() -> list[Path]:
-    """The folders of the person's own trainers, from nnUNet_extTrainer."""
+    """The folders of the person's own trainers: those in nnUNet_extTrainer, but for ours."""
     listed = os.environ.get("nnUNet_extTrainer", "")  # noqa: SIM112 - nnU-Net's own spelling
-    return [Path(part) for part in listed.split(os.pathsep) if part]
+    folders = [Path(part) for part in listed.split(os.pathsep) if part]
+    return [folder for folder in folders if folder.resolve() != made_trainer_folder().resolve()]
 
 
 def own_trainers() -> set[str]:

@@ -218,7 +218,7 @@ class SplitRequest(Request):
     """Choose the folds of a dataset."""
 
     dataset_id: DatasetId = Field(description="From nnunet_datasets.")
-    folds: int = Field(default=USUAL_FOLDS, ge=2, le=100, description="2 to 100.")
+    folds: int = Field(default=USUAL_FOLDS, ge=2, le=40, description="2 to 40.")
     patients: str = Field(
         default="",
         max_length=4096,

@@ -166,11 +166,18 @@ class LookedAt(Record):
     relative_size: float = Field(description="Median share of an image that is left after cropping.")
 
 
-class PlansAheadJob(Record):
+class PlannersAhead(Record):
+    """Which planners to ask: those of the presets, or the one that plans with changes."""
+
+    planners: dict[str, str] = Field(description="Plans identifier to planner class.")
+    base: str = Field(default="", description="The preset that is changed.")
+    changes: dict[str, str] = Field(default_factory=dict, description="What is planned differently.")
+
+
+class PlansAheadJob(PlannersAhead):
     """What to plan. The images are in a file: those of thousands of cases fit on no command line."""
 
     images_file: str = Field(description="A LookedAt.")
-    planners: dict[str, str] = Field(description="Plans identifier to planner class.")
     limit_s: int = Field(default=600, description="The process ends itself after this time.")
 
 

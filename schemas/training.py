@@ -131,7 +131,7 @@ class TrainingRequest(Request):
         default=(),
         max_length=40,
         description=f"Such as epochs=250: {', '.join(CHANGES)}. "
-        f'["{ASK}"], ["loss={ASK}"], ["trainer={ASK}"] in nnunet_preflight explain.',
+        f'["{ASK}"], ["loss={ASK}"], ["trainer={ASK}"]: nnunet_preflight explains.',
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,

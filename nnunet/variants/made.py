@@ -15,7 +15,7 @@ from ...errors import Refused
 from ...files import make_folders, read_plain, write_text
 from ...schemas.changes.table import CHANGES, Change, told_in_a_name, written
 from ..datasets import DEFAULT_TRAINER
-from ..trainers import made_trainer_folder, nnunet_trainers, own_trainers
+from ..trainers import classes_in, made_trainer_folder, nnunet_trainers, own_trainers
 
 # What nnU-Net's own classes do and nothing else, where the name that we would give is not theirs (variants/*.py).
 SAME = {
@@ -29,7 +29,7 @@ SAME = {
 }
 # Choose their optimizer by the phase of the training (nnUNetTrainer_warmup.py), which no other class's method does.
 OWN_OPTIMIZER = re.compile(r"nnUNetTrainer_warmup|AbstractPrimus|nnUNet_Primus\w+")
-LONGEST_NAME = 120  # of a trainer in a request
+LONGEST_NAME = 120  # of a trainer or of plans in a request (schemas/training.py)
 
 FILE = '''"""{told}
 
@@ -54,9 +54,25 @@ INIT = """
     ):
         super().__init__(plans, configuration, fold, dataset_json, device)
 """
-FOUND = """from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+# nnU-Net imports every file of a folder when it searches there, so a base that is gone must not end the search.
+FOUND = """import os
+from pathlib import Path
 
-{base} = recursive_find_trainer_class_by_name("{base}")"""
+from nnunetv2.paths import nnUNet_extTrainer
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+folders = [Path(part).resolve() for part in nnUNet_extTrainer.get().split(os.pathsep) if part]
+found = (
+    recursive_find_python_class(str(folder), "{base}", None, cleanup_imports_from_base_folder=True)
+    for folder in folders
+    if folder not in Path(__file__).resolve().parents  # the files there search, too
+)
+{base} = next(filter(None, found), object)"""
+GONE = """
+
+if {base} is object:  # nobody has it any more
+    del {base}, {name}
+"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ class Trainer:
 
     def write(self) -> None:
         """Put its file where nnU-Net finds it."""
-        if _holds(self.path, self.text):
+        if self.path.is_file():
             return
         make_folders(self.path.parent)
         if self.package:
@@ -81,18 +97,19 @@ class Trainer:
         write_text(self.path, self.text)
 
 
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and read_plain(path) == text.encode()
-
-
 def trainer_with(base: str, changes: Mapping[str, str], python: str) -> Trainer:
     """The trainer `base` with these changes.
 
     Raises:
-        Refused: it cannot have one, or another trainer of the user's has the name.
+        Refused: it cannot have them, another trainer has the name, or the trainer's file was edited.
     """
     if not changes:  # only the plans are changed
         return Trainer(base)
+    if base in classes_in(made_trainer_folder()):
+        raise Refused(
+            f"{base} was made for changes of another trainer. Name that one and all changes, or repeat the run with "
+            f"{argument(like=None)}."
+        )
     if OWN_OPTIMIZER.fullmatch(base) and "optimizer" in changes:
         raise Refused(f"{base} has an optimizer for each of its phases. Leave optimizer out, or use another trainer.")
     theirs = nnunet_trainers(python)
@@ -103,7 +120,9 @@ def trainer_with(base: str, changes: Mapping[str, str], python: str) -> Trainer:
     if base == DEFAULT_TRAINER and name in theirs:  # nnUNetTrainer_250epochs, nnUNetTrainer_250epochs_NoMirroring
         return Trainer(name)
     _refuse_name(name, name in theirs or name in own_trainers())
-    return Trainer(name, _text(name, base, changes, theirs), "" if base in theirs else f"of_{base}")
+    made = Trainer(name, _text(name, base, changes, theirs), "" if base in theirs else f"of_{base}")
+    _refuse_edited(made)
+    return made
 
 
 def _class_that_does(changes: Mapping[str, str]) -> str:
@@ -123,15 +142,25 @@ def _refuse_name(name: str, taken: bool) -> None:
         )
 
 
+def _refuse_edited(made: Trainer) -> None:
+    if made.path.is_file() and read_plain(made.path) != made.text.encode():
+        raise Refused(
+            f"{made.path} is not as it is written for these changes. If you edited it, give file and class another "
+            f"name in a folder of nnUNet_extTrainer, and name it with {argument(trainer=None)}; else remove the file, "
+            "and it is written again."
+        )
+
+
 def _text(name: str, base: str, changes: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     rows = [(CHANGES[key], value) for key, value in changes.items()]
-    return FILE.format(
+    text = FILE.format(
         name=name,
         base=base,
         told=f"{base} with {', '.join(written(changes))}.",
         imports=_imports(base, rows, theirs),
         body=_body(rows),
     )
+    return text if base in theirs else text + GONE.format(base=base, name=name)
 
 
 def _imports(base: str, rows: list[tuple[Change, str]], theirs: Mapping[str, str]) -> str:

@@ -1,20 +1,19 @@
 """A trainer of the user's own, read before nnU-Net imports it: what would fail after hours of preprocessing."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ...errors import Refused
 from ...files import NO_FILE, read_plain
-from ..trainers import classes_in, own_trainer_folders
+from ..trainers import classes_in, nnunet_trainers, own_trainer_folders
 
 # Arguments of nnUNetTrainer.__init__ that nnU-Net 2.6 removed (91f348ac), and what to do instead.
 REMOVED = {"unpack_dataset": "nnU-Net 2.6 removed it, because nothing is unpacked any more"}
-NNUNETS = "nnUNetTrainer"  # how the names of its classes begin
 ARGUMENTS = 5  # plans, configuration, fold, dataset_json, device
 
 
-def refuse_broken_trainer(name: str) -> None:
+def refuse_broken_trainer(name: str, python: str) -> None:
     """Read the file of a class in nnUNet_extTrainer; nnU-Net's own are not looked at.
 
     Raises:
@@ -30,7 +29,7 @@ def refuse_broken_trainer(name: str) -> None:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise _refusal(name, path, line, f"{type(error).__name__}: {getattr(error, 'msg', error)}") from None
-    for line, what in _removed(tree, name):
+    for line, what in _removed(tree, name, nnunet_trainers(python)):
         raise _refusal(name, path, line, what)
 
 
@@ -38,14 +37,14 @@ def _refusal(name: str, path: Path, line: int, what: str) -> Refused:
     return Refused(f"The trainer {name} cannot be built. {what} | File {path}, line {line}. Correct it there.")
 
 
-def _removed(tree: ast.Module, name: str) -> Iterator[tuple[int, str]]:
+def _removed(tree: ast.Module, name: str, theirs: Collection[str]) -> Iterator[tuple[int, str]]:
     """Arguments that are gone, in a class and in those of the same file from which it is derived."""
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    line = [name]
+    line = [name] if name in classes else []  # "class Mine(" may be part of a text
     for one in line:
         bases = [ast.unparse(base) for base in classes[one].bases]
         line += [base for base in bases if base in classes and base not in line]
-        nnunets = any(base.rpartition(".")[2].startswith(NNUNETS) for base in bases)
+        nnunets = any(base.rpartition(".")[2] in theirs and base not in classes for base in bases)
         for node in ast.walk(classes[one]):
             if isinstance(node, ast.FunctionDef) and node.name == "__init__":
                 yield from _taken(node)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
-LONGEST = 12  # digits; more say nothing that a float could hold
+LONGEST = 12  # signs of a number; more say nothing that training would notice
 
 
 class Values(Protocol):
@@ -37,6 +37,14 @@ class Values(Protocol):
         ...
 
 
+def _shortest(text: str) -> str:
+    """The number that a float holds of a text, as Python writes it: reading that again gives the same."""
+    try:
+        return repr(float(Decimal(text)))
+    except (InvalidOperation, ValueError):
+        return "nan"
+
+
 @dataclass(frozen=True)
 class Number:
     """A number from `least` to `most`; whole numbers only where `whole`."""
@@ -52,18 +60,17 @@ class Number:
         return f"{kind} {'above' if self.above else 'from'} {self.least} {'up ' if self.above else ''}to {self.most}"
 
     def read(self, text: str) -> str:
-        try:
-            number = Decimal(text) if len(text) <= LONGEST and text.isascii() else Decimal("NaN")
-        except InvalidOperation:
-            number = Decimal("NaN")
-        least, most = Decimal(self.least), Decimal(self.most)
+        spelling = _shortest(text)
+        number, least, most = Decimal(spelling), Decimal(self.least), Decimal(self.most)
         if not (number.is_finite() and least <= number <= most) or (self.above and number == least):
             raise ValueError(self.said)
+        if len(max(text, spelling, key=len)) > LONGEST:
+            raise ValueError(f"{self.said}, with at most {LONGEST} signs")
         if number == number.to_integral_value():
             return str(int(number))
         if self.whole:
             raise ValueError(self.said)
-        return repr(float(number))
+        return spelling
 
     def code(self, value: str) -> str:
         return value

@@ -205,6 +205,29 @@ def test_a_change_of_a_trainer_of_ones_own_is_one_of_that_trainer(
     assert (found.__class__.__name__, found.marked, found.num_epochs) == ("Mine_300epochs", 5, 300)
 
 
+def test_experiments_of_one_trainer_survive_the_removal_of_another(
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("MineA", "MineB"):
+        source = "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+        (mine / f"{name}.py").write_text(f"{source}class {name}(nnUNetTrainer): ...\n", encoding="utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(mine))
+    experiments = [("MineA", f"epochs={n}") for n in (5, 6, 7, 8)] + [("MineB", "epochs=5")]
+    for base, word in experiments:
+        trainer_with(base, read_changes([word]), sys.executable).write()
+    (mine / "MineA.py").unlink()
+    monkeypatch.setenv("nnUNet_extTrainer", all_trainer_folders())
+
+    assert recursive_find_trainer_class_by_name("MineB_5epochs").__name__ == "MineB_5epochs"
+    refuse_unfound_trainer("MineB_5epochs")
+    with pytest.raises(StageFailure, match=r"MineA_6epochs cannot be found.*the class that it is derived from is gone"):
+        refuse_unfound_trainer("MineA_6epochs")
+
+
 def test_a_trainer_that_cannot_be_imported_ends_the_run_before_its_preprocessing(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from nnunet_mcp.schemas.datasets import PrepareRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.data.importing import nnunet_prepare_dataset
 from nnunet_mcp.tools.data.looks import look_into
-from nnunet_mcp.tools.training.plans_ahead import looked_at, plans_ahead
+from nnunet_mcp.tools.training.plans_ahead import PRESETS, looked_at, plans_ahead
 
 pytestmark = pytest.mark.heavy
 
@@ -77,7 +77,7 @@ def test_every_preset_is_planned_ahead_as_nnunet_plans_it(settings: Settings, da
     images = looked_at(files, description, look_into(files, description, settings, budget_s=120))
     assert images is not None
 
-    ahead = plans_ahead(images, settings, wait_s=120)
+    ahead = plans_ahead(images, PRESETS, settings, wait_s=120)
 
     (tmp_path / "plan.py").write_text(OF_NNUNET, encoding="utf-8")
     command = [sys.executable, "-P", str(tmp_path / "plan.py"), *PLANNERS.values()]

@@ -130,7 +130,7 @@ def _details(
     looks = look_into(files, description, settings, budget_s=budget_s, tell=tell)
     images = planning.looked_at(files, description, looks)
     left_s = min(planning.WAIT_S, begun + budget_s - time.monotonic())
-    ahead = planning.plans_ahead(images, settings, wait_s=left_s) if images else None
+    ahead = planning.plans_ahead(images, planning.PRESETS, settings, wait_s=left_s) if images else None
     planned = {"plans_ahead": planning.in_words(ahead) if ahead else {}}
     looked = _looked(line, files, description, looks, images.relative_size if images else 1.0)
     return DatasetDetails(**{**known, **looked, **planned})

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ...calls import argument, call
 from ...errors import NotFound, Refused
+from ...nnunet.best import source_of
 from ...nnunet.datasets import DatasetFiles, FoldFiles, find_dataset
 from ...nnunet.installed import installed
 from ...nnunet.models import Model
@@ -21,6 +22,8 @@ from ...settings import Settings
 from ...texts import some
 from ..training.training import start_recorded
 
+LONGEST_NAME = 255  # bytes, as file systems have it
+
 
 def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings) -> RunStarted:
     """Start the search among the complete cross-validations of a dataset.
@@ -32,6 +35,7 @@ def nnunet_find_best_configuration(request: FindBestRequest, settings: Settings)
     models, notes = _candidates(files, StateDir.of(settings))
     _refuse_other_cases(models)
     if request.ensembling and len(models) > 1:
+        _refuse_long_ensemble(files, models)
         _refuse_without_softmax(models, request.dataset_id)
     job = SearchJob(
         dataset_id=request.dataset_id,
@@ -139,6 +143,17 @@ def _refuse_other_cases(models: list[Model]) -> None:
         raise Refused(
             f"The models have not validated the same cases: {name} lacks {some(sorted(missing))}. Validate it again "
             f"with {argument(validation_only=True)}, or train it on the same split."
+        )
+
+
+def _refuse_long_ensemble(files: DatasetFiles, models: list[Model]) -> None:
+    *_, one, other = sorted((model.folder.name for model in models), key=len)
+    name = source_of(files, (one, other), models[0].folds).name
+    if len(name) > LONGEST_NAME:
+        raise Refused(
+            f"nnU-Net would name the folder of an ensemble after both models and all folds: {one} and {other} make "
+            f"{len(name)} characters, and at most {LONGEST_NAME} fit. {argument(ensembling=False)} searches without "
+            "ensembles."
         )
 
 

@@ -5,52 +5,54 @@ from dataclasses import dataclass
 
 from ...calls import argument
 from ...errors import Refused
-from ...files import read_json
-from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles
-from ...nnunet.preprocessed import planned
-from ...nnunet.trainers import PLANNERS, check_trainer
-from ...nnunet.variants.made import Trainer, trainer_with
-from ...nnunet.variants.own import refuse_broken_trainer
+from ...files import read_json, read_model
+from ...nnunet.datasets import DatasetFiles
+from ...nnunet.preprocessed import DatasetNote, dataset_note_file, planned
+from ...nnunet.trainers import PLANNERS
+from ...nnunet.variants.made import LONGEST_NAME, Trainer, trainer_with
 from ...nnunet.variants.patches import patch_of, refuse_huge_images, refuse_odd_patch
 from ...schemas.changes.table import of_plans, of_trainer, read_changes, told_in_a_name, written
 from ...schemas.training import TrainingRequest
 
 # nnU-Net's classes assert it, or mean exclusive classes (variants/loss/*.py).
 NOT_FOR_REGIONS = ("ce", "topk", "topk_ls", "dice_topk")
+LONGEST_FOLDER = 200  # file systems take 255, and names are made of a model's
 ADAPTIVE = ("adam", "adamw", "adan", "adan_cosine")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A training's changes against the trainer and the plans that it names."""
+    """The trainer and the plans of a training, with what it changes of those that it names."""
 
     trainer: Trainer
-    base_plans: str
     plans_identifier: str
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-def experiment_of(request: TrainingRequest, files: DatasetFiles, python: str) -> Experiment:
-    """Check the changes, and name what they make.
+def experiment_of(request: TrainingRequest, base: str, plans: str, files: DatasetFiles, python: str) -> Experiment:
+    """Check the changes of the trainer `base` and of the plans, and name what they make.
 
     Raises:
-        NotFound: no such trainer.
         Refused: they do not fit the dataset, the configuration or other arguments.
     """
-    base, plans = request.trainer or DEFAULT_TRAINER, request.plans_identifier or DEFAULT_PLANS
-    check_trainer(base, python)
-    if request.trainer is not None:
-        refuse_broken_trainer(base)
-    if not request.changes:
-        return Experiment(Trainer(base), plans, plans, ())
     changes = read_changes(request.changes)
     _refuse_for_dataset(changes, request.configuration, read_json(files.raw / "dataset.json") or {})
     if replanned := of_plans(changes):
         _refuse_for_plans(request, plans, replanned)
         _refuse_for_images(request.configuration, plans, replanned, files)
     trainer = trainer_with(base, of_trainer(changes), python)
-    named = told_in_a_name(plans, replanned)
-    return Experiment(trainer, plans, named, tuple(_notes(trainer.name, named, changes)))
+    name = told_in_a_name(plans, replanned)
+    _refuse_long_name("plans", name, LONGEST_NAME)
+    _refuse_long_name("model folder", files.model(trainer.name, name, request.configuration).name, LONGEST_FOLDER)
+    return Experiment(trainer, name, tuple(_notes(trainer.name, name, changes)))
+
+
+def _refuse_long_name(of: str, name: str, most: int) -> None:
+    if len(name) > most:
+        raise Refused(
+            f"The {of} would have {len(name)} characters, as they tell these changes: {name}. At most {most} fit: "
+            "change less at a time."
+        )
 
 
 def _refuse_for_dataset(changes: Mapping[str, str], configuration: str, description: Mapping[str, object]) -> None:
@@ -98,10 +100,16 @@ def _refuse_for_images(configuration: str, plans: str, changes: Mapping[str, str
 
 
 def _refuse_other_plans(configuration: str, name: str, changes: Mapping[str, str], files: DatasetFiles) -> None:
-    """Plans of this name that are not ours, or none and nothing to plan from."""
+    """Plans of this name that were not planned here with these changes, or none and nothing to plan from."""
     there = files.plans(name)
     if there is None and not files.raw.is_dir():
         raise Refused(f"{' and '.join(changes)}: nnU-Net plans from the raw data, and {files.raw} is not there.")
+    note = read_model(dataset_note_file(files), DatasetNote) if there is not None else None
+    if there is not None and (note is None or note.changes.get(name) != changes):
+        raise Refused(
+            f"{files.plans_file(name)} is there already, and was not planned here with {', '.join(written(changes))}. "
+            f"Rename or remove it; or train with it as it is: {argument(plans_identifier=name)} without these changes."
+        )
     found = planned(there or {}, configuration) or {}
     asked = {"batch_size": int(changes.get("batch_size", 0)), "patch_size": patch_of(changes)}
     for key, value in asked.items():

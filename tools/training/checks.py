@@ -10,7 +10,7 @@ from pathlib import Path
 from ...allowed_paths import allowed_path
 from ...calls import argument
 from ...errors import Refused, RunError, Unavailable
-from ...nnunet.datasets import DatasetFiles
+from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
 from ...nnunet.transfer import refuse_self_supervised
 from ...runs.engine import Engine
@@ -18,14 +18,14 @@ from ...runs.engines import engine_named
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
 from ...runs.store import active_on
-from ...schemas.changes.table import read_changes, written
-from ...schemas.preflight import PlansAhead
+from ...schemas.changes.table import of_plans, read_changes, written
+from ...schemas.preflight import PlannersAhead, PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
 from ...texts import visible
 from ..data.ready import known_damage, ready_to_train
 from .planning import Plan, Planner
-from .plans_ahead import look_ahead, refuse_unplanned
+from .plans_ahead import PRESETS, look_ahead, refuse_left_out
 from .repeating import repeated
 
 OnProblem = Callable[[RunError], None]
@@ -167,7 +167,7 @@ def _known_damage(found: Preparation) -> None:
     found.notes.append(f"It will fail, although {argument(verify_dataset_integrity=False)} starts it. {damage}")
 
 
-def _unplanned(found: Preparation) -> None:
+def _left_out(found: Preparation) -> None:
     """A configuration that nnU-Net will not plan. A training looks at images only for a cascade: any 3D dataset has the
     others."""
     request, plan = found.request, found.plan
@@ -176,12 +176,21 @@ def _unplanned(found: Preparation) -> None:
     rare = request.configuration in (LOWRES, CASCADE)
     if not found.ahead and request.configuration == "2d":
         return
-    ahead = look_ahead(request.dataset_id, found.settings, look=found.ahead or rare)
+    ahead = look_ahead(request.dataset_id, _planners(request, plan), found.settings, look=found.ahead or rare)
     found.ahead_of_plans = ahead.plans
     if ahead.plans is not None:
-        refuse_unplanned(found.files.name, plan.plans_identifier, request.configuration, ahead.plans)
+        refuse_left_out(found.files.name, plan.plans_identifier, request.configuration, ahead.plans)
     elif rare or found.ahead:
         found.notes.append(f"Which configurations nnU-Net will plan is not known yet: {ahead.missing}")
+
+
+def _planners(request: TrainingRequest, plan: Plan) -> PlannersAhead:
+    """Every preset, as another may plan what the chosen one does not; or the planner of changed plans alone."""
+    changes = of_plans(read_changes(request.changes)) if request.changes else {}
+    if not changes or plan.planner is None:
+        return PRESETS
+    base = request.plans_identifier or DEFAULT_PLANS
+    return PlannersAhead(planners={plan.plans_identifier: plan.planner}, base=base, changes=changes)
 
 
 def _will_be_planned(found: Preparation, files: DatasetFiles, plan: Plan) -> bool:
@@ -215,7 +224,7 @@ CHECKS = (
     _place,
     _plan,
     _known_damage,
-    _unplanned,
+    _left_out,
     _disk,
     _other_runs,
 )

@@ -136,9 +136,11 @@ class Folds:
 
     def _refuse_useless(self, fold: str, files: FoldFiles, cases: FoldCases) -> None:
         """A new training would measure nothing, or the model's other folds have another split."""
-        way = f"{call('nnunet_split_dataset', dataset_id=self.files.dataset_id)} makes a sound split."
         if told := next(unusable(cases), ""):
-            raise Refused(f"Fold {fold} of {self.files.name}'s splits_final.json {told}. Correct it, or {way}")
+            raise Refused(
+                f"Fold {fold} of {self.files.name}'s splits_final.json {told}. Correct it, or "
+                f"{call('nnunet_split_dataset', dataset_id=self.files.dataset_id)} makes a sound split."
+            )
         alone = self.request.fold != "all" and not self.request.overwrite
         if alone and (begun := begun_otherwise(self.files, self.split, files.path.parent.name)):
             raise Refused(

@@ -13,7 +13,7 @@ from typing import Any
 from ...calls import argument
 from ...errors import Refused
 from ...files import read_json, read_model
-from ...nnunet.datasets import DatasetFiles, FoldFiles
+from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER, DatasetFiles, FoldFiles
 from ...nnunet.preprocessed import (
     CASCADE,
     LOWRES,
@@ -28,13 +28,14 @@ from ...nnunet.preprocessed import (
 )
 from ...nnunet.splits import known_cases
 from ...nnunet.summary import learnt_nothing
-from ...nnunet.trainers import planner_for
+from ...nnunet.trainers import check_trainer, planner_for
 from ...nnunet.transfer import plan_transfer
 from ...nnunet.variants.made import Trainer
+from ...nnunet.variants.own import refuse_broken_trainer
 from ...schemas.records import StageSpec
 from ...schemas.training import CONFIGURATIONS, TrainingRequest
 from .cascade import lowres_stages, refuse_unpredicted
-from .changing import experiment_of
+from .changing import Experiment, experiment_of
 from .folds import Folds, split_changed
 
 FLAT_IMAGES = (".png", ".bmp")
@@ -74,12 +75,18 @@ class Planner:
     def __init__(self, request: TrainingRequest, files: DatasetFiles, python: str) -> None:
         self.request = request
         self.files = files
-        changed = experiment_of(request, files, python)
+        base, plans = request.trainer or DEFAULT_TRAINER, request.plans_identifier or DEFAULT_PLANS
+        check_trainer(base, python)
+        if request.trainer is not None:
+            refuse_broken_trainer(base, python)
+        changed = Experiment(Trainer(base), plans)
+        if request.changes:
+            changed = experiment_of(request, base, plans, files, python)
         self.trainer = changed.trainer.name
         weights = request.pretrained_weights
         transfer = plan_transfer(request, Path(weights), files) if weights is not None else None
         self.plans_identifier = transfer.plans_identifier if transfer else changed.plans_identifier
-        planner = None if transfer else planner_for(files, changed.base_plans)
+        planner = None if transfer else planner_for(files, plans)
         self.plan = Plan(changed.trainer, self.plans_identifier, planner, notes=list(changed.notes))
         if transfer is not None:
             self.plan.source_plans = transfer.source
@@ -118,7 +125,7 @@ class Planner:
         plans = self.existing_plans or {}
         wanted = self.request.configuration
         if wanted not in CONFIGURATIONS and planned(plans, wanted) is None:
-            self._refuse_unplanned()
+            self._refuse_undefined()
         for configuration in (LOWRES, CASCADE) if wanted == CASCADE else (wanted,):
             self._refuse_small_batch(configuration, (planned(plans, configuration) or {}).get("batch_size"))
 
@@ -131,7 +138,7 @@ class Planner:
                 f"less, or {_larger_batch(configuration, gpus)}"
             )
 
-    def _refuse_unplanned(self) -> None:
+    def _refuse_undefined(self) -> None:
         raise Refused(
             f"The plans {self.plans_identifier} of {self.files.name} have no {self.request.configuration}, and nnU-Net "
             f"plans only {', '.join(CONFIGURATIONS)}. Add it to {self.files.plans_file(self.plans_identifier)} under "

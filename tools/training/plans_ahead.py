@@ -19,12 +19,13 @@ from ...nnunet.preprocessed import CASCADE, FULLRES, LOWRES
 from ...nnunet.trainers import PLANNERS
 from ...runs.layout import StateDir
 from ...schemas.datasets import CaseLook
-from ...schemas.preflight import ConfigurationAhead, LookedAt, PlansAhead, PlansAheadJob
+from ...schemas.preflight import ConfigurationAhead, LookedAt, PlannersAhead, PlansAhead, PlansAheadJob
 from ...settings import Settings
 from ..data.looks import Looks, look_into
 from .kept_asks import kept_answer, kept_ask
 
 PLANNER = "nnunet_mcp.worker.asks.plans_ahead"
+PRESETS = PlannersAhead(planners=PLANNERS)
 LOOK_S = 12.0
 SUPERSEDED = "nnUNetResEncUNetPlans"  # by the three of nnU-Net Revisited; whoever asks for it gets it checked
 # An idle machine needs 5 s for small images, 15 s where five presets look for a 3d_lowres; what takes longer goes on.
@@ -43,7 +44,7 @@ class Ahead:
     missing: str = ""  # what has to be done first, as a sentence
 
 
-def look_ahead(dataset_id: int, settings: Settings, *, look: bool) -> Ahead:
+def look_ahead(dataset_id: int, asked: PlannersAhead, settings: Settings, *, look: bool) -> Ahead:
     """Ask nnU-Net's planners. With `look` the images are looked at for a moment if they have not been; without, nothing
     is waited for unless some images may be single slices.
 
@@ -57,7 +58,7 @@ def look_ahead(dataset_id: int, settings: Settings, *, look: bool) -> Ahead:
     if images is None:
         return Ahead(None, _missing(dataset_id, looks, images))
     flat = any(1 in shape for shape in images.shapes)
-    found = plans_ahead(images, settings, wait_s=WAIT_S if look or flat else 0.0)
+    found = plans_ahead(images, asked, settings, wait_s=WAIT_S if look or flat else 0.0)
     return Ahead(found, "" if found else _missing(dataset_id, looks, images))
 
 
@@ -70,25 +71,27 @@ def _missing(dataset_id: int, looks: Looks, images: LookedAt | None) -> str:
     return f"nnU-Net's planner has not answered; {again} says what it plans in a minute."
 
 
-def plans_ahead(images: LookedAt, settings: Settings, *, wait_s: float) -> PlansAhead | None:
-    """Per preset the configurations that nnU-Net will plan, or None where that is not known (yet).
+def plans_ahead(images: LookedAt, asked: PlannersAhead, settings: Settings, *, wait_s: float) -> PlansAhead | None:
+    """Per planner the configurations that nnU-Net will plan, or None where that is not known (yet).
 
     The answer is kept. A process that takes longer than `wait_s` goes on by itself; with 0 none is started.
     """
     state, python = StateDir.of(settings), settings.nnunet_python
     with suppress(NoAnswer, RunError, OSError):  # no nnU-Net there, or data that its planner does not take
-        text = f"{images.model_dump_json()} {python} {installed(python).versions}"
+        text = f"{images.model_dump_json()} {asked.model_dump_json()} {python} {installed(python).versions}"
         digest = f"plans-{hashlib.sha256(text.encode()).hexdigest()[:18]}"
         found = kept_answer(state, digest, PlansAhead, newer_than=0.0)
-        return found or (_ask(images, state, python, digest, wait_s) if wait_s > 0 else None)
+        return found or (_ask(images, asked, state, python, digest, wait_s) if wait_s > 0 else None)
     return None
 
 
-def _ask(images: LookedAt, state: StateDir, python: str, digest: str, wait_s: float) -> PlansAhead:
+def _ask(
+    images: LookedAt, asked: PlannersAhead, state: StateDir, python: str, digest: str, wait_s: float
+) -> PlansAhead:
     file = state.path / "estimates" / f"{digest}.images.json"
     make_folder(file.parent)
     write_model(file, images, durable=False)
-    job = PlansAheadJob(images_file=str(file), planners=PLANNERS)
+    job = PlansAheadJob(images_file=str(file), **dict(asked))
     one_thread = {"OMP_NUM_THREADS": "1"}
     return kept_ask(state, digest, (python, PLANNER), job, PlansAhead, wait_s=wait_s, variables=one_thread)
 
@@ -127,7 +130,7 @@ def _cropped(case: CaseLook) -> tuple[int, ...]:
     return tuple(max(last for _, last in axis) - min(start for start, _ in axis) for axis in ends)
 
 
-def refuse_unplanned(name: str, plans: str, wanted: str, ahead: PlansAhead) -> None:
+def refuse_left_out(name: str, plans: str, wanted: str, ahead: PlansAhead) -> None:
     """Refuse a configuration that nnU-Net will not plan.
 
     Raises:

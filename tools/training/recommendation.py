@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import Refused
 from ...files import read_json
-from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles
+from ...nnunet.datasets import DatasetFiles
 from ...nnunet.preprocessed import FULLRES, LOWRES, planned, raw_cases
 from ...schemas.preflight import ConfigurationAhead, PlansAhead, Recommendation
 from ...schemas.training import TrainingRequest
@@ -27,7 +27,7 @@ def recommend(files: DatasetFiles, ahead: PlansAhead | None = None) -> Recommend
         return Recommendation(configuration="2d", reasons=("The images are 2D.",))
     fingerprint = read_json(files.fingerprint_file)
     if not isinstance(fingerprint, dict) or not fingerprint.get("spacings"):
-        return _ahead(ahead.plans[DEFAULT_PLANS]) if ahead else None
+        return _ahead(next(iter(ahead.plans.values()))) if ahead else None
     shape = [round(statistics.median(axis)) for axis in zip(*fingerprint["shapes_after_crop"], strict=True)]
     if 1 in shape:  # nnU-Net plans no 3d_fullres for them (default_experiment_planner.py:435)
         return Recommendation(configuration="2d", reasons=(f"The images are single slices of {_times(shape)} voxels.",))

@@ -37,7 +37,7 @@ def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[T
     except ValidationError as error:
         told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
         raise Refused(f"The arguments of {like} and the new ones do not go together: {told}") from None
-    return whole, _note(like, earlier, given)
+    return whole, _note(like, {**earlier, "changes": list(whole.changes)}, {*given} - {"changes"})
 
 
 def _of_earlier(training: TrainingJob, *, resume: bool) -> dict[str, object]:
@@ -61,7 +61,7 @@ def _words(arguments: dict[str, object]) -> list[object]:
     return list(found) if isinstance(found, list | tuple) else []
 
 
-def _note(like: str, earlier: dict[str, object], given: dict[str, object]) -> str:
+def _note(like: str, earlier: dict[str, object], given: set[str]) -> str:
     defaults = {name: field.default for name, field in TrainingRequest.model_fields.items()}
     taken = [f"{k}={v!r}" for k, v in earlier.items() if k not in given and v and v != defaults[k]]
     return f"As {like}: {', '.join(taken) or 'only defaults'}."

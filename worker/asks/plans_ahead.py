@@ -16,6 +16,7 @@ from ...ask import answer
 from ...errors import Refused
 from ...files import read_model
 from ...schemas.preflight import ConfigurationAhead, LookedAt, PlansAhead, PlansAheadJob
+from ..steps.planning import planner_class, planner_with
 from .estimate import planned_gb
 
 
@@ -29,7 +30,7 @@ def plan_ahead(job: PlansAheadJob) -> PlansAhead:
         raise Refused(f"{job.images_file} is not there.")
     with tempfile.TemporaryDirectory() as folder, torch.device("meta"):
         _lay_out(images, Path(folder))
-        return PlansAhead(plans={name: _plan(images, planner) for name, planner in job.planners.items()})
+        return PlansAhead(plans={name: _plan(images, job, name) for name in job.planners})
 
 
 def _lay_out(images: LookedAt, folder: Path) -> None:
@@ -52,21 +53,21 @@ def _lay_out(images: LookedAt, folder: Path) -> None:
         (folder / name / images.dataset_name / file).write_text(json.dumps(content), encoding="utf-8")
 
 
-def _plan(images: LookedAt, planner: str) -> dict[str, ConfigurationAhead]:
+def _plan(images: LookedAt, job: PlansAheadJob, name: str) -> dict[str, ConfigurationAhead]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    plans = PlansManager(_without_files(planner)(images.dataset_name).plan_experiment())
+    planner = planner_with(job.changes, _without_files(job.planners[name]), job.base)
+    plans = PlansManager(planner(images.dataset_name, plans_name=name).plan_experiment())
     return {name: _described(plans, name, images) for name in plans.plans["configurations"]}
 
 
 def _without_files(planner: str) -> Any:
     """The planner, but it opens no image to choose a reader, and writes nothing."""
-    import nnunetv2
-    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-
-    root = f"{nnunetv2.__path__[0]}/experiment_planning"
-    found = recursive_find_python_class(root, planner, current_module="nnunetv2.experiment_planning")
-    return type(planner, (found,), {"determine_reader_writer": lambda self: object, "save_plans": lambda *_: None})
+    return type(
+        planner,
+        (planner_class(planner),),
+        {"determine_reader_writer": lambda self: object, "save_plans": lambda *_: None},
+    )
 
 
 def _described(plans: Any, name: str, images: LookedAt) -> ConfigurationAhead:

@@ -6,7 +6,8 @@ documentation/explanation_plans_files.md). Which data a change of patch or batch
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ...calls import argument
@@ -28,18 +29,26 @@ def make_plans(dataset_name: str, planner: str, plans_name: str, base: str, chan
     """
     if os.environ.get(LOADERS) == "0":  # good for a training; the planner computes with as many threads
         os.environ[LOADERS] = "1"
-    found = _planner_class(planner)
-    options: dict[str, Any] = {"plans_name": plans_name}
+    planner_with(changes, planner_class(planner), base)(dataset_name, plans_name=plans_name).plan_experiment()
+
+
+def planner_with(changes: Mapping[str, str], planner: type[Any], base: str) -> Callable[..., Any]:
+    """What makes nnU-Net's planner with these changes, as its class makes it without."""
+    options: dict[str, Any] = {}
     if "gpu_memory_target" in changes:
         options["gpu_memory_target_in_gb"] = float(changes["gpu_memory_target"])
     if "spacing" in changes:
         options["overwrite_target_spacing"] = [float(part) for part in changes["spacing"].split("x")]
-    if changes:
-        found = _with_changes(found, base, changes)
-    found(dataset_name, **options).plan_experiment()
+    changed: Callable[..., Any] = _with_changes(planner, base, changes) if changes else planner
+    return partial(changed, **options)
 
 
-def _planner_class(name: str) -> type[Any]:
+def planner_class(name: str) -> type[Any]:
+    """nnU-Net's planner of this name.
+
+    Raises:
+        StageFailure: there is none.
+    """
     import nnunetv2
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 

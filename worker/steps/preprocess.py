@@ -48,6 +48,7 @@ from .undeclared_labels import refuse_undeclared_labels
 
 # What is wrong with a trainer's file on every machine.
 WRONG_CODE = (SyntaxError, NameError, TypeError, AttributeError, ModuleNotFoundError)
+NOT_FOUND = "Could not find requested nnunet trainer"  # nnunetv2 2.8.1, utilities/find_objects.py:46
 FINGERPRINT_BAR = f"{PLANNING}.dataset_fingerprint.fingerprint_extractor:tqdm"
 PREPROCESSING_BAR = "nnunetv2.preprocessing.preprocessors.default_preprocessor:tqdm"
 NAME_OF_DATASET = f"{PLANNING}.plan_and_preprocess_api:convert_id_to_dataset_name"
@@ -90,7 +91,13 @@ def refuse_unfound_trainer(name: str) -> None:
             f"{type(error).__name__}: {error} | {file}, line {line}",
             "Correct that line, or install what it imports into nnU-Net's Python; nothing was preprocessed.",
         ) from error
-    except Exception:
+    except Exception as error:
+        if NOT_FOUND in str(error):
+            raise StageFailure(
+                f"the trainer {name} cannot be found",
+                "no class of that name, or the class that it is derived from is gone",
+                "Put the missing class into a folder of nnUNet_extTrainer; nothing was preprocessed.",
+            ) from error
         traceback.print_exc()  # of this machine: trainings may run on another, with a GPU
 
 
@@ -144,13 +151,17 @@ class Preprocessing:
         own_splits = self._renew_split(known or DatasetNote(raw_identity=""))
         plans = known.plans if known else {}
         current = planned_by_hand(self.files, self.plans_name)
-        self._plan(plans[self.plans_name] == self.identity if self.plans_name in plans else current)
         note = DatasetNote(
             raw_identity=self.identity,
             verified=verified,
-            plans={**plans, self.plans_name: self.identity},
+            plans=plans,
+            changes=self._changes(known),
             own_splits=own_splits,
         )
+        # Before the planning, too: plans that are there without a note on their changes count as somebody's own.
+        write_model(dataset_note_file(self.files), note)
+        self._plan(plans[self.plans_name] == self.identity if self.plans_name in plans else current)
+        note.plans = {**plans, self.plans_name: self.identity}
         write_model(dataset_note_file(self.files), note)
         needed = data_needed_by(self.job.spec.configuration)
         each = (1.0 - AT_PLANNING[1]) / len(needed)
@@ -216,6 +227,11 @@ class Preprocessing:
         self._check_configuration()
         if not (self.files.preprocessed / "dataset.json").is_file():  # beside plans that somebody put there
             copy_dataset_json(self.files)
+
+    def _changes(self, known: DatasetNote | None) -> dict[str, dict[str, str]]:
+        """What derived plans were planned with: the name alone may be somebody's own."""
+        own = self.job.typed(TrainingJob).changes_of_plans
+        return {**(known.changes if known else {}), **({self.plans_name: own} if own else {})}
 
     def _keep_old_plans(self) -> None:
         """Keep a copy of plans that planning would replace: somebody may have edited them."""

@@ -17,6 +17,7 @@ from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models.model_choice import choose_model
 from nnunet_mcp.tools.models.prediction_stages import plan_stages
 from tests.kit.lab import ToolRefused
+from tests.kit.planned import preprocess, train
 from tests.kit.tiny import ask, make_dataset, record_of, stage
 
 DATASET = "Dataset096_Chosen"
@@ -267,6 +268,23 @@ def test_a_fold_without_its_runs_name_may_come_from_elsewhere_and_is_not_trusted
     (folder / "fold_0" / "nnunet_mcp_run.txt").unlink()
 
     assert not choose_model(PredictRequest(run_id="d096-2d-f0-first"), settings).trusted
+
+
+def test_an_ensemble_whose_name_no_file_system_takes_is_refused_before_the_search(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    (files.raw / "imagesTs").rename(files.raw / "imagesTr")
+    files.preprocessed.mkdir(parents=True)
+    preprocess(files)
+    for number in range(2):
+        for fold in range(5):
+            train(files, str(fold), "final", "summary")
+        folder = files.model("nnUNetTrainer", "nnUNetPlans", "3d_fullres")
+        (folder / "plans.json").write_text("{}", encoding="utf-8")
+        folder.rename(folder.with_name(f"nnUNetTrainer{number}{'_lr3en3' * 14}__nnUNetPlans__3d_fullres"))
+
+    with pytest.raises(ToolRefused, match=r"make 300 characters, and at most 255 fit.*ensembling=false"):
+        ask(settings, "nnunet_find_best_configuration", dataset_id=96)
 
 
 def test_a_search_needs_complete_cross_validations(settings: Settings, files: DatasetFiles) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.errors import Refused
+from nnunet_mcp.files import write_model
 from nnunet_mcp.nnunet.datasets import DatasetFiles, find_dataset
+from nnunet_mcp.nnunet.preprocessed import DatasetNote, dataset_note_file
 from nnunet_mcp.nnunet.trainers import nnunet_trainers
 from nnunet_mcp.nnunet.variants.known import TRAINERS, choices
 from nnunet_mcp.nnunet.variants.patches import poolings
 from nnunet_mcp.schemas.changes.table import CHANGES, read_changes, told_in_a_name
-from nnunet_mcp.schemas.changes.values import Choice
+from nnunet_mcp.schemas.changes.values import Choice, Number
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import ToolRefused
 from tests.kit.planned import plan
@@ -91,6 +93,7 @@ def test_names_tell_the_change_and_nnunets_own_classes_are_used(
         ({"changes": ["epochs=0"]}, "a whole number from 1 to 100000"),
         ({"changes": ["epochs=5", "epochs=6"]}, "given twice"),
         ({"changes": ["initial_lr=nan"]}, "a number above 0 up to 1"),
+        ({"changes": ["initial_lr=.12345678901"]}, "a number above 0 up to 1, with at most 12 signs"),
         ({"changes": ["loss=focal"]}, "one of dice_ce"),
         ({"changes": ["mirroring=3"]}, "axes of the patch"),
         ({"changes": ["mirroring=0,2"], "configuration": "2d"}, "the axes 0 and 1 only"),
@@ -115,6 +118,40 @@ def test_what_cannot_be_is_refused_with_the_way_on_before_anything_is_written(
         ask(settings, "nnunet_training", dataset_id=1, fold="0", **arguments)
 
     assert digest(Path(settings.folder("raw")).parent) == before
+
+
+def test_every_value_that_is_read_is_read_again_as_the_same() -> None:
+    """A record keeps the spelling, and names rest on it."""
+    numbers = ["0", "-0", "1", "007", "+2", "1_0", "1e0", "1e2", "1e-3", "1e-400", "1e-9999", "1e9999", ".5", "5."]
+    numbers += ["0.30", ".12345678901", "12345678e-14", "0.1234567891", "123456789e-9", "99999999.123", "1e-13"]
+    numbers += ["1000000000", "nan", "snan", "inf"]
+    words = [*numbers, *(f"{one}x1x1" for one in numbers), "2,0", "NONE", "CT,Zscore", "on", "Adam", "Dice"]
+    for name, row in CHANGES.items():
+        seen = [read for word in words if (read := read_or_none(name, word))]
+        assert seen, name
+        assert [read_or_none(name, one) for one in seen] == seen, name
+        if isinstance(row.values, Number) and row.values.above:
+            assert all(float(one) > 0 for one in seen), name
+
+
+def read_or_none(name: str, word: str) -> str | None:
+    try:
+        return read_changes([f"{name}={word}"])[name]
+    except ValueError:
+        return None
+
+
+def test_names_fit_what_requests_and_file_systems_take(files: DatasetFiles) -> None:
+    of_plans = ["patch_size=1024x1024x1024", "spacing=0.12345678x0.12345678x0.12345678", "gpu_memory_target=123.456789"]
+    of_plans += ["normalization=rescale_0_1,rescale_0_1", "batch_size=999"]
+    with pytest.raises(Refused, match=r"The plans would have 1\d\d characters.*MPlans_.* At most 120 fit"):
+        plan(files, fold="0", changes=of_plans, plans_identifier="nnUNetResEncUNetMPlans")
+    both = ["optimizer=sgd_cosine", "loss=dice_ce_nosmooth", "epochs=300", "iterations=300", "val_iterations=60"]
+    both += ["initial_lr=0.00123", "weight_decay=0.00012", "deep_supervision=off", *of_plans[1:]]
+    with pytest.raises(Refused, match=r"The model folder would have 2\d\d characters.* At most 200 fit"):
+        plan(files, fold="0", changes=both)
+    with pytest.raises(Refused, match=r"name that tells these changes would have 1\d\d characters"):
+        plan(files, fold="0", changes=[*both, "mirroring=0,1", "oversample_foreground=0.123456", "seed=123456789"])
 
 
 def test_a_batch_is_not_smaller_than_the_gpus_that_share_it(files: DatasetFiles) -> None:
@@ -145,6 +182,10 @@ def test_regions_take_only_losses_that_know_them(files: DatasetFiles) -> None:
             r"takes 5 since nnU-Net 2\.6.*line 3",
         ),
         ("class Own(A):\n def f(self):\n  super().__init__(unpack_dataset=True)", r"gets unpack_dataset.*line 3"),
+        (
+            "class Own(nnUNetTrainerDA5):\n def f(self):\n  super().__init__(1, 2, 3, 4, True, 5)",
+            r"takes 5 since nnU-Net 2\.6.*line 3",
+        ),
     ],
 )
 def test_a_trainer_of_ones_own_that_cannot_be_built_is_refused_with_its_line(
@@ -158,12 +199,22 @@ def test_a_trainer_of_ones_own_that_cannot_be_built_is_refused_with_its_line(
         plan(files, fold="0", trainer="Own")
 
 
+SIX = "\n def __init__(self):\n  super().__init__(1, 2, 3, 4, 5, 6)\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"class Own(Mine):{SIX}class Other:\n def __init__(self, unpack_dataset): ...\n",
+        f"class Own(nnUNetTrainerOfOurs):{SIX}",
+        f"class nnUNetTrainer(A):\n ...\nclass Own(nnUNetTrainer):{SIX}",
+        '"""Use it so:\n\nclass Own(nnUNetTrainer):\n    ...\n"""\nfrom elsewhere import Own\n',
+    ],
+)
 def test_a_trainer_of_ones_own_may_pass_on_what_its_own_base_takes(
-    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     (tmp_path / "mine").mkdir()
-    source = "class Own(Mine):\n def __init__(self):\n  super().__init__(1, 2, 3, 4, 5, 6)\n"
-    source += "class Other:\n def __init__(self, unpack_dataset): ...\n"
     (tmp_path / "mine" / "own.py").write_text(source, encoding="utf-8")
     monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "mine"))
 
@@ -173,10 +224,20 @@ def test_a_trainer_of_ones_own_may_pass_on_what_its_own_base_takes(
 def test_plans_of_ones_own_under_the_name_are_not_taken_for_ours(files: DatasetFiles) -> None:
     write_plans(files)
     content = files.plans_file("nnUNetPlans").read_text(encoding="utf-8")
-    files.plans_file("nnUNetPlans_bs4").write_text(content, encoding="utf-8")
+    note = DatasetNote(
+        raw_identity="", changes={"nnUNetPlans_bs4": {"batch_size": "4"}, "nnUNetPlans_bs5": {"batch_size": "4"}}
+    )
+    write_model(dataset_note_file(files), note)
+    for name in ("nnUNetPlans_bs4", "nnUNetPlans_bs5", "nnUNetPlans_24GB", "nnUNetPlans_spacing1x1x1"):
+        files.plans_file(name).write_text(content, encoding="utf-8")
 
+    for word in ("gpu_memory_target=24", "spacing=1x1x1", "batch_size=5"):
+        with pytest.raises(Refused, match=rf"is there already, and was not planned here with {word}"):
+            plan(files, fold="0", changes=[word])
     with pytest.raises(Refused, match=r"nnUNetPlans_bs4\.json is there already with another batch_size \(2\)"):
         plan(files, fold="0", changes=["batch_size=4"])
+    files.plans_file("nnUNetPlans_bs4").write_text(content.replace(": 2}", ": 4}"), encoding="utf-8")
+    assert plan(files, fold="0", changes=["batch_size=4"]).plans_identifier == "nnUNetPlans_bs4"
 
 
 def test_a_name_of_a_trainer_of_ones_own_is_not_taken(
@@ -188,6 +249,33 @@ def test_a_name_of_a_trainer_of_ones_own_is_not_taken(
 
     with pytest.raises(Refused, match="Another trainer has the name nnUNetTrainer_300epochs"):
         plan(files, fold="0", changes=["epochs=300"])
+
+
+def test_trainers_that_were_made_are_ours_where_the_servers_own_environment_names_their_folder(
+    files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(files, fold="0", changes=["epochs=300"]).made
+    made.write()
+    monkeypatch.setenv("nnUNet_extTrainer", f"{tmp_path / 'mine'}:{made.path.parent}/")
+
+    assert plan(files, fold="0", changes=["epochs=300"]).made == made
+    assert [line for line in choices(sys.executable) if made.name in line] == [
+        f"trainer {made.name}: made here for changes"
+    ]
+    with pytest.raises(Refused, match="was made for changes of another trainer"):
+        plan(files, fold="0", trainer=made.name, changes=["initial_lr=0.003"])
+
+
+def test_an_edit_in_a_trainer_that_was_made_is_not_overwritten(files: DatasetFiles) -> None:
+    made = plan(files, fold="0", changes=["epochs=300"]).made
+    made.write()
+    made.path.write_text(made.text.replace("300\n", "301\n"), encoding="utf-8")
+
+    with pytest.raises(Refused, match="is not as it is written for these changes"):
+        plan(files, fold="0", changes=["epochs=300"])
+    assert "301" in made.path.read_text(encoding="utf-8")
+    made.path.unlink()
+    assert plan(files, fold="0", changes=["epochs=300"]).made == made
 
 
 def test_a_question_is_answered_with_all_that_can_be_chosen(settings: Settings, files: DatasetFiles) -> None:

@@ -45,6 +45,9 @@ def test_a_cascade_of_small_images_is_refused_at_once_with_the_numbers(settings:
     seen = asked("nnunet_preflight", settings, "3d_cascade_fullres")
     full = asked("nnunet_preflight", settings, "3d_fullres")
     look = ask(settings, "nnunet_datasets", dataset_id=7)["datasets"][0]
+    changed = asked("nnunet_preflight", settings, "3d_fullres", changes=["patch_size=16x16x16", "batch_size=3"])
+    with pytest.raises(ToolRefused, match=r"will plan no 3d_cascade_fullres for Dataset007_Ahead: .*100%"):
+        asked("nnunet_training", settings, "3d_cascade_fullres", changes=["batch_size=4"])
     with pytest.raises(
         ToolRefused, match=r"will plan no 3d_lowres for Dataset007_Ahead: .*100%.* 40×32×32 of 40×32×32"
     ):
@@ -53,6 +56,9 @@ def test_a_cascade_of_small_images_is_refused_at_once_with_the_numbers(settings:
     assert not seen["possible"] and "will plan no 3d_cascade_fullres" in " ".join(seen["problems"])
     assert "for less than 25%" in " ".join(seen["problems"]) and not runs(settings)
     assert full["possible"] and full["network"]["patch_size"] == [40, 32, 32]
+    assert (changed["network"]["patch_size"], changed["network"]["batch_size"]) == ([16, 16, 16], 3)
+    assert list(changed["plans_ahead"]) == ["nnUNetPlans_bs3_patch16x16x16"], "a small patch may bring a 3d_lowres"
+    assert "3d_cascade_fullres" in changed["plans_ahead"]["nnUNetPlans_bs3_patch16x16x16"]
     assert full["recommended"]["configuration"] == "3d_fullres"
     assert full["plans_ahead"] == look["plans_ahead"] and set(look["plans_ahead"]) >= PRESETS
     assert "3d_fullres 40×32×32 of 40×32×32, batch " in look["plans_ahead"]["nnUNetPlans"]

@@ -146,6 +146,7 @@ def test_changes_come_on_top_of_the_earlier_runs_and_default_takes_one_away(sett
 
     second = prepared(settings, like=first.run_id, dataset_id=1, changes=["epochs=7", "loss=default", "seed=1"])
 
+    assert "changes=['epochs=7', 'seed=1', 'batch_size=4']" in second.notes[0]
     assert second.training and second.training.request.changes == ("epochs=7", "seed=1", "batch_size=4")
     assert (second.trainer, second.plans_identifier) == ("nnUNetTrainer_5epochs_7epochs_seed1", "nnUNetPlans_bs4")
     resumed = repeated(second.run_id, {"dataset_id": 1, "continue_training": True}, settings)[0]
