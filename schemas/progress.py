@@ -88,7 +88,7 @@ class ProgressRequest(Request):
         default=0,
         ge=0,
         le=50,
-        description="Seconds to wait, up to 50, for a new stage, status or epoch.",
+        description="Seconds to wait, up to 50, for a new stage, status, epoch.",
     )
     until: Until | None = Field(
         default=None,
