@@ -1,6 +1,7 @@
 """A trained model as nnU-Net keeps it: a folder of a dataset, with a folder for each fold."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ class Model:
             Refused: there is none, or nnU-Net must not have it.
         """
         return self._judged("dataset.json", read_dataset_json)
+
+    @property
+    def planned(self) -> dict[str, Any] | None:
+        """What its plans say of its configuration; null where they cannot be read or must not be used."""
+        with suppress(Refused):
+            return planned(self.plans, self.name.configuration)
+        return None
 
     def _judged(self, name: str, read: Callable[..., dict[str, Any] | None]) -> dict[str, Any]:
         found = read(self.folder / name, inside=[self.folder])

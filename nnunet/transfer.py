@@ -17,7 +17,6 @@ from ..calls import argument
 from ..errors import Refused
 from ..files import DESCRIPTION_BYTES, open_plain, read_json
 from ..schemas.training import TrainingRequest
-from ..texts import clean
 from .datasets import DEFAULT_PLANS, DatasetFiles
 from .installed import TRAINS_ON_NNSSL, installed
 from .preprocessed import planned
@@ -38,47 +37,13 @@ class Transfer:
     note: str
 
 
-def refuse_self_supervised(weights: Path, request: TrainingRequest, python: str) -> None:
-    """Refuse a checkpoint of nnssl, whose encoder has to be adapted first. Nothing in the file is unpickled.
-
-    Source: documentation/finetuning_from_nnssl_checkpoints.md of nnU-Net's main branch, July 2026.
-
-    Raises:
-        Refused: it is one; the message has the commands that train with it.
-    """
-    if not _is_of_nnssl(weights):
-        return
-    way = (
-        f"{TRAINS_ON_NNSSL} of the installed nnU-Net does that; it is not run from here. In a terminal:"
-        if installed(python).adapts_nnssl
-        else f"{TRAINS_ON_NNSSL} does that: nnU-Net's main branch has it since July 2026, PyPI's 2.8.1 has not. In a "
-        "terminal, in an environment of its own (pip install git+https://github.com/MIC-DKFZ/nnUNet):"
-    )
-    fold = {"all": "0", "full": "all"}.get(request.fold, request.fold)
-    raise Refused(
-        f"{clean(weights.name)} is a checkpoint of nnssl (self-supervised, as those of OpenMind): only its encoder is "
-        f"of use, once it is adapted to the network. {way}\n"
-        f"nnUNetv2_preprocess_like_nnssl -d {request.dataset_id} -n PRETRAINED -pc {shlex.quote(str(weights))} "
-        "-am like_pretrained\n"
-        f"{TRAINS_ON_NNSSL} {request.dataset_id} 3d_fullres {fold} -tr PretrainedTrainer -p ptPlans__PRETRAINED...\n"
-        "The first command names the plans; for Primus it is -tr PretrainedTrainer_Primusx. Such a training is then "
-        f"seen among the runs. Or leave {argument(pretrained_weights=None)} out, and train from scratch."
-    )
-
-
-def _is_of_nnssl(weights: Path) -> bool:
-    """Whether the pickle of a checkpoint has nnssl's key. PyTorch writes it first, before the tensors."""
-    with suppress(OSError), open_plain(weights) as stream:
-        return NNSSL in stream.read(PICKLE_BYTES)
-    return False
-
-
-def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles) -> Transfer | None:
+def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles, python: str) -> Transfer | None:
     """How to move the plans to go with pretrained weights, or None where the target's own fit or were asked for.
 
     Raises:
         Refused: the pretrained model cannot fit this dataset and configuration.
     """
+    _refuse_self_supervised(request, weights, python)
     beside = _plans_beside(weights)
     if beside is None:
         return None if request.plans_identifier else _from_checkpoint(weights)
@@ -99,6 +64,41 @@ def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles) 
         f"{argument(pretrained_weights=None)}: {files.name} is planned with the architecture of {source} under the "
         f"plans identifier {name}_from_{source}, because weights fit only the network they were trained with.",
     )
+
+
+def _refuse_self_supervised(request: TrainingRequest, weights: Path, python: str) -> None:
+    """Refuse a checkpoint of nnssl, whose encoder has to be adapted first. Nothing in the file is unpickled.
+
+    Source: documentation/finetuning_from_nnssl_checkpoints.md of nnU-Net's main branch, July 2026.
+
+    Raises:
+        Refused: it is one; the message has the commands that train with it.
+    """
+    if not _is_of_nnssl(weights):
+        return
+    way = (
+        f"{TRAINS_ON_NNSSL} of the installed nnU-Net does that; it is not run from here. In a terminal:"
+        if installed(python).adapts_nnssl
+        else f"{TRAINS_ON_NNSSL} does that: nnU-Net's main branch has it since July 2026, PyPI's 2.8.1 has not. In a "
+        "terminal, in an environment of its own (pip install git+https://github.com/MIC-DKFZ/nnUNet):"
+    )
+    fold = {"all": "0", "full": "all"}.get(request.fold, request.fold)
+    raise Refused(
+        f"{weights.name} is a checkpoint of nnssl (self-supervised, as those of OpenMind): only its encoder is "
+        f"of use, once it is adapted to the network. {way}\n"
+        f"nnUNetv2_preprocess_like_nnssl -d {request.dataset_id} -n PRETRAINED -pc {shlex.quote(str(weights))} "
+        "-am like_pretrained\n"
+        f"{TRAINS_ON_NNSSL} {request.dataset_id} 3d_fullres {fold} -tr PretrainedTrainer -p ptPlans__PRETRAINED...\n"
+        "The first command names the plans; for Primus it is -tr PretrainedTrainer_Primusx. Such a training is then "
+        f"seen among the runs. Or leave {argument(pretrained_weights=None)} out, and train from scratch."
+    )
+
+
+def _is_of_nnssl(weights: Path) -> bool:
+    """Whether the pickle of a checkpoint has nnssl's key. PyTorch writes it first, before the tensors."""
+    with suppress(OSError), open_plain(weights) as stream:
+        return NNSSL in stream.read(PICKLE_BYTES)
+    return False
 
 
 def _plans_beside(weights: Path) -> Path | None:

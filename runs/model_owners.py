@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from ..nnunet.datasets import FoldFiles
-from ..nnunet.models import model_of
+from ..nnunet.models import Model, model_of
 from ..nnunet.summary import measured_since
 from ..schemas.records import RunRecord, StageSpec
-from .layout import StateDir
-from .store import newest_runs
+from .layout import RunDir, StateDir
+from .store import RUN_ID, newest_runs
 
 BY_HAND = "by hand"
 
@@ -24,8 +24,18 @@ def _taken_over(state: StateDir, record: RunRecord) -> Iterator[tuple[str, str]]
         owner = fold.owner()
         if owner not in (None, record.run_id) and not _is_of(record, spec, state.run(str(owner)).record()):
             yield str(spec.fold), str(owner)
-        elif not spec.reused and trained_by_hand(fold):
+        elif not spec.reused and _trained_by_hand(fold):
             yield str(spec.fold), BY_HAND
+
+
+def runs_behind(state: StateDir, model: Model) -> list[tuple[RunDir, RunRecord]]:
+    """The runs that last wrote the model's folds. What a stranger's folder names is none of them."""
+    folds = [model.fold(fold) for fold in model.folds]
+    owners = dict.fromkeys(fold.owner() for fold in folds if not _trained_by_hand(fold))
+    runs = [state.run(owner) for owner in owners if owner and RUN_ID.fullmatch(owner)]
+    read = [(run, record) for run in runs if (record := run.record()) is not None]
+    name = (model.files.name, model.name)
+    return [(run, record) for run, record in read if (record.dataset_name, record.job.model) == name]
 
 
 def trained_here(state: StateDir, record: RunRecord, spec: StageSpec) -> bool:
@@ -43,8 +53,7 @@ def trained_here(state: StateDir, record: RunRecord, spec: StageSpec) -> bool:
     return False
 
 
-def trained_by_hand(fold: FoldFiles) -> bool:
-    """Whether somebody validated the fold by hand after the run that noted its result there."""
+def _trained_by_hand(fold: FoldFiles) -> bool:
     noted = fold.outcome()
     return noted is not None and fold.finished() and measured_since(fold, noted)
 

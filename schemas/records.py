@@ -153,7 +153,7 @@ class RunRecord(Record):
     @property
     def note(self) -> str | None:
         """Why it was started, in the person's words; null where nobody said it."""
-        return self.training.request.note if self.training else None
+        return (self.training.request.note or None) if self.training else None
 
     @property
     def fold_or_kind(self) -> str:

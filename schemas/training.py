@@ -100,6 +100,10 @@ ClassName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length
 PlansName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
 
 
+# On one line, for lists and tables; answers leave out what is invisible in it.
+Note = Annotated[str, Field(max_length=500), AfterValidator(lambda words: " ".join(words.split()))]
+
+
 class TrainingRequest(Request):
     """One training: which dataset, configuration and fold, and how.
 
@@ -174,7 +178,7 @@ class TrainingRequest(Request):
         default=False,
         description="Train again; the old model stays until the end.",
     )
-    note: Annotated[str, Field(max_length=500)] | None = Field(default=None, description="Why this run. Omitted: none.")
+    note: Note | None = Field(default=None, description="Why this run. Omitted: none.")
     engine: EngineName | None = Field(default=None, description="slurm: the cluster. Omitted: the server's setting.")
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(),

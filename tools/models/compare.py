@@ -11,17 +11,16 @@ from ...nnunet.models import Model, model_of
 from ...nnunet.scores import Scores, paired_difference, read_scores
 from ...nnunet.splits import complete_folds, is_fixed_set, validated_twice
 from ...nnunet.summary import fold_outcome, why_dice_is_null
-from ...runs.layout import RunDir, StateDir
-from ...runs.model_owners import taken_over, told_taken_over
+from ...runs.layout import StateDir
+from ...runs.model_owners import runs_behind, taken_over, told_taken_over
 from ...runs.result import mean_sd
 from ...runs.store import find_run
 from ...schemas.models import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
 from ...schemas.outcomes import ModelOutcome
-from ...schemas.records import RunRecord
 from ...settings import Settings
 from ...texts import fold_name
 from .comparison_tables import write_table
-from .differing import Origin, behind, told_apart
+from .differing import Origin, trained_otherwise
 from .verdicts import method, next_step, verdict
 
 
@@ -60,30 +59,39 @@ def _of_dataset(request: CompareRequest, settings: Settings) -> list[Origin]:
     files, state = find_dataset(settings.folders, int(request.dataset_id or 0)), StateDir.of(settings)
     folds = (*complete_folds(files), "all")
     models = (_finished(Model(files, folder, folds)) for folder in sorted(files.results.glob("*__*__*")))
-    return [behind(model, state) for model in models]
+    return [_traced(model, state) for model in models]
+
+
+def _traced(model: Model, state: StateDir) -> Origin:
+    runs = runs_behind(state, model)
+    return Origin(model, tuple(record for _, record in runs), tuple(run.provenance() for run, _ in runs))
 
 
 def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Origin], list[str]]:
     """The models of the runs, with the folds that are still theirs, and notes on what is left out or merged."""
     state = StateDir.of(settings)
-    found: dict[Path, Model] = {}
-    runs: dict[Path, list[tuple[RunDir, RunRecord]]] = {}
+    found: dict[Path, Origin] = {}
     notes = []
     for run_id in dict.fromkeys(request.run_ids):
         run, record = find_run(state, run_id)
         model, others = model_of(record), taken_over(state, record)
-        before = found[model.folder].folds if model.folder in found else ()
-        own = set(model.folds) - others.keys()
-        found[model.folder] = replace(model, folds=tuple(sorted({*before, *own})))
-        runs.setdefault(model.folder, []).append((run, record))
+        before = found.get(model.folder) or Origin(replace(model, folds=()))
+        folds = tuple(sorted({*before.model.folds, *(set(model.folds) - others.keys())}))
+        records, ends = (*before.records, record), (*before.ends, run.provenance())
+        found[model.folder] = Origin(replace(model, folds=folds), records, ends)
         notes += [f"{told_taken_over(fold, run_id, other)} It is left out." for fold, other in others.items()]
-    notes += [
-        f"{' and '.join(run.run_id for run, _ in those)} have the same model folder, {folder.name}: their validated "
-        "folds are shown as one model."
-        for folder, those in runs.items()
-        if len(those) > 1 and any(found[folder].fold(fold).finished() for fold in found[folder].folds)
-    ]
-    return [Origin(model, runs[folder]) for folder, model in found.items()], notes
+    return list(found.values()), [*notes, *map(_merged, filter(_is_merged, found.values()))]
+
+
+def _is_merged(origin: Origin) -> bool:
+    return len(origin.records) > 1 and any(origin.model.fold(fold).finished() for fold in origin.model.folds)
+
+
+def _merged(origin: Origin) -> str:
+    ids = " and ".join(record.run_id for record in origin.records)
+    return (
+        f"{ids} have the same model folder, {origin.model.folder.name}: their validated folds are shown as one model."
+    )
 
 
 def _finished(model: Model) -> Model:
@@ -97,7 +105,7 @@ def _compare(
 ) -> CompareAnswer:
     described = [(_describe(model, scores), scores) for model, scores in measured]
     described.sort(key=lambda pair: (not pair[0].complete, -(pair[0].dice or 0.0)))
-    ranked = told_apart(_ranked(described), origins)
+    ranked = _told_apart(_ranked(described), origins)
     differences = tuple(_differences(list(zip(ranked, (scores for _, scores in described), strict=True))))
     files = measured[0][0].files
     return CompareAnswer(
@@ -146,6 +154,13 @@ def _ranked(described: list[tuple[ComparedModel, Scores]]) -> list[ComparedModel
     same = len(complete) > 1 and len({frozenset(scores.cases) for _, scores in complete}) == 1
     places = {model.name: place for place, (model, _) in enumerate(complete, 1)} if same else {}
     return [model.model_copy(update={"rank": places.get(model.name)}) for model, _ in described]
+
+
+def _told_apart(models: list[ComparedModel], origins: Mapping[str, Origin]) -> list[ComparedModel]:
+    """The models with their notes, and with how they were trained other than the first."""
+    own = [origins[model.model_path] for model in models]
+    told = [{"note": one.note, "differs": tuple(trained_otherwise(one, own[0]))} for one in own]
+    return [model.model_copy(update=update) for model, update in zip(models, told, strict=True)]
 
 
 def _can_rank(model: ComparedModel) -> bool:

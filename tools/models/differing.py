@@ -4,21 +4,14 @@ Facts are in groups: a text per name. A group that is unknown of one model is na
 is the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ...errors import RunError
 from ...nnunet.datasets import DEFAULT_PLANS, DEFAULT_TRAINER
 from ...nnunet.models import Model
-from ...nnunet.preprocessed import planned
-from ...nnunet.safe_plans import read_plans
-from ...runs.layout import RunDir, StateDir
-from ...runs.model_owners import trained_by_hand
-from ...runs.store import RUN_ID
 from ...schemas.changes.table import read_changes
-from ...schemas.models import ComparedModel
 from ...schemas.records import Provenance, RunRecord
 from ...texts import NOTE_LENGTH, clean, short
 
@@ -35,53 +28,35 @@ YES_NO = {"True": "yes", "False": "no"}
 
 @dataclass(frozen=True)
 class Origin:
-    """A model, and those of our runs that trained it."""
+    """A model, the records of those of our runs that trained it, and what each noted at its end."""
 
     model: Model
-    runs: Sequence[tuple[RunDir, RunRecord]]
+    records: tuple[RunRecord, ...] = ()
+    ends: tuple[Provenance | None, ...] = ()
 
     @property
     def note(self) -> str | None:
         """Why its runs were started."""
-        notes = dict.fromkeys(record.note for _, record in self.runs if record.note)
+        notes = dict.fromkeys(record.note for record in self.records if record.note)
         return short("; ".join(notes), NOTE_LENGTH) or None
 
     @cached_property
     def facts(self) -> dict[str, Facts | None]:
         """What is known of it, by group."""
-        trained = [record for _, record in self.runs if record.training]
-        ends = [run.provenance() for run, _ in self.runs]
+        trained = [record for record in self.records if record.training]
         return {
             "arguments": _together(map(_arguments, trained)),
             "changes": _together(map(_changes, trained), may_be_empty=True),
             "plans": _planned(self.model),
-            **{name: _together(_digest(end, name) for end in ends) for name in DIGESTS},
+            **{name: _together(_digest(end, name) for end in self.ends) for name in DIGESTS},
             "versions": _together(record.versions for record in trained),
         }
 
 
-def behind(model: Model, state: StateDir) -> Origin:
-    """The model, and the runs that last wrote its folds. What a stranger's folder names is none of them."""
-    folds = [model.fold(fold) for fold in model.folds]
-    owners = dict.fromkeys(fold.owner() for fold in folds if not trained_by_hand(fold))
-    runs = [state.run(owner) for owner in owners if owner and RUN_ID.fullmatch(owner)]
-    read = [(run, record) for run in runs if (record := run.record()) is not None]
-    name = (model.files.name, model.name)
-    return Origin(model, [(run, record) for run, record in read if (record.dataset_name, record.job.model) == name])
-
-
-def told_apart(models: Sequence[ComparedModel], origins: Mapping[str, Origin]) -> list[ComparedModel]:
-    """The models with their notes, and with how they were trained other than the first. `origins`: by model_path."""
-    first = origins[models[0].model_path]
-    told = []
-    for model in models:
-        own = origins[model.model_path]
-        differs = tuple(_differences(own, first)) if own is not first else ()
-        told.append(model.model_copy(update={"note": own.note, "differs": differs}))
-    return told
-
-
-def _differences(own: Origin, first: Origin) -> Iterator[str]:
+def trained_otherwise(own: Origin, first: Origin) -> Iterator[str]:
+    """How a model was trained other than the first."""
+    if own is first:
+        return
     known = {group: (facts, other) for group, facts in own.facts.items() if (other := first.facts[group]) is not None}
     pairs = {group: (facts, other) for group, (facts, other) in known.items() if facts is not None}
     if "arguments" not in pairs:  # names of models tell some of them
@@ -139,12 +114,7 @@ def _digest(end: Provenance | None, name: str) -> Facts:
 
 
 def _planned(model: Model) -> Facts | None:
-    """What the plans in the model's folder say of its configuration; null where they cannot be read."""
-    try:
-        plans = read_plans(model.folder / "plans.json", inside=[model.folder])
-        found = planned(plans or {}, model.name.configuration)
-    except RunError:
-        return None
+    found = model.planned
     if found is None:
         return None
     network = found.get("architecture")

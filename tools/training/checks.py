@@ -12,7 +12,6 @@ from ...calls import argument
 from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
-from ...nnunet.transfer import refuse_self_supervised
 from ...runs.engine import Engine
 from ...runs.engines import engine_named
 from ...runs.layout import StateDir
@@ -22,7 +21,6 @@ from ...schemas.changes.table import of_plans, read_changes, written
 from ...schemas.preflight import PlannersAhead, PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
-from ...texts import visible
 from ..data.ready import known_damage, ready_to_train
 from .planning import Plan, Planner
 from .plans_ahead import PRESETS, look_ahead, refuse_left_out
@@ -79,19 +77,11 @@ def _like(found: Preparation) -> None:
         found.request = TrainingRequest.model_validate(given)
 
 
-def _note(found: Preparation) -> None:
-    """The note on one line, without what lists and tables could not show."""
-    if found.request.note is not None:
-        words = " ".join(visible(found.request.note, " ").split())
-        found.request = found.request.model_copy(update={"note": words or None})
-
-
 def _weights(found: Preparation) -> None:
     """Pretrained weights lie where tools may read; the request gets their absolute path."""
     if found.request.pretrained_weights is not None:
         path = allowed_path(found.settings, found.request.pretrained_weights, what="pretrained_weights")
         found.request = found.request.model_copy(update={"pretrained_weights": str(path)})
-        refuse_self_supervised(path, found.request, found.settings.nnunet_python)
 
 
 def _engine(found: Preparation) -> None:
@@ -215,7 +205,6 @@ def _other_runs(found: Preparation) -> None:
 
 CHECKS = (
     _like,
-    _note,
     _weights,
     _engine,
     _device,

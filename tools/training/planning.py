@@ -84,7 +84,7 @@ class Planner:
             changed = experiment_of(request, base, plans, files, python)
         self.trainer = changed.trainer.name
         weights = request.pretrained_weights
-        transfer = plan_transfer(request, Path(weights), files) if weights is not None else None
+        transfer = plan_transfer(request, Path(weights), files, python) if weights is not None else None
         self.plans_identifier = transfer.plans_identifier if transfer else changed.plans_identifier
         planner = None if transfer else planner_for(files, plans)
         self.plan = Plan(changed.trainer, self.plans_identifier, planner, notes=list(changed.notes))
