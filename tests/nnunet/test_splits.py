@@ -1,6 +1,7 @@
 """A fold keeps to its cases, and folds of other cases are never put together; no training here."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -337,6 +338,15 @@ def test_a_fold_that_the_split_has_lost_is_not_trained_on_a_random_one(
     with pytest.raises(StageFailure, match=r"the split has 1 folds, so there is no fold 1"):
         settle_cases(trainer, late)
     assert trained_cases(late.fold) is None
+
+
+def test_a_folder_of_preprocessed_cases_that_was_deleted_as_damaged_is_made_anew(files: DatasetFiles) -> None:
+    begin(train(files, "0", "latest"), files, 0)
+    shutil.rmtree(files.preprocessed / "nnUNetPlans_3d_fullres")
+
+    for arguments in ({"fold": "0", "continue_training": True}, {"fold": "1"}):
+        first = plan(files, **arguments).stages[0]
+        assert (first.kind, first.reused) == ("preprocess", False)
 
 
 def test_the_provenance_tells_the_split_that_was_used_and_the_seed_that_was_set(
