@@ -15,14 +15,13 @@ from ..liveness import host_name
 from ..nnunet.datasets import DatasetFiles
 from ..nnunet.preprocessed import raw_identity
 from ..nnunet.splits import split_told
-from ..schemas.changes.table import read_changes
 from ..schemas.records import Machine, Provenance, RunRecord, StageTimes
 from .layout import RunDir
 
 GB = 1e9
 # nnunetv2 2.8.1: nnUNetTrainer.py seeds neither weights nor batches.
 NO_SEED = "Weights and batches are not seeded by nnU-Net"
-OWN_SEED = "seed={seed} fixed the first weights, and the batches only on a CPU with nnUNet_n_proc_DA=0"
+OWN_SEED = "{seed} fixed the first weights, and the batches only on a CPU with nnUNet_n_proc_DA=0"
 
 
 def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
@@ -60,7 +59,8 @@ def _seeds(files: DatasetFiles, record: RunRecord) -> str:
     split = ""
     with suppress(RunError, *NO_FILE):
         split = f"{told}. " if record.fold != "full" and (told := split_told(files, used=True)) else ""
-    seed = read_changes(record.training.request.changes).get("seed") if record.training is not None else None
+    changes = record.training.request.changes if record.training is not None else ()
+    seed = next((change for change in changes if change.startswith("seed=")), None)
     return f"{split}{NO_SEED if seed is None else OWN_SEED.format(seed=seed)}."
 
 
