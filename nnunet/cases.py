@@ -24,7 +24,7 @@ SEPARATORS = "._- "
 SEGMENTATION = "_seg"
 MOST_CHANNELS = 8
 # Of each image that has the size of another, these parts are compared first: 0.3 GB for as many as are looked at. What
-# agrees in them is compared whole, for so long in a call; the next one goes on.
+# agrees in them is compared whole, for 5 s of the minute that clients allow a call; the next call goes on.
 EXCERPTS, EXCERPT_BYTES, MOST_COMPARED = 16, 4096, 5000
 COMPARE_S, BLOCK = 5.0, 1 << 20
 Part = Literal["Tr", "Ts"]

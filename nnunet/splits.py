@@ -135,21 +135,22 @@ def _how_made(files: DatasetFiles, text: str) -> str | None:
     return note.made if note is not None and note.digest == digest(text) else None
 
 
-def split_told(files: DatasetFiles) -> str:
-    """How many folds the dataset's split has and whose choice it is; "" where there is none yet.
+def split_told(files: DatasetFiles, *, used: bool = False) -> str:
+    """How many folds the dataset's split has and whose choice it is; "" where there is none yet. With `used`, the split
+    beside the preprocessed data counts, even if the one beside the raw data is another by now.
 
     Raises:
         Refused: a file is no split.
     """
-    own = read_split(files.own_splits_file)
-    if own is not None:
+    own, there = read_split(files.own_splits_file), read_split(files.splits_file)
+    if own is not None and not (used and there is not None and not _begins_with(there, own)):
         made = _how_made(files, read_plain(files.own_splits_file).decode(errors="replace"))
         return f"{numbered(len(own), 'fold')}, {made or 'of a splits_final.json that was put into the raw folder'}"
-    there = read_split(files.splits_file)
     if there is None:
         return ""
     usual = made_here(files) or there == usual_split(sorted(there[0].every))
-    return f"{numbered(len(there), 'fold')}, {'as nnU-Net makes them' if usual else 'put beside the preprocessed data'}"
+    whose = f"as nnU-Net makes them, with seed {SEED}" if usual else "put beside the preprocessed data"
+    return f"{numbered(len(there), 'fold')}, {whose}"
 
 
 def own_faults(files: DatasetFiles) -> list[str]:

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import psutil
 
+from ..errors import RunError
 from ..files import NO_FILE, read_plain
 from ..liveness import host_name
 from ..nnunet.datasets import DatasetFiles
 from ..nnunet.preprocessed import raw_identity
+from ..nnunet.splits import split_told
 from ..schemas.records import Machine, Provenance, RunRecord, StageTimes
 from .layout import RunDir
 
 GB = 1e9
-# nnunetv2 2.8.1: crossval_split.py:7-9; nnUNetTrainer.py seeds neither weights nor batches.
-SEEDS = "{split}. Weights and batches are not seeded by nnU-Net."
-USUAL = "nnU-Net's split: KFold(5, shuffle=True, random_state=12345)"
+# nnunetv2 2.8.1: nnUNetTrainer.py seeds neither weights nor batches.
+NO_SEED = "Weights and batches are not seeded by nnU-Net"
+OWN_SEED = "{seed} fixed the first weights, and the batches only on a CPU with nnUNet_n_proc_DA=0"
 
 
 def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
@@ -39,7 +41,7 @@ def compose_provenance(run: RunDir, record: RunRecord) -> Provenance:
         versions=record.versions,
         sha256={path.name: found for path in used if (found := _sha256(path)) is not None},
         raw_identity=_raw_identity(files),
-        seeds=SEEDS.format(split=_split_told(files)),
+        seeds=_seeds(files, record),
         machine=machine(record, dict.fromkeys(gpu.name for stage in stages for gpu in stage.devices)),
         created_at=record.created_at,
         stages=stages,
@@ -52,9 +54,14 @@ def _sha256(path: Path) -> str | None:
     return None
 
 
-def _split_told(files: DatasetFiles) -> str:
-    """The split of one's own that was used, if there is one beside the raw data."""
-    return "The split of splits_final.json in the raw dataset folder" if files.own_splits_file.is_file() else USUAL
+def _seeds(files: DatasetFiles, record: RunRecord) -> str:
+    """The split that was used, and what was seeded beside it."""
+    split = ""
+    with suppress(RunError, *NO_FILE):
+        split = f"{told}. " if record.fold != "full" and (told := split_told(files, used=True)) else ""
+    changes = record.training.request.changes if record.training is not None else ()
+    seed = next((change for change in changes if change.startswith("seed=")), None)
+    return f"{split}{NO_SEED if seed is None else OWN_SEED.format(seed=seed)}."
 
 
 def _raw_identity(files: DatasetFiles) -> str | None:

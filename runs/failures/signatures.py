@@ -153,7 +153,8 @@ OF_THE_REST = (
         "damaged preprocessed file",
         r"blosc2_schunk_open_offset\('(?P<file>[^'\n]+)'[^\n]*returned NULL",
         "the preprocessed file {file} is cut off or damaged",
-        f"Delete it and preprocess again: start the request without {argument(no_preprocessing=None)}.",
+        "Once no training reads the folder that it lies in, delete that folder, and start the request again without "
+        f"{argument(no_preprocessing=None)}: it is preprocessed anew.",
     ),
     Signature(
         "too few channels",

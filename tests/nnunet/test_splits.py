@@ -1,6 +1,7 @@
 """A fold keeps to its cases, and folds of other cases are never put together; no training here."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from nnunet_mcp.nnunet.models import model_of
 from nnunet_mcp.nnunet.preprocessed import DatasetNote, dataset_note_file
 from nnunet_mcp.nnunet.splits import TrainedCases, split_to_make, trained_cases, usual_split
 from nnunet_mcp.runs.layout import RunDir
+from nnunet_mcp.runs.provenance import compose_provenance
 from nnunet_mcp.schemas.records import RunRecord, StageSpec
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.data.ready import ready_to_train
@@ -336,6 +338,31 @@ def test_a_fold_that_the_split_has_lost_is_not_trained_on_a_random_one(
     with pytest.raises(StageFailure, match=r"the split has 1 folds, so there is no fold 1"):
         settle_cases(trainer, late)
     assert trained_cases(late.fold) is None
+
+
+def test_a_folder_of_preprocessed_cases_that_was_deleted_as_damaged_is_made_anew(files: DatasetFiles) -> None:
+    begin(train(files, "0", "latest"), files, 0)
+    shutil.rmtree(files.preprocessed / "nnUNetPlans_3d_fullres")
+
+    for arguments in ({"fold": "0", "continue_training": True}, {"fold": "1"}):
+        first = plan(files, **arguments).stages[0]
+        assert (first.kind, first.reused) == ("preprocess", False)
+
+
+def test_the_provenance_tells_the_split_that_was_used_and_the_seed_that_was_set(
+    files: DatasetFiles, settings: Settings, job: Callable[..., Job]
+) -> None:
+    def told(**request: Any) -> str:
+        return compose_provenance(job("train_fold_0").run, record_of(settings, request=request)).seeds
+
+    assert told() == "5 folds, as nnU-Net makes them, with seed 12345. Weights and batches are not seeded by nnU-Net."
+    put_split(files.own_splits_file, folds_of(CASES, 3))  # after the training
+    assert told(changes=["seed=7"]).startswith(
+        "5 folds, as nnU-Net makes them, with seed 12345. seed=7 fixed the first"
+    )
+    put_split(files.splits_file, folds_of(CASES, 3))
+    assert told().startswith("3 folds, of a splits_final.json that was put into the raw folder. Weights")
+    assert told(fold="full") == "Weights and batches are not seeded by nnU-Net."
 
 
 def test_a_later_fold_of_a_run_does_not_train_on_another_split_than_the_first(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
 
-from ...calls import argument
+from ...calls import argument, call
 from ...nnunet.dataset_json import Description
 from ...schemas.datasets import CaseLook, FileLook, LabelLook, Reader
 from ...texts import clean, some, told
@@ -279,6 +279,5 @@ def _left_and_right(description: Description) -> Iterator[str]:
     if pairs:
         yield (
             f"labels of two sides: {some(pairs)}. nnU-Net mirrors images in training and prediction, which can mix up "
-            f"sides: {argument(trainer='nnUNetTrainer_onlyMirror01')} leaves the x axis out, "
-            f"{argument(trainer='nnUNetTrainerNoMirroring')} all."
+            f"sides: {argument(changes=['mirroring=none'])} of {call('nnunet_training')} leaves that out."
         )

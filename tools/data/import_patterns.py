@@ -26,7 +26,7 @@ MASK_WORDS = """seg segs segmentation segmentations segm mask masks msk label la
     maske masken"""
 OF_MASKS = frozenset(MASK_WORDS.split())
 MOST_FREE = 8  # parts of a pattern that match any text: more would take long on long names
-PATIENCE_S, SHORTEST_S = 2.0, 1e-3  # for all names; a time of 0 would be no limit
+PATIENCE_S, SHORTEST_S = 2.0, 1e-3  # for all names; no time may be 0
 
 
 @dataclass(frozen=True)

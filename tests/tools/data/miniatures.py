@@ -315,7 +315,7 @@ FAULTS = (
     Miniature(
         "sides that only their place tells apart",
         lambda f: volumes(f, labels={"background": 0, "NiereLinks": 1, "NiereRechts": 2}),
-        "NiereLinks and NiereRechts.*nnUNetTrainer_onlyMirror01",
+        "NiereLinks and NiereRechts.*mirroring=none",
     ),
     Miniature(
         "ignored air in the statistics of a CT",
