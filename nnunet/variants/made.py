@@ -65,7 +65,7 @@ folders = [Path(part).resolve() for part in nnUNet_extTrainer.get().split(os.pat
 found = (
     recursive_find_python_class(str(folder), "{base}", None, cleanup_imports_from_base_folder=True)
     for folder in folders
-    if folder not in Path(__file__).resolve().parents  # the files there search, too
+    if folder not in Path(__file__).resolve().parents  # not in this one, whose files search, too
 )
 {base} = next(filter(None, found), object)"""
 GONE = """

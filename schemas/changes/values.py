@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
-LONGEST = 12  # signs of a number; more say nothing that training would notice
+LONGEST = 12  # characters of a number; more say nothing that training would notice
 
 
 class Values(Protocol):
@@ -65,7 +65,7 @@ class Number:
         if not (number.is_finite() and least <= number <= most) or (self.above and number == least):
             raise ValueError(self.said)
         if len(max(text, spelling, key=len)) > LONGEST:
-            raise ValueError(f"{self.said}, with at most {LONGEST} signs")
+            raise ValueError(f"{self.said}, with at most {LONGEST} characters")
         if number == number.to_integral_value():
             return str(int(number))
         if self.whole:

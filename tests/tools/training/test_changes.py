@@ -9,14 +9,18 @@ import pytest
 
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.files import write_model
+from nnunet_mcp.nnunet import plans
 from nnunet_mcp.nnunet.datasets import DatasetFiles, find_dataset
 from nnunet_mcp.nnunet.preprocessed import DatasetNote, dataset_note_file
 from nnunet_mcp.nnunet.trainers import nnunet_trainers
 from nnunet_mcp.nnunet.variants.known import TRAINERS, choices
 from nnunet_mcp.nnunet.variants.patches import poolings
+from nnunet_mcp.schemas.changes import table
 from nnunet_mcp.schemas.changes.table import CHANGES, read_changes, told_in_a_name
 from nnunet_mcp.schemas.changes.values import Choice, Number
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.data import value_checks
+from nnunet_mcp.tools.data.summary import figures
 from tests.kit.lab import ToolRefused
 from tests.kit.planned import plan
 from tests.kit.tiny import ask, digest, make_dataset
@@ -93,7 +97,7 @@ def test_names_tell_the_change_and_nnunets_own_classes_are_used(
         ({"changes": ["epochs=0"]}, "a whole number from 1 to 100000"),
         ({"changes": ["epochs=5", "epochs=6"]}, "given twice"),
         ({"changes": ["initial_lr=nan"]}, "a number above 0 up to 1"),
-        ({"changes": ["initial_lr=.12345678901"]}, "a number above 0 up to 1, with at most 12 signs"),
+        ({"changes": ["initial_lr=.12345678901"]}, "a number above 0 up to 1, with at most 12 characters"),
         ({"changes": ["loss=focal"]}, "one of dice_ce"),
         ({"changes": ["mirroring=3"]}, "axes of the patch"),
         ({"changes": ["mirroring=0,2"], "configuration": "2d"}, "the axes 0 and 1 only"),
@@ -310,6 +314,17 @@ def test_poolings_are_those_of_nnunet() -> None:
             pools, strides, *_ = get_pool_and_conv_props(spacing, patch, 4, 999999)
             found = poolings(spacing, patch)
             assert (list(found.per_axis), found.steps) == (pools, len(strides) - 1), (spacing, patch)
+
+
+def test_normalizations_are_those_of_nnunet_wherever_they_are_listed() -> None:
+    from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import (
+        channel_name_to_normalization_mapping as theirs,
+    )
+
+    assert {name.casefold() for name in table.NORMALIZATIONS.names.values()} == {*theirs}
+    assert {*value_checks.OWN_SCALING} == {*theirs}
+    assert {*figures.NORMALIZATIONS} == {*theirs} - {"ct", "zscore"}, "these two are told with their figures"
+    assert {*plans.NORMALIZATIONS} == {scheme.__name__ for scheme in theirs.values()}
 
 
 def test_one_spelling_for_what_means_the_same() -> None:
