@@ -10,7 +10,7 @@ import numpy
 
 from ...files import read_json
 from ...nnunet.models import Model
-from ...texts import some
+from ...texts import clean, some
 from ..asks.inspection.images import header_of
 
 MOST_HEADERS = 100  # of each side; reading one takes about a millisecond
@@ -97,7 +97,7 @@ def _spacings(found: Mapping[str, dict[str, Any]], trained: Sequence[tuple[float
     if not far:
         return []
     seen = " × ".join(_range(axis) for axis in zip(*trained, strict=True))
-    told = ", ".join(f"{case} {' × '.join(f'{part:.3g}' for part in far[case])}" for case in list(far)[:3])
+    told = ", ".join(f"{clean(case)} {' × '.join(f'{part:.3g}' for part in far[case])}" for case in list(far)[:3])
     return [
         f"Spacings far from those of the training ({seen} mm, z, y, x), in {len(far)} of {len(found)} images: {told}. "
         "nnU-Net resamples by the spacing: correct the header if it is wrong; if it is right, the model was never "
