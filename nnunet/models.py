@@ -1,6 +1,6 @@
 """A trained model as nnU-Net keeps it: a folder of a dataset, with a folder for each fold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..errors import Refused
 from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, RunRecord
 from ..texts import some
-from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles
+from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles, one_file_of_colours
 from .old_models import way_back
 from .preprocessed import CASCADE, LOWRES, planned
 from .safe_plans import read_dataset_json, read_plans
@@ -100,6 +100,14 @@ def _no_model(folder: Path) -> Refused:
         f"folders).{hint}",
         about="" if inside else "models",
     )
+
+
+def files_of_a_case(description: Mapping[str, Any]) -> str:
+    """How many files an image is that fits a dataset.json, in words."""
+    channels = len(description.get("channel_names", {}))
+    if one_file_of_colours(str(description.get("file_ending", ".nii.gz")), channels):
+        return f"one file with all {channels} colours per case"
+    return "one file per channel"
 
 
 def trained_folds(folder: Path) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Dice and IoU of every validation case of a model, read from the summaries of its folds, and their comparison."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,20 +13,6 @@ INTERVAL = (2.5, 97.5)
 LEVEL = 0.05
 # 2^13 = 8,192 patterns of signs.
 MOST_UNITS_OF_ALL_SIGNS = 13
-
-# pat00_visit1, sub-03_ses-2, p7_t0: a word for a visit or a time, and its number.
-VISIT = re.compile(
-    r"^(?P<patient>.*?)[_-](?:visit|scan|session|ses|timepoint|time|tp|t|exam|study|day|followup|fu)[_-]?\d+$",
-    re.IGNORECASE,
-)
-# ms12_slice004: a patient may have any number of slices.
-SLICE = re.compile(r"^(?P<patient>.*\d.*?)[_-](?:slice|slc|z)[_-]?\d+$", re.IGNORECASE)
-# 07_L and 07_R, p3_a and p3_b: a side or a letter after a number.
-SIDE = re.compile(r"^(?P<patient>.*\d)(?:[LR]|[_-](?:[a-z]|left|right|od|os))$", re.IGNORECASE)
-# training01_03, the naming of the MS lesion challenge of ISBI 2015: two numbers.
-SECOND_NUMBER = re.compile(r"^(?P<patient>.*\d)[_-]\d+$")
-# More scans than this per patient, and the first number is rather a year or a site. ISBI 2015 has four to six.
-MOST_SCANS = 6
 
 
 @dataclass
@@ -120,8 +105,9 @@ class Difference:
         return self.p < LEVEL and (self.low > 0 or self.high < 0)
 
 
-def paired_difference(first: Scores, second: Scores) -> Difference | None:
-    """First minus second, over the cases that both have validated; null without such a case.
+def paired_difference(first: Scores, second: Scores, patients: Mapping[str, str]) -> Difference | None:
+    """First minus second, over the cases that both have validated; null without such a case. `patients` says whose
+    each of them is.
 
     The interval is the percentile bootstrap of Efron & Tibshirani (An Introduction to the Bootstrap, 1993, ch. 13), the
     test Fisher's: how often random signs of the differences give a mean as large (ch. 15). Both draw patients, with a
@@ -133,8 +119,7 @@ def paired_difference(first: Scores, second: Scores) -> Difference | None:
     both = {case: (one, other) for case, (one, other) in known.items() if one is not None and other is not None}
     if not both:
         return None
-    patients = patients_of(both)
-    place = {name: number for number, name in enumerate(sorted(set(patients.values())))}
+    place = {name: number for number, name in enumerate(sorted({patients[case] for case in both}))}
     sums, sizes = numpy.zeros(len(place)), numpy.zeros(len(place))
     for case, (one, other) in both.items():
         sums[place[patients[case]]] += one - other
@@ -144,17 +129,6 @@ def paired_difference(first: Scores, second: Scores) -> Difference | None:
     low, high = numpy.percentile(numpy.concatenate(means), INTERVAL)
     dice, reference = (float(numpy.mean(values)) for values in zip(*both.values(), strict=True))
     return Difference(len(both), len(place), dice, reference, float(low), float(high), _sign_flip(sums, random))
-
-
-def patients_of(cases: Iterable[str]) -> dict[str, str]:
-    """The patient of each case; each case is its own where the names show nothing."""
-    wanted = sorted(cases)
-    for pattern in (SLICE, VISIT, SIDE, SECOND_NUMBER):
-        found = {case: match["patient"] if (match := pattern.match(case)) else case for case in wanted}
-        patients = len(set(found.values()))
-        if 1 < patients < len(wanted) and (pattern is SLICE or len(wanted) <= MOST_SCANS * patients):
-            return found
-    return {case: case for case in wanted}
 
 
 def _sign_flip(sums: Any, random: Any) -> float:

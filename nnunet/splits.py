@@ -2,21 +2,38 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import Refused
 from ..files import NotPlain, read_model, read_plain, write_model, write_text
-from ..texts import numbered, some
+from ..texts import numbered, some, told
 from .datasets import DatasetFiles, FoldFiles
 from .preprocessed import DatasetNote, dataset_note_file, raw_cases
 from .summary import measured_cases
 
 USUAL_FOLDS = 5
 SEED = 12345
+
+# pat00_visit1, sub-03_ses-2, p7_t0: a word for a visit or a time, and its number.
+VISIT = re.compile(
+    r"^(?P<patient>.*?)[_-](?:visit|scan|session|ses|timepoint|time|tp|t|exam|study|day|followup|fu)[_-]?\d+$",
+    re.IGNORECASE,
+)
+# ms12_slice004: a patient may have any number of slices.
+SLICE = re.compile(r"^(?P<patient>.*\d.*?)[_-](?:slice|slc|z)[_-]?\d+$", re.IGNORECASE)
+# 07_L and 07_R, p3_a and p3_b: a side or a letter after a number.
+SIDE = re.compile(r"^(?P<patient>.*\d)(?:[LR]|[_-](?:[a-z]|left|right|od|os))$", re.IGNORECASE)
+# training01_03, the naming of the MS lesion challenge of ISBI 2015: two numbers.
+SECOND_NUMBER = re.compile(r"^(?P<patient>.*\d)[_-]\d+$")
+# More scans than this per patient, and the first number is rather a year or a site. ISBI 2015 has four to six.
+MOST_SCANS = 6
 
 
 class FoldCases(BaseModel):
@@ -113,6 +130,53 @@ def _faults(fold: FoldCases, known: set[str], patients: Mapping[str, str]) -> It
         yield f"has cases of the same patient in training and in validation: {some(both)}"
 
 
+def patients_of(cases: Iterable[str]) -> dict[str, str]:
+    """The patient of each case; each case is its own where the names show nothing."""
+    wanted = sorted(cases)
+    for pattern in (SLICE, VISIT, SIDE, SECOND_NUMBER):
+        found = {case: match["patient"] if (match := pattern.match(case)) else case for case in wanted}
+        patients = len(set(found.values()))
+        if 1 < patients < len(wanted) and (pattern is SLICE or len(wanted) <= MOST_SCANS * patients):
+            return found
+    return {case: case for case in wanted}
+
+
+def torn_patients(split: Split, cases: Collection[str]) -> tuple[str, str]:
+    """Patients who are on both sides of folds, as far as names show them, in words; and the pattern of the names that
+    says whose each case is, "" where none does."""
+    patients = patients_of(cases)
+    both = [{patients.get(c, c) for c in fold.train} & {patients.get(c, c) for c in fold.val} for fold in split]
+    torn = set[str]().union(*both)
+    if not torn:
+        return "", ""
+    scans: dict[str, list[str]] = {}
+    for case, patient in patients.items():
+        scans.setdefault(patient, []).append(case)
+    several = sum(len(own) > 1 for own in scans.values())
+    named = told((name, some(own)) for name, own in scans.items() if name in torn)
+    return (
+        f"{numbered(several, 'patient')} seem to have several cases, by their names, and {len(torn)} of them are in "
+        f"training and in validation of {sum(map(bool, both))} of {numbered(len(split), 'fold')}: {named}. Then the "
+        "validation measures patients that were trained on",
+        _pattern_of(patients),
+    )
+
+
+def _pattern_of(patients: Mapping[str, str]) -> str:
+    """Such as {patient}_visit*. The patient ends where the text after it first occurs."""
+    after = {case.removeprefix(patient).rstrip("0123456789") for case, patient in patients.items() if case != patient}
+    start = os.path.commonprefix(list(patients.values())).rstrip("0123456789")  # noqa: RUF071 - names, no paths
+    for begin, ending in product(("", start), [*sorted(after), "_", "-"]):
+        if not (begin + ending).isprintable() or set(begin + ending) & set("{}*"):
+            continue
+        expression = re.compile(f"{re.escape(begin)}(.+?){re.escape(ending)}.*", re.DOTALL)
+        found = {case: match[1] for case in patients if (match := expression.fullmatch(case))}
+        pairs = {(found.get(case), patient) for case, patient in patients.items()}
+        if len(found) == len(patients) and len(pairs) == len(set(found.values())) == len(set(patients.values())):
+            return f"{begin}{{patient}}{ending}*"
+    return ""
+
+
 def keep_split(files: DatasetFiles, split: Split, made: str) -> Path | None:
     """Write the split beside the raw data; returns where one that is not ours is kept."""
     path, text, kept = files.own_splits_file, text_of(split), None
@@ -163,6 +227,15 @@ def own_idle(files: DatasetFiles) -> str:
     """The cases that a split beside the raw data leaves out, in words; they may have come after it."""
     own = read_split(files.own_splits_file)
     return idle_cases(own, raw_cases(files)) if own else ""
+
+
+def own_torn(files: DatasetFiles) -> tuple[str, str]:
+    """As `torn_patients`, of the split that a training would have.
+
+    Raises:
+        Refused: it is not clear which.
+    """
+    return torn_patients(split_to_make(files) or (), raw_cases(files))
 
 
 def idle_cases(split: Split, cases: Collection[str]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from ..errors import NotFound, Unavailable
 from ..files import NO_FILE, read_plain
 from ..settings import Settings
-from ..texts import clean
 from .datasets import DatasetFiles
 from .installed import installed
 
@@ -109,7 +108,7 @@ def trainer_lacking(name: str, python: str) -> str:
     if name in known_trainers(python):
         return ""
     return (
-        f"The trainer class {clean(name)} of this model is not here, and nnU-Net asks it for the network. Put the file "
+        f"The trainer class {name!r} of this model is not here, and nnU-Net asks it for the network. Put the file "
         "that defines it into a folder that nnUNet_extTrainer names in this server's environment. Only if the class "
         "leaves the network as it is (it changes epochs, loss, augmentation) a class of that name that is derived from "
         "nnUNetTrainer and empty predicts the same."

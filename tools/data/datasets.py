@@ -12,8 +12,7 @@ from ...files import read_json
 from ...nnunet.cases import file_problems, file_warnings, list_cases
 from ...nnunet.dataset_json import Description, read_description, region_fault
 from ...nnunet.datasets import DatasetFiles, FoldFiles, all_dataset_names, find_dataset
-from ...nnunet.preprocessed import raw_cases
-from ...nnunet.splits import USUAL_FOLDS, own_faults, own_idle, split_to_make, split_told
+from ...nnunet.splits import USUAL_FOLDS, own_faults, own_idle, own_torn, split_told
 from ...nnunet.summary import fold_outcome
 from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, DatasetsRequest, TrainedModel
 from ...schemas.model_name import ModelName
@@ -23,7 +22,6 @@ from ..helping import told
 from ..training import plans_ahead as planning
 from .findings import bounded, findings
 from .looks import Looks, Tell, look_into
-from .patients import torn_patients
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
 from .summary.brief import brief
 from .summary.figures import first_images, intensities, label_statistics, mixed, spread, voxel_types
@@ -178,8 +176,9 @@ def _idle(files: DatasetFiles) -> list[str]:
 
 
 def _torn(files: DatasetFiles) -> list[str]:
-    split = _attempt([], lambda: split_to_make(files), None)
-    return torn_patients(files, raw_cases(files), split) if split else []
+    torn, pattern = _attempt([], lambda: own_torn(files), ("", ""))
+    way = call("nnunet_split_dataset", dataset_id=files.dataset_id, patients=pattern or None)
+    return [f"{torn}. {way} shows a split that keeps them together."] if torn else []
 
 
 def _new_split(files: DatasetFiles) -> Call:

@@ -3,21 +3,15 @@
 import csv
 import io
 import math
-import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import regex
 
-from ...calls import call
 from ...errors import Refused
-from ...nnunet.datasets import DatasetFiles
-from ...nnunet.scores import patients_of
-from ...nnunet.splits import Split
-from ...texts import clean, numbered, some, told
+from ...texts import clean, some
 from .import_patterns import FIELD, whole_matches
 
 MOST_FREE = 4  # parts of a pattern that match any text: more would take long on long names
@@ -118,42 +112,6 @@ def group(cases: Iterable[str], patients: Mapping[str, str], labels: Mapping[str
         Patient(name, tuple(own), frozenset(label for case in own for label in labels.get(case, ())))
         for name, own in held.items()
     ]
-
-
-def torn_patients(files: DatasetFiles, cases: Collection[str], folds: Split) -> list[str]:
-    """A warning where names show that patients with several cases are on both sides of folds, with the call that keeps
-    them together."""
-    patients = patients_of(cases)
-    several = [one for one in group(sorted(cases), patients, {}) if len(one.cases) > 1]
-    torn = [fold for fold in folds if _of(fold.train, patients) & _of(fold.val, patients)]
-    if not torn:
-        return []
-    both = set[str]().union(*(_of(fold.train, patients) & _of(fold.val, patients) for fold in torn))
-    named = told((clean(one.name), some(one.cases)) for one in several if one.name in both)
-    way = call("nnunet_split_dataset", dataset_id=files.dataset_id, patients=pattern_of(patients) or None)
-    return [
-        f"{numbered(len(several), 'patient')} seem to have several cases, by their names, and {len(both)} of them are "
-        f"in training and in validation of {len(torn)} of {numbered(len(folds), 'fold')}: {named}. Then the validation "
-        f"measures patients that were trained on. {way} shows a split that keeps them together."
-    ]
-
-
-def _of(cases: Iterable[str], patients: Mapping[str, str]) -> set[str]:
-    return {patients[case] for case in cases if case in patients}
-
-
-def pattern_of(patients: Mapping[str, str]) -> str:
-    """The pattern that says of every case what is known of it, such as {patient}_visit*; "" where none does."""
-    after = {case.removeprefix(patient).rstrip("0123456789") for case, patient in patients.items() if case != patient}
-    start = os.path.commonprefix(list(patients.values())).rstrip("0123456789")  # noqa: RUF071 - names, no paths
-    for ending in [*sorted(after), "_", "-"]:
-        for pattern in (f"{{patient}}{ending}*", f"{clean(start)}{{patient}}{ending}*"):
-            with suppress(Refused):
-                found = by_pattern(sorted(patients), pattern)
-                pairs = {(found[case], patient) for case, patient in patients.items()}
-                if len(pairs) == len(set(found.values())) == len(set(patients.values())):
-                    return pattern
-    return ""
 
 
 def rare_labels(patients: Sequence[Patient], folds: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ from ...errors import NotFound, Refused
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.models import Model, model_of
 from ...nnunet.scores import Scores, paired_difference, read_scores
-from ...nnunet.splits import complete_folds, is_fixed_set, validated_twice
+from ...nnunet.splits import complete_folds, is_fixed_set, patients_of, validated_twice
 from ...nnunet.summary import fold_outcome, why_dice_is_null
 from ...runs.layout import StateDir
 from ...runs.model_owners import runs_behind, taken_over, told_taken_over
@@ -171,7 +171,7 @@ def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDif
     usable = [(model, scores) for model, scores in pairs if "full" not in model.folds]
     for model, scores in usable[1:]:
         best, reference = usable[0]
-        if (found := paired_difference(scores, reference)) is not None:
+        if (found := paired_difference(scores, reference, patients_of(scores.cases & reference.cases))) is not None:
             yield ModelDifference(
                 model=model.name,
                 against=best.name,

@@ -15,6 +15,7 @@ from ...nnunet.splits import (
     other_cases,
     read_split,
     split_to_make,
+    torn_patients,
     trained_cases,
     unusable,
     usual_split,
@@ -23,7 +24,6 @@ from ...nnunet.splits import (
 from ...runs.by_hand import trained_by_hand_now
 from ...schemas.training import TrainingRequest
 from ...texts import numbered, some
-from ..data.patients import torn_patients
 from ..helping import before
 
 
@@ -94,10 +94,12 @@ class Folds:
         idle = idle_cases(self.split, self.cases) if self.split and self.request.fold != "full" else ""
         way = call("nnunet_split_dataset", dataset_id=self.files.dataset_id)
         chosen = tuple(self.split[int(fold)] for fold in self.wanted if fold != "all")
+        torn, pattern = torn_patients(chosen, self.cases)
+        together = call("nnunet_split_dataset", dataset_id=self.files.dataset_id, patients=pattern or None)
         return [
             *([f"{idle}. {way} makes a new split."] if idle else []),
             *filter(None, [self._other_split().strip()]),
-            *torn_patients(self.files, self.cases, chosen),
+            *([f"{torn}. {together} shows a split that keeps them together."] if torn else []),
         ]
 
     def _other_split(self) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...calls import call, in_mcp
-from ...nnunet.datasets import one_file_of_colours
-from ...nnunet.models import Model
+from ...nnunet.models import Model, files_of_a_case
 from ...nnunet.preprocessed import planned
 from ...nnunet.summary import Summary, fold_outcome
 from ...schemas.outcomes import ModelOutcome
@@ -125,11 +124,9 @@ def _use(archive: str, models: Sequence[Model], description: Mapping[str, Any]) 
     cascade = "; a cascade also needs `-prev_stage_predictions`" if "cascade" in configuration else ""
     install = in_mcp(call("nnunet_import_model", zip=clean(archive)))
     predict = in_mcp(call("nnunet_predict", model=f"{model.files.name}/{model.folder.name}", images=None))
-    channels = description.get("channel_names", {})
-    coloured = one_file_of_colours(ending, len(channels))
-    holds = f"one file with all {len(channels)} colours per case" if coloured else "one file per channel"
     return (
-        f"Images are named `CASE_0000{ending}`, {holds}. With nnU-Net's own commands{cascade}:\n\n"
+        f"Images are named `CASE_0000{ending}`, {files_of_a_case(description)}. "
+        f"With nnU-Net's own commands{cascade}:\n\n"
         f"```sh\nnnUNetv2_install_pretrained_model_from_zip {named}\n"
         f"nnUNetv2_predict -i IMAGES -o PREDICTIONS {which}\n```\n\n"
         f"With nnunet-mcp: `{install}`, then `{predict}`."

@@ -163,7 +163,7 @@ class PredictionFolder:
     def _notes(self) -> tuple[str, ...]:
         said = [f"{numbered(len(self.cases), 'case')}, {self._folds()}."]
         said += [f"{self.kept} of them were there already and were kept."] if self.kept else []
-        return (*said, *geometry_notes(self.models[0], self._first_channels(), self.job.settings))
+        return (*said, *geometry_notes(self.models[0], self._first_channels()))
 
     def _first_channels(self) -> dict[str, Path]:
         """The first image of each case as nnU-Net has read it; of those kept from an earlier run, the original."""

@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy
 
-from ...allowed_paths import readable_file
-from ...errors import RunError
 from ...files import read_json
 from ...nnunet.models import Model
-from ...settings import Settings
-from ...texts import some
-from ..asks.inspection.images import itk_header
-from ..asks.inspection.nifti import Damaged
+from ...texts import clean, some
+from ..asks.inspection.images import header_of
 
 MOST_HEADERS = 100  # of each side; reading one takes about a millisecond
 REORIENTING = "WithReorient"
@@ -25,25 +21,20 @@ FAR = 2.0
 LPS_TO_RAS = numpy.diag([-1.0, -1.0, 1.0])
 
 
-def geometry_notes(model: Model, images: Mapping[str, Path], settings: Settings) -> list[str]:
+def geometry_notes(model: Model, images: Mapping[str, Path]) -> list[str]:
     """What the images of each case have otherwise than those of the training, in words."""
     reader = str(model.plans.get("image_reader_writer", ""))
     if not reader.startswith(VOLUMES):
         return []
-    found = _headers(images, settings)
-    orders = [] if REORIENTING in reader else _orders(found, _headers(_trained_on(model), settings))
+    found = _headers(images)
+    orders = [] if REORIENTING in reader else _orders(found, _headers(_trained_on(model)))
     return [*orders, *_spacings(found, _spacings_of(model))]
 
 
-def _headers(images: Mapping[str, Path], settings: Settings) -> dict[str, dict[str, Any]]:
-    """The geometry of some of the images, those whose header can be read."""
+def _headers(images: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """The geometry of some of the images; a damaged file is the prediction's to tell."""
     step = max(1, len(images) // MOST_HEADERS)
-    found = {}
-    for case, path in list(images.items())[::step]:
-        with suppress(
-            RunError, Damaged, RuntimeError, ValueError, OSError
-        ):  # a damaged file is the prediction's to tell
-            found[case] = itk_header(readable_file(path, settings))
+    found = {case: header for case, path in list(images.items())[::step] if (header := header_of(path))}
     return {case: header for case, header in found.items() if header["shape"][0] > 1}
 
 
@@ -106,7 +97,7 @@ def _spacings(found: Mapping[str, dict[str, Any]], trained: Sequence[tuple[float
     if not far:
         return []
     seen = " × ".join(_range(axis) for axis in zip(*trained, strict=True))
-    told = ", ".join(f"{case} {' × '.join(f'{part:.3g}' for part in far[case])}" for case in list(far)[:3])
+    told = ", ".join(f"{clean(case)} {' × '.join(f'{part:.3g}' for part in far[case])}" for case in list(far)[:3])
     return [
         f"Spacings far from those of the training ({seen} mm, z, y, x), in {len(far)} of {len(found)} images: {told}. "
         "nnU-Net resamples by the spacing: correct the header if it is wrong; if it is right, the model was never "

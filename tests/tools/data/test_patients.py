@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_mcp.nnunet.scores import patients_of
+from nnunet_mcp.nnunet.splits import FoldCases, patients_of, torn_patients
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.data.patients import pattern_of
 from tests.kit.tiny import ask, make_dataset
 
 TORN = "in training and in validation of"
@@ -75,7 +74,9 @@ def test_cases_that_are_numbered_are_no_patients(settings: Settings) -> None:
     ],
 )
 def test_a_pattern_is_offered_only_where_it_says_what_the_names_show(names: list[str], pattern: str | None) -> None:
-    patients = patients_of(names)
+    folds = tuple(FoldCases(train=tuple(names[1:]), val=(name,)) for name in names[:1])
 
-    assert pattern is not None or len(set(patients.values())) == len(names)
-    assert pattern is None or (len(set(patients.values())) < len(names) and pattern_of(patients) == pattern)
+    words, found = torn_patients(folds, names)
+
+    assert bool(words) == (len(set(patients_of(names).values())) < len(names)) == (pattern is not None)
+    assert found == (pattern or "")

@@ -88,7 +88,7 @@ def test_a_model_whose_trainer_is_not_here_says_the_way_on(
         for path in filter(Path.is_file, theirs.rglob("*")):
             packed.write(path, path.relative_to(settings.folder("results")))
     monkeypatch.setenv("NNUNET_MCP_ALLOWED_DIRS", str(tmp_path))
-    way = "class TheirTrainer of this model is not here.*nnUNet_extTrainer"
+    way = "class 'TheirTrainer' of this model is not here.*nnUNet_extTrainer"
 
     with pytest.raises(ToolRefused, match=way):
         ask(Settings(), "nnunet_predict", model=f"{NAME}/{theirs.name}", images=str(tmp_path / "in"), device="cpu")

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,14 @@ def itk_header(path: Path) -> Geometry:
         raise Damaged(f"it has {len(size)} dimensions")
     refuse_too_large(math.prod(size) * 4.0 if not path.name.endswith(NIFTI) else 0)
     return _finite(found)
+
+
+def header_of(path: Path) -> Geometry | None:
+    """As `itk_header`; None where the header cannot be read."""
+    with suppress(Damaged, TooLarge, RuntimeError, ValueError, OSError):
+        if path.is_file() and not voxels_elsewhere(path):  # opening a FIFO would wait
+            return itk_header(path)
+    return None
 
 
 def itk(path: Path, tally: type[Tally]) -> FileLook:
