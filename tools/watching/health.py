@@ -157,7 +157,7 @@ def _trend(epochs: Sequence[Epoch]) -> str:
     if first.train_loss is None or last.train_loss is None or first is last:
         return "Too few epochs for a trend."
     return (
-        f"train_loss {first.train_loss:.3f} -> {last.train_loss:.3f} over the last {last.epoch - first.epoch} epochs."
+        f"train_loss {first.train_loss:.3f} -> {last.train_loss:.3f} from epoch {first.epoch + 1} to {last.epoch + 1}."
     )
 
 
