@@ -65,7 +65,9 @@ def trainer_alone(job: EstimateJob) -> Estimate:
     """What the trainer says before there are plans: it is made with invented ones, and its network is not built."""
     import torch
 
-    configuration = {"data_identifier": "none", "batch_size": 2, "patch_size": [64, 64, 64]}
+    # Plans without an architecture are taken for older ones (nnunetv2 2.8.1, plans_handler.py:37).
+    network = {"network_class_name": "none", "arch_kwargs": {}, "_kw_requires_import": []}
+    configuration = {"data_identifier": "none", "batch_size": 2, "patch_size": [64, 64, 64], "architecture": network}
     plans = {
         "dataset_name": "Dataset000_None",
         "plans_name": "nnUNetPlans",

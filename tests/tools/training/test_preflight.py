@@ -605,3 +605,24 @@ def test_too_little_shared_memory_is_a_problem_of_a_training_on_a_gpu(
     assert ahead(Settings()).possible
     request = TrainingRequest.model_validate({**REQUEST, "device": "cuda"})
     assert any("--shm-size" in note for note in prepare_run(request, Settings())[1].notes)
+
+
+@pytest.mark.heavy
+def test_what_a_trainer_of_ones_own_does_is_told_and_a_rate_with_which_it_diverges(
+    settings: Settings, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "hot.py").write_text(
+        "import torch\nfrom nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n\n\n"
+        "class Hot(nnUNetTrainer):\n"
+        "    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device('cuda')):\n"
+        "        super().__init__(plans, configuration, fold, dataset_json, device)\n"
+        "        self.num_epochs, self.num_iterations_per_epoch, self.initial_lr = 40, 4, 1e6\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("nnUNet_extTrainer", str(own))
+
+    notes = " ".join(ahead(settings, trainer="Hot").notes)
+
+    assert "Hot: 40 epochs of 4 iterations, learning rate 1e+06; nnU-Net's is 0.01, so it will diverge." in notes

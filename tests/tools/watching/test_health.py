@@ -8,7 +8,7 @@ import pytest
 
 from nnunet_mcp.schemas.progress import Health, HealthVerdict
 from nnunet_mcp.schemas.records import Epoch, Progress
-from nnunet_mcp.tools.watching.health import judge
+from nnunet_mcp.tools.watching.health import advice, judge
 
 NOW = 1_000_000.0
 Curve = Callable[[int], float | None]
@@ -208,3 +208,10 @@ def test_the_detail_has_the_numbers() -> None:
     detail = judge(history(250, ema=lambda n: min(0.85, 0.01 * n)), None, now=NOW).detail
 
     assert detail == "The moving pseudo Dice gained 0.0000 in the last 100 epochs."
+
+
+@pytest.mark.parametrize(("verdict", "at_once"), [("diverging", True), ("nan", True), ("collapsed", False)])
+def test_a_training_whose_weights_are_worth_nothing_is_stopped_at_once(verdict: HealthVerdict, at_once: bool) -> None:
+    said = advice(Health(verdict=verdict, detail=""), "d001-2d-f0-tttt", live=True)
+
+    assert said is not None and ("force" in said) is at_once and "ask the person" in said
