@@ -7,7 +7,6 @@ of when it helps, the line says what is done.
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from ...calls import call
 from ...schemas.changes.table import explained
 from ..trainers import classes_in, made_trainer_folder, nnunet_trainers, own_trainers
 
@@ -72,10 +71,6 @@ def choices(python: str, asked: Collection[str]) -> list[str]:
             lines += [f"trainer {', '.join(found)}: {whose}"] if (found := _public(names)) else []
     if {"plans_identifier", ""} & set(asked):
         lines += [f"plans_identifier {line}" for line in PRESETS]
-    if "" in asked:
-        lines.append(
-            f"trainer: {call('nnunet_preflight', dataset_id=None, changes=['trainer=?'])} lists nnU-Net's and yours"
-        )
     return lines
 
 

@@ -76,7 +76,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
         queue=(*preview.queue, *_others_queued(prepared.engine, settings)),
         job_scripts=preview.scripts,
         recommended=recommend(prepared.files, prepared.ahead_of_plans) if prepared.files else None,
-        choices=tuple(choices(settings.nnunet_python, request.asks)) if request.asks else (),
+        choices=_choices(request, settings),
         notes=(
             *prepared.notes,
             *(prepared.plan.notes if prepared.plan else ()),
@@ -132,6 +132,15 @@ def _stages(prepared: Preparation) -> list[StageLine]:
 def _disk(prepared: Preparation) -> list[Room]:
     sizes = {folder: size for folder, size in prepared.room.items() if size}
     return [Room(folder=str(f), needed_gb=round(size / GB, 2), free_gb=free_gb(f)) for f, size in sizes.items()]
+
+
+def _choices(request: PreflightRequest, settings: Settings) -> tuple[str, ...]:
+    """What there is to choose from, where it is asked; the many trainers only when they are asked for."""
+    lines = choices(settings.nnunet_python, request.asks) if request.asks else []
+    if "" in request.asks:
+        every = call("nnunet_preflight", dataset_id=request.dataset_id, changes=["trainer=?"])
+        lines.append(f"trainer: {every} lists nnU-Net's and yours")
+    return tuple(lines)
 
 
 def _network(

@@ -289,7 +289,7 @@ def test_a_question_is_answered_with_all_that_can_be_chosen(settings: Settings, 
 
     names = "\n".join(told("?"))
     assert all(f"change {name}: " in names for name in CHANGES) and "nnUNetResEncUNetLPlans: " in names
-    assert "nnunet_preflight(dataset_id, " in names and "trainer=?" in names and "TopK10Loss" not in names
+    assert "nnunet_preflight(dataset_id=1, " in names and "trainer=?" in names and "TopK10Loss" not in names
     trainers = told("trainer=?")
     assert any("nnUNetTrainerDiceTopK10Loss: " in line for line in trainers) and "change" not in trainers[0]
     assert [line.partition(":")[0] for line in told("loss=?", "epochs=20")] == ["change loss"]
