@@ -6,6 +6,7 @@
 """
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -113,6 +114,8 @@ def _start(
     make_folder(file.parent)
     environment = {**inherited(), **(variables or {})}
     with file.open("wb") as out, file.with_suffix(".log").open("wb") as complaints:
+        for stream in (out, complaints):
+            os.fchmod(stream.fileno(), 0o644)  # only its owner writes it, whatever the umask
         try:
             process = subprocess.Popen(
                 command,
