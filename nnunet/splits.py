@@ -263,7 +263,7 @@ def split_to_make(files: DatasetFiles) -> Split | None:
         Refused: the user has two that differ, or a file is no split.
     """
     own = read_split(files.own_splits_file)
-    there = kept_split(files, own)
+    there = chosen_split(files, own)
     if there is not None:
         return there
     if own is not None or not files.raw.is_dir():
@@ -271,7 +271,7 @@ def split_to_make(files: DatasetFiles) -> Split | None:
     return usual_split(raw_cases(files))
 
 
-def kept_split(files: DatasetFiles, own: Split | None) -> Split | None:
+def chosen_split(files: DatasetFiles, own: Split | None) -> Split | None:
     """The split beside the preprocessed data if it is the user's choice, which `own` beside the raw data does not
     contradict.
 

@@ -256,7 +256,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.found: dict[tuple[Path, str], Any] = {}
-        self.essence: Any = None
+        self.made: Any = None
         self._stamps: dict[str, Stamp | None] = {}
 
     def watch(self, file: Path) -> None:
@@ -277,10 +277,10 @@ class Memory:
         """Whether every file that was read, or was not there, is still so."""
         return all(stamp(path) == before for path, before in list(self._stamps.items()))
 
-    def distil(self, essence: Found) -> Found:
+    def keep_only(self, made: Found) -> Found:
         """Keep what was made of all this, in its place: the files are still watched."""
-        self.found, self.essence = {}, essence
-        return essence
+        self.found, self.made = {}, made
+        return made
 
     def has_settled(self) -> bool:
         """Whether `holds` would notice every further change."""

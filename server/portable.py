@@ -102,7 +102,7 @@ def refer(schema: dict[str, Any], other: type[BaseModel], unlisted: Collection[s
     for name in unlisted:
         del schema["properties"][name]
     for name in other.model_fields.keys() - set(unlisted):
-        for key in ("description", "default", "enum", "minimum", "maximum"):
+        for key in ("description", "default", "enum"):
             schema["properties"][name].pop(key, None)
 
 

@@ -30,6 +30,17 @@ def before(run_id: str, name: str) -> str:
     return f"The model before is kept in {name}: {call('nnunet_cancel', run_id=run_id)} puts it back."
 
 
+def about_idle(dataset_id: int, idle: str) -> str:
+    """Cases in no fold, with the call that makes another split."""
+    return f"{idle}. {call('nnunet_split_dataset', dataset_id=dataset_id)} makes a new split."
+
+
+def about_torn(dataset_id: int, torn: str, pattern: str) -> str:
+    """Patients on both sides of folds, with the call that keeps those together whose cases the pattern tells."""
+    way = call("nnunet_split_dataset", dataset_id=dataset_id, patients=pattern or None)
+    return f"{torn}. {way} shows a split that keeps them together."
+
+
 def told(error: RunError) -> str:
     """The error's text, followed by the call that helps."""
     return f"{error.text} {HELP[error.about](**error.facts)}" if error.about else error.text

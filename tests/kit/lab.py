@@ -213,6 +213,14 @@ def msd_subset(source: Path, target: Path, cases: int) -> Path:
     return target
 
 
+def hippocampus_lab(folder: Path, task: Path, *, cases: int = 5, environment: dict[str, str] | None = None) -> Lab:
+    """A workspace below `folder` with the first real cases as dataset 4."""
+    source = msd_subset(task, folder / "Task04_Hippocampus", cases)
+    lab = Lab(folder / "work", environment or {})
+    lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
+    return lab
+
+
 def write_evil_checkpoint(path: Path, evidence: Path) -> None:
     """A checkpoint that makes the file `evidence` when it is unpickled."""
     script = (

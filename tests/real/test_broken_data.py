@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from nnunet_mcp.runs.layout import StateDir
-from tests.kit.lab import Lab, ToolRefused, msd_subset, until
+from tests.kit.lab import Lab, ToolRefused, hippocampus_lab, until
 
 pytestmark = pytest.mark.heavy
 REQUEST: dict[str, Any] = {"dataset_id": 4, "configuration": "2d", "fold": "0", "device": "cpu"}
@@ -23,10 +23,7 @@ Damage = Callable[[Path, Path], None]
 
 @pytest.fixture
 def lab(tmp_path: Path, hippocampus: Path) -> Lab:
-    source = msd_subset(hippocampus, tmp_path / "Task04_Hippocampus", cases=5)
-    lab = Lab(tmp_path / "work")
-    lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
-    return lab
+    return hippocampus_lab(tmp_path, hippocampus)
 
 
 def undeclared_label(image: Path, label: Path) -> None:

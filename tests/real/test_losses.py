@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from nnunet_mcp.runs.layout import StateDir
-from tests.kit.lab import FEW, Answer, Lab, ToolRefused, make_tiny_plans, msd_subset, until
+from tests.kit.lab import FEW, Answer, Lab, ToolRefused, hippocampus_lab, make_tiny_plans, until
 
 pytestmark = pytest.mark.heavy
 REQUEST: dict[str, Any] = {
@@ -29,9 +29,7 @@ REQUEST: dict[str, Any] = {
 def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path) -> Lab:
     """Five real cases, preprocessed; checkpoints by time after every epoch."""
     folder = tmp_path_factory.mktemp("losses")
-    source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=5)
-    lab = Lab(folder / "work", {**FEW, "NNUNET_MCP_CHECKPOINT_EVERY_S": "0"})
-    lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
+    lab = hippocampus_lab(folder, hippocampus, environment={**FEW, "NNUNET_MCP_CHECKPOINT_EVERY_S": "0"})
     first = {**REQUEST, "plans_identifier": "nnUNetPlans", "trainer": "OneStepTrainer"}
     assert lab.train(**first, fold="0")["status"] == "success"
     make_tiny_plans(lab.folder / "preprocessed" / "Dataset004_Hippocampus")

@@ -24,7 +24,16 @@ from nnunet_mcp.schemas.records import CancelRecord
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.tools.training.training import prepare_run
 from nnunet_mcp.worker.steps.train import parameters_of
-from tests.kit.lab import FEW, TRAINERS, Lab, ToolRefused, make_tiny_plans, msd_subset, until, write_evil_checkpoint
+from tests.kit.lab import (
+    FEW,
+    TRAINERS,
+    Lab,
+    ToolRefused,
+    hippocampus_lab,
+    make_tiny_plans,
+    until,
+    write_evil_checkpoint,
+)
 
 pytestmark = pytest.mark.heavy
 TINY: dict[str, Any] = {"plans_identifier": "tinyPlans", "trainer": "ShortTrainer", "device": "cpu"}
@@ -34,9 +43,7 @@ TINY: dict[str, Any] = {"plans_identifier": "tinyPlans", "trainer": "ShortTraine
 def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path) -> Lab:
     """Ten real cases, imported and preprocessed for 3d_fullres with small plans."""
     folder = tmp_path_factory.mktemp("scenarios")
-    source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=10)
-    lab = Lab(folder / "work", FEW)
-    lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
+    lab = hippocampus_lab(folder, hippocampus, cases=10, environment=FEW)
     result = lab.train(dataset_id=4, configuration="3d_fullres", fold="0", trainer="OneStepTrainer", device="cpu")
     assert result["status"] == "success", result
     make_tiny_plans(lab.folder / "preprocessed" / "Dataset004_Hippocampus")

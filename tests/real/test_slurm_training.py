@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.lab import Answer, Lab, ToolRefused, make_tiny_plans, msd_subset, until
+from tests.kit.lab import Answer, Lab, ToolRefused, hippocampus_lab, make_tiny_plans, until
 from tests.kit.slurm_cluster import Cluster, running_cluster, why_not
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -27,10 +27,8 @@ def cluster() -> Iterator[Cluster]:
 def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path, cluster: Cluster) -> Lab:
     """Five real cases and a workspace whose path has a space."""
     folder = tmp_path_factory.mktemp("slurm training")
-    source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=5)
-    lab = Lab(folder / "work", {**cluster.environment, "nnUNet_def_n_proc": "1", "NNUNET_MCP_SLURM_SETUP": SET_UP})
-    lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
-    return lab
+    environment = {**cluster.environment, "nnUNet_def_n_proc": "1", "NNUNET_MCP_SLURM_SETUP": SET_UP}
+    return hippocampus_lab(folder, hippocampus, environment=environment)
 
 
 def test_all_folds_of_a_real_training_run_as_jobs(lab: Lab, cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from ...calls import Call, call
+from ...calls import call
 from ...errors import RunError
 from ...files import read_json
 from ...nnunet.cases import file_problems, file_warnings, list_cases
@@ -18,7 +18,7 @@ from ...schemas.datasets import DatasetDetails, DatasetLine, DatasetsAnswer, Dat
 from ...schemas.model_name import ModelName
 from ...settings import Settings
 from ...texts import clean, first, numbered, short, some
-from ..helping import told
+from ..helping import about_idle, about_torn, told
 from ..training import plans_ahead as planning
 from .findings import bounded, findings
 from .looks import Looks, Tell, look_into
@@ -150,8 +150,7 @@ def _looked(
             *_about_the_look(looks),
             *file_warnings(files.raw, description),
             *_region_faults(description, has_remedy=False),
-            *_idle(files),
-            *_torn(files),
+            *_about_split(files),
             *found.warnings,
         ),
         "shapes": spread([image.shape for image in images]),
@@ -170,19 +169,13 @@ def _region_faults(description: Description, *, has_remedy: bool) -> list[str]:
     return [fault.told] if fault and fault.has_remedy == has_remedy else []
 
 
-def _idle(files: DatasetFiles) -> list[str]:
+def _about_split(files: DatasetFiles) -> list[str]:
     idle = _attempt([], lambda: own_idle(files), "")
-    return [f"{idle}. {_new_split(files)} makes a new split."] if idle else []
-
-
-def _torn(files: DatasetFiles) -> list[str]:
     torn, pattern = _attempt([], lambda: own_torn(files), ("", ""))
-    way = call("nnunet_split_dataset", dataset_id=files.dataset_id, patients=pattern or None)
-    return [f"{torn}. {way} shows a split that keeps them together."] if torn else []
-
-
-def _new_split(files: DatasetFiles) -> Call:
-    return call("nnunet_split_dataset", dataset_id=files.dataset_id)
+    return [
+        *([about_idle(files.dataset_id, idle)] if idle else []),
+        *([about_torn(files.dataset_id, torn, pattern)] if torn else []),
+    ]
 
 
 def _about_the_look(looks: Looks) -> list[str]:
@@ -209,7 +202,8 @@ def _line(files: DatasetFiles) -> DatasetLine:
         problems += _attempt(problems, lambda: file_problems(files.raw, found), [])
         problems += _region_faults(found, has_remedy=True)
     faults = _attempt([], lambda: own_faults(files), list[str]())
-    problems += [f"splits_final.json: {fault}. {_new_split(files)} makes a sound one." for fault in faults[:FEW]]
+    sound = call("nnunet_split_dataset", dataset_id=files.dataset_id)
+    problems += [f"splits_final.json: {fault}. {sound} makes a sound one." for fault in faults[:FEW]]
     there = _attempt(problems, lambda: read_plans(files), PlansThere())
     trained: list[TrainedModel] = _attempt(problems, lambda: _trained(files, problems), [])
     return DatasetLine(

@@ -13,7 +13,7 @@ from ...schemas.datasets import CaseLook, FileLook, LabelLook, Reader
 from ...texts import clean, some, told
 from .case_checks import Expected, Kind, check_case, spacing
 from .looks import Looks
-from .value_checks import value_warnings
+from .value_checks import FEWEST_TO_COMPARE, value_warnings
 
 OF_VALUES = {Kind.UNDECLARED, Kind.FRACTIONS, Kind.OTHER_NUMBER, Kind.SHADES, Kind.NUMBERED}
 MOST_PROBLEMS = 2800  # characters
@@ -26,7 +26,6 @@ THICK = 1.5  # times the next longest: slices are seen to be thicker than pixels
 # Of the voxels: a label that covers more than half where it usually covers less than a quarter may be inverted.
 MOST, USUAL = 0.5, 0.25
 FEWEST_SLICES = 4
-FEWEST_TO_COMPARE = 3
 REORIENTING = "WithReorient"
 EQUAL = " = "
 LEFT = re.compile(r"(?:^|[^a-z])(?:left|l|lt|lh|sin|sinistr\w*|links\w*|gauche|izquierd\w*)(?:$|[^a-z])")

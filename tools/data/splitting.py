@@ -14,9 +14,9 @@ from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.splits import (
     Split,
     begun_otherwise,
+    chosen_split,
     faults,
     keep_split,
-    kept_split,
     read_split,
     split_of,
     usual_split,
@@ -219,7 +219,7 @@ def _notes_on_present(files: DatasetFiles, cases: Sequence[str], patients: Mappi
 def _blocked(files: DatasetFiles, split: Split, settings: Settings) -> str:
     """Why the split cannot be kept: trainings began with another one, or may begin with it at any moment."""
     try:
-        kept_split(files, split)
+        chosen_split(files, split)
     except Refused:
         return f"{files.splits_file} is another split, which was put there by hand. Remove it first."
     again = call("nnunet_prepare_dataset", source=str(files.raw), dataset_id=None, name=None)

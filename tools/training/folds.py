@@ -24,7 +24,7 @@ from ...nnunet.splits import (
 from ...runs.by_hand import trained_by_hand_now
 from ...schemas.training import TrainingRequest
 from ...texts import numbered, some
-from ..helping import before
+from ..helping import about_idle, about_torn, before
 
 
 class Folds:
@@ -92,14 +92,12 @@ class Folds:
     def notes(self) -> list[str]:
         """What is to be known of the split."""
         idle = idle_cases(self.split, self.cases) if self.split and self.request.fold != "full" else ""
-        way = call("nnunet_split_dataset", dataset_id=self.files.dataset_id)
         chosen = tuple(self.split[int(fold)] for fold in self.wanted if fold != "all")
         torn, pattern = torn_patients(chosen, self.cases)
-        together = call("nnunet_split_dataset", dataset_id=self.files.dataset_id, patients=pattern or None)
         return [
-            *([f"{idle}. {way} makes a new split."] if idle else []),
+            *([about_idle(self.files.dataset_id, idle)] if idle else []),
             *filter(None, [self._other_split().strip()]),
-            *([f"{torn}. {together} shows a split that keeps them together."] if torn else []),
+            *([about_torn(self.files.dataset_id, torn, pattern)] if torn else []),
         ]
 
     def _other_split(self) -> str:

@@ -19,7 +19,8 @@ from .snapshot import RunSnapshot
 
 FREE_MEMORY = "End other processes, or let later runs have fewer (nnUNet_def_n_proc, nnUNet_n_proc_DA)."
 # What further epochs do not mend.
-HOPELESS: frozenset[HealthVerdict] = frozenset({"nan", "diverging", "collapsed", "class_missing"})
+NOTHING_TO_SAVE: frozenset[HealthVerdict] = frozenset({"nan", "diverging"})
+HOPELESS: frozenset[HealthVerdict] = NOTHING_TO_SAVE | {"collapsed", "class_missing"}
 # Epochs looked back on; nnU-Net's pseudo Dice of one epoch is noisy.
 WINDOW = 20
 PLATEAU_WINDOW = 100
@@ -99,10 +100,8 @@ def _names(view: RunSnapshot) -> Sequence[str]:
 
 def advice(found: Health, run_id: str, *, live: bool) -> str | None:
     """The next step that follows from a run's health; None where nothing is wrong with it."""
-    stop = f"ask the person whether to stop it: {call('nnunet_cancel', run_id=run_id)}"
-    if found.verdict in ("nan", "diverging") and live:
-        at_once = call("nnunet_cancel", run_id=run_id, force=True)
-        return f"More epochs will hardly mend it. Say why, and ask the person whether to stop it: {at_once}."
+    at_once = {"force": True} if found.verdict in NOTHING_TO_SAVE else {}
+    stop = f"ask the person whether to stop it: {call('nnunet_cancel', run_id=run_id, **at_once)}"
     if found.verdict in HOPELESS and live:
         return f"More epochs will hardly mend it. Say why, and {stop}."
     if found.verdict == "stalled":

@@ -170,8 +170,8 @@ class KeptRuns:
         memory = view.run.memory
         if memory is None or self._views.get(view.run.path) is not view:
             return make(view)
-        essence: Found = memory.essence or memory.distil(make(view))
-        return essence
+        made: Found = memory.made or memory.keep_only(make(view))
+        return made
 
 
 KEPT = KeptRuns()

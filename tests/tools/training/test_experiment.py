@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nnunet_mcp.nnunet.datasets import FoldFiles
-from tests.kit.lab import FEW, Lab, msd_subset, until
+from tests.kit.lab import FEW, Lab, hippocampus_lab, until
 
 pytestmark = pytest.mark.heavy
 CHANGES = [
@@ -32,10 +32,7 @@ REQUEST: dict[str, Any] = {"dataset_id": 4, "configuration": "3d_fullres", "fold
 def lab(tmp_path_factory: pytest.TempPathFactory, hippocampus: Path) -> Lab:
     """Five real cases; the training draws its patches itself, so that a seed decides them."""
     folder = tmp_path_factory.mktemp("experiment")
-    source = msd_subset(hippocampus, folder / "Task04_Hippocampus", cases=5)
-    lab = Lab(folder / "work", {**FEW, "nnUNet_n_proc_DA": "0"})
-    lab.call("nnunet_prepare_dataset", source=str(source), dataset_id=4, name="Hippocampus")
-    return lab
+    return hippocampus_lab(folder, hippocampus, environment={**FEW, "nnUNet_n_proc_DA": "0"})
 
 
 def losses(lab: Lab, run_id: str) -> list[Any]:
