@@ -404,7 +404,7 @@ def test_fold_7_of_ten_trains_on_the_split_that_was_made_in_the_chat(tmp_path: P
     assert [case["case"] for case in result["worst_cases"]] == folds[7]["val"]
     preprocessed = lab.folder / "preprocessed" / raw.name / "splits_final.json"
     assert json.loads(preprocessed.read_text(encoding="utf-8")) == folds
-    with pytest.raises(ToolRefused, match=r"1 folds were trained on another split: OneStepTrainer__.*fold_7"):
+    with pytest.raises(ToolRefused, match=r"models that began with another split: OneStepTrainer__\S*/fold_7\."):
         lab.call("nnunet_split_dataset", dataset_id=67, folds=3, stratify=False, write=True)
 
 
