@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from ...errors import Refused
 from ...files import open_plain, read_json, read_plain, write_text
+from ...nnunet import scrub
 from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
@@ -27,7 +28,6 @@ from ...schemas.jobs import ExportJob
 from ...schemas.outcomes import ExportOutcome
 from ..stage import Job
 from ..weights import checkpoint_in
-from . import scrub
 from .model_card import write_card
 from .postprocessing import functions
 
