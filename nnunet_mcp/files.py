@@ -6,6 +6,7 @@ Every file is opened through `open_plain`: a FIFO, a device or a link that leads
 import errno
 import json
 import os
+import secrets
 import stat
 import tempfile
 import time
@@ -133,6 +134,22 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet, whole or not at all, without ever replacing one: a link fails where a rename
+    would replace.
+
+    Raises:
+        FileExistsError: something of that name is there.
+        OSError: the disk is full or read-only; nothing is left behind.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        write_text(beside, text)
+        os.link(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _content(path: Path, most: int = JSON_BYTES, inside: Sequence[Path] = ()) -> bytes:
