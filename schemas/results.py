@@ -95,10 +95,14 @@ class Result(Record):
 ReportFormat = Literal["html", "markdown"]
 
 
+# As many as one picture of curves takes (schemas/plots.py).
+MOST_REPORTED = 6
+
+
 class ReportRequest(Request):
     """Write a report on runs."""
 
-    run_ids: tuple[RunId, ...] = Field(min_length=1, max_length=6, description="Several are compared.")
+    run_ids: tuple[RunId, ...] = Field(min_length=1, max_length=MOST_REPORTED, description="Several are compared.")
     output: str | None = Field(
         default=None, max_length=4096, description="New file. Omitted: reports/ in the dataset's results."
     )

@@ -12,8 +12,6 @@ from .names import Names
 from .subjects import Subject
 from .tables import chosen_cases
 
-MOST_CURVES = 6  # PlotRequest: one run and five more
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -28,7 +26,7 @@ Plan = tuple[str, PlotRequest]
 
 def curves(subjects: Sequence[Subject]) -> Plan:
     """The learning curves of all runs over each other."""
-    first, *others = [subject.record.run_id for subject in subjects][:MOST_CURVES]
+    first, *others = [subject.record.run_id for subject in subjects]
     caption = "Losses, nnU-Net's pseudo Dice (an estimate on patches) and learning rate over the epochs."
     return caption, PlotRequest(kind="curves", run_id=first, with_run_ids=tuple(others))
 

@@ -76,7 +76,7 @@ def _range(given: Arguments, name: str, preposition: str = "by") -> str:
 
 def _gamma(given: Arguments) -> str:
     inverted = " of the inverted image" if float(given.get("p_invert_image", 0)) == 1 else ""
-    return f"gamma{inverted}{_range(given, 'gamma', 'of')}"
+    return f"gamma{_range(given, 'gamma', 'of')}{inverted}"
 
 
 def _mirroring(given: Arguments) -> str:

@@ -14,7 +14,14 @@ from ...texts import fold_name, numbered
 from .subjects import Subject
 from .wording import by, listed, number
 
-GIVEN = ("name", "description", "reference", "licence", "license", "release")
+# Keys of dataset.json, in the words of the report.
+GIVEN = {
+    "description": "{}",
+    "reference": "source {}",
+    "licence": "licence {}",
+    "license": "licence {}",
+    "release": "release {}",
+}
 # nnunetv2 2.8.1, configuration.py: the ratio of spacings from which an axis is resampled by itself.
 ANISOTROPIC = 3
 
@@ -48,8 +55,8 @@ def cases_of(subject: Subject) -> int | None:
 def source(subject: Subject) -> str:
     """What dataset.json says of its origin."""
     given = {key: " ".join(str(found).split()) for key in GIVEN if (found := subject.description.get(key))}
-    told = "; ".join(f"{key}: {value}" for key, value in given.items())
-    return f"As given with the data: {told}." if set(given) - {"name"} else ""
+    told = [words.format(given[key]) for key, words in GIVEN.items() if key in given]
+    return f"As given with the data: {'; '.join(told)}." if told else ""
 
 
 def split(subject: Subject) -> str:

@@ -108,10 +108,10 @@ def sampling(subject: Subject) -> str:
     if subject.debug["is_ddp"] != "False":  # it is the first GPU's
         return ""
     if subject.debug.get("probabilistic_oversampling") == "True":
-        return f"A patch was placed on foreground with a probability of {number(share)}."
+        return f"A patch was centred on foreground with a probability of {number(share)}."
     sure = batch - round(batch * (1 - share))
     were = "was" if sure == 1 else "were"
-    return f"Of the {batch} patches of a batch {sure} {were} placed on foreground."
+    return f"Of the {batch} patches of a batch {sure} {were} centred on foreground, the others placed at random."
 
 
 def beginning(subject: Subject) -> str:

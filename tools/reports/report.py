@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,11 @@ def _taken(output: Path) -> Refused:
 def _write(target: Path, text: str, *, fixed: bool) -> Path:
     """Write the file; beside an earlier report under the name of our own, with a number."""
     make_folder(target.parent)
-    others = (target.with_name(f"{target.stem}_{number}{target.suffix}") for number in range(2, MOST_NAMES))
-    for path in (target, *(() if fixed else others)):
-        try:
+    for number in range(1, 2 if fixed else MOST_NAMES):
+        path = target if number == 1 else target.with_name(f"{target.stem}_{number}{target.suffix}")
+        with suppress(FileExistsError):
             write_new(path, text)
-        except FileExistsError:
-            continue
-        return path
+            return path
     raise _taken(target)
 
 

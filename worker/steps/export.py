@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...errors import Refused
-from ...files import open_plain, read_json, read_plain, write_text
+from ...files import open_plain, publish_new, read_json, read_plain, write_text
 from ...nnunet import scrub
 from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
@@ -65,13 +65,11 @@ def carry_out(job: Job) -> ExportOutcome:
 
 
 def _publish(partial: Path, target: Path) -> None:
-    """Give the zip its name in one step, without ever replacing a file: a link fails where a rename would replace."""
+    """Give the zip its name, if nothing has it."""
     try:
-        os.link(partial, target)
+        publish_new(partial, target)
     except FileExistsError:
         raise Refused(f"{target} is there already, and nothing is overwritten. Choose another output.") from None
-    except OSError:  # the file system has no links
-        partial.rename(target)
 
 
 def _write(job: Job, path: Path, entries: list[Entry]) -> None:
