@@ -102,11 +102,9 @@ MOST_REPORTED = 6
 class ReportRequest(Request):
     """Write a report on runs."""
 
-    run_ids: tuple[RunId, ...] = Field(min_length=1, max_length=MOST_REPORTED, description="Several are compared.")
-    output: str | None = Field(
-        default=None, max_length=4096, description="New file. Omitted: reports/ in the dataset's results."
-    )
-    format: ReportFormat = Field(default="html", description="Of the file.")
+    run_ids: tuple[RunId, ...] = Field(min_length=1, max_length=MOST_REPORTED, description="One or more.")
+    output: str | None = Field(default=None, max_length=4096, description="New file. Omitted: reports/.")
+    format: ReportFormat | None = Field(default=None, description="Omitted: by the file's ending, else html.")
 
 
 class Report(Record):

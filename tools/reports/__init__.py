@@ -10,9 +10,10 @@ TOOLS = (
         "starts",
         ReportRequest,
         Report,
-        "One file on runs for a colleague, and a methods paragraph for a paper.",
+        "Runs as an .html or .md file; a methods paragraph.",
         "reports.report:nnunet_report",
-        Command("report", "write a report on runs into a file"),
+        Command("report", "write a report on runs into a file", ("run_ids",)),
         Steps("picture", stoppable=True),
+        unlisted=("format",),  # the file's ending says it
     ),
 )

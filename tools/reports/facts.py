@@ -28,7 +28,7 @@ def of_data(subject: Subject) -> Iterator[Row]:
     yield "labels", listed(f"{name}: {value}" for name, value in (description.get("labels") or {}).items())
     yield "images", methods_data.sizes(subject)
     yield "planned spacing", f"{by(planned['spacing'])} mm" if planned.get("spacing") else ""
-    yield "source", methods_data.source(subject)
+    yield "source as given", methods_data.origin(subject)
     yield "split", methods_data.split(subject)
 
 

@@ -11,7 +11,7 @@ from .subjects import Subject
 from .wording import axes_in, listed, number
 
 LONGEST = 100_000
-WHOLE = "ComposeTransforms( transforms = ["
+WHOLE, ONE_OF = "ComposeTransforms( transforms = [", "OneOfTransform( list_of_transforms = ["
 NUMPY = re.compile(r"np\.float64\(([^()]*)\)")
 TRANSFORM = re.compile(
     r"(?:RandomTransform\(p=(?P<p>[\d.]+), transform=)?(?P<name>[A-Z]\w{0,80})\( (?P<arguments>[^\n]*?) \)"
@@ -36,13 +36,14 @@ def augmentation(subject: Subject) -> str:
     text = subject.debug.get("dataloader_train.generator.transforms", "")
     if not text.startswith(WHOLE) or len(text) > LONGEST:
         return ""
-    every = TRANSFORM.finditer(NUMPY.sub(r"\1", text.removeprefix(WHOLE)))
+    every = TRANSFORM.finditer(NUMPY.sub(r"\1", text.removeprefix(WHOLE).replace(ONE_OF, "")))
     found = [(one["name"], one["p"], dict(ARGUMENT.findall(one["arguments"]))) for one in every]
     told = [words for name, p, given in found if name not in TECHNICAL and (words := _told(name, p, given))]
     if not told:
         return "Training patches were not augmented."
     slices = " slice by slice" if "Convert3DTo2DTransform" in text else ""
-    return f"Training patches were augmented at random{slices} (probabilities in brackets): {listed(told)}."
+    one = "; of alternatives one was drawn" if ONE_OF in text else ""
+    return f"Training patches were augmented at random{slices} (probabilities in brackets{one}): {listed(told)}."
 
 
 def _told(name: str, p: str | None, given: Arguments) -> str:
@@ -66,7 +67,9 @@ def _spatial(given: Arguments) -> str:
 
 def _degrees(angles: str) -> str:
     found = [round(math.degrees(float(value))) for value in NUMBER.findall(angles)]
-    return f" by {found[0]}° to {found[1]}°" if len(found) == 2 else ""
+    if len(found) != 2:
+        return ""
+    return f" by ±{found[1]}°" if found[0] == -found[1] else f" by {found[0]}° to {found[1]}°"
 
 
 def _range(given: Arguments, name: str, preposition: str = "by") -> str:

@@ -53,10 +53,15 @@ def cases_of(subject: Subject) -> int | None:
 
 
 def source(subject: Subject) -> str:
+    """What dataset.json says of its origin, as a sentence."""
+    told = origin(subject)
+    return f"As given with the data: {told}." if told else ""
+
+
+def origin(subject: Subject) -> str:
     """What dataset.json says of its origin."""
     given = {key: " ".join(str(found).split()) for key in GIVEN if (found := subject.description.get(key))}
-    told = [words.format(given[key]) for key, words in GIVEN.items() if key in given]
-    return f"As given with the data: {'; '.join(told)}." if told else ""
+    return "; ".join(words.format(given[key]) for key, words in GIVEN.items() if key in given)
 
 
 def split(subject: Subject) -> str:

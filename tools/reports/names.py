@@ -36,9 +36,9 @@ class Names:
         said = visible(render(str(text), in_mcp)).replace("file://", "")
         for folder in self._folders:
             said = said.replace(f"{folder}/", "").replace(folder, "")
+        said = without_paths(said)
         found = sorted((name for name in self._replaced if name in said), key=len, reverse=True)
         if found:
             either = "|".join(map(re.escape, found))
             said = re.sub(rf"(?<!\w)(?:{either})(?!\w)", lambda match: self._replaced[match[0]], said)
-        cleaned: str = without_paths(said)
-        return cleaned
+        return said

@@ -17,6 +17,11 @@ ENDINGS: Mapping[ReportFormat, tuple[str, ...]] = {"html": (".html", ".htm"), "m
 LONGEST = 400_000
 
 
+def layout_of(file: Path) -> ReportFormat:
+    """What its ending says."""
+    return "markdown" if file.suffix.lower() in ENDINGS["markdown"] else "html"
+
+
 def written(layout: ReportFormat, content: Mapping[str, Any]) -> str:
     """The whole file."""
     return _environment(layout).get_template(TEMPLATES[layout]).render(content)

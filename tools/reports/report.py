@@ -15,10 +15,11 @@ from ...schemas.results import Report, ReportRequest
 from ...settings import Settings
 from ...texts import fold_name, numbered
 from ..models.compare import nnunet_compare
+from ..models.verdicts import NUMBERS
 from . import facts, figures, tables
 from .methods import CITATION, Methods, methods
 from .names import Names
-from .page import ENDINGS, written
+from .page import ENDINGS, layout_of, written
 from .subjects import Subject, folders_of, subject_of
 from .wording import listed
 
@@ -48,7 +49,7 @@ def nnunet_report(request: ReportRequest, settings: Settings, tell: Tell = lambd
         "citation": CITATION,
         **_drawn(subjects, described, names, settings, tell),
     }
-    file = _write(target, written(request.format, content), fixed=request.output is not None)
+    file = _write(target, written(layout_of(target), content), fixed=request.output is not None)
     return Report(
         file=str(file),
         says=says,
@@ -64,15 +65,14 @@ def _target(request: ReportRequest, subjects: Sequence[Subject], settings: Setti
     Raises:
         Refused: it cannot lie there, or is there already.
     """
-    endings, first = ENDINGS[request.format], subjects[0]
     if request.output is None:
-        more = f"_and_{len(subjects) - 1}_more" if len(subjects) > 1 else ""
-        return first.files.results / REPORTS / f"{first.record.run_id}{more}{endings[0]}"
+        first, more = subjects[0], f"_and_{len(subjects) - 1}_more" if len(subjects) > 1 else ""
+        ending = ENDINGS[request.format or "html"][0]
+        return first.files.results / REPORTS / f"{first.record.run_id}{more}{ending}"
     output = chosen_output(settings, request.output, [subject.model for subject in subjects])
-    if output.suffix not in endings:
-        raise Refused(
-            f"output {request.output!r} does not end with {' or '.join(endings)}. Name it so, or choose another format."
-        )
+    endings = ENDINGS[request.format] if request.format else tuple(one for both in ENDINGS.values() for one in both)
+    if output.suffix.lower() not in endings:
+        raise Refused(f"output {request.output!r} does not end with {' or '.join(endings)}. Give it such a name.")
     if output.exists() or output.is_symlink():
         raise _taken(output)
     return output
@@ -128,7 +128,11 @@ def _comparison(found: CompareAnswer, names: Names) -> dict[str, Any]:
         for one in found.differences
     ]
     told = [*verdicts, *found.notes]
-    return {"table": tables.Table(head, rows), "verdicts": [names(one) for one in told], "method": names(found.method)}
+    return {
+        "table": tables.Table(head, rows),
+        "verdicts": [names(one) for one in told],
+        "method": names(found.method.removeprefix(NUMBERS).strip()),
+    }
 
 
 def _drawn(
