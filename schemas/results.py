@@ -1,6 +1,6 @@
 """The result of a run: the request, and what `nnunet_results` and the Python function return."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -90,29 +90,3 @@ class Result(Record):
         """Whether a class is missed, or Dice is far under pseudo Dice; the first note says it."""
         missed = any(line.dice is not None and line.dice < HARDLY_ANY for line in self.per_class)
         return missed or far_under(self.metrics.dice, self.ema_pseudo_dice)
-
-
-ReportFormat = Literal["html", "markdown"]
-
-
-# As many as one picture of curves takes (schemas/plots.py).
-MOST_REPORTED = 6
-
-
-class ReportRequest(Request):
-    """Write a report on runs."""
-
-    run_ids: tuple[RunId, ...] = Field(min_length=1, max_length=MOST_REPORTED, description="One or more.")
-    output: str | None = Field(default=None, max_length=4096, description="New file. Omitted: reports/.")
-    format: ReportFormat | None = Field(default=None, description="Omitted: by the file's ending, else html.")
-
-
-class Report(Record):
-    """A report on trainings, written into a file."""
-
-    file: str
-    says: tuple[str, ...] = Field(description="What was measured, a line per run.")
-    methods: str = Field(description="A paragraph for a paper, on the first run; the file has one on each.")
-    not_known: tuple[str, ...] = Field(default=(), description="Left out of it, because no file tells it.")
-    notes: tuple[str, ...] = ()
-    next_step: str

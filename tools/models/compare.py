@@ -15,9 +15,8 @@ from ...runs.layout import StateDir
 from ...runs.model_owners import runs_behind, taken_over, told_taken_over
 from ...runs.result import mean_sd
 from ...runs.store import find_run
-from ...schemas.models import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
+from ...schemas.models import MOST_REPORTED, CompareAnswer, ComparedModel, CompareRequest, ModelDifference
 from ...schemas.outcomes import ModelOutcome
-from ...schemas.results import MOST_REPORTED
 from ...settings import Settings
 from ...texts import fold_name
 from .comparison_tables import write_table

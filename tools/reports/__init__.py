@@ -1,6 +1,6 @@
 """Reports to hand on: a training or a comparison as one file, with the methods paragraph of a paper."""
 
-from ...schemas.results import Report, ReportRequest
+from ...schemas.models import Report, ReportRequest
 from ..tool import Command, Steps, Tool
 
 TOOLS = (

@@ -4,9 +4,6 @@ import time
 from collections.abc import Iterator
 
 from ...calls import call
-from ...nnunet.splits import patients_of
-from ...schemas.changes.table import explained
-from ...schemas.training import TrainingRequest
 from ...texts import fold_name, numbered
 from . import methods_data
 from .subjects import Subject
@@ -33,29 +30,22 @@ def of_data(subject: Subject) -> Iterator[Row]:
 
 
 def _cases(subject: Subject) -> str:
-    every = frozenset[str]().union(*(fold.every for fold in subject.begun.values()))
-    patients = len(set(patients_of(every).values()))
-    counted = methods_data.cases_of(subject)
-    return f"{counted}, of {patients} patients by their names" if patients < len(every) else str(counted or "")
+    counted, patients = methods_data.cases_of(subject), len(set(subject.patients.values()))
+    several = patients < len(subject.patients)
+    return f"{counted}, of {patients} patients by their names" if several else str(counted or "")
 
 
 def of_training(subject: Subject) -> Iterator[Row]:
     """What was trained."""
     trainer, plans, configuration = subject.model.name
     record = subject.record
-    meaning = explained()
     yield "run", record.run_id
     yield "started", time.strftime("%Y-%m-%d", time.gmtime(record.created_at))
     yield "trainer", trainer
-    yield "changes", "; ".join(f"{name}={value} ({_meant(meaning[name])})" for name, value in subject.changes.items())
+    yield "changes", ", ".join(f"{name}={value}" for name, value in subject.changes.items())
     yield "plans", plans
     yield "configuration", configuration
     yield "folds", listed(map(fold_name, subject.scores.folds))
-
-
-def _meant(text: str) -> str:
-    """The last sentence or so of what a change means, without its values."""
-    return text.partition(". ")[2].rstrip(".")
 
 
 def limits(subject: Subject) -> Iterator[str]:
@@ -76,7 +66,7 @@ def limits(subject: Subject) -> Iterator[str]:
 
 def again(subject: Subject) -> str:
     """The call that repeats it."""
-    given = subject.request.model_dump(mode="json", include=set(TrainingRequest.model_fields), exclude_defaults=True)
+    given = subject.request.model_dump(mode="json", exclude_defaults=True)
     kept = {name: value for name, value in given.items() if name not in OWN_TO_THE_MACHINE}
     return str(call("nnunet_training", **kept))
 

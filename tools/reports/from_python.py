@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...schemas.results import ReportRequest
+from ...schemas.models import ReportRequest
 from ...settings import Settings
 from ...texts import for_agents
 from ..helping import helped

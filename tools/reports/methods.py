@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ...errors import RunError
 from ...nnunet.best import source_of
 from ...nnunet.postprocessing import JSON_NAME, describe_steps, read_steps
-from ...nnunet.splits import patients_of
 from . import methods_data, methods_network, methods_training
 from .methods_augmentation import augmentation
 from .subjects import Subject
@@ -81,8 +80,8 @@ def postprocessing(subject: Subject) -> str:
 def metrics(subject: Subject) -> str:
     """What is measured, where and over what (evaluation/evaluate_predictions.py:83-163)."""
     cases = "each case that the model was trained on" if subject.is_of_every_case else "each validation case"
-    measured = subject.scores.cases
-    drawn = "patients" if len(set(patients_of(measured).values())) < len(measured) else "cases"
+    units = {subject.patients[case] for case in subject.scores.cases}
+    drawn = "patients" if len(units) < len(subject.scores.cases) else "cases"
     return (
         f"Dice and IoU of {cases} were computed by nnU-Net for each class at the images' original resolution, leaving "
         "out classes that neither truth nor prediction has, and averaged over cases; 95 % intervals are percentile "

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...nnunet.splits import complete_folds, is_fixed_set
 from ...nnunet.summary import NO_AXIS
 from ...texts import fold_name, numbered
 from .subjects import Subject
@@ -71,7 +70,7 @@ def split(subject: Subject) -> str:
     if not subject.split:
         return ""
     whose = f"the split ({subject.split})"
-    if set(subject.scores.folds) == set(complete_folds(subject.files)) and not is_fixed_set(subject.files):
+    if subject.is_cross_validation:
         return (
             f"A cross-validation was carried out over {whose}: each of the {len(subject.scores.cases)} cases was "
             "predicted by the model of the fold that had held it out."

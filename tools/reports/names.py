@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 
 from ...calls import in_mcp, render
-from ...nnunet.scrub import without_paths
 from ...nnunet.splits import patients_of
+from ...scrub import without_paths
 from ...texts import clean, visible
 
 # A number that short names nobody, and replacing it would change other numbers.

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ...schemas.results import ReportFormat
+from ...schemas.models import ReportFormat
 from ...texts import in_markdown
 
 TEMPLATES: Mapping[ReportFormat, str] = {"html": "report.html", "markdown": "report.md"}

@@ -10,18 +10,15 @@ from ...calls import argument
 from ...errors import Refused
 from ...files import make_folder, write_new
 from ...nnunet.output_paths import REPORTS, chosen_output
-from ...schemas.models import CompareAnswer, CompareRequest
-from ...schemas.results import Report, ReportRequest
+from ...schemas.models import CompareAnswer, CompareRequest, Report, ReportRequest
 from ...settings import Settings
 from ...texts import fold_name, numbered
 from ..models.compare import nnunet_compare
-from ..models.verdicts import NUMBERS
 from . import facts, figures, tables
 from .methods import CITATION, Methods, methods
 from .names import Names
 from .page import ENDINGS, layout_of, written
 from .subjects import Subject, folders_of, subject_of
-from .wording import listed
 
 Tell = Callable[[int, int], None]
 MOST_NAMES = 999  # files of one default name
@@ -104,7 +101,7 @@ def _said(subject: Subject) -> str:
     """What was measured, in one line."""
     mean = subject.scores.mean()
     dice = "no mean Dice" if mean is None else f"Dice {mean:.3f}"
-    folds = f"fold{'s' if len(subject.scores.folds) > 1 else ''} {listed(map(fold_name, subject.scores.folds))}"
+    folds = f"fold{'s' if len(subject.scores.folds) > 1 else ''} {', '.join(map(fold_name, subject.scores.folds))}"
     cases = numbered(len(subject.scores.cases), "case")
     return f"{subject.record.run_id}: {dice} (nnU-Net's mean over classes) over {cases} of {folds}."
 
@@ -114,7 +111,7 @@ def _comparison(found: CompareAnswer, names: Names) -> dict[str, Any]:
     rows = tuple(
         (
             names(model.name),
-            listed(model.folds),
+            ", ".join(model.folds),
             str(model.cases),
             tables.shown(model.dice),
             model.dice_mean_sd or tables.UNKNOWN,
@@ -131,8 +128,13 @@ def _comparison(found: CompareAnswer, names: Names) -> dict[str, Any]:
     return {
         "table": tables.Table(head, rows),
         "verdicts": [names(one) for one in told],
-        "method": names(found.method.removeprefix(NUMBERS).strip()),
+        "method": names(_of_differences(found)),
     }
+
+
+def _of_differences(found: CompareAnswer) -> str:
+    """How they were tested; the answer's own fields, which its method explains first, are none of the report's."""
+    return "".join(found.method.partition("differences: ")[1:])
 
 
 def _drawn(

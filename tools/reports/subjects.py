@@ -15,7 +15,7 @@ from ...nnunet.datasets import DEFAULT_TRAINER, DatasetFiles
 from ...nnunet.models import Model, model_of
 from ...nnunet.preprocessed import planned, raw_cases
 from ...nnunet.scores import Scores, read_scores
-from ...nnunet.splits import FoldCases, split_told, trained_cases
+from ...nnunet.splits import FoldCases, complete_folds, is_fixed_set, patients_of, split_told, trained_cases
 from ...nnunet.summary import fold_outcome
 from ...nnunet.trainers import own_trainers
 from ...schemas.changes.table import read_changes
@@ -116,6 +116,16 @@ class Subject:
         """Every case whose name could be in a text."""
         raw = raw_cases(self.files) if self.files.raw.is_dir() else []
         return frozenset(raw).union(self.scores.cases, *(fold.every for fold in self.begun.values()))
+
+    @cached_property
+    def patients(self) -> dict[str, str]:
+        """Whose each of its cases is, as far as their names show it."""
+        return patients_of(self.scores.cases.union(*(fold.every for fold in self.begun.values())))
+
+    @cached_property
+    def is_cross_validation(self) -> bool:
+        """Whether all folds of the split are there, which together hold out every case."""
+        return set(self.scores.folds) == set(complete_folds(self.files)) and not is_fixed_set(self.files)
 
     @cached_property
     def split(self) -> str:

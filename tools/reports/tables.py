@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...nnunet.scores import interval
-from ...nnunet.splits import patients_of
 from ...texts import fold_name
 from .names import Names
 from .subjects import Subject
@@ -30,23 +29,30 @@ Values = Mapping[str, float | None]
 def per_class(subject: Subject, names: Names) -> Table:
     """Each class over all cases: mean ± standard deviation between cases, and the interval of the mean."""
     scores = subject.scores
-    rows = [(names(label), *_told(scores.dice[label], scores.iou[label])) for label in list(scores.dice)[:MOST_CLASSES]]
+    rows = [
+        (names(label), *_told(subject, scores.dice[label], scores.iou[label]))
+        for label in list(scores.dice)[:MOST_CLASSES]
+    ]
     if len(scores.dice) > 1:
         of_case = {case: scores.of_case(case) for case in scores.cases}
-        rows.append((MEAN, *_told(of_case, {})))
+        rows.append((MEAN, *_told(subject, of_case, {})))
     return Table(("class", "Dice ± SD", "95 % interval", "IoU ± SD", "95 % interval", "cases"), tuple(rows))
 
 
-def _told(dice: Values, iou: Values) -> tuple[str, ...]:
-    return (*_spread(dice), *_spread(iou), str(sum(value is not None for value in dice.values())))
+def _told(subject: Subject, dice: Values, iou: Values) -> tuple[str, ...]:
+    return (
+        *_spread(dice, subject.patients),
+        *_spread(iou, subject.patients),
+        str(sum(value is not None for value in dice.values())),
+    )
 
 
-def _spread(values: Values) -> tuple[str, str]:
+def _spread(values: Values, patients: Mapping[str, str]) -> tuple[str, str]:
     known = [value for value in values.values() if value is not None]
     if not known:
         return UNKNOWN, UNKNOWN
     deviation = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
-    found = interval(values, patients_of(values))
+    found = interval(values, patients)
     told = UNKNOWN if found is None else f"{found[0]:.3f} to {found[1]:.3f}"
     return f"{statistics.fmean(known):.3f}{deviation}", told
 

@@ -34,5 +34,7 @@ def axes_in(text: str) -> str:
 
 
 def hours(value: float) -> str:
-    """A duration in hours, or in minutes where it is short."""
-    return f"{value:.1f} h" if value >= 1 else f"{value * 60:.0f} min"
+    """A duration in hours, or in minutes or seconds where it is short."""
+    if value >= 1:
+        return f"{value:.1f} h"
+    return f"{value * 60:.0f} min" if value * 60 >= 1 else f"{value * 3600:.0f} s"

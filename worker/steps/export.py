@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from ... import scrub
 from ...errors import Refused
 from ...files import open_plain, publish_new, read_json, read_plain, write_text
-from ...nnunet import scrub
 from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output

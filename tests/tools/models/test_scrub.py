@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nnunet_mcp.nnunet import scrub
+from nnunet_mcp import scrub
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.nnunet.models import Model
 from nnunet_mcp.settings import Settings
