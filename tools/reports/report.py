@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...calls import argument
 from ...errors import Refused
 from ...files import make_folder, write_new
 from ...nnunet.output_paths import REPORTS, chosen_output
@@ -76,7 +75,7 @@ def _target(request: ReportRequest, subjects: Sequence[Subject], settings: Setti
 
 
 def _taken(output: Path) -> Refused:
-    return Refused(f"{output} is there already, and nothing is overwritten. Choose another {argument(output=None)}.")
+    return Refused(f"{output} is there already, and nothing is overwritten. Choose another output.")
 
 
 def _write(target: Path, text: str, *, fixed: bool) -> Path:
