@@ -143,7 +143,7 @@ def write_new(path: Path, text: str) -> None:
         FileExistsError: something of that name is there.
         OSError: the disk is full or read-only; nothing is left behind.
     """
-    beside = path.with_name(f".{secrets.token_hex(8)}.{path.suffix}")
+    beside = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
         write_text(beside, text)
         publish_new(beside, path)

@@ -26,7 +26,8 @@ class Names:
         # Sentences shorten long names.
         either = {short: new for name, new in named.items() for short in (name, clean(name))}
         self._replaced = {name: new for name, new in either.items() if not BARE.fullmatch(name)}
-        self._folders = sorted({folder.rstrip("/") for folder in folders}, key=len, reverse=True)
+        roots = "|".join(re.escape(folder) for folder in sorted(folders, key=len, reverse=True))
+        self._folders = re.compile(rf"(?<![\w:/.~])(?:{roots})(?![\w-])/?")
 
     def of_case(self, case: str) -> str:
         return self._cases[case]
@@ -34,9 +35,7 @@ class Names:
     def __call__(self, text: object) -> str:
         """The text as it may be read by anybody, calls written out."""
         said = visible(render(str(text), in_mcp)).replace("file://", "")
-        for folder in self._folders:
-            said = said.replace(f"{folder}/", "").replace(folder, "")
-        said = without_paths(said)
+        said = without_paths(self._folders.sub("", said))
         found = sorted((name for name in self._replaced if name in said), key=len, reverse=True)
         if found:
             either = "|".join(map(re.escape, found))

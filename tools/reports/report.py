@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import Refused
 from ...files import make_folder, write_new
-from ...nnunet.output_paths import REPORTS, chosen_output
+from ...nnunet.output_paths import REPORTS, chosen_output, same_output
 from ...schemas.models import CompareAnswer, CompareRequest, Report, ReportRequest
 from ...settings import Settings
 from ...texts import fold_name, numbered
@@ -45,7 +45,9 @@ def nnunet_report(request: ReportRequest, settings: Settings, tell: Tell = lambd
         "citation": CITATION,
         **_drawn(subjects, described, names, settings, tell),
     }
-    file = _write(target, written(layout_of(target), content), fixed=request.output is not None)
+    text = written(layout_of(target), content)
+    same_output(settings, target, [subject.model for subject in subjects])  # drawing took a while
+    file = _write(target, text, fixed=request.output is not None)
     return Report(
         file=str(file),
         says=says,
@@ -61,11 +63,12 @@ def _target(request: ReportRequest, subjects: Sequence[Subject], settings: Setti
     Raises:
         Refused: it cannot lie there, or is there already.
     """
+    models, first = [subject.model for subject in subjects], subjects[0]
     if request.output is None:
-        first, more = subjects[0], f"_and_{len(subjects) - 1}_more" if len(subjects) > 1 else ""
-        ending = ENDINGS[request.format or "html"][0]
-        return first.files.results / REPORTS / f"{first.record.run_id}{more}{ending}"
-    output = chosen_output(settings, request.output, [subject.model for subject in subjects])
+        more = f"_and_{len(subjects) - 1}_more" if len(subjects) > 1 else ""
+        name = f"{first.record.run_id}{more}{ENDINGS[request.format or 'html'][0]}"
+        return chosen_output(settings, str(first.files.results / REPORTS / name), models)
+    output = chosen_output(settings, request.output, models)
     endings = ENDINGS[request.format] if request.format else tuple(one for both in ENDINGS.values() for one in both)
     if output.suffix.lower() not in endings:
         raise Refused(f"output {request.output!r} does not end with {' or '.join(endings)}. Give it such a name.")

@@ -18,6 +18,8 @@ from ...nnunet.scores import Scores, read_scores
 from ...nnunet.splits import FoldCases, complete_folds, is_fixed_set, patients_of, split_told, trained_cases
 from ...nnunet.summary import fold_outcome
 from ...nnunet.trainers import own_trainers
+from ...runs.layout import StateDir
+from ...runs.model_owners import taken_over, told_taken_over
 from ...schemas.changes.table import read_changes
 from ...schemas.outcomes import ModelOutcome
 from ...schemas.records import Provenance, RunRecord
@@ -162,26 +164,17 @@ def subject_of(run_id: str, settings: Settings) -> Subject:
     record = view.record
     if record.training is None:
         raise Refused(f"Run {run_id} is no training; only trainings are reported. {call('nnunet_runs')} lists them.")
-    result, model = result_of(view), model_of(record)
-    taken = _taken(view.settings, record)
+    result, model, taken = result_of(view), model_of(record), taken_over(StateDir.of(settings), record)
     kept = Model(model.files, model.folder, tuple(fold for fold in model.folds if fold not in taken))
     scores = read_scores(kept)
     if not scores.folds:
-        others = sorted(set(taken.values()))
-        if others:
-            raise Refused(f"What {run_id} trained is gone: its folds hold what {', '.join(others)} trained.")
+        if taken:
+            raise Refused(" ".join(told_taken_over(fold, run_id, other) for fold, other in taken.items()))
         raise NotFound(
             f"Run {run_id} has no validated fold with a checkpoint yet. {call('nnunet_progress', run_id=run_id)} says "
             "how far it is."
         )
     return Subject(record, result, kept, scores, view.run.provenance())
-
-
-def _taken(settings: Settings, record: RunRecord) -> dict[str, str]:
-    from ...runs.layout import StateDir
-    from ...runs.model_owners import taken_over
-
-    return taken_over(StateDir.of(settings), record)
 
 
 def folders_of(settings: Settings) -> list[str]:

@@ -144,7 +144,7 @@ def test_a_run_that_measured_nothing_or_lost_its_model_is_refused(settings: Sett
         with pytest.raises(ToolRefused, match="is no training"):
             ask(settings, "nnunet_report", run_ids=[record.run_id])
     (fold / "nnunet_mcp_run.txt").write_text("d005-3d_fullres-f0-next", "utf-8")
-    with pytest.raises(ToolRefused, match="its folds hold what d005-3d_fullres-f0-next trained"):
+    with pytest.raises(ToolRefused, match=f"Fold 0 of run {run_id} now holds what run d005-3d_fullres-f0-next trained"):
         ask(settings, "nnunet_report", run_ids=[run_id])
     (fold / "nnunet_mcp_run.txt").write_text(run_id, "utf-8")
     (fold / "validation" / "summary.json").unlink()
