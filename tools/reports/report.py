@@ -123,7 +123,8 @@ def _comparison(found: CompareAnswer, names: Names) -> dict[str, Any]:
         for model in found.models
     )
     verdicts = [
-        f"{one.verdict}: difference {one.difference:.4f}, 95 % interval {one.low:.4f} to {one.high:.4f}, p {one.p:.4f}."
+        f"{one.verdict[0].upper()}{one.verdict[1:]}: difference {one.difference:.4f}, 95 % interval {one.low:.4f} to "
+        f"{one.high:.4f}, p {one.p:.4f}."
         for one in found.differences
     ]
     told = [*verdicts, *found.notes]

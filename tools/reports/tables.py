@@ -12,7 +12,6 @@ from .wording import hours
 
 UNKNOWN = "–"
 MEAN = "mean of classes"
-MOST_CLASSES = 60  # nnU-Net's largest public dataset, TotalSegmentator, has 117 in parts of at most 26
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,7 @@ Values = Mapping[str, float | None]
 def per_class(subject: Subject, names: Names) -> Table:
     """Each class over all cases: mean ± standard deviation between cases, and the interval of the mean."""
     scores = subject.scores
-    rows = [
-        (names(label), *_told(subject, scores.dice[label], scores.iou[label]))
-        for label in list(scores.dice)[:MOST_CLASSES]
-    ]
+    rows = [(names(label), *_told(subject, scores.dice[label], scores.iou[label])) for label in scores.dice]
     if len(scores.dice) > 1:
         of_case = {case: scores.of_case(case) for case in scores.cases}
         rows.append((MEAN, *_told(subject, of_case, {})))
@@ -93,7 +89,7 @@ def chosen_cases(subject: Subject) -> dict[str, str]:
 def of_cases(subject: Subject, names: Names) -> Table:
     """The worst and the median case: Dice of each class."""
     chosen, dice = chosen_cases(subject), subject.scores.dice
-    rows = [(names(label), *(shown(dice[label].get(case)) for case in chosen)) for label in list(dice)[:MOST_CLASSES]]
+    rows = [(names(label), *(shown(dice[label].get(case)) for case in chosen)) for label in dice]
     rows.append((MEAN, *(shown(subject.scores.of_case(case)) for case in chosen)))
     head = ("class", *(f"{names.of_case(case)} ({which})" for case, which in chosen.items()))
     return Table(head, tuple(rows))
