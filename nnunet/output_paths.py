@@ -12,7 +12,7 @@ from .models import Model
 from .predictions import note_file
 
 # In the folder of a dataset in nnUNet_results.
-PREDICTIONS, EXPORTS = "predictions", "exports"
+PREDICTIONS, EXPORTS, REPORTS = "predictions", "exports", "reports"
 DESCRIPTIONS = ("plans.json", "dataset.json")
 
 
@@ -49,7 +49,7 @@ def _refuse_among_models(output: Path, parts: tuple[str, ...], models: Sequence[
     """Refuse folders in which nnU-Net would take the output for a model or a fold."""
     if FOLDER.fullmatch(parts[0]) is None:
         return
-    own = {(model.files.name, folder) for model in models for folder in (PREDICTIONS, EXPORTS)}
+    own = {(model.files.name, folder) for model in models for folder in (PREDICTIONS, EXPORTS, REPORTS)}
     inside = {(model.files.name, model.folder.name, PREDICTIONS) for model in models}
     if parts[:2] not in own and parts[:3] not in inside:
         raise Refused(

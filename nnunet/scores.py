@@ -119,16 +119,37 @@ def paired_difference(first: Scores, second: Scores, patients: Mapping[str, str]
     both = {case: (one, other) for case, (one, other) in known.items() if one is not None and other is not None}
     if not both:
         return None
-    place = {name: number for number, name in enumerate(sorted({patients[case] for case in both}))}
-    sums, sizes = numpy.zeros(len(place)), numpy.zeros(len(place))
-    for case, (one, other) in both.items():
-        sums[place[patients[case]]] += one - other
-        sizes[place[patients[case]]] += 1
     random = numpy.random.default_rng(0)
+    sums, low, high = _bootstrap({case: one - other for case, (one, other) in both.items()}, patients, random)
+    dice, reference = (float(numpy.mean(values)) for values in zip(*both.values(), strict=True))
+    return Difference(len(both), len(sums), dice, reference, low, high, _sign_flip(sums, random))
+
+
+def interval(values: Mapping[str, float | None], patients: Mapping[str, str]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean over the cases that have a value, by the same bootstrap; null of fewer than two
+    patients, which vary in nothing."""
+    import numpy
+
+    known = {case: values[case] for case in sorted(values)}
+    measured = {case: value for case, value in known.items() if value is not None}
+    if len({patients[case] for case in measured}) < 2:
+        return None
+    _, low, high = _bootstrap(measured, patients, numpy.random.default_rng(0))
+    return low, high
+
+
+def _bootstrap(values: Mapping[str, float], patients: Mapping[str, str], random: Any) -> tuple[Any, float, float]:
+    """The sum of each patient's values, and the interval of their mean."""
+    import numpy
+
+    place = {name: number for number, name in enumerate(sorted({patients[case] for case in values}))}
+    sums, sizes = numpy.zeros(len(place)), numpy.zeros(len(place))
+    for case, value in values.items():
+        sums[place[patients[case]]] += value
+        sizes[place[patients[case]]] += 1
     means = [sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for drawn in _draws(random, len(place), len(place))]
     low, high = numpy.percentile(numpy.concatenate(means), INTERVAL)
-    dice, reference = (float(numpy.mean(values)) for values in zip(*both.values(), strict=True))
-    return Difference(len(both), len(place), dice, reference, float(low), float(high), _sign_flip(sums, random))
+    return sums, float(low), float(high)
 
 
 def _sign_flip(sums: Any, random: Any) -> float:

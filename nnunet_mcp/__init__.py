@@ -11,9 +11,10 @@ Nothing is imported before it is asked for: every process that nnU-Net spawns im
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .tools.reports.from_python import nnunet_report as nnunet_report
     from .tools.training.blocking import nnunet_training as nnunet_training
 
-__all__ = ["nnunet_training"]
+__all__ = ["nnunet_report", "nnunet_training"]
 __version__ = "0.1.0"
 
 
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from .tools.training.blocking import nnunet_training
 
         return nnunet_training
+    if name == "nnunet_report":
+        from .tools.reports.from_python import nnunet_report
+
+        return nnunet_report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

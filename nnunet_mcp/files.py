@@ -6,6 +6,7 @@ Every file is opened through `open_plain`: a FIFO, a device or a link that leads
 import errno
 import json
 import os
+import secrets
 import stat
 import tempfile
 import time
@@ -133,6 +134,35 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet, whole or not at all.
+
+    Raises:
+        FileExistsError: something of that name is there.
+        OSError: the disk is full or read-only; nothing is left behind.
+    """
+    beside = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        write_text(beside, text)
+        publish_new(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def publish_new(written: Path, path: Path) -> None:
+    """Give a file its name in one step, without ever replacing a file: a link fails where a rename would replace.
+
+    Raises:
+        FileExistsError: something of that name is there.
+    """
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system has no links
+        written.rename(path)
 
 
 def _content(path: Path, most: int = JSON_BYTES, inside: Sequence[Path] = ()) -> bytes:

@@ -21,6 +21,8 @@ ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
 # tags, lone surrogates, unusual line separators.
 UNSEEN = regex.compile(r"[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}--[\n\t]]", regex.VERSION1)
 REPLACED = "�"
+# Characters that begin a link, a picture, HTML, code or a table cell; an underscore inside a name is harmless.
+MARKDOWN = re.compile(r"[\\`*<>|!#~&]|(?<=\])[(\[:]")
 NAMED_SECRET = r"(?P<name>(?:api[_-]?key|token|passw(?:or)?d|secret|authorization)\w{0,40}[\"']?\s*[=:]\s*"
 SECRETS = (
     re.compile(r"(?P<name>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/\"'<>]+(?=@)", re.IGNORECASE),
@@ -106,6 +108,11 @@ def fold_name(fold: object) -> str:
 def clean(name: object, length: int = NAME_LENGTH) -> str:
     """A name from a file or folder, or a library's message, without control characters and shortened."""
     return short("".join(sign if sign.isprintable() else REPLACED for sign in visible(str(name))), length)
+
+
+def in_markdown(text: object, length: int) -> str:
+    """Others' text on one line, such that Markdown shows it as it is."""
+    return MARKDOWN.sub(r"\\\g<0>", clean(" ".join(str(text).split()), length))
 
 
 def some(names: Sequence[object], most: int = NAMED) -> str:

@@ -157,3 +157,29 @@ class CompareRequest(Request):
         if bool(self.run_ids) == (self.dataset_id is not None):
             raise ValueError("Give either run_ids or dataset_id: nnunet_runs lists runs, nnunet_datasets datasets.")
         return self
+
+
+ReportFormat = Literal["html", "markdown"]
+
+
+# As many as one picture of curves takes (schemas/plots.py).
+MOST_REPORTED = 6
+
+
+class ReportRequest(Request):
+    """Write a report on runs."""
+
+    run_ids: tuple[RunId, ...] = Field(min_length=1, max_length=MOST_REPORTED, description="One or more.")
+    output: str | None = Field(default=None, max_length=4096, description="New file. Omitted: reports/.")
+    format: ReportFormat | None = Field(default=None, description="Omitted: by the file's ending, else html.")
+
+
+class Report(Record):
+    """A report on trainings, written into a file."""
+
+    file: str
+    says: tuple[str, ...] = Field(description="What was measured, a line per run.")
+    methods: str = Field(description="A paragraph for a paper, on the first run; the file has one on each.")
+    not_known: tuple[str, ...] = Field(default=(), description="Left out of it, because no file tells it.")
+    notes: tuple[str, ...] = ()
+    next_step: str

@@ -122,8 +122,10 @@ def _model_tool(tool: Tool, function: Callable[..., Any]) -> ModelTool:
     metadata = base.fn_metadata.model_copy(update=update)
     schema = portable(model.model_json_schema())
     schema.pop("description", None)
+    for name in tool.unlisted:
+        del schema["properties"][name]
     if tool.described_by is not None:
-        refer(schema, tool.described_by, tool.unlisted)
+        refer(schema, tool.described_by)
     return ModelTool.model_construct(**{**base.__dict__, "fn_metadata": metadata, "parameters": schema, "model": model})
 
 

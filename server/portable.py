@@ -1,7 +1,6 @@
 """Schemas and answers that every client understands, in few characters: each chat pays for them."""
 
 import copy
-from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,6 +14,7 @@ DROPPED = (
     "pattern",
     "maxLength",
     "maxItems",
+    "minItems",
     "additionalProperties",
     "minimum",
     "maximum",
@@ -115,12 +115,9 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
 
 
-def refer(schema: dict[str, Any], other: type[BaseModel], unlisted: Collection[str]) -> None:
-    """What another tool describes at length is not described again, nor its defaults, choices and bounds; and what
-    makes no difference to this one is not listed."""
-    for name in unlisted:
-        del schema["properties"][name]
-    for name in other.model_fields.keys() - set(unlisted):
+def refer(schema: dict[str, Any], other: type[BaseModel]) -> None:
+    """What another tool describes at length is not described again, nor its defaults, choices and bounds."""
+    for name in other.model_fields.keys() & schema["properties"].keys():
         for key in ("description", "default", "enum"):
             schema["properties"][name].pop(key, None)
 

@@ -8,6 +8,7 @@ from ..schemas.system import DoctorRequest, SystemAnswer, SystemRequest
 from .data import TOOLS as OF_DATA
 from .models import TOOLS as OF_MODELS
 from .plots import TOOLS as OF_PLOTS
+from .reports import TOOLS as OF_REPORTS
 from .tool import Command, Tool
 from .training import TOOLS as OF_TRAINING
 from .watching import OF_A_RUN, OF_ALL_RUNS, OF_THE_PAGE
@@ -36,6 +37,7 @@ TOOLS: tuple[Tool, ...] = (
     *OF_A_RUN,
     *OF_PLOTS,
     *OF_MODELS,
+    *OF_REPORTS,
     *OF_ALL_RUNS,
     *OF_DATA,
     *OF_THE_MACHINE,

@@ -58,7 +58,7 @@ class Tool:
     text: Callable[[Any], str] | None = None  # the answer in words for people, beside its fields
     page: Literal["", "shows", "feeds"] = ""  # the dashboard's page: the tool shows it, or answers only to it
     described_by: type[BaseModel] | None = None  # a request whose fields another tool's schema describes already
-    unlisted: tuple[str, ...] = ()  # of those, taken as well, but they make hardly a difference to the answer
+    unlisted: tuple[str, ...] = ()  # taken as well, but an agent gets the same without them
 
     @property
     def changes(self) -> bool:

@@ -50,7 +50,8 @@ def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel], words: Se
         details = schema["properties"][name]
         if name in words:
             told = _help(model, field)
-            parser.add_argument(_word(name), nargs="?", metavar=shown(name), default=argparse.SUPPRESS, help=told)
+            nargs = "*" if details.get("type") == "array" else "?"
+            parser.add_argument(_word(name), nargs=nargs, metavar=shown(name), default=argparse.SUPPRESS, help=told)
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
         options["help"] = f"the same as {shown(name)}" if name in words else _help(model, field)
         if details.get("type") == "boolean":
@@ -80,10 +81,21 @@ def given(
         if hasattr(arguments, _word(name)) or (left and name not in found):
             if name in found:
                 raise Refused(f"{flag(name)} is given twice. Leave one out.")
-            found[name] = getattr(arguments, _word(name)) if hasattr(arguments, _word(name)) else left.pop(0)
+            found[name] = (
+                getattr(arguments, _word(name)) if hasattr(arguments, _word(name)) else _left(model, name, left)
+            )
     if left:
         raise Refused(f"{left[0]!r} is one word too many. A value with spaces needs quotes.")
     return found
+
+
+def _left(model: type[BaseModel], name: str, left: list[str]) -> str | list[str]:
+    """The next word, or all of them for a list."""
+    if model.model_json_schema()["properties"][name].get("type") != "array":
+        return left.pop(0)
+    every = [*left]
+    left.clear()
+    return every
 
 
 def _refuse_unknown_options(rest: list[str], known: list[str]) -> None:

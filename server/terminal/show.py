@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ...schemas.datasets import DatasetDetails, DatasetsAnswer, Prepared
 from ...schemas.logs import LogsAnswer
-from ...schemas.models import CompareAnswer, PredictionStarted
+from ...schemas.models import CompareAnswer, PredictionStarted, Report
 from ...schemas.preflight import PreflightAnswer
 from ...schemas.progress import ProgressAnswer
 from ...schemas.records import BestConfiguration, Failure
@@ -374,6 +374,13 @@ def _check(screen: Console, check: Check) -> None:
         line(screen, f"{'':8} → {check.fix}")
 
 
+def _report(screen: Console, answer: Report) -> None:
+    for text in (*answer.says, answer.file, answer.methods):
+        line(screen, text)
+    _notes(screen, [f"not known: {', '.join(answer.not_known)}"] if answer.not_known else ())
+    _next(screen, answer.next_step)
+
+
 SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {
     TrainingStarted: _training,
     PreflightAnswer: _preflight,
@@ -383,6 +390,7 @@ SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {
     ProgressAnswer: _progress,
     LogsAnswer: _logs,
     Result: _results,
+    Report: _report,
     RunsAnswer: _runs,
     CancelAnswer: _cancel,
     DatasetsAnswer: _datasets,

@@ -15,7 +15,7 @@ from ...runs.layout import StateDir
 from ...runs.model_owners import runs_behind, taken_over, told_taken_over
 from ...runs.result import mean_sd
 from ...runs.store import find_run
-from ...schemas.models import CompareAnswer, ComparedModel, CompareRequest, ModelDifference
+from ...schemas.models import MOST_REPORTED, CompareAnswer, ComparedModel, CompareRequest, ModelDifference
 from ...schemas.outcomes import ModelOutcome
 from ...settings import Settings
 from ...texts import fold_name
@@ -43,7 +43,13 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
     if len({model.files.name for model, _ in measured}) > 1:
         names = ", ".join(sorted({model.files.name for model, _ in measured}))
         raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
-    return _compare(measured, notes, request, {str(origin.model.folder): origin for origin in origins})
+    answer = _compare(measured, notes, request, {str(origin.model.folder): origin for origin in origins})
+    return answer.model_copy(update={"next_step": f"{answer.next_step}{_to_hand_on(request)}"})
+
+
+def _to_hand_on(request: CompareRequest) -> str:
+    many = 1 < len(request.run_ids) <= MOST_REPORTED
+    return f" {call('nnunet_report', run_ids=list(request.run_ids))} writes it into a file." if many else ""
 
 
 def _not_validated(

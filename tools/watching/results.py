@@ -80,7 +80,8 @@ def _after_a_training(result: Result) -> str:
     if result.is_doubtful:
         return f"The notes say what is wrong with it; {worst} shows the worst case."
     predict = call("nnunet_predict", run_id=result.run_id, images=None)
-    return f"{worst} shows the worst case; {predict} segments images with it."
+    report = call("nnunet_report", run_ids=[result.run_id])
+    return f"{worst} shows the worst case; {predict} segments images with it; {report} writes a report on it."
 
 
 def provenance(settings: Settings, run_id: str) -> Any:

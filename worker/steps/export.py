@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from ... import scrub
 from ...errors import Refused
-from ...files import open_plain, read_json, read_plain, write_text
+from ...files import open_plain, publish_new, read_json, read_plain, write_text
 from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
@@ -27,7 +28,6 @@ from ...schemas.jobs import ExportJob
 from ...schemas.outcomes import ExportOutcome
 from ..stage import Job
 from ..weights import checkpoint_in
-from . import scrub
 from .model_card import write_card
 from .postprocessing import functions
 
@@ -65,13 +65,11 @@ def carry_out(job: Job) -> ExportOutcome:
 
 
 def _publish(partial: Path, target: Path) -> None:
-    """Give the zip its name in one step, without ever replacing a file: a link fails where a rename would replace."""
+    """Give the zip its name, if nothing has it."""
     try:
-        os.link(partial, target)
+        publish_new(partial, target)
     except FileExistsError:
         raise Refused(f"{target} is there already, and nothing is overwritten. Choose another output.") from None
-    except OSError:  # the file system has no links
-        partial.rename(target)
 
 
 def _write(job: Job, path: Path, entries: list[Entry]) -> None:

@@ -1,6 +1,5 @@
 """The model card in Markdown: what somebody needs to know about a model before using it."""
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,12 +9,10 @@ from ...nnunet.models import Model, files_of_a_case
 from ...nnunet.preprocessed import planned
 from ...nnunet.summary import Summary, fold_outcome
 from ...schemas.outcomes import ModelOutcome
-from ...texts import clean
+from ...texts import clean, in_markdown
 
 NOT_KNOWN = "not known"
 LONGEST = 2000
-# Characters that begin a link, a picture, HTML, code or a table cell; an underscore inside a name is harmless.
-SPECIAL = re.compile(r"[\\`*<>|!#~&]|(?<=\])[(\[:]")
 
 
 def write_card(
@@ -53,9 +50,8 @@ def _cell(value: object) -> str:
 
 
 def _escaped(text: object) -> str:
-    """Escape names and descriptions, which others wrote, so that Markdown shows them as they are."""
-    visible = clean(" ".join(str(text).split()), LONGEST)
-    return SPECIAL.sub(r"\\\g<0>", visible)
+    """Names and descriptions, which others wrote."""
+    return in_markdown(text, LONGEST)
 
 
 def _dataset(description: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

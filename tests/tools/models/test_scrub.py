@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp import scrub
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.nnunet.models import Model
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.worker.steps import scrub
 from nnunet_mcp.worker.steps.model_card import write_card
 
 DESCRIPTION: dict[str, Any] = {

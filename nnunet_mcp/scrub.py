@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...nnunet.datasets import CASE_ENDINGS
+from .whole_images import CASE_ENDINGS
 
 # Keys that nnU-Net v2 reads, and those that describe a dataset as a whole; lists of cases and unknown keys are left
 # out.

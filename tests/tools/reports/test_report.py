@@ -1,0 +1,164 @@
+"""A report is one file that loads nothing, names nobody, replaces nothing, and has the numbers of nnU-Net's files."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp import nnunet_report
+from nnunet_mcp.nnunet.scores import interval
+from nnunet_mcp.settings import Settings
+from tests.kit.lab import ToolRefused
+from tests.kit.tiny import JOBS, ask, record_of
+from tests.tools.reports.trained import CASES, Trained
+
+HOSTILE = "<script>alert(1)</script>"
+VOID = ("meta", "img")
+
+
+class Page(HTMLParser):
+    """What a browser would see: the elements, their attributes and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self.open[-1:] == ["style"] else data
+
+
+def written(answer: dict[str, Any]) -> str:
+    return Path(answer["file"]).read_text(encoding="utf-8")
+
+
+def without_pictures(text: str) -> str:
+    return re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
+
+
+@pytest.mark.heavy
+def test_a_comparison_is_one_page_without_names_and_paths_that_loads_nothing(settings: Settings) -> None:
+    note = f"Is it better than {CASES[0]}? See /home/doctor/{CASES[1]}/notes.txt and file:///srv/pacs/x {HOSTILE}"
+    label = {"background": 0, f"organ {HOSTILE}": 1, "tumour": 2}
+    given = {"description": f"From /mnt/hospital/{CASES[2]}.zip {HOSTILE}", "labels": label}
+    runs = [
+        Trained(description=given, asked={"note": note, "pretrained_weights": "/home/doctor/w.pth"}).on_disk(settings),
+        Trained(trainer="nnUNetTrainerDA5", run_id="d005-3d_fullres-f0-uuuu", dice=0.8).on_disk(settings),
+    ]
+
+    answer = ask(settings, "nnunet_report", run_ids=runs)
+    html = written(answer)
+    page = Page(html)
+
+    assert answer["file"] == f"{settings.folder('results')}/Dataset005_Big/reports/{runs[0]}_and_1_more.html"
+    assert not page.open and page.tags.count("h2") == 5 and page.tags.count("img") == 7
+    assert "script" not in page.tags and HOSTILE in page.text
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    pictures = [base64.b64decode(link.partition(",")[2]) for link in page.links]
+    assert all(png.startswith(b"\x89PNG") for png in pictures)
+    for told in (without_pictures(html), str(answer).replace(str(answer["file"]), ""), *(str(png) for png in pictures)):
+        assert not re.search("MILLER|JOHN|/home|/mnt|/srv|doctor|hospital|pacs", told)
+        assert str(settings.folder("results")) not in told
+    assert "Is it better than case 1? See notes.txt and x" in page.text
+    assert "nnUNetTrainerDA5__nnUNetPlans__3d_fullres is worse" not in page.text, "three cases can show nothing"
+    assert "n = 3 shared cases, and fewer than 6 can show none" in page.text
+
+
+@pytest.mark.heavy
+def test_markdown_tells_the_same_and_nothing_in_it_is_markup_of_a_stranger(settings: Settings) -> None:
+    label = {"background": 0, "a | b": 1, "[x](https://example.org/y) `c` ![z](w)": 2}
+    run_id = Trained(description={"labels": label}, folds=("0", "1", "2")).on_disk(settings)
+
+    answer = ask(settings, "nnunet_report", run_ids=[run_id], format="markdown")
+    text = without_pictures(written(answer))
+
+    assert answer["file"].endswith(f"reports/{run_id}.md")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows if row.startswith(r"| a \| b")} == {7, 4}
+    assert "](https" not in text and "`c`" not in text
+    assert "| mean of classes | 0.840 ± 0.009 |" in text
+    assert "> Models were trained with nnU-Net v2" in text and "## To cite" in text
+
+
+def test_a_report_replaces_nothing_and_lies_only_where_results_may(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"\x89PNG")
+    run_id = Trained().on_disk(settings)
+    first, second = (Path(ask(settings, "nnunet_report", run_ids=[run_id])["file"]) for _ in range(2))
+    model = settings.folder("results") / "Dataset005_Big" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+
+    assert (first.name, second.name) == (f"{run_id}.html", f"{run_id}_2.html") and first.is_file()
+    for output, why in (
+        (first, "is there already"),
+        (first.with_name("report.pdf"), "does not end with"),
+        (model / "report.html", "among the models"),
+        (settings.folder("raw") / "report.html", "nothing is written to"),
+        (tmp_path.parent / "report.html", "outside the allowed folders"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ToolRefused, match=why):
+            ask(settings, "nnunet_report", run_ids=[run_id], output=str(output))
+        assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(ToolRefused, match=r"does not end with \.md"):
+        ask(settings, "nnunet_report", run_ids=[run_id], output=str(first.with_name("x.html")), format="markdown")
+    answer = nnunet_report(run_ids=[run_id], output=str(first.with_name("x.md")))
+    assert written(answer).startswith("# Dataset005_Big")
+
+
+@pytest.mark.heavy
+def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Settings) -> None:
+    run_id = Trained().on_disk(settings)
+    for image in (settings.folder("raw") / "Dataset005_Big" / "imagesTr").iterdir():
+        image.write_bytes(b"no image")
+
+    page = Page(written(ask(settings, "nnunet_report", run_ids=[run_id])))
+
+    assert page.tags.count("img") == 2 and page.text.count("There is no picture: ") == 2
+
+
+def test_a_run_that_measured_nothing_or_lost_its_model_is_refused(settings: Settings) -> None:
+    from nnunet_mcp.runs.layout import StateDir
+    from nnunet_mcp.runs.store import record_run
+
+    run_id = Trained().on_disk(settings)
+    fold = settings.folder("results") / "Dataset005_Big" / "nnUNetTrainer__nnUNetPlans__3d_fullres" / "fold_0"
+    for number, job in enumerate(JOBS[:2]):
+        record = record_of(settings, run_id=f"d001-other-{number}").model_copy(update={"job": job})
+        record_run(StateDir.of(settings), record, [], repeat_window_s=0)
+        with pytest.raises(ToolRefused, match="is no training"):
+            ask(settings, "nnunet_report", run_ids=[record.run_id])
+    (fold / "nnunet_mcp_run.txt").write_text("d005-3d_fullres-f0-next", "utf-8")
+    with pytest.raises(ToolRefused, match=f"Fold 0 of run {run_id} now holds what run d005-3d_fullres-f0-next trained"):
+        ask(settings, "nnunet_report", run_ids=[run_id])
+    (fold / "nnunet_mcp_run.txt").write_text(run_id, "utf-8")
+    (fold / "validation" / "summary.json").unlink()
+    with pytest.raises(ToolRefused, match="no validated fold with a checkpoint yet"):
+        ask(settings, "nnunet_report", run_ids=[run_id])
+
+
+def test_the_interval_of_a_mean_draws_patients_as_the_comparison_does() -> None:
+    values: dict[str, float | None] = {f"p{number}": number / 10 for number in range(10)}
+    alone, pairs = {case: case for case in values}, {case: str(int(case[1]) // 2) for case in values}
+
+    low, high = interval(values, alone) or (0, 0)
+    wide = interval(values, pairs) or (0, 0)
+
+    assert 0.25 < low < 0.3 and 0.6 < high < 0.65 and interval(values, alone) == (low, high)
+    assert wide[1] - wide[0] > high - low
+    assert interval({"a": 0.5, "b": None}, {"a": "a", "b": "b"}) is None

@@ -1,0 +1,79 @@
+"""What stands in a report beside the methods: facts in rows, what limits the numbers, and how to do it again."""
+
+import time
+from collections.abc import Iterator
+
+from ...calls import call
+from ...texts import fold_name, numbered
+from . import methods_data
+from .subjects import Subject
+from .wording import by, listed
+
+Row = tuple[str, str]
+# Where it ran and how it was started are no part of what was done.
+OWN_TO_THE_MACHINE = ("engine", "slurm", "device", "note", "overwrite")
+# A 95 % percentile interval of 10 normal values holds the mean in 90 of 100 times, of 20 in 93 (Student's t).
+FEW_CASES = 20
+
+
+def of_data(subject: Subject) -> Iterator[Row]:
+    """The dataset and its division."""
+    description, planned = subject.description, subject.planned
+    yield "dataset", subject.files.name
+    yield "cases", _cases(subject)
+    yield "channels", listed((description.get("channel_names") or {}).values())
+    yield "labels", listed(f"{name}: {value}" for name, value in (description.get("labels") or {}).items())
+    yield "images", methods_data.sizes(subject)
+    yield "planned spacing", f"{by(planned['spacing'])} mm" if planned.get("spacing") else ""
+    yield "source as given", methods_data.origin(subject)
+    yield "split", methods_data.split(subject)
+
+
+def _cases(subject: Subject) -> str:
+    counted, patients = methods_data.cases_of(subject), len(set(subject.patients.values()))
+    several = patients < len(subject.patients)
+    return f"{counted}, of {patients} patients by their names" if several else str(counted or "")
+
+
+def of_training(subject: Subject) -> Iterator[Row]:
+    """What was trained."""
+    trainer, plans, configuration = subject.model.name
+    record = subject.record
+    yield "run", record.run_id
+    yield "started", time.strftime("%Y-%m-%d", time.gmtime(record.created_at))
+    yield "trainer", trainer
+    yield "changes", ", ".join(f"{name}={value}" for name, value in subject.changes.items())
+    yield "plans", plans
+    yield "configuration", configuration
+    yield "folds", listed(map(fold_name, subject.scores.folds))
+
+
+def limits(subject: Subject) -> Iterator[str]:
+    """What a reader should know before believing the numbers."""
+    result, measured = subject.result, len(subject.scores.cases)
+    if result.status != "success":
+        folds = listed(map(fold_name, subject.scores.folds))
+        yield f"The run is not finished ({result.status}): only fold {folds} is reported."
+    if subject.is_of_every_case:
+        yield "Measured on the cases that it was trained on (resubstitution): too good for new cases."
+    elif result.cross_validation:
+        yield f"It is {result.cross_validation}, with {numbered(measured, 'validation case')}."
+    if measured < FEW_CASES:
+        yield f"{numbered(measured, 'case')} measured: intervals of so few are too narrow, and worst cases mean little."
+    yield from result.notes
+    yield "A research model: it is no medical device."
+
+
+def again(subject: Subject) -> str:
+    """The call that repeats it."""
+    given = subject.request.model_dump(mode="json", exclude_defaults=True)
+    kept = {name: value for name, value in given.items() if name not in OWN_TO_THE_MACHINE}
+    return str(call("nnunet_training", **kept))
+
+
+def digests(subject: Subject) -> Iterator[Row]:
+    """By which the same plans, split and data are recognised."""
+    if subject.end is not None:
+        yield from subject.end.sha256.items()
+        yield "raw data (names, sizes, times)", subject.end.raw_identity or ""
+        yield "seeds", subject.end.seeds

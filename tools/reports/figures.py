@@ -1,0 +1,75 @@
+"""The pictures of a report, as data URIs: curves, the Dice of all cases, the worst and the median case."""
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ...errors import RunError
+from ...schemas.plots import CasesPicture, Picture, PlotRequest
+from ...settings import Settings
+from ..plots.plots import GATHERED, render
+from .names import Names
+from .subjects import Subject
+from .tables import chosen_cases
+
+AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with the words under it; without a picture they say why."""
+
+    caption: str
+    source: str = ""
+
+
+Plan = tuple[str, PlotRequest]
+
+
+def curves(subjects: Sequence[Subject]) -> Plan:
+    """The learning curves of all runs over each other."""
+    first, *others = [subject.record.run_id for subject in subjects]
+    caption = "Losses, nnU-Net's pseudo Dice (an estimate on patches) and learning rate over the epochs."
+    return caption, PlotRequest(kind="curves", run_id=first, with_run_ids=tuple(others))
+
+
+def of_cases(subject: Subject, names: Names) -> Iterator[Plan]:
+    """The Dice of each case, and single cases with truth and prediction."""
+    run_id = subject.record.run_id
+    yield "Dice of each validation case, per class and fold.", PlotRequest(kind="folds", run_id=run_id)
+    for case, which in chosen_cases(subject).items():
+        dice = subject.scores.of_case(case)
+        caption = f"{names.of_case(case).capitalize()}, {which} of {len(subject.scores.cases)}: Dice {dice:.3f}."
+        yield caption, PlotRequest(kind="overlay", run_id=run_id, case=case[:200])
+
+
+def draw(plan: Plan, names: Names, settings: Settings) -> Figure:
+    """Draw one; where that cannot be done, the reason takes its place."""
+    caption, request = plan
+    try:
+        picture, _ = GATHERED[request.kind](request, settings)
+        drawn = base64.b64encode(render(_without_names(picture, names), settings)).decode()
+    except (RunError, OSError) as error:
+        return Figure(f"{caption} There is no picture: {names(error)}")
+    return Figure(caption, f"data:image/png;base64,{drawn}")
+
+
+def _without_names(picture: Picture, names: Names) -> Picture:
+    changed: dict[str, object] = {"title": names(picture.title)}
+    if isinstance(picture, CasesPicture):
+        changed["cases"] = tuple(one.model_copy(update={"name": names(one.name)}) for one in picture.cases)
+    return picture.model_copy(update=changed)
+
+
+def every(plans: Sequence[Plan], names: Names, settings: Settings, tell: Callable[[int, int], None]) -> list[Figure]:
+    """All of them in order. Each is drawn by a process of its own, most of whose time goes into its start."""
+    drawn: list[Figure] = []
+    drawers = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for figure in drawers.map(lambda plan: draw(plan, names, settings), plans):
+            drawn.append(figure)
+            tell(len(drawn), len(plans))
+    finally:
+        drawers.shutdown(cancel_futures=True)
+    return drawn

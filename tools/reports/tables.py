@@ -1,0 +1,95 @@
+"""The numbers of a report: Dice and IoU of each class over cases, of each fold, of single cases."""
+
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ...nnunet.scores import interval
+from ...texts import fold_name
+from .names import Names
+from .subjects import Subject
+from .wording import hours
+
+UNKNOWN = "–"
+MEAN = "mean of classes"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows; the first column names the row."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Values = Mapping[str, float | None]
+
+
+def per_class(subject: Subject, names: Names) -> Table:
+    """Each class over all cases: mean ± standard deviation between cases, and the interval of the mean."""
+    scores = subject.scores
+    rows = [(names(label), *_told(subject, scores.dice[label], scores.iou[label])) for label in scores.dice]
+    if len(scores.dice) > 1:
+        of_case = {case: scores.of_case(case) for case in scores.cases}
+        rows.append((MEAN, *_told(subject, of_case, {})))
+    return Table(("class", "Dice ± SD", "95 % interval", "IoU ± SD", "95 % interval", "cases"), tuple(rows))
+
+
+def _told(subject: Subject, dice: Values, iou: Values) -> tuple[str, ...]:
+    return (
+        *_spread(dice, subject.patients),
+        *_spread(iou, subject.patients),
+        str(sum(value is not None for value in dice.values())),
+    )
+
+
+def _spread(values: Values, patients: Mapping[str, str]) -> tuple[str, str]:
+    known = [value for value in values.values() if value is not None]
+    if not known:
+        return UNKNOWN, UNKNOWN
+    deviation = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
+    found = interval(values, patients)
+    told = UNKNOWN if found is None else f"{found[0]:.3f} to {found[1]:.3f}"
+    return f"{statistics.fmean(known):.3f}{deviation}", told
+
+
+def per_fold(subject: Subject) -> Table:
+    """Each fold: cases, nnU-Net's foreground mean, epochs, time."""
+    return Table(("fold", "cases", "Dice", "IoU", "epochs", "time"), tuple(_folds(subject)))
+
+
+def _folds(subject: Subject) -> Iterator[tuple[str, ...]]:
+    for fold, cases in subject.scores.folds.items():
+        outcome = subject.outcomes.get(fold)
+        epochs, took = (outcome.epochs_trained, outcome.train_hours) if outcome else (None, None)
+        yield (
+            fold_name(fold),
+            str(len(cases)),
+            shown(subject.scores.mean(cases=cases)),
+            shown(subject.scores.mean("iou", cases)),
+            UNKNOWN if epochs is None else str(epochs),
+            UNKNOWN if took is None else hours(took),
+        )
+
+
+def shown(value: float | None) -> str:
+    """A metric, or a dash."""
+    return UNKNOWN if value is None else f"{value:.3f}"
+
+
+def chosen_cases(subject: Subject) -> dict[str, str]:
+    """The worst and the median case by their mean Dice, as far as there are so many."""
+    measured = {case: subject.scores.of_case(case) for case in sorted(subject.scores.cases)}
+    ranked = sorted((value, case) for case, value in measured.items() if value is not None)
+    if len(ranked) < 3:
+        return {case: "worst" for _, case in ranked[:1]}
+    return {ranked[0][1]: "worst", ranked[(len(ranked) - 1) // 2][1]: "median"}
+
+
+def of_cases(subject: Subject, names: Names) -> Table:
+    """The worst and the median case: Dice of each class."""
+    chosen, dice = chosen_cases(subject), subject.scores.dice
+    rows = [(names(label), *(shown(dice[label].get(case)) for case in chosen)) for label in dice]
+    rows.append((MEAN, *(shown(subject.scores.of_case(case)) for case in chosen)))
+    head = ("class", *(f"{names.of_case(case)} ({which})" for case, which in chosen.items()))
+    return Table(head, tuple(rows))
