@@ -19,6 +19,7 @@ from nnunet_mcp import __version__
 from ...errors import Refused
 from ...settings import Settings
 from ..app import create_server
+from ..dashboard.site import Site
 from .file_descriptors import log_plainly
 from .http_limits import BoundedProtocol, Room
 from .http_names import OnlyNames, in_url, names_of
@@ -48,11 +49,12 @@ def serve_http(settings: Settings, *, host: str, port: int, read_only: bool) -> 
     Raises:
         Refused: the token is too short.
     """
-    token = _token(settings)
+    token = chosen_token(settings) or _new_token()
     app = create_server(settings, read_only=read_only, token_verifier=OneToken(token), auth=_auth(host, port))
     _add_health(app)
+    _add_page(app, token)
     log_plainly()
-    print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp", file=sys.stderr, flush=True)
+    print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp, for browsers on /", file=sys.stderr, flush=True)
     names = names_of(host, settings.http_hosts)
     uvicorn.run(
         OnlyNames(_application(app, host), names),
@@ -77,9 +79,14 @@ def _application(app: MCPServer, host: str) -> Starlette:
     )
 
 
-def _token(settings: Settings) -> str:
+def chosen_token(settings: Settings) -> str | None:
+    """The token that the person has set.
+
+    Raises:
+        Refused: it is too short.
+    """
     if settings.http_token is None:
-        return _new_token()
+        return None
     token = settings.http_token.get_secret_value()
     if len(token.strip()) < TOKEN_CHARACTERS:
         raise Refused(
@@ -101,6 +108,11 @@ def _auth(host: str, port: int) -> AuthSettings:
     # exist.
     issuer = AnyHttpUrl(f"http://{in_url(host)}:{port}")
     return AuthSettings(issuer_url=issuer, resource_server_url=None, required_scopes=[SCOPE])
+
+
+def _add_page(app: MCPServer, token: str) -> None:
+    for route in Site(app, token).routes:
+        app.custom_route(route.path, methods=sorted(route.methods or ()))(route.endpoint)
 
 
 def _add_health(app: MCPServer) -> None:
