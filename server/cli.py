@@ -87,6 +87,8 @@ def _add_the_rest(commands: Any) -> None:
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
     place = "folder to work in (default: demo-workspace)"
     demo.add_argument("--folder", type=Path, default=Path("demo-workspace"), help=place)
+    watch = commands.add_parser("watch", help="follow all runs on one screen, or one run; Ctrl-C never ends a run")
+    watch.add_argument("run_id", nargs="?", metavar="RUN_ID", help="follow this run to its end (default: all runs)")
     page = commands.add_parser("dashboard", help="show all runs in a browser, on this machine's own address")
     page.add_argument("--port", type=int, help="port to bind (default: 8766, or a free one where it is taken)")
     page.add_argument("--no-open", action="store_true", help="only print the address")
@@ -117,6 +119,13 @@ def _demo(arguments: argparse.Namespace) -> int:
     from .demo import run_demo
 
     return run_demo(arguments.folder)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from .environment import read_settings
+    from .terminal.commands import follow, guarded
+
+    return guarded(lambda: follow(arguments.run_id, read_settings()))
 
 
 def _dashboard(arguments: argparse.Namespace) -> int:
@@ -155,4 +164,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-OTHERS = {"serve": _serve, "forget": _forget, "client": _client, "demo": _demo, "dashboard": _dashboard}
+OTHERS = {
+    "serve": _serve,
+    "forget": _forget,
+    "client": _client,
+    "demo": _demo,
+    "dashboard": _dashboard,
+    "watch": _watch,
+}
