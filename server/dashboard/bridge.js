@@ -47,6 +47,7 @@ function connectTo(handlers) {
   return {
     firstRuns: 10,
     triesAgainAfterS: 15,
+    looksAgainAfterS: 0, // a chat that starts a run shows a new page
     request,
     call: (name, args) => request("tools/call", { name, arguments: args }),
     async start(appInfo) {

@@ -35,6 +35,7 @@ function connectTo() {
     asksFirst: true,
     firstRuns: 50,
     triesAgainAfterS: 3,
+    looksAgainAfterS: 30, // for runs that are started elsewhere
     request: async () => ({}),
     async call(name, args) {
       const answer = await ask(name, args);

@@ -2,14 +2,15 @@
 const HEIGHT = 168;
 const EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
 
-// curves: [{ name, tone, dash, thin, values }]; x: epochs.
+// curves: [{ name, tone, dash, thin, derived, values }]; x: epochs. In words and numbers only what was measured is told.
 function chart({ title, x, curves, width, floor, ceiling, log }) {
   const known = curves.flatMap((curve) => curve.values).filter((value) => value !== null);
   if (!known.length) return make("p", { class: "quiet" }, `No ${title} yet.`);
   const across = scale(x[0], Math.max(x[0] + 1, x.at(-1)), EDGE.left, width - EDGE.right);
   const { ticks, up } = log ? logarithmic(known) : linear(known, floor, ceiling);
-  const names = curves.map((curve) => curve.name).join(" and ");
-  const words = `${title}, from ${at(0, x, curves)}, to ${latest(x, curves)}.`;
+  const told = curves.filter(({ derived }) => !derived);
+  const names = told.map((curve) => curve.name).join(" and ");
+  const words = `${title}, from ${at(0, x, told)}, to ${latest(x, told)}.`;
   const svg = makeSvg(
     "svg",
     { role: "img", "aria-label": words, viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT },
@@ -18,9 +19,9 @@ function chart({ title, x, curves, width, floor, ceiling, log }) {
     curves.map((curve) => line(curve, x, across, up)),
     makeSvg("line", { class: "guide", y1: EDGE.top, y2: HEIGHT - EDGE.bottom, visibility: "hidden" }),
   );
-  const readout = make("p", { class: "readout", "aria-hidden": "true" }, latest(x, curves));
-  follow(svg, readout, { x, curves, across, width });
-  const numbers = numbersTable(title, names, x, curves);
+  const readout = make("p", { class: "readout", "aria-hidden": "true" }, latest(x, told));
+  follow(svg, readout, { x, curves: told, across, width });
+  const numbers = numbersTable(title, names, x, told);
   return make("figure", {}, make("figcaption", {}, title), legend(curves), svg, readout, numbers);
 }
 

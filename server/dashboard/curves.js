@@ -21,7 +21,7 @@ function curvesPart({ curves }, stage, width, look, change) {
     make("h3", {}, `Curves of ${words(stage)} `, thinned),
     lookFields(look, change),
     chart({ title: "Loss", ...same, curves: smoothed(losses, look.smooth), log: look.log }),
-    chart({ title: "Pseudo Dice (estimate on patches)", ...same, curves: smoothed(scores, look.smooth), ...UNIT }),
+    chart({ title: "Pseudo Dice (estimate on patches)", ...same, curves: scores, ...UNIT }),
     look.classes && classChart(shown, same, look.smooth),
   );
 }
@@ -51,8 +51,8 @@ const DASHES = ["", "6 4", "2 3", "8 3 2 3", "12 4", "4 2", "1 4", "10 2 2 2 2 2
 // What is smoothed stays visible as a thin line, and only what was measured is in the table of numbers.
 function smoothed(curves, weight) {
   if (weight === "0") return curves;
-  const average = (curve) => ({ ...curve, name: `${curve.name}, smoothed`, thin: false, values: averages(curve.values, +weight) });
-  return [...curves.map((curve) => ({ ...curve, thin: true })), ...curves.filter(({ thin }) => !thin).map(average)];
+  const average = (curve) => ({ ...curve, name: `${curve.name}, smoothed`, derived: true, values: averages(curve.values, +weight) });
+  return [...curves.map((curve) => ({ ...curve, thin: true })), ...curves.map(average)];
 }
 
 // The exponential moving average, corrected for its beginning as Adam does; a gap stays a gap.

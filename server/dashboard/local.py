@@ -1,6 +1,5 @@
 """`nnunet-mcp dashboard`: the page on this machine's own address, for a browser here or at the end of an SSH tunnel."""
 
-import getpass
 import html
 import os
 import secrets
@@ -12,16 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import uvicorn
+import anyio
 from starlette.routing import Router
 
 from ...errors import Refused
 from ...settings import Settings
 from ..app import create_server
-from ..protocol.file_descriptors import log_plainly
-from ..protocol.http import chosen_token
-from ..protocol.http_limits import BoundedProtocol, Room
-from ..protocol.http_names import LOCAL, OnlyNames
+from ..protocol.http import answer, chosen_token
+from ..protocol.http_names import names_of
 from .site import Site
 
 HOST = "127.0.0.1"
@@ -36,25 +33,14 @@ def serve_dashboard(settings: Settings, *, port: int | None, show: bool, read_on
     """
     token = chosen_token(settings) or secrets.token_urlsafe(32)
     site = Site(create_server(settings, read_only=read_only), token)
-    log_plainly()
     listener = _listen(port)
+    anyio.run(site.warm_up)
     port = listener.getsockname()[1]
     address = f"http://{HOST}:{port}/#token={token}"
     print(_told(address, port), flush=True)
-    config = uvicorn.Config(
-        OnlyNames(Router(site.routes, redirect_slashes=False), LOCAL),
-        loop="asyncio",
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        backlog=Room.here().at_once,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-    )
     with _shown(address) if show and _has_browser() else nullcontext():
-        uvicorn.Server(config).run(sockets=[listener])
+        page = Router(site.routes, redirect_slashes=False)
+        answer(page, names_of(HOST, ""), listener=listener, lifespan="off", log_level="warning", access_log=False)
 
 
 def _listen(port: int | None) -> socket.socket:
@@ -64,6 +50,7 @@ def _listen(port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, wanted))
+            listener.listen()
             return listener
         except (OSError, OverflowError) as error:
             listener.close()
@@ -72,7 +59,7 @@ def _listen(port: int | None) -> socket.socket:
 
 
 def _told(address: str, port: int) -> str:
-    there = f"{getpass.getuser()}@{socket.gethostname()}"
+    there = f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
     return (
         f"Dashboard: {address}\n"
         f"From another machine: ssh -L {port}:{HOST}:{port} {there}, then open the same address there.\n"

@@ -39,14 +39,15 @@ function datasetsPlace({ datasets, others = [] }, look) {
   if (!datasets.length) return [make("h2", {}, "Datasets"), make("p", { class: "quiet" }, "No datasets yet.")];
   const rows = datasets.map((found) => {
     const about = { type: "button", "data-key": `look ${found.dataset_id}`, onclick: () => look(found) };
-    const name = `${String(found.dataset_id).padStart(3, "0")} ${found.name}`;
+    const name = briefly(found.name);
     const folds = (found.trained ?? []).map(({ configuration, folds }) => `${configuration} ${folds.join(",")}`);
     const told = [String(found.cases), found.channels.join(", "), found.labels.join(", "), folds.join("; ") || UNKNOWN];
     return [name, ...told, make("button", about, "Look")];
   });
   const heads = ["Dataset", "Cases", "Channels", "Labels", "Trained folds", "Images"];
   const rest = others.length > 0 && make("p", { class: "quiet" }, `and ${others.join(", ")}`);
-  return [make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Datasets" }, table("Datasets", heads, rows)), rest];
+  const about = { class: "wide", tabindex: "0", role: "region", "aria-label": "Table of the datasets" };
+  return [make("h2", {}, "Datasets"), make("div", about, table("In nnU-Net's folders", heads, rows)), rest];
 }
 
 function datasetLook(found, draw) {
@@ -66,7 +67,7 @@ function datasetLook(found, draw) {
   return make(
     "section",
     { class: "shown", "aria-label": `A look at ${found.name}` },
-    make("h3", {}, `Dataset${String(found.dataset_id).padStart(3, "0")}_${found.name} `, make("button", act, "Show cases")),
+    make("h3", {}, `${found.name} `, make("button", act, "Show cases")),
     said.length > 0 && make("ul", { class: "notes" }, said),
     list,
     labels.length > 0 && table("Labels", ["Label", "Cases", "Share", "Volume"], labels),

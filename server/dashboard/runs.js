@@ -22,23 +22,24 @@ function runList({ lines, total, filtered }, selected, { select, more }) {
   const count = total > lines.length ? `newest ${lines.length} of ${total}` : String(total);
   const head = make("h2", {}, "Runs ", make("span", { class: "quiet" }, count));
   if (!lines.length) return [head, make("p", { class: "quiet" }, none)];
-  const items = lines.map((run) => runItem(run, run.run_id === selected, select));
+  const stop = lines.some((run) => run.run_id === selected) ? selected : lines[0].run_id;
+  const items = lines.map((run) => runItem(run, run.run_id === selected, run.run_id === stop, select));
   const list = make("ul", { class: "runs", "data-key": "runs", onkeydown: moveFocus }, items);
   const left = Math.min(MORE, total - lines.length);
   const button = left > 0 && make("button", { type: "button", "data-key": "more", onclick: more }, `Show ${left} more`);
   return [head, list, button];
 }
 
-function runItem(run, current, select) {
-  const text = JSON.stringify([run, current]);
+function runItem(run, current, stop, select) {
+  const text = JSON.stringify([run, current, stop]);
   const known = built.get(run.run_id);
   if (known?.text === text) return known.item;
-  const item = make("li", {}, runButton(run, current, select));
+  const item = make("li", {}, runButton(run, current, stop, select));
   built.set(run.run_id, { text, item });
   return item;
 }
 
-function runButton(run, current, select) {
+function runButton(run, current, stop, select) {
   const score = typeof run.dice === "number" && `Dice ${number(run.dice)}`;
   const facts = [run.configuration, foldName(run.fold), score, run.external && "started by hand"].filter(Boolean);
   const right = ACTIVE.includes(run.status) && run.epoch ? `epoch ${run.epoch}` : moment(run.started);
@@ -47,7 +48,7 @@ function runButton(run, current, select) {
   const act = run.external ? { "aria-disabled": "true" } : { onclick: () => select(run.run_id) };
   return make(
     "button",
-    { ...about, ...act, "aria-current": current && "true" },
+    { ...about, ...act, "aria-current": current && "true", tabindex: stop ? null : "-1" },
     make("strong", {}, briefly(run.dataset)),
     make("span", { class: "quiet" }, facts.join(" · ")),
     run.note && make("span", { class: "quiet note" }, run.note),
@@ -55,11 +56,12 @@ function runButton(run, current, select) {
   );
 }
 
-// The arrow keys move among the runs, as in any list; Tab does too.
+// The arrow keys move among the runs; Tab stops once in a list that may have a thousand.
 function moveFocus(event) {
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step) return;
-  event.preventDefault();
   const buttons = [...event.currentTarget.querySelectorAll("button")];
-  buttons[buttons.indexOf(document.activeElement) + step]?.focus();
+  const now = buttons.indexOf(document.activeElement);
+  const next = { ArrowDown: now + 1, ArrowUp: now - 1, Home: 0, End: buttons.length - 1 }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  buttons[next]?.focus();
 }

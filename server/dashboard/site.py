@@ -61,6 +61,11 @@ class Site:
     def routes(self) -> list[Route]:
         return [Route("/", self.page, methods=["GET"]), Route("/call", self.call, methods=["POST"])]
 
+    async def warm_up(self) -> None:
+        """Import what the page's first look needs, so that nobody waits for it."""
+        async with Client(self._app) as client:
+            await client.call_tool(TOOLS[0], {})
+
     async def page(self, request: Request) -> Response:
         """The page; it is the same for everybody."""
         return HTMLResponse(page_html(browser=True), headers={**HEADERS, "Content-Security-Policy": _policy()})

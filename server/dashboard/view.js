@@ -4,6 +4,7 @@ const WHILE_STOPPING_S = 2;
 const AFTER_TYPING_MS = 300;
 const NOT_ALLOWED = "This host lets no page ask the server.";
 const FIRST_RESULT_WITHIN_MS = 1000;
+const SHOWN = "runs shown"; // for whoever measures the page
 const PLACES = { runs: "Runs", datasets: "Datasets", machine: "This machine" };
 const NO_LOG = { open: false, stage: "", pattern: "", answer: null, error: "" };
 const state = {
@@ -59,12 +60,13 @@ async function load(every = false) {
     const data = await callTool(DATA, { ...run, ...filters, limit, classes: state.look.classes });
     if (question !== asked) return; // another run was selected meanwhile
     take(data, limit);
-    again = state.busy ? WHILE_STOPPING_S : data.retry_after_s;
+    again = state.busy ? WHILE_STOPPING_S : data.retry_after_s || host.looksAgainAfterS;
   } catch (error) {
     if (question !== asked) return;
     fail(error);
   }
   draw();
+  if (state.data && !performance.getEntriesByName(SHOWN).length) performance.mark(SHOWN);
   if (state.log.open && !state.error) readLog();
   if (again > 0 && !document.hidden) timer = setTimeout(() => load(), again * 1000);
 }

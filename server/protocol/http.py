@@ -1,8 +1,11 @@
-"""Serve MCP over HTTP: always with a bearer token, and only under the allowed host names."""
+"""Serve MCP and the dashboard over HTTP: always with a bearer token, and only under the allowed host names."""
 
 import hmac
 import secrets
+import socket
 import sys
+from contextlib import suppress
+from typing import Any
 
 import uvicorn
 from mcp.server.auth.provider import AccessToken, TokenVerifier
@@ -13,6 +16,7 @@ from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
 
 from nnunet_mcp import __version__
 
@@ -29,6 +33,7 @@ BODY_BYTES = 1024 * 1024
 # Sessions take about 40 KiB each. The SDK closes one that is unused for half an hour.
 MOST_SESSIONS = 500
 TOKEN_CHARACTERS = 16
+CANNOT_LISTEN = 3  # uvicorn's own exit code
 
 
 class OneToken(TokenVerifier):
@@ -53,20 +58,27 @@ def serve_http(settings: Settings, *, host: str, port: int, read_only: bool) -> 
     app = create_server(settings, read_only=read_only, token_verifier=OneToken(token), auth=_auth(host, port))
     _add_health(app)
     _add_page(app, token)
-    log_plainly()
     print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp, for browsers on /", file=sys.stderr, flush=True)
-    names = names_of(host, settings.http_hosts)
-    uvicorn.run(
-        OnlyNames(_application(app, host), names),
-        host=host,
-        port=port,
+    answer(_application(app, host), names_of(host, settings.http_hosts), host=host, port=port, lifespan="on")
+
+
+def answer(app: ASGIApp, names: frozenset[str], *, listener: socket.socket | None = None, **options: Any) -> None:
+    """Let the application answer until SIGINT or SIGTERM, under these names only and within the limits."""
+    log_plainly()
+    config = uvicorn.Config(
+        OnlyNames(app, names),
         loop="asyncio",
         http=BoundedProtocol,
         ws="none",
-        lifespan="on",
         backlog=Room.here().at_once,
         log_config=None,
+        **options,
     )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener] if listener else None)
+    if not server.started:
+        sys.exit(CANNOT_LISTEN)
 
 
 def _application(app: MCPServer, host: str) -> Starlette:

@@ -67,9 +67,9 @@ def serving(lab: Lab, *words: str, host: str = "127.0.0.1", **options: Any) -> I
 
 
 @contextmanager
-def showing(lab: Lab, *words: str, port: int | None = None, **options: Any) -> Iterator[Served]:
+def showing(lab: Lab, *words: str, port: int | None = None, token: str = TOKEN, **options: Any) -> Iterator[Served]:
     """The dashboard for browsers, the same way; `words` stand before the command."""
-    with _process(lab, [*words, "dashboard", "--no-open"], port, **options) as (process, port):
+    with _process(lab, [*words, "dashboard", "--no-open"], port, token, **options) as (process, port):
         server = Served(process, port, sign="/")
         assert until(server.answers)
         yield server
@@ -77,12 +77,12 @@ def showing(lab: Lab, *words: str, port: int | None = None, **options: Any) -> I
 
 @contextmanager
 def _process(
-    lab: Lab, words: list[str], port: int | None = None, **options: Any
+    lab: Lab, words: list[str], port: int | None = None, token: str = TOKEN, **options: Any
 ) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     port = port or free_port()
     process = subprocess.Popen(
         [*python_command(sys.executable, "nnunet_mcp"), *words, "--port", str(port)],
-        env={**lab.environment, "NNUNET_MCP_HTTP_TOKEN": TOKEN},
+        env={**lab.environment, "NNUNET_MCP_HTTP_TOKEN": token},
         **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options},
     )
     try:

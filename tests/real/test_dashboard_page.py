@@ -59,8 +59,8 @@ def test_a_run_is_selected_watched_and_cancelled_with_the_keyboard_alone(lab: La
 
     with dashboard(lab, run_id="d001-2d-f0-rest") as page:
         page.wait(f"{STATUS} === '◐ interrupted'")
-        page.focus(f"run {run_id}")
-        page.press("Enter")
+        page.focus("run d001-2d-f0-rest")
+        page.press("ArrowUp", "Enter")
         page.wait(f"{STATUS} === '► running'")
         assert "preprocess" in page.text(".stages")
         page.wait(f"{POINTS} > 2", timeout_s=240)  # PyTorch and nnU-Net start twice before
