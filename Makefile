@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 
-.PHONY: setup demo test test-heavy test-long test-all gpu clients slurm chaos docs benchmarks bundle pictures
+.PHONY: setup demo test test-heavy test-long test-all gpu clients slurm browser chaos docs benchmarks bundle pictures
 
 setup: $(STAMP)
 
@@ -45,6 +45,11 @@ clients:
 slurm:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
+
+# A browser for the heavy tests of the dashboard, on Debian and Ubuntu; needs root.
+browser:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
 
 N ?= 1000
 SEED ?= 1

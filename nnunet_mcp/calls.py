@@ -44,6 +44,11 @@ def render(text: str, say: Callable[[Call], str]) -> str:
     return CARRIED.sub(lambda found: _said(found, say), text)
 
 
+def calls_in(text: str) -> Iterator[Call]:
+    """The calls and arguments in a text, in its order."""
+    yield from filter(None, map(_carried, CARRIED.finditer(text)))
+
+
 def pieces(text: str) -> Iterator[tuple[str, str]]:
     """The text in parts that must not be cut: each call as it is stored and as agents see it, and the rest."""
     end = 0
@@ -58,12 +63,17 @@ def pieces(text: str) -> Iterator[tuple[str, str]]:
 
 def _said(found: "re.Match[str]", say: Callable[[Call], str]) -> str:
     """Render one match. Text from a stranger's file or log that only looks like a call stays as it is."""
+    one = _carried(found)
+    return found[0] if one is None else say(one)
+
+
+def _carried(found: "re.Match[str]") -> Call | None:
     try:
         one = json.loads(found[1])
         known = isinstance(one["arguments"], dict) and (one["tool"] is None or isinstance(one["tool"], str))
     except (ValueError, KeyError):
-        return found[0]
-    return say(Call(one["tool"], one["arguments"])) if known else found[0]
+        return None
+    return Call(one["tool"], one["arguments"]) if known else None
 
 
 def in_mcp(one: Call) -> str:

@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 from .base import Record, Request, RunId
 from .progress import ProgressAnswer
 from .records import ClassMetrics, Metrics, Status
-from .run_list import RunLine
+from .run_list import RunLine, RunsRequest
 
 _OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -16,6 +16,13 @@ class DashboardRequest(Request):
     """Ask for the dashboard."""
 
     run_id: RunId | None = Field(default=None, description="Omitted: the one that runs, or the newest.")
+
+
+class DashboardDataRequest(DashboardRequest, RunsRequest):
+    """What the page draws: one run, the runs that its filters leave, and each class where it asks for them."""
+
+    limit: int = Field(default=10, ge=1, le=2000, description="Runs at most.")
+    classes: bool = Field(default=False, description="Also the pseudo Dice of each class.")
 
 
 class DashboardAnswer(Record):
@@ -60,6 +67,14 @@ class Curves(Record):
     val_loss: tuple[float | None, ...]
     pseudo_dice: tuple[float | None, ...]
     ema_pseudo_dice: tuple[float | None, ...]
+    classes: dict[str, tuple[float | None, ...]] = Field(default={}, description="Pseudo Dice of each.")
+
+
+class Resume(Record):
+    """How to go on with a stopped run, as the page asks the person."""
+
+    arguments: dict[str, Any] = Field(description="Of nnunet_training.")
+    meaning: str
 
 
 class FoldScore(Record):
@@ -102,6 +117,7 @@ class Selected(Record):
     curves: tuple[Curves, ...]
     scores: Scores
     can_cancel: bool
+    resume: Resume | None
 
 
 class DashboardData(Record):
@@ -109,6 +125,7 @@ class DashboardData(Record):
 
     runs: Annotated[tuple[RunLine, ...], WithJsonSchema({"type": "array", "items": _OBJECT})]
     total: int
+    datasets: tuple[int, ...] = Field(description="Ids of the datasets that have runs.")
     run: Annotated[Selected | None, WithJsonSchema({"anyOf": [_OBJECT, {"type": "null"}]})]
     retry_after_s: int
     next_step: str

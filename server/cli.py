@@ -87,6 +87,11 @@ def _add_the_rest(commands: Any) -> None:
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
     place = "folder to work in (default: demo-workspace)"
     demo.add_argument("--folder", type=Path, default=Path("demo-workspace"), help=place)
+    watch = commands.add_parser("watch", help="follow all runs on one screen, or one run; Ctrl-C never ends a run")
+    watch.add_argument("run_id", nargs="?", metavar="RUN_ID", help="follow this run to its end (default: all runs)")
+    page = commands.add_parser("dashboard", help="show all runs in a browser, on this machine's own address")
+    page.add_argument("--port", type=int, help="port to bind (default: 8766, or a free one where it is taken)")
+    page.add_argument("--no-open", action="store_true", help="only print the address")
     forget = commands.add_parser("forget", help="remove the records of old runs; models are never touched")
     forget.add_argument("--days", type=float, default=90.0, help="runs recorded longer ago than this (default: 90)")
 
@@ -116,6 +121,24 @@ def _demo(arguments: argparse.Namespace) -> int:
     return run_demo(arguments.folder)
 
 
+def _watch(arguments: argparse.Namespace) -> int:
+    from .environment import read_settings
+    from .terminal.commands import follow, guarded
+
+    return guarded(lambda: follow(arguments.run_id, read_settings()))
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from .dashboard.local import serve_dashboard
+    from .environment import read_settings
+    from .protocol.file_descriptors import raise_file_limit
+
+    raise_file_limit()
+    show = not arguments.no_open
+    serve_dashboard(read_settings(), port=arguments.port, show=show, read_only=arguments.read_only)
+    return 0
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     from .app import create_server
     from .environment import read_settings
@@ -141,4 +164,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-OTHERS = {"serve": _serve, "forget": _forget, "client": _client, "demo": _demo}
+OTHERS = {
+    "serve": _serve,
+    "forget": _forget,
+    "client": _client,
+    "demo": _demo,
+    "dashboard": _dashboard,
+    "watch": _watch,
+}

@@ -45,13 +45,11 @@ function connectTo(handlers) {
   }
 
   return {
+    firstRuns: 10,
+    triesAgainAfterS: 15,
+    looksAgainAfterS: 0, // a chat that starts a run shows a new page
     request,
-    async callTool(name, args) {
-      const result = await request("tools/call", { name, arguments: args });
-      const words = result.content?.map((part) => part.text ?? "").join(" ");
-      if (result.isError) throw new Error(words || `${name} failed.`);
-      return result.structuredContent;
-    },
+    call: (name, args) => request("tools/call", { name, arguments: args }),
     async start(appInfo) {
       const host = await request("ui/initialize", { protocolVersion: "2026-01-26", appInfo, appCapabilities: {} });
       post({ method: "ui/notifications/initialized" });

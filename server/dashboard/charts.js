@@ -1,16 +1,16 @@
-// Curves as SVG: a gap where a number is missing, dashes so that colour is not needed.
+// Curves as SVG: a gap where a number is missing or has no logarithm, dashes so that colour is not needed.
 const HEIGHT = 168;
 const EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
 
-// curves: [{ name, tone, dash, thin, values }]; x: epochs.
-function chart({ title, x, curves, width, floor, ceiling }) {
+// curves: [{ name, tone, dash, thin, derived, values }]; x: epochs. In words and numbers only what was measured is told.
+function chart({ title, x, curves, width, floor, ceiling, log }) {
   const known = curves.flatMap((curve) => curve.values).filter((value) => value !== null);
   if (!known.length) return make("p", { class: "quiet" }, `No ${title} yet.`);
-  const ticks = niceTicks(Math.min(floor ?? Infinity, ...known), Math.max(...known), ceiling);
   const across = scale(x[0], Math.max(x[0] + 1, x.at(-1)), EDGE.left, width - EDGE.right);
-  const up = scale(ticks[0], ticks.at(-1), HEIGHT - EDGE.bottom, EDGE.top);
-  const names = curves.map((curve) => curve.name).join(" and ");
-  const words = `${title}, from ${at(0, x, curves)}, to ${latest(x, curves)}.`;
+  const { ticks, up } = log ? logarithmic(known) : linear(known, floor, ceiling);
+  const told = curves.filter(({ derived }) => !derived);
+  const names = told.map((curve) => curve.name).join(" and ");
+  const words = `${title}, from ${at(0, x, told)}, to ${latest(x, told)}.`;
   const svg = makeSvg(
     "svg",
     { role: "img", "aria-label": words, viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT },
@@ -19,10 +19,34 @@ function chart({ title, x, curves, width, floor, ceiling }) {
     curves.map((curve) => line(curve, x, across, up)),
     makeSvg("line", { class: "guide", y1: EDGE.top, y2: HEIGHT - EDGE.bottom, visibility: "hidden" }),
   );
-  const readout = make("p", { class: "readout", "aria-hidden": "true" }, latest(x, curves));
-  follow(svg, readout, { x, curves, across, width });
-  const numbers = numbersTable(title, names, x, curves);
+  const readout = make("p", { class: "readout", "aria-hidden": "true" }, latest(x, told));
+  follow(svg, readout, { x, curves: told, across, width });
+  const numbers = numbersTable(title, names, x, told);
   return make("figure", {}, make("figcaption", {}, title), legend(curves), svg, readout, numbers);
+}
+
+function linear(known, floor = Infinity, ceiling = Infinity) {
+  const ticks = niceTicks(Math.min(floor, ...known), Math.max(...known), ceiling);
+  return { ticks, up: scale(ticks[0], ticks.at(-1), HEIGHT - EDGE.bottom, EDGE.top) };
+}
+
+// nnU-Net's usual loss is negative: its Dice part goes down to −1, its cross-entropy to 0. So it is the distance from −1
+// that is drawn logarithmically; the numbers at the axis stay those of the loss.
+function logarithmic(known) {
+  const least = Math.min(...known) > 0 ? 0 : -1;
+  const distances = known.map((value) => value - least).filter((distance) => distance > 0);
+  if (!distances.length) return linear(known);
+  const low = Math.log10(Math.min(...distances));
+  const high = Math.max(low + 0.1, Math.log10(Math.max(...distances)));
+  const inner = Math.floor(high) - Math.ceil(low) >= 1;
+  const powers = [];
+  for (let power = Math.ceil(low); power <= high; power += 1) powers.push(power);
+  const shown = inner ? powers : [low, (low + high) / 2, high];
+  const place = scale(low, high, HEIGHT - EDGE.bottom, EDGE.top);
+  return {
+    ticks: shown.map((power) => 10 ** power + least),
+    up: (value) => (value > least ? place(Math.log10(value - least)) : null),
+  };
 }
 
 function scale(from, to, start, end) {
@@ -65,10 +89,11 @@ function epochs(x, across) {
 }
 
 function line(curve, x, across, up) {
+  const hidden = (value) => value === null || up(value) === null;
   let path = "";
   curve.values.forEach((value, i) => {
-    if (value === null) return;
-    const begins = i === 0 || curve.values[i - 1] === null;
+    if (hidden(value)) return;
+    const begins = i === 0 || hidden(curve.values[i - 1]);
     // A point alone between gaps is a line of no length: its round cap is a dot.
     path += `${begins ? "M" : "L"}${across(x[i]).toFixed(1)} ${up(value).toFixed(1)}${begins ? "h0" : ""}`;
   });
@@ -76,7 +101,7 @@ function line(curve, x, across, up) {
 }
 
 function stroke({ tone, thin, dash }, path) {
-  const look = { class: `curve ${tone}${thin ? " thin" : ""}`, "stroke-dasharray": dash ? "6 4" : null };
+  const look = { class: `curve ${tone}${thin ? " thin" : ""}`, "stroke-dasharray": dash || null };
   return makeSvg("path", { ...look, d: path });
 }
 

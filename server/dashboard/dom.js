@@ -19,7 +19,7 @@ function filled(element, properties, children) {
   return element;
 }
 
-// Put new children in; the focus, what is unfolded or ticked and how far lists are scrolled stay.
+// Put new children in; the focus, what is unfolded, ticked or being typed, and how far lists are scrolled stay.
 function refill(parent, ...children) {
   const before = new Map(keyed(parent).map((element) => [element.dataset.key, stateOf(element)]));
   parent.replaceChildren(...children.flat().filter(Boolean));
@@ -30,16 +30,33 @@ function refill(parent, ...children) {
     if (known.checked) element.checked = true;
     if (known.scrolled) element.scrollTop = known.scrolled;
     if (known.focused) element.focus({ preventScroll: true });
+    if (known.caret !== undefined) {
+      element.value = known.value;
+      if (known.focused) element.setSelectionRange(known.caret, known.caret);
+    }
   }
 }
 
 function stateOf(element) {
-  const { open, checked, scrollTop: scrolled } = element;
-  return { open, checked, scrolled, focused: element === document.activeElement };
+  const { open, checked, value, scrollTop: scrolled } = element;
+  const caret = ["text", "search"].includes(element.type) ? element.selectionStart : undefined;
+  return { open, checked, value, caret, scrolled, focused: element === document.activeElement };
 }
 
 function keyed(parent) {
   return [...parent.querySelectorAll("[data-key]")];
+}
+
+function choice(label, key, options, chosen, change) {
+  const items = options.map(([value, text]) => make("option", { value, selected: value === chosen }, text));
+  const select = make("select", { id: key, "data-key": key, onchange: ({ target }) => change(target.value) }, items);
+  return make("label", { class: "field", for: key }, make("span", {}, label), select);
+}
+
+function searchField(label, key, value, change) {
+  const about = { type: "search", id: key, "data-key": key, value, autocomplete: "off", spellcheck: "false", maxlength: 200 };
+  const input = make("input", { ...about, oninput: ({ target }) => change(target.value) });
+  return make("label", { class: "field", for: key }, make("span", {}, label), input);
 }
 
 function table(caption, heads, rows, foot) {

@@ -26,7 +26,7 @@ function duration(seconds) {
 
 function moment(iso) {
   const time = new Date(iso);
-  return time.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  return time.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 }
 
 // "004 Hippocampus": in a list the number tells more than the word Dataset.

@@ -1,66 +1,9 @@
-// The parts of the page, each drawn from the data and nothing else.
-function runList({ runs, total }, selected, select) {
-  const none = "No runs yet. Ask for a training in the chat.";
-  if (!runs.length) return [make("h2", {}, "Runs"), make("p", { class: "quiet" }, none)];
-  const count = total > runs.length ? `newest ${runs.length} of ${total}` : String(total);
-  const items = runs.map((run) => make("li", {}, runButton(run, run.run_id === selected, select)));
-  const list = make("ul", { class: "runs", "data-key": "runs", onkeydown: moveFocus }, items);
-  return [make("h2", {}, "Runs ", make("span", { class: "quiet" }, count)), list];
-}
-
-function runButton(run, current, select) {
-  const score = run.dice !== null && `Dice ${number(run.dice)}`;
-  const facts = [run.configuration, foldName(run.fold), score, run.external && "started by hand"].filter(Boolean);
-  const right = ACTIVE.includes(run.status) && run.epoch ? `epoch ${run.epoch}` : moment(run.started);
-  const about = { type: "button", "data-key": `run ${run.run_id}`, title: `${run.dataset}, ${run.run_id}` };
-  // A training that was started by hand has no records here to look at.
-  const act = run.external ? { "aria-disabled": "true" } : { onclick: () => select(run.run_id) };
-  return make(
-    "button",
-    { ...about, ...act, "aria-current": current && "true" },
-    make("strong", {}, briefly(run.dataset)),
-    make("span", { class: "quiet" }, facts.join(" · ")),
-    make("span", { class: "last" }, status(run.status), make("span", { class: "quiet" }, right)),
-  );
-}
-
-// The arrow keys move among the runs, as in any list; Tab does too.
-function moveFocus(event) {
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step) return;
-  event.preventDefault();
-  const buttons = [...event.currentTarget.querySelectorAll("button")];
-  buttons[buttons.indexOf(document.activeElement) + step]?.focus();
-}
-
+// The parts of a run's page, each drawn from the data and nothing else.
 function heading({ facts, progress }, action) {
   const request = [facts.configuration, foldName(facts.fold), facts.trainer, facts.device];
   const name = make("h2", { class: "name" }, facts.dataset, " ", status(progress.status));
   const id = make("p", { class: "quiet id" }, facts.run_id);
   return make("header", {}, make("div", {}, name, make("p", {}, request.join(" · ")), id), action);
-}
-
-function cancelButton(stopping, ask) {
-  const about = { type: "button", class: "danger", "data-key": "cancel" };
-  if (stopping) return make("button", { ...about, "aria-disabled": "true" }, "Stopping…");
-  return make("button", { ...about, onclick: ask }, "Cancel run…");
-}
-
-function confirmation({ run_id }, { stop, keep }) {
-  const force = make("input", { type: "checkbox", id: "force", "data-key": "force" });
-  const label = make("label", { for: "force" }, force, " End it at once, without saving");
-  const doStop = { type: "button", class: "danger", "data-key": "stop", onclick: () => stop(force.checked) };
-  const doKeep = { type: "button", "data-key": "keep", onclick: keep };
-  const about = { class: "confirm", role: "alertdialog", "aria-labelledby": "sure", "aria-describedby": "meaning" };
-  const meaning = "A training finishes its epoch and saves a checkpoint first, so that it can be resumed.";
-  return make(
-    "section",
-    { ...about, onkeydown: (event) => event.key === "Escape" && keep() },
-    make("h3", { id: "sure" }, `Stop ${run_id}?`),
-    make("p", { id: "meaning" }, meaning),
-    make("p", {}, label),
-    make("p", { class: "buttons" }, make("button", doStop, "Stop the run"), make("button", doKeep, "Keep it running")),
-  );
 }
 
 function progressPart({ progress }) {
@@ -127,28 +70,7 @@ function failurePart({ progress: { failure } }) {
   return make("section", { class: "failure", "aria-label": "Failure" }, make("dl", {}, told.flat()));
 }
 
-function curvesPart({ curves }, stage, width) {
-  const shown = curves.find((curve) => curve.stage === stage);
-  if (!shown) return null;
-  const losses = [
-    { name: "train loss", tone: "one", dash: 0, values: shown.train_loss },
-    { name: "validation loss", tone: "two", dash: 1, values: shown.val_loss },
-  ];
-  const scores = [
-    { name: PSEUDO_DICE, tone: "three", dash: 0, thin: true, values: shown.pseudo_dice },
-    { name: "its moving average", tone: "three", dash: 0, values: shown.ema_pseudo_dice },
-  ];
-  const thinned = shown.every > 1 && make("span", { class: "quiet" }, `one epoch in ${shown.every}`);
-  return make(
-    "section",
-    { class: "curves", "aria-label": "Curves" },
-    make("h3", {}, `Curves of ${words(stage)} `, thinned),
-    chart({ title: "Loss", x: shown.epoch, curves: losses, width }),
-    chart({ title: "Pseudo Dice (estimate on patches)", x: shown.epoch, curves: scores, width, floor: 0, ceiling: 1 }),
-  );
-}
-
-function scoresPart({ scores }) {
+function scoresPart({ scores }, showCase) {
   if (!scores.folds.some((fold) => fold.dice !== null)) return null;
   const { metrics, folds, classes, worst_cases: worst } = scores;
   const heads = ["Fold", "Dice", "IoU", "Validation loss", "Cases"];
@@ -159,7 +81,7 @@ function scoresPart({ scores }) {
   const all = folds.reduce((sum, fold) => sum + fold.cases, 0);
   const foot = folds.length > 1 && metrics.dice !== null && row("all cases", metrics, all);
   const labels = classes.map((found) => [found.label, number(found.dice), number(found.iou)]);
-  const lowest = worst.map((found) => [found.case, number(found.dice)]);
+  const lowest = worst.map((found) => [found.case, number(found.dice), showButton(found.case, showCase)]);
   if (scores.classes_left_out) labels.push([`and ${scores.classes_left_out} more`, "", ""]);
   return make(
     "section",
@@ -170,10 +92,15 @@ function scoresPart({ scores }) {
       "div",
       { class: "pair" },
       labels.length > 0 && table("Classes", ["Class", "Dice", "IoU"], labels),
-      lowest.length > 0 && table("Lowest Dice", ["Case", "Dice"], lowest),
+      lowest.length > 0 && table("Lowest Dice", ["Case", "Dice", "Picture"], lowest),
     ),
     scores.model_path && make("p", { class: "quiet id" }, `Model: ${scores.model_path}`),
   );
+}
+
+function showButton(name, show) {
+  const about = { type: "button", "data-key": `show ${name}`, "aria-label": `Show ${name}` };
+  return make("button", { ...about, onclick: () => show(name) }, "Show");
 }
 
 function notesPart({ scores }) {

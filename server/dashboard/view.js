@@ -1,14 +1,20 @@
 // Keeps the page up to date: asks the server again when its answer says so, draws what has changed.
 const DATA = "nnunet_dashboard_data";
-const AFTER_ERROR_S = 15;
 const WHILE_STOPPING_S = 2;
+const AFTER_TYPING_MS = 300;
 const NOT_ALLOWED = "This host lets no page ask the server.";
 const FIRST_RESULT_WITHIN_MS = 1000;
+const SHOWN = "runs shown"; // for whoever measures the page
+const PLACES = { runs: "Runs", datasets: "Datasets", machine: "This machine" };
+const NO_LOG = { open: false, stage: "", pattern: "", answer: null, error: "" };
 const state = {
-  runId: null, stage: null, data: null, text: "", error: "", confirming: false, stopping: null, updated: null,
+  place: "runs", found: null, look: { log: false, classes: false, smooth: "0" }, filters: { search: "", dataset_id: "", status: "" },
+  lines: [], most: 0, names: {}, runId: null, stage: null, data: null, text: "", error: "", form: null, confirming: false,
+  busy: null, updated: null, picture: null, log: NO_LOG,
 };
 const drawn = new Map();
 let timer = 0;
+let typing = 0;
 let asked = 0;
 let lastSaid = "";
 let mayAsk = true;
@@ -25,28 +31,60 @@ const host = connectTo({
   "ui/resource-teardown": () => clearTimeout(timer),
 });
 
-async function load() {
+// A tool's result; its fields for most.
+async function called(name, args) {
+  const result = await host.call(name, args);
+  if (result.isError) throw new Error(textOf(result) || `${name} failed.`);
+  return result;
+}
+
+async function callTool(name, args) {
+  return (await called(name, args)).structuredContent;
+}
+
+function textOf(result) {
+  return result.content?.map((part) => part.text ?? "").join(" ") ?? "";
+}
+
+// every: all runs that are in the list; else only the newest, which take the place of what was known of them.
+async function load(every = false) {
   clearTimeout(timer);
   if (!mayAsk) return draw();
   const question = ++asked;
-  let again = AFTER_ERROR_S;
+  let again = host.triesAgainAfterS;
   try {
-    const data = await host.callTool(DATA, state.runId ? { run_id: state.runId } : {});
+    const filters = Object.fromEntries(Object.entries(state.filters).filter(([, value]) => value.trim()));
+    if (filters.dataset_id) filters.dataset_id = Number(filters.dataset_id);
+    const limit = Math.max(host.firstRuns, every ? state.most : 0);
+    const run = state.runId ? { run_id: state.runId } : {};
+    const data = await callTool(DATA, { ...run, ...filters, limit, classes: state.look.classes });
     if (question !== asked) return; // another run was selected meanwhile
-    take(data);
-    again = state.stopping ? WHILE_STOPPING_S : data.retry_after_s;
+    take(data, limit);
+    again = state.busy ? WHILE_STOPPING_S : data.retry_after_s || host.looksAgainAfterS;
   } catch (error) {
     if (question !== asked) return;
-    state.error = error.message;
+    fail(error);
   }
   draw();
-  if (again > 0 && !document.hidden) timer = setTimeout(load, again * 1000);
+  if (state.data && !performance.getEntriesByName(SHOWN).length) performance.mark(SHOWN);
+  if (state.log.open && !state.error) readLog();
+  if (again > 0 && !document.hidden) timer = setTimeout(() => load(), again * 1000);
 }
 
-function take(data) {
+function fail(error) {
+  Object.assign(state, { error: error.message, form: error.form ?? null });
+}
+
+function take(data, limit) {
   const now = data.run?.progress;
-  Object.assign(state, { data, error: "", updated: new Date(), runId: data.run?.facts.run_id ?? null });
-  if (!now || !ACTIVE.includes(now.status)) Object.assign(state, { confirming: false, stopping: null });
+  const runId = data.run?.facts.run_id ?? null;
+  const fresh = new Set(data.runs.map((run) => run.run_id));
+  const older = limit < state.most ? state.lines.filter((run) => !fresh.has(run.run_id)) : [];
+  const lines = [...data.runs, ...older].slice(0, data.total);
+  for (const run of lines) state.names[Number(run.run_id.slice(1).split("-")[0])] = run.dataset.replace(/^Dataset\d+_/, "");
+  Object.assign(state, { data, lines, error: "", form: null, updated: new Date(), runId });
+  if (!now || !ACTIVE.includes(now.status)) state.busy = null;
+  if (!data.run?.can_cancel && !data.run?.resume) state.confirming = false;
   say(now ? `${data.run.facts.dataset}: ${now.status}${now.stage ? `, ${words(now.stage)}` : ""}` : "No runs");
 }
 
@@ -58,9 +96,22 @@ function say(text) {
 }
 
 function select(runId) {
-  Object.assign(state, { runId, stage: null, confirming: false, stopping: null });
+  const fresh = { stage: null, confirming: false, busy: null, picture: null, log: { ...NO_LOG, open: state.log.open } };
+  Object.assign(state, { runId, place: "runs", ...fresh });
   draw();
   load();
+}
+
+function narrow(change) {
+  Object.assign(state.filters, change);
+  state.most = 0;
+  clearTimeout(typing);
+  typing = setTimeout(() => load(), AFTER_TYPING_MS);
+}
+
+function more() {
+  state.most = state.lines.length + MORE;
+  load(true);
 }
 
 function showStage(stage) {
@@ -68,25 +119,10 @@ function showStage(stage) {
   draw();
 }
 
-function ask(confirming) {
-  state.confirming = confirming;
+function changeLook(change) {
+  Object.assign(state.look, change);
   draw();
-  document.querySelector(`[data-key=${confirming ? "keep" : "cancel"}]`)?.focus();
-}
-
-async function stop(force) {
-  state.stopping = state.runId;
-  ask(false);
-  try {
-    const answer = await host.callTool("nnunet_cancel", { run_id: state.runId, force });
-    say(answer.detail);
-    tellModel(`The person asked in the dashboard to stop run ${answer.run_id}.`);
-  } catch (error) {
-    state.stopping = null;
-    state.error = error.message;
-    return draw();
-  }
-  load();
+  if (change.classes) load();
 }
 
 function tellModel(text) {
@@ -95,12 +131,20 @@ function tellModel(text) {
 
 function draw() {
   put("error", [state.error], errorPart);
+  put("places", [state.place], placeButtons);
+  document.body.dataset.place = state.place;
   if (!mayAsk) return put("run", [state.text], () => make("pre", {}, state.text || NOT_ALLOWED));
   if (!state.data) return state.error && put("run", [], () => null);
-  const { data, runId, confirming, stopping } = state;
-  put("runs", [data.runs, data.total, runId], () => runList(data, runId, select));
+  const { data, runId, filters, lines, names, look, place } = state;
+  put("filters", [data.datasets, names], () => filterFields({ datasets: data.datasets, names, filters }, narrow));
+  const filtered = Object.values(filters).some(Boolean);
+  put("runs", [lines, data.total, runId], () => runList({ lines, total: data.total, filtered }, runId, { select, more }));
   const width = Math.max(260, Math.floor(document.getElementById("run").clientWidth));
-  put("run", [data.run, state.stage, confirming, stopping, runId, width], () => runParts(data.run, width));
+  const shown = [data.run, state.stage, state.confirming, state.busy, runId, width, look, place, state.found];
+  put("run", shown, () => (place === "runs" ? runParts(data.run, width) : placeParts()));
+  put("picture", [state.picture], () => picturePart(state.picture, closePicture));
+  const log = place === "runs" && data.run?.facts.run_id === runId && data.run;
+  put("log", [state.log, log && log.stages], () => log && logPart(log, state.log, changeLog));
   put("foot", [state.updated], footer);
 }
 
@@ -109,24 +153,40 @@ function put(id, about, build) {
   const text = JSON.stringify(about);
   if (drawn.get(id) === text) return;
   drawn.set(id, text);
-  refill(document.getElementById(id), build());
+  refill(document.getElementById(id), [build()].flat());
+}
+
+function placeButtons() {
+  const button = ([place, text]) => {
+    const current = place === state.place && "page";
+    return make("button", { type: "button", "data-key": `place ${place}`, "aria-current": current, onclick: () => go(place) }, text);
+  };
+  return Object.entries(PLACES).map(button);
+}
+
+function placeParts() {
+  const { found, place } = state;
+  if (!found) return make("p", { class: "quiet" }, "Loading…");
+  if (place === "machine") return machinePlace(found);
+  const draws = () => showPicture(`Cases of ${found.look.name}`, { kind: "dataset", dataset_id: found.look.dataset_id });
+  const looking = found.looking && make("p", { class: "quiet" }, `Looking into the images of ${found.looking}…`);
+  return [...datasetsPlace(found, lookInto), looking, found.look && datasetLook(found.look, draws)];
 }
 
 function runParts(run, width) {
   if (!run) return make("p", { class: "quiet" }, "Here you see a run as soon as there is one.");
   if (run.facts.run_id !== state.runId) return make("p", { class: "quiet" }, "Loading…");
   const stage = shownStage(run);
-  const action = run.can_cancel && !state.confirming && cancelButton(state.stopping, () => ask(true));
   return [
-    heading(run, action),
-    state.confirming && run.can_cancel && confirmation(run.facts, { stop, keep: () => ask(false) }),
+    heading(run, !state.confirming && actionButton(run, state.busy, () => ask(true))),
+    state.confirming && question(run, { stop, goOn, keep: () => ask(false) }),
     progressPart(run),
     stageList(run, stage, showStage),
     failurePart(run),
     healthPart(run),
     figures(run),
-    curvesPart(run, stage, width),
-    scoresPart(run),
+    curvesPart(run, stage, width, state.look, changeLook),
+    scoresPart(run, showCase),
     notesPart(run),
   ];
 }
@@ -139,17 +199,17 @@ function shownStage({ curves, progress }) {
 
 function errorPart() {
   if (!state.error) return null;
-  const retry = make("button", { type: "button", "data-key": "retry", onclick: load }, "Try again");
+  const retry = make("button", { type: "button", "data-key": "retry", onclick: () => load() }, "Try again");
   const another = { type: "button", "data-key": "newest", onclick: () => select(null) };
   const newest = state.runId && !state.data && make("button", another, "Show the newest run");
-  const buttons = make("p", { class: "buttons" }, retry, newest);
+  const buttons = state.form ? state.form(load) : make("p", { class: "buttons" }, retry, newest);
   return make("div", { class: "failure", role: "alert" }, make("p", {}, state.error), buttons);
 }
 
 function footer() {
   const every = state.data.retry_after_s;
   const when = `Updated ${state.updated.toLocaleTimeString()}` + (every ? `, again in ${duration(every)}. ` : ". ");
-  const refresh = make("button", { type: "button", "data-key": "refresh", onclick: load }, "Refresh");
+  const refresh = make("button", { type: "button", "data-key": "refresh", onclick: () => load(true) }, "Refresh");
   return [make("span", { class: "quiet" }, when), refresh];
 }
 
@@ -169,4 +229,5 @@ dress(hostContext ?? {});
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : load()));
 new ResizeObserver(draw).observe(document.getElementById("run"));
 // The host sends the tool's result next; a host that does not still gets a page.
-setTimeout(() => asked === 0 && load(), FIRST_RESULT_WITHIN_MS);
+if (host.asksFirst) load();
+else setTimeout(() => asked === 0 && load(), FIRST_RESULT_WITHIN_MS);

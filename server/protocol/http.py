@@ -1,8 +1,11 @@
-"""Serve MCP over HTTP: always with a bearer token, and only under the allowed host names."""
+"""Serve MCP and the dashboard over HTTP: always with a bearer token, and only under the allowed host names."""
 
 import hmac
 import secrets
+import socket
 import sys
+from contextlib import suppress
+from typing import Any
 
 import uvicorn
 from mcp.server.auth.provider import AccessToken, TokenVerifier
@@ -13,12 +16,14 @@ from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
 
 from nnunet_mcp import __version__
 
 from ...errors import Refused
 from ...settings import Settings
 from ..app import create_server
+from ..dashboard.site import Site
 from .file_descriptors import log_plainly
 from .http_limits import BoundedProtocol, Room
 from .http_names import OnlyNames, in_url, names_of
@@ -28,6 +33,7 @@ BODY_BYTES = 1024 * 1024
 # Sessions take about 40 KiB each. The SDK closes one that is unused for half an hour.
 MOST_SESSIONS = 500
 TOKEN_CHARACTERS = 16
+CANNOT_LISTEN = 3  # uvicorn's own exit code
 
 
 class OneToken(TokenVerifier):
@@ -48,23 +54,31 @@ def serve_http(settings: Settings, *, host: str, port: int, read_only: bool) -> 
     Raises:
         Refused: the token is too short.
     """
-    token = _token(settings)
+    token = chosen_token(settings) or _new_token()
     app = create_server(settings, read_only=read_only, token_verifier=OneToken(token), auth=_auth(host, port))
     _add_health(app)
+    _add_page(app, token)
+    print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp, for browsers on /", file=sys.stderr, flush=True)
+    answer(_application(app, host), names_of(host, settings.http_hosts), host=host, port=port, lifespan="on")
+
+
+def answer(app: ASGIApp, names: frozenset[str], *, listener: socket.socket | None = None, **options: Any) -> None:
+    """Let the application answer until SIGINT or SIGTERM, under these names only and within the limits."""
     log_plainly()
-    print(f"nnunet-mcp serves on http://{in_url(host)}:{port}/mcp", file=sys.stderr, flush=True)
-    names = names_of(host, settings.http_hosts)
-    uvicorn.run(
-        OnlyNames(_application(app, host), names),
-        host=host,
-        port=port,
+    config = uvicorn.Config(
+        OnlyNames(app, names),
         loop="asyncio",
         http=BoundedProtocol,
         ws="none",
-        lifespan="on",
         backlog=Room.here().at_once,
         log_config=None,
+        **options,
     )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener] if listener else None)
+    if not server.started:
+        sys.exit(CANNOT_LISTEN)
 
 
 def _application(app: MCPServer, host: str) -> Starlette:
@@ -77,9 +91,14 @@ def _application(app: MCPServer, host: str) -> Starlette:
     )
 
 
-def _token(settings: Settings) -> str:
+def chosen_token(settings: Settings) -> str | None:
+    """The token that the person has set.
+
+    Raises:
+        Refused: it is too short.
+    """
     if settings.http_token is None:
-        return _new_token()
+        return None
     token = settings.http_token.get_secret_value()
     if len(token.strip()) < TOKEN_CHARACTERS:
         raise Refused(
@@ -101,6 +120,11 @@ def _auth(host: str, port: int) -> AuthSettings:
     # exist.
     issuer = AnyHttpUrl(f"http://{in_url(host)}:{port}")
     return AuthSettings(issuer_url=issuer, resource_server_url=None, required_scopes=[SCOPE])
+
+
+def _add_page(app: MCPServer, token: str) -> None:
+    for route in Site(app, token).routes:
+        app.custom_route(route.path, methods=sorted(route.methods or ()))(route.endpoint)
 
 
 def _add_health(app: MCPServer) -> None:

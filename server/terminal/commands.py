@@ -61,12 +61,28 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
-    """Carry out the command line; any error is one message on standard error."""
+    """Carry out a tool's command line."""
+    name = arguments.command
+    started = f" `{PROGRAM} runs` shows whether the run was started." if _starts_a_run(COMMANDS[name][1]) else ""
+    return guarded(lambda: _perform(name, arguments, rest), interrupted=f"Interrupted.{started}")
+
+
+def follow(run_id: str | None, settings: Settings) -> int:
+    """Follow one run to its end, or all runs."""
+    if run_id is None:
+        from .watch_all import watch_all
+
+        return watch_all(settings)
+    request = _request(request_of("progress"), {"run_id": run_id})
+    return _watched(COMMANDS["progress"][1], request, settings, as_json=False)
+
+
+def guarded(work: Callable[[], int], *, interrupted: str = "Interrupted.") -> int:
+    """The exit code of the work; any error is one message on standard error."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="replace")
-    name = arguments.command
     try:
-        code = _perform(name, arguments, rest)
+        code = work()
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader has ended, e.g. `| head`
@@ -76,8 +92,7 @@ def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
         text = spelled(told(error)) if isinstance(error, RunError) else f"The file system refused: {error}."
         return _say(of_error(error), text)
     except KeyboardInterrupt:
-        started = f" `{PROGRAM} runs` shows whether the run was started." if _starts_a_run(COMMANDS[name][1]) else ""
-        return _say(Code.CTRL_C, f"Interrupted.{started}")
+        return _say(Code.CTRL_C, interrupted)
     except Exception as error:
         return _say(Code.BUG, f"This is a bug in nnunet-mcp: {type(error).__name__}: {error}")
 

@@ -32,10 +32,7 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
         NotFound: no such run.
         SystemExit: Ctrl-C ended the watching. The run goes on.
     """
-    # SIGTERM also ends the watching in order, so that the terminal gets its cursor back. In the background, where
-    # shells have Ctrl-C ignored, SIGTERM keeps its default effect.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_in_order()
     try:
         return answer(anyio.run(_follow, run_id, settings, quiet))
     except KeyboardInterrupt:
@@ -45,6 +42,13 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
             file=sys.stderr,
         )
         raise SystemExit(Code.CTRL_C) from None
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end the watching as Ctrl-C does, so that the terminal gets its cursor back. In the background, where
+    shells have Ctrl-C ignored, SIGTERM keeps its default effect."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 async def _follow(run_id: str, settings: Settings, quiet: bool) -> RunSnapshot:

@@ -77,19 +77,34 @@ class Page:
 
 
 @contextmanager
+def browser(url: str, *, theme: str = "light", width: int = 1100, profile: Path | None = None) -> Iterator[Page]:
+    """Open an address as a person does."""
+    with _driver() as page:
+        given = {"theme": theme, "width": width, "height": 800, **({"profile": str(profile)} if profile else {})}
+        page.tell("visit", url=url, chrome=chromium(), **given)
+        yield page
+
+
+@contextmanager
 def dashboard(
     lab: Lab, *flags: str, run_id: str | None = None, theme: str = "light", width: int = 800
 ) -> Iterator[Page]:
     """Open the dashboard of a server of its own on the lab's workspace."""
     environment = {k: v for k, v in lab.environment.items() if k in PASSED_ON or k.startswith("nnUNet_")}
     server = {"command": lab.command.command, "args": [*lab.command.args, *flags], "env": environment}
+    with _driver() as page:
+        arguments = {"run_id": run_id} if run_id else {}
+        given = {"tool": "nnunet_dashboard", "input": arguments, "theme": theme, "width": width, "height": 600}
+        page.tell("open", server=server, chrome=chromium(), **given)
+        yield page
+
+
+@contextmanager
+def _driver() -> Iterator[Page]:
     command = [str(NODE), str(CLIENTS / "host" / "browser.mjs")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         page = Page(process)
         try:
-            arguments = {"run_id": run_id} if run_id else {}
-            given = {"tool": "nnunet_dashboard", "input": arguments, "theme": theme, "width": width, "height": 600}
-            page.tell("open", server=server, chrome=chromium(), **given)
             yield page
         finally:
             if process.poll() is None:

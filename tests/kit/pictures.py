@@ -7,9 +7,10 @@ from typing import Any
 
 from nnunet_mcp.schemas.plots import PlotRequest
 from nnunet_mcp.tools.plots.plots import nnunet_plot
-from tests.kit.browser import dashboard, missing
+from tests.kit.browser import browser, dashboard, missing
 from tests.kit.lab import Lab, make_tiny_plans
 from tests.kit.phantom import write_phantom
+from tests.kit.served import TOKEN, showing
 
 DATASET = "Dataset061_Phantom"
 # Long enough for curves worth looking at, short enough to wait for: about three minutes.
@@ -30,6 +31,7 @@ def main(folder: Path) -> None:
         training = {**REQUEST, "fold": "all", "trainer": "PictureTrainer", "plans_identifier": "tinyPlans"}
         run_id = lab.call("nnunet_training", **training)["run_id"]
         _photograph(lab, run_id, folder / "dashboard.png")
+        _photograph_browser(lab, folder / "browser.png")
         for kind in ("curves", "overlay"):
             drawn = nnunet_plot(PlotRequest.model_validate({"run_id": run_id, "kind": kind}), lab.settings)
             (folder / f"{kind}.png").write_bytes(drawn.png)
@@ -41,6 +43,16 @@ def _photograph(lab: Lab, run_id: str, path: Path) -> None:
     with dashboard(lab, run_id=run_id) as page:
         second = f"{NOW}.includes('train fold 1') && / epoch (9|1[0-4])\\d/.test({NOW})"
         page.wait(f"{second} && document.querySelector('.health.good') !== null", timeout_s=600)
+        page.picture(path)
+
+
+def _photograph_browser(lab: Lab, path: Path) -> None:
+    with showing(lab) as site, browser(f"{site.url}/#token={TOKEN}", theme="dark") as page:
+        page.wait("document.querySelector('.curves') !== null", timeout_s=60)
+        page.focus("look-classes")
+        page.press(" ")
+        page.run("document.querySelector('[data-key^=\"show case\"]').click()")
+        page.wait("document.querySelector('.shown img')?.naturalWidth > 100", timeout_s=120)
         page.picture(path)
 
 

@@ -26,6 +26,7 @@ class Served:
     process: "subprocess.Popen[bytes]"
     port: int
     host: str = "127.0.0.1"
+    sign: str = "/health"
 
     @property
     def url(self) -> str:
@@ -51,7 +52,7 @@ class Served:
 
     def answers(self) -> bool:
         try:
-            return self.get("/health") == 200
+            return self.get(self.sign) == 200
         except OSError:
             return False
 
@@ -59,16 +60,33 @@ class Served:
 @contextmanager
 def serving(lab: Lab, *words: str, host: str = "127.0.0.1", **options: Any) -> Iterator[Served]:
     """A server process until the end of the block, at which it has to go when it is asked to."""
-    port = free_port()
-    process = subprocess.Popen(
-        [*python_command(sys.executable, "nnunet_mcp"), "serve", "--http", "--port", str(port), *words],
-        env={**lab.environment, "NNUNET_MCP_HTTP_TOKEN": TOKEN},
-        **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options},
-    )
-    server = Served(process, port, host)
-    try:
+    with _process(lab, ["serve", "--http", *words], **options) as (process, port):
+        server = Served(process, port, host)
         assert until(server.answers)
         yield server
+
+
+@contextmanager
+def showing(lab: Lab, *words: str, port: int | None = None, token: str = TOKEN, **options: Any) -> Iterator[Served]:
+    """The dashboard for browsers, the same way; `words` stand before the command."""
+    with _process(lab, [*words, "dashboard", "--no-open"], port, token, **options) as (process, port):
+        server = Served(process, port, sign="/")
+        assert until(server.answers)
+        yield server
+
+
+@contextmanager
+def _process(
+    lab: Lab, words: list[str], port: int | None = None, token: str = TOKEN, **options: Any
+) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    port = port or free_port()
+    process = subprocess.Popen(
+        [*python_command(sys.executable, "nnunet_mcp"), *words, "--port", str(port)],
+        env={**lab.environment, "NNUNET_MCP_HTTP_TOKEN": token},
+        **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options},
+    )
+    try:
+        yield process, port
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout=20)

@@ -1,13 +1,18 @@
 """The command `nnunet-mcp` as people and scripts run it."""
 
+import fcntl
 import io
 import json
 import os
 import pty
+import select
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import Callable
+import termios
+import time
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -93,6 +98,45 @@ def on_a_terminal(*words: str, send: signal.Signals | None = None, at: str = "")
                 send = None
     os.close(master)
     return process.returncode, written.decode()
+
+
+def in_a_window(*words: str, sizes: Sequence[tuple[int, str]], lines: int = 24) -> tuple[int, list[str]]:
+    """Run a subcommand in a window that changes its size, then press Ctrl-C.
+
+    `sizes`: columns, and a text to wait for before the next. Returns the exit code, and what was written at each size
+    and after Ctrl-C.
+    """
+    master, slave = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    parts = []
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, sizes[0][0], 0, 0))
+    with subprocess.Popen(
+        [*COMMAND, *words],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**environment, "TERM": "xterm-256color"},
+        preexec_fn=hear_ctrl_c,
+    ) as process:
+        os.close(slave)
+        for columns, text in sizes:
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+            parts.append(_read_until(master, text))
+        process.send_signal(signal.SIGINT)
+        parts.append(_read_until(master, None))
+    os.close(master)
+    return process.returncode, parts
+
+
+def _read_until(master: int, text: str | None, timeout_s: float = 60) -> str:
+    written, deadline = b"", time.monotonic() + timeout_s
+    while text is None or text.encode() not in written:
+        ready, _, _ = select.select([master], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{text!r} was not written within {timeout_s:.0f} s: {written!r}"
+        if not (block := _read(master)):
+            break
+        written += block
+    return written.decode(errors="replace")
 
 
 def _read(master: int) -> bytes:

@@ -15,6 +15,8 @@ from tests.tools.watching.test_dashboard import HOSTILE, epoch
 
 pytestmark = pytest.mark.heavy
 POINTS = "(document.querySelector('.curve.one[d*=L]')?.getAttribute('d').match(/[ML]/g) ?? []).length"
+# The text of what is not in view as well.
+RUNS = "document.getElementById('runs').textContent"
 STATUS = "document.querySelector('.name .status')?.innerText"
 
 
@@ -57,11 +59,11 @@ def test_a_run_is_selected_watched_and_cancelled_with_the_keyboard_alone(lab: La
 
     with dashboard(lab, run_id="d001-2d-f0-rest") as page:
         page.wait(f"{STATUS} === '◐ interrupted'")
-        page.focus(f"run {run_id}")
-        page.press("Enter")
+        page.focus("run d001-2d-f0-rest")
+        page.press("ArrowUp", "Enter")
         page.wait(f"{STATUS} === '► running'")
         assert "preprocess" in page.text(".stages")
-        page.wait(f"{POINTS} > 2", timeout_s=120)
+        page.wait(f"{POINTS} > 2", timeout_s=240)  # PyTorch and nnU-Net start twice before
         before = page.run(POINTS)
         page.wait(f"{POINTS} > {before}")
         assert_clean(page)
@@ -92,7 +94,7 @@ def test_a_hostile_name_is_text_and_a_missing_number_a_gap(lab: Lab) -> None:
     with dashboard(lab) as page:
         page.wait("document.querySelector('.name')")
 
-        assert HOSTILE in page.text(".name") and "<img src=x onerror=alert(1)>" in page.text("#runs")
+        assert HOSTILE in page.text(".name") and "<img src=x onerror=alert(1)>" in page.run(RUNS)
         assert page.run("document.querySelectorAll('img').length") == 0
         assert page.run("document.querySelector('.curves .curve.one[d*=L]').getAttribute('d').match(/M/g).length") == 2
         page.run("document.querySelector('details').open = true")

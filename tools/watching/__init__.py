@@ -1,6 +1,6 @@
 """Runs that were started: how they are doing, what they say, what came of them, and how to stop them."""
 
-from ...schemas.dashboard import DashboardAnswer, DashboardData, DashboardRequest
+from ...schemas.dashboard import DashboardAnswer, DashboardData, DashboardDataRequest, DashboardRequest
 from ...schemas.logs import LogsAnswer, LogsRequest
 from ...schemas.progress import ProgressAnswer, ProgressRequest
 from ...schemas.results import Result, ResultsRequest
@@ -86,7 +86,7 @@ OF_THE_PAGE = (
         "nnunet_dashboard_data",
         "Data of the dashboard",
         "reads",
-        DashboardRequest,
+        DashboardDataRequest,
         DashboardData,
         "Only for the dashboard's own page.",
         "watching.dashboard:nnunet_dashboard_data",

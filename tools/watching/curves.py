@@ -3,26 +3,32 @@
 import math
 from collections.abc import Sequence
 
+from ...nnunet.datasets import DatasetFiles
 from ...runs.layout import RunDir
 from ...schemas.dashboard import Curves
 from ...schemas.records import Epoch, RunRecord
+from ...texts import short
 
 # Together they keep the page's data under 30 kB, whatever the number of stages.
 POINTS_OF_A_STAGE = 200
 POINTS_OF_A_RUN = 500
+# More lines cannot be told apart.
+CLASSES_DRAWN = 8
+LABEL_CHARACTERS = 40
 STEPS = tuple(digit * 10**power for power in range(9) for digit in (1, 2, 5))
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
 
 
-def curves_of(run: RunDir, record: RunRecord) -> tuple[Curves, ...]:
-    """The curves of every stage that has finished an epoch."""
+def curves_of(run: RunDir, record: RunRecord, *, classes: bool = False) -> tuple[Curves, ...]:
+    """The curves of every stage that has finished an epoch; with `classes` also those of each class."""
     found = [(spec.name, epochs) for spec in record.stages if (epochs := run.stage(spec.name).epochs())]
     limit = min(POINTS_OF_A_STAGE, POINTS_OF_A_RUN // max(1, len(found)))
-    return tuple(_curves(run, name, epochs, limit) for name, epochs in found)
+    labels = DatasetFiles(record.folders, record.dataset_name).classes()[:CLASSES_DRAWN] if classes else []
+    return tuple(_curves(run, name, epochs, limit, labels) for name, epochs in found)
 
 
-def _curves(run: RunDir, stage: str, epochs: Sequence[Epoch], limit: int) -> Curves:
+def _curves(run: RunDir, stage: str, epochs: Sequence[Epoch], limit: int, labels: Sequence[str]) -> Curves:
     progress = run.stage(stage).progress()
     every, shown = thinned(epochs, limit)
     return Curves(
@@ -34,7 +40,16 @@ def _curves(run: RunDir, stage: str, epochs: Sequence[Epoch], limit: int) -> Cur
         val_loss=tuple(_short(epoch.val_loss) for epoch in shown),
         pseudo_dice=tuple(_short(epoch.pseudo_dice) for epoch in shown),
         ema_pseudo_dice=tuple(_short(epoch.ema_pseudo_dice) for epoch in shown),
+        classes={
+            short(label, LABEL_CHARACTERS): tuple(_of_class(epoch, number) for epoch in shown)
+            for number, label in enumerate(labels)
+        },
     )
+
+
+def _of_class(epoch: Epoch, number: int) -> float | None:
+    found = epoch.pseudo_dice_per_class
+    return _short(found[number]) if number < len(found) else None
 
 
 def thinned(epochs: Sequence[Epoch], limit: int) -> tuple[int, list[Epoch]]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...calls import call
+from ...calls import call, calls_in
 from ...runs.layout import RunDir
 from ...schemas.base import Record
 from ...schemas.dashboard import (
@@ -10,8 +10,10 @@ from ...schemas.dashboard import (
     Curves,
     DashboardAnswer,
     DashboardData,
+    DashboardDataRequest,
     DashboardRequest,
     FoldScore,
+    Resume,
     RunFacts,
     Scores,
     Selected,
@@ -21,12 +23,13 @@ from ...schemas.records import ACTIVE, ClassMetrics, Metrics, RunRecord, StageSp
 from ...schemas.run_list import RunLine, RunsRequest
 from ...settings import Settings
 from ...texts import short
-from .curves import curves_of, sparkline
+from .curves import LABEL_CHARACTERS, curves_of, sparkline
 from .progress import answer
 from .results import result_of
+from .resuming import after_failure, resume_hint
 from .run_lines import iso
 from .runs import nnunet_runs
-from .snapshot import RunSnapshot, newest_at_work, snapshot, tend
+from .snapshot import RunSnapshot, newest_at_work, recorded, snapshot, tend
 
 # Bounds that keep the page's data under 30 kB and the answer in words under 1,500 characters.
 RUNS_SHOWN = 10
@@ -34,11 +37,12 @@ RUNS_NAMED = 3
 CLASSES_SHOWN = 20
 NOTES_SHOWN = 3
 NAME_CHARACTERS = 60
-LABEL_CHARACTERS = 40
 NOTE_CHARACTERS = 180
 TEXT_CHARACTERS = 1100
 # How often the page looks for new runs while another run than the shown one is at work.
 OTHERS_EVERY_S = 15
+# A look of the page costs no chat a word, so it need not wait as long as progress.retry_after_s says.
+LIVE_EVERY_S = 10
 
 
 def nnunet_dashboard(request: DashboardRequest, settings: Settings, *, read_only: bool) -> DashboardAnswer:
@@ -47,39 +51,47 @@ def nnunet_dashboard(request: DashboardRequest, settings: Settings, *, read_only
     Raises:
         NotFound: no such run.
     """
-    data = nnunet_dashboard_data(request, settings, read_only=read_only)
+    data = nnunet_dashboard_data(DashboardDataRequest(run_id=request.run_id), settings, read_only=read_only)
     if data.run is None:
         return DashboardAnswer(run_id=None, text="There are no runs yet.", retry_after_s=0, next_step=data.next_step)
     run_id = data.run.facts.run_id
     return DashboardAnswer(
         run_id=run_id,
         text=short("\n".join(_words(data.run, data.runs)), TEXT_CHARACTERS),
-        retry_after_s=data.retry_after_s,
+        retry_after_s=data.run.progress.retry_after_s,
         next_step="Where the host shows the dashboard it refreshes itself; elsewhere report this text. Numbers: "
         f"{call('nnunet_progress', run_id=run_id)}.",
     )
 
 
-def nnunet_dashboard_data(request: DashboardRequest, settings: Settings, *, read_only: bool) -> DashboardData:
+def nnunet_dashboard_data(request: DashboardDataRequest, settings: Settings, *, read_only: bool) -> DashboardData:
     """Everything the page draws.
 
     Raises:
         NotFound: no such run.
     """
     view = _view(request, settings, read_only=read_only)
-    chosen = _selected(view, read_only=read_only) if view else None
-    listed = nnunet_runs(RunsRequest(limit=RUNS_SHOWN), settings, view)
+    chosen = _selected(view, read_only=read_only, classes=request.classes) if view else None
+    wanted = {name: getattr(request, name) for name in RunsRequest.model_fields}
+    listed = nnunet_runs(RunsRequest.model_construct(**wanted), settings, view)  # a page may list more than a chat
     waiting = OTHERS_EVERY_S if any(line.status in ACTIVE for line in listed.runs) else 0
     return DashboardData(
         runs=tuple(_brief(line) for line in listed.runs),
         total=listed.total,
         run=chosen,
-        retry_after_s=(chosen.progress.retry_after_s if chosen else 0) or waiting,
+        datasets=_datasets(settings),
+        retry_after_s=min(LIVE_EVERY_S, chosen.progress.retry_after_s if chosen else 0) or waiting,
         next_step=chosen.progress.next_step if chosen else listed.next_step,
     )
 
 
-def _view(request: DashboardRequest, settings: Settings, *, read_only: bool) -> RunSnapshot | None:
+def _datasets(settings: Settings) -> tuple[int, ...]:
+    """The datasets of all runs, by the ids of the runs; nothing of them is read."""
+    named = {run_id[1:].partition("-")[0] for run_id in recorded(settings)}
+    return tuple(sorted(int(number) for number in named if number.isdecimal()))
+
+
+def _view(request: DashboardDataRequest, settings: Settings, *, read_only: bool) -> RunSnapshot | None:
     if request.run_id is None:
         found = newest_at_work(settings, among=RUNS_SHOWN)
         if found is not None and not read_only:
@@ -93,8 +105,8 @@ def _brief(line: RunLine) -> RunLine:
     return line.model_copy(update={name: short(text, NAME_CHARACTERS) for name, text in texts.items()})
 
 
-def _selected(view: RunSnapshot, *, read_only: bool) -> Selected:
-    curves = curves_of(view.run, view.record)  # first: whoever has read all epochs needs no recent ones
+def _selected(view: RunSnapshot, *, read_only: bool, classes: bool) -> Selected:
+    curves = curves_of(view.run, view.record, classes=classes)  # first: who has read all epochs needs no recent ones
     return Selected(
         facts=_facts(view.record),
         progress=answer(view),
@@ -102,7 +114,20 @@ def _selected(view: RunSnapshot, *, read_only: bool) -> Selected:
         curves=curves,
         scores=_scores(view),
         can_cancel=not read_only and view.judged.status in ACTIVE,
+        resume=None if read_only else _resume(view),
     )
+
+
+def _resume(view: RunSnapshot) -> Resume | None:
+    """How to go on from the checkpoint of a run that was stopped, if that makes sense."""
+    if view.judged.status not in ("cancelled", "interrupted", "error"):
+        return None
+    failed = view.judged.failure
+    hint = resume_hint(view) if failed is None else after_failure(failed, view)
+    resumes = (one for one in calls_in(hint) if one.arguments.get("continue_training"))
+    if (one := next(resumes, None)) is None:
+        return None
+    return Resume(arguments=one.arguments, meaning=hint.partition(str(one))[2].lstrip(".; "))
 
 
 def _facts(record: RunRecord) -> RunFacts:

@@ -22,7 +22,8 @@ const errors = [];
 let client, context, page;
 const servers = [];
 
-const app = () => page.frames().find((frame) => frame.parentFrame()?.parentFrame());
+// In a host the page is a frame within a frame; a browser shows it itself.
+const app = () => page.frames().find((frame) => frame.parentFrame()?.parentFrame()) ?? page.mainFrame();
 
 function serve(text, headers = {}) {
   const all = { "content-type": "text/html; charset=utf-8", ...headers };
@@ -39,7 +40,24 @@ async function hostPage() {
   return `${head}<script type="module">${script}</script></body></html>`;
 }
 
+async function window({ chrome, theme, width, height, profile }) {
+  const options = { executablePath: chrome, headless: true, args: QUIET, viewport: { width, height }, colorScheme: theme };
+  context = await chromium.launchPersistentContext(profile ?? mkdtempSync(join(tmpdir(), "browser-")), options);
+  page = await context.newPage();
+  // Chromium warns of every sandbox proxy that is made as the specification wants it.
+  const expected = (text) => text.includes("escape its sandboxing");
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type()) && !expected(message.text())) errors.push(message.text());
+  });
+  page.on("pageerror", (error) => errors.push(String(error)));
+}
+
 const commands = {
+  async visit({ url, ...given }) {
+    await window(given);
+    await page.goto(url);
+    return null;
+  },
   async open({ server, chrome, tool, input, theme, width, height }) {
     const extensions = { "io.modelcontextprotocol/ui": { mimeTypes: [MIME] } };
     client = new Client({ name: "host-of-the-tests", version: "1" }, { capabilities: { extensions } });
@@ -49,15 +67,7 @@ const commands = {
     const { contents: [resource] } = await client.readResource({ uri });
     if (resource.mimeType !== MIME) throw new Error(`the page is served as ${resource.mimeType}`);
     const result = await client.callTool({ name: tool, arguments: input });
-    const options = { executablePath: chrome, headless: true, args: QUIET, viewport: { width, height } };
-    context = await chromium.launchPersistentContext(mkdtempSync(join(tmpdir(), "browser-")), options);
-    page = await context.newPage();
-    // Chromium warns of every sandbox proxy that is made as the specification wants it.
-    const expected = (text) => text.includes("escape its sandboxing");
-    page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type()) && !expected(message.text())) errors.push(message.text());
-    });
-    page.on("pageerror", (error) => errors.push(String(error)));
+    await window({ chrome, width, height });
     await page.exposeFunction("callServer", (params) => client.callTool(params));
     const hostPort = await serve(await hostPage());
     const sandbox = readFileSync(join(HERE, "sandbox.html"), "utf8");
@@ -84,7 +94,8 @@ const commands = {
   // A frame of another origin is painted only as far as the window shows it.
   async picture({ path }) {
     const { width } = page.viewportSize();
-    const height = await page.evaluate("document.querySelector('iframe').offsetHeight");
+    const whole = "document.querySelector('iframe')?.offsetHeight ?? document.documentElement.scrollHeight";
+    const height = await page.evaluate(whole);
     await page.setViewportSize({ width, height });
     await app().evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))");
     await page.screenshot({ path });

@@ -11,6 +11,7 @@ from mcp import Client
 from mcp.types import CallToolResult
 
 from nnunet_mcp.files import write_model, write_text
+from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import (
@@ -37,7 +38,7 @@ HOSTILE = "Dataset001_<img src=x onerror=alert(1)>"
 FOLDS = tuple(stage(f"train_fold_{fold}") for fold in range(5))
 
 
-def epoch(number: int, **fields: float | None) -> Epoch:
+def epoch(number: int, **fields: float | tuple[float | None, ...] | None) -> Epoch:
     wave = math.sin(number) - 0.123456789
     known = {"train_loss": wave, "val_loss": wave, "pseudo_dice": 0.5 + wave / 3, "ema_pseudo_dice": 0.5 + wave / 9}
     return Epoch.model_validate({"epoch": number, "learning_rate": 0.01, "seconds": 1.5, **known, **fields})
@@ -119,6 +120,50 @@ def test_the_usual_thousand_epochs_show_every_fifth_and_every_tenth_of_five_fold
     assert thinned(epochs, POINTS_OF_A_RUN // 5)[0] == 10
 
 
+def test_each_class_has_its_curve_where_the_page_asks_for_it(settings: Settings) -> None:
+    record = record_of(settings)
+    folder = settings.folder("preprocessed") / record.dataset_name
+    folder.mkdir()
+    write_text(folder / "dataset.json", json.dumps({"labels": {"background": 0, "b": 2, "a": 1}}))
+    write_run(settings, record, [epoch(0), epoch(1, pseudo_dice_per_class=(0.1, None))])
+
+    (curves,) = ask(settings, "nnunet_dashboard_data", classes=True)["run"]["curves"]
+
+    assert curves["classes"] == {"a": [None, 0.1], "b": [None, None]}
+    assert ask(settings, "nnunet_dashboard_data")["run"]["curves"][0]["classes"] == {}
+
+
+def test_the_page_filters_all_runs_and_looks_often_where_a_chat_should_wait(settings: Settings) -> None:
+    for number in range(30):
+        write_run(
+            settings, record_of(settings, run_id=f"d{number % 3:03d}-2d-f0-{number:04d}", created_at=1.0 + number)
+        )
+    write_run(settings, record_of(settings, run_id="d002-2d-f1-work"), [epoch(0, seconds=4000)])
+
+    every = ask(settings, "nnunet_dashboard_data", limit=500)
+    assert (len(every["runs"]), every["total"], every["datasets"]) == (31, 31, [0, 1, 2])
+    assert 0 < every["retry_after_s"] <= 10
+    found = ask(settings, "nnunet_dashboard_data", dataset_id=2, status="interrupted", search="-2D-F0-", limit=3)
+    assert (len(found["runs"]), found["total"]) == (3, 10)
+    assert {run["run_id"][:5] for run in found["runs"]} == {"d002-"}
+
+
+def test_a_run_with_a_checkpoint_can_be_resumed_from_the_page(settings: Settings) -> None:
+    record = record_of(settings, created_at=1.0)
+    write_run(settings, record, [epoch(number) for number in range(5)])
+    assert ask(settings, "nnunet_dashboard_data")["run"]["resume"] is None
+    files = DatasetFiles(record.folders, record.dataset_name)
+    fold = FoldFiles(files.fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+    fold.owner_file.write_text(record.run_id, encoding="utf-8")
+    fold.latest.write_bytes(b"weights")
+
+    resume = ask(settings, "nnunet_dashboard_data")["run"]["resume"]
+
+    assert resume["arguments"] == {"dataset_id": 1, "like": record.run_id, "continue_training": True}
+    assert "goes on" in resume["meaning"] and "nnunet_" not in resume["meaning"]
+
+
 def test_a_missing_number_is_null_and_a_gap(settings: Settings) -> None:
     nothing = {"train_loss": None, "val_loss": None, "pseudo_dice": None, "ema_pseudo_dice": None}
     record = record_of(settings)
@@ -183,7 +228,7 @@ def test_only_a_server_that_can_cancel_offers_it(settings: Settings) -> None:
 def test_the_page_is_one_small_file_that_loads_nothing() -> None:
     page = page_html()
 
-    assert len(page.encode()) <= 40_000
+    assert len(page.encode()) <= 64_000
     assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}  # a name, not a place
     assert not re.search(r"\b(src|href)\s*=|url\(|@import|\bimport\b|fetch\(|XMLHttpRequest|WebSocket", page)
     assert "/* style.css */" not in page and "/* scripts */" not in page
