@@ -41,6 +41,7 @@ TOOLS = (
             "verify_dataset_integrity",
             "no_preprocessing",
             "note",
+            "after",
             "request_id",
         ),
     ),
