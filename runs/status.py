@@ -6,7 +6,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..calls import argument
 from ..schemas.records import ACTIVE, Failure, Liveness, Outcome, RunRecord, StageState, Status
 
 # A supervisor needs about half a second to write engine.json; a loaded machine may need much longer.
@@ -147,6 +146,6 @@ def waits_for_other(after: str, other: Verdict | None) -> StageState | None:
     failure = Failure(
         cause=f"it was to start when run {after} has succeeded, which {ENDS[other.status] if other else 'was removed'}",
         evidence=other.reason if other else f"there is no record of {after}",
-        remedy=f"Start it again without {argument(after=None)}; or mend {after} first, and name the run that does so.",
+        remedy=f"Start it again, and let it wait for no other run, or for the one that does what {after} was to do.",
     )
     return StageState(status="cancelled", failure=failure)

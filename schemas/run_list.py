@@ -108,7 +108,7 @@ class QueueRequest(Request):
     """Change the place of a run that waits."""
 
     run_id: RunId
-    action: QueueAction
+    action: QueueAction = Field(description="front: before all others. hold: until release.")
 
 
 class CancelRequest(Request):

@@ -88,7 +88,8 @@ def move(jobs: list[str], action: str) -> None:
         for job in reversed(jobs):  # of several, only those like the first one would move
             call("scontrol", "top", job)
     elif jobs:
-        call("scontrol", action, ",".join(jobs))
+        word = "uhold" if action == "hold" else action  # so that its owner can release it, whoever holds it
+        call("scontrol", word, ",".join(jobs))
 
 
 def requeue(job: str) -> None:

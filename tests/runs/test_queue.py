@@ -169,7 +169,7 @@ def test_what_follows_a_run_that_never_succeeds_ends_and_says_why(queue: Queue, 
     assert second.ends() == "cancelled"
     told = queue.progress(second)
     assert told["failure"]["cause"] == f"it was to start when run {first.run.run_id} has succeeded, which {word}"
-    assert "without after" in told["failure"]["remedy"]
+    assert "wait for no other run" in told["failure"]["remedy"]
     again = f"nnunet_training(dataset_id=1, like='{second.run.run_id}')"
     assert again in told["next_step"], "without waiting again for what never comes"
     assert not second.run.stage("train_fold_0").log_file.exists()
@@ -219,5 +219,5 @@ def test_a_training_after_another_is_checked_when_it_is_asked_for(queue: Queue) 
     assert [record and record.after for record in records] == [first.run.run_id, None]
     queue.plays += [PlayedRun(state.run(record.run_id), record) for record in records if record]
     ask(queue.settings, "nnunet_cancel", run_id=first.run.run_id, force=True)
-    with pytest.raises(ToolRefused, match=r"is cancelled: it will not succeed any more.*Leave after out"):
+    with pytest.raises(ToolRefused, match=r"is cancelled: it will not succeed any more.*Start this one at once"):
         ask(queue.settings, "nnunet_training", **wanted, after=first.run.run_id, overwrite=True)

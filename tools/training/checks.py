@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
-from ...calls import argument, call
+from ...calls import argument
 from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
 from ...runs.engine import Engine
-from ...runs.engines import engine_named, is_on, verdict
+from ...runs.engines import engine_named, is_on
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
-from ...runs.store import active_on, find_run
+from ...runs.store import active_on, run_to_follow
 from ...schemas.changes.table import of_plans, read_changes, written
 from ...schemas.preflight import PlannersAhead, PlansAhead
-from ...schemas.records import ACTIVE
 from ...schemas.training import Device, TrainingCall, TrainingRequest
 from ...settings import Settings
 from ..data.ready import known_damage, ready_to_train
@@ -130,23 +129,16 @@ def _after(found: Preparation) -> None:
     """The run that it is to follow may still succeed, and its engine can wait for it."""
     if (after := found.request.after) is None:
         return
-    run, record = find_run(StateDir.of(found.settings), after)
-    judged = verdict(run, record)
-    if judged.status == "success":
+    record, succeeded = run_to_follow(StateDir.of(found.settings), after)
+    if succeeded:
         found.notes.append(f"Run {after} has succeeded already, so nothing is waited for.")
-        return
-    if judged.status not in ACTIVE:
-        raise Refused(
-            f"Run {after} is {judged.status}: it will not succeed any more, so a run after it would never start. Leave "
-            f"{argument(after=None)} out, or name the run that does its work again. "
-            f"{call('nnunet_progress', run_id=after)} says how it ended."
-        )
-    if not found.engine.follows_all and not is_on(record, found.engine):
+    elif found.engine.follows_all or is_on(record, found.engine):
+        found.notes.append(f"It starts when run {after} has succeeded.")
+    else:
         raise Refused(
             f"Run {after} is no run of the same cluster, and Slurm starts nothing after it. Leave "
             f"{argument(after=None)} out, and start this one when {after} has succeeded."
         )
-    found.notes.append(f"It starts when run {after} has succeeded.")
 
 
 def _dataset(found: Preparation) -> None:

@@ -64,7 +64,7 @@ OF_ALL_RUNS = (
         "arranges",
         QueueRequest,
         QueueAnswer,
-        "Let a waiting run go first, hold or release it.",
+        "Change a waiting run's place.",
         "watching.runs:nnunet_queue",
         Command("queue", "let a waiting run go first, hold it back, or release it", ("run_id", "action")),
     ),

@@ -15,7 +15,6 @@ from ...schemas.records import ACTIVE, QueueAction, RunRecord
 from ...schemas.run_list import CancelAnswer, CancelRequest, QueueAnswer, QueueRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
 from ...texts import some
-from .progress import answer
 from .resuming import after_failure, resume_hint
 from .run_lines import line_of, line_of_foreign
 from .snapshot import RunSnapshot, newest, recorded, snapshot, tend
@@ -122,7 +121,7 @@ def nnunet_queue(request: QueueRequest, settings: Settings) -> QueueAnswer:
         status=view.judged.status,
         detail=_detail(view, request.action),
         retry_after_s=retry_after(view),
-        next_step=answer(view).next_step,
+        next_step=_on_with(view),
     )
 
 
@@ -153,6 +152,13 @@ def _obeyed(request: QueueRequest, settings: Settings) -> RunSnapshot:
         if time.monotonic() > deadline:
             return view
         time.sleep(POLL_S)
+
+
+def _on_with(view: RunSnapshot) -> str:
+    run_id = view.record.run_id
+    if view.is_held:
+        return f"When the person says so: {call('nnunet_queue', run_id=run_id, action='release')}."
+    return f"Follow it with {call('nnunet_progress', run_id=run_id, wait_s=25)}."
 
 
 def _detail(view: RunSnapshot, action: QueueAction) -> str:
