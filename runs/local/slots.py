@@ -92,11 +92,14 @@ class SlotQueue:
     def _lock(self, place: Place) -> list[Lock] | str:
         """The locks of a free place, or who holds it."""
         lock = Lock(place.lock)
-        if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
+        if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage, "gb": place.need_gb}):
             return f"{self.kind} slot {place.title} is held by {_who(lock)}"
         if place.taken_by:
             lock.release()
             return f"GPU {place.title} is used by others: {place.taken_by}"
+        if crowded := _crowded(place):
+            lock.release()
+            return f"GPU {place.title} {crowded}"
         host = HostLock(place.host_lock) if place.host_lock else None
         try:
             mine = host is None or host.try_acquire()
@@ -161,6 +164,19 @@ class SlotQueue:
 def _turn(ticket: Path) -> str:
     """What the tickets of a run's stages have in common."""
     return ticket.name.partition("-")[0]
+
+
+def _crowded(place: Place) -> str:
+    """Why a run does not fit beside those that share the GPU: one that has just begun shows no memory yet, so what each
+    needs is added up. They name it in their locks; of those that do not know it, only the memory in use counts."""
+    total, need = place.gpu.total_gb if place.gpu else None, place.need_gb
+    if total is None or need is None:
+        return ""
+    others = [lock for lock in map(Lock, place.beside) if not lock.is_free()]
+    taken = [gb for lock in others if isinstance(gb := lock.holder().get("gb"), int | float)]
+    if need + sum(taken) <= total or not taken:
+        return ""
+    return f"has {total:.0f} GB, of which {_who(others[0])} and others need {sum(taken):.0f}, and this one {need:.0f}"
 
 
 def _who(lock: Lock) -> str:
