@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..schemas.records import RunRecord
+from ..schemas.records import QueueAction, RunRecord
 from ..schemas.slurm import EngineName
 from ..schemas.system import Check
 from ..schemas.training import Device
@@ -37,6 +37,8 @@ class Engine(ABC):
     keeps_models: ClassVar[bool] = False
     # Whether stages run on this machine, so that what was measured here is true of them.
     is_here: ClassVar[bool] = False
+    # Whether a run there can wait for a run of any engine, or only for one of its own.
+    follows_all: ClassVar[bool] = False
 
     def works_here(self, record: RunRecord) -> bool:
         """Whether the run's processes are on the machine that asks."""
@@ -117,6 +119,15 @@ class Engine(ABC):
     @abstractmethod
     def evidence(self, run: RunDir, record: RunRecord) -> Evidence:
         """Everything that `derive_status` needs. If the scheduler does not answer, nothing is concluded from that."""
+
+    @abstractmethod
+    def move(self, run: RunDir, record: RunRecord, action: QueueAction, settings: Settings) -> None:
+        """Let what has not begun of the run go first, keep it back, or let it go again. What has begun goes on.
+
+        Raises:
+            Refused: the scheduler does not allow it.
+            Unavailable: the scheduler does not answer.
+        """
 
     @abstractmethod
     def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:

@@ -14,6 +14,7 @@
         heartbeat               touched by the supervisor
         supervisor.log          the supervisor's own output
         cancel.json             by the server that is asked to cancel
+        queue.json              by the server that is asked to hold the run, or to let it go first
         result.json             by the supervisor, at the end of a run that succeeded
         provenance.json         by the supervisor, its last act
         stages/<stage>/
@@ -53,6 +54,7 @@ from ..schemas.records import (
     Outcome,
     Progress,
     Provenance,
+    QueueRecord,
     RunRecord,
     StageState,
 )
@@ -205,6 +207,10 @@ class RunDir:
         return self.path / "cancel.json"
 
     @property
+    def queue_file(self) -> Path:
+        return self.path / "queue.json"
+
+    @property
     def submit_lock(self) -> Path:
         return self.path / "submit.lock"
 
@@ -235,6 +241,15 @@ class RunDir:
 
     def cancel(self) -> CancelRecord | None:
         return once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))
+
+    def queue(self) -> QueueRecord:
+        """What people want of its place in the queue; nothing where there is no such file."""
+        found = once(self.memory, self.queue_file, "queue", lambda: read_model(self.queue_file, QueueRecord))
+        return found or QueueRecord()
+
+    def beside(self, run_id: str) -> "RunDir":
+        """Another run of the same state folder."""
+        return RunDir(self.path.with_name(run_id))
 
     def remove(self) -> None:
         """Remove the record of the run; for readers it disappears in one step."""

@@ -6,12 +6,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..schemas.records import Failure, Liveness, Outcome, RunRecord, StageState, Status
+from ..schemas.records import ACTIVE, Failure, Liveness, Outcome, RunRecord, StageState, Status
 
 # A supervisor needs about half a second to write engine.json; a loaded machine may need much longer.
 START_ALLOWANCE_S = 60.0
 # The reason for a run that nothing is known about yet, or that is between two stages.
 STARTING = "starting"
+# In the reason for a run that people keep from starting, as the engines say it, and for one that others are before.
+HELD, BEHIND = "it is held", "waits behind"
 
 
 @dataclass(frozen=True)
@@ -126,3 +128,24 @@ def _why_interrupted(evidence: Evidence) -> str:
     if evidence.supervisor == "unknown":
         return "runs on another host and has not been heard of for a while"
     return "its processes are gone and left no message (killed, out of memory, or the machine restarted)"
+
+
+ENDS: dict[Status, str] = {"error": "failed", "cancelled": "was cancelled", "interrupted": "was interrupted"}
+
+
+def waits_for_other(after: str, other: Verdict | None) -> StageState | None:
+    """What the first stages of a run come to that follows another one; None once that has succeeded.
+
+    `other` is the verdict on that run; None where its record is gone. There is no circle: run.json is written once and
+    names a run that exists by then, so that each run is younger than the one that it follows.
+    """
+    if other is not None and other.status == "success":
+        return None
+    if other is not None and other.status in ACTIVE:
+        return StageState(status="queued", waits_for=f"waits until run {after} has succeeded")
+    failure = Failure(
+        cause=f"it was to start when run {after} has succeeded, which {ENDS[other.status] if other else 'was removed'}",
+        evidence=other.reason if other else f"there is no record of {after}",
+        remedy=f"Start it again, and let it wait for no other run, or for the one that does what {after} was to do.",
+    )
+    return StageState(status="cancelled", failure=failure)

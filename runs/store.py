@@ -222,6 +222,25 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
     return run, record
 
 
+def run_to_follow(state: StateDir, run_id: str) -> tuple[RunRecord, bool]:
+    """The run that a new one is to follow, and whether it has succeeded already.
+
+    Raises:
+        NotFound: no such run.
+        Refused: it has ended without success, or was started by hand.
+    """
+    run, record = find_run(state, run_id)
+    status = verdict(run, record).status
+    if status not in ACTIVE and status != "success":
+        raise Refused(
+            f"Run {run_id} is {status}: it will not succeed any more, so a run after it would never start. Start this "
+            "one at once, or after the run that does that one's work again.",
+            about="ended run",
+            run_id=run_id,
+        )
+    return record, status == "success"
+
+
 def newest_ids(state: StateDir) -> list[str]:
     """All runs, newest first, by the time of their recording.
 

@@ -25,6 +25,7 @@ class ModelOutcome(MeasuredOutcome):
     train_hours: float | None = Field(default=None, description="Sum of all epochs' times, resumes included.")
     parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None
+    gpu_gb: float | None = Field(default=None, description="Memory of its GPU that the process took at most.")
 
 
 class PredictionOutcome(MeasuredOutcome):

@@ -18,6 +18,10 @@ Status = Literal["queued", "running", "success", "error", "cancelled", "interrup
 Liveness = Literal["alive", "dead", "unknown"]
 
 
+# What people can do with a run that waits.
+QueueAction = Literal["front", "hold", "release"]
+
+
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 
 
@@ -156,6 +160,11 @@ class RunRecord(Record):
         return (self.training.request.note or None) if self.training else None
 
     @property
+    def after(self) -> str | None:
+        """The run that must have succeeded before it starts; null for a run that waits for none."""
+        return self.training.request.after if self.training else None
+
+    @property
     def fold_or_kind(self) -> str:
         """The `fold` in answers: for runs without one, the kind of the run."""
         return self.fold or self.job.kind
@@ -201,6 +210,13 @@ class CancelRecord(Record):
 
     requested_at: float
     grace_s: float
+
+
+class QueueRecord(Record):
+    """queue.json on this machine: what people want of the run's place in the queue. Slurm keeps it itself."""
+
+    held: bool = Field(default=False, description="No further stage starts.")
+    front_at: float | None = Field(default=None, description="When it was let in front of all others; the last first.")
 
 
 class GpuUsed(Record):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from .base import Record, Request, RunId, unknown
 from .progress import StageLine
-from .records import Status
+from .records import QueueAction, Status
 from .training import DatasetId
 
 
@@ -92,6 +92,23 @@ class RunsRequest(Request):
         default=None, description="Text in note or names. Omitted: all."
     )
     limit: int = Field(default=20, ge=1, le=200, description="At most.")
+
+
+class QueueAnswer(Record):
+    """What has become of a run that waits."""
+
+    run_id: str
+    status: Status
+    detail: str
+    retry_after_s: int
+    next_step: str
+
+
+class QueueRequest(Request):
+    """Change the place of a run that waits."""
+
+    run_id: RunId
+    action: QueueAction = Field(description="front: before all others. hold: until release.")
 
 
 class CancelRequest(Request):

@@ -179,6 +179,7 @@ class TrainingRequest(Request):
         description="Train again; the old model stays until the end.",
     )
     note: Note | None = Field(default=None, description="Why this run. Omitted: none.")
+    after: RunId | None = Field(default=None, description="Run that must succeed first. Omitted: none.")
     engine: EngineName | None = Field(default=None, description="slurm: the cluster. Omitted: the server's setting.")
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(),

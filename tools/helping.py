@@ -12,6 +12,7 @@ HELP: dict[str, Callable[..., str]] = {
         f"Follow it with {call('nnunet_progress', run_id=run_id)}, or stop it with "
         f"{call('nnunet_cancel', run_id=run_id)} first."
     ),
+    "ended run": lambda run_id: f"{call('nnunet_progress', run_id=run_id)} says how it ended.",
     "datasets": lambda: f"{call('nnunet_prepare_dataset')} imports one.",
     "models": lambda: f"{call('nnunet_datasets')} lists what is trained.",
     "model before": lambda run_id, name: before(run_id, name),

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-# "replaces": with overwrite=true what an earlier run has made is lost.
-Effect = Literal["reads", "starts", "replaces", "stops"]
+# "replaces": with overwrite=true what an earlier run has made is lost. "arranges": the same call again changes nothing.
+Effect = Literal["reads", "starts", "replaces", "arranges", "stops"]
 
 
 @dataclass(frozen=True)

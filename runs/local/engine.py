@@ -10,11 +10,12 @@ import psutil
 
 from ...calls import argument
 from ...errors import Refused, Unavailable
-from ...files import to_append
+from ...files import to_append, write_model
 from ...launch import inherited, python_command
 from ...liveness import host_name, liveness, touched_within
+from ...locks import held
 from ...nnunet.old_models import put_back
-from ...schemas.records import Liveness, ProcessMark, RunRecord, StageSpec, StageState
+from ...schemas.records import Liveness, ProcessMark, QueueAction, RunRecord, StageSpec, StageState
 from ...schemas.system import Check
 from ...schemas.training import Device
 from ...settings import Settings
@@ -45,6 +46,7 @@ class LocalEngine(Engine):
 
     name = "local"
     is_here = True
+    follows_all = True
 
     def works_here(self, record: RunRecord) -> bool:
         """Where it was started: on this host, or on another that has the same state folder."""
@@ -91,14 +93,14 @@ class LocalEngine(Engine):
     def preview(self, record: RunRecord, settings: Settings) -> Preview:
         """The slots that the run would wait for."""
         kinds = dict.fromkeys(slot_kind(spec, record.device) for spec in _todo(record))
-        held = [
+        taken = [
             f"{kind} slot {place.title} is held by {holder}"
             for kind in kinds
             if kind is not None
             for place in find_places(kind, StateDir.of(settings), settings, record=record)[0]
             if (holder := slot_holder(place))
         ]
-        return Preview(queue=tuple(held))
+        return Preview(queue=tuple(taken))
 
     def hold_device(self, record: RunRecord, settings: Settings) -> Grant | str:
         """Queue for a GPU behind all waiting runs; the CPU can be measured at any time."""
@@ -166,6 +168,12 @@ class LocalEngine(Engine):
             cancel_requested=run.cancel_file.exists(),
             stages={spec.name: _stage_evidence(run, spec.name, supervisor) for spec in _todo(record)},
         )
+
+    def move(self, run: RunDir, record: RunRecord, action: QueueAction, settings: Settings) -> None:
+        """Write queue.json, which the supervisor reads before it starts a stage."""
+        change = {"front_at": time.time()} if action == "front" else {"held": action == "hold"}
+        with held(StateDir.of(settings).locks_dir / "queue.lock"):  # two wishes at once: neither is lost
+            write_model(run.queue_file, run.afresh().queue().model_copy(update=change))
 
     def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
         """The supervisor obeys cancel.json. If there is none any more, the rest of the run is ended here."""

@@ -15,18 +15,13 @@ from ...locks import lock_name
 from ...schemas.gpus import FoundGpus, Gpu
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings, absolute
+from ..gpu_memory import Need, need_of, planned_need
 from ..layout import StateDir
 from ..machine.gpus import MACHINE, nvidia_is_here, visible
 from ..stage_process import SlotKind
 
 # A desktop and the driver use less than this; a running training uses more.
 EMPTY_GB = 2.0
-# The planner's estimate leaves out the CUDA context and the gaps of PyTorch's allocator: ResEnc M is planned for 8 GB
-# and takes 9 to 11 (nnunetv2 2.8.1, documentation/resenc_presets.md).
-MARGIN, CONTEXT_GB = 1.15, 0.6
-# nnunetv2 2.8.1: default_experiment_planner.py:26, residual_encoder_unet_planners.py:225,251,276. The longest names
-# first: they contain the shorter ones.
-PLANNED_GB = {"ResEncUNetXL": 40.0, "ResEncUNetL": 24.0, "ResEncUNetM": 8.0, "nnUNetPlans": 8.0}
 HOST_LOCK = "nnunet-mcp-gpu-"
 # Not a training: the server that MPS clients share; it stays when they have ended.
 SHARED_BY_ALL = "nvidia-cuda-mps-server"
@@ -43,6 +38,9 @@ class Place:
     host_lock: Path | None = None
     gpu: Gpu | None = None
     taken_by: str = ""
+    # Of a GPU that is shared: the locks of its other shares, and the GB that the run will take.
+    beside: tuple[Path, ...] = ()
+    need_gb: float | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -89,65 +87,65 @@ def gpu_places(
         # again soon.
         gpus = [gpu for gpu in gpus if gpu.uuid]
         why = why or f"the UUID of GPU {nameless[0].title} is not known now; {found.problem}".removesuffix("; ")
-    planned = planned_gb(record) if record else None
+    need = _need(state, settings, record)
     if record is not None:
-        gpus = _suited(gpus, planned, record.num_gpus)
+        gpus = _suited(gpus, need, record.num_gpus)
         why = why or "a training on several GPUs cannot use instances of a divided one (MIG)"
     gpus = sorted(gpus, key=lambda gpu: -(gpu.free_gb or gpu.total_gb or 0.0))
     shares = range(1, settings.share_gpus + 1)
     places = [
-        _gpu_place(gpu, share, state, settings, planned)
+        _gpu_place(gpu, share, state, settings, need)
         for share in shares
         for gpu in gpus
-        if share == 1 or _has_room_for(gpu, share, planned)
+        if share == 1 or _has_room_for(gpu, need)
     ]
     return places, "" if gpus else why
 
 
-def _has_room_for(gpu: Gpu, trainings: int, planned: float | None) -> bool:
-    """Whether so many trainings fit at once. Their planned memory is added up: one that just started uses none yet."""
-    return planned is None or gpu.total_gb is None or gpu.total_gb >= trainings * with_margin(planned)
+def _need(state: StateDir, settings: Settings, record: RunRecord | None) -> Need | None:
+    """Alone on a GPU, PyTorch keeps more than it needs, so that what was measured counts only where it is shared."""
+    if record is None:
+        return None
+    return need_of(state, record) if settings.share_gpus > 1 else planned_need(record)
 
 
-def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, planned: float | None) -> Place:
-    suffix = f"-{share}" if share > 1 else ""
+def _has_room_for(gpu: Gpu, need: Need | None) -> bool:
+    return need is None or gpu.total_gb is None or gpu.total_gb >= need.whole
+
+
+def _gpu_place(gpu: Gpu, share: int, state: StateDir, settings: Settings, need: Need | None) -> Place:
+    suffix, *others = [f"-{one}" if one > 1 else "" for one in (share, *range(1, settings.share_gpus + 1))]
+
+    def lock(suffix: str) -> Path:
+        return slot_path(state, "gpu", gpu.index + suffix, uuid=gpu.uuid and gpu.uuid + suffix)
+
     return Place(
         kind="gpu",
         name=gpu.cuda_name,
-        lock=slot_path(state, "gpu", gpu.index + suffix, uuid=gpu.uuid and gpu.uuid + suffix),
+        lock=lock(suffix),
+        beside=tuple(lock(other) for other in others if other != suffix),
+        need_gb=need.whole if need else None,
         title=gpu.title + (f", share {share}" if share > 1 else ""),
         host_lock=absolute(settings.host_locks) / lock_name(f"{HOST_LOCK}{gpu.uuid}{suffix}") if gpu.uuid else None,
         gpu=gpu,
-        taken_by=why_not_free(gpu, planned, shared=settings.share_gpus > 1),
+        taken_by=why_not_free(gpu, need, shared=settings.share_gpus > 1),
     )
 
 
-def _suited(gpus: list[Gpu], planned: float | None, wanted: int) -> list[Gpu]:
+def _suited(gpus: list[Gpu], need: Need | None, wanted: int) -> list[Gpu]:
     """The GPUs without those that are too small, if enough others remain. For several GPUs only undivided cards count:
     CUDA shows a process only one MIG instance."""
     whole = [gpu for gpu in gpus if wanted == 1 or not gpu.is_instance]
-    large = [gpu for gpu in whole if _has_room_for(gpu, 1, planned)]
+    large = [gpu for gpu in whole if _has_room_for(gpu, need)]
     return large if len(large) >= wanted else whole
 
 
-def planned_gb(record: RunRecord) -> float | None:
-    """GPU memory that the planner aims at; None for plans that no known planner made."""
-    planner = record.training.planner if record.training else None
-    names = f"{planner or ''} {record.plans_identifier}"
-    return next((size for name, size in PLANNED_GB.items() if name in names), None)
-
-
-def with_margin(planned: float) -> float:
-    """The GB that a training takes if nnU-Net plans it for `planned` GB."""
-    return planned * MARGIN + CONTEXT_GB
-
-
-def why_not_free(gpu: Gpu, planned: float | None, *, shared: bool = False) -> str:
+def why_not_free(gpu: Gpu, need: Need | None, *, shared: bool = False) -> str:
     """What other programs occupy on a GPU; empty if it is free.
 
     A GPU is free if its memory is: an idle notebook, a desktop or the MPS server stays for ever. The list of processes
     decides where the memory is unknown, or where the driver lets only one process compute. If the settings share GPUs,
-    other programs do not matter as long as the planned memory is free.
+    other programs do not matter as long as the memory is free that is measured or planned.
     """
     others = [one for one in gpu.processes if SHARED_BY_ALL not in one.name]
     named = ", ".join(_called(one.pid, one.name, one.memory_gb) for one in others)
@@ -155,8 +153,8 @@ def why_not_free(gpu: Gpu, planned: float | None, *, shared: bool = False) -> st
         return f"the driver lets only one process compute on it, {named}"
     if gpu.used_gb is None or gpu.free_gb is None:
         return "" if shared else named
-    enough = planned is not None and gpu.free_gb >= with_margin(planned)
-    just_enough = planned is None or gpu.free_gb >= planned
+    enough = need is not None and gpu.free_gb >= need.whole
+    just_enough = need is None or gpu.free_gb >= need.least
     if gpu.used_gb < EMPTY_GB or enough or (shared and just_enough):
         return ""
     way_on = "; NNUNET_MCP_SHARE_GPUS=2 trains beside them" if just_enough and not shared else ""

@@ -3,6 +3,7 @@ host. Other hosts with the same state folder have their own.
 
 A slot is a lock that the supervisor takes and the worker inherits, so it is free as soon as no process of the stage is
 left. The stage that waits longest is first: each waiting stage holds a ticket, which is a lock whose name sorts by age.
+The ticket of one that people let in front has a name that sorts before all ages.
 """
 
 import contextlib
@@ -20,6 +21,8 @@ from .places import Place
 # A training shows in a GPU's memory within a minute or two. If the GPU stays empty longer than this, the holder of the
 # host's lock does not train there.
 EMPTY_S = 600.0
+# Seconds since the epoch are below it for another 280 years.
+LATEST = 1e10
 
 
 @dataclass
@@ -35,6 +38,8 @@ class SlotQueue:
     why_none: str = ""
     # How many slots the waiting stages of this kind in this run want, including this one.
     beside: int = 0
+    # When people let the run in front.
+    front_at: float | None = None
     _ticket: Lock | None = field(default=None, init=False)
     _empty_since: dict[str, float] = field(default_factory=dict, init=False)
 
@@ -44,10 +49,9 @@ class SlotQueue:
             self._drop_ticket()  # stages behind it must not wait for a stage that may never start
             lacking = f"{wanted} {self.kind} slots are needed and there are {len(names)}"
             return f"waits for a slot: {self.why_none or lacking}"
-        if self._ticket is None:
-            self._take_ticket()
-        if older := self._older_ticket():
-            return f"waits behind {older} for a {self.kind} slot"
+        self._take_ticket()
+        if in_front := self._in_front():
+            return f"waits behind {in_front} for a {self.kind} slot"
         found = self._free_slots(wanted)
         if isinstance(found, Grant):
             self._drop_ticket()
@@ -88,11 +92,14 @@ class SlotQueue:
     def _lock(self, place: Place) -> list[Lock] | str:
         """The locks of a free place, or who holds it."""
         lock = Lock(place.lock)
-        if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage}):
+        if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage, "gb": place.need_gb}):
             return f"{self.kind} slot {place.title} is held by {_who(lock)}"
         if place.taken_by:
             lock.release()
             return f"GPU {place.title} is used by others: {place.taken_by}"
+        if crowded := _crowded(place):
+            lock.release()
+            return f"GPU {place.title} {crowded}"
         host = HostLock(place.host_lock) if place.host_lock else None
         try:
             mine = host is None or host.try_acquire()
@@ -114,9 +121,19 @@ class SlotQueue:
     def _queue_dir(self) -> Path:
         return self.state.locks_dir / f"queue-{self.kind}-{host_name()}"
 
+    @property
+    def _ticket_name(self) -> str:
+        """By age, behind those that were let in front, of which the last is first: "+" sorts before all digits."""
+        turn = self.created_at if self.front_at is None else LATEST - self.front_at
+        return f"{'' if self.front_at is None else '+'}{turn:017.6f}-{self.run_id}-{self.stage}"
+
     def _take_ticket(self) -> None:
-        name = f"{self.created_at:017.6f}-{self.run_id}-{self.stage}"
-        self._ticket = Lock(self._queue_dir / name)
+        """Have a ticket of that name: the run may have been let in front since, or somebody has removed the file."""
+        path = self._queue_dir / self._ticket_name
+        if self._ticket is not None and self._ticket.path == path and path.exists():
+            return
+        self._drop_ticket()
+        self._ticket = Lock(path)
         self._ticket.try_acquire({"run_id": self.run_id, "stage": self.stage})
 
     def _drop_ticket(self) -> None:
@@ -127,19 +144,39 @@ class SlotQueue:
             self._ticket.release()
             self._ticket = None
 
-    def _older_ticket(self) -> str | None:
-        """The run that is next in line before this one. Tickets of dead processes are removed."""
+    def _in_front(self) -> str | None:
+        """The run that is next in line, and how many more are before this one. Tickets of dead processes are removed as
+        soon as they are the first."""
         assert self._ticket is not None
-        for path in sorted(self._queue_dir.iterdir()):
-            if path.name >= self._ticket.path.name:
-                return None
+        earlier = [path for path in sorted(self._queue_dir.iterdir()) if path.name < self._ticket.path.name]
+        for place, path in enumerate(earlier):
             other = Lock(path)
             if other.try_acquire():
                 path.unlink(missing_ok=True)
                 other.release()
-            else:
-                return str(other.holder().get("run_id", "another run"))
+                continue
+            runs = {_turn(path) for path in earlier[place:]} - {_turn(self._ticket.path)}
+            more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+            return f"{other.holder().get('run_id', 'another run')}{more}"
         return None
+
+
+def _turn(ticket: Path) -> str:
+    """What the tickets of a run's stages have in common."""
+    return ticket.name.partition("-")[0]
+
+
+def _crowded(place: Place) -> str:
+    """Why a run does not fit beside those that share the GPU: one that has just begun shows no memory yet, so what each
+    needs is added up. They name it in their locks; of those that do not know it, only the memory in use counts."""
+    total, need = place.gpu.total_gb if place.gpu else None, place.need_gb
+    if total is None or need is None:
+        return ""
+    others = [lock for lock in map(Lock, place.beside) if not lock.is_free()]
+    taken = [gb for lock in others if isinstance(gb := lock.holder().get("gb"), int | float)]
+    if need + sum(taken) <= total or not taken:
+        return ""
+    return f"has {total:.0f} GB, of which {_who(others[0])} and others need {sum(taken):.0f}, and this one {need:.0f}"
 
 
 def _who(lock: Lock) -> str:

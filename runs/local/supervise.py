@@ -20,6 +20,7 @@ from ..stage_end import Grace, Heartbeat, States, clear_up, close_run, ended_sta
 from ..stage_process import Child, Grant, start_child
 from .places import Place, find_places, gpu_places, slot_kind
 from .slots import SlotQueue
+from .turn import Turn
 
 POLL_S = 0.2
 TERM_WAIT_S = 10.0
@@ -42,8 +43,10 @@ class Supervision:
     heart: Heartbeat = field(init=False)
     watch: GpuWatch = field(init=False)
     grace: Grace = field(default_factory=Grace)
+    turn: Turn = field(init=False)
 
     def __post_init__(self) -> None:
+        self.turn = Turn(self.run, self.record)
         self.states = States(self.run)
         self.heart = Heartbeat(self.run.heartbeat_file)
         self.watch = GpuWatch(self.settings.nnunet_python)
@@ -135,9 +138,24 @@ class Supervision:
         return [s for s in self.record.stages if s.name not in self.ended and s.name not in self.children]
 
     def _start_what_can_start(self) -> None:
+        kept_back = self._kept_back()
+        if kept_back is not None:
+            self._leave_the_queue()  # those behind it must not wait for it
         for spec in self._waiting():
-            if all(self.ended.get(need) == "success" for need in spec.needs):
+            if not all(self.ended.get(need) == "success" for need in spec.needs):
+                continue
+            if kept_back is None:
                 self._in_stage(spec.name, partial(self._try_start, spec))
+            elif kept_back.status == "queued":
+                self._say_waiting(spec, kept_back.waits_for or "")
+            else:
+                self._end(spec.name, kept_back)
+
+    def _kept_back(self) -> StageState | None:
+        try:
+            return self.turn.look(begun=len(self._waiting()) < sum(not spec.reused for spec in self.record.stages))
+        except OSError as error:
+            return StageState(status="queued", waits_for=f"cannot see whether it is its turn: {error}")
 
     def _try_start(self, spec: StageSpec) -> None:
         try:
@@ -177,6 +195,7 @@ class Supervision:
             )
         queue, wanted = self.queues[spec.name], self.record.num_gpus if kind == "gpu" else 1
         queue.places, queue.why_none = self._places(queue)
+        queue.front_at = self.turn.wish.front_at
         queue.beside = wanted * sum(self._is_like(spec, other) for other in self._waiting())
         answer = queue.try_acquire(wanted)
         if isinstance(answer, Grant) and kind == "gpu" and not self._is_sure(answer):
@@ -226,15 +245,17 @@ class Supervision:
 
     def _cancel(self, cancel: CancelRecord) -> None:
         """The worker stops by itself after its epoch; when the grace period is over, it is killed."""
-        for queue in self.queues.values():
-            queue.withdraw()
+        self._leave_the_queue()
         if not self.grace.is_over(cancel):
             return
         for child in self.children.values():
             kill_all(child.stage.path, term_wait_s=TERM_WAIT_S if cancel.grace_s else 0.0)
 
-    def _finish(self) -> None:
+    def _leave_the_queue(self) -> None:
         for queue in self.queues.values():
             queue.withdraw()
+
+    def _finish(self) -> None:
+        self._leave_the_queue()
         succeeded = all(self.ended.get(spec.name) == "success" for spec in self.record.stages)
         close_run(self.run, self.record, succeeded=succeeded)

@@ -82,6 +82,16 @@ def scancel(jobs: list[str], *, only_pending: bool = False) -> None:
         call("scancel", "--quiet", *(["--state=PENDING"] if only_pending else []), *jobs)
 
 
+def move(jobs: list[str], action: str) -> None:
+    """Let waiting jobs go first among their user's ("front"), keep them back ("hold"), or let them go ("release")."""
+    if action == "front":
+        for job in reversed(jobs):  # of several, only those like the first one would move
+            call("scontrol", "top", job)
+    elif jobs:
+        word = "uhold" if action == "hold" else action  # so that its owner can release it, whoever holds it
+        call("scontrol", word, ",".join(jobs))
+
+
 def requeue(job: str) -> None:
     """Put a running job back into the queue; Slurm ends its processes."""
     call("scontrol", "requeue", job)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...calls import argument
 from ...errors import Refused, Unavailable
-from ...schemas.records import RunRecord, StageSpec
+from ...schemas.records import QueueAction, RunRecord, StageSpec
 from ...schemas.system import Check
 from ...schemas.training import Device
 from ...settings import Settings
@@ -14,11 +14,14 @@ from ..engine import Engine, Preview
 from ..layout import RunDir, StateDir
 from ..stage_process import Grant
 from ..status import Evidence
-from .commands import SlurmError, SlurmRefused, SlurmSilent, call, scancel, would_start
+from .commands import SlurmError, SlurmRefused, SlurmSilent, call, move, scancel, would_start
 from .evidence import gather_jobs
 from .options import options_of
 from .script import job_script
 from .submit import go_on_submitting, jobs_of, owners_desk, submit, todo
+
+# Slurm's word for each action, for people.
+SAID: dict[QueueAction, str] = {"front": "put in front", "hold": "hold", "release": "release"}
 
 
 class SlurmEngine(Engine):
@@ -123,6 +126,19 @@ class SlurmEngine(Engine):
     def evidence(self, run: RunDir, record: RunRecord) -> Evidence:
         """The run's files, and what Slurm says about its jobs."""
         return gather_jobs(run, record)
+
+    def move(self, run: RunDir, record: RunRecord, action: QueueAction, settings: Settings) -> None:
+        """Slurm's own word for it, about the run's jobs that wait."""
+        try:
+            desk = owners_desk(run)
+            jobs = jobs_of(run, record, desk.listing(newer_than=time.time())).values()
+            move([job.id for job in jobs if job.waits], action)
+            desk.listing(newer_than=time.time())  # the answer shows what has become of it
+        except SlurmRefused as error:
+            operators = " The site keeps that for its operators (enable_user_top)." if "denied" in str(error) else ""
+            raise Refused(f"Slurm refuses to {SAID[action]} the jobs of {run.run_id}: {error}.{operators}") from None
+        except SlurmSilent as error:
+            raise Unavailable(f"Slurm does not answer: {error}. Ask again later.") from None
 
     def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
         """End the jobs; gracefully: only those that wait, because running ones obey cancel.json.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from ...schemas.records import Failure, JobsRecord, Outcome, RunRecord, StageSpec, StageState
 from ..failures.diagnosis import LOG_WINDOW, last_words, read_end
 from ..layout import RunDir, StageDir
-from ..status import Evidence, StageEvidence
+from ..status import Evidence, StageEvidence, derive_status, waits_for_other
 from .commands import SlurmSilent
 from .job_states import ending_of, last_word, waiting_for
 from .listing import Job, accounted
@@ -42,7 +42,7 @@ def gather_jobs(run: RunDir, record: RunRecord) -> Evidence:
     answer = _ask(run, record, submission) if needed else Answer({})
     # Again: what ended while Slurm was asked has its word in the files by now, and this is what the answer remembers.
     states = _states(run, stages)
-    evidence = {spec.name: _stage(run, spec, states, submission, answer) for spec in stages}
+    evidence = {spec.name: _stage(run, record, spec, states, submission, answer) for spec in stages}
     active = any(not job.ended for job in answer.jobs.values())
     unsaid = bool(answer.silent) and bool(_open(stages, states, cancelled=cancelled))
     cut_off = not submission.complete and not submission.refused and not cancelled
@@ -90,17 +90,25 @@ def _ask(run: RunDir, record: RunRecord, submission: JobsRecord) -> Answer:
 
 
 def _stage(
-    run: RunDir, spec: StageSpec, states: dict[str, StageState | None], submission: JobsRecord, answer: Answer
+    run: RunDir,
+    record: RunRecord,
+    spec: StageSpec,
+    states: dict[str, StageState | None],
+    submission: JobsRecord,
+    answer: Answer,
 ) -> StageEvidence:
     stage, state, job = run.stage(spec.name), states[spec.name], answer.jobs.get(spec.name)
     if answer.silent:
         return _unsaid(state, stage.outcome())
+    first = not any(need in states for need in spec.needs)
+    if first and state is None and (job is None or job.ended) and (never := _never(run, record)):
+        return StageEvidence(never)
     if state is not None and state.status in ENDED and not _slurm_knows_better(state, job):
         return StageEvidence(state)
     if job is None:
         return _without_job(stage, state, spec.name in submission.jobs, submission.refused)
     if job.waits and not (state and state.started_at and state.started_at > answer.at):
-        return StageEvidence(_queued(job, state))
+        return StageEvidence(_queued(job, state, record.after if first else None))
     if not job.ended or _may_be_written_still(state, job):
         return StageEvidence(_begun(state), stage.outcome(), "alive")
     if job.state == "CANCELLED" and state is None and not _could_start(spec, states):
@@ -118,9 +126,19 @@ def _may_be_written_still(state: StageState | None, job: Job) -> bool:
     return begun and (job.end or 0.0) > time.time() - FILE_LAG_S
 
 
-def _queued(job: Job, state: StageState | None) -> StageState:
+def _never(run: RunDir, record: RunRecord) -> StageState | None:
+    """How a run ended that never began, because the run that it follows did not succeed: Slurm cancels its jobs."""
+    if record.after is None or run.cancel_file.exists():
+        return None
+    other = run.beside(record.after)
+    its_record = other.record()
+    waits = waits_for_other(record.after, derive_status(gather_jobs(other, its_record)) if its_record else None)
+    return waits if waits is not None and waits.status != "queued" else None
+
+
+def _queued(job: Job, state: StageState | None, after: str | None) -> StageState:
     earlier = state.waits_for if state is not None else None
-    said = f"{earlier}; {waiting_for(job)}" if earlier else waiting_for(job)
+    said = "; ".join(filter(None, (earlier, waiting_for(job, after))))
     return StageState(status="queued", attempt=state.attempt if state else 1, waits_for=said)
 
 

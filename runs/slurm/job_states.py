@@ -90,7 +90,7 @@ REASONS = {
     "Resources": "no node is free for it",
     "Dependency": "the stages before it are not done",
     "BeginTime": "it was requeued and may start in a moment",
-    "JobHeldUser": "it is held: scontrol release lets it go",
+    "JobHeldUser": "it is held",
     "JobHeldAdmin": "an administrator holds it",
     "ReqNodeNotAvail": "the nodes it needs are down or reserved",
     "PartitionTimeLimit": "its time is longer than the partition allows: cancel, and start with less",
@@ -101,7 +101,9 @@ REASONS = {
 }
 
 
-def waiting_for(job: Job) -> str:
-    """Why a job waits: Slurm's own word, and what it means."""
+def waiting_for(job: Job, after: str | None = None) -> str:
+    """Why a job waits: Slurm's own word, and what it means. `after`: the run that it follows."""
     meaning = REASONS.get(job.reason)
+    if job.reason == "Dependency" and after is not None:
+        meaning = f"it waits until run {after} has succeeded"
     return f"job {job.id} is {job.state} ({job.reason})" + (f": {meaning}" if meaning else "")

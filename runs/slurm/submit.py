@@ -114,8 +114,28 @@ def dependency(run: RunDir, record: RunRecord, spec: StageSpec, jobs: dict[str, 
     """Which jobs must be over before this one may start, as sbatch writes it."""
     needed = [jobs[need] for need in spec.needs if need in jobs and not _succeeded(run, need)]
     lane = _in_front(record, spec)
+    needed = needed or _of_the_run_before(run, record)
     conditions = [":".join(["afterok", *needed])] if needed else []
     return ",".join([*conditions, *([f"afterany:{jobs[lane]}"] if lane in jobs else [])])
+
+
+def _of_the_run_before(run: RunDir, record: RunRecord) -> list[str]:
+    """The jobs of the run that it follows, without those that have succeeded. Slurm cancels what follows a failed one.
+
+    Raises:
+        SlurmSilent: they are not submitted yet.
+        SlurmRefused: they never will be.
+    """
+    if record.after is None:
+        return []
+    other = run.beside(record.after)
+    jobs, its_record = other.jobs() or JobsRecord(), other.record()
+    if its_record is None or jobs.refused:
+        raise SlurmRefused(f"run {record.after}, which it follows, is gone or was refused")
+    if not jobs.complete:
+        raise SlurmSilent(f"the jobs of run {record.after} are not submitted yet")
+    left = [spec.name for spec in todo(its_record) if not _succeeded(other, spec.name)]
+    return [jobs.jobs[name] for name in left if jobs.jobs[name] != FORGOTTEN]
 
 
 def _succeeded(run: RunDir, stage: str) -> bool:

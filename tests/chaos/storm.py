@@ -19,14 +19,15 @@ from pathlib import Path
 import anyio
 import psutil
 
+from nnunet_mcp.errors import RunError
 from nnunet_mcp.liveness import liveness
 from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.processes import STAGE_VARIABLE, processes_of
 from nnunet_mcp.runs.status import START_ALLOWANCE_S
-from nnunet_mcp.schemas.records import ACTIVE, RunRecord, StageState
-from nnunet_mcp.schemas.run_list import CancelRequest, RunLine, RunsRequest
-from nnunet_mcp.tools.watching.runs import nnunet_cancel, nnunet_runs
+from nnunet_mcp.schemas.records import ACTIVE, QueueAction, RunRecord, StageState
+from nnunet_mcp.schemas.run_list import CancelRequest, QueueRequest, RunLine, RunsRequest
+from nnunet_mcp.tools.watching.runs import nnunet_cancel, nnunet_queue, nnunet_runs
 from tests.kit.lab import Answer, Lab, call, stand_in_python, structured
 from tests.kit.phantom import write_phantom
 
@@ -36,6 +37,7 @@ DATASETS = (71, 72, 73)
 REAL_DATASET = stand_in_worker.REAL_DATASET
 REAL_SHARE = 0.05
 FOLDS = ("0", "1", "2", "all")
+MOVES: tuple[QueueAction, ...] = ("front", "hold", "hold", "release")
 VOCABULARY = {"queued", "running", "success", "error", "cancelled", "interrupted"}
 AT_REST = {"success", "error", "cancelled", "interrupted"}
 SETTLE_S = 40.0
@@ -106,6 +108,8 @@ class Storm:
             "start": (6, self._start),
             "race": (2, self._race),
             "resume": (3, self._resume),
+            "follow": (2, self._follow),
+            "move": (3, self._move),
             "cancel": (2, self._cancel),
             "kill server": (2, self._kill_server),
             "kill supervisor": (2, lambda: self._kill(self._supervisors)),
@@ -133,6 +137,23 @@ class Storm:
 
         if (answer := anyio.run(once)) is not None:
             self.known.add(str(answer["run_id"]))
+
+    def _follow(self) -> None:
+        """A request for a run after one that is at work or waits, perhaps for another."""
+        if active := self._active():
+            self._start(after=self.random.choice(active), overwrite=True)
+
+    def _move(self) -> None:
+        """Let a waiting run go first, hold it, or release it, at whatever moment it is in."""
+        if active := self._active():
+            request = QueueRequest(run_id=self.random.choice(active), action=self.random.choice(MOVES))
+            with contextlib.suppress(RunError, OSError):  # nothing of it may wait any more; the disk may be full
+                nnunet_queue(request, self.lab.settings)
+
+    def _release_all(self) -> None:
+        for run_id in self._active():
+            with contextlib.suppress(RunError):
+                nnunet_queue(QueueRequest(run_id=run_id, action="release"), self.lab.settings)
 
     def _resume(self) -> None:
         self._start(continue_training=True)
@@ -323,6 +344,7 @@ class Storm:
 
     def _come_to_rest(self) -> None:
         """Nothing is stuck; after a cancel nothing of a run is left; what was trained can be resumed."""
+        self._release_all()
         deadline = time.monotonic() + START_ALLOWANCE_S + SETTLE_S + (20 if self.real else 2) * len(self.known)
         while (self._supervisors() or self._active()) and time.monotonic() < deadline:
             time.sleep(0.2)

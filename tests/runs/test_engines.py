@@ -20,6 +20,7 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.processes import kill_all, processes_of
 from nnunet_mcp.runs.result import compose_result
 from nnunet_mcp.runs.slurm import evidence, listing
+from nnunet_mcp.runs.status import HELD
 from nnunet_mcp.runs.store import new_run_id, record_run
 from nnunet_mcp.schemas.records import StageSpec
 from nnunet_mcp.schemas.slurm import EngineName
@@ -39,6 +40,10 @@ class Play(PlayedRun):
 
     def started(self) -> bool:
         return self.begun() and self.status == "running"
+
+    @property
+    def reason(self) -> str:
+        return verdict(self.run, self.record).reason
 
     def is_gone(self) -> bool:
         return not any(processes_of(self.run.stage(spec.name).path) for spec in self.record.stages)
@@ -61,16 +66,22 @@ class Place:
     def cast(self, parts: dict[str, str]) -> None:
         self.patch.setenv("STAND_IN", json.dumps(parts))
 
-    def recorded(self, *stages: StageSpec, parts: dict[str, str], **fields: Any) -> Play:
+    def recorded(self, *stages: StageSpec, parts: dict[str, str], fold: str = "fold", **fields: Any) -> Play:
         self.cast(parts)
         own = {"run_id": new_run_id(1, "2d", "0"), "engine": self.name, "slurm": self.options}
         record = record_of(self.settings, *stages, **{**own, **fields})
-        run, _ = record_run(StateDir(self.settings.state_dir), record, ["fold"], repeat_window_s=0)
+        run, _ = record_run(StateDir(self.settings.state_dir), record, [fold], repeat_window_s=0)
         self.plays.append(Play(run, record))
         return self.plays[-1]
 
     def play(self, *stages: StageSpec, **parts: str) -> Play:
         play = self.recorded(*stages, parts=parts)
+        self.engine.start(play.run, play.record, self.settings)
+        return play
+
+    def play_after(self, other: Play, **parts: str) -> Play:
+        """One that is to start when the other has succeeded."""
+        play = self.recorded(parts=parts, fold="another", request={"after": other.run.run_id})
         self.engine.start(play.run, play.record, self.settings)
         return play
 
@@ -225,6 +236,57 @@ def test_a_start_that_was_cut_off_before_anything_is_finished_or_told(place: Pla
 
     assert play.ends() == {"local": "interrupted", "slurm": "success"}[place.name]
     assert place.play().ends() == "success", "the folds are free again"
+
+
+def test_a_run_starts_when_the_one_that_it_follows_has_succeeded(place: Place) -> None:
+    first = place.play(stage("train_fold_0"), stage("cross_validation", "train_fold_0"), train_fold_0="waits for go")
+    assert until(first.started)
+    second = place.play_after(first)
+    assert until(lambda: f"waits until run {first.run.run_id} has succeeded" in second.reason), second.reason
+    assert second.status == "queued" and not second.run.stage("train_fold_0").log_file.exists()
+
+    (first.run.path / "go").touch()
+
+    assert first.ends() == second.ends() == "success"
+    before, own = first.run.stage("cross_validation").state(), second.run.stage("train_fold_0").state()
+    assert before and own and before.ended_at and own.started_at and own.started_at >= before.ended_at
+    assert place.play_after(first).ends() == "success", "what has succeeded is not waited for"
+
+
+def test_a_run_that_follows_one_that_was_stopped_ends_with_words(place: Place) -> None:
+    first = place.play(train_fold_0="stops when asked")
+    assert until(first.started)
+    second = place.play_after(first)
+    assert until(lambda: "waits until run" in second.reason)
+
+    request_cancel(first.run, first.record, grace_s=60)
+
+    assert first.ends() == second.ends() == "cancelled"
+    found = verdict(second.run, second.record)
+    assert found.reason == f"it was to start when run {first.run.run_id} has succeeded, which was cancelled"
+    assert found.failure is not None and found.failure.remedy and not second.run.cancel_file.exists()
+    assert not second.run.stage("train_fold_0").log_file.exists()
+
+
+def test_a_held_run_starts_when_it_is_released(place: Place) -> None:
+    first = place.play(train_fold_0="waits for go")
+    assert until(first.started)
+    second = place.play_after(first)
+    assert until(lambda: "waits until run" in second.reason)
+
+    place.engine.move(second.run, second.record, "front", place.settings)
+    place.engine.move(second.run, second.record, "hold", place.settings)
+    assert until(lambda: HELD in second.reason), second.reason
+    (first.run.path / "go").touch()
+    assert first.ends() == "success"
+    after = place.recorded(stage("preprocess"), parts={}, fold="third")
+    place.engine.start(after.run, after.record, place.settings)
+    assert after.ends() == "success", "nobody waits behind a held run"
+    assert second.status == "queued" and HELD in second.reason
+
+    place.engine.move(second.run, second.record, "release", place.settings)
+
+    assert second.ends() == "success"
 
 
 def test_from_silence_nothing_is_concluded(place: Place) -> None:

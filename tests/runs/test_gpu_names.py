@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.files import write_model
 from nnunet_mcp.locks import Lock
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.local import slots
@@ -16,6 +17,8 @@ from nnunet_mcp.runs.local.slots import SlotQueue, slot_holder
 from nnunet_mcp.runs.machine import gpus
 from nnunet_mcp.runs.processes import LANES_VARIABLE
 from nnunet_mcp.runs.stage_process import Grant, worker_environment
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import RunRecord
 from nnunet_mcp.settings import Settings
 from tests.kit.gpus import GIB, Card, nvidia_smi_shows
@@ -24,6 +27,7 @@ from tests.kit.tiny import record_of
 
 FOUR = [Card(uuid) for uuid in ("GPU-aa11", "GPU-bb22", "GPU-cc33", "GPU-dd44")]
 ALL = [card.uuid for card in FOUR]
+TARGET = "gpu_memory_target"
 MIG = "MIG-GPU-8932f937-d72c-4106-c12f-20bd9faed9f6/1/0"
 HOLD = """
 import fcntl, sys
@@ -450,3 +454,32 @@ def test_a_training_on_several_gpus_gets_no_instances_of_a_divided_one(
 
     assert answer == "waits for a slot: a training on several GPUs cannot use instances of a divided one (MIG)"
     assert given(granted(state, "d001")) == ["MIG-1"]
+
+
+def test_small_trainings_share_a_gpu_as_far_as_what_they_took_before_fits(
+    state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 26 GB: three that took 5 before, and one planned for 3. None of them shows its memory yet."""
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", total=24 * GIB))
+    run, _ = record_run(state, record_of(settings, run_id="d001-2d-f0-b7km", device="cuda"), [], repeat_window_s=0)
+    write_model(run.stage("train_fold_0").outcome_file, ModelOutcome(ok=True, gpu_gb=5.0))
+    measured = record_of(settings, run_id="measured", device="cuda")
+    planned = [
+        record_of(settings, run_id=f"for-{gb}", device="cuda", trainer="Mine", request={"changes": [f"{TARGET}={gb}"]})
+        for gb in (3, 12)
+    ]
+
+    grants = [granted(state, f"d{number}", record=measured, share_gpus=8) for number in range(3)]
+    grants.append(granted(state, "d3", record=planned[0], share_gpus=8))
+
+    assert all(isinstance(grant, Grant) and grant.devices == ["GPU-aa11"] for grant in grants), grants
+    first, *others = (grant for grant in grants if isinstance(grant, Grant))
+    first.release()
+    said = str(granted(state, "d4", record=planned[1], share_gpus=8))
+    assert "has 26 GB, of which run d1 (train_fold_0) and others need 14, and this one 14" in said
+    for grant in others:
+        grant.release()
+    one = granted(state, "d1", record=measured)
+    assert isinstance(one, Grant) and "is held by run d1" in str(granted(state, "d2", record=measured)), "unless asked"
+    one.release()

@@ -44,6 +44,7 @@ TOOLS = (
             "engine",
             "slurm",
             "note",
+            "after",
             "request_id",
         ),
     ),

@@ -13,10 +13,10 @@ from ...errors import Refused, RunError, Unavailable
 from ...nnunet.datasets import DEFAULT_PLANS, DatasetFiles
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
 from ...runs.engine import Engine
-from ...runs.engines import engine_named
+from ...runs.engines import engine_named, is_on
 from ...runs.layout import StateDir
 from ...runs.machine.disk import refuse_without_room, room_needed
-from ...runs.store import active_on
+from ...runs.store import active_on, run_to_follow
 from ...schemas.changes.table import of_plans, read_changes, written
 from ...schemas.preflight import PlannersAhead, PlansAhead
 from ...schemas.training import Device, TrainingCall, TrainingRequest
@@ -125,6 +125,22 @@ def _place(found: Preparation) -> None:
         found.notes += said
 
 
+def _after(found: Preparation) -> None:
+    """The run that it is to follow may still succeed, and its engine can wait for it."""
+    if (after := found.request.after) is None:
+        return
+    record, succeeded = run_to_follow(StateDir.of(found.settings), after)
+    if succeeded:
+        found.notes.append(f"Run {after} has succeeded already, so nothing is waited for.")
+    elif found.engine.follows_all or is_on(record, found.engine):
+        found.notes.append(f"It starts when run {after} has succeeded.")
+    else:
+        raise Refused(
+            f"Run {after} is no run of the same cluster, and Slurm starts nothing after it. Leave "
+            f"{argument(after=None)} out, and start this one when {after} has succeeded."
+        )
+
+
 def _dataset(found: Preparation) -> None:
     goes_on = found.request.continue_training or found.request.validation_only
     found.files, notes = ready_to_train(
@@ -208,6 +224,7 @@ CHECKS = (
     _weights,
     _engine,
     _device,
+    _after,
     _dataset,
     _options,
     _place,

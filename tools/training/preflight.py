@@ -10,8 +10,8 @@ from ...nnunet.variants.known import choices
 from ...nnunet.variants.patches import patch_of
 from ...runs.engine import Engine, Preview
 from ...runs.engines import engine_of, is_on, verdict
+from ...runs.gpu_memory import with_margin
 from ...runs.layout import StateDir
-from ...runs.local.places import with_margin
 from ...runs.store import newest_runs
 from ...schemas.changes.table import of_plans, read_changes
 from ...schemas.preflight import (

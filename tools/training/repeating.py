@@ -12,9 +12,9 @@ from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
 from ...settings import Settings
 
 RESUME = "continue_training"
-# What was asked of one run only: nothing is overwritten, and nothing is resumed, because an earlier run did; and why it
-# was started.
-NOT_REPEATED = ("dataset_id", "overwrite", "note", RESUME)
+# What was asked of one run only: nothing is overwritten, and nothing is resumed, because an earlier run did; why it was
+# started, and after which run.
+NOT_REPEATED = ("dataset_id", "overwrite", "note", "after", RESUME)
 EXCLUSIONS = [{one, other} for one, other, _ in EXCLUDE_EACH_OTHER]
 
 

@@ -4,7 +4,7 @@ from ...schemas.dashboard import DashboardAnswer, DashboardData, DashboardDataRe
 from ...schemas.logs import LogsAnswer, LogsRequest
 from ...schemas.progress import ProgressAnswer, ProgressRequest
 from ...schemas.results import Result, ResultsRequest
-from ...schemas.run_list import CancelAnswer, CancelRequest, RunsAnswer, RunsRequest
+from ...schemas.run_list import CancelAnswer, CancelRequest, QueueAnswer, QueueRequest, RunsAnswer, RunsRequest
 from ..tool import Command, Tool
 
 OF_A_RUN = (
@@ -57,6 +57,16 @@ OF_ALL_RUNS = (
         "Runs, newest first, also of earlier chats: epoch, losses, ETA, Dice.",
         "watching.runs:nnunet_runs",
         Command("runs", "list runs, newest first"),
+    ),
+    Tool(
+        "nnunet_queue",
+        "Place in the queue",
+        "arranges",
+        QueueRequest,
+        QueueAnswer,
+        "Change a waiting run's place.",
+        "watching.runs:nnunet_queue",
+        Command("queue", "let a waiting run go first, hold it back, or release it", ("run_id", "action")),
     ),
     Tool(
         "nnunet_cancel",

@@ -168,8 +168,18 @@ def _next_step(view: RunSnapshot, well: Health, again_s: int) -> str:
     if status in ("cancelled", "interrupted"):
         return f"{status.capitalize()}. {resume_hint(view)}."
     return {
-        "queued": f"Wait: {call('nnunet_progress', run_id=run_id, wait_s=25)} after {again_s} s.",
+        "queued": _while_queued(view, again_s),
         "running": f"Still running: {to_the_end} after {again_s} s.",
         "success": f"Done: {call('nnunet_results', run_id=run_id)}.",
         "error": f"Failed: {after_failure(view.judged.failure, view)}.",
     }[status]
+
+
+def _while_queued(view: RunSnapshot, again_s: int) -> str:
+    """What to do about a run that waits; those in front of it may be passed if a person says so."""
+    run_id = view.record.run_id
+    if view.is_held:
+        return f"Ask the person whether to release it: {call('nnunet_queue', run_id=run_id, action='release')}."
+    wait = f"Wait: {call('nnunet_progress', run_id=run_id, wait_s=25)} after {again_s} s."
+    front = call("nnunet_queue", run_id=run_id, action="front")
+    return f"{wait} If it is urgent, ask the person whether to let it go first: {front}." if view.is_behind else wait

@@ -27,12 +27,14 @@ def resume_hint(view: RunSnapshot, *, resumes: bool = True) -> str:
     """A question to the person: what to call, and what it does; only a training with a sound checkpoint is resumed, and
     none that failed in a way that a resume does not mend.
 
-    `like` repeats neither `overwrite` nor `continue_training`, so the call names them.
+    `like` repeats neither `overwrite` nor `continue_training` nor `after`, so the call names them.
     """
     record = view.record
     if (training := record.training) is None:
         return OTHER_KINDS.get(record.job.kind, "Ask whether to start it again with the same call")
-    same = {"dataset_id": training.dataset_id, "like": record.run_id}
+    same: dict[str, Any] = {"dataset_id": training.dataset_id, "like": record.run_id}
+    if view.may_still_follow:
+        same["after"] = record.after
     begun = [(spec, found) for spec in _resumable(record) if (found := _to_go_on_from(record, spec))]
     lost = next((found for _, found in begun if not found.sound), None)
     hopeless = health(view).verdict in HOPELESS

@@ -1,21 +1,23 @@
-"""nnunet_runs and nnunet_cancel: what was started here, and how to stop it."""
+"""nnunet_runs, nnunet_queue and nnunet_cancel: what was started here, in which order, and how to stop it."""
 
+import time
 from collections.abc import Iterator
 from itertools import islice
 
 from ...calls import argument, call
+from ...errors import Refused
 from ...runs import store
 from ...runs.by_hand import external_trainings
 from ...runs.cancel import await_end, request_cancel
 from ...runs.layout import RunDir, StateDir
 from ...runs.store import find_run
-from ...schemas.records import ACTIVE, RunRecord
-from ...schemas.run_list import CancelAnswer, CancelRequest, RunLine, RunsAnswer, RunsRequest
+from ...schemas.records import ACTIVE, QueueAction, RunRecord
+from ...schemas.run_list import CancelAnswer, CancelRequest, QueueAnswer, QueueRequest, RunLine, RunsAnswer, RunsRequest
 from ...settings import Settings
 from ...texts import some
 from .resuming import after_failure, resume_hint
 from .run_lines import line_of, line_of_foreign
-from .snapshot import RunSnapshot, newest, recorded, snapshot
+from .snapshot import RunSnapshot, newest, recorded, snapshot, tend
 from .timing import grace, retry_after
 
 # A training by hand says nothing of its speed.
@@ -23,6 +25,9 @@ BY_HAND_S = 60
 BY_HAND = "Trainings by hand (nnUNetv2_train) are looked for in {folder}."
 # A kill takes less than a second, where the disk or the driver does not hold a process.
 KILLED_WITHIN_S = 20.0
+# A supervisor looks every 0.2 s; of one on another host the disk tells later.
+OBEYED_WITHIN_S = 3.0
+POLL_S = 0.1
 
 
 def nnunet_runs(request: RunsRequest, settings: Settings, known: RunSnapshot | None = None) -> RunsAnswer:
@@ -97,6 +102,74 @@ def _next_step(lines: list[RunLine], request: RunsRequest) -> str:
     if asked:
         return f"No run matches {argument(**asked)}; {call('nnunet_runs')} without it lists all."
     return f"No runs yet. Ask the person whether to start one: {call('nnunet_training')}."
+
+
+def nnunet_queue(request: QueueRequest, settings: Settings) -> QueueAnswer:
+    """Change the place of a run that waits; the same call twice is fine.
+
+    Raises:
+        NotFound: no such run.
+        Refused: nothing of it waits, or the cluster does not allow it.
+        Unavailable: the cluster does not answer.
+    """
+    view = tend(settings, request.run_id)
+    _refuse_without_a_place(view)
+    view.move(request.action)
+    view = _obeyed(request, settings)
+    return QueueAnswer(
+        run_id=request.run_id,
+        status=view.judged.status,
+        detail=_detail(view, request.action),
+        retry_after_s=retry_after(view),
+        next_step=_on_with(view),
+    )
+
+
+def _refuse_without_a_place(view: RunSnapshot) -> None:
+    """Refuse where nothing is left that could wait."""
+    run_id, status = view.record.run_id, view.judged.status
+    if status not in ACTIVE:
+        raise Refused(
+            f"Run {run_id} is {status}: it waits no more. {call('nnunet_results', run_id=run_id)} has its end."
+        )
+    if view.stopping is not None:
+        raise Refused(f"Run {run_id} was asked to stop, so nothing of it waits any more.")
+    if "queued" not in view.judged.stages.values():
+        raise Refused(
+            f"Everything of run {run_id} has begun, so nothing of it waits. To make room, ask the person whether to "
+            f"stop it: {call('nnunet_cancel', run_id=run_id)}; a training can be resumed."
+        )
+
+
+def _obeyed(request: QueueRequest, settings: Settings) -> RunSnapshot:
+    """The run as soon as it is seen to be held, or to be so no more."""
+    deadline = time.monotonic() + OBEYED_WITHIN_S
+    while True:
+        view = snapshot(settings, request.run_id)
+        begun = view.judged.status != "queued"
+        if begun or request.action == "front" or view.is_held == (request.action == "hold"):
+            return view
+        if time.monotonic() > deadline:
+            return view
+        time.sleep(POLL_S)
+
+
+def _on_with(view: RunSnapshot) -> str:
+    run_id = view.record.run_id
+    if view.is_held:
+        return f"When the person says so: {call('nnunet_queue', run_id=run_id, action='release')}."
+    return f"Follow it with {call('nnunet_progress', run_id=run_id, wait_s=25)}."
+
+
+def _detail(view: RunSnapshot, action: QueueAction) -> str:
+    told = {
+        "front": "It goes before all other runs that wait for the same place; what runs already goes on.",
+        "hold": "Held: nothing more of it starts until it is released.",
+        "release": "Released: it waits for its place as before.",
+    }[action]
+    if view.judged.status == "running":
+        return f"{told} A stage of it has begun, and goes on."
+    return f"{told} Now: {view.judged.reason}."
 
 
 def nnunet_cancel(request: CancelRequest, settings: Settings) -> CancelAnswer:

@@ -11,9 +11,19 @@ from typing import TypeVar
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import REMEMBERED_EPOCHS, RunDir, StateDir
 from ...runs.pace import pace
-from ...runs.status import Verdict
+from ...runs.status import BEHIND, HELD, Verdict
 from ...runs.store import find_run, newest_ids
-from ...schemas.records import ACTIVE, ESTIMATING, TRAINING, CancelRecord, Epoch, Progress, RunRecord, StageSpec
+from ...schemas.records import (
+    ACTIVE,
+    ESTIMATING,
+    TRAINING,
+    CancelRecord,
+    Epoch,
+    Progress,
+    QueueAction,
+    RunRecord,
+    StageSpec,
+)
 from ...settings import Settings
 
 Found = TypeVar("Found")
@@ -95,6 +105,31 @@ class RunSnapshot:
     def stopping(self) -> CancelRecord | None:
         """The request to stop that a run at work has still to carry out."""
         return self.run.cancel() if self.judged.status in ACTIVE else None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether people keep it from starting."""
+        return HELD in self.judged.reason
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it waits behind other runs for the same place."""
+        return BEHIND in self.judged.reason
+
+    def move(self, action: QueueAction) -> None:
+        """Let what waits of the run go first, keep it back, or let it go again.
+
+        Raises:
+            RunError: the cluster does not allow it, or does not answer.
+        """
+        engine_of(self.record).move(self.run, self.record, action, self.settings)
+
+    @property
+    def may_still_follow(self) -> bool:
+        """Whether the run that it was to follow is still at work."""
+        other = self.run.beside(self.record.after) if self.record.after is not None else None
+        its_record = other.record() if other is not None else None
+        return other is not None and its_record is not None and verdict(other, its_record).status in ACTIVE
 
     @property
     def trains(self) -> bool:

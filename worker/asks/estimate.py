@@ -17,7 +17,7 @@ from ...nnunet.safe_plans import read_dataset_json, read_plans
 from ...nnunet.trainers import all_trainer_folders
 from ...schemas.changes.table import told_in_a_name
 from ...schemas.preflight import Estimate, EstimateJob, PlanAhead
-from ..resources import fit_this_process
+from ..resources import fit_this_process, gpu_peak_gb
 from ..steps.planning import make_plans
 from ..training.compiling import cannot_compile, leave_out, look_ahead, told, uncompile
 from ..training.precision import precision_of
@@ -28,8 +28,6 @@ from ..weights import bare
 REFERENCES = {"PlainConvUNet": (85_000_000, 560_000_000), "ResidualEncoderUNet": (135_000_000, 680_000_000)}
 REFERENCE_GB = 8
 REFERENCE_BATCH = (12, 2)
-# Not part of PyTorch's own figures; measured on an H200.
-CONTEXT_GB = 0.54
 # Steps that are not measured: the first compiles and tries algorithms, the second still allocates memory.
 WARM_UP = 2
 
@@ -173,16 +171,7 @@ def _measure(trainer: Any, seconds: float, *, bf16: bool) -> dict[str, Any]:
         trainer.network.eval()
         with torch.no_grad():
             validation = _time(lambda: trainer.validation_step(batch), 0.2 * seconds, trainer.device)
-    return {"train_s": train, "validation_s": validation, "peak_gb": _peak_gb(trainer.device)}
-
-
-def _peak_gb(device: Any) -> float | None:
-    """The memory that the training takes on a GPU: PyTorch's, and that of the CUDA context."""
-    import torch
-
-    if device.type != "cuda":
-        return None
-    return round(torch.cuda.max_memory_reserved(device) / 1e9 + CONTEXT_GB, 2)
+    return {"train_s": train, "validation_s": validation, "peak_gb": gpu_peak_gb(trainer.device.type)}
 
 
 def made_up_batch(trainer: Any) -> dict[str, Any]:

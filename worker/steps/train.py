@@ -23,7 +23,7 @@ from ...schemas.records import Epoch
 from .. import nnunet_seam
 from ..nnunet_seam import RUN
 from ..pool_watch import end_when_a_pool_process_is_killed
-from ..resources import fit_this_process
+from ..resources import fit_this_process, gpu_peak_gb
 from ..stage import Job, StageFailure
 from ..training.ddp import run_ddp, stop_of_ranks
 from ..training.hooks import install
@@ -181,6 +181,7 @@ def _outcome(job: Job, started: float, seen_before: int) -> ModelOutcome:
         train_hours=_hours(epochs) if epochs else (earlier.train_hours if earlier else None),
         parameters=parameters_of(job.fold.final),
         checkpoint=_checkpoint(job),
+        gpu_gb=gpu_peak_gb(job.record.device),  # of several GPUs it uses none itself
         notes=tuple(_notes(job, epochs, seen_before)),
     )
 
