@@ -16,6 +16,9 @@
         cancel.json             by the server that is asked to cancel
         result.json             by the supervisor, at the end of a run that succeeded
         provenance.json         by the supervisor, its last act
+        told/<event>            empty; made by the process that tells it, before it does: each is told once
+        told/<target>.lock      held by the process that follows the run for notify, tensorboard or mlflow
+        told/<target>.json      by that process: why something is not told
         stages/<stage>/
             state.json          by the supervisor
             progress.json       by the worker, at most once a second
@@ -53,11 +56,14 @@ from ..schemas.records import (
     Provenance,
     RunRecord,
     StageState,
+    Untold,
 )
 from ..settings import Settings
 
 # As many as the health of a training is judged by: two windows of 100.
 REMEMBERED_EPOCHS = 200
+# Who may be told of a run while it goes on.
+TARGETS = ("notify", "tensorboard", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,16 @@ class RunDir:
     def provenance_file(self) -> Path:
         return self.path / "provenance.json"
 
+    @property
+    def told_dir(self) -> Path:
+        return self.path / "told"
+
+    def told_lock(self, target: str) -> Path:
+        return self.told_dir / f"{target}.lock"
+
+    def untold_file(self, target: str) -> Path:
+        return self.told_dir / f"{target}.json"
+
     def stage(self, name: str) -> StageDir:
         return StageDir(self.path / "stages" / name, self.memory)
 
@@ -219,6 +235,10 @@ class RunDir:
         return once(
             self.memory, self.provenance_file, "provenance", lambda: read_model(self.provenance_file, Provenance)
         )
+
+    def untold(self, target: str) -> Untold | None:
+        file = self.untold_file(target)
+        return once(self.memory, file, "untold", lambda: read_model(file, Untold))
 
     def cancel(self) -> CancelRecord | None:
         return once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))

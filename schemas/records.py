@@ -203,6 +203,12 @@ class CancelRecord(Record):
     grace_s: float
 
 
+class Untold(Record):
+    """told/<target>.json: why something could not be told, in words without addresses."""
+
+    why: str
+
+
 class GpuUsed(Record):
     """A GPU that a stage ran on."""
 

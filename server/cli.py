@@ -87,6 +87,7 @@ def _add_the_rest(commands: Any) -> None:
     demo = commands.add_parser("demo", help="train a small model on a made-up dataset through an MCP client")
     place = "folder to work in (default: demo-workspace)"
     demo.add_argument("--folder", type=Path, default=Path("demo-workspace"), help=place)
+    commands.add_parser("notify", help="send a test message to the addresses of NNUNET_MCP_NOTIFY")
     forget = commands.add_parser("forget", help="remove the records of old runs; models are never touched")
     forget.add_argument("--days", type=float, default=90.0, help="runs recorded longer ago than this (default: 90)")
 
@@ -98,6 +99,16 @@ def _forget(arguments: argparse.Namespace) -> int:
     for run_id in forget(read_settings(), older_than_s=arguments.days * 86400):
         print(f"forgot {run_id}")
     return 0
+
+
+def _notify(arguments: argparse.Namespace) -> int:
+    from ..tools.following.notify import test_message
+    from .environment import read_settings
+
+    told = list(test_message(read_settings()))
+    for kind, why in told:
+        print(why or f"{kind}: sent")
+    return int(any(why for _, why in told))
 
 
 def _client(arguments: argparse.Namespace) -> int:
@@ -141,4 +152,4 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-OTHERS = {"serve": _serve, "forget": _forget, "client": _client, "demo": _demo}
+OTHERS = {"serve": _serve, "forget": _forget, "client": _client, "demo": _demo, "notify": _notify}
