@@ -20,7 +20,7 @@ from ...settings import Settings
 from ..watching.snapshot import RunSnapshot
 from .notify import Notifier
 from .targets import Untellable
-from .trackers import tracking
+from .tracking import tracking
 
 POLL_S = 2.0
 # Of a run elsewhere Slurm is asked, which other users ask, too.

@@ -2,15 +2,14 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...calls import in_mcp, render
 from ...nnunet.datasets import CASE_ENDINGS, DatasetFiles, label_files
 from ...runs.result import compose_result
 from ...schemas.progress import HealthVerdict
-from ...schemas.records import RunRecord
-from ...schemas.results import Result
+from ...schemas.records import ClassMetrics, RunRecord
 from ...texts import clean, fold_name, numbered, short
 from ..watching.health import health
 from ..watching.snapshot import RunSnapshot
@@ -76,15 +75,15 @@ def _measured(view: RunSnapshot) -> Iterator[str]:
     if found.metrics.dice is not None:
         over = f" over {numbered(found.cases, 'case')}" if found.cases else ""
         yield f"Dice {found.metrics.dice:.4f}{over}"
-        yield from _classes(found)
+        yield from _classes(found.per_class)
     if found.epochs and found.train_hours:
         yield f"{numbered(found.epochs, 'epoch')} in {found.train_hours:.1f} h"
     if found.is_doubtful:
         yield "Something speaks against it: see the notes of its result."
 
 
-def _classes(found: Result) -> Iterator[str]:
-    known = [(line.label, line.dice) for line in found.per_class if line.dice is not None]
+def _classes(lines: Sequence[ClassMetrics]) -> Iterator[str]:
+    known = [(line.label, line.dice) for line in lines if line.dice is not None]
     for label, dice in known[:CLASSES] if len(known) > 1 else ():
         yield f"{clean(label)} {dice:.4f}"
     if len(known) > CLASSES:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...files import make_folder
 from ...schemas.records import Epoch, Status
-from .trackers import End, Training, per_epoch, plain
+from .tracked import End, Training, per_epoch, plain
 
 # A server that is down is tried again later, so that the process looks at the run in between.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

@@ -18,7 +18,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from ...files import make_folder
 from ...schemas.records import Epoch
-from .trackers import End, Training, per_epoch, plain
+from .tracked import End, Training, per_epoch, plain
 
 
 class TensorBoard:

@@ -3,41 +3,33 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from nnunet_mcp.files import append_line, write_model
-from nnunet_mcp.launch import python_command
+from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import mark_of
-from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import (
     ClassMetrics,
     EngineRecord,
-    Epoch,
     Failure,
     Metrics,
-    Progress,
     StageState,
 )
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.following.news import WAITS_S, news
-from nnunet_mcp.tools.following.start import FOLLOWER
 from nnunet_mcp.tools.watching.snapshot import snapshot
-from tests.kit.hearers import PASSWORD, mail_server, webhook
 from tests.kit.lab import ToolRefused, free_port, stand_in_python, until
 from tests.kit.terminal import terminal
-from tests.kit.tiny import ask, make_dataset, record_of, stage
+from tests.kit.tiny import ask, make_dataset
+from tests.tools.following.hearers import PASSWORD, mail_server, webhook
+from tests.tools.following.played import RUN_ID, follower, followers, run_in, running
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
-RUN_ID = "d001-2d-f0-tttt"
 NOBODY = f"mailto://me:{PASSWORD}@lab.example:{{port}}?smtp=127.0.0.1&to=you@lab.example&mode=insecure"
 
 
@@ -50,19 +42,6 @@ def played(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     yield tmp_path
     for process in followers(tmp_path):
         process.kill()
-
-
-def followers(folder: Path) -> list[psutil.Process]:
-    """The followers of runs below a folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            if FOLLOWER in words and any(word.startswith(str(folder)) for word in words):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def train(**arguments: Any) -> str:
@@ -119,38 +98,6 @@ def test_a_mail_server_that_is_down_costs_a_run_nothing_and_hears_of_it_later(
     ]
     assert note not in ask(Settings(), "nnunet_results", run_id=run_id)["notes"]
     assert holding(played) == []
-
-
-def run_in(settings: Settings, state: StageState | None, *, epochs: Sequence[float] = (), **record: Any) -> RunDir:
-    """A run of one training whose supervisor is this process."""
-    run = StateDir.of(settings).run(RUN_ID)
-    folder = run.stage("train_fold_0")
-    folder.path.mkdir(parents=True)
-    write_model(run.run_file, record_of(settings, stage("train_fold_0"), run_id=RUN_ID, **record))
-    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
-    if state is not None:
-        write_model(folder.state_file, state)
-    write_model(folder.progress_file, Progress(phase="training", heartbeat=time.time(), epochs=100))
-    for number, loss in enumerate(epochs):
-        append_line(folder.epochs_file, epoch(number, loss))
-    return run
-
-
-def epoch(number: int, loss: float) -> Epoch:
-    return Epoch(
-        epoch=number,
-        train_loss=loss,
-        val_loss=loss,
-        learning_rate=0.01,
-        pseudo_dice=0.5,
-        ema_pseudo_dice=0.4,
-        pseudo_dice_per_class=(0.5,),
-        seconds=1.0,
-    )
-
-
-def running() -> StageState:
-    return StageState(status="running", started_at=time.time(), process=mark_of(os.getpid()))
 
 
 PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 and scan_77.nii.gz are wrong"
@@ -223,7 +170,7 @@ def test_an_event_is_told_once_however_often_its_teller_is_killed(
     with webhook() as web:
         monkeypatch.setenv("NNUNET_MCP_NOTIFY", web.address)
         for _ in range(2):
-            pair = [subprocess.Popen(python_command(sys.executable, FOLLOWER, str(run.path), "notify")) for _ in "ab"]
+            pair = [follower(run, "notify") for _ in "ab"]
             assert until(lambda: bool(web.got))
             # Of two the second leaves it to the first.
             assert until(lambda pair=pair: any(one.poll() == 0 for one in pair))  # type: ignore[misc]
@@ -231,7 +178,7 @@ def test_an_event_is_told_once_however_often_its_teller_is_killed(
                 one.send_signal(signal.SIGKILL)
                 one.wait()
         write_model(run.stage("train_fold_0").state_file, StageState(status="success"))
-        subprocess.run(python_command(sys.executable, FOLLOWER, str(run.path), "notify"), check=True, timeout=60)
+        assert follower(run, "notify").wait(timeout=60) == 0
 
     assert [message.title.split("fold 0 ")[1] for message in web.got] == ["diverging", "has finished"]
 

@@ -64,10 +64,11 @@ class _Mailbox:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         await asyncio.sleep(0)
-        content = email.message_from_bytes(bytes(envelope.content or b""))
+        content = email.message_from_bytes(envelope.original_content or b"")
         parts = [part for part in content.walk() if part.get_content_type() == "text/plain"]
-        text = bytes(parts[0].get_payload(decode=True) or b"").decode()
-        self.heard.got.append(Message(title=str(content["Subject"]), text=text))
+        text = parts[0].get_payload(decode=True)
+        assert isinstance(text, bytes)
+        self.heard.got.append(Message(title=str(content["Subject"]), text=text.decode()))
         return "250 OK"
 
 
