@@ -22,7 +22,7 @@ NEXT_TRACKER = re.compile(r"\s*,\s*(?=\w+(?::|,|\s*$))")
 KIND = re.compile(r"[a-z][\w+.-]{0,30}(?=://)", re.IGNORECASE)
 FILE_BYTES = 1 << 16
 SEEN_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
-OF_WANDB = "W&B is nnU-Net's own: set nnUNet_wandb_enabled=1, and WANDB_MODE=offline to stay on this machine."
+OF_WANDB = "W&B is nnU-Net's own: set nnUNet_wandb_enabled=1, and nnUNet_wandb_mode=offline to send nothing."
 
 
 class Untellable(Exception):
