@@ -4,6 +4,7 @@ It is a process of its own, so nothing that happens to it reaches the training: 
 ever less often, and one that does not answer is left after a while.
 """
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def follow(path: str, target: str) -> None:
     make_folder(run.told_dir)
     lock = Lock(run.told_lock(target))
     if lock.try_acquire():
+        os.nice(settings.nice)
         Follower(run, record, settings, target).follow()
 
 

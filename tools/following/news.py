@@ -5,12 +5,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...calls import in_mcp, render
 from ...nnunet.datasets import CASE_ENDINGS, DatasetFiles, label_files
 from ...runs.result import compose_result
 from ...schemas.progress import HealthVerdict
 from ...schemas.records import ClassMetrics, RunRecord
-from ...texts import clean, fold_name, numbered, short
+from ...texts import clean, fold_name, for_agents, numbered, short
 from ..watching.health import health
 from ..watching.snapshot import RunSnapshot
 
@@ -54,7 +53,7 @@ def news(view: RunSnapshot) -> News | None:
 
 
 def _news(view: RunSnapshot, event: str, what: str, text: str) -> News:
-    said = short(clean_of_names(render(text, in_mcp), view.record), TEXT_CHARACTERS)
+    said = short(clean_of_names(for_agents(text), view.record), TEXT_CHARACTERS)
     return News(event, f"{_subject(view.record)} {what}", f"{said}\nRun {view.record.run_id}".strip())
 
 
