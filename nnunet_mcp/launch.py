@@ -13,7 +13,10 @@ from pathlib import Path
 # A working folder in which nobody puts files: matplotlib, for one, reads its settings from the working folder.
 NOWHERE = "/"
 # Variables that only the server needs.
-SERVER_ONLY = ("NNUNET_MCP_HTTP_TOKEN", "NNUNET_MCP_HTTP_HOSTS", "NNUNET_MCP_SLURM_SETUP", "NNUNET_MCP_SLURM_SBATCH")
+SERVER_ONLY = (
+    *("NNUNET_MCP_HTTP_TOKEN", "NNUNET_MCP_HTTP_HOSTS", "NNUNET_MCP_SLURM_SETUP", "NNUNET_MCP_SLURM_SBATCH"),
+    *("NNUNET_MCP_NOTIFY", "NNUNET_MCP_TRACK"),
+)
 SECRET_NAME = re.compile(
     r"TOKEN(?!IZ)|SECRET|PASSWO?R?D|PASSPHRASE|CREDENTIAL|BEARER|OAUTH|AUTHORI[SZ]ATION|WEBHOOK|CONNECTION_?STRING|_PWD$"
     r"|(API|ACCESS|PRIVATE|SIGNING|ENCRYPTION|SSH)_?KEY|(?<!BY)(?<!COM)PASS$|CREDS(_|$)"

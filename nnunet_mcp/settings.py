@@ -102,6 +102,16 @@ class Settings(BaseSettings):
     http_hosts: str = Field(
         default="", description="More host names under which serve --http may be reached, separated by commas."
     )
+    notify: SecretStr | None = Field(
+        default=None,
+        description="Addresses that hear of runs that end, fail, stall, diverge or wait for hours: of the apprise "
+        "library, separated by blanks, e.g. ntfys://ntfy.sh/topic, or a file with one a line. Nobody by default.",
+    )
+    track: SecretStr | None = Field(
+        default=None,
+        description="Trackers that get every training, separated by commas: tensorboard or tensorboard:FOLDER, mlflow, "
+        "mlflow:FOLDER or mlflow:http://SERVER. The default folders are in the state folder. None by default.",
+    )
     repeat_window_s: float = Field(
         default=60, ge=0, description="An identical request within this time returns the run it started."
     )

@@ -17,6 +17,9 @@
         queue.json              by the server that is asked to hold the run, or to let it go first
         result.json             by the supervisor, at the end of a run that succeeded
         provenance.json         by the supervisor, its last act
+        told/<event>            empty; made by the process that tells it, before it does: each is told once
+        told/<target>.lock      held by the process that follows the run for notify, tensorboard or mlflow
+        told/<target>.json      by that process: why something is not told
         stages/<stage>/
             state.json          by the supervisor
             progress.json       by the worker, at most once a second
@@ -57,6 +60,7 @@ from ..schemas.records import (
     QueueRecord,
     RunRecord,
     StageState,
+    Untold,
 )
 from ..settings import Settings
 
@@ -64,6 +68,8 @@ from ..settings import Settings
 REMEMBERED_EPOCHS = 200
 # What a stage has notes on before its outcome is written, in the order in which they are told.
 Subject = Literal["resumed", "compile", "transfer"]
+# Who may be told of a run while it goes on.
+TARGETS = ("notify", "tensorboard", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -222,6 +228,16 @@ class RunDir:
     def provenance_file(self) -> Path:
         return self.path / "provenance.json"
 
+    @property
+    def told_dir(self) -> Path:
+        return self.path / "told"
+
+    def told_lock(self, target: str) -> Path:
+        return self.told_dir / f"{target}.lock"
+
+    def untold_file(self, target: str) -> Path:
+        return self.told_dir / f"{target}.json"
+
     def stage(self, name: str) -> StageDir:
         return StageDir(self.path / "stages" / name, self.memory)
 
@@ -238,6 +254,10 @@ class RunDir:
         return once(
             self.memory, self.provenance_file, "provenance", lambda: read_model(self.provenance_file, Provenance)
         )
+
+    def untold(self, target: str) -> Untold | None:
+        file = self.untold_file(target)
+        return once(self.memory, file, "untold", lambda: read_model(file, Untold))
 
     def cancel(self) -> CancelRecord | None:
         return once(self.memory, self.cancel_file, "cancel", lambda: read_model(self.cancel_file, CancelRecord))

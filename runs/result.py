@@ -12,7 +12,7 @@ from ..schemas.outcomes import ExportOutcome, MeasuredOutcome, ModelOutcome, Pre
 from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
-from .layout import RunDir
+from .layout import TARGETS, RunDir
 from .remarks import last_pseudo_dice, remarks
 from .status import Verdict
 
@@ -61,6 +61,7 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
                     *(remarks(measured, trained) if measured else ()),
                     *record.notes,
                     *(outcome.notes if outcome else _notes_so_far(run, record)),
+                    *(f"Not everything was told to others: {found.why}" for found in map(run.untold, TARGETS) if found),
                     *_unknowns(measured, folds),
                 )
             )

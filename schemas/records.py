@@ -219,6 +219,12 @@ class QueueRecord(Record):
     front_at: float | None = Field(default=None, description="When it was let in front of all others; the last first.")
 
 
+class Untold(Record):
+    """told/<target>.json: why something could not be told, in words without addresses."""
+
+    why: str
+
+
 class GpuUsed(Record):
     """A GPU that a stage ran on."""
 

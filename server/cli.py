@@ -92,6 +92,7 @@ def _add_the_rest(commands: Any) -> None:
     page = commands.add_parser("dashboard", help="show all runs in a browser, on this machine's own address")
     page.add_argument("--port", type=int, help="port to bind (default: 8766, or a free one where it is taken)")
     page.add_argument("--no-open", action="store_true", help="only print the address")
+    commands.add_parser("notify", help="send a test message to the addresses of NNUNET_MCP_NOTIFY")
     forget = commands.add_parser("forget", help="remove the records of old runs; models are never touched")
     forget.add_argument("--days", type=float, default=90.0, help="runs recorded longer ago than this (default: 90)")
 
@@ -103,6 +104,16 @@ def _forget(arguments: argparse.Namespace) -> int:
     for run_id in forget(read_settings(), older_than_s=arguments.days * 86400):
         print(f"forgot {run_id}")
     return 0
+
+
+def _notify(arguments: argparse.Namespace) -> int:
+    from ..tools.following.notify import test_message
+    from .environment import read_settings
+
+    told = list(test_message(read_settings()))
+    for kind, why in told:
+        print(why or f"{kind}: sent")
+    return int(any(why for _, why in told))
 
 
 def _client(arguments: argparse.Namespace) -> int:
@@ -170,5 +181,6 @@ OTHERS = {
     "client": _client,
     "demo": _demo,
     "dashboard": _dashboard,
+    "notify": _notify,
     "watch": _watch,
 }

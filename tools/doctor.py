@@ -20,6 +20,7 @@ from ..schemas.gpus import CudaJob, TorchGpus
 from ..schemas.records import ACTIVE
 from ..schemas.system import Check, DoctorAnswer, DoctorRequest, Probe
 from ..settings import Settings
+from .following.targets import target_checks
 from .machine_checks import machine_checks, state_check
 from .start_up import environment, own_command, start_up_check
 from .system import slots, versions
@@ -56,6 +57,7 @@ def _checks(request: DoctorRequest, settings: Settings) -> Iterator[Check]:
         yield from version_checks(versions(settings))
     else:
         yield from _probed(settings)
+    yield from target_checks(settings)
     yield from _slots(settings)
     yield _servers()
     yield from _leftovers(settings)

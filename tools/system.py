@@ -13,6 +13,7 @@ from ..runs.machine.gpus import MACHINE
 from ..runs.stage_process import SlotKind
 from ..schemas.system import Slot, SystemAnswer, SystemRequest
 from ..settings import Settings
+from .following.targets import target_checks
 from .machine_checks import FOLDERS, GB, free_gb, machine_checks
 
 SLOT_KINDS: tuple[SlotKind, ...] = ("gpu", "cpu", "preprocess")
@@ -22,6 +23,7 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
     """Describe the machine; nothing is changed."""
     memory, taken = usable_memory(), tuple(slots(settings))
     problems = tuple(find_problems(settings))
+    untold = (f"{check.detail} {check.fix}" for check in target_checks(settings) if check.level != "ok")
     return SystemAnswer(
         gpus=tuple(gpu.model for gpu in MACHINE.find(settings.nnunet_python).gpus),
         cpu_cores=usable_cores(),
@@ -32,7 +34,7 @@ def nnunet_system(request: SystemRequest, settings: Settings) -> SystemAnswer:
         state_folder=str(settings.state_dir),
         disk_free_gb={name: free_gb(settings.folder(name)) for name in FOLDERS},
         versions=versions(settings),
-        problems=problems,
+        problems=(*problems, *untold),
         next_step="Solve the problems first."
         if problems
         else f"Ready: {call('nnunet_datasets')} shows what can be trained.",

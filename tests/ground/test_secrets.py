@@ -146,9 +146,13 @@ def test_no_process_of_a_run_has_a_secret_but_the_one_that_it_is_to_have(tmp_pat
     write_phantom(lab.folder / "raw" / "Dataset071_Played", cases=5, shape=(4, 4, 4))
     run_id = lab.call("nnunet_training", dataset_id=71, configuration="2d", fold="0", device="cpu")["run_id"]
     try:
-        assert until(lambda: {"nnunet_mcp.runs.local.supervisor", "nnunet_mcp.worker"} <= set(environments(run_id)))
+        told = "nnunet_mcp.tools.following"
+        assert until(
+            lambda: {"nnunet_mcp.runs.local.supervisor", "nnunet_mcp.worker", told} <= set(environments(run_id))
+        )
         for module, environment in environments(run_id).items():
-            assert VALUE not in str(environment), module
+            own = {"NNUNET_MCP_NOTIFY"} if module == told else set[str]()
+            assert {name for name, value in environment.items() if VALUE in value} == own, module
             assert environment.get("WANDB_API_KEY") == "for-the-training", (module, environment)
     finally:
         (tmp_path / "leave").touch()

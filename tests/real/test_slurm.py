@@ -25,7 +25,8 @@ from nnunet_mcp.tools.helping import helped
 from tests.kit.lab import Lab, stand_in_python, until
 from tests.kit.play import PlayedRun
 from tests.kit.slurm_cluster import OTHER_USER, Cluster, running_cluster, why_not
-from tests.kit.tiny import make_dataset, record_of, stage
+from tests.kit.tiny import ask, make_dataset, record_of, stage
+from tests.tools.following.hearers import PASSWORD, webhook
 
 pytestmark = [pytest.mark.heavy, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 FOLDS = stage("train_fold_0"), stage("train_fold_1"), stage("train_fold_2")
@@ -355,6 +356,23 @@ def test_a_server_that_is_killed_while_it_submits_neither_loses_nor_doubles_a_jo
     assert result["status"] == "success", result
     wanted = [f"{run_id}:{spec.name}" for spec in record.stages]
     assert sorted(name for name in theatre.cluster.jobs() if name.startswith(run_id)) == sorted(wanted)
+
+
+def test_a_run_is_told_by_a_process_on_the_login_node(theatre: Theatre) -> None:
+    """Nodes often have no way out, and job scripts can be read by others."""
+    make_dataset(theatre.settings.folder("raw"), "Dataset001_Tiny")
+    theatre.patch.setenv("NNUNET_MCP_SLURM_SETUP", "export STAND_IN={}")
+    theatre.patch.setenv("NNUNET_MCP_ENGINE", "slurm")
+    theatre.patch.setenv("NNUNET_MCP_SLURM_OPTIONS", "memory=200M")
+    with webhook() as web:
+        theatre.patch.setenv("NNUNET_MCP_NOTIFY", web.address)
+        run_id = ask(Settings(), "nnunet_training", dataset_id=1, configuration="2d", fold="0", device="cpu")["run_id"]
+        run, record = find_run(StateDir(theatre.settings.state_dir), run_id)
+        theatre.plays.append(Play(run, record, theatre.cluster))
+        assert until(lambda: bool(web.got), timeout_s=180)
+
+    assert [message.title for message in web.got] == ["Dataset001_Tiny 2d fold 0 has finished"]
+    assert [path for path in run.path.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()] == []
 
 
 def _sbatch_that_kills(folder: Path) -> Path:

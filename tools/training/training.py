@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ...calls import call
 from ...errors import RunError
 from ...nnunet.installed import installed
-from ...runs.engines import engine_of, verdict
+from ...runs.engines import verdict
 from ...runs.layout import RunDir, StateDir
 from ...runs.requests import AskedAs
 from ...runs.status import STARTING
@@ -16,6 +16,7 @@ from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.run_list import RunStarted, TrainingStarted
 from ...schemas.training import TrainingCall, TrainingRequest
 from ...settings import Settings
+from ..following.start import start
 from ..watching.resuming import resumes_from
 from ..watching.snapshot import RunSnapshot
 from .checks import Preparation, prepare
@@ -34,7 +35,7 @@ def nnunet_training(request: TrainingRequest, settings: Settings) -> TrainingSta
     told = resumes_from(RunSnapshot.of(run, record, settings)) if goes_on else []  # before it saves a next checkpoint
     # A server that was killed between the record and the start left a run that nobody has started.
     if new or not run.engine_file.exists():
-        engine_of(record).start(run, record, settings)
+        start(run, record, settings)
     return describe_run(run, record, told, repeated=not new)
 
 
@@ -139,7 +140,7 @@ def start_recorded(record: RunRecord, targets: list[str], settings: Settings) ->
     """
     run, new = record_run(StateDir.of(settings), record, targets, repeat_window_s=settings.repeat_window_s)
     if new:
-        engine_of(record).start(run, record, settings)
+        start(run, record, settings)
     return RunStarted(
         run_id=run.run_id,
         status=verdict(run, run.record() or record).status,

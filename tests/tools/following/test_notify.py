@@ -1,0 +1,216 @@
+"""People hear of their runs by mail and other ways: once each, whoever is closed, and never at a run's cost."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.files import write_model
+from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.schemas.outcomes import ModelOutcome
+from nnunet_mcp.schemas.records import (
+    ClassMetrics,
+    EngineRecord,
+    Failure,
+    Metrics,
+    StageState,
+)
+from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.following.news import WAITS_S, news
+from nnunet_mcp.tools.watching.snapshot import snapshot
+from tests.kit.lab import ToolRefused, free_port, stand_in_python, until
+from tests.kit.terminal import terminal
+from tests.kit.tiny import ask, make_dataset
+from tests.tools.following.hearers import PASSWORD, mail_server, webhook
+from tests.tools.following.played import RUN_ID, follower, followers, run_in, running
+
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+NOBODY = f"mailto://me:{PASSWORD}@lab.example:{{port}}?smtp=127.0.0.1&to=you@lab.example&mode=insecure"
+
+
+@pytest.fixture
+def played(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A tiny dataset whose trainings are played; afterwards no follower is left."""
+    monkeypatch.setenv("NNUNET_MCP_WORKER_PYTHON", str(stand_in_python(tmp_path)))
+    monkeypatch.setenv("STAND_IN", "{}")
+    make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    yield tmp_path
+    for process in followers(tmp_path):
+        process.kill()
+
+
+def train(**arguments: Any) -> str:
+    """Start a training on a server that is gone at once; returns its run's id."""
+    asked = {"dataset_id": 1, "configuration": "2d", "fold": "0", "device": "cpu", **arguments}
+    return str(ask(Settings(), "nnunet_training", **asked)["run_id"])
+
+
+def test_a_run_is_told_by_mail_and_webhook_when_it_ends_and_when_it_fails(
+    played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mail_server() as mail, webhook() as web:
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", f"{mail.address} {web.address}")
+        done = train()
+        assert until(lambda: bool(mail.got and web.got))
+        monkeypatch.setenv("STAND_IN", json.dumps({"train_fold_0": "fails"}))
+        failed = train(overwrite=True)
+        assert until(lambda: len(mail.got) == len(web.got) == 2)
+        assert until(lambda: followers(played) == [])
+
+    for heard in (mail, web):
+        assert [message.title for message in heard.got] == [
+            "Dataset001_Tiny 2d fold 0 has finished",
+            "Dataset001_Tiny 2d fold 0 has failed",
+        ]
+        ended, broken = (message.text for message in heard.got)
+        assert "Dice 0.8000" in ended and done in ended
+        assert "the label 7 is not declared" in broken and failed in broken
+        assert str(played) not in ended + broken and "case_001" not in broken
+    assert holding(played) == []
+
+
+def holding(folder: Path) -> list[Path]:
+    """The files that have the password."""
+    return [path for path in folder.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
+
+
+def test_a_mail_server_that_is_down_costs_a_run_nothing_and_hears_of_it_later(
+    played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("NNUNET_MCP_NOTIFY", NOBODY.format(port=port))
+    run_id = train()
+    note = "Not everything was told to others: mailto: not delivered (no answer, or a wrong address or password)"
+
+    assert until(lambda: note in ask(Settings(), "nnunet_results", run_id=run_id)["notes"])
+    result = ask(Settings(), "nnunet_results", run_id=run_id)
+    with mail_server(port) as mail:
+        assert until(lambda: bool(mail.got)) and until(lambda: followers(played) == [])
+
+    assert (result["status"], result["complete"]) == ("success", True)
+    assert result["notes"].count(note) == 1 and [message.title for message in mail.got] == [
+        "Dataset001_Tiny 2d fold 0 has finished"
+    ]
+    assert note not in ask(Settings(), "nnunet_results", run_id=run_id)["notes"]
+    assert holding(played) == []
+
+
+PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 and scan_77.nii.gz are wrong"
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "event", "said"),
+    [
+        pytest.param(running(), {"epochs": (0.5, 0.4)}, None, "", id="goes on"),
+        pytest.param(running(), {"epochs": (0.5, 300.0)}, "diverging", "train_loss is 300 in epoch 2", id="diverges"),
+        pytest.param(StageState(status="queued", waits_for="waits for a slot"), {}, None, "", id="waits a moment"),
+        pytest.param(
+            StageState(status="queued", waits_for="waits for a slot"),
+            {"created_at": time.time() - WAITS_S - 360},
+            "waiting",
+            "For 2.1 h: waits for a slot",
+            id="waits for hours",
+        ),
+        pytest.param(
+            StageState(status="error", failure=Failure(cause=PATHS, evidence=PATHS, remedy=PATHS, resume=True)),
+            {},
+            "failed",
+            "the label file (a file) has values {7}; (a case) and (a file) are wrong\nIt can go on from where it was.",
+            id="fails with names in the cause",
+        ),
+        pytest.param(StageState(status="cancelled"), {}, "ended", "cancelled on request", id="is cancelled"),
+    ],
+)
+def test_what_is_told_of_a_run(
+    settings: Settings, state: StageState, more: dict[str, Any], event: str | None, said: str
+) -> None:
+    make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    run = run_in(settings, state, **more)
+    if state.status in ("error", "cancelled"):
+        write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid()).model_copy(update={"boot_id": "-"})))
+
+    found = news(snapshot(settings, RUN_ID))
+
+    assert (found.event if found else None) == event
+    assert found is None or (said in found.text and found.text.endswith(f"Run {RUN_ID}"))
+
+
+def test_a_result_is_told_with_its_classes_and_without_its_cases(settings: Settings) -> None:
+    run = run_in(settings, StageState(status="success"))
+    outcome = ModelOutcome(
+        ok=True,
+        metrics=Metrics(dice=0.45, iou=0.4, validation_loss=0.0),
+        per_class=(ClassMetrics(label="liver", dice=0.9, iou=0.8), ClassMetrics(label="tumour", dice=0.0, iou=0.0)),
+        epochs_trained=1000,
+        train_hours=12.34,
+    )
+    write_model(run.stage("train_fold_0").outcome_file, outcome)
+
+    found = news(snapshot(settings, RUN_ID))
+
+    assert found is not None and found.text.splitlines() == [
+        "Dice 0.4500",
+        "liver 0.9000",
+        "tumour 0.0000",
+        "1000 epochs in 12.3 h",
+        "Something speaks against it: see the notes of its result.",
+        f"Run {RUN_ID}",
+    ]
+
+
+def test_an_event_is_told_once_however_often_its_teller_is_killed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(settings, running(), epochs=(0.5, 300.0))
+    with webhook() as web:
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", web.address)
+        for _ in range(2):
+            pair = [follower(run, "notify") for _ in "ab"]
+            assert until(lambda: bool(web.got))
+            # Of two the second leaves it to the first.
+            assert until(lambda pair=pair: any(one.poll() == 0 for one in pair))  # type: ignore[misc]
+            for one in pair:
+                one.send_signal(signal.SIGKILL)
+                one.wait()
+        write_model(run.stage("train_fold_0").state_file, StageState(status="success"))
+        assert follower(run, "notify").wait(timeout=60) == 0
+
+    assert [message.title.split("fold 0 ")[1] for message in web.got] == ["diverging", "has finished"]
+
+
+def test_a_test_message_is_sent_from_the_terminal_and_the_doctor_shows_no_address(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unset = terminal("notify")
+    with webhook() as web:
+        kept = tmp_path / "addresses"
+        kept.write_text(f"# ours\n{web.address}\nxyz://{PASSWORD}@nowhere\n", encoding="utf-8")
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", str(kept))
+        monkeypatch.setenv("NNUNET_MCP_TRACK", f"comet:{PASSWORD}")
+        sent = terminal("notify")
+    told = terminal("doctor", "--quick")
+
+    assert (unset.returncode, "NNUNET_MCP_NOTIFY" in unset.stderr) == (2, True)
+    assert [message.title for message in web.got] == ["nnunet-mcp"]
+    assert sent.returncode == 1 and sent.stdout.splitlines() == ["json: sent", "xyz: no address that apprise knows"]
+    assert "warning  notifications: Others can read the file" in told.stdout
+    assert "warning  tracker: NNUNET_MCP_TRACK names one that is none" in told.stdout
+    assert PASSWORD not in sent.stdout + sent.stderr + told.stdout + told.stderr
+
+
+def test_a_server_without_apprise_says_so_and_starts_runs_all_the_same(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNUNET_MCP_NOTIFY", "ntfy://topic")
+    monkeypatch.setattr("nnunet_mcp.tools.following.targets.find_spec", lambda name: None)
+
+    problems = ask(Settings(), "nnunet_system")["problems"]
+
+    assert any("apprise is not installed" in text and "nnunet-mcp[notify]" in text for text in problems)
+    with pytest.raises(ToolRefused, match="no dataset"):
+        train()
