@@ -147,9 +147,7 @@ def _scored(pair: Pair, wanted: Wanted) -> Scored:
 
 def _reader_of(pair: Pair) -> type[Any]:
     """nnU-Net's reader of these files; both must be of one kind. ITK also reads .nii."""
-    from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
-    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-    from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+    from nnunetv2.imageio.reader_writer_registry import NaturalImage2DIO, SimpleITKIO, Tiff3DIO
 
     kinds = [_kind(pair.prediction), _kind(pair.reference)]
     if kinds[0] != kinds[1]:
