@@ -108,6 +108,10 @@ class DatasetFiles:
     def ensembles(self) -> Path:
         return self.results / "ensembles"
 
+    def evaluation(self, run_id: str) -> Path:
+        """What nnunet_evaluate measured; beside the datasets, because it may concern none."""
+        return Path(self.folders.results) / "evaluations" / run_id
+
     @property
     def best_file(self) -> Path:
         """What nnU-Net's search for the best configuration found."""

@@ -1,12 +1,14 @@
 """Dice and IoU of every validation case of a model, read from the summaries of its folds, and their comparison."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..schemas.records import CaseMetrics
 from .models import Model
 from .summary import cannot_be_read, finite, label_names, labels_in, measured_cases, nan_mean
 
+EVALUATED = "evaluated"  # in place of a fold, for predictions that are no model's validation
 RESAMPLES = 10_000
 MOST_DRAWN = 1_000_000  # numbers at once: 8 MB
 INTERVAL = (2.5, 97.5)
@@ -66,6 +68,17 @@ def read_scores(model: Model) -> Scores:
         scores.folds[fold] = set(measured)
         for case, metrics in measured.items():
             _add(scores, case, metrics, names)
+    return scores
+
+
+def scores_of(cases: Iterable[CaseMetrics]) -> Scores:
+    """The scores of predictions that were evaluated, whoever made them. IoU follows from Dice: D / (2 - D)."""
+    scores = Scores()
+    for case in cases:
+        scores.folds.setdefault(EVALUATED, set()).add(case.case)
+        for label, dice in case.per_class.items():
+            scores.dice.setdefault(label, {})[case.case] = dice
+            scores.iou.setdefault(label, {})[case.case] = None if dice is None else dice / (2 - dice)
     return scores
 
 

@@ -8,7 +8,14 @@ from pydantic import BaseModel
 
 from ..nnunet.datasets import DatasetFiles, FoldFiles
 from ..nnunet.summary import fold_outcome, why_dice_is_null
-from ..schemas.outcomes import ExportOutcome, MeasuredOutcome, ModelOutcome, PredictionOutcome, SearchOutcome
+from ..schemas.outcomes import (
+    EvaluationOutcome,
+    ExportOutcome,
+    MeasuredOutcome,
+    ModelOutcome,
+    PredictionOutcome,
+    SearchOutcome,
+)
 from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
@@ -20,8 +27,8 @@ WORST_CASES = 5
 NOTHING_MEASURED = Metrics(dice=None, iou=None, validation_loss=None)
 
 
-def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
-    """What the user's documentation promises, plus folds, classes, worst cases and notes."""
+def compose_result(run: RunDir, record: RunRecord, judged: Verdict, *, cases: int = WORST_CASES) -> Result:
+    """What the user's documentation promises, plus folds, classes, so many of the worst cases, and notes."""
     folds = [(spec, model_outcome(run, record, spec)) for spec in record.model_stages]
     trained = [fold for _, fold in folds if fold is not None]
     lines = [_fold_result(spec, fold) for spec, fold in folds]
@@ -48,9 +55,11 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
         per_class=measured.per_class if measured else (),
         folds=tuple(lines),
         dice_mean_sd=mean_sd(line.dice for line in lines) if complete else None,
-        worst_cases=worst(measured.cases) if measured else (),
+        worst_cases=worst(measured, cases) if measured else (),
         complete=complete,
         predictions=outcome.predictions if isinstance(outcome, PredictionOutcome) else None,
+        evaluation=outcome.evaluation if isinstance(outcome, EvaluationOutcome) else None,
+        surface=outcome.surface if isinstance(outcome, EvaluationOutcome) else None,
         best=outcome.best if isinstance(outcome, SearchOutcome) else None,
         archive=outcome.archive if isinstance(outcome, ExportOutcome) else None,
         failure=judged.failure,
@@ -131,7 +140,7 @@ def _unknowns(outcome: MeasuredOutcome | None, folds: Sequence[tuple[StageSpec, 
 def _why_null(outcome: MeasuredOutcome) -> str | None:
     if outcome.metrics is None or outcome.metrics.dice is not None:
         return None
-    cases = "scored case" if isinstance(outcome, PredictionOutcome) else "validation case"
+    cases = "scored case" if isinstance(outcome, PredictionOutcome | EvaluationOutcome) else "validation case"
     return why_dice_is_null({line.label: line.dice for line in outcome.per_class}, cases)
 
 
@@ -157,7 +166,23 @@ def mean_sd(values: Iterable[float | None]) -> str | None:
     return f"{statistics.fmean(known):.4f} ± {statistics.stdev(known):.4f}"
 
 
-def worst(cases: Iterable[CaseMetrics]) -> tuple[CaseMetrics, ...]:
-    """The cases with the lowest Dice, lowest first; their volumes are in the notes where they matter."""
-    measured = [case.model_copy(update={"voxels": {}}) for case in cases if case.dice is not None]
-    return tuple(sorted(measured, key=lambda case: case.dice or 0.0)[:WORST_CASES])
+def worst(measured: MeasuredOutcome, most: int) -> tuple[CaseMetrics, ...]:
+    """The cases with the lowest Dice, lowest first.
+
+    In the usual few their volumes are left out: the notes have them where they matter. Who asks for more gets them, and
+    at the end the cases that have no Dice.
+    """
+    ranked = sorted((case for case in measured.cases if case.dice is not None), key=lambda case: case.dice or 0.0)
+    if most <= WORST_CASES:
+        return tuple(case.model_copy(update={"voxels": {}, "ml": {}}) for case in ranked[:most])
+    others = (case for case in measured.cases if case.dice is None)
+    return tuple(_with_ml(case, measured.voxel_mm3) for case in (*ranked, *others))[:most]
+
+
+def _with_ml(case: CaseMetrics, voxel_mm3: float | None) -> CaseMetrics:
+    """The case with its volumes, where the size of a voxel is known."""
+    if case.ml or voxel_mm3 is None:
+        return case
+    each = voxel_mm3 / 1000
+    ml = {name: (predicted * each, true * each) for name, (predicted, true) in case.voxels.items()}
+    return case.model_copy(update={"ml": ml})

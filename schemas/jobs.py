@@ -15,6 +15,8 @@ from .model_name import ModelName
 from .training import TrainingRequest
 
 BEST = "best"  # in place of a configuration, for the search and the use of the best one
+FILES = "files"  # in place of a configuration, for what concerns no model
+NO_DATASET = 0  # nnU-Net's ids begin at 1
 
 
 class TrainingJob(Record):
@@ -103,6 +105,23 @@ class PredictionJob(OtherJob):
         return ModelName.parse(PurePath(self.models[0]).name)
 
 
+class EvaluationJob(OtherJob):
+    """Predictions and labels of the same cases. Without `labels_named` every value that occurs is a class."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    dataset_id: int = NO_DATASET
+    configuration: str = FILES
+    predictions: str
+    labels: str
+    pairs: dict[str, tuple[str, str]] = Field(description="Per case the files below these two folders.")
+    labels_named: dict[str, int | list[int]] = Field(default_factory=dict, description="As in dataset.json.")
+    tolerance_mm: float
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName("", "", FILES)  # whoever predicted: nothing says so
+
+
 class SearchJob(OtherJob):
     """The names of the models among which nnU-Net is to find the best configuration."""
 
@@ -154,6 +173,6 @@ class ImportJob(OtherJob):
 
 
 AnyJob = Annotated[
-    TrainingJob | PredictionJob | SearchJob | ExportJob | ImportJob,
+    TrainingJob | PredictionJob | EvaluationJob | SearchJob | ExportJob | ImportJob,
     Field(discriminator="kind"),
 ]

@@ -73,6 +73,17 @@ class PredictRequest(ModelRequest, Request):
     overwrite: bool = Field(default=False, description="Predict cases again that are there.")
 
 
+class EvaluateRequest(Request):
+    """Measure predictions against labels."""
+
+    predictions: str = Field(max_length=4096, description="Folder, or pattern with {case}.")
+    labels: str = Field(max_length=4096, description="The same, or labelsTr or labelsTs of dataset_id.")
+    dataset_id: DatasetId | None = Field(
+        default=None, description="Names classes. Omitted: by dataset.json with the predictions."
+    )
+    tolerance_mm: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False, description="Of NSD.")
+
+
 class FindBestRequest(Request):
     """Search the best configuration of a dataset."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
-from .records import BestConfiguration, CaseMetrics, ClassMetrics, Metrics, Outcome
+from .records import BestConfiguration, CaseMetrics, ClassMetrics, Metrics, Outcome, Surfaces
 
 
 class MeasuredOutcome(Outcome):
@@ -35,6 +35,14 @@ class PredictionOutcome(MeasuredOutcome):
     predictions: str = Field(description="Folder that the prediction wrote.")
 
 
+class EvaluationOutcome(MeasuredOutcome):
+    """Scores of predictions against labels, and the folder with summary.json and the table of every case."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    evaluation: str
+    surface: Surfaces | None = None
+
+
 class SearchOutcome(MeasuredOutcome):
     """The best configuration and its numbers."""
 
@@ -59,6 +67,7 @@ class AnyOutcome(
             Annotated[Outcome, Tag("stage")]
             | Annotated[ModelOutcome, Tag("model")]
             | Annotated[PredictionOutcome, Tag("prediction")]
+            | Annotated[EvaluationOutcome, Tag("evaluation")]
             | Annotated[SearchOutcome, Tag("search")]
             | Annotated[ExportOutcome, Tag("export")],
             Discriminator(_kind),

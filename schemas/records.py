@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from .base import Record
+from .base import Record, unknown
 from .jobs import AnyJob, TrainingJob
 from .slurm import EngineName
 from .stage_kinds import STAGE_KINDS, StageKind
@@ -298,6 +298,35 @@ class ClassMetrics(Record):
     label: str
     dice: float | None
     iou: float | None
+    counts: dict[Literal["tp", "fp", "fn"], float] = Field(
+        default_factory=dict, description="Voxels per case.", exclude_if=lambda found: not found
+    )
+    recall: float | None = Field(default=None, exclude_if=unknown)
+    precision: float | None = Field(default=None, exclude_if=unknown)
+    predicted_ml: float | None = Field(default=None, exclude_if=unknown)
+    true_ml: float | None = Field(default=None, exclude_if=unknown)
+
+
+class CaseSurface(Record):
+    """One class of one case. Where only one of truth and prediction has it, hd95_mm is null and nsd 0."""
+
+    hd95_mm: float | None
+    nsd: float | None
+
+
+class ClassSurface(CaseSurface):
+    """The means over the cases in which truth or prediction has the class."""
+
+    label: str
+    cases: int
+    without_hd95: int = Field(description="Of these cases, those in which only one of both has it.")
+
+
+class Surfaces(Record):
+    """Distances of surfaces, which nnU-Net does not measure."""
+
+    tolerance_mm: float = Field(description="Of nsd.")
+    per_class: tuple[ClassSurface, ...]
 
 
 class CaseMetrics(Record):
@@ -311,6 +340,10 @@ class CaseMetrics(Record):
         description="Per class: voxels predicted, voxels true.",
         exclude_if=lambda found: not found,
     )
+    ml: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="The same in ml.", exclude_if=lambda found: not found
+    )
+    surface: dict[str, CaseSurface] = Field(default_factory=dict, exclude_if=lambda found: not found)
 
 
 class Metrics(Record):

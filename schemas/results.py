@@ -5,7 +5,8 @@ from typing import Any
 from pydantic import Field
 
 from .base import Record, Request, RunId, unknown
-from .records import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Status
+from .jobs import BEST, FILES
+from .records import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Status, Surfaces
 
 
 def left_out(description: str) -> Any:
@@ -21,6 +22,7 @@ class ResultsRequest(Request):
     """Ask for a run's result."""
 
     run_id: RunId
+    cases: int = Field(default=5, ge=1, le=1000, description="So many, worst first.")
 
 
 class FoldResult(Record):
@@ -57,7 +59,9 @@ class Result(Record):
     checkpoint: str | None = left_out("In model_path; * is each fold.")
     dataset_id: int
     dataset_name: str
-    configuration: str = Field(default="best", exclude_if=lambda name: name == "best", description="A search has none.")
+    configuration: str = Field(
+        default="best", exclude_if=lambda name: name in (BEST, FILES), description="A search has none."
+    )
     fold: str | None = left_out("Of a training.")
     metrics: Metrics = Field(
         description="dice and iou: foreground_mean of nnU-Net's summary.json (0-1). validation_loss: of the last "
@@ -78,6 +82,8 @@ class Result(Record):
     complete: bool = Field(description="Whether the run has done all that it was to do; else there are no metrics.")
     cross_validation: str | None = left_out('How much of a cross-validation it is, e.g. "1 of 5 folds".')
     predictions: str | None = left_out("The folder that a nnunet_predict run wrote.")
+    surface: Surfaces | None = left_out("Of nnunet_evaluate; not nnU-Net's.")
+    evaluation: str | None = left_out("Its folder: summary.json, and cases.csv with every case.")
     best: BestConfiguration | None = left_out("What nnunet_find_best_configuration found.")
     archive: str | None = left_out("The zip that a nnunet_export_model run wrote.")
     failure: Failure | None = left_out("")

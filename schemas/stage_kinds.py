@@ -40,6 +40,7 @@ STAGE_KINDS = {
     "predict": StageKind(step="predict", weight=1.0, slot="device", pools="predict", goes_on="cases"),
     "combine": StageKind(step="combine", weight=0.2),
     "find_best": StageKind(step="find_best", weight=1.0, slot="preprocess"),
+    "evaluate": StageKind(step="evaluate", weight=1.0, slot="preprocess"),
     "export": StageKind(step="export", weight=1.0),
     "import_model": StageKind(step="import_model", weight=1.0),
 }

@@ -17,6 +17,7 @@ from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.jobs import (
     AnyJob,
+    EvaluationJob,
     ExportedModel,
     ExportJob,
     ImportJob,
@@ -167,6 +168,7 @@ JOBS: list[AnyJob] = [
         trusted=True,
         steps={"predict": STEP},
     ),
+    EvaluationJob(predictions="/p", labels="/l", pairs={"a": ("a.nii.gz", "a.nii.gz")}, tolerance_mm=1.0),
     SearchJob(dataset_id=1, models=(MODEL,), folds=("0",), ensembling=False),
     ExportJob(
         dataset_id=1,

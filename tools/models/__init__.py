@@ -3,6 +3,7 @@
 from ...schemas.models import (
     CompareAnswer,
     CompareRequest,
+    EvaluateRequest,
     ExportRequest,
     FindBestRequest,
     ImportRequest,
@@ -32,6 +33,16 @@ TOOLS = (
         "Segment a folder of images in the background: folds ensembled, cascades whole.",
         "models.predicting:nnunet_predict",
         Command("predict", "segment images with a trained model", ("run_id", "images")),
+    ),
+    Tool(
+        "nnunet_evaluate",
+        "Evaluate predictions",
+        "starts",
+        EvaluateRequest,
+        RunStarted,
+        "Dice, IoU, recall, volumes, HD95 and NSD of any predictions.",
+        "models.evaluating:nnunet_evaluate",
+        Command("evaluate", "measure predictions against labels", ("predictions", "labels")),
     ),
     Tool(
         "nnunet_find_best_configuration",

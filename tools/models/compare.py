@@ -8,17 +8,18 @@ from ...calls import call
 from ...errors import NotFound, Refused
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.models import Model, model_of
-from ...nnunet.scores import Scores, paired_difference, read_scores
+from ...nnunet.scores import EVALUATED, Scores, paired_difference, read_scores, scores_of
 from ...nnunet.splits import complete_folds, is_fixed_set, patients_of, validated_twice
 from ...nnunet.summary import fold_outcome, why_dice_is_null
 from ...runs.layout import StateDir
 from ...runs.model_owners import runs_behind, taken_over, told_taken_over
 from ...runs.result import mean_sd
 from ...runs.store import find_run
+from ...schemas.jobs import NO_DATASET
 from ...schemas.models import MOST_REPORTED, CompareAnswer, ComparedModel, CompareRequest, ModelDifference
-from ...schemas.outcomes import ModelOutcome
+from ...schemas.outcomes import EvaluationOutcome, ModelOutcome
 from ...settings import Settings
-from ...texts import fold_name
+from ...texts import fold_name, some
 from ..watching.run_lines import line_of
 from ..watching.snapshot import newest
 from .comparison_tables import write_last_epochs, write_table
@@ -34,14 +35,15 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
         Refused: the runs belong to different datasets.
     """
     origins, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
-    read = [(origin.model, read_scores(origin.model)) for origin in origins]
+    read = [(origin.model, _scores(origin, settings)) for origin in origins]
     notes += [f"{text} It is left out." for _, scores in read for text in scores.unread]
     measured = [(model, scores) for model, scores in read if scores.folds]
     if not measured:
         return _not_validated(origins, notes, request, settings)
-    notes += [text for model, _ in read for text in _left_out(model)]
-    if len({model.files.name for model, _ in measured}) > 1:
-        names = ", ".join(sorted({model.files.name for model, _ in measured}))
+    notes += [text for origin in origins for text in _left_out(origin)]
+    datasets = {model.files.name for model, _ in measured if model.files.dataset_id != NO_DATASET}
+    if len(datasets) > 1:
+        names = ", ".join(sorted(datasets))
         raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
     answer = _compare(measured, notes, request, {str(origin.model.folder): origin for origin in origins})
     return answer.model_copy(update={"next_step": f"{answer.next_step}{_to_hand_on(request)}"})
@@ -75,8 +77,19 @@ def _not_validated(
     )
 
 
-def _left_out(model: Model) -> Iterable[str]:
+def _scores(origin: Origin, settings: Settings) -> Scores:
+    """What was measured; of an evaluation that has not ended nothing."""
+    if (record := origin.evaluation) is None:
+        return read_scores(origin.model)
+    outcome = StateDir.of(settings).run(record.run_id).stage(record.stages[-1].name).outcome()
+    return scores_of(outcome.cases if isinstance(outcome, EvaluationOutcome) else ())
+
+
+def _left_out(origin: Origin) -> Iterable[str]:
     """What was asked for and is not there yet."""
+    model = origin.model
+    if origin.evaluation:
+        return  # all of it is there, or it has no scores
     lacking = [fold_name(fold) for fold in model.folds if not model.fold(fold).finished()]
     if not model.folds:
         yield f"{model.folder.name} has no validated fold yet. It is left out."
@@ -104,6 +117,11 @@ def _of_runs(request: CompareRequest, settings: Settings) -> tuple[list[Origin],
     notes = []
     for run_id in dict.fromkeys(request.run_ids):
         run, record = find_run(state, run_id)
+        if record.job.kind == "evaluate":
+            files = DatasetFiles(record.folders, record.dataset_name)
+            model = Model(files, files.evaluation(run_id), (EVALUATED,))
+            found[model.folder] = Origin(model, (record,), (run.provenance(),))
+            continue
         model, others = model_of(record), taken_over(state, record)
         before = found.get(model.folder) or Origin(replace(model, folds=()))
         folds = tuple(sorted({*before.model.folds, *(set(model.folds) - others.keys())}))
@@ -143,7 +161,14 @@ def _compare(
         differences=differences,
         method=method(differences),
         table=write_table(ranked, request.table),
-        notes=(*notes, *_fixed_set(files), *_notes(described), *_rankless(ranked), *_unpaired(described, differences)),
+        notes=(
+            *notes,
+            *_fixed_set(files),
+            *_notes(described),
+            *_rankless(ranked),
+            *_unpaired(described, differences),
+            *_other_classes(described),
+        ),
         next_step=next_step(ranked, differences, complete_folds(files), files.dataset_id),
     )
 
@@ -235,6 +260,17 @@ def _unknowns(model: ComparedModel, scores: Scores) -> Iterable[str]:
             yield f"{model.name}, fold {fold_name(fold)}: {why}"
 
 
+def _other_classes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:
+    """A case's mean Dice is over its classes, so other classes make other means."""
+    first, scores = described[0]
+    for model, others in described[1:]:
+        if differing := sorted(scores.dice.keys() ^ others.dice.keys()):
+            yield (
+                f"{first.name} and {model.name} have different classes ({some(differing)}), so their means over "
+                "classes do not compare."
+            )
+
+
 def _fixed_set(files: DatasetFiles) -> Iterable[str]:
     if is_fixed_set(files):
         yield "The split is a fixed validation set, no cross-validation: what is best there is so for these cases only."
@@ -246,6 +282,8 @@ def _notes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:
             yield f"{model.name}: one model of every case; its metrics are measured on training data, so no rank."
         elif twice := validated_twice(scores.folds):
             yield f"{model.name}: {twice}, which is no cross-validation, so no rank."
+        elif EVALUATED in model.folds:
+            yield f"{model.name}: predictions that were evaluated, no cross-validation, so no rank."
         elif not model.complete:
             yield f"{model.name}: incomplete (folds {', '.join(model.folds)}), so no rank."
         yield from _unknowns(model, scores)

@@ -5,6 +5,7 @@ import io
 import re
 from typing import Literal
 
+from ...nnunet.scores import EVALUATED
 from ...schemas.models import ComparedModel
 from ...schemas.run_list import RunLine
 
@@ -56,7 +57,7 @@ def _row(model: ComparedModel, labels: list[str]) -> list[str]:
     return [
         str(model.rank) if model.rank else "–",
         model.name,
-        "+".join(model.folds) + ("" if model.complete else " (incomplete)"),
+        "+".join(model.folds) + ("" if model.complete or EVALUATED in model.folds else " (incomplete)"),
         str(model.cases),
         _number(model.dice),
         model.dice_mean_sd or "–",

@@ -28,11 +28,16 @@ YES_NO = {"True": "yes", "False": "no"}
 
 @dataclass(frozen=True)
 class Origin:
-    """A model, the records of those of our runs that trained it, and what each noted at its end."""
+    """A model, the records of those of our runs that trained it, and what each noted at its end; or an evaluation."""
 
     model: Model
     records: tuple[RunRecord, ...] = ()
     ends: tuple[Provenance | None, ...] = ()
+
+    @property
+    def evaluation(self) -> RunRecord | None:
+        """The run that measured predictions of which nobody knows the model."""
+        return next((record for record in self.records if record.job.kind == "evaluate"), None)
 
     @property
     def note(self) -> str | None:
@@ -55,7 +60,7 @@ class Origin:
 
 def trained_otherwise(own: Origin, first: Origin) -> Iterator[str]:
     """How a model was trained other than the first."""
-    if own is first:
+    if own is first or own.evaluation or first.evaluation:
         return
     known = {group: (facts, other) for group, facts in own.facts.items() if (other := first.facts[group]) is not None}
     pairs = {group: (facts, other) for group, (facts, other) in known.items() if facts is not None}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ...calls import call
-from ...nnunet.scores import Difference
+from ...nnunet.scores import EVALUATED, Difference
 from ...schemas.model_name import ModelName
 from ...schemas.models import ComparedModel, ModelDifference
 from ...schemas.results import HARDLY_ANY
@@ -48,12 +48,14 @@ def next_step(
         return "A Dice that is null has no rank: the notes say which class to look at."
     if all((model.dice or 0.0) < HARDLY_ANY for model in models):
         return "None of these models segments anything yet: train longer before a comparison can say something."
+    told = [f"{found.verdict[0].upper()}{found.verdict[1:]}." for found in differences]
+    if any(EVALUATED in model.folds for model in models):
+        return " ".join(told) or "Nothing was compared: name another evaluation, or a training, of the same cases."
     if len(models) == 1:
         return f"Nothing was compared: {models[0].name} is the only validated model. {_second(models[0], dataset_id)}"
     best = next((model for model in models if model.rank == 1), None)
     if best is not None:
         return _of_ranked(best, differences)
-    told = [f"{found.verdict[0].upper()}{found.verdict[1:]}." for found in differences]
     return " ".join([*told, _way_to_a_rank(models, folds, dataset_id)])
 
 

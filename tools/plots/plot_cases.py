@@ -2,18 +2,22 @@
 
 import difflib
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
-from ...allowed_paths import readable
+from ...allowed_paths import readable, readable_file
 from ...calls import argument, call
 from ...errors import NotFound
 from ...nnunet.cases import case_names, image_of, label_names, truth_of
 from ...nnunet.dataset_json import Description, read_description
 from ...nnunet.datasets import DatasetFiles, find_dataset
+from ...nnunet.scores import EVALUATED
 from ...nnunet.summary import finite
 from ...runs.layout import RunDir, StateDir
-from ...runs.result import model_outcome
+from ...runs.result import stage_outcome
 from ...runs.store import find_run
+from ...schemas.jobs import EvaluationJob
+from ...schemas.outcomes import MeasuredOutcome
 from ...schemas.plots import CasePicture, CasesPicture, FoldsPicture, Picture, PlotRequest
 from ...schemas.records import CaseMetrics, RunRecord, StageSpec
 from ...settings import Settings
@@ -39,18 +43,19 @@ class Validated:
 
 def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
     found = []
-    for spec in record.model_stages:
-        outcome = model_outcome(run, record, spec)
-        found += [Validated(spec, case) for case in outcome.cases] if outcome else []
-    if not found and record.training is None:
+    for spec in record.stages if record.job.kind == "evaluate" else record.model_stages:
+        outcome = stage_outcome(run, record, spec)
+        found += [Validated(spec, case) for case in outcome.cases] if isinstance(outcome, MeasuredOutcome) else []
+    if not found and record.training is None and record.job.kind != "evaluate":
         raise NotFound(
-            f"Run {record.run_id} is no training, and only the validation cases of trainings are drawn; "
+            f"Run {record.run_id} is no training, and only cases of trainings and evaluations are drawn; "
             f"{call('nnunet_results', run_id=record.run_id)} says where its files and scores are."
         )
     if not found:
+        so_far = f"; {argument(kind='curves')} shows the training so far" if record.training else ""
         raise NotFound(
-            f"Run {record.run_id} has no validated fold yet. {call('nnunet_progress')} says how far it is; "
-            f"{argument(kind='curves')} shows the training so far."
+            f"Run {record.run_id} has no validated {'fold' if record.training else 'case'} yet. "
+            f"{call('nnunet_progress')} says how far it is{so_far}."
         )
     return found
 
@@ -69,6 +74,11 @@ def folds(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         for fold, cases in by_fold.items()
     }
     picture = FoldsPicture(title=f"{record.run_id}: Dice per class", theme=request.theme, labels=labels, folds=folds)
+    if record.training is None:
+        return (
+            picture,
+            f"Dice of each of {numbered(len(by_fold[EVALUATED]), 'case')} per class, predictions against labels.",
+        )
     counted = ", ".join(f"fold {fold}: {numbered(len(cases), 'case')}" for fold, cases in by_fold.items())
     return picture, f"Dice of each validation case per class and fold ({counted}), from nnU-Net's own validation."
 
@@ -76,7 +86,8 @@ def folds(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
 def _by_fold(cases: list[Validated]) -> dict[str, list[CaseMetrics]]:
     found: dict[str, list[CaseMetrics]] = {}
     for one in cases:
-        found.setdefault(fold_name(one.spec.fold), []).append(one.case)
+        fold = EVALUATED if one.spec.fold is None else fold_name(one.spec.fold)
+        found.setdefault(fold, []).append(one.case)
     return found
 
 
@@ -88,6 +99,8 @@ def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     """
     run, record = run_of(request, settings)
     chosen, rank = _choose(_validated(run, record), request.case or "worst")
+    if isinstance(record.job, EvaluationJob):
+        return _evaluated(record, record.job, chosen.case, rank, request, settings)
     files = DatasetFiles(record.folders, record.dataset_name)
     fold = files.fold_of(record, chosen.spec)
     description = read_description(files.raw)
@@ -108,6 +121,35 @@ def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         picture,
         f"{text}: image, truth, prediction and differences, cropped around the structure. Per class: {per_class}.",
     )
+
+
+def _evaluated(
+    record: RunRecord, job: EvaluationJob, case: CaseMetrics, rank: str, request: PlotRequest, settings: Settings
+) -> tuple[Picture, str]:
+    """A case whose prediction was evaluated, over the image that the dataset has of it."""
+    prediction, truth = (
+        readable_file(Path(folder) / name, settings)
+        for folder, name in zip((job.predictions, job.labels), job.pairs[case.case], strict=True)
+    )
+    raw = DatasetFiles(record.folders, record.dataset_name).raw
+    images = [
+        path for part in ("imagesTr", "imagesTs") for path in sorted((raw / part).glob(f"{escape(case.case)}_0000.*"))
+    ]
+    if not images:
+        raise NotFound(
+            f"The image of case {clean(case.case)} is not known: {call('nnunet_evaluate', dataset_id=None)} finds it "
+            f"in imagesTr or imagesTs of a dataset. {argument(kind='folds')} needs no images."
+        )
+    dice = "no Dice" if case.dice is None else f"Dice {case.dice:.3f}"
+    named = job.labels_named or {label: int(label) for label in case.per_class}
+    names, ignored = label_names(Description({"labels": named}))
+    shown = CasePicture(
+        name=case.case, image=str(readable(images[0], settings)), truth=str(truth), prediction=str(prediction)
+    )
+    title = f"{record.run_id}, {case.case}: {dice}{rank}"
+    picture = CasesPicture(title=title, theme=request.theme, cases=(shown,), names=names, ignored=ignored)
+    per_class = ", ".join(f"{name} {value:.3f}" for name, value in case.per_class.items() if value is not None)
+    return picture, f"Case {case.case}, {dice}{rank}: image, truth, prediction and differences. Per class: {per_class}."
 
 
 def _choose(cases: list[Validated], wanted: str) -> tuple[Validated, str]:

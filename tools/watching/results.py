@@ -11,7 +11,7 @@ from ...nnunet.datasets import DatasetFiles
 from ...nnunet.splits import complete_folds, is_fixed_set
 from ...runs.layout import StateDir
 from ...runs.model_owners import taken_over, told_taken_over
-from ...runs.result import compose_result
+from ...runs.result import WORST_CASES, compose_result
 from ...runs.store import find_run
 from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import Result, ResultsRequest
@@ -27,12 +27,12 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     Raises:
         NotFound: no such run.
     """
-    return result_of(snapshot(settings, request.run_id))
+    return result_of(snapshot(settings, request.run_id), cases=request.cases)
 
 
-def result_of(view: RunSnapshot) -> Result:
+def result_of(view: RunSnapshot, *, cases: int = WORST_CASES) -> Result:
     """What the run has come to."""
-    result = compose_result(view.run, view.record, view.judged)
+    result = compose_result(view.run, view.record, view.judged, cases=cases)
     others = taken_over(StateDir.of(view.settings), view.record).items() if result.complete else ()
     notes = (*result.notes, *(told_taken_over(fold, result.run_id, other) for fold, other in others))
     again = retry_after(view) if result.status in ACTIVE else 0
@@ -64,6 +64,9 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
     if result.complete and record.job.kind == "import":
         folder = f"{result.dataset_name}/{Path(str(result.model_path).split(' + ')[-1]).name}"
         return f"Predict with it: {call('nnunet_predict', model=folder, images=None)}."
+    if result.evaluation and result.complete:
+        folds = call("nnunet_plot", kind="folds", run_id=result.run_id)
+        return f"{result.evaluation}/cases.csv has every case; {folds} draws them."
     if result.predictions:
         return f"The predictions are in {result.predictions}."
     if result.complete:

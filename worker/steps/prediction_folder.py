@@ -26,7 +26,8 @@ from ...nnunet.predictions import (
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
 from ...schemas.outcomes import PredictionOutcome
-from ...texts import fold_name, numbered
+from ...texts import fold_name, numbered, some
+from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
 from ..stage import Job
 from ..truncated_images import readable_whole
 from .prediction_geometry import geometry_notes
@@ -148,7 +149,8 @@ class PredictionFolder:
 
     def finish(self) -> PredictionOutcome:
         """Compute scores where there are labels, remove the folders of the parts, and return what was done."""
-        metrics, notes = self._score(), self._notes()
+        metrics, left_out = self._score()
+        notes = (*self._notes(), *left_out)
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
         return PredictionOutcome(
             ok=True,
@@ -175,14 +177,28 @@ class PredictionFolder:
         folds = self.asked.folds
         return f"folds {', '.join(folds)} ensembled" if len(folds) > 1 else f"fold {fold_name(folds[0])}"
 
-    def _score(self) -> Summary | None:
-        """nnU-Net's own evaluation of the cases that have labels."""
+    def _score(self) -> tuple[Summary | None, list[str]]:
+        """nnU-Net's own evaluation of the cases that have labels, and which cases it leaves out."""
         if not self.asked.labels:
-            return None
-        from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder2
+            return None, []
+        from nnunetv2.evaluation.evaluate_predictions import save_summary_json
+        from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
-        self.job.reporter.say("scoring")
+        labels = self.description.get("labels", {})
+        files = {case: Path(self.asked.labels) / f"{case}{self.ending}" for case in self.cases}
+        unlabelled = [case for case, label in files.items() if not label.is_file()]
+        notes = [f"Not scored, no label: {some(unlabelled)}."] if unlabelled else []
+        pairs = [
+            Pair(case, str(self.path / label.name), str(label)) for case, label in files.items() if label.is_file()
+        ]
+        if not pairs:
+            return None, notes
+        reader = determine_reader_writer_from_dataset_json(self.description, pairs[0].prediction, verbose=False)
+        wanted = Wanted.of(labels, reader=reader)
+        every = score_all(self.job, pairs, wanted)
+        scores, notes = [one for one in every if not one.fault], [*notes, *remarks_of(every)]
+        if not scores:
+            return None, notes
         summary = self.path / "summary.json"
-        files = (str(self.path / "dataset.json"), str(self.path / "plans.json"), str(summary))
-        compute_metrics_on_folder2(self.asked.labels, str(self.path), *files, chill=True)
-        return Summary(summary, self.description.get("labels", {}))
+        save_summary_json(summary_of(scores, wanted), str(summary))
+        return Summary(summary, labels), notes
