@@ -15,7 +15,7 @@ _OBJECT: dict[str, Any] = {"type": "object"}
 class DashboardRequest(Request):
     """Ask for the dashboard."""
 
-    run_id: RunId | None = Field(default=None, description="Omitted: the one that runs, or the newest.")
+    run_id: RunId | None = Field(default=None, description="Omitted: the newest.")
 
 
 class DashboardDataRequest(DashboardRequest, RunsRequest):

@@ -40,12 +40,11 @@ class LogsRequest(Request):
         default=None,
         pattern=r"^[a-z][a-z0-9_]*$",
         max_length=40,
-        description="E.g. preprocess, train_fold_0. Omitted: the one that runs or failed.",
+        description="E.g. train_fold_0. Omitted: the one that runs or failed.",
     )
     mode: Literal["summary", "tail", "grep", "window"] = Field(
         default="summary",
-        description="summary: first and last lines, distinct errors. grep: lines that match `pattern`. window: lines "
-        "from `start`.",
+        description="summary: first and last lines, errors. grep: what matches pattern. window: from start.",
     )
     lines: int = Field(default=40, ge=1, le=400, description="At most.")
     pattern: str | None = Field(

@@ -61,7 +61,7 @@ class PredictRequest(ModelRequest, Request):
     output: str | None = Field(
         default=None,
         max_length=4096,
-        description="Folder that is made. Omitted: predictions/<images> in the model's.",
+        description="New folder. Omitted: in predictions/ of the model.",
     )
     labels: str | None = Field(
         default=None,
@@ -77,10 +77,8 @@ class EvaluateRequest(Request):
     """Measure predictions against labels."""
 
     predictions: str = Field(max_length=4096, description="Folder, or pattern with {case}.")
-    labels: str = Field(max_length=4096, description="The same, or labelsTr or labelsTs of dataset_id.")
-    dataset_id: DatasetId | None = Field(
-        default=None, description="Names classes. Omitted: by dataset.json with the predictions."
-    )
+    labels: str = Field(max_length=4096, description="Or labelsTr, labelsTs of dataset_id.")
+    dataset_id: DatasetId | None = Field(default=None, description="Names the classes. Omitted: dataset.json there.")
     tolerance_mm: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False, description="Of NSD.")
 
 

@@ -86,8 +86,8 @@ class PlotRequest(Request):
 
     kind: Literal["curves", "folds", "overlay", "dataset"] = Field(
         default="curves",
-        description="curves: losses, pseudo Dice, learning rate. folds: Dice of each case. overlay: a case's truth and "
-        "prediction. dataset: cases with labels, odd first.",
+        description="folds: Dice of each case. overlay: a case's truth and prediction. dataset: cases with labels, odd "
+        "first.",
     )
     run_id: RunId | None = Field(default=None, description="Needed but for dataset. Omitted: none.")
     with_run_ids: tuple[RunId, ...] = Field(default=(), max_length=5, description="curves: up to 5 more runs.")

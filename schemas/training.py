@@ -135,13 +135,13 @@ class TrainingRequest(Request):
         default=(),
         max_length=40,
         description=f"Such as epochs=250: {', '.join(CHANGES)}. "
-        f'["{ASK}"], ["loss={ASK}"], ["trainer={ASK}"]: nnunet_preflight explains.',
+        f'nnunet_preflight explains ["{ASK}"], ["loss={ASK}"], ["trainer={ASK}"].',
     )
     num_gpus: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
         description="Several split the batch (cuda only). Omitted: 1.",
     )
-    device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
+    device: Device | None = Field(default=None, description="Omitted: cuda if there is one, else mps, else cpu.")
     pretrained_weights: str | None = Field(
         default=None,
         max_length=4096,
@@ -172,7 +172,7 @@ class TrainingRequest(Request):
     no_preprocessing: bool = Field(default=False, description="Use the preprocessed data as they are.")
     bf16: bool = Field(
         default=False,
-        description="Mixed precision on CPUs with bfloat16: about half the time.",
+        description="On CPUs with bfloat16: about half the time.",
     )
     overwrite: bool = Field(
         default=False,
@@ -180,7 +180,7 @@ class TrainingRequest(Request):
     )
     note: Note | None = Field(default=None, description="Why this run. Omitted: none.")
     after: RunId | None = Field(default=None, description="Run that must succeed first. Omitted: none.")
-    engine: EngineName | None = Field(default=None, description="slurm: the cluster. Omitted: the server's setting.")
+    engine: EngineName | None = Field(default=None, description="Omitted: the server's setting.")
     slurm: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(),
         max_length=14,

@@ -21,7 +21,7 @@ INSTRUCTIONS = for_agents(f"""\
 Trains nnU-Net v2 medical image segmentation models, in the background: runs take minutes to days and go on when this
 chat or server ends; {call("nnunet_runs")} finds them again.
 {call("nnunet_datasets")} or {call("nnunet_prepare_dataset")}, then {call("nnunet_training")}, \
-{call("nnunet_progress")}, {call("nnunet_results")}; {call("nnunet_logs")} explains failures.
+{call("nnunet_progress")}, {call("nnunet_results")}.
 pseudo_dice is an estimate on patches during training; never report it as the Dice.
 Every answer has next_step. What starts or spends something in it is a question: ask the person first.
 """)

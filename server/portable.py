@@ -17,6 +17,7 @@ DROPPED = (
     "minItems",
     "additionalProperties",
     "minimum",
+    "exclusiveMinimum",
     "maximum",
 )
 VERBATIM = ("default", "enum", "required")
@@ -30,6 +31,13 @@ SAID_ELSEWHERE = (
     "Random seed.",
     "From nnunet_runs.",
     "From nnunet_datasets.",
+    "Omitted: light.",
+    "One or more.",
+    "Cases to leave out.",
+    "1-999, from nnunet_datasets.",
+    "Omitted: the models of run_ids.",
+    "The table's format.",
+    "Omitted: cuda, else mps, else cpu.",
 )
 
 
@@ -64,8 +72,9 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
 
 
 def _goes_without_saying(default: Any, node: dict[str, Any]) -> bool:
-    """Nothing at all, or the first of the choices."""
-    return default in ([], "", False, 0) or node.get("enum", [None])[0] == default
+    """Nothing at all, the first of the choices, or a number that nobody asks about."""
+    told = node.get("description") not in SAID_ELSEWHERE
+    return not told or default in ([], "", False, 0) or node.get("enum", [None])[0] == default
 
 
 def _what_it_adds(description: str) -> str:

@@ -23,8 +23,8 @@ TOOLS = (
         "starts",
         PrepareRequest,
         Prepared,
-        "Import a folder as an nnU-Net dataset: one with dataset.json at once; of any other (a folder per case, "
-        "images and masks, pictures, DICOM) it first proposes layouts.",
+        "Import a folder of images (DICOM, pictures too) as an nnU-Net dataset: one with dataset.json at once; of any "
+        "other it first proposes layouts.",
         "data.importing:nnunet_prepare_dataset",
         Command("prepare", "import a folder as a dataset", ("source", "dataset_id", "name")),
         steps=Steps("file", every=20),

@@ -101,7 +101,7 @@ class Tracking:
         return End(status, at, _dice(outcome), self._picture(view, outcome))
 
     def _picture(self, view: RunSnapshot, outcome: ModelOutcome) -> bytes | None:
-        if not (cases := worst(outcome.cases)):
+        if not (cases := worst(outcome, 1)):
             return None
         request = PlotRequest(kind="overlay", run_id=view.record.run_id, case=cases[0].case)
         try:

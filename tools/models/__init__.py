@@ -50,8 +50,8 @@ TOOLS = (
         "starts",
         FindBestRequest,
         RunStarted,
-        "nnU-Net's search among complete cross-validations, ensembles and postprocessing. "
-        "nnunet_predict(dataset_id) uses the winner.",
+        "nnU-Net's search among complete cross-validations, ensembles and postprocessing, "
+        "for nnunet_predict(dataset_id).",
         "models.finding_best:nnunet_find_best_configuration",
         Command("find-best", "search the best configuration, ensembles included", ("dataset_id",)),
     ),

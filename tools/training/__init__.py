@@ -12,7 +12,7 @@ TOOLS = (
         "replaces",
         TrainingCall,
         TrainingStarted,
-        "Preprocess and train in the background; returns a run_id at once.",
+        "Preprocess and train in the background; gives a run_id.",
         "training.training:nnunet_training",
         Command(
             "train",
@@ -41,6 +41,8 @@ TOOLS = (
             "verify_dataset_integrity",
             "no_preprocessing",
             "overwrite",
+            "continue_training",
+            "pretrained_weights",
             "engine",
             "slurm",
             "note",
