@@ -33,11 +33,11 @@ class ModelRequest(BaseModel):
     model: str | None = Field(
         default=None,
         max_length=4096,
-        description="Or a model folder. Omitted: none.",
+        description="Or a folder. Omitted: none.",
     )
     dataset_id: DatasetId | None = Field(
         default=None,
-        description="Or this dataset's best configuration. Omitted: none.",
+        description="Or its best configuration. Omitted: none.",
     )
 
     @model_validator(mode="after")
@@ -76,7 +76,7 @@ class PredictRequest(ModelRequest, Request):
 class FindBestRequest(Request):
     """Search the best configuration of a dataset."""
 
-    dataset_id: DatasetId = Field(description="The models' dataset.")
+    dataset_id: DatasetId = Field(description="From nnunet_datasets.")
     ensembling: bool = Field(default=True, description="Also ensembles of two; needs trainings with npz=true.")
 
 

@@ -97,7 +97,7 @@ class PlotRequest(Request):
         max_length=200,
         description="worst, median, best or a name; dataset: a name. Omitted: worst.",
     )
-    theme: Theme = Field(default="light", description="Background.")
+    theme: Theme = Field(default="light", description="Omitted: light.")
 
     @model_validator(mode="after")
     def _has_what_it_shows(self) -> "PlotRequest":

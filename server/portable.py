@@ -22,7 +22,15 @@ DROPPED = (
 VERBATIM = ("default", "enum", "required")
 # What a field of an answer holds that says nothing.
 NOTHING: tuple[Any, ...] = (None, [], {}, "")
-OMITTED_NOTHING = " Omitted: none."
+# What the name of an argument and the instructions say already; the terminal's help and the documentation keep it.
+SAID_ELSEWHERE = (
+    "Omitted: none.",
+    "Omitted: all.",
+    "At most.",
+    "Random seed.",
+    "From nnunet_runs.",
+    "From nnunet_datasets.",
+)
 
 
 def portable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -45,14 +53,25 @@ def _walk(node: Any, defs: dict[str, Any], *, properties: bool = False) -> Any:
         if key == "const":
             out["enum"] = [value]
         elif key in VERBATIM:
-            out |= {} if key == "default" and value in ([], "", False, 0) else {key: value}
+            out |= {} if key == "default" and _goes_without_saying(value, node) else {key: value}
         elif key == "items":  # what a list is, its own description says
             out[key] = {k: v for k, v in _walk(value, defs).items() if k != "description"}
         elif key == "description":
-            out[key] = value.removesuffix(OMITTED_NOTHING)
+            out |= {key: text} if (text := _what_it_adds(value)) else {}
         elif key not in DROPPED:
             out[key] = _walk(value, defs, properties=key == "properties")
     return out
+
+
+def _goes_without_saying(default: Any, node: dict[str, Any]) -> bool:
+    """Nothing at all, or the first of the choices."""
+    return default in ([], "", False, 0) or node.get("enum", [None])[0] == default
+
+
+def _what_it_adds(description: str) -> str:
+    for said in SAID_ELSEWHERE:
+        description = description.removesuffix(said).rstrip()
+    return description
 
 
 def compact(schema: dict[str, Any], *, nulls: bool) -> dict[str, Any]:

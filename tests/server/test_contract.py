@@ -16,6 +16,7 @@ from mcp.types import Tool
 
 from nnunet_mcp.schemas.training import TrainingCall
 from nnunet_mcp.server.app import create_server
+from nnunet_mcp.server.portable import SAID_ELSEWHERE
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools import TOOLS
 from tests.kit.lab import ToolRefused
@@ -100,8 +101,8 @@ def test_every_parameter_says_what_it_is(tools: dict[str, Tool], name: str) -> N
         properties = {parameter: properties[parameter] for parameter in own}
     [request] = [tool.request for tool in TOOLS if tool.name == name]
     for parameter, field in properties.items():
-        assert field["description"], parameter
         declared = request.model_fields[parameter]
+        assert field.get("description") or declared.description in SAID_ELSEWHERE, parameter
         omission = declared.default is not None or "Omitted" in (declared.description or "")
         assert omission, f"{parameter}: what if it is left out?"
 

@@ -19,7 +19,9 @@ from ...schemas.models import MOST_REPORTED, CompareAnswer, ComparedModel, Compa
 from ...schemas.outcomes import ModelOutcome
 from ...settings import Settings
 from ...texts import fold_name
-from .comparison_tables import write_table
+from ..watching.run_lines import line_of
+from ..watching.snapshot import newest
+from .comparison_tables import write_last_epochs, write_table
 from .differing import Origin, trained_otherwise
 from .verdicts import method, next_step, verdict
 
@@ -28,7 +30,7 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
     """Compare runs, or everything that was trained on a dataset.
 
     Raises:
-        NotFound: no such run or dataset, or none of its folds is validated.
+        NotFound: no such run or dataset, or nothing of it has finished an epoch.
         Refused: the runs belong to different datasets.
     """
     origins, notes = _of_runs(request, settings) if request.run_ids else (_of_dataset(request, settings), [])
@@ -36,8 +38,7 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
     notes += [f"{text} It is left out." for _, scores in read for text in scores.unread]
     measured = [(model, scores) for model, scores in read if scores.folds]
     if not measured:
-        none = f"None of these models has a validated fold yet. {call('nnunet_runs')} shows which runs are how far."
-        raise NotFound(" ".join((none, *notes)))
+        return _not_validated(origins, notes, request, settings)
     notes += [text for model, _ in read for text in _left_out(model)]
     if len({model.files.name for model, _ in measured}) > 1:
         names = ", ".join(sorted({model.files.name for model, _ in measured}))
@@ -49,6 +50,29 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
 def _to_hand_on(request: CompareRequest) -> str:
     many = 1 < len(request.run_ids) <= MOST_REPORTED
     return f" {call('nnunet_report', run_ids=list(request.run_ids))} writes it into a file." if many else ""
+
+
+def _not_validated(
+    origins: list[Origin], notes: list[str], request: CompareRequest, settings: Settings
+) -> CompareAnswer:
+    """Where trainings without a validated fold stand, in place of a comparison."""
+    ids = [record.run_id for origin in origins for record in origin.records]
+    runs = [line for view in newest(ids, settings) if (line := line_of(view, ())).epoch is not None]
+    if not runs:
+        none = f"None of these models has a validated fold yet. {call('nnunet_runs')} shows which runs are how far."
+        raise NotFound(" ".join((none, *notes)))
+    silent = [run_id for run_id in ids if run_id not in {run.run_id for run in runs}]
+    notes += [f"{run_id} has not finished an epoch. It is left out." for run_id in silent]
+    return CompareAnswer(
+        models=(),
+        differences=(),
+        method="No fold is validated, so there is no Dice to compare. The table has the last epoch of each training; "
+        "its pseudo Dice is an estimate on patches.",
+        table=write_last_epochs(runs, request.table),
+        notes=tuple(notes),
+        next_step=f"{call('nnunet_plot', run_id=runs[0].run_id)} draws the curves, with_run_ids of several; compare "
+        "again when they are validated.",
+    )
 
 
 def _left_out(model: Model) -> Iterable[str]:

@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 from ...schemas.models import ComparedModel
+from ...schemas.run_list import RunLine
 
 Format = Literal["markdown", "csv", "latex"]
 Rows = list[list[str]]
@@ -29,10 +30,25 @@ def write_table(models: list[ComparedModel], layout: Format) -> str:
     head = ["rank", "model", "folds", "cases", *scores, "epochs", "hours (sum)", "parameters"]
     rows = [_row(model, labels) for model in models]
     if layout == "latex":
-        return _latex(["model", "cases", *scores, "epochs"], [[row[1], row[3], *row[4:-2]] for row in rows])
+        return _written(["model", "cases", *scores, "epochs"], [[row[1], row[3], *row[4:-2]] for row in rows], layout)
     if any(model.note for model in models):
         head, rows = [*head, "note"], [[*row, model.note or "–"] for row, model in zip(rows, models, strict=True)]
-    return _csv(head, rows) if layout == "csv" else _markdown(head, rows)
+    return _written(head, rows, layout)
+
+
+def write_last_epochs(runs: list[RunLine], layout: Format) -> str:
+    """One line per training that is not validated: where it stands, and what its last epoch said."""
+    head = ["run", "status", "epoch", "train loss", "val loss", "pseudo Dice (estimate)"]
+    rows = [
+        [run.run_id, run.status, run.epoch or "–", *map(_number, (run.train_loss, run.val_loss, run.pseudo_dice))]
+        for run in runs
+    ]
+    return _written(head, rows, layout)
+
+
+def _written(head: list[str], rows: Rows, layout: Format) -> str:
+    write = {"markdown": _markdown, "csv": _csv, "latex": _latex}[layout]
+    return write(head, rows)
 
 
 def _row(model: ComparedModel, labels: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from ...settings import Settings
 from ...texts import short_in_json
 from .forecast import forecast
 from .health import advice, health, wait_share
-from .resuming import after_failure, resume_hint
+from .resuming import after_failure, epochs_behind, resume_hint
 from .snapshot import RunSnapshot, snapshot, tend
 from .timing import elapsed, end_of, percent, reached, retry_after, stops_within
 
@@ -80,7 +80,7 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
         elapsed_s=elapsed(view),
         eta_s=None if left is None else round(left.left.expected),
         eta=end_of(left),
-        epoch=moment.epochs_done if moment.epochs or (view.trains and moment.progress is not None) else None,
+        epoch=_epoch(view),
         epochs=moment.progress.epochs if moment.progress else None,
         epoch_s=round(epoch_s, 2) if epoch_s is not None else None,
         wait=rounded(wait_share(last) if last else None, 2),
@@ -94,6 +94,14 @@ def answer(view: RunSnapshot, until: Until | None = None) -> ProgressAnswer:
         retry_after_s=again_s,
         next_step=_next_step(view, well, again_s),
     )
+
+
+def _epoch(view: RunSnapshot) -> int | None:
+    """Epochs done of the present training; one that goes on has those that are saved behind it from the beginning."""
+    moment = view.moment
+    if moment.epochs or not view.trains or moment.progress is None:
+        return moment.epochs_done or None
+    return epochs_behind(view)
 
 
 def _brief(failure: Failure) -> Failure:

@@ -63,6 +63,14 @@ def resumes_from(view: RunSnapshot) -> list[str]:
     return [f"{_told(view, spec, one)}." for spec, one in found if one is not None and one.epochs is not None]
 
 
+def epochs_behind(view: RunSnapshot) -> int:
+    """Epochs that were saved before the present training began; 0 for one that begins anew."""
+    if view.present is None or not view.present.resume:
+        return 0
+    found = newest_checkpoint(_fold(view.record, view.present))
+    return found.epochs or 0 if found is not None else 0
+
+
 def _told(view: RunSnapshot, spec: StageSpec, found: Checkpoint) -> str:
     """Where a resume goes on, what it repeats, and where the checkpoint lies. Epochs are counted from 1."""
     where = f"{_fold(view.record, spec).path.name}/{found.path.name}"

@@ -128,11 +128,12 @@ def _cancel_detail(view: RunSnapshot, seconds: float, request: CancelRequest) ->
         return f"{_ended(view)} None of its processes is left."
     if request.force:
         return f"The run is being ended; after {KILLED_WITHIN_S:.0f} s some of it is still there."
-    return (
-        f"Stopping: it finishes its epoch and saves a checkpoint, for which it has {seconds:.0f} s; then it is ended."
-        if view.trains
-        else f"Stopping: it has {seconds:.0f} s, then it is ended."
-    )
+    within = f"it has {seconds:.0f} s, then it is ended"
+    if not view.trains:
+        return f"Stopping: {within}."
+    if not view.moment.epochs:
+        return f"Stopping: its first epoch is saved if it ends in time; {within}."
+    return f"Stopping: it finishes its epoch and saves a checkpoint; {within}."
 
 
 def _ended(view: RunSnapshot) -> str:
@@ -150,7 +151,7 @@ def _after_cancel(view: RunSnapshot) -> str:
         return f"It failed: {after_failure(view.judged.failure, view)}."
     if status == "success":
         return "Nothing is left to do."
-    return f"Nothing is left to do now. Later: {resume_hint(view)}."
+    return f"It has ended. {resume_hint(view)}."
 
 
 def forget(settings: Settings, *, older_than_s: float) -> list[str]:

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.errors import NotFound, Refused
-from nnunet_mcp.files import write_model
+from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.models import CompareAnswer, CompareRequest
 from nnunet_mcp.schemas.outcomes import ModelOutcome
-from nnunet_mcp.schemas.records import Metrics
+from nnunet_mcp.schemas.records import Epoch, Metrics
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.models.compare import nnunet_compare
@@ -410,6 +410,22 @@ def test_nothing_validated_other_datasets_and_no_choice_are_refused(settings: Se
 
     with pytest.raises(Refused, match="different datasets"):
         compare(settings, run_ids=["d091-2d-f0-tttt", "d092-2d-f0-tttt"])
+
+
+def test_runs_that_are_not_validated_are_shown_by_their_last_epoch(settings: Settings, files: DatasetFiles) -> None:
+    silent, run_id = record_training(settings, "1", "ssss"), record_training(settings, "0")
+    with pytest.raises(NotFound, match="validated fold yet"):
+        compare(settings, run_ids=[silent, run_id])
+    losses = {"train_loss": -0.5, "val_loss": -0.4, "pseudo_dice": 0.71, "ema_pseudo_dice": 0.7, "learning_rate": 0.01}
+    epochs = StateDir.of(settings).run(run_id).stage("train_fold_0").epochs_file
+    append_line(epochs, Epoch.model_validate({"epoch": 4, "seconds": 1.0, **losses}))
+
+    answer = compare(settings, run_ids=[silent, run_id], table="csv")
+
+    assert not answer.models and "no Dice to compare" in answer.method and "estimate" in answer.method
+    rows = list(csv.reader(io.StringIO(answer.table)))
+    assert [row[0] for row in rows] == ["run", run_id] and rows[1][2:] == ["5", "-0.5000", "-0.4000", "0.7100"]
+    assert f"{silent} has not finished an epoch. It is left out." in answer.notes
 
 
 def test_the_table_comes_in_three_formats(settings: Settings, files: DatasetFiles) -> None:

@@ -200,3 +200,15 @@ def test_a_run_whose_fold_another_one_went_on_with_says_so(settings: Settings) -
     next(settings.folder("results").rglob(FoldFiles(run.path).owner_file.name)).write_text("d001-2d-f0-next", "utf-8")
 
     assert ask(settings, "nnunet_runs")["runs"][0]["detail"].endswith("run d001-2d-f0-next has its fold now")
+
+
+def test_a_training_that_goes_on_stands_at_the_saved_epoch_from_its_first_look(settings: Settings) -> None:
+    stopped = stopped_at(settings, 0, saved=7)
+    record = stopped.record()
+    assert record is not None
+    for resumes, epoch in ((True, 7), (False, 0)):
+        spec = record.stages[0].model_copy(update={"resume": resumes})
+        write_model(stopped.run_file, record.model_copy(update={"stages": (spec,)}))
+        write_model(stopped.stage("train").state_file, StageState(status="running", started_at=1.0))
+
+        assert ask(settings, "nnunet_progress", run_id=stopped.run_id)["epoch"] == epoch
