@@ -42,8 +42,8 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
                 "spacings differ more than 3-fold, labels with splines of order 1)",
                 "normalised: z-score by each image's mean and standard deviation.",
                 "The 3D network was a U-Net (PlainConvUNet) with 6 resolution stages of 32, 64, 128, 256, 320 and 320 "
-                "feature maps, 2 convolutions per stage of the encoder, 2 per stage of the decoder, kernels of "
-                "3 × 3 × 3, instance normalisation, LeakyReLU.",
+                "feature maps, 2 convolutions per stage of the encoder, 2 convolutions per stage of the decoder, "
+                "kernels of 3 × 3 × 3, instance normalisation, LeakyReLU.",
                 "patches of 112 × 160 × 128 voxels in batches of 2.",
                 f"{PARAMETERS:,} trainable parameters",
                 "sum of soft Dice loss (over the foreground classes, pooled over the batch, with a smoothing term of "
@@ -86,7 +86,7 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
             Trained(plans=RESIDUAL, noted={"network": "OptimizedModule"}),
             [
                 "a U-Net with a residual encoder (ResidualEncoderUNet) with",
-                "residual blocks per stage of the encoder, 1 per stage of the decoder",
+                "residual blocks per stage of the encoder, 1 convolution per stage of the decoder",
                 "images with nnU-Net's resample_torch_fornnunet",
             ],
             ["splines", "OptimizedModule"],

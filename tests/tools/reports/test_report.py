@@ -1,6 +1,7 @@
 """A report is one file that loads nothing, names nobody, replaces nothing, and has the numbers of nnU-Net's files."""
 
 import base64
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from nnunet_mcp import nnunet_report
 from nnunet_mcp.nnunet.scores import interval
+from nnunet_mcp.schemas.plots import Picture
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import JOBS, ask, record_of
@@ -121,6 +123,22 @@ def test_a_report_replaces_nothing_and_lies_only_where_results_may(
     assert written(answer).startswith("# Dataset005_Big")
 
 
+def test_what_is_drawn_names_no_case(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Picture] = []
+
+    def render(picture: Picture, settings: Settings) -> bytes:
+        drawn.append(picture)
+        return b""
+
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", render)
+
+    ask(settings, "nnunet_report", run_ids=[Trained().on_disk(settings)])
+
+    said = [" ".join([one.title, *(case.name for case in getattr(one, "cases", ()))]) for one in drawn]
+    assert len(said) == 4 and not re.search("MILLER|JOHN", " ".join(said))
+    assert any(words.startswith("Dataset005_Big, case 7: Dice 0.830") for words in said)
+
+
 @pytest.mark.heavy
 def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Settings) -> None:
     run_id = Trained().on_disk(settings)
@@ -162,3 +180,17 @@ def test_the_interval_of_a_mean_draws_patients_as_the_comparison_does() -> None:
     assert 0.25 < low < 0.3 and 0.6 < high < 0.65 and interval(values, alone) == (low, high)
     assert wide[1] - wide[0] > high - low
     assert interval({"a": 0.5, "b": None}, {"a": "a", "b": "b"}) is None
+
+
+def test_a_result_and_a_comparison_lead_to_a_report(settings: Settings) -> None:
+    runs = [
+        Trained().on_disk(settings),
+        Trained(trainer="nnUNetTrainerDA5", run_id="d005-3d_fullres-f0-uuuu").on_disk(settings),
+    ]
+
+    assert f"nnunet_report(run_ids=[{json.dumps(runs[0])}])" in results(settings, runs[0])
+    assert f"nnunet_report(run_ids={json.dumps(runs)})" in ask(settings, "nnunet_compare", run_ids=runs)["next_step"]
+
+
+def results(settings: Settings, run_id: str) -> str:
+    return str(ask(settings, "nnunet_results", run_id=run_id)["next_step"])
