@@ -139,6 +139,25 @@ def test_what_is_drawn_names_no_case(settings: Settings, monkeypatch: pytest.Mon
     assert any(words.startswith("Dataset005_Big, case 7: Dice 0.830") for words in said)
 
 
+def test_files_that_are_not_nnunets_are_reported_as_far_as_they_go(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    run_id = Trained().on_disk(settings)
+    model = settings.folder("results") / "Dataset005_Big" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    for name, text in (
+        ("dataset_fingerprint.json", '{"spacings": [[1]], "shapes_after_crop": [["x"]]}'),
+        ("plans.json", '{"configurations": []}'),
+        ("dataset.json", "[]"),
+        ("fold_0/debug.json", "nothing"),
+    ):
+        (model / name).write_text(text, "utf-8")
+
+    answer = ask(settings, "nnunet_report", run_ids=[run_id])
+
+    assert len(answer["not_known"]) >= 12 and "Dice 0.840" in Page(written(answer)).text
+
+
 @pytest.mark.heavy
 def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Settings) -> None:
     run_id = Trained().on_disk(settings)
