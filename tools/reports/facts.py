@@ -7,7 +7,7 @@ from ...calls import call
 from ...texts import fold_name, numbered
 from . import methods_data
 from .subjects import Subject, told
-from .wording import by, listed
+from .wording import listed
 
 Row = tuple[str, str]
 # Where it ran and how it was started are no part of what was done.
@@ -34,7 +34,7 @@ DATA: Mapping[str, Callable[[Subject], str]] = {
     "channels": lambda subject: listed(subject.description["channel_names"].values()),
     "labels": lambda subject: listed(f"{name}: {value}" for name, value in subject.description["labels"].items()),
     "images": methods_data.sizes,
-    "planned spacing": lambda subject: f"{by(subject.planned['spacing'])} mm",
+    "planned spacing": methods_data.spacing,
     "source as given": methods_data.origin,
     "split": methods_data.split,
 }

@@ -92,9 +92,21 @@ def sizes(subject: Subject) -> str:
     if not isinstance(axes, list) or not shapes or not spacings:
         return ""
     shape, spacing = _medians(shapes, axes), _medians(spacings, axes)
-    if max(spacing) > NO_AXIS * sorted(spacing)[-2]:  # pictures lack an axis and a spacing
+    if are_pictures(subject):
         return f"The images had a median size of {by(shape[1:])} pixels."
     return f"The images had a median size of {by(shape)} voxels with a median spacing of {by(spacing)} mm."
+
+
+def are_pictures(subject: Subject) -> bool:
+    """Whether the images lack an axis and a spacing."""
+    first = (subject.fingerprint.get("spacings") or [[1.0, 1.0]])[0]
+    least, *_, most = sorted(first)
+    return bool(most > NO_AXIS * least)
+
+
+def spacing(subject: Subject) -> str:
+    """To which images are resampled; "" for pictures, which are left as they are."""
+    return "" if are_pictures(subject) else f"{by(subject.planned['spacing'])} mm"
 
 
 def _medians(values: Sequence[Sequence[float]], axes: Sequence[int]) -> list[float]:
@@ -104,14 +116,11 @@ def _medians(values: Sequence[Sequence[float]], axes: Sequence[int]) -> list[flo
 
 def preprocessing(subject: Subject) -> str:
     """Cropping and resampling."""
-    spacing, function = subject.planned.get("spacing"), subject.planned.get("resampling_fn_data")
-    if not spacing or not function:
-        return ""
-    crop = "Images were cropped to the region of nonzero voxels"
-    if function == "no_resampling_hack":
+    function, crop = subject.planned["resampling_fn_data"], "Images were cropped to the region of nonzero voxels"
+    if function == "no_resampling_hack" or are_pictures(subject):
         return f"{crop} and not resampled."
-    plane = " in the plane of the slices" if len(spacing) == 2 else ""
-    return f"{crop} and resampled to {by(spacing)} mm{plane} ({', '.join(_resampling(subject))})."
+    plane = " in the plane of the slices" if len(subject.planned["spacing"]) == 2 else ""
+    return f"{crop} and resampled to {spacing(subject)}{plane} ({', '.join(_resampling(subject))})."
 
 
 def _resampling(subject: Subject) -> Iterator[str]:

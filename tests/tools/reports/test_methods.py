@@ -83,6 +83,12 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
             id="2d on a GPU",
         ),
         pytest.param(
+            Trained("2d", debug="default 2d", run_id="d005-2d-f0-tttt", spacing=(999.0, 1.0, 1.0)),
+            ["a median size of 512 × 512 pixels.", "cropped to the region of nonzero voxels and not resampled."],
+            [" mm"],
+            id="pictures",
+        ),
+        pytest.param(
             Trained(plans=RESIDUAL, noted={"network": "OptimizedModule"}),
             [
                 "a U-Net with a residual encoder (ResidualEncoderUNet) with",
