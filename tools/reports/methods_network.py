@@ -21,16 +21,18 @@ NORMS = {"InstanceNorm": "instance normalisation", "BatchNorm": "batch normalisa
 
 def network(subject: Subject) -> str:
     """Class, stages, features, convolutions, patch and batch."""
-    found, built = _described(subject.planned), subject.debug.get("network", "")
+    planned, built = _described(subject.planned), subject.debug.get("network", "")
     if built not in (*NETWORKS, *WRAPPED, ""):
-        found = f"{built}, which the trainer builds itself"
-    if not found:
+        found = f"was {built}, which the trainer builds itself"
+    elif planned:
+        found = f"was {planned}" if subject.is_described else f"was planned as {planned}"
+    else:
         return ""
     patch, batch = subject.planned["patch_size"], subject.planned["batch_size"]
     several = f" divided among {subject.record.num_gpus} GPUs" if subject.record.num_gpus > 1 else ""
-    own = f" What else the trainer {subject.base} does in its own way is not described."
+    own = f" What the trainer {subject.base} does in its own way, also to the network, is not described."
     return (
-        f"The {len(patch)}D network was {found}. It was trained on patches of {by(patch)} voxels in batches of "
+        f"The {len(patch)}D network {found}. It was trained on patches of {by(patch)} voxels in batches of "
         f"{batch}{several}.{_first_stage(subject)}{'' if subject.is_described else own}"
     )
 

@@ -170,12 +170,18 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
             ),
             [
                 "The 3D network was MyNetwork, which the trainer builds itself.",
-                "What else the trainer MyTrainer does in its own way is not described.",
+                "What the trainer MyTrainer does in its own way, also to the network, is not described.",
                 "The loss was the trainer's own (MyLoss of RobustCrossEntropyLoss).",
                 "followed PolyLRScheduler over 1000 epochs",
             ],
             ["PlainConvUNet", "clipped", "^0.9", "deep supervision"],
             id="a trainer of the user's own",
+        ),
+        pytest.param(
+            Trained(trainer="nnUNetTrainerBN", asked={"trainer": "nnUNetTrainerBN"}),
+            ["The 3D network was planned as a U-Net (PlainConvUNet)", "its own way, also to the network, is not"],
+            ["network was a"],
+            id="a trainer of nnU-Net's that changes the network",
         ),
         pytest.param(
             Trained(folds=("0", "1", "2")),
