@@ -17,10 +17,18 @@ from .place import place_of, put
 from .subjects import Subject, folders_of, subject_of
 
 Tell = Callable[[int, int], None]
+# They give up after 60 s; what has begun is finished, and then written.
+BEFORE_HOSTS_GIVE_UP_S = 40.0
 
 
-def nnunet_report(request: ReportRequest, settings: Settings, tell: Tell = lambda done, total: None) -> Report:
-    """Write a report on one run, or on several and their comparison. `tell` gets the pictures drawn, and of how many.
+def nnunet_report(
+    request: ReportRequest,
+    settings: Settings,
+    tell: Tell = lambda done, total: None,
+    patience_s: float = BEFORE_HOSTS_GIVE_UP_S,
+) -> Report:
+    """Write a report on one run, or on several and their comparison. `tell` gets the pictures drawn, and of how many;
+    those that `patience_s` does not suffice for are left out.
 
     Raises:
         NotFound: no such run, or none of its folds is validated yet.
@@ -33,13 +41,15 @@ def nnunet_report(request: ReportRequest, settings: Settings, tell: Tell = lambd
     names = Names(frozenset[str]().union(*(one.cases for one in subjects)), folders_of(settings))
     described = [methods(subject) for subject in subjects]
     says = tuple(names(line) for line in map(_said, subjects))
+    figured, late = _drawn(subjects, names, settings, tell, patience_s)
     content = {
         "title": names(_title(subjects)),
         "made": f"Written by nnunet-mcp, {time.strftime('%Y-%m-%d')}. Cases have numbers in place of names.",
         "says": says,
         "comparison": comparison(compared, names) if compared else None,
         "citation": CITATION,
-        **_drawn(subjects, described, names, settings, tell),
+        "curves": figured[0][0],
+        "parts": [_part(*one, names) for one in zip(subjects, described, figured[1:], strict=True)],
     }
     file = put(target, written(layout_of(target), content), request, subjects, settings)
     return Report(
@@ -47,6 +57,7 @@ def nnunet_report(request: ReportRequest, settings: Settings, tell: Tell = lambd
         says=says,
         methods=names(described[0].text),
         not_known=described[0].unknown,
+        notes=(f"{numbered(late, 'picture')} left out: the machine was too busy to draw in time.",) if late else (),
         next_step="Read the paragraph against your paper's rules, and cite nnU-Net (the file says how).",
     )
 
@@ -68,21 +79,14 @@ def _said(subject: Subject) -> str:
 
 
 def _drawn(
-    subjects: Sequence[Subject], described: Sequence[Methods], names: Names, settings: Settings, tell: Tell
-) -> dict[str, Any]:
-    """The curves of all runs, and a part for each of them."""
-    plans = [list(figures.of_cases(subject, names)) for subject in subjects]
-    curves, *others = figures.every(
-        [figures.curves(subjects), *(plan for own in plans for plan in own)], names, settings, tell
-    )
-    left = iter(others)
-    return {
-        "curves": curves,
-        "parts": [
-            _part(subject, told, [next(left) for _ in own], names)
-            for subject, told, own in zip(subjects, described, plans, strict=True)
-        ],
-    }
+    subjects: Sequence[Subject], names: Names, settings: Settings, tell: Tell, patience_s: float
+) -> tuple[list[list[figures.Figure]], int]:
+    """The curves of all runs, then the pictures of each; and how many there was no time for."""
+    plans = [[figures.curves(subjects)], *(list(figures.of_cases(subject, names)) for subject in subjects)]
+    drawn = figures.every([plan for own in plans for plan in own], names, settings, tell, patience_s)
+    late = sum(figure.caption.endswith(figures.LATE) for figure in drawn)
+    left = iter(drawn)
+    return [[next(left) for _ in own] for own in plans], late
 
 
 def _part(subject: Subject, told: Methods, drawn: list[figures.Figure], names: Names) -> dict[str, Any]:

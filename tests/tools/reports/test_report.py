@@ -11,8 +11,10 @@ import pytest
 
 from nnunet_mcp import nnunet_report
 from nnunet_mcp.nnunet.scores import interval
+from nnunet_mcp.schemas.models import ReportRequest
 from nnunet_mcp.schemas.plots import Picture
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.reports.report import nnunet_report as nnunet_report_tool
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import JOBS, ask, record_of
 from tests.tools.reports.trained import CASES, Trained
@@ -156,6 +158,19 @@ def test_files_that_are_not_nnunets_are_reported_as_far_as_they_go(
     answer = ask(settings, "nnunet_report", run_ids=[run_id])
 
     assert len(answer["not_known"]) >= 12 and "Dice 0.840" in Page(written(answer)).text
+
+
+def test_a_busy_machine_leaves_pictures_out_before_hosts_give_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    request = ReportRequest(run_ids=(Trained().on_disk(settings),))
+
+    answer = nnunet_report_tool(request, settings, patience_s=0)
+
+    assert answer.notes == ("4 pictures left out: the machine was too busy to draw in time.",)
+    page = Page(Path(answer.file).read_text(encoding="utf-8"))
+    assert "img" not in page.tags and page.text.count("There is no picture: ") == 4
 
 
 @pytest.mark.heavy
