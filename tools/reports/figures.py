@@ -39,7 +39,7 @@ def curves(subjects: Sequence[Subject]) -> Plan:
 def of_cases(subject: Subject, names: Names) -> Iterator[Plan]:
     """The Dice of each case, and single cases with truth and prediction."""
     run_id = subject.record.run_id
-    yield "Dice of each validation case, per class and fold.", PlotRequest(kind="folds", run_id=run_id)
+    yield "Dice of each case, per class and fold.", PlotRequest(kind="folds", run_id=run_id)
     for case, which in chosen_cases(subject).items():
         dice = subject.scores.of_case(case)
         caption = f"{names.of_case(case).capitalize()}, {which} of {len(subject.scores.cases)}: Dice {dice:.3f}."

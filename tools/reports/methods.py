@@ -52,9 +52,10 @@ def inference(subject: Subject) -> str:
     mirrored = axes_in(subject.debug["inference_allowed_mirroring_axes"])
     averaged = f"averaged over versions mirrored along {mirrored}" if mirrored else "without mirroring"
     weights = "of the best pseudo Dice" if subject.request.val_best else "after the last epoch"
+    cases = "The cases" if subject.is_of_every_case else "Validation cases"
     return (
-        "Validation cases were predicted in sliding windows of the patch size that overlap by half, weighted by a "
-        f"Gaussian and {averaged}, with the weights {weights}."
+        f"{cases} were predicted in sliding windows of the patch size that overlap by half, weighted by a Gaussian and "
+        f"{averaged}, with the weights {weights}."
     )
 
 

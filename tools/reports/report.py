@@ -73,9 +73,10 @@ def _said(subject: Subject) -> str:
     """What was measured, in one line."""
     mean = subject.scores.mean()
     dice = "no mean Dice" if mean is None else f"Dice {mean:.3f}"
-    folds = f"fold{'s' if len(subject.scores.folds) > 1 else ''} {', '.join(map(fold_name, subject.scores.folds))}"
+    folds = f"of fold{'s' if len(subject.scores.folds) > 1 else ''} {', '.join(map(fold_name, subject.scores.folds))}"
+    which = "that it was trained on" if subject.is_of_every_case else folds
     cases = numbered(len(subject.scores.cases), "case")
-    return f"{subject.record.run_id}: {dice} (nnU-Net's mean over classes) over {cases} of {folds}."
+    return f"{subject.record.run_id}: {dice} (nnU-Net's mean over classes) over {cases} {which}."
 
 
 def _drawn(

@@ -198,7 +198,7 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
         pytest.param(
             Trained(folds=("all",)),
             ["trained on every case; no case was held out", "of each case that the model was trained on"],
-            ["validation case were", "fold 0"],
+            ["alidation case", "fold 0"],
             id="one model of every case",
         ),
         pytest.param(
