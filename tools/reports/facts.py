@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from ...calls import call
-from ...texts import fold_name, numbered
+from ...texts import clean, fold_name, numbered
 from . import methods_data
 from .subjects import Subject, told
 from .wording import listed
@@ -31,8 +31,10 @@ def _cases(subject: Subject) -> str:
 
 DATA: Mapping[str, Callable[[Subject], str]] = {
     "cases": _cases,
-    "channels": lambda subject: listed(subject.description["channel_names"].values()),
-    "labels": lambda subject: listed(f"{name}: {value}" for name, value in subject.description["labels"].items()),
+    "channels": lambda subject: listed(map(clean, subject.description["channel_names"].values())),
+    "labels": lambda subject: listed(
+        clean(f"{name}: {value}") for name, value in subject.description["labels"].items()
+    ),
     "images": methods_data.sizes,
     "planned spacing": methods_data.spacing,
     "source as given": methods_data.origin,

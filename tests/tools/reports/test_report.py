@@ -141,6 +141,17 @@ def test_what_is_drawn_names_no_case(settings: Settings, monkeypatch: pytest.Mon
     assert any(words.startswith("Dataset005_Big, case 7: Dice 0.830") for words in said)
 
 
+def test_endless_names_and_texts_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    labels = {"background": 0, "x" * 500: 1, **{f"label {number}": number for number in range(2, 2000)}}
+    given = {"labels": labels, "description": "y" * 100_000, "channel_names": {"0": "z" * 500}}
+
+    answer = ask(settings, "nnunet_report", run_ids=[Trained(description=given).on_disk(settings)])
+
+    assert len(answer["methods"]) < 6000 and "and 1959 more" in answer["methods"]
+    assert len(written(answer)) < 100_000 and not re.search("x{90}|z{90}|y{600}", written(answer))
+
+
 def test_files_that_are_not_nnunets_are_reported_as_far_as_they_go(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
