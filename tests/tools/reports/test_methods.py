@@ -139,6 +139,12 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
             id="changes",
         ),
         pytest.param(
+            Trained(trainer="nnUNetTrainer_seed7", asked={"changes": ["seed=7"]}),
+            ["The weights were initialised at random with seed 7."],
+            ["without a fixed seed"],
+            id="a seed",
+        ),
+        pytest.param(
             Trained(debug="nnUNetTrainerCosAnneal", noted={"num_epochs": "50"}, epochs=20),
             ["fell to zero as a cosine over 50 epochs", "20 epochs of 50 planned of 250 iterations (5,000 steps)"],
             ["^0.9"],
