@@ -13,6 +13,7 @@ from nnunet_mcp.files import write_model
 from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.schemas.base import Record, Request
 from nnunet_mcp.schemas.datasets import PrepareRequest
+from nnunet_mcp.schemas.models import ReportRequest
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import CancelRecord, CaseMetrics, ClassMetrics, Metrics, Status
 from nnunet_mcp.schemas.run_list import RunsRequest
@@ -340,3 +341,19 @@ def test_serving_loads_nothing_of_the_terminals_looks() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        pytest.param(["one", "two", "--format", "html"], id="first"),
+        pytest.param(["--format", "html", "one", "two"], id="last"),
+        pytest.param(["--run-ids", "one", "two", "--format", "html"], id="by their flag"),
+    ],
+)
+def test_a_list_may_be_given_as_words(typed: list[str]) -> None:
+    parser = Parser(prog="report")
+    add_flags(parser, ReportRequest, ("run_ids",))
+    arguments, rest = parser.parse_known_args(typed)
+
+    assert given(arguments, rest, ReportRequest, ("run_ids",)) == {"run_ids": ["one", "two"], "format": "html"}

@@ -1,13 +1,13 @@
 """What stands in a report beside the methods: facts in rows, what limits the numbers, and how to do it again."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from ...calls import call
-from ...texts import fold_name, numbered
+from ...texts import clean, fold_name, numbered
 from . import methods_data
-from .subjects import Subject
-from .wording import by, listed
+from .subjects import Subject, told
+from .wording import listed
 
 Row = tuple[str, str]
 # Where it ran and how it was started are no part of what was done.
@@ -18,21 +18,28 @@ FEW_CASES = 20
 
 def of_data(subject: Subject) -> Iterator[Row]:
     """The dataset and its division."""
-    description, planned = subject.description, subject.planned
     yield "dataset", subject.files.name
-    yield "cases", _cases(subject)
-    yield "channels", listed((description.get("channel_names") or {}).values())
-    yield "labels", listed(f"{name}: {value}" for name, value in (description.get("labels") or {}).items())
-    yield "images", methods_data.sizes(subject)
-    yield "planned spacing", f"{by(planned['spacing'])} mm" if planned.get("spacing") else ""
-    yield "source as given", methods_data.origin(subject)
-    yield "split", methods_data.split(subject)
+    for name, tell in DATA.items():
+        yield name, told(tell, subject)
 
 
 def _cases(subject: Subject) -> str:
     counted, patients = methods_data.cases_of(subject), len(set(subject.patients.values()))
     several = patients < len(subject.patients)
     return f"{counted}, of {patients} patients by their names" if several else str(counted or "")
+
+
+DATA: Mapping[str, Callable[[Subject], str]] = {
+    "cases": _cases,
+    "channels": lambda subject: listed(map(clean, subject.description["channel_names"].values())),
+    "labels": lambda subject: listed(
+        clean(f"{name}: {value}") for name, value in subject.description["labels"].items()
+    ),
+    "images": methods_data.sizes,
+    "planned spacing": methods_data.spacing,
+    "source as given": methods_data.origin,
+    "split": methods_data.split,
+}
 
 
 def of_training(subject: Subject) -> Iterator[Row]:
@@ -52,8 +59,7 @@ def limits(subject: Subject) -> Iterator[str]:
     """What a reader should know before believing the numbers."""
     result, measured = subject.result, len(subject.scores.cases)
     if result.status != "success":
-        folds = listed(map(fold_name, subject.scores.folds))
-        yield f"The run is not finished ({result.status}): only fold {folds} is reported."
+        yield f"The run is not finished ({result.status}); what is validated of it is reported."
     if subject.is_of_every_case:
         yield "Measured on the cases that it was trained on (resubstitution): too good for new cases."
     elif result.cross_validation:

@@ -1,6 +1,7 @@
 """The pictures of a report, as data URIs: curves, the Dice of all cases, the worst and the median case."""
 
 import base64
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from .subjects import Subject
 from .tables import chosen_cases
 
 AT_ONCE = 2
+LATE = "There is no picture: the machine was too busy to draw it in time."
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def curves(subjects: Sequence[Subject]) -> Plan:
 def of_cases(subject: Subject, names: Names) -> Iterator[Plan]:
     """The Dice of each case, and single cases with truth and prediction."""
     run_id = subject.record.run_id
-    yield "Dice of each validation case, per class and fold.", PlotRequest(kind="folds", run_id=run_id)
+    yield "Dice of each case, per class and fold.", PlotRequest(kind="folds", run_id=run_id)
     for case, which in chosen_cases(subject).items():
         dice = subject.scores.of_case(case)
         caption = f"{names.of_case(case).capitalize()}, {which} of {len(subject.scores.cases)}: Dice {dice:.3f}."
@@ -62,12 +64,20 @@ def _without_names(picture: Picture, names: Names) -> Picture:
     return picture.model_copy(update=changed)
 
 
-def every(plans: Sequence[Plan], names: Names, settings: Settings, tell: Callable[[int, int], None]) -> list[Figure]:
-    """All of them in order. Each is drawn by a process of its own, most of whose time goes into its start."""
+def every(
+    plans: Sequence[Plan], names: Names, settings: Settings, tell: Callable[[int, int], None], patience_s: float
+) -> list[Figure]:
+    """All of them in order; what has not begun after `patience_s` is left out, in words. Each is drawn by a process of
+    its own, most of whose time goes into its start."""
     drawn: list[Figure] = []
-    drawers = ThreadPoolExecutor(AT_ONCE)
+    end, drawers = time.monotonic() + patience_s, ThreadPoolExecutor(AT_ONCE)
+
+    def in_time(plan: Plan) -> Figure:
+        late = time.monotonic() >= end
+        return Figure(f"{plan[0]} {LATE}") if late else draw(plan, names, settings)
+
     try:
-        for figure in drawers.map(lambda plan: draw(plan, names, settings), plans):
+        for figure in drawers.map(in_time, plans):
             drawn.append(figure)
             tell(len(drawn), len(plans))
     finally:

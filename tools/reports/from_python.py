@@ -1,5 +1,6 @@
 """`from nnunet_mcp import nnunet_report`: the same tool, for a script."""
 
+import math
 from typing import Any
 
 from ...schemas.models import ReportRequest
@@ -24,6 +25,6 @@ def nnunet_report(**parameters: Any) -> dict[str, Any]:
     """
     request = ReportRequest.model_validate(parameters)
     with helped():
-        answer = write(request, Settings())
+        answer = write(request, Settings(), patience_s=math.inf)
     found: dict[str, Any] = for_agents(answer).model_dump(mode="json")
     return found

@@ -1,7 +1,6 @@
 """The methods paragraph of a paper, each number from a file; what no file tells is left out by name."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from ...errors import RunError
@@ -9,7 +8,7 @@ from ...nnunet.best import source_of
 from ...nnunet.postprocessing import JSON_NAME, describe_steps, read_steps
 from . import methods_data, methods_network, methods_training
 from .methods_augmentation import augmentation
-from .subjects import Subject
+from .subjects import Subject, told
 from .wording import axes_in, listed, number
 
 CITATION = (
@@ -30,15 +29,8 @@ class Methods:
 
 def methods(subject: Subject) -> Methods:
     """How a model was trained and measured, in the words of a paper."""
-    told = {topic: _read(sentence, subject) for topic, sentence in TOPICS.items()}
-    return Methods(" ".join(filter(None, told.values())), tuple(topic for topic, text in told.items() if not text))
-
-
-def _read(sentence: Callable[[Subject], str], subject: Subject) -> str:
-    """What a file tells; a file that is not as nnU-Net writes it tells nothing."""
-    with suppress(ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
-        return sentence(subject)
-    return ""
+    found = {topic: told(sentence, subject) for topic, sentence in TOPICS.items()}
+    return Methods(" ".join(filter(None, found.values())), tuple(topic for topic, text in found.items() if not text))
 
 
 def _model(subject: Subject) -> str:
@@ -60,9 +52,10 @@ def inference(subject: Subject) -> str:
     mirrored = axes_in(subject.debug["inference_allowed_mirroring_axes"])
     averaged = f"averaged over versions mirrored along {mirrored}" if mirrored else "without mirroring"
     weights = "of the best pseudo Dice" if subject.request.val_best else "after the last epoch"
+    cases = "The cases" if subject.is_of_every_case else "Validation cases"
     return (
-        "Validation cases were predicted in sliding windows of the patch size that overlap by half, weighted by a "
-        f"Gaussian and {averaged}, with the weights {weights}."
+        f"{cases} were predicted in sliding windows of the patch size that overlap by half, weighted by a Gaussian and "
+        f"{averaged}, with the weights {weights}."
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...nnunet.summary import NO_AXIS
-from ...texts import fold_name, numbered
+from ...texts import clean, first, fold_name, numbered
 from .subjects import Subject
 from .wording import by, listed, number
 
@@ -21,6 +21,7 @@ GIVEN = {
     "license": "licence {}",
     "release": "release {}",
 }
+MOST_NAMED, MOST_SAID = 40, 500  # names in a sentence, characters of a text
 # nnunetv2 2.8.1, configuration.py: the ratio of spacings from which an axis is resampled by itself.
 ANISOTROPIC = 3
 
@@ -35,10 +36,10 @@ def data(subject: Subject) -> str:
     ignored = labels.pop("ignore", None)
     kind = "region" if any(isinstance(value, list) for value in labels.values()) else "foreground class"
     plural = f"{kind}{'es' if kind.endswith('s') else 's'}" if len(labels) > 1 else kind
+    seen, named = (listed(first(names, MOST_NAMED)) for names in ([*channels.values()], [*labels]))
     text = (
         f"The dataset {subject.files.name} had {numbered(cases, 'training case')} with "
-        f"{numbered(len(channels), 'channel')} ({listed(channels.values())}) and {len(labels)} {plural} "
-        f"({listed(labels)})."
+        f"{numbered(len(channels), 'channel')} ({seen}) and {len(labels)} {plural} ({named})."
     )
     unlabelled = " Voxels with the ignore label counted neither in the loss nor in a metric."
     return text if ignored is None else f"{text}{unlabelled}"
@@ -59,7 +60,8 @@ def source(subject: Subject) -> str:
 
 def origin(subject: Subject) -> str:
     """What dataset.json says of its origin."""
-    given = {key: " ".join(str(found).split()) for key in GIVEN if (found := subject.description.get(key))}
+    known = {key: " ".join(str(found).split()) for key in GIVEN if (found := subject.description.get(key))}
+    given = {key: clean(text, MOST_SAID) for key, text in known.items()}
     return "; ".join(words.format(given[key]) for key, words in GIVEN.items() if key in given)
 
 
@@ -92,9 +94,20 @@ def sizes(subject: Subject) -> str:
     if not isinstance(axes, list) or not shapes or not spacings:
         return ""
     shape, spacing = _medians(shapes, axes), _medians(spacings, axes)
-    if max(spacing) > NO_AXIS * sorted(spacing)[-2]:  # pictures lack an axis and a spacing
+    if are_pictures(subject):
         return f"The images had a median size of {by(shape[1:])} pixels."
     return f"The images had a median size of {by(shape)} voxels with a median spacing of {by(spacing)} mm."
+
+
+def are_pictures(subject: Subject) -> bool:
+    """Whether the images lack an axis and a spacing."""
+    least, *_, most = sorted((subject.fingerprint.get("spacings") or [[1.0, 1.0]])[0])
+    return bool(most > NO_AXIS * least)
+
+
+def spacing(subject: Subject) -> str:
+    """To which images are resampled; "" for pictures, which are left as they are."""
+    return "" if are_pictures(subject) else f"{by(subject.planned['spacing'])} mm"
 
 
 def _medians(values: Sequence[Sequence[float]], axes: Sequence[int]) -> list[float]:
@@ -104,14 +117,11 @@ def _medians(values: Sequence[Sequence[float]], axes: Sequence[int]) -> list[flo
 
 def preprocessing(subject: Subject) -> str:
     """Cropping and resampling."""
-    spacing, function = subject.planned.get("spacing"), subject.planned.get("resampling_fn_data")
-    if not spacing or not function:
-        return ""
-    crop = "Images were cropped to the region of nonzero voxels"
-    if function == "no_resampling_hack":
+    function, crop = subject.planned["resampling_fn_data"], "Images were cropped to the region of nonzero voxels"
+    if function == "no_resampling_hack" or are_pictures(subject):
         return f"{crop} and not resampled."
-    plane = " in the plane of the slices" if len(spacing) == 2 else ""
-    return f"{crop} and resampled to {by(spacing)} mm{plane} ({', '.join(_resampling(subject))})."
+    plane = " in the plane of the slices" if len(subject.planned["spacing"]) == 2 else ""
+    return f"{crop} and resampled to {spacing(subject)}{plane} ({', '.join(_resampling(subject))})."
 
 
 def _resampling(subject: Subject) -> Iterator[str]:

@@ -8,11 +8,11 @@ from typing import Any
 from .subjects import Subject
 from .wording import by, listed, per_stage
 
-# The class, its kind, and what its encoder has in each stage: arguments and words.
+# The class, its kind, the argument for its encoder, and what a stage of encoder and of decoder has.
 NETWORKS = {
-    "PlainConvUNet": ("a U-Net", "n_conv_per_stage", "convolutions"),
-    "ResidualEncoderUNet": ("a U-Net with a residual encoder", "n_blocks_per_stage", "residual blocks"),
-    "ResidualUNet": ("a U-Net of residual blocks", "n_blocks_per_stage", "residual blocks"),
+    "PlainConvUNet": ("a U-Net", "n_conv_per_stage", "convolution", "convolution"),
+    "ResidualEncoderUNet": ("a U-Net with a residual encoder", "n_blocks_per_stage", "residual block", "convolution"),
+    "ResidualUNet": ("a U-Net of residual blocks", "n_blocks_per_stage", "residual block", "residual block"),
 }
 # What debug.json has in place of the network's class when it is compiled or divided among GPUs.
 WRAPPED = ("OptimizedModule", "DistributedDataParallel")
@@ -21,16 +21,18 @@ NORMS = {"InstanceNorm": "instance normalisation", "BatchNorm": "batch normalisa
 
 def network(subject: Subject) -> str:
     """Class, stages, features, convolutions, patch and batch."""
-    found, built = _described(subject.planned), subject.debug.get("network", "")
+    planned, built = _described(subject.planned), subject.debug.get("network", "")
     if built not in (*NETWORKS, *WRAPPED, ""):
-        found = f"{built}, which the trainer builds itself"
-    if not found:
+        found = f"was {built}, which the trainer builds itself"
+    elif planned:
+        found = f"was {planned}" if subject.is_described else f"was planned as {planned}"
+    else:
         return ""
     patch, batch = subject.planned["patch_size"], subject.planned["batch_size"]
     several = f" divided among {subject.record.num_gpus} GPUs" if subject.record.num_gpus > 1 else ""
-    own = f" What else the trainer {subject.base} does in its own way is not described."
+    own = f" What the trainer {subject.base} does in its own way, also to the network, is not described."
     return (
-        f"The {len(patch)}D network was {found}. It was trained on patches of {by(patch)} voxels in batches of "
+        f"The {len(patch)}D network {found}. It was trained on patches of {by(patch)} voxels in batches of "
         f"{batch}{several}.{_first_stage(subject)}{'' if subject.is_described else own}"
     )
 
@@ -40,14 +42,19 @@ def _described(planned: dict[str, Any]) -> str:
     name, layers = str(architecture.get("network_class_name", "")).rsplit(".", 1)[-1], architecture.get("arch_kwargs")
     if name not in NETWORKS or not layers:
         return ""
-    kind, blocks, each = NETWORKS[name]
+    kind, blocks, encoder, decoder = NETWORKS[name]
     parts = [
         f"{layers['n_stages']} resolution stages of {listed(_every(layers['features_per_stage']))} feature maps",
-        f"{per_stage(layers[blocks])} {each} per stage of the encoder",
-        f"{per_stage(layers['n_conv_per_stage_decoder'])} per stage of the decoder",
+        f"{_layers_of(layers[blocks], encoder)} per stage of the encoder",
+        f"{_layers_of(layers['n_conv_per_stage_decoder'], decoder)} per stage of the decoder",
         f"kernels of {per_stage([by(kernel) for kernel in _every(layers['kernel_sizes'])])}",
     ]
     return f"{kind} ({name}) with {', '.join([*parts, *_layers(layers)])}"
+
+
+def _layers_of(counts: Any, what: str) -> str:
+    told = per_stage(counts)
+    return f"{told} {what}{'' if told == '1' else 's'}"
 
 
 def _every(values: Any) -> list[Any]:

@@ -8,8 +8,8 @@ from ...nnunet.splits import patients_of
 from ...scrub import without_paths
 from ...texts import clean, visible
 
-# A number that short names nobody, and replacing it would change other numbers.
-BARE = re.compile(r"\d{1,4}")
+# So short a name, or so short a number, names nobody, and replacing it would change words and other numbers.
+BARE = re.compile(r"\d{1,4}|.{1,2}", re.DOTALL)
 
 
 class Names:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,6 +152,13 @@ class Subject:
     @property
     def is_of_every_case(self) -> bool:
         return self.record.fold == "full"
+
+
+def told(sentence: Callable[[Subject], str], subject: Subject) -> str:
+    """What a file tells; a file that is not as nnU-Net writes it tells nothing."""
+    with suppress(ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
+        return sentence(subject)
+    return ""
 
 
 def subject_of(run_id: str, settings: Settings) -> Subject:

@@ -3,15 +3,17 @@
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from ...nnunet.scores import interval
-from ...texts import fold_name
+from ...texts import clean, fold_name
 from .names import Names
 from .subjects import Subject
 from .wording import hours
 
 UNKNOWN = "–"
 MEAN = "mean of classes"
+MOST_CLASSES = 200  # TotalSegmentator has 117
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,18 @@ Values = Mapping[str, float | None]
 def per_class(subject: Subject, names: Names) -> Table:
     """Each class over all cases: mean ± standard deviation between cases, and the interval of the mean."""
     scores = subject.scores
-    rows = [(names(label), *_told(subject, scores.dice[label], scores.iou[label])) for label in scores.dice]
+    rows = [(name, *_told(subject, scores.dice[label], scores.iou[label])) for label, name in _classes(subject, names)]
+    if (more := len(scores.dice) - MOST_CLASSES) > 0:
+        rows.append((f"and {more} more", *("",) * 5))
     if len(scores.dice) > 1:
         of_case = {case: scores.of_case(case) for case in scores.cases}
         rows.append((MEAN, *_told(subject, of_case, {})))
     return Table(("class", "Dice ± SD", "95 % interval", "IoU ± SD", "95 % interval", "cases"), tuple(rows))
+
+
+def _classes(subject: Subject, names: Names) -> Iterator[tuple[str, str]]:
+    """The classes, and how they are shown."""
+    return ((label, names(clean(label))) for label in islice(subject.scores.dice, MOST_CLASSES))
 
 
 def _told(subject: Subject, dice: Values, iou: Values) -> tuple[str, ...]:
@@ -89,7 +98,7 @@ def chosen_cases(subject: Subject) -> dict[str, str]:
 def of_cases(subject: Subject, names: Names) -> Table:
     """The worst and the median case: Dice of each class."""
     chosen, dice = chosen_cases(subject), subject.scores.dice
-    rows = [(names(label), *(shown(dice[label].get(case)) for case in chosen)) for label in dice]
+    rows = [(name, *(shown(dice[label].get(case)) for case in chosen)) for label, name in _classes(subject, names)]
     rows.append((MEAN, *(shown(subject.scores.of_case(case)) for case in chosen)))
     head = ("class", *(f"{names.of_case(case)} ({which})" for case, which in chosen.items()))
     return Table(head, tuple(rows))

@@ -42,8 +42,8 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
                 "spacings differ more than 3-fold, labels with splines of order 1)",
                 "normalised: z-score by each image's mean and standard deviation.",
                 "The 3D network was a U-Net (PlainConvUNet) with 6 resolution stages of 32, 64, 128, 256, 320 and 320 "
-                "feature maps, 2 convolutions per stage of the encoder, 2 per stage of the decoder, kernels of "
-                "3 × 3 × 3, instance normalisation, LeakyReLU.",
+                "feature maps, 2 convolutions per stage of the encoder, 2 convolutions per stage of the decoder, "
+                "kernels of 3 × 3 × 3, instance normalisation, LeakyReLU.",
                 "patches of 112 × 160 × 128 voxels in batches of 2.",
                 f"{PARAMETERS:,} trainable parameters",
                 "sum of soft Dice loss (over the foreground classes, pooled over the batch, with a smoothing term of "
@@ -83,10 +83,16 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
             id="2d on a GPU",
         ),
         pytest.param(
+            Trained("2d", debug="default 2d", run_id="d005-2d-f0-tttt", spacing=(999.0, 1.0, 1.0)),
+            ["a median size of 512 × 512 pixels.", "cropped to the region of nonzero voxels and not resampled."],
+            [" mm"],
+            id="pictures",
+        ),
+        pytest.param(
             Trained(plans=RESIDUAL, noted={"network": "OptimizedModule"}),
             [
                 "a U-Net with a residual encoder (ResidualEncoderUNet) with",
-                "residual blocks per stage of the encoder, 1 per stage of the decoder",
+                "residual blocks per stage of the encoder, 1 convolution per stage of the decoder",
                 "images with nnU-Net's resample_torch_fornnunet",
             ],
             ["splines", "OptimizedModule"],
@@ -133,6 +139,12 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
             id="changes",
         ),
         pytest.param(
+            Trained(trainer="nnUNetTrainer_seed7", asked={"changes": ["seed=7"]}),
+            ["The weights were initialised at random with seed 7."],
+            ["without a fixed seed"],
+            id="a seed",
+        ),
+        pytest.param(
             Trained(debug="nnUNetTrainerCosAnneal", noted={"num_epochs": "50"}, epochs=20),
             ["fell to zero as a cosine over 50 epochs", "20 epochs of 50 planned of 250 iterations (5,000 steps)"],
             ["^0.9"],
@@ -164,12 +176,18 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
             ),
             [
                 "The 3D network was MyNetwork, which the trainer builds itself.",
-                "What else the trainer MyTrainer does in its own way is not described.",
+                "What the trainer MyTrainer does in its own way, also to the network, is not described.",
                 "The loss was the trainer's own (MyLoss of RobustCrossEntropyLoss).",
                 "followed PolyLRScheduler over 1000 epochs",
             ],
             ["PlainConvUNet", "clipped", "^0.9", "deep supervision"],
             id="a trainer of the user's own",
+        ),
+        pytest.param(
+            Trained(trainer="nnUNetTrainerBN", asked={"trainer": "nnUNetTrainerBN"}),
+            ["The 3D network was planned as a U-Net (PlainConvUNet)", "its own way, also to the network, is not"],
+            ["network was a"],
+            id="a trainer of nnU-Net's that changes the network",
         ),
         pytest.param(
             Trained(folds=("0", "1", "2")),
@@ -186,7 +204,7 @@ def told(settings: Settings, trained: Trained) -> tuple[str, tuple[str, ...]]:
         pytest.param(
             Trained(folds=("all",)),
             ["trained on every case; no case was held out", "of each case that the model was trained on"],
-            ["validation case were", "fold 0"],
+            ["alidation case", "fold 0"],
             id="one model of every case",
         ),
         pytest.param(

@@ -1,6 +1,7 @@
 """A report is one file that loads nothing, names nobody, replaces nothing, and has the numbers of nnU-Net's files."""
 
 import base64
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 
 from nnunet_mcp import nnunet_report
 from nnunet_mcp.nnunet.scores import interval
+from nnunet_mcp.schemas.models import ReportRequest
+from nnunet_mcp.schemas.plots import Picture
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.reports.report import nnunet_report as nnunet_report_tool
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import JOBS, ask, record_of
 from tests.tools.reports.trained import CASES, Trained
@@ -121,6 +125,65 @@ def test_a_report_replaces_nothing_and_lies_only_where_results_may(
     assert written(answer).startswith("# Dataset005_Big")
 
 
+def test_what_is_drawn_names_no_case(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Picture] = []
+
+    def render(picture: Picture, settings: Settings) -> bytes:
+        drawn.append(picture)
+        return b""
+
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", render)
+
+    ask(settings, "nnunet_report", run_ids=[Trained().on_disk(settings)])
+
+    said = [" ".join([one.title, *(case.name for case in getattr(one, "cases", ()))]) for one in drawn]
+    assert len(said) == 4 and not re.search("MILLER|JOHN", " ".join(said))
+    assert any(words.startswith("Dataset005_Big, case 7: Dice 0.830") for words in said)
+
+
+def test_endless_names_and_texts_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    labels = {"background": 0, "x" * 500: 1, **{f"label {number}": number for number in range(2, 2000)}}
+    given = {"labels": labels, "description": "y" * 100_000, "channel_names": {"0": "z" * 500}}
+
+    answer = ask(settings, "nnunet_report", run_ids=[Trained(description=given).on_disk(settings)])
+
+    assert len(answer["methods"]) < 6000 and "and 1959 more" in answer["methods"]
+    assert len(written(answer)) < 100_000 and not re.search("x{90}|z{90}|y{600}", written(answer))
+
+
+def test_files_that_are_not_nnunets_are_reported_as_far_as_they_go(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    run_id = Trained().on_disk(settings)
+    model = settings.folder("results") / "Dataset005_Big" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    for name, text in (
+        ("dataset_fingerprint.json", '{"spacings": [[1]], "shapes_after_crop": [["x"]]}'),
+        ("plans.json", '{"configurations": []}'),
+        ("dataset.json", "[]"),
+        ("fold_0/debug.json", "nothing"),
+    ):
+        (model / name).write_text(text, "utf-8")
+
+    answer = ask(settings, "nnunet_report", run_ids=[run_id])
+
+    assert len(answer["not_known"]) >= 12 and "Dice 0.840" in Page(written(answer)).text
+
+
+def test_a_busy_machine_leaves_pictures_out_before_hosts_give_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    request = ReportRequest(run_ids=(Trained().on_disk(settings),))
+
+    answer = nnunet_report_tool(request, settings, patience_s=0)
+
+    assert answer.notes == ("4 pictures left out: the machine was too busy to draw in time.",)
+    page = Page(Path(answer.file).read_text(encoding="utf-8"))
+    assert "img" not in page.tags and page.text.count("There is no picture: ") == 4
+
+
 @pytest.mark.heavy
 def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Settings) -> None:
     run_id = Trained().on_disk(settings)
@@ -162,3 +225,17 @@ def test_the_interval_of_a_mean_draws_patients_as_the_comparison_does() -> None:
     assert 0.25 < low < 0.3 and 0.6 < high < 0.65 and interval(values, alone) == (low, high)
     assert wide[1] - wide[0] > high - low
     assert interval({"a": 0.5, "b": None}, {"a": "a", "b": "b"}) is None
+
+
+def test_a_result_and_a_comparison_lead_to_a_report(settings: Settings) -> None:
+    runs = [
+        Trained().on_disk(settings),
+        Trained(trainer="nnUNetTrainerDA5", run_id="d005-3d_fullres-f0-uuuu").on_disk(settings),
+    ]
+
+    assert f"nnunet_report(run_ids=[{json.dumps(runs[0])}])" in results(settings, runs[0])
+    assert f"nnunet_report(run_ids={json.dumps(runs)})" in ask(settings, "nnunet_compare", run_ids=runs)["next_step"]
+
+
+def results(settings: Settings, run_id: str) -> str:
+    return str(ask(settings, "nnunet_results", run_id=run_id)["next_step"])

@@ -44,6 +44,7 @@ class Trained:
     description: Mapping[str, Any] = field(default_factory=dict)
     asked: Mapping[str, Any] = field(default_factory=dict)
     noted: Mapping[str, str] = field(default_factory=dict)  # in debug.json, instead
+    spacing: tuple[float, ...] = (1.0, 0.8, 0.8)
     epochs: int = 1000
     gpu: str = ""
     dataset: str = "Dataset005_Big"
@@ -79,7 +80,7 @@ class Trained:
         for case in CASES:
             _image(files.raw / "imagesTr" / f"{case}_0000.nii.gz")
             _image(files.raw / "labelsTr" / f"{case}.nii.gz")
-        fingerprint = {"shapes_after_crop": [[400, 512, 512]] * 9, "spacings": [[1.0, 0.8, 0.8]] * 9}
+        fingerprint = {"shapes_after_crop": [[400, 512, 512]] * 9, "spacings": [self.spacing] * 9}
         files.fingerprint_file.write_text(json.dumps(fingerprint), "utf-8")
         files.splits_file.write_text(text_of(split_of(CASES, [set(CASES[number::3]) for number in range(3)])), "utf-8")
 
