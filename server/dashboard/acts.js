@@ -1,14 +1,14 @@
-// What the page asks of the server when somebody presses a button: to stop or resume, to show a log, a picture, a place.
-function ask(confirming) {
-  state.confirming = confirming;
+// What the page asks of the server when somebody presses a button: to stop or resume, a log, a picture, a place.
+function ask(wanted) {
+  state.asking = wanted;
   draw();
-  const wanted = confirming ? ["keep"] : ["cancel", "resume", "action"];
-  wanted.map((key) => document.querySelector(`[data-key=${key}]`)).find(Boolean)?.focus();
+  const keys = wanted ? ["keep"] : ["cancel", "resume", "action"];
+  keys.map((key) => document.querySelector(`[data-key=${key}]`)).find(Boolean)?.focus();
 }
 
 function stop(force) {
   const said = (answer) => `The person asked in the dashboard to stop run ${answer.run_id}.`;
-  return act("Stopping…", "nnunet_cancel", { run_id: state.runId, force }, (answer) => [answer.detail, said(answer)]);
+  return act(STOPPING, "nnunet_cancel", { run_id: state.runId, force }, (answer) => [answer.detail, said(answer)]);
 }
 
 function goOn({ arguments: args }) {
@@ -21,7 +21,7 @@ function goOn({ arguments: args }) {
 
 async function act(busy, tool, args, told) {
   state.busy = busy;
-  ask(false);
+  ask(null);
   try {
     const [spoken, forModel] = told(await callTool(tool, args));
     say(spoken);

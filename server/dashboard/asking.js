@@ -2,13 +2,18 @@
 function actionButton({ can_cancel, resume }, busy, ask) {
   const about = { type: "button", "data-key": "action" };
   if (busy) return make("button", { ...about, "aria-disabled": "true" }, busy);
-  if (can_cancel) return make("button", { ...about, class: "danger", "data-key": "cancel", onclick: ask }, "Cancel run…");
-  return resume && make("button", { ...about, "data-key": "resume", onclick: ask }, "Resume run…");
+  const stop = { class: "danger", "data-key": "cancel", onclick: () => ask("stop") };
+  if (can_cancel) return make("button", { ...about, ...stop }, "Cancel run…");
+  return resume && make("button", { ...about, "data-key": "resume", onclick: () => ask("resume") }, "Resume run…");
 }
 
-function question({ facts, can_cancel, resume }, { stop, goOn, keep }) {
-  if (can_cancel) return stopQuestion(facts.run_id, stop, keep);
-  if (!resume) return null;
+// The question that was asked, or none: a run that ends meanwhile must not make another of it under the pointer.
+function stillAsked(wanted, run) {
+  return run && ((wanted === "stop" && run.can_cancel) || (wanted === "resume" && run.resume)) ? wanted : null;
+}
+
+function question(wanted, { facts, resume }, { stop, goOn, keep }) {
+  if (wanted === "stop") return stopQuestion(facts.run_id, stop, keep);
   const meaning = `It becomes a new run, which takes a GPU or the CPU until it ends. ${sentence(resume.meaning)}`;
   const yes = make("button", { type: "button", "data-key": "go on", onclick: () => goOn(resume) }, "Resume the run");
   return dialog(`Resume ${facts.run_id}?`, meaning, null, [yes, keepButton("Leave it stopped", keep)], keep);

@@ -11,7 +11,8 @@ function connectTo() {
   if (location.hash) history.replaceState(null, "", location.pathname);
 
   async function ask(tool, args) {
-    const headers = { "Content-Type": "application/json", Authorization: `Bearer ${sessionStorage.getItem(KEPT_AS) ?? ""}` };
+    const bearer = `Bearer ${sessionStorage.getItem(KEPT_AS) ?? ""}`;
+    const headers = { "Content-Type": "application/json", Authorization: bearer };
     const body = JSON.stringify({ tool, arguments: args });
     try {
       return await fetch("/call", { method: "POST", headers, body, signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });

@@ -2,7 +2,7 @@
 const HEIGHT = 168;
 const EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
 
-// curves: [{ name, tone, dash, thin, derived, values }]; x: epochs. In words and numbers only what was measured is told.
+// curves: [{ name, tone, dash, thin, derived, values }]; x: epochs. Words and numbers tell only what was measured.
 function chart({ title, x, curves, width, floor, ceiling, log }) {
   const known = curves.flatMap((curve) => curve.values).filter((value) => value !== null);
   if (!known.length) return make("p", { class: "quiet" }, `No ${title} yet.`);
@@ -30,8 +30,8 @@ function linear(known, floor = Infinity, ceiling = Infinity) {
   return { ticks, up: scale(ticks[0], ticks.at(-1), HEIGHT - EDGE.bottom, EDGE.top) };
 }
 
-// nnU-Net's usual loss is negative: its Dice part goes down to −1, its cross-entropy to 0. So it is the distance from −1
-// that is drawn logarithmically; the numbers at the axis stay those of the loss.
+// nnU-Net's usual loss is negative: its Dice part goes down to −1, its cross-entropy to 0. So the distance from −1 is
+// drawn logarithmically; the numbers at the axis stay those of the loss.
 function logarithmic(known) {
   const least = Math.min(...known) > 0 ? 0 : -1;
   const distances = known.map((value) => value - least).filter((distance) => distance > 0);

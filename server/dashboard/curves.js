@@ -51,7 +51,9 @@ const DASHES = ["", "6 4", "2 3", "8 3 2 3", "12 4", "4 2", "1 4", "10 2 2 2 2 2
 // What is smoothed stays visible as a thin line, and only what was measured is in the table of numbers.
 function smoothed(curves, weight) {
   if (weight === "0") return curves;
-  const average = (curve) => ({ ...curve, name: `${curve.name}, smoothed`, derived: true, values: averages(curve.values, +weight) });
+  const average = (curve) => {
+    return { ...curve, name: `${curve.name}, smoothed`, derived: true, values: averages(curve.values, +weight) };
+  };
   return [...curves.map((curve) => ({ ...curve, thin: true })), ...curves.map(average)];
 }
 

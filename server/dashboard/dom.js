@@ -54,8 +54,9 @@ function choice(label, key, options, chosen, change) {
 }
 
 function searchField(label, key, value, change) {
-  const about = { type: "search", id: key, "data-key": key, value, autocomplete: "off", spellcheck: "false", maxlength: 200 };
-  const input = make("input", { ...about, oninput: ({ target }) => change(target.value) });
+  const about = { type: "search", id: key, "data-key": key, value };
+  const plain = { autocomplete: "off", spellcheck: "false", maxlength: 200 };
+  const input = make("input", { ...about, ...plain, oninput: ({ target }) => change(target.value) });
   return make("label", { class: "field", for: key }, make("span", {}, label), input);
 }
 

@@ -26,7 +26,8 @@ function duration(seconds) {
 
 function moment(iso) {
   const time = new Date(iso);
-  return time.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  return time.toLocaleString(undefined, { day: "numeric", month: "short", ...clock });
 }
 
 // "004 Hippocampus": in a list the number tells more than the word Dataset.

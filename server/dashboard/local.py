@@ -8,7 +8,7 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import anyio
@@ -37,9 +37,9 @@ def serve_dashboard(settings: Settings, *, port: int | None, show: bool, read_on
     anyio.run(site.warm_up)
     port = listener.getsockname()[1]
     address = f"http://{HOST}:{port}/#token={token}"
-    print(_told(address, port), flush=True)
-    with _shown(address) if show and _has_browser() else nullcontext():
-        page = Router(site.routes, redirect_slashes=False)
+    page = Router(site.routes, redirect_slashes=False)
+    with suppress(KeyboardInterrupt), _shown(address) if show and _has_browser() else nullcontext():
+        print(_told(address, port), flush=True)
         answer(page, names_of(HOST, ""), listener=listener, lifespan="off", log_level="warning", access_log=False)
 
 

@@ -4,7 +4,8 @@ const LOG_LINES = 200;
 function logPart(run, { open, stage, pattern, answer, error }, change) {
   const stages = run.stages.filter(({ status }) => status !== "queued").map(({ name }) => [name, words(name)]);
   if (!stages.length) return null;
-  const about = { "data-key": "log", open, ontoggle: ({ target }) => target.open !== open && change({ open: target.open }) };
+  const toggled = ({ target }) => target.open !== open && change({ open: target.open });
+  const about = { "data-key": "log", open, ontoggle: toggled };
   const summary = make("summary", { "data-key": "log summary" }, "Log");
   if (!open) return make("details", about, summary);
   const fields = make(
@@ -13,15 +14,17 @@ function logPart(run, { open, stage, pattern, answer, error }, change) {
     choice("Stage", "log-stage", [["", "the present one"], ...stages], stage, (chosen) => change({ stage: chosen })),
     searchField("Lines that match (a regular expression)", "log-pattern", pattern, (text) => change({ pattern: text })),
   );
-  return make("details", about, summary, fields, error ? make("p", { class: "health bad" }, error) : answer && logLines(answer));
+  const found = error ? make("p", { class: "health bad" }, error) : answer && logLines(answer);
+  return make("details", about, summary, fields, found);
 }
 
 function logLines({ stage, lines, first_line, total_lines }) {
   const of = total_lines === undefined ? "" : ` of ${total_lines}`;
   const count = lines.length === 1 ? "1 line" : `${lines.length} lines`;
   const told = lines.length ? `${count}${of} of ${words(stage)}, from line ${first_line}` : "No line matches.";
-  const scroll = { class: "loglines", tabindex: "0", role: "region", "aria-label": "Lines of the log", "data-key": "lines" };
-  return make("div", {}, make("p", { class: "quiet" }, told), make("pre", scroll, lines.join("\n")));
+  const about = { class: "loglines", tabindex: "0", role: "region", "aria-label": "Lines of the log" };
+  const text = make("pre", { ...about, "data-key": "lines" }, lines.join("\n"));
+  return make("div", {}, make("p", { class: "quiet" }, told), text);
 }
 
 function picturePart(picture, close) {
@@ -51,14 +54,14 @@ function datasetsPlace({ datasets, others = [] }, look) {
 }
 
 function datasetLook(found, draw) {
-  const of = (spread) => spread && `${spread.median.join(" × ")} (${spread.smallest.join(" × ")} to ${spread.largest.join(" × ")})`;
+  const sizes = (lengths) => lengths.join(" × ");
+  const of = (found) => found && `${sizes(found.median)} (${sizes(found.smallest)} to ${sizes(found.largest)})`;
   const facts = [
     ["Looked at", `${found.inspected} of ${found.cases} cases${found.partial ? "; the next look goes on" : ""}`],
     ["Shape, median and range", of(found.shapes)],
     ["Spacing in mm", of(found.spacings)],
     ["Split", found.split],
   ].filter(([, text]) => text);
-  const list = make("dl", { class: "facts" }, facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
   const said = [...(found.problems ?? []), ...(found.warnings ?? [])].map((text) => make("li", {}, text));
   const labels = Object.entries(found.label_statistics ?? {}).map(([name, { share, cases, volume }]) =>
     [name, String(cases), `${number(100 * share, 2)} %`, volume ?? UNKNOWN]);
@@ -69,7 +72,7 @@ function datasetLook(found, draw) {
     { class: "shown", "aria-label": `A look at ${found.name}` },
     make("h3", {}, `${found.name} `, make("button", act, "Show cases")),
     said.length > 0 && make("ul", { class: "notes" }, said),
-    list,
+    factList(facts),
     labels.length > 0 && table("Labels", ["Label", "Cases", "Share", "Volume"], labels),
     odd.length > 0 && table("Odd cases", ["Case", "In what"], odd),
   );
@@ -82,13 +85,17 @@ function machinePlace(found) {
     ["CPU cores", String(cpu_cores)],
     ["Memory", `${memory_free_gb} of ${memory_gb} GB free`],
   ];
-  const list = make("dl", { class: "facts" }, facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
+  const held = slots.map(({ name, kind, holder }) => [name, kind, holder ?? "free"]);
   return [
     make("h2", {}, "This machine"),
     problems.length > 0 && make("ul", { class: "notes failure" }, problems.map((text) => make("li", {}, text))),
-    list,
-    table("Slots: one stage at a time each", ["Slot", "For", "Used by"], slots.map(({ name, kind, holder }) => [name, kind, holder ?? "free"])),
+    factList(facts),
+    table("Slots: one stage at a time each", ["Slot", "For", "Used by"], held),
     table("Disk", ["Folder", "Free"], Object.entries(disk_free_gb).map(([name, free]) => [name, `${free} GB`])),
     table("Versions", ["Of", "Version"], Object.entries(versions)),
   ];
+}
+
+function factList(facts) {
+  return make("dl", { class: "facts" }, facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
 }

@@ -87,7 +87,8 @@ function scoresPart({ scores }, showCase) {
     "section",
     { "aria-label": "Result of the validation" },
     table("Validation", heads, rows, foot),
-    scores.dice_mean_sd && make("p", { class: "below" }, `Dice of the folds, mean ± standard deviation: ${scores.dice_mean_sd}`),
+    scores.dice_mean_sd &&
+      make("p", { class: "below" }, `Dice of the folds, mean ± standard deviation: ${scores.dice_mean_sd}`),
     make(
       "div",
       { class: "pair" },

@@ -1,6 +1,7 @@
 // Keeps the page up to date: asks the server again when its answer says so, draws what has changed.
 const DATA = "nnunet_dashboard_data";
 const WHILE_STOPPING_S = 2;
+const STOPPING = "Stopping…";
 const AFTER_TYPING_MS = 300;
 const NOT_ALLOWED = "This host lets no page ask the server.";
 const FIRST_RESULT_WITHIN_MS = 1000;
@@ -8,8 +9,9 @@ const SHOWN = "runs shown"; // for whoever measures the page
 const PLACES = { runs: "Runs", datasets: "Datasets", machine: "This machine" };
 const NO_LOG = { open: false, stage: "", pattern: "", answer: null, error: "" };
 const state = {
-  place: "runs", found: null, look: { log: false, classes: false, smooth: "0" }, filters: { search: "", dataset_id: "", status: "" },
-  lines: [], most: 0, names: {}, runId: null, stage: null, data: null, text: "", error: "", form: null, confirming: false,
+  place: "runs", found: null, look: { log: false, classes: false, smooth: "0" },
+  filters: { search: "", dataset_id: "", status: "" },
+  lines: [], most: 0, names: {}, runId: null, stage: null, data: null, text: "", error: "", form: null, asking: null,
   busy: null, updated: null, picture: null, log: NO_LOG,
 };
 const drawn = new Map();
@@ -81,10 +83,10 @@ function take(data, limit) {
   const fresh = new Set(data.runs.map((run) => run.run_id));
   const older = limit < state.most ? state.lines.filter((run) => !fresh.has(run.run_id)) : [];
   const lines = [...data.runs, ...older].slice(0, data.total);
-  for (const run of lines) state.names[Number(run.run_id.slice(1).split("-")[0])] = run.dataset.replace(/^Dataset\d+_/, "");
+  for (const run of lines) state.names[parseInt(run.run_id.slice(1), 10)] = run.dataset.replace(/^Dataset\d+_/, "");
   Object.assign(state, { data, lines, error: "", form: null, updated: new Date(), runId });
-  if (!now || !ACTIVE.includes(now.status)) state.busy = null;
-  if (!data.run?.can_cancel && !data.run?.resume) state.confirming = false;
+  if (state.busy === STOPPING && !data.run?.can_cancel) state.busy = null;
+  state.asking = stillAsked(state.asking, data.run);
   say(now ? `${data.run.facts.dataset}: ${now.status}${now.stage ? `, ${words(now.stage)}` : ""}` : "No runs");
 }
 
@@ -96,7 +98,7 @@ function say(text) {
 }
 
 function select(runId) {
-  const fresh = { stage: null, confirming: false, busy: null, picture: null, log: { ...NO_LOG, open: state.log.open } };
+  const fresh = { stage: null, asking: null, busy: null, picture: null, log: { ...NO_LOG, open: state.log.open } };
   Object.assign(state, { runId, place: "runs", ...fresh });
   draw();
   load();
@@ -138,9 +140,10 @@ function draw() {
   const { data, runId, filters, lines, names, look, place } = state;
   put("filters", [data.datasets, names], () => filterFields({ datasets: data.datasets, names, filters }, narrow));
   const filtered = Object.values(filters).some(Boolean);
-  put("runs", [lines, data.total, runId], () => runList({ lines, total: data.total, filtered }, runId, { select, more }));
+  const listed = { lines, total: data.total, filtered };
+  put("runs", [listed, runId], () => runList(listed, runId, { select, more }));
   const width = Math.max(260, Math.floor(document.getElementById("run").clientWidth));
-  const shown = [data.run, state.stage, state.confirming, state.busy, runId, width, look, place, state.found];
+  const shown = [data.run, state.stage, state.asking, state.busy, runId, width, look, place, state.found];
   put("run", shown, () => (place === "runs" ? runParts(data.run, width) : placeParts()));
   put("picture", [state.picture], () => picturePart(state.picture, closePicture));
   const log = place === "runs" && data.run?.facts.run_id === runId && data.run;
@@ -158,8 +161,8 @@ function put(id, about, build) {
 
 function placeButtons() {
   const button = ([place, text]) => {
-    const current = place === state.place && "page";
-    return make("button", { type: "button", "data-key": `place ${place}`, "aria-current": current, onclick: () => go(place) }, text);
+    const about = { type: "button", "data-key": `place ${place}`, "aria-current": place === state.place && "page" };
+    return make("button", { ...about, onclick: () => go(place) }, text);
   };
   return Object.entries(PLACES).map(button);
 }
@@ -168,7 +171,8 @@ function placeParts() {
   const { found, place } = state;
   if (!found) return make("p", { class: "quiet" }, "Loading…");
   if (place === "machine") return machinePlace(found);
-  const draws = () => showPicture(`Cases of ${found.look.name}`, { kind: "dataset", dataset_id: found.look.dataset_id });
+  const { name, dataset_id } = found.look ?? {};
+  const draws = () => showPicture(`Cases of ${name}`, { kind: "dataset", dataset_id });
   const looking = found.looking && make("p", { class: "quiet" }, `Looking into the images of ${found.looking}…`);
   return [...datasetsPlace(found, lookInto), looking, found.look && datasetLook(found.look, draws)];
 }
@@ -178,8 +182,8 @@ function runParts(run, width) {
   if (run.facts.run_id !== state.runId) return make("p", { class: "quiet" }, "Loading…");
   const stage = shownStage(run);
   return [
-    heading(run, !state.confirming && actionButton(run, state.busy, () => ask(true))),
-    state.confirming && question(run, { stop, goOn, keep: () => ask(false) }),
+    heading(run, !state.asking && actionButton(run, state.busy, ask)),
+    state.asking && question(state.asking, run, { stop, goOn, keep: () => ask(null) }),
     progressPart(run),
     stageList(run, stage, showStage),
     failurePart(run),

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: headless Chromium and a host made of the real AppBridge (tests/clients/host)."""
+"""The dashboard in headless Chromium: by its address, or in a host made of the real AppBridge (tests/clients/host)."""
 
 import json
 import shutil

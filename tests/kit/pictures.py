@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
 def _photograph(lab: Lab, run_id: str, path: Path) -> None:
     with dashboard(lab, run_id=run_id) as page:
         second = f"{NOW}.includes('train fold 1') && / epoch (9|1[0-4])\\d/.test({NOW})"
-        page.wait(f"{second} && document.querySelector('.health.good') !== null", timeout_s=600)
+        page.wait(f"{second} && document.querySelector('.health.good') !== null", timeout_s=3600)
         page.picture(path)
 
 

@@ -48,9 +48,9 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def playing(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
-    """A lab with a dataset, whose workers only pretend: an epoch takes a second and a half."""
+    """A lab with a dataset, whose workers only pretend: an epoch takes five seconds."""
     program = stand_in_python(tmp_path, Path(stand_in_worker.__file__))
-    lab.extra |= {"NNUNET_MCP_WORKER_PYTHON": str(program), "STAND_IN_PACE_S": "1.5", "TESTS_PYTHON": sys.executable}
+    lab.extra |= {"NNUNET_MCP_WORKER_PYTHON": str(program), "STAND_IN_PACE_S": "5", "TESTS_PYTHON": sys.executable}
     make_dataset(lab.settings.folder("raw"), "Dataset007_Tiny")
     yield lab
     lab.stop()
@@ -141,7 +141,7 @@ def test_a_run_is_stopped_and_gone_on_with_only_after_asking(playing: Lab) -> No
         page.focus("cancel")
         page.press("Enter", "Escape")
         assert page.run("document.activeElement.dataset.key") == "cancel"
-        assert playing.call("nnunet_progress", run_id=run_id)["status"] == "running"
+        assert page.run(STATUS) == "► running"
         page.press("Enter")
         page.focus("stop")
         page.press("Enter")

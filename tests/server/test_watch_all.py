@@ -31,6 +31,7 @@ def test_the_screen_fits_each_size_of_its_window_and_ctrl_c_ends_it_quietly(runs
 
     assert code == Code.CTRL_C and "Traceback" not in rest and "Interrupted" not in rest
     assert "1 at work, 41 in all" in narrow and "d050-2d-f0-wait" in narrow and "stage" in wide
+    assert runs[39] in narrow and runs[39] in wide  # the newest after it, its name not cut
     assert max(cell_len(row) for row in re.split(r"[\r\n]+", ANSI.sub("", narrow))) <= 40
     assert narrow.index(ALTERNATE_SCREEN) < narrow.index("1 at work")
     assert SHOW_CURSOR in rest and rest.index(USUAL_SCREEN) < rest.index(runs[0])  # the last state stays, as a whole

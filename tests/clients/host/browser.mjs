@@ -1,4 +1,5 @@
-// An MCP client, a host and a browser in one process, told what to do by JSON lines on stdin; see tests/kit/browser.py.
+// A browser, and where the page is in a chat an MCP client and a host, in one process that is told what to do by JSON
+// lines on stdin; see tests/kit/browser.py.
 import { readFileSync, mkdtempSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";

@@ -133,16 +133,14 @@ def test_each_class_has_its_curve_where_the_page_asks_for_it(settings: Settings)
     assert ask(settings, "nnunet_dashboard_data")["run"]["curves"][0]["classes"] == {}
 
 
-def test_the_page_filters_all_runs_and_looks_often_where_a_chat_should_wait(settings: Settings) -> None:
+def test_the_page_lists_and_filters_all_runs(settings: Settings) -> None:
     for number in range(30):
         write_run(
             settings, record_of(settings, run_id=f"d{number % 3:03d}-2d-f0-{number:04d}", created_at=1.0 + number)
         )
-    write_run(settings, record_of(settings, run_id="d002-2d-f1-work"), [epoch(0, seconds=4000)])
 
     every = ask(settings, "nnunet_dashboard_data", limit=500)
-    assert (len(every["runs"]), every["total"], every["datasets"]) == (31, 31, [0, 1, 2])
-    assert 0 < every["retry_after_s"] <= 10
+    assert (len(every["runs"]), every["total"], every["datasets"]) == (30, 30, [0, 1, 2])
     found = ask(settings, "nnunet_dashboard_data", dataset_id=2, status="interrupted", search="-2D-F0-", limit=3)
     assert (len(found["runs"]), found["total"]) == (3, 10)
     assert {run["run_id"][:5] for run in found["runs"]} == {"d002-"}
