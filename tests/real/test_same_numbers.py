@@ -18,7 +18,7 @@ DATASET, MODEL = "Dataset075_Seeded", "SeededTrainer__nnUNetPlans__3d_fullres"
 
 
 def test_a_run_without_changes_has_the_losses_weights_and_dice_of_nnunets_own_command(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "work", {**FEW, "nnUNet_n_proc_DA": "0"})
+    lab = Lab(tmp_path / "work", {**FEW, "nnUNet_n_proc_DA": "0", "NNUNET_MCP_NICE": "0"})
     write_phantom(lab.folder / "raw" / DATASET, cases=6, shape=(32, 32, 32))
     asked: dict[str, Any] = {
         "dataset_id": 75,
