@@ -21,9 +21,9 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not heavy and not long' -n 3 --dist loadfile
 
-# Trains for real: about twenty minutes on two cores.
+# Trains for real: about half an hour on two cores.
 test-heavy: setup
-	$(BIN)/python -m pytest -m 'heavy and not long' --durations 15
+	$(BIN)/python -m pytest -m 'heavy and not long' -n 2 --dist loadfile --durations 15
 
 # What takes minutes in one test, and is left out of CI.
 test-long: setup

@@ -21,6 +21,7 @@
             state.json          by the supervisor
             progress.json       by the worker, at most once a second
             epochs.jsonl        by the worker, one line per epoch
+            <subject>.txt       by the worker, notes for the result
             outcome.json        by the worker, its last act
             log.txt             stdout and stderr of the worker
 
@@ -40,9 +41,10 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from ..errors import NotFound
-from ..files import Memory, once, read_last_lines, read_lines, read_model
+from ..files import Memory, once, read_last_lines, read_lines, read_model, write_text
 from ..schemas.outcomes import AnyOutcome
 from ..schemas.records import (
     CancelRecord,
@@ -60,6 +62,8 @@ from ..settings import Settings
 
 # As many as the health of a training is judged by: two windows of 100.
 REMEMBERED_EPOCHS = 200
+# What a stage has notes on before its outcome is written, in the order in which they are told.
+Subject = Literal["resumed", "compile", "transfer"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,15 @@ class StageDir:
     def _read_outcome(self) -> Outcome | None:
         found = read_model(self.outcome_file, AnyOutcome)
         return found.root if found else None
+
+    def write_notes(self, about: Subject, notes: Iterable[str]) -> None:
+        """Keep one note per line for the result, in place of what an earlier attempt wrote on the same subject."""
+        write_text(self.path / f"{about}.txt", "".join(f"{note}\n" for note in notes))
+
+    def notes(self) -> list[str]:
+        """What the stage noted so far; its outcome repeats it."""
+        files = (self.path / f"{about}.txt" for about in get_args(Subject))
+        return [line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()]
 
     def recent_epochs(self, count: int) -> list[Epoch]:
         """The last epochs in order, in a time that does not depend on the length of the history."""

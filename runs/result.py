@@ -60,13 +60,19 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict) -> Result:
                 (
                     *(remarks(measured, trained) if measured else ()),
                     *record.notes,
-                    *(outcome.notes if outcome else ()),
+                    *(outcome.notes if outcome else _notes_so_far(run, record)),
                     *_unknowns(measured, folds),
                 )
             )
         ),
     )
     return cast(Result, _six_decimals(found))
+
+
+def _notes_so_far(run: RunDir, record: RunRecord) -> Iterator[str]:
+    """What the stages of a run without an outcome noted: whether weights were transferred, where it went on."""
+    for spec in record.stages:
+        yield from run.stage(spec.name).notes()
 
 
 def _six_decimals(value: Any) -> Any:

@@ -190,7 +190,7 @@ class PrepareRequest(Request):
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         max_length=80,
-        description="Letters, digits, _ . -; it becomes DatasetXXX_<name>.",
+        description="It becomes DatasetXXX_<name>.",
     )
     images: Texts = Field(
         default=(),

@@ -54,5 +54,5 @@ class LogsRequest(Request):
         description="grep: a regular expression; case is ignored. Omitted: none.",
     )
     start: int | None = Field(
-        default=None, description="window: first line, from 1; negative: from the end. Omitted: 1."
+        default=None, description="First line, from 1; negative: from the end. Omitted: 1."
     )

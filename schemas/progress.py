@@ -88,9 +88,9 @@ class ProgressRequest(Request):
         default=0,
         ge=0,
         le=50,
-        description="Seconds to wait, up to 50, for a new stage, status, epoch.",
+        description="Seconds to wait, up to 50, for any news.",
     )
     until: Until | None = Field(
         default=None,
-        description="What to wait for (up to 50 s): end, or an epoch. Omitted: any news.",
+        description="end, or an epoch, to wait for. Omitted: any news.",
     )

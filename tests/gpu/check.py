@@ -45,7 +45,6 @@ from nnunet_mcp.tools.training.training import prepare_run
 from nnunet_mcp.tools.watching.health import wait_share
 from nnunet_mcp.tools.watching.progress import answer
 from nnunet_mcp.tools.watching.snapshot import snapshot
-from nnunet_mcp.worker.notes import read_notes
 from nnunet_mcp.worker.resources import fit_to_machine
 
 BEGUN = time.monotonic()
@@ -445,7 +444,7 @@ def no_compiler() -> Found:
         **ended(run, now),
         "epochs": [(epoch.seconds, epoch.compile_s) for epoch in stage.epochs()],
         "said": " | ".join(said)[:400],
-        "notes": " | ".join(read_notes(stage))[:400],
+        "notes": " | ".join(stage.notes())[:400],
         **free_after(),
     }
 

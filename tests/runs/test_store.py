@@ -52,6 +52,7 @@ def end(run: RunDir) -> None:
     write_model(run.stage("train_fold_0").state_file, StageState(status="success"))
 
 
+@pytest.mark.heavy
 def test_of_eight_processes_that_start_the_same_training_one_wins(settings: Settings, state: StateDir) -> None:
     racers = []
     for number in range(8):

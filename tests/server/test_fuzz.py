@@ -115,6 +115,7 @@ def with_a_run(arguments: dict[str, Any], lab: Lab) -> dict[str, Any]:
     return {**arguments, "run_id": runs[int(named.removeprefix(SOME_RUN)) % len(runs)].name}
 
 
+@pytest.mark.heavy
 def test_no_call_ends_in_a_traceback_a_protocol_error_or_a_hang(lab: Lab, tools: list[Tool], session: Session) -> None:
     before = sorted(str(path) for path in (lab.folder.parent / "forbidden").rglob("*"))
     counts = {"answered": 0, "refused": 0}

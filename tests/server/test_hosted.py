@@ -75,6 +75,7 @@ def ended(wire: Wire) -> tuple[float, str]:
     return time.monotonic() - begun, said
 
 
+@pytest.mark.heavy
 def test_two_servers_start_one_run_that_goes_on_and_is_found_when_sigint_ends_them(wire: Wire, lab: Lab) -> None:
     rival = Wire(lab.environment)
     rival.begin()

@@ -138,6 +138,7 @@ def test_a_call_becomes_a_task_whose_result_is_the_runs_result(lab: Lab) -> None
     assert any("train_fold_0, epoch" in (task.status_message or "") for task in extension.seen)
 
 
+@pytest.mark.heavy
 def test_a_task_outlives_its_server_and_is_the_run(lab: Lab) -> None:
     extension = TasksClient()
 

@@ -79,6 +79,7 @@ def test_every_tool_but_the_page_has_a_command_and_every_request_an_asker() -> N
     assert {base for request in asked for base in request.__mro__} >= set(Request.__subclasses__())
 
 
+@pytest.mark.heavy
 def test_json_is_exactly_the_tools_structured_answer(settings: Settings) -> None:
     run = finished(settings)
     make_dataset(settings.folder("raw"), "Dataset007_Tiny")
@@ -97,6 +98,7 @@ def test_the_card_of_a_result_has_nnunets_numbers_per_class_and_the_worst_cases(
         assert text in told
 
 
+@pytest.mark.heavy
 def test_one_dataset_is_shown_with_what_is_in_its_images(settings: Settings) -> None:
     folder = make_dataset(settings.folder("raw"), "Dataset007_Tiny")
     (folder / "labelsTr" / "case_002.nii.gz").write_bytes(b"broken")

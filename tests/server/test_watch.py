@@ -82,6 +82,7 @@ def test_on_a_terminal_each_stage_has_a_bar(stand_in: Settings, monkeypatch: pyt
     assert " Dice 0.1" not in written.replace("pseudo Dice 0.1", "")
 
 
+@pytest.mark.heavy
 def test_ctrl_c_ends_the_watching_and_never_the_run(stand_in: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_PACE_S", "30")
 

@@ -25,6 +25,7 @@ def test_the_installed_release_is_as_the_table_has_it() -> None:
     assert differences() == []
 
 
+@pytest.mark.heavy
 def test_every_source_names_the_line() -> None:
     """Lines move with PyTorch's and Python's releases, so only nnU-Net's own are looked at."""
     for place in PLACES.values():

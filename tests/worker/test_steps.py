@@ -13,7 +13,6 @@ import torch
 from nnunet_mcp.nnunet.splits import TrainedCases
 from nnunet_mcp.runs.failures.diagnosis import diagnose
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.worker.notes import read_notes
 from nnunet_mcp.worker.stage import Job, StageFailure
 from nnunet_mcp.worker.training import compiling
 from nnunet_mcp.worker.training.each_step import Steps
@@ -157,7 +156,7 @@ def test_a_network_that_cannot_be_compiled_trains_without_and_says_so(
     assert trainer.network is plain
     assert phases == ["compiling"]
     assert hooks.steps.compile_s > 0
-    assert "without torch.compile" in read_notes(job.stage)[0] and "InductorError" in read_notes(job.stage)[0]
+    assert "without torch.compile" in job.stage.notes()[0] and "InductorError" in job.stage.notes()[0]
     job.stage.log_file.write_text(capfd.readouterr().out, encoding="utf-8")
     assert job.stage.log_file.read_text(encoding="utf-8").count("without torch.compile") == 1
     assert diagnose(job.stage.log_file, code=1).cause.startswith("unknown"), "a later death has another cause"
@@ -197,7 +196,7 @@ def test_the_part_of_the_loss_that_nnunet_compiles_is_left_out_with_the_network(
     losses = [trainer.train_step(torch.ones(1, 1, 8, 8)) for _ in range(2)]
 
     assert losses[0] == pytest.approx(losses[1])
-    assert "InductorError" in read_notes(job.stage)[0]
+    assert "InductorError" in job.stage.notes()[0]
     assert "InductorError" not in "".join(capfd.readouterr()), "the log would tell a later death as this"
 
 
@@ -268,7 +267,7 @@ def test_what_is_left_out_from_the_start_is_noted_and_logged(
     nnunets.get_trainer_from_args()
 
     note = "It runs without torch.compile, so epochs take longer: there is no C compiler (gcc)."
-    assert read_notes(job.stage) == [note]
+    assert job.stage.notes() == [note]
     assert capfd.readouterr().out.count(note) == 1
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from nnunet_mcp.schemas.records import COMPILING, EXPORTING, VALIDATED, VALIDATING
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.worker.notes import read_notes
 from nnunet_mcp.worker.stage import Job
 from nnunet_mcp.worker.training.validation import validate
 from tests.kit.tiny import training_job
@@ -119,5 +118,5 @@ def test_a_network_that_cannot_be_compiled_is_validated_without_and_says_so(
         validate(of_a_fold, job, Told(), of_cases(predictor, 1), False)  # type: ignore[arg-type]
 
     assert used == [plain, plain]
-    assert "without torch.compile" in read_notes(job.stage)[0]
+    assert "without torch.compile" in job.stage.notes()[0]
     assert capfd.readouterr().out.count("without torch.compile") == 1

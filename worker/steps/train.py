@@ -22,7 +22,6 @@ from ...schemas.outcomes import ModelOutcome
 from ...schemas.records import Epoch
 from .. import nnunet_seam
 from ..nnunet_seam import RUN
-from ..notes import read_notes
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process, gpu_peak_gb
 from ..stage import Job, StageFailure
@@ -239,7 +238,7 @@ def _notes(job: Job, epochs: list[Epoch], seen_before: int) -> list[str]:
         notes.append(f"Resumed at epoch {restored + 1}; {lost} epochs behind the checkpoint were trained again.")
     if _has_other_data(job):
         notes.append("The raw data have changed and were preprocessed again since this training began.")
-    return notes + read_notes(job.stage)
+    return notes + job.stage.notes()
 
 
 def _has_other_data(job: Job) -> bool:

@@ -16,7 +16,6 @@ from ...nnunet.preprocessed import planned
 from ...nnunet.splits import known_cases, trained_cases
 from ...schemas.records import Epoch
 from ...texts import some
-from ..notes import RESUMED, TRANSFER, write_notes
 from ..stage import Job, StageFailure
 from ..weights import load_weights, nothing_but_data_is_loaded
 
@@ -37,7 +36,7 @@ def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, wei
     if weights is not None:
         told = load_weights(trainer, Path(weights))
         if trainer.local_rank == 0:
-            write_notes(job.stage, TRANSFER, [told, *shared_cases(job.fold, Path(weights))])
+            job.stage.write_notes("transfer", [told, *shared_cases(job.fold, Path(weights))])
             trainer.print_to_log_file(told)
     elif validate:
         trainer.load_checkpoint(str(job.fold.final))
@@ -141,7 +140,7 @@ def _changed(trainer: Any, job: Job, now: dict[str, Any]) -> list[str]:
 def _go_on(trainer: Any, job: Job, notes: list[str]) -> None:
     if job.stage.epochs_file.exists():
         _forget_epochs(job.stage.epochs_file, since=trainer.current_epoch)
-    write_notes(job.stage, RESUMED, notes)
+    job.stage.write_notes("resumed", notes)
 
 
 def _fallback(damaged: list[str], checkpoint: Path) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from .. import nnunet_seam
 from ..nnunet_seam import TRAINER
-from ..notes import COMPILE, write_notes
 from ..stage import Job
 
 VARIABLE = "nnUNet_compile"
@@ -68,7 +67,7 @@ def told(error: BaseException) -> str:
 def leave_out_and_tell(trainer: Any, job: Job, error: BaseException) -> None:
     """Switch compiling off after the compiler's error, with a note. The log does not repeat the error, because the
     diagnosis could take it for the cause of a later death."""
-    write_notes(job.stage, COMPILE, [leave_out(told(error))])
+    job.stage.write_notes("compile", [leave_out(told(error))])
     trainer.print_to_log_file(f"{WITHOUT}; the notes of the result say why.")
 
 

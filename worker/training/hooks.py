@@ -21,7 +21,6 @@ from ...schemas.records import ESTIMATING, NAN_EPOCHS, TRAINED_PART, TRAINING, E
 from ...texts import some
 from .. import nnunet_seam
 from ..nnunet_seam import LOGGER, RUN, TRAINER
-from ..notes import COMPILE, write_notes
 from ..pools import start_server
 from ..progress import Silent, StopRequested
 from ..stage import Job, StageFailure
@@ -95,7 +94,7 @@ class TrainerHooks:
     def say_of_compiling(self, note: str | None) -> None:
         """Replace the note of an earlier attempt, which may have been on another machine."""
         if self.first:
-            write_notes(self.job.stage, COMPILE, [note] if note else [])
+            self.job.stage.write_notes("compile", [note] if note else [])
         if note:
             self.trainer.print_to_log_file(note)
 

@@ -205,7 +205,7 @@ LAYOUTS: list[tuple[Callable[[Path], None], list[str], str, int, list[str], dict
 
 @pytest.mark.parametrize(
     ("build", "images", "labels", "cases", "channels", "values", "ending"),
-    LAYOUTS,
+    [*LAYOUTS[:4], *(pytest.param(*row, marks=pytest.mark.heavy) for row in LAYOUTS[4:])],
     ids=lambda x: getattr(x, "__name__", ""),
 )
 def test_a_layout_is_proposed_and_its_call_imports_every_voxel(
@@ -335,6 +335,7 @@ def test_faults_are_told_with_their_cases_which_can_be_left_out(downloads: Path,
     assert "no image: notes.docx" in changes and "as leave_out says: bilder/cut.nii.gz" in changes
 
 
+@pytest.mark.heavy
 def test_masks_are_merged_in_the_order_given_and_overlaps_are_told(downloads: Path) -> None:
     source = downloads / "organs"
     mask_per_organ(source)
@@ -356,6 +357,7 @@ def test_masks_are_merged_in_the_order_given_and_overlaps_are_told(downloads: Pa
     assert (merged.affine == nibabel.load(source / "s0004" / "ct.nii.gz").affine).all()
 
 
+@pytest.mark.heavy
 def test_values_get_the_names_given_and_none_is_dropped_silently(downloads: Path, settings: Settings) -> None:
     source, labels = downloads / "scans", downloads / "elsewhere"
     for number in range(2):
@@ -432,6 +434,7 @@ def test_a_stack_of_tiff_slices_keeps_the_spacing_in_the_file_beside_it(download
     assert_same_place(image, Path(answer["path"]) / "labelsTr" / "1.nii.gz")
 
 
+@pytest.mark.heavy
 def test_links_out_of_the_allowed_folders_are_not_followed(downloads: Path, tmp_path: Path) -> None:
     source, private = downloads / "flat", tmp_path / "private"
     flat_pairs(source)

@@ -166,6 +166,7 @@ def test_folds_without_a_validated_case_say_what_to_look_at_instead(settings: Se
         plot(settings, run_id=RUN, kind="folds")
 
 
+@pytest.mark.heavy
 def test_an_overlay_shows_what_was_missed_and_what_is_too_much(settings: Settings, phantom: Path) -> None:
     run = make_run(settings)
     validate(run, {"case_000": 1.0, "case_001": 0.5, "case_002": 0.7})
@@ -184,6 +185,7 @@ def test_an_overlay_shows_what_was_missed_and_what_is_too_much(settings: Setting
     assert "Case case_002, Dice 0.700, predicted" in plot(settings, run_id=RUN, kind="overlay", case="case_002").text
 
 
+@pytest.mark.heavy
 def test_however_a_volume_is_stored_it_is_shown_the_same_way_round(settings: Settings, phantom: Path) -> None:
     validate(make_run(settings), {"case_000": 0.5})
     predict(settings, "case_000", lambda truth: numpy.roll(truth, 3, axis=2))

@@ -42,6 +42,7 @@ def test_without_any_sign_of_a_gpu_the_cpu_trains_and_it_is_said_why() -> None:
     assert choose_device(None, Settings()) == ("cpu", "no GPU: nvidia-smi lists no GPU (it is not installed)")
 
 
+@pytest.mark.heavy
 def test_the_answer_and_the_record_say_where_it_trains_and_why(settings: Settings, tmp_path: Path) -> None:
     nvidia_smi_shows(tmp_path, Card("GPU-aa11", "NVIDIA H200", total=137_000))
 

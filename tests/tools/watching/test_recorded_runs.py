@@ -13,6 +13,7 @@ STEPS = 20
 KNOWN_FROM, UNKNOWN_FOR_LONG = 0.5, "cascade"
 
 
+@pytest.mark.heavy
 def test_the_range_of_the_time_left_holds_what_the_runs_then_took(settings: Settings) -> None:
     found = list(looks(settings))
     told = [look for look in found if look.holds is not None]

@@ -129,3 +129,15 @@ def test_a_result_says_how_it_was_made_where_it_lies_and_how_much_it_is(settings
     split.parent.mkdir(parents=True)
     split.write_text('[{"train": ["a"], "val": ["b"]}]', "utf-8")
     assert ask(settings, "nnunet_results", run_id=RUN)["cross_validation"] == "a fixed validation set"
+
+
+def test_a_transfer_is_told_while_the_training_still_runs(settings: Settings) -> None:
+    told = "Transfer: 60 of 64 tensors of the network were loaded from a.pth."
+    run, _ = record_run(StateDir(settings.state_dir), record_of(settings), [], repeat_window_s=0)
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+    write_model(run.stage("train_fold_0").state_file, StageState(status="running"))
+    run.stage("train_fold_0").write_notes("transfer", [told])
+
+    answer = ask(settings, "nnunet_results", run_id=RUN)
+
+    assert answer["status"] == "running" and told in answer["notes"]
