@@ -18,7 +18,6 @@ PLANNED_GB = {"ResEncUNetXL": 40.0, "ResEncUNetL": 24.0, "ResEncUNetM": 8.0, "nn
 RUNS_LOOKED_AT = 100
 # A run that waits asks five times a second.
 KNOWN_S = 60.0
-ALIKE = ("dataset_name", "trainer", "plans_identifier", "device", "num_gpus")
 
 
 @dataclass(frozen=True)
@@ -46,19 +45,25 @@ def with_margin(planned: float) -> float:
     return planned * MARGIN + CONTEXT_GB
 
 
-# By the run: when it was looked up, and what was found.
-_MEASURED: dict[str, tuple[float | None, float | None]] = {}
+# By the model: when it was looked up, and what was found.
+_MEASURED: dict[object, tuple[float, float | None]] = {}
 
 
 def need_of(state: StateDir, record: RunRecord) -> Need | None:
     """The most that earlier trainings of the same model took, else what is planned; looked up once a minute."""
     if record.training is None:
         return planned_need(record)
-    at, measured = _MEASURED.get(record.run_id, (None, None))
+    key = state.path, _model(record)
+    at, measured = _MEASURED.get(key, (None, None))
     if at is None or time.monotonic() - at > KNOWN_S:
         measured = max(_measured(state, record), default=None)
-        _MEASURED[record.run_id] = time.monotonic(), measured
+        _MEASURED[key] = time.monotonic(), measured
     return Need(measured, measured) if measured is not None else planned_need(record)
+
+
+def _model(record: RunRecord) -> object:
+    """What trainings have in common that take the same memory."""
+    return record.dataset_name, record.job.model, record.device, record.num_gpus
 
 
 def _measured(state: StateDir, record: RunRecord) -> Iterator[float]:
@@ -67,12 +72,7 @@ def _measured(state: StateDir, record: RunRecord) -> Iterator[float]:
     names = (run_id for run_id in state.run_ids() if run_id.startswith(named_alike))
     for run in map(state.run, islice(names, RUNS_LOOKED_AT)):
         other = run.record()
-        if other is None or other.training is None or not _is_alike(other, record):
+        if other is None or other.training is None or _model(other) != _model(record):
             continue
         outcomes = (run.stage(spec.name).outcome() for spec in other.model_stages)
         yield from (found.gpu_gb for found in outcomes if isinstance(found, ModelOutcome) and found.gpu_gb)
-
-
-def _is_alike(other: RunRecord, record: RunRecord) -> bool:
-    same = all(getattr(other, name) == getattr(record, name) for name in ALIKE)
-    return same and other.job.configuration == record.job.configuration

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..schemas.records import ACTIVE, Failure, Liveness, Outcome, RunRecord, StageState, Status
+from ..schemas.records import Failure, Liveness, Outcome, RunRecord, StageState, Status
 
 # A supervisor needs about half a second to write engine.json; a loaded machine may need much longer.
 START_ALLOWANCE_S = 60.0
@@ -136,16 +136,24 @@ ENDS: dict[Status, str] = {"error": "failed", "cancelled": "was cancelled", "int
 def waits_for_other(after: str, other: Verdict | None) -> StageState | None:
     """What the first stages of a run come to that follows another one; None once that has succeeded.
 
-    `other` is the verdict on that run; None where its record is gone. There is no circle: run.json is written once and
-    names a run that exists by then, so that each run is younger than the one that it follows.
+    `other` is the verdict on that run; None where its record is gone. It is lost with its first stage, even if others
+    go on. There is no circle: run.json is written once and names a run that exists by then, so that each run is younger
+    than the one that it follows.
     """
-    if other is not None and other.status == "success":
+    if other is None:
+        return _never(after, "was removed", f"there is no record of {after}")
+    if other.status == "success":
         return None
-    if other is not None and other.status in ACTIVE:
-        return StageState(status="queued", waits_for=f"waits until run {after} has succeeded")
+    lost = next((ENDS[status] for status in (other.status, *other.stages.values()) if status in ENDS), "")
+    if lost:
+        return _never(after, lost, other.failure.cause if other.failure else other.reason)
+    return StageState(status="queued", waits_for=f"waits until run {after} has succeeded")
+
+
+def _never(after: str, ended: str, why: str) -> StageState:
     failure = Failure(
-        cause=f"it was to start when run {after} has succeeded, which {ENDS[other.status] if other else 'was removed'}",
-        evidence=other.reason if other else f"there is no record of {after}",
+        cause=f"it was to start when run {after} has succeeded, which {ended}",
+        evidence=why,
         remedy=f"Start it again, and let it wait for no other run, or for the one that does what {after} was to do.",
     )
     return StageState(status="cancelled", failure=failure)

@@ -85,9 +85,12 @@ class SlotQueue:
 
     def _lanes(self, grant: Grant) -> int:
         """By how many trainings the host's cores and memory are divided: those that run now and this run's own."""
-        others = {place.name for place in self.places if place.name not in grant.devices and slot_holder(place)}
+        own = {lock.path for lock in grant.locks}
+        used = [place for place in self.places if place.lock not in own and slot_holder(place)]
+        locked = [place for place in used if not Lock(place.lock).is_free()]
+        by_others = {place.name for place in used} - {place.name for place in locked} - {*grant.devices}
         wanted = max(len(grant.devices), self.beside)
-        return min(len(others) + wanted, len({place.name for place in self.places}))
+        return min(len(locked) + len(by_others) + wanted, len(self.places))
 
     def _lock(self, place: Place) -> list[Lock] | str:
         """The locks of a free place, or who holds it."""

@@ -268,6 +268,20 @@ def test_a_run_that_follows_one_that_was_stopped_ends_with_words(place: Place) -
     assert not second.run.stage("train_fold_0").log_file.exists()
 
 
+def test_a_run_that_follows_one_that_loses_a_stage_ends_although_others_of_that_go_on(place: Place) -> None:
+    """On a cluster the other folds go on."""
+    folds = stage("train_fold_0"), stage("train_fold_1")
+    first = place.play(*folds, train_fold_0="waits for go", train_fold_1="fails")
+    assert until(first.started)
+    second = place.play_after(first)
+    (first.run.path / "go").touch()
+
+    assert second.ends() == "cancelled" and "has succeeded, which failed" in second.reason, second.reason
+    failure = verdict(second.run, second.record).failure
+    assert failure is not None and failure.evidence == "the label 7 is not declared"
+    assert first.ends() == "error"
+
+
 def test_a_held_run_starts_when_it_is_released(place: Place) -> None:
     first = place.play(train_fold_0="waits for go")
     assert until(first.started)

@@ -278,11 +278,11 @@ def test_the_worker_gets_uuids_and_the_order_of_nvidia_smi(
     ("each", "folds", "busy", "lanes"),
     [
         (1, 1, 0, "1"),  # alone on the machine it gets all cores
-        (1, 5, 0, "4"),
+        (1, 5, 0, "5"),  # two share a GPU
         (1, 3, 0, "3"),
         (1, 1, 2, "3"),
         (2, 1, 0, "2"),
-        (2, 2, 1, "4"),
+        (2, 2, 1, "5"),
     ],
 )
 def test_the_worker_is_told_how_many_train_beside_it(
@@ -475,6 +475,7 @@ def test_small_trainings_share_a_gpu_as_far_as_what_they_took_before_fits(
 
     assert all(isinstance(grant, Grant) and grant.devices == ["GPU-aa11"] for grant in grants), grants
     first, *others = (grant for grant in grants if isinstance(grant, Grant))
+    assert [grant.lanes for grant in (first, *others)] == [1, 2, 3, 4], "the cores are divided by those that train"
     first.release()
     said = str(granted(state, "d4", record=planned[1], share_gpus=8))
     assert "has 26 GB, of which run d1 (train_fold_0) and others need 14, and this one 14" in said

@@ -16,11 +16,13 @@ from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.slurm import listing
+from nnunet_mcp.runs.slurm.commands import SlurmRefused, SlurmSilent
 from nnunet_mcp.runs.slurm.engine import SlurmEngine
 from nnunet_mcp.runs.slurm.job_states import last_word
 from nnunet_mcp.runs.slurm.listing import Job, parse_sacct, parse_squeue
 from nnunet_mcp.runs.slurm.options import limit_s, options_of, warn_s
 from nnunet_mcp.runs.slurm.script import job_script
+from nnunet_mcp.runs.slurm.submit import dependency
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.records import CancelRecord, JobsRecord, Outcome, RunRecord, StageState, Status
 from nnunet_mcp.schemas.slurm import OPTIONS, parse_options
@@ -479,3 +481,35 @@ def test_a_server_without_its_cluster_says_so(settings: Settings, slurm: Slurm) 
     assert next(c for c in machine_checks(own) if c.name == "Slurm").level == "problem"
     wrong = own.model_copy(update={"slurm_options": "partitoin=gpu"})
     assert "did you mean 'partition'" in next(c for c in machine_checks(wrong) if c.name == "Slurm").detail
+
+
+def test_the_first_jobs_of_a_run_depend_on_those_of_the_run_that_it_follows(settings: Settings) -> None:
+    other, record = submitted(settings, StageState(status="success"))
+    stages = stage("preprocess"), stage("train_fold_0", "preprocess")
+    later = record_of(settings, *stages, run_id="d001-2d-f0-later", engine="slurm", request={"after": record.run_id})
+    run = StateDir(settings.state_dir).run(later.run_id)
+
+    assert dependency(run, later, stages[0], {}) == "afterok:8", "job 7 has succeeded"
+    assert dependency(run, later, stages[1], {"preprocess": "9"}) == "afterok:9"
+    write_model(other.engine_file, JobsRecord(jobs={"train_fold_0": "7"}))
+    with pytest.raises(SlurmSilent, match="not submitted yet"):
+        dependency(run, later, stages[0], {})
+    other.remove()
+    with pytest.raises(SlurmRefused, match="is gone"):
+        dependency(run, later, stages[0], {})
+
+
+@pytest.mark.parametrize("said", ["Access/permission denied for job 7", "Job is in held state for job 7"])
+def test_what_slurm_does_not_allow_is_told_with_its_words(settings: Settings, slurm: Slurm, said: str) -> None:
+    run, _ = submitted(settings)
+    folder = run.stage("train_fold_0").path
+    slurm.says("squeue", f"7|PENDING|Priority|N/A|{folder}\n8|PENDING|Dependency|N/A|/y\n")
+    slurm.says("scontrol", "", said, code=1)
+
+    with pytest.raises(ToolRefused, match=f"Slurm refuses to put in front.*{said}") as refused:
+        ask(settings, "nnunet_queue", run_id=run.run_id, action="front")
+
+    assert ("enable_user_top" in str(refused.value)) == ("denied" in said)
+    slurm.says("scontrol", "")
+    assert ask(settings, "nnunet_queue", run_id=run.run_id, action="hold")["status"] == "queued"
+    assert slurm.calls("scontrol")[-1] == "uhold 7,8"

@@ -3,9 +3,11 @@
 nnU-Net finds them through the environment variable nnUNet_extTrainer.
 """
 
+import random
 import time
 from typing import Any
 
+import numpy
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -51,6 +53,24 @@ class ForetoldTrainer(_Short):
     """For a training that only its own test has done before."""
 
     epochs = 30
+
+
+class SeededTrainer(_Short):
+    """The same weights and patches in every process that draws no other random numbers; nnUNet_n_proc_DA=0."""
+
+    def initialize(self) -> None:
+        _seed(1)
+        super().initialize()
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        _seed(2)
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 class MiddleTrainer(_Short):

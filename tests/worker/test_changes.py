@@ -154,6 +154,24 @@ def test_each_change_of_the_plans_alone_and_in_pairs(files: DatasetFiles) -> Non
         assert plans["experiment_planner_used"] == "ExperimentPlanner"
 
 
+def test_each_change_of_the_trainer_beside_each_change_of_the_plans(files: DatasetFiles) -> None:
+    """What nnU-Net's trainer does itself, and what it has from the plans that it is given."""
+    for name, (value, planned_so) in OF_PLANS.items():
+        rest = {} if name == "gpu_memory_target" else SMALL  # which would leave the planner nothing to choose
+        plans = planned(files, rest | {name: value})
+        found = plans["configurations"]["3d_fullres"]
+        assert planned_so(found)
+        data = files.preprocessed / found["data_identifier"]
+        data.mkdir(exist_ok=True)
+        (data / "case.b2nd").touch()
+        for other, (word, reached) in OF_TRAINER.items():
+            trainer = trainers(files, plans, read_changes([f"{other}={word}"]))
+            assert reached(trainer), f"{other} beside {name}"
+            assert trainer.configuration_manager.configuration == found, f"{name} beside {other}"
+            model = f"{type(trainer).__name__}__{plans['plans_name']}__3d_fullres"
+            assert Path(trainer.output_folder_base).name == model, "a model folder of its own"
+
+
 def volume(configuration: Mapping[str, Any]) -> int:
     z, y, x = configuration["patch_size"]
     return int(z * y * x * configuration["batch_size"])
