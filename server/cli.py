@@ -128,6 +128,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from ..tools.following.start import follow_again
     from .app import create_server
     from .environment import read_settings
     from .protocol.file_descriptors import log_plainly, raise_file_limit
@@ -138,6 +139,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     if not arguments.read_only:
         with suppress(OSError):  # nnunet_system reports what is wrong with a folder
             settings.create_folders()
+            if settings.notify or settings.track:
+                follow_again(settings)
     if getattr(arguments, "http", False):
         from .protocol.http import serve_http
 

@@ -54,6 +54,7 @@ def follow(path: str, target: str) -> None:
     if lock.try_acquire():
         os.nice(settings.nice)
         Follower(run, record, settings, target).follow()
+        run.told_lock(target).unlink(missing_ok=True)  # one that is left tells that its follower was killed
 
 
 @dataclass
@@ -100,7 +101,8 @@ class Follower:
         """Say in the run's notes that something is missing. A library's words may hold an address, so they are not
         repeated."""
         self.failures += 1
-        why = str(error) if isinstance(error, Untellable) else f"{self.target}: {type(error).__name__}"
+        unknown = f"{self.target} cannot be told now ({type(error).__name__})"
+        why = str(error) if isinstance(error, Untellable) else unknown
         with suppress(OSError):  # the disk is full, or the run's record is gone
             write_model(self.run.untold_file(self.target), Untold(why=why), durable=False)
 
