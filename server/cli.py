@@ -140,6 +140,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         with suppress(OSError):  # nnunet_system reports what is wrong with a folder
             settings.create_folders()
             if settings.notify or settings.track:
+                from ..tools.following.start import follow_again
+
                 follow_again(settings)
     if getattr(arguments, "http", False):
         from .protocol.http import serve_http

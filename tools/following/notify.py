@@ -43,8 +43,10 @@ class Notifier:
         self._before = found
         again = found is not None and before is not None and found.event == before.event
         # Twice in a row: a laptop that wakes up, or a file that a network shows late, looks like a silent run once.
-        if found is not None and again and self._claims(found.event):
-            self.letters.append(Letter(found, addresses(self.settings)))
+        if found is not None and again:
+            hearers = addresses(self.settings)
+            if self._claims(found.event):
+                self.letters.append(Letter(found, hearers))
         self._send()
         return view.judged.status not in ACTIVE and (found is None or again)
 

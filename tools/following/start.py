@@ -38,8 +38,14 @@ def follow_again(settings: Settings) -> None:
         for target in TARGETS if run.told_dir.is_dir() else ():
             if run.told_lock(target).exists() and Lock(run.told_lock(target)).is_free():
                 record = run.record()
-                if record is not None and target in _wanted(record, settings):
+                if record is not None and _is_ours(record) and target in _wanted(record, settings):
                     _follow(run, target, settings)
+
+
+def _is_ours(record: RunRecord) -> bool:
+    """Whether it runs here or on the cluster, and not on another host that has the same state folder."""
+    engine = engine_of(record)
+    return engine.works_here(record) or not engine.is_here
 
 
 def _wanted(record: RunRecord, settings: Settings) -> Iterator[str]:

@@ -189,7 +189,7 @@ def test_an_event_is_told_once_however_often_its_teller_is_killed(
         again = Notifier(run, Settings())
         for _ in range(3):
             again.tell(snapshot(settings, RUN_ID))
-        assert [message.title for message in web.got] == ["Dataset001_Tiny 2d fold 0 diverging"]
+        assert [message.title for message in web.got] == ["Dataset001_Tiny 2d fold 0 diverges"]
 
         write_model(run.stage("train_fold_0").state_file, StageState(status="success"))
         follow_again(Settings())
