@@ -18,7 +18,7 @@ WAITS_S = 2 * 3600.0
 ALARMING: Mapping[HealthVerdict, str] = {
     "stalled": "does not move",
     "diverging": "diverges",
-    "nan": "has lost its weights",
+    "nan": "has a loss that is not a number",
     "collapsed": "predicts only background",
     "class_missing": "misses classes",
 }

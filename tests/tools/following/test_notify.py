@@ -227,6 +227,6 @@ def test_a_server_without_apprise_says_so_and_starts_runs_all_the_same(
 
     problems = ask(Settings(), "nnunet_system")["problems"]
 
-    assert any("apprise is not installed" in text and "nnunet-mcp[notify]" in text for text in problems)
+    assert any("apprise is not installed" in text and "pip install apprise" in text for text in problems)
     with pytest.raises(ToolRefused, match="no dataset"):
         train()
