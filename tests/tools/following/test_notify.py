@@ -115,7 +115,7 @@ PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 a
         pytest.param(running(), {"epochs": (0.5, 300.0)}, "diverging", "train_loss is 300 in epoch 2", id="diverges"),
         pytest.param(
             running(),
-            {"epochs": (0.5, 0.4), "heartbeat": time.time() - 900},
+            {"epochs": (0.5, 0.4), "heartbeat": -900},
             "stalled",
             "No sign of life for 9",
             id="stalls",
@@ -123,7 +123,7 @@ PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 a
         pytest.param(StageState(status="queued", waits_for="waits for a slot"), {}, None, "", id="waits a moment"),
         pytest.param(
             StageState(status="queued", waits_for="waits for a slot"),
-            {"created_at": time.time() - WAITS_S - 360},
+            {"created_at": -WAITS_S - 360},
             "waiting",
             "For 2.1 h: waits for a slot",
             id="waits for hours",
@@ -142,7 +142,8 @@ def test_what_is_told_of_a_run(
     settings: Settings, state: StageState, more: dict[str, Any], event: str | None, said: str
 ) -> None:
     make_dataset(settings.folder("raw"), "Dataset001_Tiny")
-    run = run_in(settings, state, **more)
+    ago: dict[str, Any] = {name: time.time() + more[name] for name in ("heartbeat", "created_at") if name in more}
+    run = run_in(settings, state, **(more | ago))
     if state.status in ("error", "cancelled"):
         write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid()).model_copy(update={"boot_id": "-"})))
 
