@@ -18,7 +18,7 @@
         result.json             by the supervisor, at the end of a run that succeeded
         provenance.json         by the supervisor, its last act
         told/<event>            empty; made by the process that tells it, before it does: each is told once
-        told/<target>.lock      held by the process that follows the run for notify, tensorboard or mlflow
+        told/<target>.lock      held by the process that tells notify, tensorboard or mlflow, removed when it is done
         told/<target>.json      by that process: why something is not told
         stages/<stage>/
             state.json          by the supervisor

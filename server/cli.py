@@ -151,6 +151,7 @@ def _dashboard(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from ..tools.following.start import follow_again
     from .app import create_server
     from .environment import read_settings
     from .protocol.file_descriptors import log_plainly, raise_file_limit
@@ -161,6 +162,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     if not arguments.read_only:
         with suppress(OSError):  # nnunet_system reports what is wrong with a folder
             settings.create_folders()
+            if settings.notify or settings.track:
+                from ..tools.following.start import follow_again
+
+                follow_again(settings)
     if getattr(arguments, "http", False):
         from .protocol.http import serve_http
 

@@ -20,6 +20,7 @@ from tests.chaos import stand_in_worker
 from tests.kit.lab import Lab, until
 from tests.kit.phantom import write_phantom
 from tests.kit.tiny import record_of
+from tests.tools.following.played import followers
 
 VALUE = "the-secret-of-the-test"
 SECRETS = (
@@ -157,6 +158,8 @@ def test_no_process_of_a_run_has_a_secret_but_the_one_that_it_is_to_have(tmp_pat
     finally:
         (tmp_path / "leave").touch()
         lab.finish(run_id)
+        for process in followers(lab.folder):  # the secret is no address, so it would try for an hour
+            process.kill()
     assert [path for path in lab.folder.rglob("*") if path.is_file() and VALUE.encode() in path.read_bytes()] == []
 
 

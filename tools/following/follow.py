@@ -54,6 +54,7 @@ def follow(path: str, target: str) -> None:
     if lock.try_acquire():
         os.nice(settings.nice)
         Follower(run, record, settings, target).follow()
+        run.told_lock(target).unlink(missing_ok=True)  # one that is left tells that its follower was killed
 
 
 @dataclass
@@ -100,7 +101,8 @@ class Follower:
         """Say in the run's notes that something is missing. A library's words may hold an address, so they are not
         repeated."""
         self.failures += 1
-        why = str(error) if isinstance(error, Untellable) else f"{self.target}: {type(error).__name__}"
+        unknown = f"{self.target} cannot be told now ({type(error).__name__})"
+        why = str(error) if isinstance(error, Untellable) else unknown
         with suppress(OSError):  # the disk is full, or the run's record is gone
             write_model(self.run.untold_file(self.target), Untold(why=why), durable=False)
 
@@ -114,14 +116,14 @@ class Follower:
 
 @contextmanager
 def _within(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError in whatever waits longer."""
+    """Raise TimeoutError in whatever waits longer, and again in what comes after it."""
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         raise TimeoutError
 
     signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)

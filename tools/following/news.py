@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...nnunet.datasets import CASE_ENDINGS, DatasetFiles, label_files
@@ -15,7 +15,13 @@ from ..watching.snapshot import RunSnapshot
 
 WAITS_S = 2 * 3600.0
 # What a person would want to stop or to look at now; everything else can wait until somebody asks.
-ALARMING: frozenset[HealthVerdict] = frozenset({"stalled", "diverging", "nan", "collapsed", "class_missing"})
+ALARMING: Mapping[HealthVerdict, str] = {
+    "stalled": "does not move",
+    "diverging": "diverges",
+    "nan": "has a loss that is not a number",
+    "collapsed": "predicts only background",
+    "class_missing": "misses classes",
+}
 CLASSES = 10
 TEXT_CHARACTERS = 600
 PATH = re.compile(r"[^\s'\"(),;]*[/\\][^\s'\"(),;]*")
@@ -40,7 +46,7 @@ def news(view: RunSnapshot) -> News | None:
         found = health(view)
         if found.verdict not in ALARMING:
             return None
-        return _news(view, found.verdict, found.verdict.replace("_", " "), found.detail)
+        return _news(view, found.verdict, ALARMING[found.verdict], found.detail)
     if status == "queued":
         hours = (time.time() - _waits_since(view)) / 3600
         said = f"For {hours:.1f} h: {view.judged.reason}"

@@ -1,7 +1,7 @@
 """Send news of a run to the addresses of NNUNET_MCP_NOTIFY, by the apprise library."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -43,8 +43,10 @@ class Notifier:
         self._before = found
         again = found is not None and before is not None and found.event == before.event
         # Twice in a row: a laptop that wakes up, or a file that a network shows late, looks like a silent run once.
-        if found is not None and again and self._claims(found.event):
-            self.letters.append(Letter(found, addresses(self.settings)))
+        if found is not None and again:
+            hearers = addresses(self.settings)
+            if self._claims(found.event):
+                self.letters.append(Letter(found, hearers))
         self._send()
         return view.judged.status not in ACTIVE and (found is None or again)
 
@@ -57,16 +59,14 @@ class Notifier:
     def _send(self) -> None:
         problems: list[str] = []
         for letter in self.letters:
-            failed = {address: why for address in letter.left if (why := deliver(address, letter.news))}
-            letter.left = list(failed)
-            problems.extend(failed.values())
+            for address in list(letter.left):
+                if why := deliver(address, letter.news):
+                    problems.append(why)
+                else:
+                    letter.left.remove(address)
         self.letters = [letter for letter in self.letters if letter.left]
         if problems:
-            raise Untellable(_counted(problems))
-
-
-def _counted(problems: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(problems))
+            raise Untellable("; ".join(dict.fromkeys(problems)))
 
 
 def test_message(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -97,5 +97,8 @@ def deliver(address: str, what: News) -> str:
         return f"{kind(address)}: no address that apprise knows"
     sender = apprise.Apprise()
     sender.add(server)
-    sent = sender.notify(title=what.title, body=what.text, body_format=apprise.NotifyFormat.TEXT)
+    try:
+        sent = sender.notify(title=what.title, body=what.text, body_format=apprise.NotifyFormat.TEXT)
+    except Exception:  # whatever a service's module raises, or that it takes too long
+        sent = False
     return "" if sent else f"{kind(address)}: not delivered (no answer, or a wrong address or password)"

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ...launch import inherited, python_command
+from ...locks import Lock
 from ...runs.engines import engine_of
-from ...runs.layout import RunDir
+from ...runs.layout import TARGETS, RunDir, StateDir
+from ...runs.store import newest_runs
 from ...schemas.records import RunRecord
 from ...settings import Settings
 from .targets import trackers
 
 FOLLOWER = "nnunet_mcp.tools.following"
-# The shell ends at once, so the process is no child of the server: a client that kills the server's process tree does
-# not reach it, and it leaves no zombie.
-DETACHED = ("/bin/sh", "-c", '"$@" &', "sh")
+DETACHED = "nnunet_mcp.detached"
+# Runs that a server looks at when it starts; a look takes a fraction of a millisecond.
+RECENT = 100
 
 
 def start(run: RunDir, record: RunRecord, settings: Settings) -> None:
@@ -27,17 +29,23 @@ def start(run: RunDir, record: RunRecord, settings: Settings) -> None:
     """
     engine_of(record).start(run, record, settings)
     for target in _wanted(record, settings):
-        with suppress(OSError):
-            subprocess.run(
-                [*DETACHED, *python_command(sys.executable, FOLLOWER, str(run.path), target)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=run.path,
-                env=_environment(target, settings),
-                start_new_session=True,
-                check=False,
-            )
+        _follow(run, target, settings)
+
+
+def follow_again(settings: Settings) -> None:
+    """Start the followers anew that did not come to their end, as after a restart of the machine."""
+    for run in newest_runs(StateDir.of(settings), limit=RECENT):
+        for target in TARGETS if run.told_dir.is_dir() else ():
+            if run.told_lock(target).exists() and Lock(run.told_lock(target)).is_free():
+                record = run.record()
+                if record is not None and _is_ours(record) and target in _wanted(record, settings):
+                    _follow(run, target, settings)
+
+
+def _is_ours(record: RunRecord) -> bool:
+    """Whether it runs here or on the cluster, and not on another host that has the same state folder."""
+    engine = engine_of(record)
+    return engine.works_here(record) or not engine.is_here
 
 
 def _wanted(record: RunRecord, settings: Settings) -> Iterator[str]:
@@ -45,6 +53,21 @@ def _wanted(record: RunRecord, settings: Settings) -> Iterator[str]:
         yield "notify"
     if record.training is not None:
         yield from trackers(settings)
+
+
+def _follow(run: RunDir, target: str, settings: Settings) -> None:
+    command = python_command(sys.executable, FOLLOWER, str(run.path), target)
+    with suppress(OSError):
+        subprocess.run(
+            python_command(sys.executable, DETACHED, *command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=run.path,
+            env=_environment(target, settings),
+            start_new_session=True,
+            check=False,
+        )
 
 
 def _environment(target: str, settings: Settings) -> dict[str, str]:

@@ -5,6 +5,7 @@ The addresses hold passwords. No text that leaves this module shows more of one 
 
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,4 +110,4 @@ def lacking(package: str) -> str:
 
 def fix_of(package: str) -> str:
     """How it is installed."""
-    return f"pip install 'nnunet-mcp[{'notify' if package == 'apprise' else 'track'}]'"
+    return f"{sys.executable} -m pip install {package}"

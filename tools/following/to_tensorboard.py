@@ -34,6 +34,8 @@ class TensorBoard:
         the same step on. So nothing is there twice, and epochs that were trained again have their last values."""
         place = self.folder / training.folder / training.key.partition("/")[0]
         make_folder(place)
+        if (before := self._writers.get(training.key)) is not None:
+            before.close()
         self._writers[training.key] = EventFileWriter(str(place))
         self._add(training, Event(step=0, session_log=SessionLog(status=SessionLog.START)))
         self._add(training, Event(step=0, summary=Summary(value=[_table(training), _hyperparameters(training)])))

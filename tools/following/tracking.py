@@ -12,7 +12,7 @@ from ...files import Stamp, stamp
 from ...runs.result import model_outcome, worst
 from ...schemas.outcomes import ModelOutcome
 from ...schemas.plots import PlotRequest
-from ...schemas.records import ACTIVE, StageSpec, Status
+from ...schemas.records import ACTIVE, Epoch, StageSpec, Status
 from ...settings import Settings
 from ..plots.plots import nnunet_plot
 from ..watching.snapshot import RunSnapshot
@@ -54,6 +54,7 @@ class Told:
 
     training: Training
     epochs: int
+    lines: list[Epoch] = field(default_factory=list)
     seen: tuple[Stamp | None, Status] | None = None
 
 
@@ -71,7 +72,7 @@ class Tracking:
             if spec.traits.trains and not spec.reused:
                 try:
                     self._tell(view, spec)
-                except BaseException:  # it may have arrived all the same: the tracker is asked again
+                except Exception:  # it may have arrived all the same: the tracker is asked again
                     self.told.pop(spec.name, None)
                     raise
         return view.judged.status not in ACTIVE
@@ -83,12 +84,13 @@ class Tracking:
         if seen[0] is None or (told is not None and told.seen == seen):
             return
         epochs = stage.epochs()
-        if told is None:
+        if told is None or epochs[: len(told.lines)] != told.lines:  # some were trained again
             training = training_of(view.record, spec)
-            told = self.told.setdefault(spec.name, Told(training, self.tracker.begin(training)))
+            told = self.told[spec.name] = Told(training, self.tracker.begin(training))
         if new := [epoch for epoch in epochs if epoch.epoch >= told.epochs]:
             self.tracker.epochs(told.training, new)
             told.epochs = new[-1].epoch + 1
+        told.lines = epochs
         if status not in ACTIVE:
             self.tracker.end(told.training, self._end(view, spec, status))
         told.seen = seen

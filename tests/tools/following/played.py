@@ -41,7 +41,13 @@ def follower(run: RunDir, target: str) -> "subprocess.Popen[bytes]":
 
 
 def run_in(
-    settings: Settings, state: StageState | None, *, epochs: Sequence[float] = (), run_id: str = RUN_ID, **record: Any
+    settings: Settings,
+    state: StageState | None,
+    *,
+    epochs: Sequence[float] = (),
+    heartbeat: float | None = None,
+    run_id: str = RUN_ID,
+    **record: Any,
 ) -> RunDir:
     """A run of one training whose supervisor is this process."""
     run = StateDir.of(settings).run(run_id)
@@ -52,7 +58,7 @@ def run_in(
     write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
     if state is not None:
         write_model(folder.state_file, state)
-    write_model(folder.progress_file, Progress(phase="training", heartbeat=time.time(), epochs=100))
+    write_model(folder.progress_file, Progress(phase="training", heartbeat=heartbeat or time.time(), epochs=100))
     add(run, enumerate(epochs))
     return run
 

@@ -79,6 +79,8 @@ def test_tensorboard_has_each_epoch_once_with_its_last_values(
     first = killed_at_the_third_epoch(planned)
     process = follower(first, "tensorboard")
     assert until(lambda: events.is_dir() and len(shown().get("loss/train", [])) == 5)
+    add(first, [(3, 0.64), (4, 0.63)])  # as a job of Slurm that starts again in the same run
+    assert until(lambda: shown()["loss/train"][3:] == [(4, 0.64), (5, 0.63)])
     process.kill()
     process.wait()
     write_model(first.stage("train_fold_0").state_file, StageState(status="interrupted"))
