@@ -76,12 +76,10 @@ class PredictRequest(ModelRequest, Request):
 class EvaluateRequest(Request):
     """Measure predictions against labels."""
 
-    predictions: str = Field(max_length=4096, description="Folder, or pattern with {case}.")
-    labels: str = Field(max_length=4096, description="The same, or labelsTr or labelsTs of dataset_id.")
-    dataset_id: DatasetId | None = Field(
-        default=None, description="Names classes. Omitted: by dataset.json with the predictions."
-    )
-    tolerance_mm: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False, description="Of NSD.")
+    predictions: str = Field(max_length=4096, description="As labels: folder or pattern with {case}.")
+    labels: str = Field(max_length=4096, description="What is true.")
+    dataset_id: DatasetId | None = Field(default=None, description="From nnunet_datasets. Omitted: none.")
+    tolerance_mm: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False, description="Of NSD.")
 
 
 class FindBestRequest(Request):
