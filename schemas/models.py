@@ -78,7 +78,7 @@ class EvaluateRequest(Request):
 
     predictions: str = Field(max_length=4096, description="As labels: folder or pattern with {case}.")
     labels: str = Field(max_length=4096, description="What is true.")
-    dataset_id: DatasetId | None = Field(default=None, description="From nnunet_datasets. Omitted: none.")
+    dataset_id: DatasetId | None = Field(default=None, description="Omitted: none.")
     tolerance_mm: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False, description="Of NSD.")
 
 
