@@ -4,7 +4,9 @@ paths in it are never followed.
 Source: nnunetv2 2.8.1, evaluation/find_best_configuration.py:164-206.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,12 @@ from pydantic import BaseModel, ValidationError
 from ..errors import NotFound, Refused
 from ..files import read_json
 from ..schemas.training import ClassName, PlansName
+from ..texts import SAID_LENGTH, clean
 from .datasets import DatasetFiles
 from .models import Model
 from .postprocessing import JSON_NAME
+
+MOST_MADE = 6
 
 
 class _Selected(BaseModel):
@@ -85,3 +90,29 @@ def source_of(files: DatasetFiles, names: Sequence[str], folds: Sequence[str]) -
     if len(names) == 1:
         return files.results / names[0] / f"crossval_results_folds_{together}"
     return files.ensembles / "___".join(["ensemble", *names, together])
+
+
+def made_from(files: DatasetFiles, model: str, folds: Collection[str]) -> str:
+    """What was made of these folds of a model and does not follow when they are trained again, in words.
+
+    The names say it, those that nnU-Net gives and those of exports in their usual folder.
+    """
+    merged = sorted((files.results / model).glob("crossval_results_folds_*"))
+    ensembles = [path for path in sorted(files.ensembles.glob("ensemble___*")) if model in path.name.split("___")]
+    together = [path.name for path in (*merged, *ensembles) if not set(folds).isdisjoint(_folds_in(path.name))]
+    zips = [files.results / "exports" / f"{files.name}__{model}.zip"]
+    best = ""
+    with suppress(NotFound, Refused):
+        found = read_best(files)
+        if any(one.folder.name == model and not set(folds).isdisjoint(one.folds) for one in found.models):
+            best = "the best configuration"
+            zips.append(files.results / "exports" / f"best_{files.name}.zip")
+    exported = [f"exports/{path.name}" for path in zips if path.is_file()]
+    made = [clean(name, SAID_LENGTH) for name in (*together, *filter(None, [best]), *exported)]
+    more = f" and {len(made) - MOST_MADE} more" if len(made) > MOST_MADE else ""
+    return ", ".join(made[:MOST_MADE]) + more
+
+
+def _folds_in(name: str) -> list[str]:
+    """The folds at the end of crossval_results_folds_0_1_2 and of ensemble___A___B___0_1_2."""
+    return re.split("_folds_|___", name)[-1].split("_")

@@ -79,7 +79,7 @@ class EvaluateRequest(Request):
     predictions: str = Field(max_length=4096, description="Folder, or pattern with {case}.")
     labels: str = Field(max_length=4096, description="Or labelsTr, labelsTs of dataset_id.")
     dataset_id: DatasetId | None = Field(default=None, description="Names the classes. Omitted: dataset.json there.")
-    tolerance_mm: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False, description="Of NSD.")
+    tolerance_mm: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False, description="Of NSD.")
 
 
 class FindBestRequest(Request):

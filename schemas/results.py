@@ -22,7 +22,7 @@ class ResultsRequest(Request):
     """Ask for a run's result."""
 
     run_id: RunId
-    cases: int = Field(default=5, ge=1, le=1000, description="So many, worst first.")
+    cases: int = Field(default=5, ge=1, le=1000, description="At most.")
 
 
 class FoldResult(Record):

@@ -29,6 +29,8 @@ SAID_ELSEWHERE = (
     "Omitted: all.",
     "At most.",
     "Random seed.",
+    "What is true.",
+    "Of NSD.",
     "From nnunet_runs.",
     "From nnunet_datasets.",
     "Omitted: light.",

@@ -168,7 +168,7 @@ JOBS: list[AnyJob] = [
         trusted=True,
         steps={"predict": STEP},
     ),
-    EvaluationJob(predictions="/p", labels="/l", pairs={"a": ("a.nii.gz", "a.nii.gz")}, tolerance_mm=1.0),
+    EvaluationJob(dataset_id=1, predictions="/p", labels="/l", pairs={"a": ("a.nii.gz", "a.nii.gz")}, tolerance_mm=1.0),
     SearchJob(dataset_id=1, models=(MODEL,), folds=("0",), ensembling=False),
     ExportJob(
         dataset_id=1,

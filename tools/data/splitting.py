@@ -8,6 +8,7 @@ from pathlib import Path
 from ...calls import argument, call
 from ...errors import Refused
 from ...files import read_plain
+from ...nnunet.best import made_from
 from ...nnunet.cases import case_names, file_problems
 from ...nnunet.dataset_json import Description, read_description, region_fault
 from ...nnunet.datasets import DatasetFiles, find_dataset
@@ -224,9 +225,13 @@ def _blocked(files: DatasetFiles, split: Split, settings: Settings) -> str:
         return f"{files.splits_file} is another split, which was put there by hand. Remove it first."
     again = call("nnunet_prepare_dataset", source=str(files.raw), dataset_id=None, name=None)
     if begun := begun_otherwise(files, split):
+        models = dict.fromkeys(name.partition("/")[0] for name in begun)
+        folds = [name.rpartition("_")[2] for name in begun]
+        made = ", ".join(filter(None, (made_from(files, model, folds) for model in models)))
+        rests = f" On them rest {made}." if made else ""
         return (
-            f"{files.name} has models that began with another split: {some(begun)}. Folds of two splits do not go "
-            f"together. Import the data once more, under another id, with {again}, and split them there; what is "
+            f"{files.name} has models that began with another split: {some(begun)}.{rests} Folds of two splits do not "
+            f"go together. Import the data once more, under another id, with {again}, and split them there; what is "
             "trained stays as it is."
         )
     same = split == (read_split(files.own_splits_file) or read_split(files.splits_file))

@@ -1,9 +1,10 @@
 """Which folds a training has, with which cases, and whether it may write their folders."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
 from ...calls import argument, call
 from ...errors import NotFound, Refused
+from ...nnunet.best import made_from
 from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...nnunet.old_models import way_back
 from ...nnunet.preprocessed import raw_cases
@@ -160,7 +161,14 @@ class Folds:
         elif self.request.continue_training:
             self._check_resume(files)
         elif not self.request.overwrite:
-            _refuse_overwriting(files)
+            _refuse_overwriting(files, self.rests_on([files]))
+
+    def rests_on(self, overwritten: Iterable[FoldFiles]) -> str:
+        """What was made of finished folds that are to be trained again, as a sentence; empty where there is nothing."""
+        done = [files for files in overwritten if files.finished()]
+        names = [files.path.name.removeprefix("fold_") for files in done]
+        made = made_from(self.files, done[0].path.parent.name, names) if done else ""
+        return f"Made of the present model, and as it is also after another training: {made}." if made else ""
 
     def _check_resume(self, files: FoldFiles) -> None:
         if files.finished():
@@ -244,7 +252,7 @@ def _require_trained(files: FoldFiles, *, best: bool) -> None:
         )
 
 
-def _refuse_overwriting(files: FoldFiles) -> None:
+def _refuse_overwriting(files: FoldFiles, rests: str) -> None:
     if old := way_back(files):
         raise Refused(
             f"{files.path} was being trained again by a run that is gone. {before(**old)} {argument(overwrite=True)} "
@@ -254,7 +262,7 @@ def _refuse_overwriting(files: FoldFiles) -> None:
         raise Refused(
             f"{files.path} has a finished model. Three ways on: {argument(validation_only=True)} validates it again, "
             f"{argument(overwrite=True)} trains again (the old model is kept until the new one is ready), or choose "
-            "another fold."
+            f"another fold. {rests}".rstrip()
         )
     if files.checkpoints():
         raise Refused(

@@ -106,6 +106,9 @@ class Planner:
         if self.request.configuration == CASCADE:
             ready = self._plan_lowres(ready, folds)
         models = [self._plan_fold(fold, ready, folds) for fold in folds.wanted]
+        if self.request.overwrite:
+            again = (self._fold_files(self.request.configuration, fold) for fold in folds.wanted)
+            self.plan.notes += filter(None, [folds.rests_on(again)])
         self._check_cases(folds)
         self.plan.stages += models
         if self.request.fold == "all":

@@ -24,7 +24,7 @@ from nnunet_mcp.worker.stage import Job
 from nnunet_mcp.worker.steps import predict as predict_stage
 from nnunet_mcp.worker.steps.prediction_folder import PredictionFolder
 from tests.kit.lab import until
-from tests.kit.tiny import make_dataset, record_of, stage
+from tests.kit.tiny import image, make_dataset, record_of, save, stage
 
 DATASET = "Dataset097_Predicted"
 RUN = "d097-2d-f0-tttt"
@@ -203,6 +203,22 @@ def test_a_case_whose_image_was_exchanged_is_predicted_again(settings: Settings,
     folder = prepared(settings)
 
     assert (folder.missing, folder.kept) == (["case_001"], 4)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_cases_that_have_fitting_labels_are_scored_and_the_others_named(settings: Settings, model: Path) -> None:
+    folder = prepared(settings, labels="labelsTr")
+    segment(folder)
+    labels = settings.folder("raw") / DATASET / "labelsTr"
+    (labels / "case_000.nii.gz").unlink()
+    save(labels / "case_001.nii.gz", image()[:3].astype("uint8"))
+
+    found = folder.finish()
+
+    assert found.metrics is not None and found.metrics.dice == 1
+    assert [case.case for case in found.cases] == ["case_002", "case_003", "case_004"]
+    assert "Not scored, no label: case_000." in found.notes
+    assert any(note.startswith("Left out: case_001: the prediction has 8 × 7 × 6 voxels") for note in found.notes)
 
 
 @pytest.mark.usefixtures("recorded")

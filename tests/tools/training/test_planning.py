@@ -130,6 +130,28 @@ def test_a_finished_fold_is_refused_with_three_ways_on(ready: DatasetFiles) -> N
     assert stages(plan(ready, fold="1"))[1] == ("train_fold_1", False)
 
 
+def test_what_was_made_of_a_fold_is_named_before_it_is_trained_again(ready: DatasetFiles) -> None:
+    train(ready, "0", "final", "summary")
+    train(ready, "1", "final", "summary")
+    model = "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    ensemble = f"ensemble___{model}___nnUNetTrainer__nnUNetPlans__2d___0_1"
+    exported = ready.results / "exports" / f"Dataset001_Tiny__{model}.zip"
+    for folder in (ready.results / model / "crossval_results_folds_0_1", ready.ensembles / ensemble, exported.parent):
+        folder.mkdir(parents=True)
+    exported.write_bytes(b"")
+    selected = {"trainer": "nnUNetTrainer", "plans_identifier": "nnUNetPlans", "configuration": "3d_fullres"}
+    best = {"folds": [0, 1], "best_model_or_ensemble": {"selected_model_or_models": [selected]}}
+    ready.best_file.write_text(json.dumps(best), "utf-8")
+    made = f"crossval_results_folds_0_1, {ensemble}, the best configuration, exports/{exported.name}."
+
+    with pytest.raises(Refused) as refused:
+        plan(ready, fold="0")
+
+    assert refused.value.text.endswith(made)
+    assert [note for note in plan(ready, fold="0", overwrite=True).notes if note.endswith(made)]
+    assert "crossval_results" not in " ".join(plan(ready, fold="2", overwrite=True).notes)
+
+
 @pytest.mark.parametrize("checkpoint", ["latest", "best"])
 def test_an_unfinished_training_is_refused_with_two_ways_on(ready: DatasetFiles, checkpoint: str) -> None:
     train(ready, "0", checkpoint)

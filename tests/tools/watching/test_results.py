@@ -131,6 +131,19 @@ def test_a_result_says_how_it_was_made_where_it_lies_and_how_much_it_is(settings
     assert ask(settings, "nnunet_results", run_id=RUN)["cross_validation"] == "a fixed validation set"
 
 
+def test_every_case_comes_with_its_volumes_on_request(settings: Settings) -> None:
+    measured = [case(f"case_{number}", {"liver": (number / 10, 900, 1000)}) for number in range(8)]
+    absent = CaseMetrics(case="without", dice=None, per_class={"liver": None}, voxels={"liver": (0, 0)})
+    usual, _ = finished(settings, [*reversed(measured), absent], voxel_mm3=3.0)
+
+    every = ask(settings, "nnunet_results", run_id=RUN, cases=1000)["worst_cases"]
+
+    assert [one["case"] for one in every] == [*(f"case_{number}" for number in range(8)), "without"]
+    assert every[1]["per_class"] == {"liver": 0.1} and every[1]["ml"] == {"liver": [2.7, 3.0]}
+    assert [one["case"] for one in usual["worst_cases"]] == [f"case_{number}" for number in range(5)]
+    assert "ml" not in usual["worst_cases"][0] and "voxels" not in usual["worst_cases"][0]
+
+
 def test_a_transfer_is_told_while_the_training_still_runs(settings: Settings) -> None:
     told = "Transfer: 60 of 64 tensors of the network were loaded from a.pth."
     run, _ = record_run(StateDir(settings.state_dir), record_of(settings), [], repeat_window_s=0)

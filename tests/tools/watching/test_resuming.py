@@ -19,13 +19,20 @@ from tests.kit.tiny import JOBS, ask, record_of
 GOES_ON = {
     "predict": ("nnunet_predict", "nnunet-mcp predict"),
     "find_best": ("nnunet_find_best_configuration", "nnunet-mcp find-best"),
+    "evaluate": ("nnunet_evaluate", "nnunet-mcp evaluate"),
     "export": ("nnunet_export_model", "nnunet-mcp export"),
     "import_model": ("nnunet_import_model", "nnunet-mcp import"),
 }
 
 EXAMPLES = ("killed", "stalled", "hung")
 NAMES = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice")
-KINDS = {"predict": "predict", "find_best": "search", "export": "export", "import_model": "import"}
+KINDS = {
+    "predict": "predict",
+    "evaluate": "evaluate",
+    "find_best": "search",
+    "export": "export",
+    "import_model": "import",
+}
 
 
 def ended(settings: Settings, kind: str, status: Any, failure: Failure | None) -> RunDir:
