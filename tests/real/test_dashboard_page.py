@@ -83,7 +83,8 @@ def test_a_run_is_selected_watched_and_cancelled_with_the_keyboard_alone(lab: La
         page.press("Enter")
         page.focus("stop")
         page.press("Enter")
-        page.wait(f"{STATUS} === '■ cancelled'", timeout_s=60)
+        lab.wait_for(run_id, partial(reached, 10**9))  # its end
+        page.wait(f"{STATUS} === '■ cancelled'")
 
         assert "cancelled" in page.text("#live")
         assert page.run("document.querySelector('[data-key=cancel]')") is None
