@@ -25,10 +25,13 @@ function refill(parent, ...children) {
   parent.replaceChildren(...children.flat().filter(Boolean));
   for (const element of keyed(parent)) {
     const known = before.get(element.dataset.key);
+    // What grows at its end is followed, until somebody scrolls back.
+    const follows = element.dataset.follow && (!known || known.atEnd);
+    if (follows) element.scrollTop = element.scrollHeight;
     if (!known) continue;
     if (known.open) element.open = true;
     if (known.checked) element.checked = true;
-    if (known.scrolled) element.scrollTop = known.scrolled;
+    if (known.scrolled && !follows) element.scrollTop = known.scrolled;
     if (known.focused) element.focus({ preventScroll: true });
     if (known.caret !== undefined) {
       element.value = known.value;
@@ -40,7 +43,8 @@ function refill(parent, ...children) {
 function stateOf(element) {
   const { open, checked, value, scrollTop: scrolled } = element;
   const caret = ["text", "search"].includes(element.type) ? element.selectionStart : undefined;
-  return { open, checked, value, caret, scrolled, focused: element === document.activeElement };
+  const atEnd = scrolled + element.clientHeight >= element.scrollHeight - 4;
+  return { open, checked, value, caret, scrolled, atEnd, focused: element === document.activeElement };
 }
 
 function keyed(parent) {

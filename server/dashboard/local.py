@@ -31,15 +31,17 @@ def serve_dashboard(settings: Settings, *, port: int | None, show: bool, read_on
     Raises:
         Refused: the port is taken, or the chosen token too short.
     """
-    token = chosen_token(settings) or secrets.token_urlsafe(32)
+    own = chosen_token(settings)
+    token = own or secrets.token_urlsafe(32)
     site = Site(create_server(settings, read_only=read_only), token)
     listener = _listen(port)
     anyio.run(site.warm_up)
     port = listener.getsockname()[1]
-    address = f"http://{HOST}:{port}/#token={token}"
+    # The browser's history keeps the address: a token that lasts is not put into it, the page asks for it.
+    address = f"http://{HOST}:{port}/" + ("" if own else f"#token={token}")
     page = Router(site.routes, redirect_slashes=False)
     with suppress(KeyboardInterrupt), _shown(address) if show and _has_browser() else nullcontext():
-        print(_told(address, port), flush=True)
+        print(_told(address, port, asks=own is not None), flush=True)
         answer(page, names_of(HOST, ""), listener=listener, lifespan="off", log_level="warning", access_log=False)
 
 
@@ -58,12 +60,13 @@ def _listen(port: int | None) -> socket.socket:
     raise Refused(f"--port {port} cannot be used ({reason}). Leave it out to get a free one.")
 
 
-def _told(address: str, port: int) -> str:
+def _told(address: str, port: int, *, asks: bool) -> str:
     there = f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
+    key = "The page asks for your NNUNET_MCP_HTTP_TOKEN" if asks else "The address has a token"
     return (
         f"Dashboard: {address}\n"
         f"From another machine: ssh -L {port}:{HOST}:{port} {there}, then open the same address there.\n"
-        "The address has a token: whoever has it can see and stop your runs. Ctrl-C ends the page, never a run."
+        f"{key}: whoever has it can see and stop your runs. Ctrl-C ends the page, never a run."
     )
 
 

@@ -23,7 +23,7 @@ function logLines({ stage, lines, first_line, total_lines }) {
   const count = lines.length === 1 ? "1 line" : `${lines.length} lines`;
   const told = lines.length ? `${count}${of} of ${words(stage)}, from line ${first_line}` : "No line matches.";
   const about = { class: "loglines", tabindex: "0", role: "region", "aria-label": "Lines of the log" };
-  const text = make("pre", { ...about, "data-key": "lines" }, lines.join("\n"));
+  const text = make("pre", { ...about, "data-key": "lines", "data-follow": "end" }, lines.join("\n"));
   return make("div", {}, make("p", { class: "quiet" }, told), text);
 }
 

@@ -4,7 +4,6 @@ import hmac
 import secrets
 import socket
 import sys
-from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -75,8 +74,10 @@ def answer(app: ASGIApp, names: frozenset[str], *, listener: socket.socket | Non
         **options,
     )
     server = uvicorn.Server(config)
-    with suppress(KeyboardInterrupt):
+    try:
         server.run(sockets=[listener] if listener else None)
+    except KeyboardInterrupt:
+        return
     if not server.started:
         sys.exit(CANNOT_LISTEN)
 

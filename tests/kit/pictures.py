@@ -49,10 +49,10 @@ def _photograph(lab: Lab, run_id: str, path: Path) -> None:
 def _photograph_browser(lab: Lab, path: Path) -> None:
     with showing(lab) as site, browser(f"{site.url}/#token={TOKEN}", theme="dark") as page:
         page.wait("document.querySelector('.curves') !== null", timeout_s=60)
-        page.focus("look-classes")
-        page.press(" ")
-        page.run("document.querySelector('[data-key^=\"show case\"]').click()")
-        page.wait("document.querySelector('.shown img')?.naturalWidth > 100", timeout_s=120)
+        for key in ("look-classes", "log summary"):
+            page.focus(key)
+            page.press(" ")
+        page.wait("document.querySelectorAll('figure').length === 3 && document.querySelector('.loglines') !== null")
         page.picture(path)
 
 

@@ -17,6 +17,9 @@ from tests.kit.tiny import make_dataset, record_of, stage
 from tests.tools.watching.test_dashboard import HOSTILE, epoch, write_run
 
 pytestmark = pytest.mark.heavy
+AT_END = "(({ scrollTop: a, clientHeight: b, scrollHeight: c }) => a > 0 && a + b >= c - 4)($)".replace(
+    "$", "document.querySelector('.loglines')"
+)
 STATUS = "document.querySelector('.name .status')?.innerText"
 RUNS = "document.querySelectorAll('#runs li').length"
 # Times between two frames, in ms, while the list is scrolled from its beginning to its end.
@@ -126,6 +129,7 @@ def test_runs_are_filtered_curves_smoothed_and_a_log_searched_with_the_keyboard_
         page.focus("log summary")
         page.press("Enter")
         page.wait("document.querySelector('.loglines')?.innerText.includes('line 499 <script>')")
+        assert page.run(AT_END)
         type_into(page, "log-pattern", "line 12$|LINE 7. ")
         page.wait("document.querySelector('.loglines')?.innerText.split('\\n').length === 10")
         page.press("(")

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,8 +34,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="module")
 def site(lab: Lab) -> Iterator[Served]:
-    with showing(lab) as served:
-        yield served
+    with showing(lab, stdout=subprocess.PIPE) as served:
+        assert served.process.stdout is not None
+        with served.process.stdout:
+            yield served
 
 
 def post(site: Served, body: Any = DATA, **headers: str) -> httpx2.Response:
@@ -194,6 +197,8 @@ def test_the_command_prints_the_address_and_the_tunnel_and_ends_quietly(lab: Lab
         taken = terminal("dashboard", "--no-open", "--port", str(site.port))
         code, written = on_a_terminal("dashboard", "--no-open", send=signal.SIGINT, at="Ctrl-C ends the page")
 
+    assert site.process.stdout is not None
+    assert site.process.stdout.readline().decode() == f"Dashboard: {site.url}/\n"  # a token that lasts is not shown
     assert taken.returncode == 2 and f"--port {site.port} cannot be used" in taken.stderr
     found = re.search(r"http://127\.0\.0\.1:(\d+)/#token=([\w-]{43})\r?\n", written)
     assert found and f"ssh -L {found[1]}:127.0.0.1:{found[1]} " in written
