@@ -53,6 +53,4 @@ class LogsRequest(Request):
         max_length=200,
         description="grep: a regular expression; case is ignored. Omitted: none.",
     )
-    start: int | None = Field(
-        default=None, description="First line, from 1; negative: from the end. Omitted: 1."
-    )
+    start: int | None = Field(default=None, description="First line, from 1; negative: from the end. Omitted: 1.")
