@@ -222,6 +222,8 @@ class Storm:
 
     def _victim(self, candidates: Callable[[], list[psutil.Process]]) -> psutil.Process:
         """A live process of the kind; runs are started until there is one, so that every kill kills."""
+        if not candidates():
+            self._release_all()  # a held run has a supervisor, and nothing else
         deadline = time.monotonic() + (REAL_SETTLE_S if self.real else SETTLE_S)
         while not (found := candidates()):
             if not self._supervisors():
