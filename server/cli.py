@@ -151,7 +151,6 @@ def _dashboard(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from ..tools.following.start import follow_again
     from .app import create_server
     from .environment import read_settings
     from .protocol.file_descriptors import log_plainly, raise_file_limit

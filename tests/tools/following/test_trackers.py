@@ -16,7 +16,7 @@ from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import ClassMetrics, Metrics, StageState
 from nnunet_mcp.settings import Settings
-from tests.kit.lab import Lab, free_port, until
+from tests.kit.lab import FEW, Lab, free_port, until
 from tests.kit.phantom import write_phantom
 from tests.tools.following.played import add, follower, followers, run_in, running
 
@@ -173,9 +173,9 @@ def test_a_real_training_is_in_both_trackers_with_its_worst_case(tmp_path: Path)
     from mlflow.tracking import MlflowClient
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    lab = Lab(tmp_path / "work", {"NNUNET_MCP_TRACK": "tensorboard, mlflow"})
+    lab = Lab(tmp_path / "work", {**FEW, "NNUNET_MCP_TRACK": "tensorboard, mlflow"})
     write_phantom(lab.folder / "raw" / "Dataset001_Phantom", cases=5, shape=(24, 24, 24))
-    result = lab.train(dataset_id=1, configuration="2d", fold="0", device="cpu", changes=["epochs=2"])
+    result = lab.train(dataset_id=1, configuration="2d", fold="0", device="cpu", trainer="ShortTrainer")
     assert result["status"] == "success" and until(lambda: followers(lab.folder) == [], timeout_s=120)
 
     state = lab.settings.state_dir
@@ -191,4 +191,4 @@ def test_a_real_training_is_in_both_trackers_with_its_worst_case(tmp_path: Path)
     assert run.data.metrics["dice/mean"] == pytest.approx(result["metrics"]["dice"], abs=1e-4)
     assert shown.Images("worst_case")[0].encoded_image_string.startswith(b"\x89PNG")
     assert [found.path for found in client.list_artifacts(run.info.run_id)] == ["worst_case.png"]
-    assert run.data.params["changes"] == "epochs=2"
+    assert run.data.params["trainer"] == "ShortTrainer"
