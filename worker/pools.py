@@ -19,8 +19,13 @@ PRELOADED = "nnunet_mcp.worker.pool_modules"
 
 def fork_pools_from_a_server() -> None:
     """Make pools fork their processes from a server from now on, where that is possible."""
-    multiprocessing.set_forkserver_preload([PRELOADED])
+    import_in_server()
     nnunet_seam.replace("multiprocessing.context:SpawnContext.Pool", _from_a_server)
+
+
+def import_in_server(*more: str) -> None:
+    """Let the server import further modules, if it does not run yet; one that is not installed is passed over."""
+    multiprocessing.set_forkserver_preload([PRELOADED, *more])
 
 
 def _from_a_server(new_processes: Callable[..., Any]) -> Callable[..., Any]:

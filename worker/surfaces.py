@@ -8,6 +8,7 @@ from typing import Any
 from ..schemas.records import CaseSurface
 
 PERCENTILE = 95
+LIBRARY = "monai.metrics"
 INSTALL = "pip install 'nnunet-mcp[surface]'"
 
 

@@ -208,12 +208,17 @@ def _results(screen: Console, answer: Result) -> None:
             ("weights", answer.checkpoint),
             ("predictions", answer.predictions),
             ("zip", answer.archive),
+            ("evaluation", answer.evaluation),
         ],
     )
     if answer.best:
         _best(screen, answer.best)
     if answer.per_class:
         _table(screen, ("class", "Dice", "IoU"), [(c.label, c.dice, c.iou) for c in answer.per_class])
+    if answer.surface:
+        heads = ("class", "HD95 (mm)", f"NSD ({answer.surface.tolerance_mm:g} mm)", "cases", "without HD95")
+        lines = answer.surface.per_class
+        _table(screen, heads, [(c.label, c.hd95_mm, c.nsd, c.cases, c.without_hd95) for c in lines])
     if len(answer.folds) > 1:
         rows = [(f.fold, f.dice, f.iou, f.validation_loss, f.cases) for f in answer.folds]
         _table(screen, ("fold", "Dice", "IoU", "validation loss", "cases"), rows)

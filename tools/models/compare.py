@@ -40,7 +40,7 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
     measured = [(model, scores) for model, scores in read if scores.folds]
     if not measured:
         return _not_validated(origins, notes, request, settings)
-    notes += [text for origin in origins for text in _left_out(origin)]
+    notes += [text for origin, (_, scores) in zip(origins, read, strict=True) for text in _left_out(origin, scores)]
     datasets = {model.files.name for model, _ in measured if model.files.dataset_id != NO_DATASET}
     if len(datasets) > 1:
         names = ", ".join(sorted(datasets))
@@ -85,11 +85,13 @@ def _scores(origin: Origin, settings: Settings) -> Scores:
     return scores_of(outcome.cases if isinstance(outcome, EvaluationOutcome) else ())
 
 
-def _left_out(origin: Origin) -> Iterable[str]:
+def _left_out(origin: Origin, scores: Scores) -> Iterable[str]:
     """What was asked for and is not there yet."""
     model = origin.model
     if origin.evaluation:
-        return  # all of it is there, or it has no scores
+        if not scores.folds:
+            yield f"{model.folder.name} has no scores (yet). It is left out."
+        return
     lacking = [fold_name(fold) for fold in model.folds if not model.fold(fold).finished()]
     if not model.folds:
         yield f"{model.folder.name} has no validated fold yet. It is left out."

@@ -34,7 +34,7 @@ def nnunet_evaluate(request: EvaluateRequest, settings: Settings) -> RunStarted:
         RunError: there is nothing to compare; the message says what to do. Nothing was changed.
     """
     files = find_dataset(settings.folders, request.dataset_id) if request.dataset_id is not None else None
-    predictions = _segmentations(request.predictions, "predictions", None, settings)
+    predictions = _segmentations(request.predictions, "predictions", files, settings)
     labels = _segmentations(request.labels, "labels", files, settings)
     pairs = _pairs(predictions, labels)
     named, source = _labels(files, predictions.folder, labels.folder, settings)

@@ -14,9 +14,10 @@ from ...schemas.outcomes import EvaluationOutcome
 from ...schemas.records import CaseMetrics, ClassMetrics, ClassSurface, Surfaces
 from ...texts import told
 from ..pool_watch import end_when_a_pool_process_is_killed
+from ..pools import import_in_server
 from ..scoring import Key, Pair, Scored, Wanted, remarks_of, score_all, summary_of
 from ..stage import Job, StageFailure
-from ..surfaces import INSTALL, can_measure
+from ..surfaces import INSTALL, LIBRARY, can_measure
 from .folders import replace_folder
 
 SCORES = ["dice", "iou", "recall", "precision", "tp", "fp", "fn"]
@@ -28,6 +29,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def carry_out(job: Job) -> EvaluationOutcome:
     """Score all cases, and write them with their means."""
     end_when_a_pool_process_is_killed(job.stage)
+    import_in_server(LIBRARY)
     asked = job.typed(EvaluationJob)
     wanted = Wanted.of(asked.labels_named, tolerance_mm=asked.tolerance_mm if can_measure() else None)
     pairs = [

@@ -16,9 +16,10 @@ from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.jobs import EvaluationJob
 from nnunet_mcp.schemas.models import CompareAnswer, CompareRequest
-from nnunet_mcp.schemas.outcomes import ModelOutcome
-from nnunet_mcp.schemas.records import Epoch, Metrics
+from nnunet_mcp.schemas.outcomes import EvaluationOutcome, ModelOutcome
+from nnunet_mcp.schemas.records import CaseMetrics, Epoch, Metrics, StageSpec
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.models.compare import nnunet_compare
@@ -220,6 +221,37 @@ def test_runs_are_compared_by_the_folds_they_asked_for(settings: Settings, files
     assert [model.folds for model in answer.models] == [("0", "1")]
     assert answer.models[0].cases == 4 and not answer.models[0].complete
     assert "d091-2d-f0-tttt and d091-2d-f1-tttt have the same model folder" in answer.notes[0]
+
+
+def record_evaluation(settings: Settings, suffix: str, dice: dict[str, float]) -> str:
+    """Predictions by nobody knows whom, measured over these cases; none where it has not ended."""
+    job = EvaluationJob(predictions="/p", labels="/l", pairs={}, tolerance_mm=1.0)
+    spec, run_id = StageSpec(name="evaluate", kind="evaluate", configuration="files"), f"d000-files-evaluate-{suffix}"
+    record = record_of(settings, spec, run_id=run_id, dataset_name="Dataset000", job=job)
+    run, _ = record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    cases = [CaseMetrics(case=name, dice=value, per_class={"big": value}) for name, value in dice.items()]
+    if cases:
+        outcome = EvaluationOutcome(ok=True, metrics=METRICS, cases=tuple(cases), evaluation="/e")
+        write_model(run.stage("evaluate").outcome_file, outcome)
+    return run_id
+
+
+def test_evaluated_predictions_are_paired_with_a_models_validation(settings: Settings, files: DatasetFiles) -> None:
+    train(files, "nnUNetTrainer", GOOD)
+    run_id = record_training(settings, "0")
+    measured = record_evaluation(settings, "dddd", {"case_0": 0.6, "case_1": 0.6, "case_77": 1.0})
+    running = record_evaluation(settings, "rrrr", {})
+
+    answer = compare(settings, run_ids=[run_id, measured, running])
+
+    evaluated, trained = answer.models
+    (difference,) = answer.differences
+    assert (evaluated.name, evaluated.folds, evaluated.cases, evaluated.rank) == (measured, ("evaluated",), 3, None)
+    assert difference.cases == 2 and difference.against_dice == 0.6 and trained.folds == ("0",)
+    assert evaluated.per_class["big"] == (round((0.6 + 0.6 + 1.0) / 3, 5), round((0.6 / 1.4 * 2 + 1) / 3, 5))
+    said = " ".join(answer.notes)
+    assert f"{running} has no scores (yet). It is left out." in said and "no cross-validation, so no rank" in said
+    assert "different classes (whole)" in said and "evaluated (incomplete)" not in answer.table
 
 
 def test_a_fold_that_another_run_trained_again_is_not_compared_as_the_runs_own(

@@ -175,7 +175,7 @@ def test_patterns_pair_files_of_other_names_and_pictures_are_measured(settings: 
         ({"predictions": "{p}", "labels": "labelsTr"}, "a folder of a dataset: say which with dataset_id"),
         ({"predictions": "{p}", "labels": "{p}/.."}, "no segmentation"),
         ({"predictions": "{p}/{{case}}*.nii.gz", "labels": "{p}/../labels/{{case}}.nii.gz"}, "no .. and no backslash"),
-        ({"predictions": "{p}", "labels": "{l}", "tolerance_mm": 0}, "tolerance_mm"),
+        ({"predictions": "{p}", "labels": "{l}", "tolerance_mm": -1}, "tolerance_mm"),
         ({"predictions": "{p}", "labels": "{l}/{{case}}_seg.nii.gz"}, "fits the pattern"),
     ],
 )
