@@ -47,7 +47,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..errors import NotFound
-from ..files import Memory, once, read_last_lines, read_lines, read_model, write_text
+from ..files import Memory, once, read_last_lines, read_lines, read_model, read_plain, write_text
 from ..schemas.outcomes import AnyOutcome
 from ..schemas.records import (
     CancelRecord,
@@ -144,7 +144,7 @@ class StageDir:
     def notes(self) -> list[str]:
         """What the stage noted so far; its outcome repeats it."""
         files = (self.path / f"{about}.txt" for about in get_args(Subject))
-        return [line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()]
+        return [line for file in files if file.is_file() for line in read_plain(file).decode("utf-8").splitlines()]
 
     def recent_epochs(self, count: int) -> list[Epoch]:
         """The last epochs in order, in a time that does not depend on the length of the history."""

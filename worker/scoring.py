@@ -93,6 +93,7 @@ class Scored:
     undeclared: tuple[int, ...] = ()
     moved: bool = False  # the origins differ
     fault: str = ""
+    no_surface: str = ""  # why there are no surface distances
 
 
 class Misfit(Exception):
@@ -133,15 +134,20 @@ def _scored(pair: Pair, wanted: Wanted) -> Scored:
     classes = wanted.classes if wanted.classes is not None else tuple(sorted(values - {0}))
     keeping = _Keeping(reader())
     entry = compute_metrics(pair.reference, pair.prediction, keeping, list(classes), wanted.ignored)
-    scored = Scored(pair.case, entry, math.prod(true.shape), _voxel_ml(true), moved=_moved(predicted, true))
+    scored = Scored(
+        pair.case, entry, math.prod(true.shape), _voxel_ml(true, pair.reference), moved=_moved(predicted, true)
+    )
     if wanted.classes is not None:
         scored.undeclared = tuple(sorted(values - wanted.declared))
     if wanted.tolerance_mm is not None:
         truth, prediction = (keeping.found[file][0][0] for file in (pair.reference, pair.prediction))
         counted = truth != wanted.ignored if wanted.ignored is not None else numpy.True_
-        for one in classes:
-            masks = (region_or_label_to_mask(image, one) & counted for image in (truth, prediction))
-            scored.surface[one] = surface_of(*masks, spacing=true.spacing, tolerance_mm=wanted.tolerance_mm)
+        try:
+            for one in classes:
+                masks = (region_or_label_to_mask(image, one) & counted for image in (truth, prediction))
+                scored.surface[one] = surface_of(*masks, spacing=true.spacing, tolerance_mm=wanted.tolerance_mm)
+        except Exception as error:  # nnU-Net's own numbers are there
+            scored.surface, scored.no_surface = {}, sentence(error, Path(pair.prediction))
     return scored
 
 
@@ -199,9 +205,10 @@ def _moved(predicted: LabelLook, true: LabelLook) -> bool:
     return bool(known) and not numpy.allclose(predicted.origin, true.origin, rtol=0, atol=min(true.spacing) / 2)
 
 
-def _voxel_ml(look: LabelLook) -> float | None:
-    """The volume of a voxel; null for pictures."""
-    flat = len(look.spacing) != 3 or max(look.spacing) >= NO_AXIS * sorted(look.spacing)[-2]
+def _voxel_ml(look: LabelLook, file: str) -> float | None:
+    """The volume of a voxel; null for pictures, and for a TIFF stack without a spacing."""
+    unknown = look.unplaced and Path(file).suffix.lower() in TIFF
+    flat = unknown or len(look.spacing) != 3 or max(look.spacing) >= NO_AXIS * sorted(look.spacing)[-2]
     return None if flat else math.prod(look.spacing) / 1000
 
 

@@ -15,6 +15,7 @@ import anyio
 from starlette.routing import Router
 
 from ...errors import Refused
+from ...files import write_text
 from ...settings import Settings
 from ..app import create_server
 from ..protocol.http import answer, chosen_token
@@ -82,6 +83,6 @@ def _shown(address: str) -> Iterator[None]:
     """Open the address in the browser. Through a file of one's own: other users can read a program's arguments."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "dashboard.html"
-        page.write_text(f'<meta http-equiv="refresh" content="0;url={html.escape(address)}">', encoding="utf-8")
+        write_text(page, f'<meta http-equiv="refresh" content="0;url={html.escape(address)}">')
         webbrowser.open(page.as_uri())
         yield

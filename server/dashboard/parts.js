@@ -71,8 +71,9 @@ function failurePart({ progress: { failure } }) {
 }
 
 function scoresPart({ scores }, showCase) {
-  if (!scores.folds.some((fold) => fold.dice !== null)) return null;
-  const { metrics, folds, classes, worst_cases: worst } = scores;
+  const { metrics, classes, worst_cases: worst } = scores;
+  const folds = scores.folds.some((fold) => fold.dice !== null) ? scores.folds : [];
+  if (!folds.length && !classes.length) return null;
   const heads = ["Fold", "Dice", "IoU", "Validation loss", "Cases"];
   const row = (name, measured, cases) => [
     name, number(measured.dice), number(measured.iou), number(measured.validation_loss), String(cases || UNKNOWN),
@@ -85,8 +86,8 @@ function scoresPart({ scores }, showCase) {
   if (scores.classes_left_out) labels.push([`and ${scores.classes_left_out} more`, "", ""]);
   return make(
     "section",
-    { "aria-label": "Result of the validation" },
-    table("Validation", heads, rows, foot),
+    { "aria-label": "Scores" },
+    folds.length > 0 && table("Validation", heads, rows, foot),
     scores.dice_mean_sd &&
       make("p", { class: "below" }, `Dice of the folds, mean ± standard deviation: ${scores.dice_mean_sd}`),
     make(

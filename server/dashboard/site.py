@@ -112,7 +112,8 @@ def _wanted(body: bytes) -> tuple[str, dict[str, Any]]:
         raise Refusal(400, 'Send {"tool": name, "arguments": {…}}.') from None
     if tool not in TOOLS or not isinstance(arguments, dict):
         raise Refusal(403, "The page uses no such tool.")
-    if tool == "nnunet_training" and (set(arguments) != RESUMES or arguments["continue_training"] is not True):
+    resumes = RESUMES <= set(arguments) <= RESUMES | {"after"} and arguments["continue_training"] is True
+    if tool == "nnunet_training" and not resumes:
         raise Refusal(403, "The page only goes on with runs that were stopped.")
     return tool, arguments
 

@@ -64,9 +64,10 @@ def _tell(screen: Console, settings: Settings) -> Code:
 
 
 def _runs(settings: Settings) -> list[RunLine]:
-    """Those at work first, then the newest."""
-    found = nnunet_runs(RunsRequest(limit=RUNS), settings).runs
-    return sorted(found, key=lambda run: run.status not in ACTIVE)
+    """Those at work first, however old they are, then the newest."""
+    asked = (RunsRequest(limit=RUNS, status=status) for status in (*sorted(ACTIVE, reverse=True), None))
+    found = {run.run_id: run for request in asked for run in nnunet_runs(request, settings).runs}
+    return sorted(found.values(), key=lambda run: run.status not in ACTIVE)
 
 
 def _step(run: RunLine) -> object:

@@ -27,10 +27,18 @@ DOCUMENTED: dict[str, Any] = {
     "verify_dataset_integrity": True,
     "no_preprocessing": False,
 }
-OWN: dict[str, Any] = {"changes": (), "bf16": False, "overwrite": False, "note": None, "engine": None, "slurm": ()}
+OWN: dict[str, Any] = {
+    "changes": (),
+    "bf16": False,
+    "overwrite": False,
+    "note": None,
+    "after": None,
+    "engine": None,
+    "slurm": (),
+}
 
 
-def test_the_parameters_are_the_documented_ones_and_six_more() -> None:
+def test_the_parameters_are_the_documented_ones_and_seven_more() -> None:
     assert sorted(TrainingRequest.model_fields) == sorted(["dataset_id", *DOCUMENTED, *OWN])
 
 

@@ -113,12 +113,13 @@ def test_only_what_the_page_uses_is_carried_out(site: Served, body: Any, status:
     assert post(site, body).status_code == status
 
 
-def test_a_stopped_run_is_gone_on_with_by_the_tool_itself(site: Served) -> None:
-    asked = {"dataset_id": 1, "like": RUN_ID, "continue_training": True}
+@pytest.mark.parametrize(("more", "said"), [({}, "dataset"), ({"after": RUN_ID}, "will not succeed any more")])
+def test_a_stopped_run_is_gone_on_with_by_the_tool_itself(site: Served, more: dict[str, str], said: str) -> None:
+    asked = {"dataset_id": 1, "like": RUN_ID, "continue_training": True, **more}
 
     answer = post(site, {"tool": "nnunet_training", "arguments": asked}).json()
 
-    assert answer["isError"] and "dataset" in answer["content"][0]["text"]  # the tool's own words: it has no data
+    assert answer["isError"] and said in answer["content"][0]["text"]  # the tool's own words
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
+from tifffile import imwrite
 
 from nnunet_mcp.worker.scoring import Pair, Wanted, score_case, summary_of
 from nnunet_mcp.worker.surfaces import surface_of
@@ -90,6 +91,36 @@ def segmentations(downloads: Path) -> list[Pair]:
             save(file, random.integers(0, 4 if number == 1 else 3, (6, 7, 8)).astype(numpy.uint8))
         pairs.append(Pair(f"case_{number}", str(files[0]), str(files[1])))
     return pairs
+
+
+def test_surfaces_that_cannot_be_measured_cost_no_score(
+    segmentations: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*masks: Any, **options: Any) -> Any:
+        raise ImportError("cannot import name 'x' from 'monai'")
+
+    monkeypatch.setattr("nnunet_mcp.worker.scoring.surface_of", broken)
+
+    found = score_case(segmentations[0], Wanted(classes=(1, 2), tolerance_mm=1.0))
+
+    assert not found.fault and found.entry["metrics"][1]["Dice"] > 0
+    assert not found.surface and "monai" in found.no_surface
+
+
+@pytest.mark.parametrize("spacing", [None, (3.0, 1.0, 1.0)])
+def test_a_stack_of_tiff_slices_has_a_volume_only_with_its_spacing(
+    downloads: Path, spacing: tuple[float, ...] | None
+) -> None:
+    files = [downloads / part / "case.tif" for part in ("predictions", "labels")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        imwrite(file, box((2, 5), (2, 5), (2, 5), shape=(8, 9, 10)).astype(numpy.uint8))
+        if spacing is not None:
+            file.with_suffix(".json").write_text(json.dumps({"spacing": spacing}), encoding="utf-8")
+
+    found = score_case(Pair("case", *map(str, files)), Wanted(classes=(1,)))
+
+    assert not found.fault and found.voxel_ml == (None if spacing is None else 0.003)
 
 
 @pytest.mark.heavy

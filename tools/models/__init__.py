@@ -40,7 +40,7 @@ TOOLS = (
         "starts",
         EvaluateRequest,
         RunStarted,
-        "Dice, recall, volumes, HD95 and NSD of any predictions.",
+        "Dice, recall, volumes, HD95, NSD of any predictions.",
         "models.evaluating:nnunet_evaluate",
         Command("evaluate", "measure predictions against labels", ("predictions", "labels")),
     ),

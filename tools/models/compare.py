@@ -46,7 +46,8 @@ def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer
         names = ", ".join(sorted(datasets))
         raise Refused(f"These runs are of different datasets ({names}), so they have no cases in common.")
     answer = _compare(measured, notes, request, {str(origin.model.folder): origin for origin in origins})
-    return answer.model_copy(update={"next_step": f"{answer.next_step}{_to_hand_on(request)}"})
+    trainings = not any(origin.evaluation for origin in origins)
+    return answer.model_copy(update={"next_step": f"{answer.next_step}{_to_hand_on(request) if trainings else ''}"})
 
 
 def _to_hand_on(request: CompareRequest) -> str:

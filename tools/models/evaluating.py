@@ -1,7 +1,6 @@
 """nnunet_evaluate: pair predictions with labels by name, record, start, and answer at once."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,9 +137,13 @@ def _labels(
     """
     if files is not None:
         return read_description(files.raw).labels, f"Classes of {files.name}."
+    unused: list[str] = []
     for folder in (predictions, labels, labels.parent):
-        with suppress(RunError):  # a stranger's file that cannot be used is as none
+        try:  # a stranger's file that cannot be used is as none
             path = allowed_path(settings, str(folder / "dataset.json"), what="dataset.json")
             if found := (read_dataset_json(path, inside=[folder]) or {}).get("labels"):
                 return found, f"Classes of {path}."
-    return {}, f"No dataset.json names classes, so each value is one; {argument(dataset_id=None)} would name them."
+        except RunError as error:
+            unused.append(f"{folder / 'dataset.json'} cannot be used: {error.text}")
+    why = " ".join(unused) or "No dataset.json names classes"
+    return {}, f"{why}, so each value is one; {argument(dataset_id=None)} would name them."

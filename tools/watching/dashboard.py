@@ -19,7 +19,8 @@ from ...schemas.dashboard import (
     Selected,
     StageFacts,
 )
-from ...schemas.records import ACTIVE, ClassMetrics, Metrics, RunRecord, StageSpec
+from ...schemas.jobs import NO_DATASET
+from ...schemas.records import ACTIVE, CaseMetrics, ClassMetrics, Metrics, RunRecord, StageSpec
 from ...schemas.run_list import RunLine, RunsRequest
 from ...settings import Settings
 from ...texts import short
@@ -88,7 +89,8 @@ def nnunet_dashboard_data(request: DashboardDataRequest, settings: Settings, *, 
 def _datasets(settings: Settings) -> tuple[int, ...]:
     """The datasets of all runs, by the ids of the runs; nothing of them is read."""
     named = {run_id[1:].partition("-")[0] for run_id in recorded(settings)}
-    return tuple(sorted(int(number) for number in named if number.isdecimal()))
+    numbers = {int(number) for number in named if number.isdecimal()}
+    return tuple(sorted(numbers - {NO_DATASET}))
 
 
 def _view(request: DashboardDataRequest, settings: Settings, *, read_only: bool) -> RunSnapshot | None:
@@ -165,10 +167,15 @@ def _scores(view: RunSnapshot) -> Scores:
         folds=tuple(FoldScore.model_validate(_rounded(fold)) for fold in result.folds),
         classes=tuple(ClassMetrics.model_validate(_rounded(c)) for c in result.per_class[:CLASSES_SHOWN]),
         classes_left_out=max(0, len(result.per_class) - CLASSES_SHOWN),
-        worst_cases=tuple(CaseScore.model_validate(_rounded(case)) for case in result.worst_cases),
+        worst_cases=tuple(map(_case, result.worst_cases)),
         model_path=short(result.model_path, NOTE_CHARACTERS) if result.model_path else None,
         notes=tuple(short(note, NOTE_CHARACTERS) for note in result.notes[:NOTES_SHOWN]),
     )
+
+
+def _case(case: CaseMetrics) -> CaseScore:
+    """Its name is whole: the page asks for its picture by it."""
+    return CaseScore.model_validate({**_rounded(case), "case": case.case})
 
 
 def _rounded(found: Record) -> dict[str, Any]:

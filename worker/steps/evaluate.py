@@ -12,7 +12,7 @@ from ...nnunet.summary import Summary, finite, label_names, nan_mean
 from ...schemas.jobs import EvaluationJob
 from ...schemas.outcomes import EvaluationOutcome
 from ...schemas.records import CaseMetrics, ClassMetrics, ClassSurface, Surfaces
-from ...texts import told
+from ...texts import some, told
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import import_in_server
 from ..scoring import Key, Pair, Scored, Wanted, remarks_of, score_all, summary_of
@@ -80,7 +80,6 @@ class Evaluation:
 
     def _rows(self) -> Iterator[list[Any]]:
         for one, entry in zip(self.scores, self.summary["metric_per_case"], strict=True):
-            case = f"'{one.case}" if one.case.startswith(FORMULA) else one.case
             for key, numbers in entry["metrics"].items():
                 recall, precision = _recall(numbers), _precision(numbers)
                 scores = [finite(numbers["Dice"]), finite(numbers["IoU"]), recall, precision]
@@ -88,7 +87,7 @@ class Evaluation:
                 surface = one.surface.get(key)
                 distances = [surface.hd95_mm, surface.nsd] if surface else [None, None]
                 counts = [numbers[name] for name in ("TP", "FP", "FN")]
-                yield [case, self.name(key), *scores, *counts, *volumes, *distances]
+                yield [_plain(one.case), _plain(self.name(key)), *scores, *counts, *volumes, *distances]
 
     def outcome(self, folder: Path, notes: Iterable[str]) -> EvaluationOutcome:
         """The means, and every case, as results show them."""
@@ -143,13 +142,21 @@ class Evaluation:
         if self.wanted.tolerance_mm is None:
             yield f"No surface distances: the Python of nnU-Net has no MONAI. {INSTALL} adds it; then evaluate again."
         elif any(one.voxel_ml is None for one in self.scores):
-            yield "Pictures have no spacing: hd95_mm and the tolerance count pixels."
+            yield "Pictures and TIFF stacks without spacing have no size: hd95_mm and the tolerance count pixels."
+        unmeasured = [f"{one.case} ({one.no_surface})" for one in self.scores if one.no_surface]
+        if unmeasured:
+            yield f"No surface distances of {some(unmeasured)}."
         alone = {line.label: line.without_hd95 for line in (map(self._surface, self.keys)) if line.without_hd95}
         if alone:
             yield (
                 "Where only one of prediction and label has a class, nsd is 0, and hd95_mm is undefined and left out "
                 f"of its mean: {told((label, f'{count} cases') for label, count in alone.items())}."
             )
+
+
+def _plain(name: str) -> str:
+    """A name that no spreadsheet computes."""
+    return f"'{name}" if name.startswith(FORMULA) else name
 
 
 def _recall(numbers: dict[str, Any]) -> float | None:
