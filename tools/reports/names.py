@@ -10,8 +10,8 @@ from ...texts import clean, visible
 # So short a name, or so short a number, names nobody, and replacing it would change words and other numbers.
 BARE = re.compile(r"\d{1,4}|.{1,2}", re.DOTALL)
 # Folders have spaces. So all up to the last "/" before a quote, comma, bracket or line's end counts as folders: rather
-# a word too few in a note than a folder in the report.
-FOLDERS = r"(?:[^\\/\n'\",;:?<>|]*[^\s\\/'\",;:?<>|][\\/]+)*"
+# a word too few in a note than a folder in the report. An apostrophe within a word is no quote.
+FOLDERS = r"(?:(?:[^\\/\n'\",;:?<>|]|(?<=\w)'(?=\w))*[^\s\\/'\",;:?<>|][\\/]+)*"
 ABSOLUTE = rf"(?:~[^\s~\\/'\",;:]*|/+[^\s\\/'\",;:]+|\\|[A-Za-z]:)[\\/]+{FOLDERS}"
 START = r"(?<![\w/.~])(?!(?<=:)//)"  # not within a relative path or a URL
 

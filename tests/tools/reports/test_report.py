@@ -211,7 +211,7 @@ def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Setti
     [
         (f"Why is {CASES[6]}_0000.nii.gz bad?", "Why is case 7_0000.nii.gz bad?"),
         (f"pred_{CASES[6]}_v2.nii.gz, {CASES[6]}0", f"pred_case 7_v2.nii.gz, {CASES[6]}0"),
-        ("As /home/hans/Clinic Meier/Study X/w.pth, not 1/2", "As w.pth, not 1/2"),
+        ("As /home/hans/Meier's Clinic/Study X/w.pth, not 1/2", "As w.pth, not 1/2"),
         ("{raw}/Clinic Meier/x y.nii and '{raw}/a b/c': /srv/Clinic Meier/z", "x y.nii and 'c': z"),
         (r"\\nas\Clinic Meier\w.pth or C:\Clinic Meier\v.pth", "w.pth or v.pth"),
         ("In:{raw}//x y/a and https://example.org/a b/c", "In:a and https://example.org/a b/c"),
