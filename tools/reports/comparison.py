@@ -12,7 +12,7 @@ def comparison(found: CompareAnswer, names: Names) -> dict[str, Any]:
     head = ("model", "folds", "cases", "Dice", "over folds", "IoU", "epochs")
     rows = tuple(
         (
-            names(model.name),
+            names.own(model.name),
             ", ".join(model.folds),
             str(model.cases),
             tables.shown(model.dice),
@@ -27,11 +27,10 @@ def comparison(found: CompareAnswer, names: Names) -> dict[str, Any]:
         f"{one.high:.4f}, p {one.p:.4f}."
         for one in found.differences
     ]
-    told = [*verdicts, *found.notes]
     return {
         "table": tables.Table(head, rows),
-        "verdicts": [names(one) for one in told],
-        "method": names(_of_differences(found)),
+        "verdicts": [*map(names.own, verdicts), *map(names, found.notes)],
+        "method": names.own(_of_differences(found)),
     }
 
 

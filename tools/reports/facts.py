@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ...calls import call
 from ...texts import clean, fold_name, numbered
+from ..training.repeating import OF_ONE_RUN
 from . import methods_data
+from .names import Names
 from .subjects import Subject, told
 from .wording import listed
 
 Row = tuple[str, str]
-# Where it ran and how it was started are no part of what was done.
-OWN_TO_THE_MACHINE = ("engine", "slurm", "device", "note", "overwrite")
+OWN_TO_THE_MACHINE = ("engine", "slurm", "device")
+QUOTED = ("source as given",)  # rows in others' words
 # A 95 % percentile interval of 10 normal values holds the mean in 90 of 100 times, of 20 in 93 (Student's t).
 FEW_CASES = 20
 
@@ -55,7 +57,7 @@ def of_training(subject: Subject) -> Iterator[Row]:
     yield "folds", listed(map(fold_name, subject.scores.folds))
 
 
-def limits(subject: Subject) -> Iterator[str]:
+def limits(subject: Subject, names: Names) -> Iterator[str]:
     """What a reader should know before believing the numbers."""
     result, measured = subject.result, len(subject.scores.cases)
     if result.status != "success":
@@ -66,14 +68,14 @@ def limits(subject: Subject) -> Iterator[str]:
         yield f"It is {result.cross_validation}, with {numbered(measured, 'validation case')}."
     if measured < FEW_CASES:
         yield f"{numbered(measured, 'case')} measured: intervals of so few are too narrow, and worst cases mean little."
-    yield from result.notes
+    yield from map(names, result.notes)
     yield "A research model: it is no medical device."
 
 
 def again(subject: Subject) -> str:
     """The call that repeats it."""
     given = subject.request.model_dump(mode="json", exclude_defaults=True)
-    kept = {name: value for name, value in given.items() if name not in OWN_TO_THE_MACHINE}
+    kept = {name: value for name, value in given.items() if name not in (*OWN_TO_THE_MACHINE, *OF_ONE_RUN)}
     return str(call("nnunet_training", **kept))
 
 

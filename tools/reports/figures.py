@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ...calls import call
 from ...errors import RunError
 from ...schemas.plots import CasesPicture, Picture, PlotRequest
 from ...settings import Settings
@@ -47,21 +48,23 @@ def of_cases(subject: Subject, names: Names) -> Iterator[Plan]:
 
 
 def draw(plan: Plan, names: Names, settings: Settings) -> Figure:
-    """Draw one; where that cannot be done, the reason takes its place."""
+    """Draw one; where that cannot be done, words take its place. The reason itself names files and cases."""
     caption, request = plan
     try:
         picture, _ = GATHERED[request.kind](request, settings)
-        drawn = base64.b64encode(render(_without_names(picture, names), settings)).decode()
-    except (RunError, OSError) as error:
-        return Figure(f"{caption} There is no picture: {names(error)}")
+        drawn = base64.b64encode(render(_without_names(picture, caption, names), settings)).decode()
+    except (RunError, OSError):
+        why = call("nnunet_plot", kind=request.kind, run_id=request.run_id)
+        return Figure(f"{caption} There is no picture: it could not be drawn. {names.own(why)} says why.")
     return Figure(caption, f"data:image/png;base64,{drawn}")
 
 
-def _without_names(picture: Picture, names: Names) -> Picture:
-    changed: dict[str, object] = {"title": names(picture.title)}
-    if isinstance(picture, CasesPicture):
-        changed["cases"] = tuple(one.model_copy(update={"name": names(one.name)}) for one in picture.cases)
-    return picture.model_copy(update=changed)
+def _without_names(picture: Picture, caption: str, names: Names) -> Picture:
+    """Titled by its caption where the title would name a case, which may be a number as any other."""
+    if not isinstance(picture, CasesPicture):
+        return picture.model_copy(update={"title": names.own(picture.title)})
+    cases = tuple(one.model_copy(update={"name": names.of_case(one.name)}) for one in picture.cases)
+    return picture.model_copy(update={"title": caption.removesuffix("."), "cases": cases})
 
 
 def every(

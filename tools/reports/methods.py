@@ -16,21 +16,30 @@ CITATION = (
     "for deep learning-based biomedical image segmentation. Nature Methods 18, 203–211 (2021). "
     "https://doi.org/10.1038/s41592-020-01008-z"
 )
+QUOTED = "source of the data"  # the topic in others' words
 PROGRAMS = {"nnunetv2": "nnU-Net", "torch": "PyTorch", "cuda": "CUDA", "python": "Python", "nnunet-mcp": "nnunet-mcp"}
 
 
 @dataclass(frozen=True)
 class Methods:
-    """The paragraph, and what it does not tell because no file does."""
+    """The sentences by topic; "" where no file tells."""
 
-    text: str
-    unknown: tuple[str, ...]
+    sentences: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        """The paragraph."""
+        return " ".join(filter(None, self.sentences.values()))
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What it does not tell."""
+        return tuple(topic for topic, said in self.sentences.items() if not said)
 
 
 def methods(subject: Subject) -> Methods:
     """How a model was trained and measured, in the words of a paper."""
-    found = {topic: told(sentence, subject) for topic, sentence in TOPICS.items()}
-    return Methods(" ".join(filter(None, found.values())), tuple(topic for topic, text in found.items() if not text))
+    return Methods({topic: told(sentence, subject) for topic, sentence in TOPICS.items()})
 
 
 def _model(subject: Subject) -> str:
@@ -75,10 +84,13 @@ def metrics(subject: Subject) -> str:
     cases = "each case that the model was trained on" if subject.is_of_every_case else "each validation case"
     units = {subject.patients[case] for case in subject.scores.cases}
     drawn = "patients" if len(units) < len(subject.scores.cases) else "cases"
+    overall = (
+        "the overall Dice is nnU-Net's, the mean over classes of these means; " if len(subject.scores.dice) > 1 else ""
+    )
     return (
         f"Dice and IoU of {cases} were computed by nnU-Net for each class at the images' original resolution, leaving "
-        "out classes that neither truth nor prediction has, and averaged over cases; 95 % intervals are percentile "
-        f"bootstraps with 10,000 draws of {drawn}."
+        f"out classes that neither truth nor prediction has, and averaged over cases; {overall}95 % intervals are "
+        f"percentile bootstraps with 10,000 draws of {drawn}."
     )
 
 
@@ -108,7 +120,7 @@ def hardware(subject: Subject) -> str:
 TOPICS: Mapping[str, Callable[[Subject], str]] = {
     "model": _model,
     "data": methods_data.data,
-    "source of the data": methods_data.source,
+    QUOTED: methods_data.source,
     "split": methods_data.split,
     "sizes and spacings of the images": methods_data.sizes,
     "resampling": methods_data.preprocessing,

@@ -10,7 +10,7 @@ from ...texts import fold_name, numbered
 from ..models.compare import nnunet_compare
 from . import facts, figures, tables
 from .comparison import comparison
-from .methods import CITATION, Methods, methods
+from .methods import CITATION, QUOTED, Methods, methods
 from .names import Names
 from .page import layout_of, written
 from .place import place_of, put
@@ -40,10 +40,10 @@ def nnunet_report(
     target = place_of(request, subjects, settings)
     names = Names(frozenset[str]().union(*(one.cases for one in subjects)), folders_of(settings))
     described = [methods(subject) for subject in subjects]
-    says = tuple(names(line) for line in map(_said, subjects))
+    says = tuple(names.own(line) for line in map(_said, subjects))
     figured, late = _drawn(subjects, names, settings, tell, patience_s)
     content = {
-        "title": names(_title(subjects)),
+        "title": names.own(_title(subjects)),
         "made": f"Written by nnunet-mcp, {time.strftime('%Y-%m-%d')}. Cases have numbers in place of names.",
         "says": says,
         "comparison": comparison(compared, names) if compared else None,
@@ -55,7 +55,7 @@ def nnunet_report(
     return Report(
         file=str(file),
         says=says,
-        methods=names(described[0].text),
+        methods=_paragraph(described[0], names),
         not_known=described[0].unknown,
         notes=(f"{numbered(late, 'picture')} left out: the machine was too busy to draw in time.",) if late else (),
         next_step="Read the paragraph against your paper's rules, and cite nnU-Net (the file says how).",
@@ -90,22 +90,27 @@ def _drawn(
     return [[next(left) for _ in own] for own in plans], late
 
 
+def _paragraph(told: Methods, names: Names) -> str:
+    """The methods without names of cases."""
+    return " ".join((names if topic == QUOTED else names.own)(said) for topic, said in told.sentences.items() if said)
+
+
 def _part(subject: Subject, told: Methods, drawn: list[figures.Figure], names: Names) -> dict[str, Any]:
     def rows(given: Iterable[facts.Row]) -> list[facts.Row]:
-        return [(names(name), names(value)) for name, value in given]
+        return [(names.own(name), (names if name in facts.QUOTED else names.own)(value)) for name, value in given]
 
     return {
-        "name": names(f"{subject.record.run_id}: {subject.model.folder.name}"),
+        "name": names.own(f"{subject.record.run_id}: {subject.model.folder.name}"),
         "question": names(subject.record.note or ""),
         "classes": tables.per_class(subject, names),
         "folds": tables.per_fold(subject),
         "cases": tables.of_cases(subject, names),
-        "limits": [names(line) for line in dict.fromkeys(facts.limits(subject))],
-        "methods": names(told.text),
+        "limits": list(dict.fromkeys(facts.limits(subject, names))),
+        "methods": _paragraph(told, names),
         "unknown": ", ".join(told.unknown),
         "figures": drawn,
         "data": rows(facts.of_data(subject)),
         "training": rows(facts.of_training(subject)),
-        "again": " ".join(names(facts.again(subject)).split()),
+        "again": " ".join(names.own(facts.again(subject)).split()),
         "digests": rows(facts.digests(subject)),
     }

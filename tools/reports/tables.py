@@ -12,7 +12,7 @@ from .subjects import Subject
 from .wording import hours
 
 UNKNOWN = "–"
-MEAN = "mean of classes"
+OVER_CASES, OF_CASE = "mean over cases of a case's mean", "the case's mean"
 MOST_CLASSES = 200  # TotalSegmentator has 117
 
 
@@ -35,7 +35,7 @@ def per_class(subject: Subject, names: Names) -> Table:
         rows.append((f"and {more} more", *("",) * 5))
     if len(scores.dice) > 1:
         of_case = {case: scores.of_case(case) for case in scores.cases}
-        rows.append((MEAN, *_told(subject, of_case, {})))
+        rows.append((OVER_CASES, *_told(subject, of_case, {})))
     return Table(("class", "Dice ± SD", "95 % interval", "IoU ± SD", "95 % interval", "cases"), tuple(rows))
 
 
@@ -99,6 +99,6 @@ def of_cases(subject: Subject, names: Names) -> Table:
     """The worst and the median case: Dice of each class."""
     chosen, dice = chosen_cases(subject), subject.scores.dice
     rows = [(name, *(shown(dice[label].get(case)) for case in chosen)) for label, name in _classes(subject, names)]
-    rows.append((MEAN, *(shown(subject.scores.of_case(case)) for case in chosen)))
+    rows.append((OF_CASE, *(shown(subject.scores.of_case(case)) for case in chosen)))
     head = ("class", *(f"{names.of_case(case)} ({which})" for case, which in chosen.items()))
     return Table(head, tuple(rows))

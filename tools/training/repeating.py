@@ -14,7 +14,7 @@ from ...settings import Settings
 RESUME = "continue_training"
 # What was asked of one run only: nothing is overwritten, and nothing is resumed, because an earlier run did; why it was
 # started, and after which run.
-NOT_REPEATED = ("dataset_id", "overwrite", "note", "after", RESUME)
+OF_ONE_RUN = ("overwrite", "note", "after", RESUME)
 EXCLUSIONS = [{one, other} for one, other, _ in EXCLUDE_EACH_OTHER]
 
 
@@ -42,7 +42,7 @@ def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[T
 
 def _of_earlier(training: TrainingJob, *, resume: bool) -> dict[str, object]:
     """A run's arguments. For a resume without what only began it: its checkpoint holds the weights it started from."""
-    earlier = training.request.model_dump(mode="json", exclude={*NOT_REPEATED})
+    earlier = training.request.model_dump(mode="json", exclude={"dataset_id", *OF_ONE_RUN})
     if resume:
         earlier = {name: value for name, value in earlier.items() if {name, RESUME} not in EXCLUSIONS}
         if not training.changes_of_plans:  # those of a transfer; what is derived is named by its changes

@@ -95,7 +95,7 @@ def test_markdown_tells_the_same_and_nothing_in_it_is_markup_of_a_stranger(setti
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows if row.startswith(r"| a \| b")} == {7, 4}
     assert "](https" not in text and "`c`" not in text
-    assert "| mean of classes | 0.840 ± 0.009 |" in text
+    assert "| mean over cases of a case's mean | 0.840 ± 0.009 |" in text
     assert "> Models were trained with nnU-Net v2" in text and "## To cite" in text
 
 
@@ -125,7 +125,15 @@ def test_a_report_replaces_nothing_and_lies_only_where_results_may(
     assert written(answer).startswith("# Dataset005_Big")
 
 
-def test_what_is_drawn_names_no_case(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("cases", "named"),
+    [(CASES, "MILLER|JOHN"), (tuple(f"{number:04d}" for number in range(17, 26)), "00(?:1[7-9]|2)")],
+    ids=["names", "numbers"],
+)
+def test_what_is_drawn_names_no_case(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, cases: tuple[str, ...], named: str
+) -> None:
+    monkeypatch.setattr("tests.tools.reports.trained.CASES", cases)
     drawn: list[Picture] = []
 
     def render(picture: Picture, settings: Settings) -> bytes:
@@ -137,8 +145,8 @@ def test_what_is_drawn_names_no_case(settings: Settings, monkeypatch: pytest.Mon
     ask(settings, "nnunet_report", run_ids=[Trained().on_disk(settings)])
 
     said = [" ".join([one.title, *(case.name for case in getattr(one, "cases", ()))]) for one in drawn]
-    assert len(said) == 4 and not re.search("MILLER|JOHN", " ".join(said))
-    assert any(words.startswith("Dataset005_Big, case 7: Dice 0.830") for words in said)
+    assert len(said) == 4 and not re.search(named, " ".join(said))
+    assert "Case 7, worst of 3: Dice 0.830 case 7" in said
 
 
 def test_endless_names_and_texts_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,9 +198,92 @@ def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Setti
     for image in (settings.folder("raw") / "Dataset005_Big" / "imagesTr").iterdir():
         image.write_bytes(b"no image")
 
-    page = Page(written(ask(settings, "nnunet_report", run_ids=[run_id])))
+    html = written(ask(settings, "nnunet_report", run_ids=[run_id]))
+    page = Page(html)
 
     assert page.tags.count("img") == 2 and page.text.count("There is no picture: ") == 2
+    assert f"nnunet_plot(kind='overlay', run_id='{run_id}') says why" in page.text
+    assert not re.search("MILLER|JOHN", without_pictures(html))
+
+
+@pytest.mark.parametrize(
+    ("note", "left"),
+    [
+        (f"Why is {CASES[6]}_0000.nii.gz bad?", "Why is case 7_0000.nii.gz bad?"),
+        (f"pred_{CASES[6]}_v2.nii.gz, {CASES[6]}0", f"pred_case 7_v2.nii.gz, {CASES[6]}0"),
+        ("As /home/hans/Meier's Clinic/Study X/w.pth, not 1/2", "As w.pth, not 1/2"),
+        ("{raw}/Clinic Meier/x y.nii and '{raw}/a b/c': /srv/Clinic Meier/z", "x y.nii and 'c': z"),
+        (r"\\nas\Clinic Meier\w.pth or C:\Clinic Meier\v.pth", "w.pth or v.pth"),
+        ("In:{raw}//x y/a and https://example.org/a b/c", "In:a and https://example.org/a b/c"),
+    ],
+)
+def test_a_note_keeps_its_words_but_no_name_of_a_case_or_folder(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, note: str, left: str
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    run_id = Trained(asked={"note": note.format(raw=settings.folder("raw"))}).on_disk(settings)
+
+    text = Page(written(ask(settings, "nnunet_report", run_ids=[run_id]))).text
+
+    assert f"Question: {left}\n" in text
+
+
+def test_a_number_is_a_case_only_in_the_words_of_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    numbers = ("12345", "22222", *(f"9000{number}" for number in range(7)))
+    monkeypatch.setattr("tests.tools.reports.trained.CASES", numbers)
+    trained = Trained(
+        trainer="nnUNetTrainer_seed12345",
+        asked={"changes": ["seed=12345"], "note": "Why is 22222 bad?"},
+        noted={"num_iterations_per_epoch": "1", "num_epochs": "22222"},
+        epochs=22222,
+        description={"description": "Without 12345_0000.nii.gz"},
+    )
+
+    answer = ask(settings, "nnunet_report", run_ids=[trained.on_disk(settings)])
+    text = Page(written(answer)).text
+
+    assert "with seed 12345." in text and "(22,222 steps)" in text and "for 22222 epochs" in text
+    assert "Why is case 2 bad?" in text and "Without case 1_0000.nii.gz" in answer["methods"]
+    assert "Without 12345" not in text
+
+
+def test_the_call_that_repeats_a_training_leaves_out_what_was_asked_of_one_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    once = {"continue_training": True, "after": "d005-2d-f0-prev", "note": "again", "engine": "local"}
+    weights = {"pretrained_weights": "/srv/Clinic Meier/Study, new/w.pth", "npz": True}
+    runs = [
+        Trained(asked=once).on_disk(settings),
+        Trained(asked=weights, trainer="nnUNetTrainerDA5", run_id="d005-3d_fullres-f0-uuuu").on_disk(settings),
+    ]
+
+    text = Page(written(ask(settings, "nnunet_report", run_ids=runs))).text
+
+    assert "nnunet_training(dataset_id=5, fold='0')\n" in text
+    assert "fold='0', pretrained_weights='w.pth', npz=true)" in text
+
+
+def test_the_mean_over_classes_and_the_mean_over_cases_are_told_apart(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of three cases lacks the tumour: class means 0.9 and 0.3, case means 0.5, 0.7 and 0.9."""
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+    run_id = Trained().on_disk(settings)
+    model = settings.folder("results") / "Dataset005_Big" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    file = model / "fold_0" / "validation" / "summary.json"
+    summary = json.loads(file.read_text(encoding="utf-8"))
+    for entry, tumour in zip(summary["metric_per_case"], (0.1, 0.5, None), strict=True):
+        entry["metrics"]["1"]["Dice"], entry["metrics"]["2"]["Dice"] = 0.9, tumour
+    file.write_text(json.dumps(summary), "utf-8")
+
+    answer = ask(settings, "nnunet_report", run_ids=[run_id])
+    text = Page(written(answer)).text
+
+    assert "Dice 0.600 (nnU-Net's mean over classes)" in answer["says"][0]
+    assert "mean over cases of a case's mean0.700" in text and "mean of classes" not in text
+    assert "the overall Dice is nnU-Net's, the mean over classes of these means" in answer["methods"]
 
 
 def test_a_run_that_measured_nothing_or_lost_its_model_is_refused(settings: Settings) -> None:
