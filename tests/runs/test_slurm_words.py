@@ -1,6 +1,7 @@
 """What needs no Slurm: options, job scripts, what its commands print, and its states in our vocabulary."""
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from nnunet_mcp.files import write_model
+from nnunet_mcp.files import write_model, write_text
+from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.runs.cancel import request_cancel
 from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
@@ -24,7 +26,7 @@ from nnunet_mcp.runs.slurm.options import limit_s, options_of, warn_s
 from nnunet_mcp.runs.slurm.script import job_script
 from nnunet_mcp.runs.slurm.submit import dependency
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.records import CancelRecord, JobsRecord, Outcome, RunRecord, StageState, Status
+from nnunet_mcp.schemas.records import CancelRecord, EngineRecord, JobsRecord, Outcome, RunRecord, StageState, Status
 from nnunet_mcp.schemas.slurm import OPTIONS, parse_options
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
@@ -497,6 +499,32 @@ def test_the_first_jobs_of_a_run_depend_on_those_of_the_run_that_it_follows(sett
     other.remove()
     with pytest.raises(SlurmRefused, match="is gone"):
         dependency(run, later, stages[0], {})
+
+
+@pytest.mark.parametrize("told", ["success", "running", None])
+def test_a_run_after_one_that_has_succeeded_on_this_machine_is_submitted_at_once(
+    settings: Settings, slurm: Slurm, told: Status | None
+) -> None:
+    """Its supervisor may have been killed before it wrote down what the worker proved."""
+    make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    first = record_of(settings, stage("train_fold_0"))
+    run, _ = record_run(StateDir(settings.state_dir), first, [], repeat_window_s=0)
+    gone = mark_of(os.getpid()).model_copy(update={"start_time": 1.0})
+    write_model(run.engine_file, EngineRecord(supervisor=gone))
+    write_text(run.stage("train_fold_0").log_file, "an epoch")
+    write_model(run.stage("train_fold_0").outcome_file, Outcome(ok=True))
+    if told is not None:
+        write_model(run.stage("train_fold_0").state_file, StageState(status=told, process=gone))
+    slurm.says("sbatch", "11")
+
+    wanted = {"dataset_id": 1, "configuration": "2d", "fold": "0", "engine": "slurm", "after": first.run_id}
+    answer = ask(settings, "nnunet_training", **wanted)
+
+    assert f"Run {first.run_id} has succeeded already, so nothing is waited for." in answer["notes"]
+    jobs = StateDir(settings.state_dir).run(answer["run_id"]).jobs()
+    assert jobs is not None and jobs.complete, "it would wait for ever"
+    submitted_first = slurm.calls("sbatch")[0]
+    assert "--dependency" not in submitted_first, submitted_first
 
 
 @pytest.mark.parametrize("said", ["Access/permission denied for job 7", "Job is in held state for job 7"])
