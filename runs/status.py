@@ -130,24 +130,31 @@ def _why_interrupted(evidence: Evidence) -> str:
     return "its processes are gone and left no message (killed, out of memory, or the machine restarted)"
 
 
+# What certainly ends a run comes first.
 ENDS: dict[Status, str] = {"error": "failed", "cancelled": "was cancelled", "interrupted": "was interrupted"}
 
 
-def waits_for_other(after: str, other: Verdict | None) -> StageState | None:
+def lost_as(other: Verdict) -> Status | None:
+    """How a run ended that will not succeed any more; it is lost with its first stage, even if others go on."""
+    return next((status for status in ENDS if status in (other.status, *other.stages.values())), None)
+
+
+def waits_for_other(after: str, other: Verdict | None, *, certain: bool = True) -> StageState | None:
     """What the first stages of a run come to that follows another one; None once that has succeeded.
 
-    `other` is the verdict on that run; None where its record is gone. It is lost with its first stage, even if others
-    go on. There is no circle: run.json is written once and names a run that exists by then, so that each run is younger
-    than the one that it follows.
+    `other` is the verdict on that run; None where its record is gone. A run that is lost, but not for `certain`, is
+    waited for. There is no circle: run.json is written once and names a run that exists by then, so that each run is
+    younger than the one that it follows.
     """
     if other is None:
         return _never(after, "was removed", f"there is no record of {after}")
     if other.status == "success":
         return None
-    lost = next((ENDS[status] for status in (other.status, *other.stages.values()) if status in ENDS), "")
-    if lost:
-        return _never(after, lost, other.failure.cause if other.failure else other.reason)
-    return StageState(status="queued", waits_for=f"waits until run {after} has succeeded")
+    lost, why = lost_as(other), other.failure.cause if other.failure else other.reason
+    if lost and certain:
+        return _never(after, ENDS[lost], why)
+    seems = f", which seems to be {lost}: {why}" if lost else ""
+    return StageState(status="queued", waits_for=f"waits until run {after} has succeeded{seems}")
 
 
 def _never(after: str, ended: str, why: str) -> StageState:

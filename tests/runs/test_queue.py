@@ -1,22 +1,31 @@
 """Who is next on this machine: people let a run go first, hold it, or start it after another. Stand-ins for nnU-Net."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
 import pytest
 
+from nnunet_mcp.files import write_model
+from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.runs.engines import engine_of, verdict
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.local import turn as local_turn
 from nnunet_mcp.runs.local.engine import LocalEngine
+from nnunet_mcp.runs.local.turn import Turn
 from nnunet_mcp.runs.processes import kill_all
 from nnunet_mcp.runs.store import new_run_id, record_run
+from nnunet_mcp.schemas.records import EngineRecord, StageState
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import Answer, ToolRefused, stand_in_python, until
 from tests.kit.play import PlayedRun
 from tests.kit.terminal import typed
 from tests.kit.tiny import ask, make_dataset, record_of, stage
+
+# More than Linux gives (PID_MAX_LIMIT).
+NO_PID = 1 << 23
 
 
 @dataclass
@@ -173,6 +182,28 @@ def test_what_follows_a_run_that_never_succeeds_ends_and_says_why(queue: Queue, 
     again = f"nnunet_training(dataset_id=1, like='{second.run.run_id}')"
     assert again in told["next_step"], "without waiting again for what never comes"
     assert not second.run.stage("train_fold_0").log_file.exists()
+
+
+def test_a_run_of_another_host_that_is_not_heard_of_for_a_moment_is_still_waited_for(queue: Queue) -> None:
+    """A disk of the network hangs, or a clock is behind."""
+    first = queue.play(starts=False)
+    elsewhere = mark_of(os.getpid()).model_copy(update={"host": "another-host", "pid": NO_PID})
+    write_model(first.run.engine_file, EngineRecord(supervisor=elsewhere))
+    first.run.heartbeat_file.touch()
+    os.utime(first.run.heartbeat_file, (1.0, 1.0))
+    second = queue.waiting("has succeeded, which seems to be interrupted: runs on another host", after=first)
+    turn = Turn(second.run, second.record)
+    assert (look := turn.look(begun=False)) is not None and look.status == "queued"
+    queue.patch.setattr(local_turn, "LOST_AFTER_S", 0.0)
+    queue.patch.setattr(local_turn, "LOOK_EVERY_S", 0.0)
+    assert (look := turn.look(begun=False)) is not None and look.failure is not None, "not for ever"
+    assert look.status == "cancelled" and "which was interrupted" in look.failure.cause
+
+    first.run.heartbeat_file.touch()
+    assert until(lambda: reason(second).endswith("has succeeded")), reason(second)
+    write_model(first.run.stage("train_fold_0").state_file, StageState(status="success"))
+
+    assert second.ends() == "success"
 
 
 def test_a_row_of_runs_that_follow_each_other_ends_with_the_first_that_fails(queue: Queue) -> None:
