@@ -3,7 +3,7 @@
 `derive_status` is pure: from the same evidence every server gets the same answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..schemas.records import Failure, Liveness, Outcome, RunRecord, StageState, Status
@@ -46,6 +46,7 @@ class Verdict:
     stages: Mapping[str, Status]
     reason: str = ""
     failure: Failure | None = None
+    held: bool = False  # people keep a stage that waits from starting
 
 
 def derive_status(evidence: Evidence) -> Verdict:
@@ -56,11 +57,12 @@ def derive_status(evidence: Evidence) -> Verdict:
     if values and all(value == "success" for value in values):
         return Verdict("success", stages)
     if "running" in values:
-        return Verdict("running", stages, evidence.remark, failure)
+        return Verdict("running", stages, evidence.remark, failure, held=_is_held(evidence))
     if _attended(evidence):
         reason = evidence.remark or _waits_for(evidence)
         begun = any(stage.state is not None for stage in evidence.stages.values())
-        return Verdict("queued" if reason or not begun else "running", stages, reason or STARTING, failure)
+        status: Status = "queued" if reason or not begun else "running"
+        return Verdict(status, stages, reason or STARTING, failure, held=_is_held(evidence))
     cancelled = evidence.cancel_requested or ("cancelled" in values and "interrupted" not in values)
     stages = {name: _at_rest(status, cancelled) for name, status in stages.items()}
     if "error" in values:
@@ -118,8 +120,17 @@ def _failure(name: str, evidence: Evidence) -> Failure | None:
 
 
 def _waits_for(evidence: Evidence) -> str:
+    return next(_reasons(evidence), "")
+
+
+def _is_held(evidence: Evidence) -> bool:
+    return any(HELD in reason for reason in _reasons(evidence))
+
+
+def _reasons(evidence: Evidence) -> Iterator[str]:
+    """What the stages wait for that say so."""
     states = [stage.state for stage in evidence.stages.values() if stage.state is not None]
-    return next((state.waits_for for state in states if state.status == "queued" and state.waits_for), "")
+    return (state.waits_for for state in states if state.status == "queued" and state.waits_for)
 
 
 def _why_interrupted(evidence: Evidence) -> str:

@@ -17,8 +17,9 @@ from nnunet_mcp.runs.local.engine import LocalEngine
 from nnunet_mcp.runs.local.turn import Turn
 from nnunet_mcp.runs.processes import kill_all
 from nnunet_mcp.runs.store import new_run_id, record_run
-from nnunet_mcp.schemas.records import EngineRecord, StageState
+from nnunet_mcp.schemas.records import EngineRecord, StageSpec, StageState
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.watching import runs
 from tests.kit.lab import Answer, ToolRefused, stand_in_python, until
 from tests.kit.play import PlayedRun
 from tests.kit.terminal import typed
@@ -36,11 +37,13 @@ class Queue:
     patch: pytest.MonkeyPatch
     plays: list[PlayedRun] = field(default_factory=list)
 
-    def play(self, part: str = "succeeds", *, after: PlayedRun | None = None, starts: bool = True) -> PlayedRun:
-        """A training of one fold, each with a model of its own."""
+    def play(
+        self, part: str = "succeeds", *folds: StageSpec, after: PlayedRun | None = None, starts: bool = True
+    ) -> PlayedRun:
+        """A training of one fold, or of these, each with a model of its own."""
         self.patch.setenv("STAND_IN", json.dumps({"train_fold_0": part}))
         asked = {"after": after.run.run_id} if after else {}
-        record = record_of(self.settings, stage("train_fold_0"), run_id=new_run_id(1, "2d", "0"), request=asked)
+        record = record_of(self.settings, *folds, run_id=new_run_id(1, "2d", "0"), request=asked)
         run, _ = record_run(StateDir(self.settings.state_dir), record, [record.run_id], repeat_window_s=0)
         self.plays.append(PlayedRun(run, record))
         if starts:
@@ -132,6 +135,24 @@ def test_a_held_run_lets_others_pass_and_says_how_it_goes_on(queue: Queue) -> No
     assert "it is held" in lines[held.run.run_id]
     queue.move(held, "release")
     assert held.ends() == "success"
+
+
+def test_held_is_said_when_it_is_so_also_where_a_stage_runs(queue: Queue) -> None:
+    queue.patch.setattr(runs, "OBEYED_WITHIN_S", 0.1)
+    busy = queue.play("waits for go", stage("train_fold_0"), stage("cross_validation", "train_fold_0"))
+    assert until(busy.begun)
+    waiting = queue.waiting("is held by run")
+    engine = waiting.run.engine()
+    assert engine is not None
+    psutil.Process(engine.supervisor.pid).suspend()
+
+    unseen, held = queue.move(waiting, "hold"), queue.move(busy, "hold")
+
+    assert "was asked to hold, which does not show yet" in unseen["detail"] and "release" not in unseen["next_step"]
+    assert held["detail"].startswith("Held: ") and held["detail"].endswith("A stage of it has begun, and goes on.")
+    assert f"nnunet_queue(run_id='{busy.run.run_id}', action='release')" in held["next_step"]
+    released = queue.move(busy, "release")
+    assert released["detail"].startswith("Released") and "release" not in released["next_step"]
 
 
 def test_what_does_not_wait_has_no_place_that_could_change(queue: Queue) -> None:

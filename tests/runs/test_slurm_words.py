@@ -32,6 +32,7 @@ from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.machine_checks import machine_checks
+from nnunet_mcp.tools.watching import runs
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset, record_of, stage
 
@@ -541,3 +542,32 @@ def test_what_slurm_does_not_allow_is_told_with_its_words(settings: Settings, sl
     slurm.says("scontrol", "")
     assert ask(settings, "nnunet_queue", run_id=run.run_id, action="hold")["status"] == "queued"
     assert slurm.calls("scontrol")[-1] == "uhold 7,8"
+
+
+def test_what_is_said_to_be_held_is_held_as_slurm_shows_it(
+    settings: Settings, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "OBEYED_WITHIN_S", 0.1)
+    run, _ = submitted(settings)
+    release = f"nnunet_queue(run_id='{run.run_id}', action='release')"
+
+    def told(action: str, state: str, of_8: str = "Dependency") -> str:
+        slurm.says("squeue", f"7|{state}|N/A|/x\n8|PENDING|{of_8}|N/A|/y\n")
+        slurm.says("scontrol", "")
+        answer = ask(settings, "nnunet_queue", run_id=run.run_id, action=action)
+        return f"{answer['detail']} {answer['next_step']}"
+
+    said = told("hold", "PENDING|Priority")
+    assert "was asked to hold, which does not show yet" in said and release not in said
+    held = told("hold", "PENDING|JobHeldUser", "JobHeldUser"), told("hold", "RUNNING|None", "JobHeldUser")
+    assert all(said.startswith("Held: ") and release in said for said in held), held
+    assert "A stage of it has begun" in held[1]
+    assert told("release", "PENDING|Priority").startswith("Released")
+    assert "was asked to release" in told("release", "PENDING|JobHeldUser")
+    assert "of the same user" in told("front", "PENDING|Priority"), "Slurm lets nobody pass the jobs of others"
+    before = slurm.calls("scontrol")
+    write_model(run.engine_file, JobsRecord(jobs={"train_fold_0": "7"}))
+    slurm.says("sbatch", "", "socket timed out", code=1)
+    with pytest.raises(ToolRefused, match="are not submitted yet, so none can be moved"):
+        told("hold", "PENDING|Priority")
+    assert slurm.calls("scontrol") == before
