@@ -39,6 +39,8 @@ class Engine(ABC):
     is_here: ClassVar[bool] = False
     # Whether a run there can wait for a run of any engine, or only for one of its own.
     follows_all: ClassVar[bool] = False
+    # What it comes to there if a run is let in front, for people.
+    in_front: ClassVar[str]
 
     def works_here(self, record: RunRecord) -> bool:
         """Whether the run's processes are on the machine that asks."""

@@ -3,7 +3,7 @@
 `derive_status` is pure: from the same evidence every server gets the same answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..schemas.records import Failure, Liveness, Outcome, RunRecord, StageState, Status
@@ -46,6 +46,7 @@ class Verdict:
     stages: Mapping[str, Status]
     reason: str = ""
     failure: Failure | None = None
+    held: bool = False  # people keep a stage that waits from starting
 
 
 def derive_status(evidence: Evidence) -> Verdict:
@@ -56,11 +57,12 @@ def derive_status(evidence: Evidence) -> Verdict:
     if values and all(value == "success" for value in values):
         return Verdict("success", stages)
     if "running" in values:
-        return Verdict("running", stages, evidence.remark, failure)
+        return Verdict("running", stages, evidence.remark, failure, held=_is_held(evidence))
     if _attended(evidence):
         reason = evidence.remark or _waits_for(evidence)
         begun = any(stage.state is not None for stage in evidence.stages.values())
-        return Verdict("queued" if reason or not begun else "running", stages, reason or STARTING, failure)
+        status: Status = "queued" if reason or not begun else "running"
+        return Verdict(status, stages, reason or STARTING, failure, held=_is_held(evidence))
     cancelled = evidence.cancel_requested or ("cancelled" in values and "interrupted" not in values)
     stages = {name: _at_rest(status, cancelled) for name, status in stages.items()}
     if "error" in values:
@@ -118,8 +120,17 @@ def _failure(name: str, evidence: Evidence) -> Failure | None:
 
 
 def _waits_for(evidence: Evidence) -> str:
+    return next(_reasons(evidence), "")
+
+
+def _is_held(evidence: Evidence) -> bool:
+    return any(HELD in reason for reason in _reasons(evidence))
+
+
+def _reasons(evidence: Evidence) -> Iterator[str]:
+    """What the stages wait for that say so."""
     states = [stage.state for stage in evidence.stages.values() if stage.state is not None]
-    return next((state.waits_for for state in states if state.status == "queued" and state.waits_for), "")
+    return (state.waits_for for state in states if state.status == "queued" and state.waits_for)
 
 
 def _why_interrupted(evidence: Evidence) -> str:
@@ -130,24 +141,31 @@ def _why_interrupted(evidence: Evidence) -> str:
     return "its processes are gone and left no message (killed, out of memory, or the machine restarted)"
 
 
+# What certainly ends a run comes first.
 ENDS: dict[Status, str] = {"error": "failed", "cancelled": "was cancelled", "interrupted": "was interrupted"}
 
 
-def waits_for_other(after: str, other: Verdict | None) -> StageState | None:
+def lost_as(other: Verdict) -> Status | None:
+    """How a run ended that will not succeed any more; it is lost with its first stage, even if others go on."""
+    return next((status for status in ENDS if status in (other.status, *other.stages.values())), None)
+
+
+def waits_for_other(after: str, other: Verdict | None, *, certain: bool = True) -> StageState | None:
     """What the first stages of a run come to that follows another one; None once that has succeeded.
 
-    `other` is the verdict on that run; None where its record is gone. It is lost with its first stage, even if others
-    go on. There is no circle: run.json is written once and names a run that exists by then, so that each run is younger
-    than the one that it follows.
+    `other` is the verdict on that run; None where its record is gone. A run that is lost, but not for `certain`, is
+    waited for. There is no circle: run.json is written once and names a run that exists by then, so that each run is
+    younger than the one that it follows.
     """
     if other is None:
         return _never(after, "was removed", f"there is no record of {after}")
     if other.status == "success":
         return None
-    lost = next((ENDS[status] for status in (other.status, *other.stages.values()) if status in ENDS), "")
-    if lost:
-        return _never(after, lost, other.failure.cause if other.failure else other.reason)
-    return StageState(status="queued", waits_for=f"waits until run {after} has succeeded")
+    lost, why = lost_as(other), other.failure.cause if other.failure else other.reason
+    if lost and certain:
+        return _never(after, ENDS[lost], why)
+    seems = f", which seems to be {lost}: {why}" if lost else ""
+    return StageState(status="queued", waits_for=f"waits until run {after} has succeeded{seems}")
 
 
 def _never(after: str, ended: str, why: str) -> StageState:

@@ -47,6 +47,7 @@ class LocalEngine(Engine):
     name = "local"
     is_here = True
     follows_all = True
+    in_front = "It goes before all other runs that wait for the same place; what runs already goes on."
 
     def works_here(self, record: RunRecord) -> bool:
         """Where it was started: on this host, or on another that has the same state folder."""

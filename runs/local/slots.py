@@ -10,6 +10,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ...liveness import host_name
 from ...locks import HostLock, Lock
@@ -18,8 +19,9 @@ from ..layout import StateDir
 from ..stage_process import Grant, SlotKind
 from .places import Place
 
-# A training shows in a GPU's memory within a minute or two. If the GPU stays empty longer than this, the holder of the
-# host's lock does not train there.
+# A training shows in a GPU's memory within a minute or two.
+UNSEEN_S = 120.0
+# If the GPU stays empty longer than this, the holder of the host's lock does not train there.
 EMPTY_S = 600.0
 # Seconds since the epoch are below it for another 280 years.
 LATEST = 1e10
@@ -95,7 +97,8 @@ class SlotQueue:
     def _lock(self, place: Place) -> list[Lock] | str:
         """The locks of a free place, or who holds it."""
         lock = Lock(place.lock)
-        if not lock.try_acquire({"run_id": self.run_id, "stage": self.stage, "gb": place.need_gb}):
+        holder = {"run_id": self.run_id, "stage": self.stage, "gb": place.need_gb, "since": time.time()}
+        if not lock.try_acquire(holder):
             return f"{self.kind} slot {place.title} is held by {_who(lock)}"
         if place.taken_by:
             lock.release()
@@ -171,19 +174,37 @@ def _turn(ticket: Path) -> str:
 
 def _crowded(place: Place) -> str:
     """Why a run does not fit beside those that share the GPU: one that has just begun shows no memory yet, so what each
-    needs is added up. They name it in their locks; of those that do not know it, only the memory in use counts."""
+    needs is added up, and what the new ones need is not free. They name it in their locks; of those that do not know
+    it, only the memory in use counts."""
     total, need = place.gpu.total_gb if place.gpu else None, place.need_gb
-    if total is None or need is None:
+    if place.gpu is None or total is None or need is None:
         return ""
-    others = [lock for lock in map(Lock, place.beside) if not lock.is_free()]
-    taken = [gb for lock in others if isinstance(gb := lock.holder().get("gb"), int | float)]
-    if need + sum(taken) <= total or not taken:
-        return ""
-    return f"has {total:.0f} GB, of which {_who(others[0])} and others need {sum(taken):.0f}, and this one {need:.0f}"
+    holders = [lock.holder() for lock in map(Lock, place.beside) if not lock.is_free()]
+    taken, unseen = _needed(holders), _needed([one for one in holders if _is_new(one)])
+    if taken and need + taken > total:
+        first = _named(holders[0])
+        return f"has {total:.0f} GB, of which {first} and others need {taken:.0f}, and this one {need:.0f}"
+    if unseen and place.gpu.free_gb is not None and need + unseen > place.gpu.free_gb:
+        free = place.gpu.free_gb
+        return f"has {free:.0f} GB free, of which runs that have just begun need {unseen:.0f}, and this one {need:.0f}"
+    return ""
+
+
+def _needed(holders: list[dict[str, Any]]) -> float:
+    """The GB that they name together."""
+    return sum(gb for one in holders if isinstance(gb := one.get("gb"), int | float))
+
+
+def _is_new(holder: dict[str, Any]) -> bool:
+    """Whether its memory may not show yet."""
+    return isinstance(since := holder.get("since"), int | float) and time.time() - since < UNSEEN_S
 
 
 def _who(lock: Lock) -> str:
-    holder = lock.holder()
+    return _named(lock.holder())
+
+
+def _named(holder: dict[str, Any]) -> str:
     return f"run {holder['run_id']} ({holder.get('stage', '?')})" if "run_id" in holder else "another process"
 
 

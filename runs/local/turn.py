@@ -4,12 +4,15 @@ import time
 from dataclasses import dataclass, field
 
 from ...schemas.records import QueueRecord, RunRecord, StageState
-from ..engines import verdict
+from ..engines import engine_of
 from ..layout import RunDir
-from ..status import HELD, waits_for_other
+from ..status import HELD, derive_status, lost_as, waits_for_other
 
 # The other run may be on a cluster, or on a disk of the network.
 LOOK_EVERY_S = 1.0
+# A run of another host seems interrupted while its disk hangs or its clock is behind, and one on Slurm before its job
+# is requeued, which Slurm then holds for two minutes.
+LOST_AFTER_S = 600.0
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Turn:
     wish: QueueRecord = field(default_factory=QueueRecord)
     _waits: StageState | None = None
     _looked_at: float | None = None
+    _lost_since: float | None = None
 
     def look(self, *, begun: bool) -> StageState | None:
         """What the stages that could start come to instead; None if nothing keeps them back. A run that has begun
@@ -42,5 +46,12 @@ class Turn:
         if (after := self.record.after) is None:
             return None
         other = self.run.beside(after)
-        record = other.record()
-        return waits_for_other(after, verdict(other, record) if record is not None else None)
+        if (record := other.record()) is None:
+            return waits_for_other(after, None)
+        engine = engine_of(record)
+        evidence = engine.evidence(other, record)
+        judged = derive_status(evidence)
+        seems_lost = lost_as(judged) == "interrupted" and not (engine.is_here and evidence.supervisor == "dead")
+        self._lost_since = (self._lost_since or time.monotonic()) if seems_lost else None
+        certain = self._lost_since is None or time.monotonic() - self._lost_since >= LOST_AFTER_S
+        return waits_for_other(after, judged, certain=certain)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...calls import argument
 from ...errors import Refused, Unavailable
-from ...schemas.records import QueueAction, RunRecord, StageSpec
+from ...schemas.records import JobsRecord, QueueAction, RunRecord, StageSpec
 from ...schemas.system import Check
 from ...schemas.training import Device
 from ...settings import Settings
@@ -20,6 +20,7 @@ from .options import options_of
 from .script import job_script
 from .submit import go_on_submitting, jobs_of, owners_desk, submit, todo
 
+LATER = "Ask again later."
 # Slurm's word for each action, for people.
 SAID: dict[QueueAction, str] = {"front": "put in front", "hold": "hold", "release": "release"}
 
@@ -29,6 +30,7 @@ class SlurmEngine(Engine):
 
     name = "slurm"
     keeps_models = True
+    in_front = "Its jobs go before all others of the same user that wait; Slurm decides between users."
 
     def checks(self, settings: Settings) -> Iterator[Check]:
         """Whether the cluster answers, and whether the server's own options are valid."""
@@ -132,13 +134,17 @@ class SlurmEngine(Engine):
         try:
             desk = owners_desk(run)
             jobs = jobs_of(run, record, desk.listing(newer_than=time.time())).values()
-            move([job.id for job in jobs if job.waits], action)
+            if not (run.afresh().jobs() or JobsRecord()).complete:
+                raise Unavailable(f"The jobs of {run.run_id} are not submitted yet, so none can be moved. {LATER}")
+            if not (waiting := [job.id for job in jobs if job.waits]):
+                raise Unavailable(f"No job of {run.run_id} waits at this moment. {LATER}")
+            move(waiting, action)
             desk.listing(newer_than=time.time())  # the answer shows what has become of it
         except SlurmRefused as error:
             operators = " The site keeps that for its operators (enable_user_top)." if "denied" in str(error) else ""
             raise Refused(f"Slurm refuses to {SAID[action]} the jobs of {run.run_id}: {error}.{operators}") from None
         except SlurmSilent as error:
-            raise Unavailable(f"Slurm does not answer: {error}. Ask again later.") from None
+            raise Unavailable(f"Slurm does not answer: {error}. {LATER}") from None
 
     def cancel(self, run: RunDir, record: RunRecord, *, gracefully: bool) -> None:
         """End the jobs; gracefully: only those that wait, because running ones obey cancel.json.

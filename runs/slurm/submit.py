@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ...errors import Refused
 from ...files import write_model, write_text
 from ...locks import Lock
-from ...schemas.records import JobsRecord, RunRecord, StageSpec
+from ...schemas.records import ACTIVE, JobsRecord, RunRecord, StageSpec
 from ...settings import Settings
 from ..layout import RunDir, StageDir
 from .commands import SlurmError, SlurmRefused, SlurmSilent, sbatch, scancel
@@ -120,7 +120,8 @@ def dependency(run: RunDir, record: RunRecord, spec: StageSpec, jobs: dict[str, 
 
 
 def _of_the_run_before(run: RunDir, record: RunRecord) -> list[str]:
-    """The jobs of the run that it follows, without those that have succeeded. Slurm cancels what follows a failed one.
+    """The jobs of the run that it follows, without those that have succeeded: none where that run is not on the cluster
+    at all. Slurm cancels what follows a failed one.
 
     Raises:
         SlurmSilent: they are not submitted yet.
@@ -132,15 +133,19 @@ def _of_the_run_before(run: RunDir, record: RunRecord) -> list[str]:
     jobs, its_record = other.jobs() or JobsRecord(), other.record()
     if its_record is None or jobs.refused:
         raise SlurmRefused(f"run {record.after}, which it follows, is gone or was refused")
-    if not jobs.complete:
-        raise SlurmSilent(f"the jobs of run {record.after} are not submitted yet")
     left = [spec.name for spec in todo(its_record) if not _succeeded(other, spec.name)]
+    if left and not jobs.complete:
+        raise SlurmSilent(f"the jobs of run {record.after} are not submitted yet")
     return [jobs.jobs[name] for name in left if jobs.jobs[name] != FORGOTTEN]
 
 
 def _succeeded(run: RunDir, stage: str) -> bool:
+    """By the word of its parent, or by the worker's own where the parent was killed before it could write."""
     state = run.stage(stage).state()
-    return state is not None and state.status == "success"
+    if state is not None and state.status not in ACTIVE:
+        return state.status == "success"
+    outcome = run.stage(stage).outcome()
+    return outcome is not None and outcome.ok
 
 
 def _in_front(record: RunRecord, spec: StageSpec) -> str | None:

@@ -43,6 +43,8 @@ AT_REST = {"success", "error", "cancelled", "interrupted"}
 SETTLE_S = 40.0
 REAL_SETTLE_S = 240.0  # a real stage reads its libraries for seconds before it has children
 ORPHANS_GONE_S = 10.0
+# A supervisor that has just looked whether it is held may still start a stage, on a loaded machine seconds later.
+OBEYED_WITHIN_S = 5.0
 DISK_BYTES = 640 * 1024**2
 
 
@@ -58,7 +60,7 @@ class Counts:
     def __str__(self) -> str:
         kinds = Counter(text.split(":")[0] for text in self.broken)
         wrong = ", ".join(
-            f"{name} {kinds.get(name, 0)}" for name in ("lost", "misreported", "orphans", "torn", "stuck")
+            f"{name} {kinds.get(name, 0)}" for name in ("lost", "misreported", "orphans", "torn", "stuck", "early")
         )
         return f"{sum(self.events.values())} events {dict(self.events)}; {self.runs} runs {dict(self.ended)}; {wrong}"
 
@@ -296,6 +298,18 @@ class Storm:
             _check_checkpoint(path, self.counts)
         for line in self._lines():
             self._check_status(line)
+        for run, record in self._runs():
+            self._check_turn(run, record)
+
+    def _check_turn(self, run: RunDir, record: RunRecord | None) -> None:
+        """No stage has begun before the run that it follows succeeded, or while somebody held it."""
+        began = [state.started_at for _, _, state in self._states(run) if state.started_at is not None]
+        if record is None or not began:
+            return
+        if record.after is not None and self._status_now(record.after) != "success":
+            self.counts.broken.append(f"early: {run.run_id} has begun, and {record.after} has not succeeded")
+        if run.queue().held and max(began) > run.queue_file.stat().st_mtime + OBEYED_WITHIN_S:
+            self.counts.broken.append(f"early: {run.run_id} has begun a stage while it was held")
 
     def _lines(self) -> tuple[RunLine, ...]:
         """The status of the newest runs now. It is derived, so no server has to be asked."""

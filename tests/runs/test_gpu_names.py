@@ -419,6 +419,24 @@ def test_a_gpu_is_shared_by_no_more_stages_than_fit_before_any_shows_memory(
     first.release()
 
 
+def test_a_run_that_has_just_begun_beside_another_program_leaves_only_what_is_free_then(
+    state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 26 GB another program has 11. Each run needs 9.8: two of them fit into 26, but not into what is left."""
+    monkeypatch.delenv("NNUNET_MCP_GPUS")
+    record = record_of(settings, device="cuda", plans_identifier="nnUNetPlans")
+    nvidia_smi_shows(tmp_path, Card("GPU-aa11", used=10 * GIB), apps="GPU-aa11, 4242, python3, 10000")
+
+    first = granted(state, "d001", record=record, share_gpus=2)
+
+    assert isinstance(first, Grant)
+    said = str(granted(state, "d002", record=record, share_gpus=2))
+    assert "has 15 GB free, of which runs that have just begun need 10, and this one 10" in said
+    monkeypatch.setattr(slots, "UNSEEN_S", 0.0)
+    assert given(granted(state, "d002", record=record, share_gpus=2)) == ["GPU-aa11"], "what it takes shows by then"
+    first.release()
+
+
 def test_a_run_gets_the_card_with_most_free_memory_and_none_that_is_too_small(
     state: StateDir, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

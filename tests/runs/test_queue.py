@@ -1,22 +1,32 @@
 """Who is next on this machine: people let a run go first, hold it, or start it after another. Stand-ins for nnU-Net."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
 import pytest
 
+from nnunet_mcp.files import write_model
+from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.runs.engines import engine_of, verdict
 from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.local import turn as local_turn
 from nnunet_mcp.runs.local.engine import LocalEngine
+from nnunet_mcp.runs.local.turn import Turn
 from nnunet_mcp.runs.processes import kill_all
 from nnunet_mcp.runs.store import new_run_id, record_run
+from nnunet_mcp.schemas.records import EngineRecord, StageSpec, StageState
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.watching import runs
 from tests.kit.lab import Answer, ToolRefused, stand_in_python, until
 from tests.kit.play import PlayedRun
 from tests.kit.terminal import typed
 from tests.kit.tiny import ask, make_dataset, record_of, stage
+
+# More than Linux gives (PID_MAX_LIMIT).
+NO_PID = 1 << 23
 
 
 @dataclass
@@ -27,11 +37,13 @@ class Queue:
     patch: pytest.MonkeyPatch
     plays: list[PlayedRun] = field(default_factory=list)
 
-    def play(self, part: str = "succeeds", *, after: PlayedRun | None = None, starts: bool = True) -> PlayedRun:
-        """A training of one fold, each with a model of its own."""
+    def play(
+        self, part: str = "succeeds", *folds: StageSpec, after: PlayedRun | None = None, starts: bool = True
+    ) -> PlayedRun:
+        """A training of one fold, or of these, each with a model of its own."""
         self.patch.setenv("STAND_IN", json.dumps({"train_fold_0": part}))
         asked = {"after": after.run.run_id} if after else {}
-        record = record_of(self.settings, stage("train_fold_0"), run_id=new_run_id(1, "2d", "0"), request=asked)
+        record = record_of(self.settings, *folds, run_id=new_run_id(1, "2d", "0"), request=asked)
         run, _ = record_run(StateDir(self.settings.state_dir), record, [record.run_id], repeat_window_s=0)
         self.plays.append(PlayedRun(run, record))
         if starts:
@@ -125,6 +137,24 @@ def test_a_held_run_lets_others_pass_and_says_how_it_goes_on(queue: Queue) -> No
     assert held.ends() == "success"
 
 
+def test_held_is_said_when_it_is_so_also_where_a_stage_runs(queue: Queue) -> None:
+    queue.patch.setattr(runs, "OBEYED_WITHIN_S", 0.1)
+    busy = queue.play("waits for go", stage("train_fold_0"), stage("cross_validation", "train_fold_0"))
+    assert until(busy.begun)
+    waiting = queue.waiting("is held by run")
+    engine = waiting.run.engine()
+    assert engine is not None
+    psutil.Process(engine.supervisor.pid).suspend()
+
+    unseen, held = queue.move(waiting, "hold"), queue.move(busy, "hold")
+
+    assert "was asked to hold, which does not show yet" in unseen["detail"] and "release" not in unseen["next_step"]
+    assert held["detail"].startswith("Held: ") and held["detail"].endswith("A stage of it has begun, and goes on.")
+    assert f"nnunet_queue(run_id='{busy.run.run_id}', action='release')" in held["next_step"]
+    released = queue.move(busy, "release")
+    assert released["detail"].startswith("Released") and "release" not in released["next_step"]
+
+
 def test_what_does_not_wait_has_no_place_that_could_change(queue: Queue) -> None:
     busy = queue.busy()
     for action in ("front", "hold", "release"):
@@ -173,6 +203,28 @@ def test_what_follows_a_run_that_never_succeeds_ends_and_says_why(queue: Queue, 
     again = f"nnunet_training(dataset_id=1, like='{second.run.run_id}')"
     assert again in told["next_step"], "without waiting again for what never comes"
     assert not second.run.stage("train_fold_0").log_file.exists()
+
+
+def test_a_run_of_another_host_that_is_not_heard_of_for_a_moment_is_still_waited_for(queue: Queue) -> None:
+    """A disk of the network hangs, or a clock is behind."""
+    first = queue.play(starts=False)
+    elsewhere = mark_of(os.getpid()).model_copy(update={"host": "another-host", "pid": NO_PID})
+    write_model(first.run.engine_file, EngineRecord(supervisor=elsewhere))
+    first.run.heartbeat_file.touch()
+    os.utime(first.run.heartbeat_file, (1.0, 1.0))
+    second = queue.waiting("has succeeded, which seems to be interrupted: runs on another host", after=first)
+    turn = Turn(second.run, second.record)
+    assert (look := turn.look(begun=False)) is not None and look.status == "queued"
+    queue.patch.setattr(local_turn, "LOST_AFTER_S", 0.0)
+    queue.patch.setattr(local_turn, "LOOK_EVERY_S", 0.0)
+    assert (look := turn.look(begun=False)) is not None and look.failure is not None, "not for ever"
+    assert look.status == "cancelled" and "which was interrupted" in look.failure.cause
+
+    first.run.heartbeat_file.touch()
+    assert until(lambda: reason(second).endswith("has succeeded")), reason(second)
+    write_model(first.run.stage("train_fold_0").state_file, StageState(status="success"))
+
+    assert second.ends() == "success"
 
 
 def test_a_row_of_runs_that_follow_each_other_ends_with_the_first_that_fails(queue: Queue) -> None:

@@ -1,6 +1,7 @@
 """What needs no Slurm: options, job scripts, what its commands print, and its states in our vocabulary."""
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from nnunet_mcp.files import write_model
+from nnunet_mcp.files import write_model, write_text
+from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.runs.cancel import request_cancel
 from nnunet_mcp.runs.engines import verdict
 from nnunet_mcp.runs.layout import RunDir, StateDir
@@ -24,12 +26,13 @@ from nnunet_mcp.runs.slurm.options import limit_s, options_of, warn_s
 from nnunet_mcp.runs.slurm.script import job_script
 from nnunet_mcp.runs.slurm.submit import dependency
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.records import CancelRecord, JobsRecord, Outcome, RunRecord, StageState, Status
+from nnunet_mcp.schemas.records import CancelRecord, EngineRecord, JobsRecord, Outcome, RunRecord, StageState, Status
 from nnunet_mcp.schemas.slurm import OPTIONS, parse_options
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.machine_checks import machine_checks
+from nnunet_mcp.tools.watching import runs
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset, record_of, stage
 
@@ -499,6 +502,32 @@ def test_the_first_jobs_of_a_run_depend_on_those_of_the_run_that_it_follows(sett
         dependency(run, later, stages[0], {})
 
 
+@pytest.mark.parametrize("told", ["success", "running", None])
+def test_a_run_after_one_that_has_succeeded_on_this_machine_is_submitted_at_once(
+    settings: Settings, slurm: Slurm, told: Status | None
+) -> None:
+    """Its supervisor may have been killed before it wrote down what the worker proved."""
+    make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    first = record_of(settings, stage("train_fold_0"))
+    run, _ = record_run(StateDir(settings.state_dir), first, [], repeat_window_s=0)
+    gone = mark_of(os.getpid()).model_copy(update={"start_time": 1.0})
+    write_model(run.engine_file, EngineRecord(supervisor=gone))
+    write_text(run.stage("train_fold_0").log_file, "an epoch")
+    write_model(run.stage("train_fold_0").outcome_file, Outcome(ok=True))
+    if told is not None:
+        write_model(run.stage("train_fold_0").state_file, StageState(status=told, process=gone))
+    slurm.says("sbatch", "11")
+
+    wanted = {"dataset_id": 1, "configuration": "2d", "fold": "0", "engine": "slurm", "after": first.run_id}
+    answer = ask(settings, "nnunet_training", **wanted)
+
+    assert f"Run {first.run_id} has succeeded already, so nothing is waited for." in answer["notes"]
+    jobs = StateDir(settings.state_dir).run(answer["run_id"]).jobs()
+    assert jobs is not None and jobs.complete, "it would wait for ever"
+    submitted_first = slurm.calls("sbatch")[0]
+    assert "--dependency" not in submitted_first, submitted_first
+
+
 @pytest.mark.parametrize("said", ["Access/permission denied for job 7", "Job is in held state for job 7"])
 def test_what_slurm_does_not_allow_is_told_with_its_words(settings: Settings, slurm: Slurm, said: str) -> None:
     run, _ = submitted(settings)
@@ -513,3 +542,32 @@ def test_what_slurm_does_not_allow_is_told_with_its_words(settings: Settings, sl
     slurm.says("scontrol", "")
     assert ask(settings, "nnunet_queue", run_id=run.run_id, action="hold")["status"] == "queued"
     assert slurm.calls("scontrol")[-1] == "uhold 7,8"
+
+
+def test_what_is_said_to_be_held_is_held_as_slurm_shows_it(
+    settings: Settings, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "OBEYED_WITHIN_S", 0.1)
+    run, _ = submitted(settings)
+    release = f"nnunet_queue(run_id='{run.run_id}', action='release')"
+
+    def told(action: str, state: str, of_8: str = "Dependency") -> str:
+        slurm.says("squeue", f"7|{state}|N/A|/x\n8|PENDING|{of_8}|N/A|/y\n")
+        slurm.says("scontrol", "")
+        answer = ask(settings, "nnunet_queue", run_id=run.run_id, action=action)
+        return f"{answer['detail']} {answer['next_step']}"
+
+    said = told("hold", "PENDING|Priority")
+    assert "was asked to hold, which does not show yet" in said and release not in said
+    held = told("hold", "PENDING|JobHeldUser", "JobHeldUser"), told("hold", "RUNNING|None", "JobHeldUser")
+    assert all(said.startswith("Held: ") and release in said for said in held), held
+    assert "A stage of it has begun" in held[1]
+    assert told("release", "PENDING|Priority").startswith("Released")
+    assert "was asked to release" in told("release", "PENDING|JobHeldUser")
+    assert "of the same user" in told("front", "PENDING|Priority"), "Slurm lets nobody pass the jobs of others"
+    before = slurm.calls("scontrol")
+    write_model(run.engine_file, JobsRecord(jobs={"train_fold_0": "7"}))
+    slurm.says("sbatch", "", "socket timed out", code=1)
+    with pytest.raises(ToolRefused, match="are not submitted yet, so none can be moved"):
+        told("hold", "PENDING|Priority")
+    assert slurm.calls("scontrol") == before

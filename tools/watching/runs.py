@@ -146,8 +146,8 @@ def _obeyed(request: QueueRequest, settings: Settings) -> RunSnapshot:
     deadline = time.monotonic() + OBEYED_WITHIN_S
     while True:
         view = snapshot(settings, request.run_id)
-        begun = view.judged.status != "queued"
-        if begun or request.action == "front" or view.is_held == (request.action == "hold"):
+        ended = view.judged.status not in ACTIVE
+        if ended or request.action == "front" or view.is_held == (request.action == "hold"):
             return view
         if time.monotonic() > deadline:
             return view
@@ -162,11 +162,14 @@ def _on_with(view: RunSnapshot) -> str:
 
 
 def _detail(view: RunSnapshot, action: QueueAction) -> str:
-    told = {
-        "front": "It goes before all other runs that wait for the same place; what runs already goes on.",
-        "hold": "Held: nothing more of it starts until it is released.",
-        "release": "Released: it waits for its place as before.",
-    }[action]
+    if action == "front":
+        told = view.in_front
+    elif view.is_held != (action == "hold"):
+        told = f"It was asked to {action}, which does not show yet."
+    elif action == "hold":
+        told = "Held: nothing more of it starts until it is released."
+    else:
+        told = "Released: it waits for its place as before."
     if view.judged.status == "running":
         return f"{told} A stage of it has begun, and goes on."
     return f"{told} Now: {view.judged.reason}."

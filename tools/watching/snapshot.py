@@ -11,7 +11,7 @@ from typing import TypeVar
 from ...runs.engines import engine_of, verdict
 from ...runs.layout import REMEMBERED_EPOCHS, RunDir, StateDir
 from ...runs.pace import pace
-from ...runs.status import BEHIND, HELD, Verdict
+from ...runs.status import BEHIND, Verdict
 from ...runs.store import find_run, newest_ids
 from ...schemas.records import (
     ACTIVE,
@@ -108,8 +108,8 @@ class RunSnapshot:
 
     @property
     def is_held(self) -> bool:
-        """Whether people keep it from starting."""
-        return HELD in self.judged.reason
+        """Whether people keep from starting what waits of it; a stage that waits for one that runs does not say so."""
+        return self.judged.held or (self.judged.status == "running" and self.run.queue().held)
 
     @property
     def is_behind(self) -> bool:
@@ -123,6 +123,11 @@ class RunSnapshot:
             RunError: the cluster does not allow it, or does not answer.
         """
         engine_of(self.record).move(self.run, self.record, action, self.settings)
+
+    @property
+    def in_front(self) -> str:
+        """What it comes to if it is let go first, where it is."""
+        return engine_of(self.record).in_front
 
     @property
     def may_still_follow(self) -> bool:
