@@ -107,6 +107,10 @@ def test_a_mail_server_that_is_down_costs_a_run_nothing_and_hears_of_it_later(
 PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 and scan_77.nii.gz are wrong"
 
 
+def failed(cause: str) -> StageState:
+    return StageState(status="error", failure=Failure(cause=cause, evidence="", remedy=""))
+
+
 @pytest.mark.parametrize(
     ("state", "more", "event", "said"),
     [
@@ -134,13 +138,28 @@ PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 a
             "the label file (a file) has values {7}; (a case) and (a file) are wrong\nIt can go on from where it was.",
             id="fails with names in the cause",
         ),
+        pytest.param(
+            failed("label files are missing: ['Doe_Jane_1961', 'Mueller_Max']"),
+            {},
+            "failed",
+            "label files are missing: (names)\nRun",
+            id="fails for cases that no folder has",
+        ),
+        pytest.param(
+            failed("'/data/Jane Doe/ct/x.nii.gz', /data/Jane Doe/x.nii.gz and case_002_0000.nii.gz differ from case_002"),
+            {},
+            "failed",
+            "(a file), (a file) and (a case) differ from (a case)\nRun",
+            id="fails with blanks in a path, and a case without a label",
+        ),
         pytest.param(StageState(status="cancelled"), {}, "ended", "cancelled on request", id="is cancelled"),
     ],
 )
 def test_what_is_told_of_a_run(
     settings: Settings, state: StageState, more: dict[str, Any], event: str | None, said: str
 ) -> None:
-    make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    raw = make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    (raw / "labelsTr" / "case_002.nii.gz").unlink()
     ago: dict[str, Any] = {name: time.time() + more[name] for name in ("heartbeat", "created_at") if name in more}
     run = run_in(settings, state, **(more | ago))
     if state.status in ("error", "cancelled"):
