@@ -65,6 +65,7 @@ class Tracking:
     tracker: Tracker
     settings: Settings
     told: dict[str, Told] = field(default_factory=dict)
+    lost: str = ""
 
     def tell(self, view: RunSnapshot) -> bool:
         """Tell what is new; returns whether there will be no more."""

@@ -11,6 +11,7 @@ import pytest
 
 from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.runs.layout import read_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import (
     ClassMetrics,
@@ -20,6 +21,7 @@ from nnunet_mcp.schemas.records import (
     StageState,
 )
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.following.follow import Follower
 from nnunet_mcp.tools.following.news import WAITS_S, news
 from nnunet_mcp.tools.following.notify import Notifier
 from nnunet_mcp.tools.following.start import follow_again
@@ -27,14 +29,14 @@ from nnunet_mcp.tools.watching.snapshot import snapshot
 from tests.kit.lab import ToolRefused, free_port, stand_in_python, until
 from tests.kit.terminal import typed
 from tests.kit.tiny import ask, make_dataset
-from tests.tools.following.hearers import PASSWORD, mail_server, webhook
+from tests.tools.following.hearers import NOBODY, PASSWORD, mail_server, webhook
 from tests.tools.following.played import RUN_ID, follower, followers, run_in, running
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS"),
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated"),  # of apprise
 ]
-NOBODY = f"mailto://me:{PASSWORD}@lab.example:{{port}}?smtp=127.0.0.1&to=you@lab.example&mode=insecure"
+DOWN = f"mailto://me:{PASSWORD}@lab.example:{{port}}?smtp=127.0.0.1&to=you@lab.example&mode=insecure"
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_a_mail_server_that_is_down_costs_a_run_nothing_and_hears_of_it_later(
     port = free_port()
     note = "Not everything was told to others: mailto: not delivered (no answer, or a wrong address or password)"
     with webhook() as web:
-        monkeypatch.setenv("NNUNET_MCP_NOTIFY", f"{NOBODY.format(port=port)} {web.address}")
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", f"{DOWN.format(port=port)} {web.address}")
         run_id = train()
         assert until(lambda: note in ask(Settings(), "nnunet_results", run_id=run_id)["notes"])
         result = ask(Settings(), "nnunet_results", run_id=run_id)
@@ -146,7 +148,9 @@ def failed(cause: str) -> StageState:
             id="fails for cases that no folder has",
         ),
         pytest.param(
-            failed("'/data/Jane Doe/ct/x.nii.gz', /data/Jane Doe/x.nii.gz and case_002_0000.nii.gz differ from case_002"),
+            failed(
+                "'/data/Jane Doe/x.nii.gz', /data/Jane Doe/x.nii.gz and case_002_0000.nii.gz differ from case_002"
+            ),
             {},
             "failed",
             "(a file), (a file) and (a case) differ from (a case)\nRun",
@@ -216,6 +220,23 @@ def test_an_event_is_told_once_however_often_its_teller_is_killed(
         follow_again(Settings())  # nothing is left to be followed
 
     assert web.got[1].title == "Dataset001_Tiny 2d fold 0 has finished" and not run.told_lock("notify").exists()
+
+
+def test_who_has_a_message_does_not_get_it_again_when_another_recipient_of_the_address_refuses_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(settings, StageState(status="success"))
+    monkeypatch.setattr("nnunet_mcp.tools.following.notify.TRIES", 3)
+    monkeypatch.setattr(Follower, "_pause", lambda follower: 0.01)
+    run.told_dir.mkdir()
+    with mail_server() as mail:
+        address = mail.address.replace("to=you", f"to={NOBODY},you")
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", address)
+        Follower(*read_run(str(run.path)), Settings(), "notify").follow()
+
+    assert [message.title for message in mail.got] == ["Dataset001_Tiny 2d fold 0 has finished"]
+    untold = run.untold("notify")
+    assert untold is not None and untold.why.endswith("given up after 3 tries") and PASSWORD not in untold.why
 
 
 def test_a_test_message_is_sent_from_the_terminal_and_the_doctor_shows_no_address(
