@@ -78,9 +78,11 @@ def _subject(record: RunRecord) -> str:
 
 
 def _waits_since(view: RunSnapshot) -> float:
-    """Since its start, or since the last stage before ended."""
-    states = [view.run.stage(spec.name).state() for spec in view.record.stages]
-    return max([view.record.created_at, *(state.ended_at for state in states if state and state.ended_at)])
+    """Since its start, or since a stage last worked or ended: a job that Slurm requeued waits again."""
+    stages = [view.run.stage(spec.name) for spec in view.record.stages]
+    ended = [state.ended_at for stage in stages if (state := stage.state()) and state.ended_at]
+    worked = [progress.heartbeat for stage in stages if (progress := stage.progress())]
+    return max(view.record.created_at, *ended, *worked)
 
 
 def _measured(view: RunSnapshot) -> Iterator[str]:

@@ -128,10 +128,17 @@ def failed(cause: str) -> StageState:
         pytest.param(StageState(status="queued", waits_for="waits for a slot"), {}, None, "", id="waits a moment"),
         pytest.param(
             StageState(status="queued", waits_for="waits for a slot"),
-            {"created_at": -WAITS_S - 360},
+            {"created_at": -WAITS_S - 360, "heartbeat": -WAITS_S - 360},
             "waiting",
             "For 2.1 h: waits for a slot",
             id="waits for hours",
+        ),
+        pytest.param(
+            StageState(status="queued", waits_for="was requeued"),
+            {"created_at": -4 * WAITS_S, "heartbeat": -60},
+            None,
+            "",
+            id="waits again after hours of work",
         ),
         pytest.param(
             StageState(status="error", failure=Failure(cause=PATHS, evidence=PATHS, remedy=PATHS, resume=True)),
@@ -148,9 +155,7 @@ def failed(cause: str) -> StageState:
             id="fails for cases that no folder has",
         ),
         pytest.param(
-            failed(
-                "'/data/Jane Doe/x.nii.gz', /data/Jane Doe/x.nii.gz and case_002_0000.nii.gz differ from case_002"
-            ),
+            failed("'/data/Jane Doe/x.nii.gz', /data/Jane Doe/x.nii.gz and case_002_0000.nii.gz differ from case_002"),
             {},
             "failed",
             "(a file), (a file) and (a case) differ from (a case)\nRun",
