@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import Refused
+from ...errors import Refused, RunError
 from ...files import RIGHTS
 from ...runs.layout import RunDir
 from ...schemas.records import ACTIVE
@@ -97,7 +97,7 @@ def test_message(settings: Settings) -> Iterator[tuple[str, str]]:
     """
     try:
         hearers = addresses(settings)
-    except OSError:
+    except (OSError, RunError):
         raise Refused("The file that NNUNET_MCP_NOTIFY names cannot be read.") from None
     if not hearers:
         raise Refused("There is no address: set NNUNET_MCP_NOTIFY to addresses, or to a file that has them.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.errors import Refused
 from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.runs.layout import read_run
@@ -21,12 +22,15 @@ from nnunet_mcp.schemas.records import (
     StageState,
 )
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.following import notify
 from nnunet_mcp.tools.following.follow import Follower
 from nnunet_mcp.tools.following.news import WAITS_S, news
 from nnunet_mcp.tools.following.notify import Notifier
 from nnunet_mcp.tools.following.start import follow_again
+from nnunet_mcp.tools.following.targets import target_checks
+from nnunet_mcp.tools.watching.results import result_of
 from nnunet_mcp.tools.watching.snapshot import snapshot
-from tests.kit.lab import ToolRefused, free_port, stand_in_python, until
+from tests.kit.lab import free_port, stand_in_python, until
 from tests.kit.terminal import typed
 from tests.kit.tiny import ask, make_dataset
 from tests.tools.following.hearers import NOBODY, PASSWORD, mail_server, webhook
@@ -60,11 +64,16 @@ def test_a_run_is_told_by_mail_and_webhook_when_it_ends_and_when_it_fails(
     played: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with mail_server() as mail, webhook() as web:
-        monkeypatch.setenv("NNUNET_MCP_NOTIFY", f"{mail.address} {web.address}")
+        (played / "addresses").write_text(f"{mail.address}\n{web.address}\n", encoding="utf-8")
+        monkeypatch.chdir(played)
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", "addresses")
         done = train()
         assert until(lambda: bool(mail.got and web.got))
         monkeypatch.setenv("STAND_IN", json.dumps({"train_fold_0": "fails"}))
-        failed = train(overwrite=True)
+        with monkeypatch.context() as killed:  # a server that dies before it has started the followers
+            killed.setattr("nnunet_mcp.tools.following.start._follow", lambda *run: None)
+            failed = train(overwrite=True)
+        follow_again(Settings())
         assert until(lambda: len(mail.got) == len(web.got) == 2)
         assert until(lambda: followers(played) == [])
 
@@ -77,7 +86,7 @@ def test_a_run_is_told_by_mail_and_webhook_when_it_ends_and_when_it_fails(
         assert "Dice 0.8000" in ended and done in ended
         assert "the label 7 is not declared" in broken and failed in broken
         assert str(played) not in ended + broken and "case_001" not in broken
-    assert holding(played) == []
+    assert holding(played) == [played / "addresses"]
 
 
 def holding(folder: Path) -> list[Path]:
@@ -242,6 +251,9 @@ def test_who_has_a_message_does_not_get_it_again_when_another_recipient_of_the_a
     assert [message.title for message in mail.got] == ["Dataset001_Tiny 2d fold 0 has finished"]
     untold = run.untold("notify")
     assert untold is not None and untold.why.endswith("given up after 3 tries") and PASSWORD not in untold.why
+    lasting = f"Not everything was told to others: {untold.why}"
+    assert lasting in ask(Settings(), "nnunet_results", run_id=RUN_ID)["notes"]
+    assert lasting not in result_of(snapshot(settings, RUN_ID)).notes  # of which files and reports are made
 
 
 def test_a_test_message_is_sent_from_the_terminal_and_the_doctor_shows_no_address(
@@ -264,14 +276,34 @@ def test_a_test_message_is_sent_from_the_terminal_and_the_doctor_shows_no_addres
     assert PASSWORD not in sent.stdout + sent.stderr + told.stdout + told.stderr
 
 
-def test_a_server_without_apprise_says_so_and_starts_runs_all_the_same(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("given", ["~nobody-of-this-name/addresses", "nowhere", "empty"])
+def test_addresses_that_cannot_be_read_or_are_none_are_told_before_a_run_ends(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
 ) -> None:
+    (tmp_path / "empty").write_text("# none yet\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNUNET_MCP_NOTIFY", given)
+
+    assert [check.level for check in target_checks(Settings())] == ["warning"]
+    with pytest.raises(Refused, match="NNUNET_MCP_NOTIFY"):
+        list(notify.test_message(Settings()))
+
+
+@pytest.mark.heavy
+def test_a_server_without_apprise_says_so_and_starts_runs_all_the_same(
+    played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (played / "without" / "apprise").mkdir(parents=True)
+    (played / "without" / "apprise" / "__init__.py").write_text("raise ImportError", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(played / "without"))
     monkeypatch.setenv("NNUNET_MCP_NOTIFY", "ntfy://topic")
     monkeypatch.setattr("nnunet_mcp.tools.following.targets.find_spec", lambda name: None)
 
+    note = "Not everything was told to others: apprise is not installed beside the server, so nothing is told."
+
     problems = ask(Settings(), "nnunet_system")["problems"]
+    run_id = train()
 
     assert any("apprise is not installed" in text and "pip install apprise" in text for text in problems)
-    with pytest.raises(ToolRefused, match="no dataset"):
-        train()
+    assert until(lambda: note in ask(Settings(), "nnunet_results", run_id=run_id)["notes"])
+    assert until(lambda: ask(Settings(), "nnunet_results", run_id=run_id)["status"] == "success")
