@@ -138,3 +138,11 @@ def told(details: Iterable[tuple[str, str]]) -> str:
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     named = [(clean(case), clean(said, SAID_LENGTH)) for case, said in found[:NAMED]]
     return ", ".join(f"{case} ({said})" if said else case for case, said in named) + more
+
+
+def told_apart(names: Sequence[str], reserved: Sequence[str] = ()) -> list[str]:
+    """The names, with their number behind those that are reserved or there twice."""
+    return [
+        f"{name} {number}" if name in reserved or names.count(name) > 1 else name
+        for number, name in enumerate(names, start=1)
+    ]

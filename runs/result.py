@@ -19,7 +19,7 @@ from ..schemas.outcomes import (
 from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
-from .layout import TARGETS, RunDir
+from .layout import RunDir
 from .remarks import last_pseudo_dice, remarks
 from .status import Verdict
 
@@ -70,7 +70,6 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict, *, cases: in
                     *(remarks(measured, trained) if measured else ()),
                     *record.notes,
                     *(outcome.notes if outcome else _notes_so_far(run, record)),
-                    *(f"Not everything was told to others: {found.why}" for found in map(run.untold, TARGETS) if found),
                     *_unknowns(measured, folds),
                 )
             )

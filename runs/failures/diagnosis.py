@@ -47,6 +47,8 @@ HARMLESS = re.compile(
 )
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 NUMPY = re.compile(r"\bnp\.\w+\((-?[\w.]+)\)")
+# The blanks of a signature's cause that quote what others named, or a text that may.
+NAMING = re.compile(r"\{(?:file|files|missing|text)\}")
 FRAME = re.compile(r'\s*File "(?P<file>[^"\n]+)", line \d+')
 # Whose code raised it is of no help, if the person's own called it. Our own code is in nnunet_mcp/, also in a checkout.
 OTHERS_CODE = re.compile(r"/site-packages/|/dist-packages/|/lib/python3|/nnunet_mcp/|<frozen|<string>")
@@ -112,6 +114,20 @@ def _from_match(signature: Signature, match: "re.Match[str]") -> Failure:
 def _filled(text: str, values: dict[str, str]) -> str:
     """The text with its blanks filled in from the pattern; other braces, as in a call, stay."""
     return re.sub(r"\{(\w+)\}", lambda blank: values.get(blank[1], blank[0]), text)
+
+
+def without_quotes(cause: str) -> str:
+    """The cause in its signature's own words, with "(names)" for the files and cases that it quotes."""
+    for signature in SIGNATURES:
+        if NAMING.search(signature.cause) and (match := re.fullmatch(_as_pattern(signature.cause), cause, re.DOTALL)):
+            return _filled(NAMING.sub("(names)", signature.cause), match.groupdict())
+    return cause
+
+
+def _as_pattern(template: str) -> str:
+    """What the template with any words in its blanks fits."""
+    words = re.split(r"\{(\w+)\}", template)
+    return "".join(f"(?P<{word}>.+)" if place % 2 else re.escape(word) for place, word in enumerate(words))
 
 
 def _lines_of(match: "re.Match[str]") -> str:

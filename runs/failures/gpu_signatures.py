@@ -125,8 +125,8 @@ OF_GPUS = (
     ),
     Signature(
         "cuda error",
-        r"CUDA error: (?!device-side assert)(?P<text>[^\n]+)",
-        "CUDA refused: {text}",
+        r"CUDA error: (?!device-side assert)(?P<error>[^\n]+)",
+        "CUDA refused: {error}",
         "If it happens again, take another GPU or another build of PyTorch.",
         resume=True,
     ),

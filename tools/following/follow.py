@@ -34,7 +34,9 @@ LAST_TRIES_S = 3600.0
 
 
 class Teller(Protocol):
-    """Tells one target."""
+    """Tells one target. `lost` says what will never be told."""
+
+    lost: str
 
     def tell(self, view: RunSnapshot) -> bool:
         """Tell what is new; returns whether there will be no more."""
@@ -88,7 +90,7 @@ class Follower:
             return False
         if self.failures:
             self.failures = 0
-            self.run.untold_file(self.target).unlink(missing_ok=True)
+            self._told_all(self._teller().lost)
         return done
 
     def _teller(self) -> Teller:
@@ -102,7 +104,15 @@ class Follower:
         repeated."""
         self.failures += 1
         unknown = f"{self.target} cannot be told now ({type(error).__name__})"
-        why = str(error) if isinstance(error, Untellable) else unknown
+        self._write(str(error) if isinstance(error, Untellable) else unknown)
+
+    def _told_all(self, but: str) -> None:
+        if but:
+            self._write(but)
+        else:
+            self.run.untold_file(self.target).unlink(missing_ok=True)
+
+    def _write(self, why: str) -> None:
         with suppress(OSError):  # the disk is full, or the run's record is gone
             write_model(self.run.untold_file(self.target), Untold(why=why), durable=False)
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...nnunet.datasets import CASE_ENDINGS, DatasetFiles, label_files
+from ...nnunet.datasets import CASE_ENDINGS, CHANNEL, DatasetFiles, label_files
+from ...runs.failures.diagnosis import without_quotes
 from ...runs.result import compose_result
 from ...schemas.progress import HealthVerdict
 from ...schemas.records import ClassMetrics, RunRecord
@@ -24,8 +25,15 @@ ALARMING: Mapping[HealthVerdict, str] = {
 }
 CLASSES = 10
 TEXT_CHARACTERS = 600
-PATH = re.compile(r"[^\s'\"(),;]*[/\\][^\s'\"(),;]*")
-FILE = re.compile(rf"[^\s'\"(),;]+(?:{'|'.join(map(re.escape, (*CASE_ENDINGS, '.json', '.npz', '.pkl', '.b2nd')))})\b")
+ENDING = f"(?:{'|'.join(map(re.escape, (*CASE_ENDINGS, '.json', '.npz', '.pkl', '.b2nd')))})\\b"
+# One in quotes is taken whole, and one that has blanks up to the ending of a file.
+PATH = re.compile(
+    r"(?<!\w)(?P<quote>['\"])[^'\"\n]*[/\\][^'\"\n]*(?P=quote)(?!\w)"
+    rf"|(?<!\S)(?:~|[A-Za-z]:)?[/\\][^'\"\n]*?{ENDING}"
+    r"|[^\s'\"(),;]*[/\\][^\s'\"(),;]*"
+)
+FILE = re.compile(rf"[^\s'\"(),;]+{ENDING}")
+IMAGES = ("imagesTr", "imagesTs")
 # A shorter name is a number or a letter, which says nothing of a patient.
 TELLING = 3
 
@@ -70,9 +78,11 @@ def _subject(record: RunRecord) -> str:
 
 
 def _waits_since(view: RunSnapshot) -> float:
-    """Since its start, or since the last stage before ended."""
-    states = [view.run.stage(spec.name).state() for spec in view.record.stages]
-    return max([view.record.created_at, *(state.ended_at for state in states if state and state.ended_at)])
+    """Since its start, or since a stage last worked or ended: a job that Slurm requeued waits again."""
+    stages = [view.run.stage(spec.name) for spec in view.record.stages]
+    ended = [state.ended_at for stage in stages if (state := stage.state()) and state.ended_at]
+    worked = [progress.heartbeat for stage in stages if (progress := stage.progress())]
+    return max(view.record.created_at, *ended, *worked)
 
 
 def _measured(view: RunSnapshot) -> Iterator[str]:
@@ -97,22 +107,24 @@ def _classes(lines: Sequence[ClassMetrics]) -> Iterator[str]:
 
 def _why(view: RunSnapshot) -> str:
     failure = view.judged.failure
-    cause = failure.cause if failure else view.judged.reason
+    cause = without_quotes(failure.cause) if failure else view.judged.reason
     return f"{cause}\nIt can go on from where it was." if failure and failure.resume else cause
 
 
 def clean_of_names(text: str, record: RunRecord) -> str:
     """The text without paths, names of files and names of cases."""
-    text = FILE.sub("(a file)", PATH.sub("(a file)", text[: 4 * TEXT_CHARACTERS]))
+    text = PATH.sub("(a file)", text[: 4 * TEXT_CHARACTERS])
     for case in sorted(_cases(record), key=len, reverse=True):
         if case in text:
-            text = re.sub(rf"(?<!\w){re.escape(case)}(?!\w)", "(a case)", text)
-    return text
+            text = re.sub(rf"(?<!\w){re.escape(case)}(?:_\d{{4}})?(?:{ENDING})?(?!\w)", "(a case)", text)
+    return FILE.sub("(a file)", text)
 
 
 def _cases(record: RunRecord) -> set[str]:
-    names = label_files(DatasetFiles(record.folders, record.dataset_name).raw)
-    known = {_without_ending(name) for name in names}
+    raw = DatasetFiles(record.folders, record.dataset_name).raw
+    images = {_without_ending(path.name) for folder in IMAGES for path in (raw / folder).glob("*")}
+    known = {_without_ending(name) for name in label_files(raw)}
+    known |= {found["case"] if (found := CHANNEL.fullmatch(image)) else image for image in images}
     if record.job.kind == "predict" and record.job.originals:
         known |= record.job.originals.cases.keys()
     return {name for name in known if len(name) >= TELLING}

@@ -1,11 +1,12 @@
 """Send news of a run to the addresses of NNUNET_MCP_NOTIFY, by the apprise library."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-from ...errors import Refused
+from ...errors import Refused, RunError
 from ...files import RIGHTS
 from ...runs.layout import RunDir
 from ...schemas.records import ACTIVE
@@ -14,23 +15,32 @@ from ..watching.snapshot import RunSnapshot
 from .news import News, news
 from .targets import Untellable, addresses, kind, lacking
 
+# With the pauses of follow.py half an hour, in which a service may be restarted. What a service takes while it reports
+# an error comes this often at most.
+TRIES = 12
+# Of an address, its recipients are counted from 0.
+Recipient = tuple[str, int]
+
 
 @dataclass
 class Letter:
-    """News, and the addresses that do not have it yet."""
+    """News, the addresses that do not have it yet, and who of theirs has."""
 
     news: News
     left: list[str]
+    reached: set[Recipient] = field(default_factory=set)
+    tries: int = 0
 
 
 @dataclass
 class Notifier:
-    """Tells each event at most once: the event's file is made before it is sent, so a kill cannot repeat it. While this
-    process lives it tries again."""
+    """Tells each event at most once: the event's file is made before it is sent, so a kill cannot repeat it. Where a
+    service reports an error, this process tries again, TRIES times in all."""
 
     run: RunDir
     settings: Settings
     letters: list[Letter] = field(default_factory=list)
+    lost: str = ""
     _before: News | None = None
 
     def tell(self, view: RunSnapshot) -> bool:
@@ -57,16 +67,26 @@ class Notifier:
         return False
 
     def _send(self) -> None:
-        problems: list[str] = []
-        for letter in self.letters:
-            for address in list(letter.left):
-                if why := deliver(address, letter.news):
-                    problems.append(why)
-                else:
-                    letter.left.remove(address)
-        self.letters = [letter for letter in self.letters if letter.left]
-        if problems:
-            raise Untellable("; ".join(dict.fromkeys(problems)))
+        problems = [(letter, why) for letter in self.letters for why in _deliver_to_all(letter)]
+        self.letters = [letter for letter in self.letters if letter.left and letter.tries < TRIES]
+        if given_up := [why for letter, why in problems if letter.tries >= TRIES]:
+            self.lost = f"{_once_each(given_up)}, given up after {TRIES} tries"
+        if self.letters:
+            raise Untellable(_once_each(why for _, why in problems))
+
+
+def _once_each(problems: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(problems))
+
+
+def _deliver_to_all(letter: Letter) -> Iterator[str]:
+    """Send it to those who do not have it; yields why it did not reach them."""
+    letter.tries += 1
+    for address in list(letter.left):
+        if why := deliver(address, letter.news, letter.reached):
+            yield why
+        else:
+            letter.left.remove(address)
 
 
 def test_message(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -77,7 +97,7 @@ def test_message(settings: Settings) -> Iterator[tuple[str, str]]:
     """
     try:
         hearers = addresses(settings)
-    except OSError:
+    except (OSError, RunError):
         raise Refused("The file that NNUNET_MCP_NOTIFY names cannot be read.") from None
     if not hearers:
         raise Refused("There is no address: set NNUNET_MCP_NOTIFY to addresses, or to a file that has them.")
@@ -85,20 +105,37 @@ def test_message(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from ((kind(address), deliver(address, message)) for address in hearers)
 
 
-def deliver(address: str, what: News) -> str:
-    """Send one message; returns why it could not be delivered, or nothing."""
+def deliver(address: str, what: News, reached: set[Recipient] | None = None) -> str:
+    """Send one message to those of an address who are not `reached`, which grows; returns why it did not reach all."""
     try:
         import apprise
     except ImportError:
         return lacking("apprise")
     logging.getLogger("apprise").disabled = True  # it writes addresses
-    server = apprise.Apprise.instantiate(address)
-    if not isinstance(server, apprise.NotifyBase):
+    reached = set() if reached is None else reached
+    recipients = {(address, place): server for place, server in enumerate(_recipients(address))}
+    if not recipients:
         return f"{kind(address)}: no address that apprise knows"
-    sender = apprise.Apprise()
-    sender.add(server)
-    try:
-        sent = sender.notify(title=what.title, body=what.text, body_format=apprise.NotifyFormat.TEXT)
-    except Exception:  # whatever a service's module raises, or that it takes too long
-        sent = False
-    return "" if sent else f"{kind(address)}: not delivered (no answer, or a wrong address or password)"
+    for recipient in recipients.keys() - reached:
+        sender = apprise.Apprise()
+        sender.add(recipients[recipient])
+        # A service's module may raise anything, or take too long.
+        with suppress(Exception):
+            if sender.notify(title=what.title, body=what.text, body_format=apprise.NotifyFormat.TEXT):
+                reached.add(recipient)
+    if recipients.keys() <= reached:
+        return ""
+    return f"{kind(address)}: not delivered (no answer, or a wrong address or password)"
+
+
+def _recipients(address: str) -> list[Any]:
+    """An apprise service for each recipient: apprise says of several together only whether all of them were reached."""
+    from apprise import Apprise, NotifyBase
+    from apprise.plugins import url_to_dict
+
+    parsed = url_to_dict(address) or {}
+    names = [name for given in parsed.get("targets") or () for name in str(given).split(",") if name.strip()]
+    each = [Apprise.instantiate({**parsed, "targets": [name]}) for name in names]
+    if len(each) < 2 or not all(isinstance(one, NotifyBase) for one in each):
+        each = [Apprise.instantiate(address)]
+    return [one for one in each if isinstance(one, NotifyBase)]

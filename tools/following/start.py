@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
+from ...errors import RunError
+from ...files import RIGHTS, make_folder
 from ...launch import inherited, python_command
 from ...locks import Lock
 from ...runs.engines import engine_of
@@ -13,12 +15,14 @@ from ...runs.layout import TARGETS, RunDir, StateDir
 from ...runs.store import newest_runs
 from ...schemas.records import RunRecord
 from ...settings import Settings
-from .targets import trackers
+from .targets import handed_over, trackers
 
 FOLLOWER = "nnunet_mcp.tools.following"
 DETACHED = "nnunet_mcp.detached"
 # Runs that a server looks at when it starts; a look takes a fraction of a millisecond.
 RECENT = 100
+# It takes a fraction of a second; a disk that hangs must not keep the answer.
+DETACHING_S = 20
 
 
 def start(run: RunDir, record: RunRecord, settings: Settings) -> None:
@@ -27,8 +31,19 @@ def start(run: RunDir, record: RunRecord, settings: Settings) -> None:
     Raises:
         RunError: the run could not be started.
     """
-    engine_of(record).start(run, record, settings)
-    for target in _wanted(record, settings):
+    wanted = list(_wanted(record, settings))
+    # A server that dies before the followers are there leaves these for the next one.
+    with suppress(OSError):
+        for target in wanted:
+            make_folder(run.told_dir)
+            run.told_lock(target).touch(RIGHTS)
+    try:
+        engine_of(record).start(run, record, settings)
+    except RunError:
+        for target in wanted:
+            run.told_lock(target).unlink(missing_ok=True)
+        raise
+    for target in wanted:
         _follow(run, target, settings)
 
 
@@ -57,7 +72,7 @@ def _wanted(record: RunRecord, settings: Settings) -> Iterator[str]:
 
 def _follow(run: RunDir, target: str, settings: Settings) -> None:
     command = python_command(sys.executable, FOLLOWER, str(run.path), target)
-    with suppress(OSError):
+    with suppress(OSError, RunError, subprocess.TimeoutExpired):
         subprocess.run(
             python_command(sys.executable, DETACHED, *command),
             stdin=subprocess.DEVNULL,
@@ -67,17 +82,16 @@ def _follow(run: RunDir, target: str, settings: Settings) -> None:
             env=_environment(target, settings),
             start_new_session=True,
             check=False,
+            timeout=DETACHING_S,
         )
 
 
 def _environment(target: str, settings: Settings) -> dict[str, str]:
     """What a follower needs: of the secrets, those of its own target."""
-    secrets = {"NNUNET_MCP_NOTIFY": settings.notify} if target == "notify" else {"NNUNET_MCP_TRACK": settings.track}
-    own = {name: value.get_secret_value() for name, value in secrets.items() if value is not None}
     of_mlflow = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
     return {
         **inherited(settings.hand_on),
         **settings.environment,
-        **own,
+        **handed_over(settings, target),
         **(of_mlflow if target == "mlflow" else {}),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from ...errors import RunError
 from ...files import read_plain
 from ...runs.layout import TARGETS
 from ...schemas.system import Check
@@ -23,6 +24,7 @@ NEXT_TRACKER = re.compile(r"\s*,\s*(?=\w+(?::|,|\s*$))")
 KIND = re.compile(r"[a-z][\w+.-]{0,30}(?=://)", re.IGNORECASE)
 FILE_BYTES = 1 << 16
 SEEN_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
+OF_ADDRESSES = "Write addresses with :// or the path of a file that has them."
 OF_WANDB = "W&B is nnU-Net's own: set nnUNet_wandb_enabled=1, and nnUNet_wandb_mode=offline to send nothing."
 
 
@@ -61,6 +63,21 @@ def _named(settings: Settings) -> Iterator[tuple[str, str]]:
             yield name, where.strip()
 
 
+def handed_over(settings: Settings, target: str) -> dict[str, str]:
+    """The variable that tells a follower, which works in another folder, of its target.
+
+    Raises:
+        Unavailable: ~ is nobody's home here.
+    """
+    if target == "notify":
+        return {"NNUNET_MCP_NOTIFY": _anywhere(_text(settings.notify))}
+    return {"NNUNET_MCP_TRACK": f"{target}:{_anywhere(trackers(settings)[target])}"}
+
+
+def _anywhere(given: str) -> str:
+    return str(absolute(Path(given))) if given and "://" not in given else given
+
+
 def _text(secret: SecretStr | None) -> str:
     return secret.get_secret_value().strip() if secret is not None else ""
 
@@ -77,9 +94,12 @@ def _notify_check(settings: Settings) -> Check:
     name = "notifications"
     try:
         kinds = [kind(address) for address in addresses(settings)]
-    except OSError as error:
-        why = f"NNUNET_MCP_NOTIFY names a file that cannot be read ({error.strerror or 'no plain file'})."
-        return Check(name=name, level="warning", detail=why, fix="Write addresses with :// or the path of a file.")
+    except (OSError, RunError) as error:
+        reason = getattr(error, "strerror", None) or "no plain file"
+        why = f"NNUNET_MCP_NOTIFY names a file that cannot be read ({reason})."
+        return Check(name=name, level="warning", detail=why, fix=OF_ADDRESSES)
+    if not kinds:
+        return Check(name=name, level="warning", detail="NNUNET_MCP_NOTIFY has no address.", fix=OF_ADDRESSES)
     if find_spec("apprise") is None:
         return Check(name=name, level="warning", detail=lacking("apprise"), fix=fix_of("apprise"))
     if _is_open_to_others(settings):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...files import make_folder
 from ...schemas.records import Epoch, Status
-from .tracked import End, Training, per_epoch, plain
+from .tracked import End, Training, per_epoch
 
 # A server that is down is tried again later, so that the process looks at the run in between.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -56,7 +56,8 @@ class MLflow:
         return str(self._client.create_experiment(dataset, artifact_location=self._artifacts))
 
     def _new(self, experiment: str, training: Training) -> Run:
-        run = self._client.create_run(experiment, run_name=training.title, tags={KEY: training.key})
+        began = int(training.started_at * 1000)
+        run = self._client.create_run(experiment, began, {KEY: training.key}, training.title)
         params = [Param(name, value[:PARAMETER_CHARACTERS]) for name, value in training.parameters.items()]
         self._client.log_batch(run.info.run_id, params=params)
         return run
@@ -68,14 +69,14 @@ class MLflow:
             metrics = [
                 Metric(name, value, now, epoch.epoch + 1)
                 for epoch in part
-                for name, value in per_epoch(epoch, training.classes).items()
+                for name, value in per_epoch(epoch, training).items()
             ]
             self._client.log_batch(self._runs[training.key], metrics=metrics)
 
     def end(self, training: Training, end: End) -> None:
         """The Dice, the picture and how it ended."""
         run, at = self._runs[training.key], int(end.at * 1000)
-        metrics = [Metric(f"dice/{plain(name)}", value, at, 0) for name, value in end.dice.items()]
+        metrics = [Metric(f"dice/{name}", value, at, 0) for name, value in end.dice.items()]
         self._client.log_batch(run, metrics=metrics)
         if end.picture is not None:
             with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from ...files import make_folder
 from ...schemas.records import Epoch
-from .tracked import End, Training, per_epoch, plain
+from .tracked import End, Training, per_epoch
 
 
 class TensorBoard:
@@ -44,14 +44,14 @@ class TensorBoard:
     def epochs(self, training: Training, epochs: Sequence[Epoch]) -> None:
         """Each is a step, counted from 1."""
         for epoch in epochs:
-            values = [_scalar(name, value) for name, value in per_epoch(epoch, training.classes).items()]
+            values = [_scalar(name, value) for name, value in per_epoch(epoch, training).items()]
             self._add(training, Event(step=epoch.epoch + 1, summary=Summary(value=values)))
         self._steps[training.key] = epochs[-1].epoch + 1
         self._writers[training.key].flush()
 
     def end(self, training: Training, end: End) -> None:
         """The Dice and the picture belong to the last step."""
-        values = [_scalar(f"dice/{plain(name)}", value) for name, value in end.dice.items()]
+        values = [_scalar(f"dice/{name}", value) for name, value in end.dice.items()]
         if end.picture is not None:
             image = Summary.Image(encoded_image_string=end.picture, colorspace=3)
             values.append(Summary.Value(tag="worst_case", image=image))

@@ -17,7 +17,7 @@ from ...settings import Settings
 from ..plots.plots import nnunet_plot
 from ..watching.snapshot import RunSnapshot
 from .targets import Untellable, lacking, trackers
-from .tracked import End, Tracker, Training, training_of
+from .tracked import End, Tracker, Training, is_told_by_a_newer_run, plain, training_of
 
 
 def tracking(target: str, settings: Settings) -> "Tracking":
@@ -65,6 +65,7 @@ class Tracking:
     tracker: Tracker
     settings: Settings
     told: dict[str, Told] = field(default_factory=dict)
+    lost: str = ""
 
     def tell(self, view: RunSnapshot) -> bool:
         """Tell what is new; returns whether there will be no more."""
@@ -81,26 +82,25 @@ class Tracking:
         status, stage = view.judged.stages[spec.name], view.run.stage(spec.name)
         seen = stamp(str(stage.epochs_file)), status
         told = self.told.get(spec.name)
-        if seen[0] is None or (told is not None and told.seen == seen):
+        if seen[0] is None or (told is not None and told.seen == seen) or is_told_by_a_newer_run(view.record, spec):
             return
         epochs = stage.epochs()
         if told is None or epochs[: len(told.lines)] != told.lines:  # some were trained again
-            training = training_of(view.record, spec)
+            training = training_of(view.record, spec, _started_at(view, spec))
             told = self.told[spec.name] = Told(training, self.tracker.begin(training))
         if new := [epoch for epoch in epochs if epoch.epoch >= told.epochs]:
             self.tracker.epochs(told.training, new)
             told.epochs = new[-1].epoch + 1
         told.lines = epochs
         if status not in ACTIVE:
-            self.tracker.end(told.training, self._end(view, spec, status))
+            self.tracker.end(told.training, self._end(view, spec, status, told.training))
         told.seen = seen
 
-    def _end(self, view: RunSnapshot, spec: StageSpec, status: Status) -> End:
-        state, outcome = view.run.stage(spec.name).state(), model_outcome(view.run, view.record, spec)
-        at = state.ended_at if state is not None and state.ended_at is not None else view.record.created_at
+    def _end(self, view: RunSnapshot, spec: StageSpec, status: Status, training: Training) -> End:
+        outcome, at = model_outcome(view.run, view.record, spec), _ended_at(view, spec)
         if status != "success" or outcome is None:
             return End(status, at, {}, None)
-        return End(status, at, _dice(outcome), self._picture(view, outcome))
+        return End(status, at, _dice(outcome, training), self._picture(view, outcome))
 
     def _picture(self, view: RunSnapshot, outcome: ModelOutcome) -> bytes | None:
         if not (cases := worst(outcome, 1)):
@@ -112,7 +112,19 @@ class Tracking:
             return None
 
 
-def _dice(outcome: ModelOutcome) -> dict[str, float]:
-    whole = {"mean": outcome.metrics.dice if outcome.metrics else None}
-    named = {**{line.label: line.dice for line in outcome.per_class}, **whole}
+def _started_at(view: RunSnapshot, spec: StageSpec) -> float:
+    state = view.run.stage(spec.name).state()
+    return (state.started_at if state is not None else None) or view.record.created_at
+
+
+def _ended_at(view: RunSnapshot, spec: StageSpec) -> float:
+    """When it ended; of one that was killed, its last sign of life."""
+    state, progress = view.run.stage(spec.name).state(), view.run.stage(spec.name).progress()
+    last = progress.heartbeat if progress is not None else 0.0
+    return (state.ended_at if state is not None else None) or max(last, _started_at(view, spec))
+
+
+def _dice(outcome: ModelOutcome, training: Training) -> dict[str, float]:
+    classes = {training.classes.get(line.label, plain(line.label)): line.dice for line in outcome.per_class}
+    named = {**classes, "mean": outcome.metrics.dice if outcome.metrics else None}
     return {name: value for name, value in named.items() if value is not None}

@@ -7,7 +7,7 @@ from ...nnunet.datasets import DatasetFiles
 from ...runs.layout import RunDir
 from ...schemas.dashboard import Curves
 from ...schemas.records import Epoch, RunRecord
-from ...texts import short
+from ...texts import short, told_apart
 
 # Together they keep the page's data under 30 kB, whatever the number of stages.
 POINTS_OF_A_STAGE = 200
@@ -41,8 +41,8 @@ def _curves(run: RunDir, stage: str, epochs: Sequence[Epoch], limit: int, labels
         pseudo_dice=tuple(_short(epoch.pseudo_dice) for epoch in shown),
         ema_pseudo_dice=tuple(_short(epoch.ema_pseudo_dice) for epoch in shown),
         classes={
-            short(label, LABEL_CHARACTERS): tuple(_of_class(epoch, number) for epoch in shown)
-            for number, label in enumerate(labels)
+            label: tuple(_of_class(epoch, number) for epoch in shown)
+            for number, label in enumerate(told_apart([short(label, LABEL_CHARACTERS) for label in labels]))
         },
     )
 

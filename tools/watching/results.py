@@ -9,7 +9,7 @@ from ...errors import NotFound
 from ...files import read_plain
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.splits import complete_folds, is_fixed_set
-from ...runs.layout import StateDir
+from ...runs.layout import TARGETS, StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import WORST_CASES, compose_result
 from ...runs.store import find_run
@@ -27,7 +27,11 @@ def nnunet_results(request: ResultsRequest, settings: Settings) -> Result:
     Raises:
         NotFound: no such run.
     """
-    return result_of(snapshot(settings, request.run_id), cases=request.cases)
+    view = snapshot(settings, request.run_id)
+    result = result_of(view, cases=request.cases)
+    # It may still be told, so it is no part of what is kept of the result.
+    untold = (f"Not everything was told to others: {found.why}" for found in map(view.run.untold, TARGETS) if found)
+    return result.model_copy(update={"notes": (*result.notes, *untold)})
 
 
 def result_of(view: RunSnapshot, *, cases: int = WORST_CASES) -> Result:

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from tests.kit.lab import free_port
 
 PASSWORD = "geheim-4711"
+# Whom the mail server does not know.
+NOBODY = "nobody@lab.example"
 
 
 class Message(BaseModel):
@@ -61,6 +63,15 @@ def _knows(server: SMTP, session: Session, envelope: Envelope, mechanism: str, d
 @dataclass
 class _Mailbox:
     heard: Hearer
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        await asyncio.sleep(0)
+        if address.startswith(NOBODY):
+            return "550 unknown"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         await asyncio.sleep(0)

@@ -63,13 +63,19 @@ def run_in(
     return run
 
 
-def add(run: RunDir, losses: Iterable[tuple[int, float]], *, restored: bool = False) -> None:
+def add(
+    run: RunDir,
+    losses: Iterable[tuple[int, float]],
+    *,
+    restored: bool = False,
+    per_class: tuple[float, ...] = (0.5,),
+) -> None:
     """Epochs of the training, by their number and loss."""
     for number, loss in losses:
-        append_line(run.stage("train_fold_0").epochs_file, _epoch(number, loss, restored))
+        append_line(run.stage("train_fold_0").epochs_file, _epoch(number, loss, restored, per_class))
 
 
-def _epoch(number: int, loss: float, restored: bool) -> Epoch:
+def _epoch(number: int, loss: float, restored: bool, per_class: tuple[float, ...]) -> Epoch:
     return Epoch(
         epoch=number,
         train_loss=loss,
@@ -77,7 +83,7 @@ def _epoch(number: int, loss: float, restored: bool) -> Epoch:
         learning_rate=0.01,
         pseudo_dice=0.5,
         ema_pseudo_dice=0.4,
-        pseudo_dice_per_class=(0.5,),
+        pseudo_dice_per_class=per_class,
         seconds=1.0,
         restored=restored,
     )

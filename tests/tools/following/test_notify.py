@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.errors import Refused
 from nnunet_mcp.files import write_model
 from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.runs.layout import read_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
 from nnunet_mcp.schemas.records import (
     ClassMetrics,
@@ -20,21 +22,25 @@ from nnunet_mcp.schemas.records import (
     StageState,
 )
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.following import notify
+from nnunet_mcp.tools.following.follow import Follower
 from nnunet_mcp.tools.following.news import WAITS_S, news
 from nnunet_mcp.tools.following.notify import Notifier
 from nnunet_mcp.tools.following.start import follow_again
+from nnunet_mcp.tools.following.targets import target_checks
+from nnunet_mcp.tools.watching.results import result_of
 from nnunet_mcp.tools.watching.snapshot import snapshot
-from tests.kit.lab import ToolRefused, free_port, stand_in_python, until
+from tests.kit.lab import free_port, stand_in_python, until
 from tests.kit.terminal import typed
 from tests.kit.tiny import ask, make_dataset
-from tests.tools.following.hearers import PASSWORD, mail_server, webhook
+from tests.tools.following.hearers import NOBODY, PASSWORD, mail_server, webhook
 from tests.tools.following.played import RUN_ID, follower, followers, run_in, running
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS"),
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated"),  # of apprise
 ]
-NOBODY = f"mailto://me:{PASSWORD}@lab.example:{{port}}?smtp=127.0.0.1&to=you@lab.example&mode=insecure"
+DOWN = f"mailto://me:{PASSWORD}@lab.example:{{port}}?smtp=127.0.0.1&to=you@lab.example&mode=insecure"
 
 
 @pytest.fixture
@@ -58,11 +64,16 @@ def test_a_run_is_told_by_mail_and_webhook_when_it_ends_and_when_it_fails(
     played: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with mail_server() as mail, webhook() as web:
-        monkeypatch.setenv("NNUNET_MCP_NOTIFY", f"{mail.address} {web.address}")
+        (played / "addresses").write_text(f"{mail.address}\n{web.address}\n", encoding="utf-8")
+        monkeypatch.chdir(played)
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", "addresses")
         done = train()
         assert until(lambda: bool(mail.got and web.got))
         monkeypatch.setenv("STAND_IN", json.dumps({"train_fold_0": "fails"}))
-        failed = train(overwrite=True)
+        with monkeypatch.context() as killed:  # a server that dies before it has started the followers
+            killed.setattr("nnunet_mcp.tools.following.start._follow", lambda *run: None)
+            failed = train(overwrite=True)
+        follow_again(Settings())
         assert until(lambda: len(mail.got) == len(web.got) == 2)
         assert until(lambda: followers(played) == [])
 
@@ -75,7 +86,7 @@ def test_a_run_is_told_by_mail_and_webhook_when_it_ends_and_when_it_fails(
         assert "Dice 0.8000" in ended and done in ended
         assert "the label 7 is not declared" in broken and failed in broken
         assert str(played) not in ended + broken and "case_001" not in broken
-    assert holding(played) == []
+    assert holding(played) == [played / "addresses"]
 
 
 def holding(folder: Path) -> list[Path]:
@@ -90,7 +101,7 @@ def test_a_mail_server_that_is_down_costs_a_run_nothing_and_hears_of_it_later(
     port = free_port()
     note = "Not everything was told to others: mailto: not delivered (no answer, or a wrong address or password)"
     with webhook() as web:
-        monkeypatch.setenv("NNUNET_MCP_NOTIFY", f"{NOBODY.format(port=port)} {web.address}")
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", f"{DOWN.format(port=port)} {web.address}")
         run_id = train()
         assert until(lambda: note in ask(Settings(), "nnunet_results", run_id=run_id)["notes"])
         result = ask(Settings(), "nnunet_results", run_id=run_id)
@@ -105,6 +116,10 @@ def test_a_mail_server_that_is_down_costs_a_run_nothing_and_hears_of_it_later(
 
 
 PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 and scan_77.nii.gz are wrong"
+
+
+def failed(cause: str) -> StageState:
+    return StageState(status="error", failure=Failure(cause=cause, evidence="", remedy=""))
 
 
 @pytest.mark.parametrize(
@@ -122,10 +137,17 @@ PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 a
         pytest.param(StageState(status="queued", waits_for="waits for a slot"), {}, None, "", id="waits a moment"),
         pytest.param(
             StageState(status="queued", waits_for="waits for a slot"),
-            {"created_at": -WAITS_S - 360},
+            {"created_at": -WAITS_S - 360, "heartbeat": -WAITS_S - 360},
             "waiting",
             "For 2.1 h: waits for a slot",
             id="waits for hours",
+        ),
+        pytest.param(
+            StageState(status="queued", waits_for="was requeued"),
+            {"created_at": -4 * WAITS_S, "heartbeat": -60},
+            None,
+            "",
+            id="waits again after hours of work",
         ),
         pytest.param(
             StageState(status="error", failure=Failure(cause=PATHS, evidence=PATHS, remedy=PATHS, resume=True)),
@@ -134,13 +156,28 @@ PATHS = "the label file /home/ann/raw/case_001.nii.gz has values {7}; case_001 a
             "the label file (a file) has values {7}; (a case) and (a file) are wrong\nIt can go on from where it was.",
             id="fails with names in the cause",
         ),
+        pytest.param(
+            failed("label files are missing: ['Doe_Jane_1961', 'Mueller_Max']"),
+            {},
+            "failed",
+            "label files are missing: (names)\nRun",
+            id="fails for cases that no folder has",
+        ),
+        pytest.param(
+            failed("'/data/Jane Doe/x.nii.gz', /data/Jane Doe/x.nii.gz and case_002_0000.nii.gz differ from case_002"),
+            {},
+            "failed",
+            "(a file), (a file) and (a case) differ from (a case)\nRun",
+            id="fails with blanks in a path, and a case without a label",
+        ),
         pytest.param(StageState(status="cancelled"), {}, "ended", "cancelled on request", id="is cancelled"),
     ],
 )
 def test_what_is_told_of_a_run(
     settings: Settings, state: StageState, more: dict[str, Any], event: str | None, said: str
 ) -> None:
-    make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    raw = make_dataset(settings.folder("raw"), "Dataset001_Tiny")
+    (raw / "labelsTr" / "case_002.nii.gz").unlink()
     ago: dict[str, Any] = {name: time.time() + more[name] for name in ("heartbeat", "created_at") if name in more}
     run = run_in(settings, state, **(more | ago))
     if state.status in ("error", "cancelled"):
@@ -199,6 +236,26 @@ def test_an_event_is_told_once_however_often_its_teller_is_killed(
     assert web.got[1].title == "Dataset001_Tiny 2d fold 0 has finished" and not run.told_lock("notify").exists()
 
 
+def test_who_has_a_message_does_not_get_it_again_when_another_recipient_of_the_address_refuses_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(settings, StageState(status="success"))
+    monkeypatch.setattr("nnunet_mcp.tools.following.notify.TRIES", 3)
+    monkeypatch.setattr(Follower, "_pause", lambda follower: 0.01)
+    run.told_dir.mkdir()
+    with mail_server() as mail:
+        address = mail.address.replace("to=you", f"to={NOBODY},you")
+        monkeypatch.setenv("NNUNET_MCP_NOTIFY", address)
+        Follower(*read_run(str(run.path)), Settings(), "notify").follow()
+
+    assert [message.title for message in mail.got] == ["Dataset001_Tiny 2d fold 0 has finished"]
+    untold = run.untold("notify")
+    assert untold is not None and untold.why.endswith("given up after 3 tries") and PASSWORD not in untold.why
+    lasting = f"Not everything was told to others: {untold.why}"
+    assert lasting in ask(Settings(), "nnunet_results", run_id=RUN_ID)["notes"]
+    assert lasting not in result_of(snapshot(settings, RUN_ID)).notes  # of which files and reports are made
+
+
 def test_a_test_message_is_sent_from_the_terminal_and_the_doctor_shows_no_address(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -219,14 +276,34 @@ def test_a_test_message_is_sent_from_the_terminal_and_the_doctor_shows_no_addres
     assert PASSWORD not in sent.stdout + sent.stderr + told.stdout + told.stderr
 
 
-def test_a_server_without_apprise_says_so_and_starts_runs_all_the_same(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("given", ["~nobody-of-this-name/addresses", "nowhere", "empty"])
+def test_addresses_that_cannot_be_read_or_are_none_are_told_before_a_run_ends(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
 ) -> None:
+    (tmp_path / "empty").write_text("# none yet\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNUNET_MCP_NOTIFY", given)
+
+    assert [check.level for check in target_checks(Settings())] == ["warning"]
+    with pytest.raises(Refused, match="NNUNET_MCP_NOTIFY"):
+        list(notify.test_message(Settings()))
+
+
+@pytest.mark.heavy
+def test_a_server_without_apprise_says_so_and_starts_runs_all_the_same(
+    played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (played / "without" / "apprise").mkdir(parents=True)
+    (played / "without" / "apprise" / "__init__.py").write_text("raise ImportError", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(played / "without"))
     monkeypatch.setenv("NNUNET_MCP_NOTIFY", "ntfy://topic")
     monkeypatch.setattr("nnunet_mcp.tools.following.targets.find_spec", lambda name: None)
 
+    note = "Not everything was told to others: apprise is not installed beside the server, so nothing is told."
+
     problems = ask(Settings(), "nnunet_system")["problems"]
+    run_id = train()
 
     assert any("apprise is not installed" in text and "pip install apprise" in text for text in problems)
-    with pytest.raises(ToolRefused, match="no dataset"):
-        train()
+    assert until(lambda: note in ask(Settings(), "nnunet_results", run_id=run_id)["notes"])
+    assert until(lambda: ask(Settings(), "nnunet_results", run_id=run_id)["status"] == "success")

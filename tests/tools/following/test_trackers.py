@@ -1,8 +1,10 @@
 """Trackers have every training whole and once, whatever was killed, resumed or down in between."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import Any
 import pytest
 
 from nnunet_mcp.files import write_model
+from nnunet_mcp.liveness import mark_of
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.schemas.outcomes import ModelOutcome
-from nnunet_mcp.schemas.records import ClassMetrics, Metrics, StageState
+from nnunet_mcp.schemas.records import ClassMetrics, EngineRecord, Metrics, StageState
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.following.tracking import tracking
+from nnunet_mcp.tools.watching.snapshot import snapshot
 from tests.kit.lab import FEW, Lab, free_port, until
 from tests.kit.phantom import write_phantom
 from tests.tools.following.played import add, follower, followers, run_in, running
@@ -46,21 +51,70 @@ def planned(settings: Settings) -> Settings:
 
 def killed_at_the_third_epoch(settings: Settings) -> RunDir:
     """A run of five epochs that saved after three."""
-    return run_in(settings, running(), epochs=(0.9, 0.8, 0.7, 0.66, 0.65), run_id=FIRST)
+    began = running().model_copy(update={"started_at": 1_700_000_000.0})
+    return run_in(settings, began, epochs=(0.9, 0.8, 0.7, 0.66, 0.65), run_id=FIRST)
 
 
 def resumed(settings: Settings) -> RunDir:
     """The run that goes on from there, and trains two epochs again."""
-    run = run_in(settings, running(), run_id=SECOND, resume=True)
+    run = run_in(settings, running(), run_id=SECOND, resume=True, created_at=time.time() + 60)
     add(run, [(0, 0.9), (1, 0.8), (2, 0.7)], restored=True)
     add(run, [(3, 0.6), (4, 0.5), (5, 0.4)])
     return run
 
 
-def succeed(run: RunDir) -> None:
+def succeed(run: RunDir, outcome: ModelOutcome = OUTCOME) -> None:
     stage = run.stage("train_fold_0")
-    write_model(stage.outcome_file, OUTCOME)
-    write_model(stage.state_file, StageState(status="success", ended_at=1_800_000_000.0))
+    write_model(stage.outcome_file, outcome)
+    write_model(stage.state_file, StageState(status="success", ended_at=1_700_086_400.0))
+
+
+def scalars(events: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows, as steps and values."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(events)).Reload()
+    return {tag: [(one.step, round(one.value, 4)) for one in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_an_older_run_leaves_what_the_run_that_resumed_it_told(
+    planned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNUNET_MCP_TRACK", "tensorboard")
+    settings = Settings()
+    first = killed_at_the_third_epoch(settings)
+    tracking("tensorboard", settings).tell(snapshot(settings, FIRST))
+    resumed(settings)
+    tracking("tensorboard", settings).tell(snapshot(settings, SECOND))
+    write_model(first.stage("train_fold_0").state_file, StageState(status="cancelled"))
+    write_model(first.engine_file, EngineRecord(supervisor=mark_of(os.getpid()).model_copy(update={"boot_id": "-"})))
+
+    late = tracking("tensorboard", settings).tell(snapshot(settings, FIRST))  # its follower's target was down
+
+    losses = scalars(settings.state_dir / "tensorboard" / MODEL / FIRST)["loss/train"]
+    assert late and losses == [(1, 0.9), (2, 0.8), (3, 0.7), (4, 0.6), (5, 0.5), (6, 0.4)]
+
+
+def test_classes_whose_names_differ_in_other_letters_have_curves_of_their_own(
+    planned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNUNET_MCP_TRACK", "tensorboard")
+    names = ("сердце", "печень", "mean", "block")
+    labels = {"labels": {"background": 0, **{name: value for value, name in enumerate(names, start=1)}}}
+    file = DatasetFiles(planned.folders, "Dataset001_Tiny").preprocessed / "dataset.json"
+    file.write_text(json.dumps(labels), encoding="utf-8")
+    run = run_in(planned, running(), run_id=FIRST)
+    add(run, [(0, 0.9)], per_class=(0.1, 0.2, 0.3, 0.4))
+    lines = tuple(ClassMetrics(label=name, dice=value / 8, iou=0.1) for value, name in enumerate(names))
+    succeed(run, OUTCOME.model_copy(update={"per_class": lines}))
+
+    settings = Settings()
+    assert tracking("tensorboard", settings).tell(snapshot(settings, FIRST))
+
+    shown = scalars(settings.state_dir / "tensorboard" / MODEL / FIRST)
+    own = ("______ 1", "______ 2", "mean 3", "block")
+    assert [shown[f"pseudo_dice/{name}"][0][1] for name in (*own, "mean")] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert [shown[f"dice/{name}"][0][1] for name in (*own, "mean")] == [0.0, 0.125, 0.25, 0.375, 0.8]
 
 
 def test_tensorboard_has_each_epoch_once_with_its_last_values(
@@ -73,8 +127,7 @@ def test_tensorboard_has_each_epoch_once_with_its_last_values(
     events = folder / MODEL / FIRST
 
     def shown() -> dict[str, list[tuple[int, float]]]:
-        found = EventAccumulator(str(events)).Reload()
-        return {tag: [(one.step, round(one.value, 4)) for one in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+        return scalars(events)
 
     first = killed_at_the_third_epoch(planned)
     process = follower(first, "tensorboard")
@@ -164,6 +217,7 @@ def test_mlflow_has_each_epoch_once_although_its_server_was_down(
         [run] = runs()
 
     assert (run.info.status, run.data.metrics["dice/block"], run.data.metrics["dice/mean"]) == ("FINISHED", 0.8, 0.8)
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_086_400_000)
     assert (run.data.params["patch_size"], run.data.params["configuration"]) == ("[32, 48]", "2d")
     assert second.untold("mlflow") is None
 
