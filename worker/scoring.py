@@ -281,6 +281,12 @@ def _with_absent(one: Scored, classes: Iterable[Key]) -> dict[str, Any]:
     return {**one.entry, "metrics": {key: one.entry["metrics"].get(key, nothing).copy() for key in classes}}
 
 
+def _is_equal(one: Scored) -> bool:
+    """Whether something was segmented and no voxel of it is wrong, which no model achieves on an image of a patient."""
+    counts = list(one.entry.get("metrics", {}).values())
+    return any(found["TP"] for found in counts) and not any(found["FP"] or found["FN"] for found in counts)
+
+
 def remarks_of(scores: Iterable[Scored]) -> Iterator[str]:
     """Which cases were left out and why, and what is odd about others."""
     every = list(scores)
@@ -294,6 +300,8 @@ def remarks_of(scores: Iterable[Scored]) -> Iterator[str]:
         yield f"Left out for further reasons: {some([case for cases in rest for case in cases])}."
     if moved := [one.case for one in every if one.moved]:
         yield f"Origins of prediction and label differ ({some(moved)}): they were compared voxel by voxel."
+    if equal := [one.case for one in every if _is_equal(one)]:
+        yield f"Equal to their labels in every voxel ({some(equal)}): are these copies of the labels?"
     if odd := [one for one in every if one.undeclared]:
         values = sorted({value for one in odd for value in one.undeclared})
         yield f"Values that no class has, {some(values, 9)}, count as background ({some([one.case for one in odd])})."

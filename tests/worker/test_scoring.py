@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from tifffile import imwrite
 
-from nnunet_mcp.worker.scoring import Pair, Wanted, score_case, summary_of
+from nnunet_mcp.worker.scoring import Pair, Wanted, remarks_of, score_case, summary_of
 from nnunet_mcp.worker.surfaces import surface_of
 from tests.kit.tiny import save
 
@@ -151,3 +151,13 @@ def test_a_summary_is_what_nnunets_own_command_writes(segmentations: list[Pair],
 
     assert ours.read_text("utf-8") == theirs.read_text("utf-8")
     assert json.loads(ours.read_text("utf-8"))["foreground_mean"]["Dice"] > 0
+
+
+def test_copies_of_the_labels_are_told(segmentations: list[Pair]) -> None:
+    first, second, *_ = segmentations
+    scores = [
+        score_case(pair, Wanted(classes=(1, 2))) for pair in (Pair("copy", first.reference, first.reference), second)
+    ]
+
+    (told,) = (remark for remark in remarks_of(scores) if "copies" in remark)
+    assert "copy" in told and second.case not in told

@@ -18,7 +18,8 @@ NUMBERS = (
 )
 TEST = (
     " differences: mean over the shared cases of each case's mean Dice; 95 % percentile bootstrap over {units} (10,000 "
-    "draws) and two-sided sign-flip test, p without correction for several models. A verdict needs both."
+    "draws) and two-sided sign-flip test, p without correction for several models. A verdict needs both to "
+    "agree, and six cases or patients."
 )
 
 
@@ -36,8 +37,11 @@ def verdict(model: str, against: str, found: Difference) -> str:
     if found.clear:
         word = "better" if found.mean > 0 else "worse"
         return f"{model} is {word} than {against} by {abs(found.mean):.4f} ({size})"
-    few = f", and fewer than {FEWEST_UNITS} can show none" if found.units < FEWEST_UNITS else ""
-    return f"no difference between {model} and {against} shown; {size}{few}"
+    if found.units < FEWEST_UNITS:
+        side = "above" if found.mean > 0 else "below"
+        apart = f"is {abs(found.mean):.4f} {side} {against} there" if found.mean else f"equals {against} there"
+        return f"{size} are too few to tell, a test needs {FEWEST_UNITS}; {model} {apart}"
+    return f"no difference between {model} and {against} shown; {size}"
 
 
 def next_step(

@@ -1,7 +1,7 @@
 """nnunet_report: trainings in one file to hand on, with nothing that names a patient or a folder."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ...schemas.models import CompareRequest, Report, ReportRequest
@@ -57,9 +57,19 @@ def nnunet_report(
         says=says,
         methods=_paragraph(described[0], names),
         not_known=described[0].unknown,
-        notes=(f"{numbered(late, 'picture')} left out: the machine was too busy to draw in time.",) if late else (),
+        notes=tuple(_cautions(subjects, names, late)),
         next_step="Read the paragraph against your paper's rules, and cite nnU-Net (the file says how).",
     )
+
+
+def _cautions(subjects: Sequence[Subject], names: Names, late: int) -> Iterator[str]:
+    """What to know before the file is handed on."""
+    yield "It names no case, patient or folder; read the note and look at the pictures before you hand it on."
+    for subject in subjects:
+        if subject.result.is_doubtful and subject.result.notes:
+            yield f"{subject.record.run_id}: {names(subject.result.notes[0])}"
+    if late:
+        yield f"{numbered(late, 'picture')} left out: the machine was too busy to draw in time."
 
 
 def _title(subjects: Sequence[Subject]) -> str:
