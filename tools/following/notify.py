@@ -116,7 +116,7 @@ def deliver(address: str, what: News, reached: set[Recipient] | None = None) -> 
     recipients = {(address, place): server for place, server in enumerate(_recipients(address))}
     if not recipients:
         return f"{kind(address)}: no address that apprise knows"
-    for recipient in recipients.keys() - reached:
+    for recipient in [one for one in recipients if one not in reached]:
         sender = apprise.Apprise()
         sender.add(recipients[recipient])
         # A service's module may raise anything, or take too long.

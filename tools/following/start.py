@@ -66,7 +66,7 @@ def _is_ours(record: RunRecord) -> bool:
 def _wanted(record: RunRecord, settings: Settings) -> Iterator[str]:
     if settings.notify is not None:
         yield "notify"
-    if record.training is not None:
+    if settings.track is not None and record.training is not None:
         yield from trackers(settings)
 
 
