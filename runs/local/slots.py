@@ -176,17 +176,17 @@ def _crowded(place: Place) -> str:
     """Why a run does not fit beside those that share the GPU: one that has just begun shows no memory yet, so what each
     needs is added up, and what the new ones need is not free. They name it in their locks; of those that do not know
     it, only the memory in use counts."""
-    total, need = place.gpu.total_gb if place.gpu else None, place.need_gb
-    if place.gpu is None or total is None or need is None:
+    gpu, need = place.gpu, place.need_gb
+    if gpu is None or gpu.total_gb is None or need is None:
         return ""
     holders = [lock.holder() for lock in map(Lock, place.beside) if not lock.is_free()]
     taken, unseen = _needed(holders), _needed([one for one in holders if _is_new(one)])
-    if taken and need + taken > total:
+    if taken and need + taken > gpu.total_gb:
         first = _named(holders[0])
-        return f"has {total:.0f} GB, of which {first} and others need {taken:.0f}, and this one {need:.0f}"
-    if unseen and place.gpu.free_gb is not None and need + unseen > place.gpu.free_gb:
-        free = place.gpu.free_gb
-        return f"has {free:.0f} GB free, of which runs that have just begun need {unseen:.0f}, and this one {need:.0f}"
+        return f"has {gpu.total_gb:.0f} GB, of which {first} and others need {taken:.0f}, and this one {need:.0f}"
+    if unseen and gpu.free_gb is not None and need + unseen > gpu.free_gb:
+        just_begun = f"runs that have just begun need {unseen:.0f}"
+        return f"has {gpu.free_gb:.0f} GB free, of which {just_begun}, and this one {need:.0f}"
     return ""
 
 
