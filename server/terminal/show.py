@@ -1,13 +1,10 @@
 """Print the tools' answers for people: tables, cards and plain lines. Without a terminal: no colours, no wrapping."""
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ...schemas.datasets import DatasetDetails, DatasetsAnswer, Prepared
 from ...schemas.logs import LogsAnswer
@@ -18,42 +15,10 @@ from ...schemas.records import BestConfiguration, Failure
 from ...schemas.results import Result
 from ...schemas.run_list import CancelAnswer, RunLine, RunsAnswer, RunStarted, TrainingStarted
 from ...schemas.system import Check, DoctorAnswer
-from ...texts import visible
+from .screen import STYLES, console, draw_card, draw_next, draw_notes, draw_table, duration, line
 from .show_dataset import facts, label_rows, plan_rows
-from .spelling import spelled
 
-STYLES = {
-    "success": "green",
-    "ok": "green",
-    "running": "cyan",
-    "queued": "yellow",
-    "warning": "yellow",
-    "cancelled": "yellow",
-    "interrupted": "yellow",
-    "error": "red",
-    "problem": "red",
-}
 FITS = {"fits": "fits", "tight": "may just not fit", "no": "does not fit"}
-PIPE_WIDTH = 10_000
-
-
-class Screen(Console):
-    """A console that raises BrokenPipeError when its reader has ended, so that the command can decide what to do."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def console() -> Console:
-    """Standard output; colours and width only if it is a terminal."""
-    terminal = sys.stdout.isatty()
-    width = None if terminal else PIPE_WIDTH
-    return Screen(force_terminal=terminal, width=width, markup=False, highlight=False, emoji=False)
-
-
-def line(screen: Console, text: str, style: str | None = None) -> None:
-    """One line as it is, without characters from a log or a file name that could control the terminal."""
-    screen.print(Text(visible(spelled(text)), style=style or ""), soft_wrap=True)
 
 
 def show(answer: BaseModel) -> None:
@@ -65,12 +30,12 @@ def _fields(screen: Console, answer: BaseModel) -> None:
     """An answer without a layout of its own: its fields, and lists of records as tables."""
     shown = answer.model_dump(mode="json", exclude={"notes", "next_step"})
     tables = {name: held for name, held in shown.items() if isinstance(held, list) and held and _are_rows(held)}
-    _card(screen, [(name, _plain(held)) for name, held in shown.items() if name not in tables])
+    draw_card(screen, [(name, _plain(held)) for name, held in shown.items() if name not in tables])
     for name, rows in tables.items():
         line(screen, name, "bold")
-        _table(screen, rows[0], [[_plain(held) for held in row.values()] for row in rows])
-    _notes(screen, getattr(answer, "notes", ()))
-    _next(screen, getattr(answer, "next_step", ""))
+        draw_table(screen, rows[0], [[_plain(held) for held in row.values()] for row in rows])
+    draw_notes(screen, getattr(answer, "notes", ()))
+    draw_next(screen, getattr(answer, "next_step", ""))
 
 
 def _are_rows(held: list[Any]) -> bool:
@@ -85,68 +50,18 @@ def _plain(held: object) -> object:
     return held
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units.
-
-    >>> duration(5025)
-    '1 h 24 min'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    told = [f"{number} {unit}" for number, unit in parts if number][:2]
-    return " ".join(told) or "0 s"
-
-
-def _table(screen: Console, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, head in enumerate(heads):
-        table.add_column(head, overflow="fold", no_wrap=number < 2)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    screen.print(table)
-
-
-def _cell(value: object) -> Text:
-    if isinstance(value, float):
-        return Text(f"{value:.4f}", justify="right")
-    text = "" if value is None else visible(spelled(str(value)))
-    return Text(text, style=STYLES.get(text, ""))
-
-
-def _card(screen: Console, pairs: Iterable[tuple[str, object]]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in pairs:
-        if value not in (None, "", ()):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else _cell(value))
-    screen.print(table)
-
-
-def _notes(screen: Console, notes: Iterable[str]) -> None:
-    for note in notes:
-        line(screen, f"note: {note}", "dim")
-
-
-def _next(screen: Console, text: str) -> None:
-    if text:
-        line(screen, text, "dim")
-
-
 def _failure(screen: Console, failure: Failure | None) -> None:
     if failure:
-        _card(screen, [("cause", failure.cause), ("evidence", failure.evidence), ("remedy", failure.remedy)])
+        draw_card(screen, [("cause", failure.cause), ("evidence", failure.evidence), ("remedy", failure.remedy)])
 
 
 def _training(screen: Console, answer: TrainingStarted) -> None:
     what = f"{answer.dataset_name}, {answer.configuration}" + (f", fold {answer.fold}" if answer.fold else "")
     device = _device(answer.device, answer.device_reason)
-    _card(screen, [("run", answer.run_id), ("status", answer.status), ("training", what), ("device", device)])
-    _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
-    _notes(screen, answer.notes)
-    _next(screen, answer.next_step)
+    draw_card(screen, [("run", answer.run_id), ("status", answer.status), ("training", what), ("device", device)])
+    draw_table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
+    draw_notes(screen, answer.notes)
+    draw_next(screen, answer.next_step)
 
 
 def _device(device: str | None, reason: str) -> str:
@@ -163,7 +78,7 @@ def _left(answer: ProgressAnswer) -> str | None:
 
 def _progress(screen: Console, answer: ProgressAnswer) -> None:
     epoch = f"{answer.epoch}/{answer.epochs}" if answer.epochs else answer.epoch
-    _card(
+    draw_card(
         screen,
         [
             ("run", answer.run_id),
@@ -180,7 +95,7 @@ def _progress(screen: Console, answer: ProgressAnswer) -> None:
         ],
     )
     _failure(screen, answer.failure)
-    _next(screen, answer.next_step)
+    draw_next(screen, answer.next_step)
 
 
 def _logs(screen: Console, answer: LogsAnswer) -> None:
@@ -191,7 +106,7 @@ def _logs(screen: Console, answer: LogsAnswer) -> None:
 def _results(screen: Console, answer: Result) -> None:
     what = f"{answer.dataset_name}, {answer.configuration}" + (f", fold {answer.fold}" if answer.fold else "")
     metrics = answer.metrics
-    _card(
+    draw_card(
         screen,
         [
             ("run", answer.run_id),
@@ -214,19 +129,19 @@ def _results(screen: Console, answer: Result) -> None:
     if answer.best:
         _best(screen, answer.best)
     if answer.per_class:
-        _table(screen, ("class", "Dice", "IoU"), [(c.label, c.dice, c.iou) for c in answer.per_class])
+        draw_table(screen, ("class", "Dice", "IoU"), [(c.label, c.dice, c.iou) for c in answer.per_class])
     if answer.surface:
         heads = ("class", "HD95 (mm)", f"NSD ({answer.surface.tolerance_mm:g} mm)", "cases", "without HD95")
         lines = answer.surface.per_class
-        _table(screen, heads, [(c.label, c.hd95_mm, c.nsd, c.cases, c.without_hd95) for c in lines])
+        draw_table(screen, heads, [(c.label, c.hd95_mm, c.nsd, c.cases, c.without_hd95) for c in lines])
     if len(answer.folds) > 1:
         rows = [(f.fold, f.dice, f.iou, f.validation_loss, f.cases) for f in answer.folds]
-        _table(screen, ("fold", "Dice", "IoU", "validation loss", "cases"), rows)
+        draw_table(screen, ("fold", "Dice", "IoU", "validation loss", "cases"), rows)
     if answer.worst_cases:
-        _table(screen, ("worst cases", "Dice"), [(c.case, c.dice) for c in answer.worst_cases])
+        draw_table(screen, ("worst cases", "Dice"), [(c.case, c.dice) for c in answer.worst_cases])
     _failure(screen, answer.failure)
-    _notes(screen, answer.notes)
-    _next(screen, "" if answer.complete else answer.next_step)
+    draw_notes(screen, answer.notes)
+    draw_next(screen, "" if answer.complete else answer.next_step)
 
 
 def _preflight(screen: Console, answer: PreflightAnswer) -> None:
@@ -235,7 +150,7 @@ def _preflight(screen: Console, answer: PreflightAnswer) -> None:
     memory = f"{network.gpu_memory_gb} GB on a GPU, {network.parameters / 1e6:.1f} million weights" if network else None
     if network and network.fit:
         memory = f"{memory}; {FITS[network.fit]} in {network.device_memory_gb} GB"
-    _card(
+    draw_card(
         screen,
         [
             ("possible", "yes" if answer.possible else "no"),
@@ -249,13 +164,13 @@ def _preflight(screen: Console, answer: PreflightAnswer) -> None:
     )
     for problem in answer.problems:
         line(screen, problem, "red")
-    _table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
+    draw_table(screen, ("stage", "status", ""), [(s.name, s.status, s.detail) for s in answer.stages])
     if answer.recommended:
         line(screen, f"recommended: {answer.recommended.configuration}. {' '.join(answer.recommended.reasons)}")
     for choice in answer.choices:
         line(screen, choice)
-    _notes(screen, answer.notes)
-    _next(screen, answer.next_step)
+    draw_notes(screen, answer.notes)
+    draw_next(screen, answer.next_step)
 
 
 def _compare(screen: Console, answer: CompareAnswer) -> None:
@@ -266,28 +181,28 @@ def _compare(screen: Console, answer: CompareAnswer) -> None:
     for model in answer.models:
         if model.differs:
             line(screen, f"{model.name} was trained with {'; '.join(model.differs)}")
-    _notes(screen, answer.notes)
-    _next(screen, answer.next_step)
+    draw_notes(screen, answer.notes)
+    draw_next(screen, answer.next_step)
 
 
 def _prediction(screen: Console, answer: PredictionStarted) -> None:
     cases = f"{answer.cases}, folds {', '.join(answer.folds)}"
     told = [("run", answer.run_id), ("status", answer.status), ("device", answer.device), ("cases", cases)]
-    _card(screen, [*told, ("output", answer.output)])
-    _notes(screen, answer.notes)
-    _next(screen, answer.next_step)
+    draw_card(screen, [*told, ("output", answer.output)])
+    draw_notes(screen, answer.notes)
+    draw_next(screen, answer.next_step)
 
 
 def _started(screen: Console, answer: RunStarted) -> None:
-    _card(screen, [("run", answer.run_id), ("status", answer.status)])
-    _notes(screen, answer.notes)
-    _next(screen, answer.next_step)
+    draw_card(screen, [("run", answer.run_id), ("status", answer.status)])
+    draw_notes(screen, answer.notes)
+    draw_next(screen, answer.next_step)
 
 
 def _best(screen: Console, found: BestConfiguration) -> None:
-    _table(screen, ("candidates", "Dice"), [(one.name, one.dice) for one in found.candidates])
-    _card(screen, [("best", found.name), ("Dice", found.dice), ("postprocessed", found.dice_postprocessed)])
-    _notes(screen, found.postprocessing)
+    draw_table(screen, ("candidates", "Dice"), [(one.name, one.dice) for one in found.candidates])
+    draw_card(screen, [("best", found.name), ("Dice", found.dice), ("postprocessed", found.dice_postprocessed)])
+    draw_notes(screen, found.postprocessing)
 
 
 def _runs(screen: Console, answer: RunsAnswer) -> None:
@@ -297,10 +212,10 @@ def _runs(screen: Console, answer: RunsAnswer) -> None:
         for r in answer.runs
     ]
     if rows:
-        _table(screen, heads, rows)
+        draw_table(screen, heads, rows)
     if answer.shown < answer.total:
         line(screen, f"Showing {answer.shown} of {answer.total}; --limit shows more.", "dim")
-    _next(screen, "" if rows else answer.next_step)
+    draw_next(screen, "" if rows else answer.next_step)
 
 
 def _told(run: RunLine) -> str:
@@ -312,9 +227,9 @@ def _minute(iso: str) -> str:
 
 
 def _cancel(screen: Console, answer: CancelAnswer) -> None:
-    _card(screen, [("run", answer.run_id), ("status", answer.status)])
+    draw_card(screen, [("run", answer.run_id), ("status", answer.status)])
     line(screen, answer.detail)
-    _next(screen, answer.next_step)
+    draw_next(screen, answer.next_step)
 
 
 def _datasets(screen: Console, answer: DatasetsAnswer) -> None:
@@ -331,7 +246,7 @@ def _datasets(screen: Console, answer: DatasetsAnswer) -> None:
         for d in answer.datasets
     ]
     if rows:
-        _table(screen, ("id", "name", "cases", "channels", "labels", "preprocessed", "trained"), rows)
+        draw_table(screen, ("id", "name", "cases", "channels", "labels", "preprocessed", "trained"), rows)
     if answer.others:
         line(screen, f"and {', '.join(answer.others)}")
     for dataset in answer.datasets:
@@ -339,15 +254,15 @@ def _datasets(screen: Console, answer: DatasetsAnswer) -> None:
             _details(screen, dataset)
         for problem in dataset.problems:
             line(screen, f"{dataset.dataset_id:03d}: {problem}", "red")
-    _next(screen, answer.next_step)
+    draw_next(screen, answer.next_step)
 
 
 def _details(screen: Console, dataset: DatasetDetails) -> None:
-    _card(screen, facts(dataset))
+    draw_card(screen, facts(dataset))
     if rows := label_rows(dataset):
-        _table(screen, ("label", "share", "cases"), rows)
+        draw_table(screen, ("label", "share", "cases"), rows)
     if plans := plan_rows(dataset):
-        _table(screen, ("plans", "patch", "batch", "spacing", "stages", "preprocessed"), plans)
+        draw_table(screen, ("plans", "patch", "batch", "spacing", "stages", "preprocessed"), plans)
     for warning in dataset.warnings:
         line(screen, f"{dataset.dataset_id:03d}: {warning}", STYLES["warning"])
 
@@ -355,7 +270,7 @@ def _details(screen: Console, dataset: DatasetDetails) -> None:
 def _prepared(screen: Console, answer: Prepared) -> None:
     cases = f"{answer.cases}, and {answer.test_cases} to test" if answer.test_cases else answer.cases
     pairs = [("dataset", answer.dataset_name), ("cases", cases), ("channels", ", ".join(answer.channels))]
-    _card(screen, [*pairs, ("labels", ", ".join(answer.labels)), ("folder", answer.path)])
+    draw_card(screen, [*pairs, ("labels", ", ".join(answer.labels)), ("folder", answer.path)])
     for layout in answer.layouts:
         line(screen, f"{layout.cases} cases: {layout.call}", "bold")
         for text in (*layout.pairs, *(f"left over: {name}" for name in layout.left_over)):
@@ -364,7 +279,7 @@ def _prepared(screen: Console, answer: Prepared) -> None:
         line(screen, f"{'changed' if answer.written else 'would change'}: {change}", "dim")
     for doubt in answer.doubts:
         line(screen, f"in doubt: {doubt}", STYLES["warning"])
-    _next(screen, answer.next_step)
+    draw_next(screen, answer.next_step)
 
 
 def _doctor(screen: Console, answer: DoctorAnswer) -> None:
@@ -382,8 +297,9 @@ def _check(screen: Console, check: Check) -> None:
 def _report(screen: Console, answer: Report) -> None:
     for text in (*answer.says, answer.file, answer.methods):
         line(screen, text)
-    _notes(screen, [f"not known: {', '.join(answer.not_known)}"] if answer.not_known else ())
-    _next(screen, answer.next_step)
+    draw_notes(screen, answer.notes)
+    draw_notes(screen, [f"not known: {', '.join(answer.not_known)}"] if answer.not_known else ())
+    draw_next(screen, answer.next_step)
 
 
 SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {

@@ -17,7 +17,7 @@ from ...tools.watching.progress import Look, answer, wait_for_news
 from ...tools.watching.snapshot import RunSnapshot, tend
 from ...tools.watching.timing import fraction, percent
 from .codes import Code
-from .show import console, duration, line
+from .screen import console, duration, line
 
 WAIT_S = 5.0
 LINE_CHARACTERS = 200

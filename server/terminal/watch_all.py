@@ -15,7 +15,7 @@ from ...settings import Settings
 from ...texts import visible
 from ...tools.watching.runs import nnunet_runs
 from .codes import Code
-from .show import STYLES, console, duration, line
+from .screen import STYLES, console, duration, line
 from .watch import LINES_PER_STAGE, end_in_order
 
 EVERY_S = 2.0

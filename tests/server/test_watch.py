@@ -17,7 +17,7 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.records import ACTIVE
 from nnunet_mcp.schemas.run_list import CancelRequest
 from nnunet_mcp.server.terminal.codes import Code
-from nnunet_mcp.server.terminal.show import duration
+from nnunet_mcp.server.terminal.screen import duration
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.watching.runs import nnunet_cancel
 from nnunet_mcp.tools.watching.snapshot import snapshot
