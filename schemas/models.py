@@ -132,6 +132,7 @@ class ModelDifference(Record):
     model: str
     against: str
     cases: int
+    shared: tuple[str, ...] = Field(default=(), description="Their names, where they are few.")
     patients: int | None = Field(default=None, description="Where the cases' names show several of one patient.")
     dice: float = Field(description="Of `model`, over these cases.")
     against_dice: float

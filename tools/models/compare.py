@@ -24,7 +24,7 @@ from ..watching.run_lines import line_of
 from ..watching.snapshot import newest
 from .comparison_tables import write_last_epochs, write_table
 from .differing import Origin, trained_otherwise
-from .verdicts import method, next_step, verdict
+from .verdicts import FEWEST_UNITS, method, next_step, verdict
 
 
 def nnunet_compare(request: CompareRequest, settings: Settings) -> CompareAnswer:
@@ -229,11 +229,13 @@ def _differences(pairs: list[tuple[ComparedModel, Scores]]) -> Iterable[ModelDif
     usable = [(model, scores) for model, scores in pairs if "full" not in model.folds]
     for model, scores in usable[1:]:
         best, reference = usable[0]
-        if (found := paired_difference(scores, reference, patients_of(scores.cases & reference.cases))) is not None:
+        shared = scores.cases & reference.cases
+        if (found := paired_difference(scores, reference, patients_of(shared))) is not None:
             yield ModelDifference(
                 model=model.name,
                 against=best.name,
                 cases=found.cases,
+                shared=tuple(sorted(shared)) if len(shared) < FEWEST_UNITS else (),
                 patients=found.units if found.units != found.cases else None,
                 dice=round(found.dice, 5),
                 against_dice=round(found.other, 5),

@@ -204,6 +204,7 @@ def test_two_evaluations_are_compared_and_drawn_case_by_case(
     answer = ask(settings, "nnunet_compare", run_ids=[first["run_id"], second["run_id"]])
 
     (difference,) = answer["differences"]
+    assert difference["shared"] == ["a", "b"]
     assert (difference["cases"], difference["dice"], difference["against_dice"]) == (2, 0.6875, 1.0)
     assert [model["name"] for model in answer["models"]] == [second["run_id"], first["run_id"]]
     assert "nnunet_report" not in answer["next_step"], "it takes trainings only"
