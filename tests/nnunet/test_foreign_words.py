@@ -276,6 +276,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pattern", (*GREEDY, *RECURSION))
 def test_a_search_takes_little_memory_and_time_whatever_the_pattern(pattern: str, log: Log) -> None:
     """In a process of its own: the most that a child took includes what its parent had when it was forked."""

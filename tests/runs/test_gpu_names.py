@@ -127,6 +127,7 @@ def test_of_fewer_than_there_are_the_largest_are_used(state: StateDir, tmp_path:
     assert names(state, gpus=1) == ["GPU-large"]
 
 
+@pytest.mark.heavy
 def test_without_a_gpu_it_is_said_why(state: StateDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert why_none(state) == "CUDA_VISIBLE_DEVICES='-1' shows no GPU"

@@ -58,6 +58,7 @@ def looked_at(settings: Settings, *, quick: bool = True) -> dict[str, Check]:
     return {check.name: check for check in examine(DoctorRequest(quick=quick), settings).checks}
 
 
+@pytest.mark.heavy
 def test_a_healthy_machine_has_no_problem_and_nothing_is_changed(settings: Settings, worker: Path) -> None:
     before = digest(settings.folder("raw").parent)
 

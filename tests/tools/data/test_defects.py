@@ -75,7 +75,11 @@ def test_a_good_dataset_has_neither_problems_nor_warnings(
     assert (found["problems"], found["warnings"], found["inspected"]) == ([], [], 4)
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
+@pytest.mark.parametrize(
+    "defect",
+    [*DEFECTS[:20], *(pytest.param(defect, marks=pytest.mark.heavy) for defect in DEFECTS[20:])],
+    ids=lambda defect: defect.name,
+)
 def test_a_defect_is_named_once_with_its_case_and_its_fix(
     bases: dict[Base, Path], settings: Settings, defect: Defect
 ) -> None:

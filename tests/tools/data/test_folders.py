@@ -302,6 +302,7 @@ def test_faulty_dicom_series_are_named_with_their_fault(downloads: Path) -> None
     assert carry_out(seen)["cases"] == 1
 
 
+@pytest.mark.heavy
 def test_faults_are_told_with_their_cases_which_can_be_left_out(downloads: Path, settings: Settings) -> None:
     source = downloads / "study"
     images_and_masks(source)
@@ -376,6 +377,7 @@ def test_values_get_the_names_given_and_none_is_dropped_silently(downloads: Path
     assert f"labels='{labels}/{{case}}.nii.gz'" in look(source, labels=str(labels), dataset_id=8)["layouts"][0]["call"]
 
 
+@pytest.mark.heavy
 def test_a_value_that_few_masks_hold_is_a_doubt_until_it_is_named(downloads: Path) -> None:
     source = downloads / "bitmaps"
     grey_bitmaps(source)

@@ -96,6 +96,7 @@ MEANT: list[tuple[Build, str, str, int, list[str]]] = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("build", "images", "labels", "cases", "channels"), MEANT, ids=lambda x: getattr(x, "__name__", "")
 )

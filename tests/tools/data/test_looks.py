@@ -273,6 +273,7 @@ def test_without_a_worker_the_dataset_is_still_described(settings: Settings, raw
     assert (found["cases"], found["inspected"], found["problems"]) == (5, 0, [])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name", ["a b", "$(id)", "it's", "%s%n", "-rf", "[x]", "{0}", "naïve", "脳", "a\u202eb", "x" * 230, "c.."]
 )
@@ -355,6 +356,7 @@ def test_the_list_of_all_opens_no_image(settings: Settings, raw: Path) -> None:
     assert not (settings.state_dir / "looks").exists()
 
 
+@pytest.mark.heavy
 def test_the_answer_about_300_cases_with_40_labels_stays_small(settings: Settings) -> None:
     folder = settings.folder("raw") / "Dataset007_Large"
     names = {f"structure number {number}": number for number in range(1, 41)}

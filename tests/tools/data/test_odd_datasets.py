@@ -66,6 +66,7 @@ def images_are_a_file(files: DatasetFiles) -> None:
 JUDGED = "is not as nnU-Net v2 writes plans"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -105,6 +105,7 @@ def has(image: Image.Image, colour: tuple[int, int, int]) -> bool:
     return bool((abs(pixels - numpy.array(colour)).sum(axis=2) < 60).sum() > 3)
 
 
+@pytest.mark.heavy
 def test_curves_are_drawn_light_and_dark(settings: Settings) -> None:
     train(make_run(settings), *(1 / (1 + n) for n in range(50)), restored=20)
 
@@ -129,6 +130,7 @@ def test_the_folds_of_a_run_and_several_runs_are_overlaid(settings: Settings) ->
     assert f"{other.run_id} fold 0: 2 epochs" in text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("values", [[0.5], [None, None], [float("nan"), float("inf"), 0.1], [1e308, -1e308]])
 def test_one_epoch_or_numbers_that_are_none_make_a_picture(settings: Settings, values: list[float | None]) -> None:
     train(make_run(settings), *values)
@@ -143,6 +145,7 @@ def test_without_an_epoch_there_is_no_curve_and_that_is_said(settings: Settings)
         plot(settings, run_id=RUN)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("classes", [1, 2, 40])
 def test_folds_show_any_number_of_classes(settings: Settings, classes: int) -> None:
     run = make_run(settings, folds=3)
@@ -244,6 +247,7 @@ def test_a_dataset_is_shown_before_anything_is_trained(settings: Settings, phant
     assert "4 of 5 cases (case_000, case_001, case_003, case_004)" in drawn.text and "cropped" in drawn.text
 
 
+@pytest.mark.heavy
 def test_the_odd_cases_of_a_dataset_come_first_and_a_broken_file_spoils_no_picture(
     settings: Settings, phantom: Path
 ) -> None:

@@ -55,6 +55,7 @@ def write_run(settings: Settings, record: RunRecord, epochs: Sequence[Epoch] = (
     write_model(run.run_file, record, durable=False)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("stages", [FOLDS[:1], (stage("preprocess"), *FOLDS, stage("cross_validation")), FOLDS * 2])
 def test_ten_thousand_epochs_and_a_thousand_runs_stay_small(settings: Settings, stages: tuple[StageSpec, ...]) -> None:
     long = "Dataset001_" + "x" * 200

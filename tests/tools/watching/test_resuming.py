@@ -65,7 +65,9 @@ def failures(tmp_path: Any) -> dict[str, Failure]:
     }
 
 
-@pytest.mark.parametrize("kind", GOES_ON)
+@pytest.mark.parametrize(
+    "kind", ["predict", *(pytest.param(kind, marks=pytest.mark.heavy) for kind in GOES_ON if kind != "predict")]
+)
 def test_a_stopped_run_that_is_no_training_is_never_told_to_train(settings: Settings, tmp_path: Any, kind: str) -> None:
     tool, command = GOES_ON[kind]
     found = failures(tmp_path)
