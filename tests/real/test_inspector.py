@@ -37,7 +37,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def inspect(lab: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = [part for name in PASSED_ON for part in ("-e", f"{name}={lab.environment[name]}")]
     command = [str(NODE), str(INSPECTOR), "--cli", *environment, sys.executable, "-m", "nnunet_mcp", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def call_command(tool: str, era: str, **arguments: Any) -> list[str]:

@@ -107,7 +107,7 @@ def test_runs_are_filtered_curves_smoothed_and_a_log_searched_with_the_keyboard_
         assert page.run("document.activeElement.value") == "0011"
         page.press(*["Backspace"] * 4)
         page.focus("dataset")
-        page.press("ArrowDown", "ArrowDown")
+        page.press("ArrowDown")
         page.wait(f"{RUNS} === 5 && document.querySelector('#dataset').value === '1'")
         page.focus("status")
         page.press("ArrowDown")
