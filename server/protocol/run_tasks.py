@@ -60,6 +60,10 @@ class RunTasks:
         await _of_run(lambda: BY_NAME["nnunet_cancel"](request, self._settings))
 
 
+# A program asks for a task, which costs no model a word, and a run may be cancelled at any time.
+MOST_POLL_S = 15
+
+
 async def _of_run(act: Callable[[], T]) -> T:
     try:
         return await run_sync(act)
@@ -88,7 +92,7 @@ def describe(run_id: str, settings: Settings, *, detailed: bool) -> dict[str, An
         "createdAt": _iso(view.record.created_at),
         "lastUpdatedAt": _iso(view.moment.progress.heartbeat if view.moment.progress else view.record.created_at),
         "ttlMs": None,  # runs are kept until the user removes them
-        "pollIntervalMs": 1000 * max(1, now.retry_after_s),
+        "pollIntervalMs": 1000 * min(MOST_POLL_S, max(1, now.retry_after_s)),
     }
     return {**task, "result": tool_result(view)} if detailed and task["status"] == "completed" else task
 

@@ -1,5 +1,7 @@
 """A training as a task of the Tasks extension (SEP-2663), on real servers over stdio; the stages are played."""
 
+import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +15,18 @@ from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 
-from nnunet_mcp.server.protocol.run_tasks import RunTasks
+from nnunet_mcp.files import append_line, write_model
+from nnunet_mcp.liveness import mark_of
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.store import record_run
+from nnunet_mcp.schemas.records import EngineRecord, Epoch, Progress, StageState
+from nnunet_mcp.server.protocol.run_tasks import MOST_POLL_S, RunTasks, describe
 from nnunet_mcp.server.protocol.tasks import EXTENSION, TaskParams
 from nnunet_mcp.settings import Settings
 from tests.chaos import stand_in_worker
 from tests.kit.lab import Lab, call
 from tests.kit.phantom import write_phantom
+from tests.kit.tiny import ask, record_of
 
 REQUEST: dict[str, Any] = {"dataset_id": 71, "configuration": "3d_fullres", "fold": "0", "device": "cpu"}
 
@@ -286,3 +294,17 @@ def test_what_nobody_can_listen_to_is_refused_in_words_or_ends(lab: Lab) -> None
     run(listen)
     assert said
     assert not any("Internal" in text for text in said)
+
+
+def test_a_program_asks_again_soon_however_long_the_run_will_take(settings: Settings) -> None:
+    run, _ = record_run(StateDir(settings.state_dir), record_of(settings), [], repeat_window_s=0)
+    stage = run.stage("train_fold_0")
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+    write_model(stage.state_file, StageState(status="running", started_at=time.time() - 3000))
+    write_model(stage.progress_file, Progress(phase="training", heartbeat=time.time(), epochs=1000))
+    numbers = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"), 0.1)
+    for epoch in range(10):
+        append_line(stage.epochs_file, Epoch.model_validate({"epoch": epoch, "seconds": 300.0, **numbers}))
+
+    assert ask(settings, "nnunet_progress", run_id=run.run_id)["retry_after_s"] > MOST_POLL_S
+    assert describe(run.run_id, settings, detailed=False)["pollIntervalMs"] <= 1000 * MOST_POLL_S

@@ -40,7 +40,7 @@ def verdict(model: str, against: str, found: Difference) -> str:
     if found.units < FEWEST_UNITS:
         side = "above" if found.mean > 0 else "below"
         apart = f"is {abs(found.mean):.4f} {side} {against} there" if found.mean else f"equals {against} there"
-        return f"{size} are too few to tell, a test needs {FEWEST_UNITS}; {model} {apart}"
+        return f"too few to tell: {size}, a test needs {FEWEST_UNITS}; {model} {apart}"
     return f"no difference between {model} and {against} shown; {size}"
 
 

@@ -108,9 +108,9 @@ def test_models_are_ranked_and_paired_over_the_same_cases(settings: Settings, fi
     ("cases", "differences", "clear", "said"),
     [
         pytest.param(10, [0.1] * 10, True, "better", id="ten equal signs"),
-        pytest.param(4, [0.1] * 4, False, "n = 4 shared cases are too few to tell, a test needs 6", id="few cases"),
+        pytest.param(4, [0.1] * 4, False, "too few to tell: n = 4 shared cases, a test needs 6", id="few cases"),
         pytest.param(10, [0.2] + [0.001] * 5 + [-0.001] * 4, False, "n = 10 shared cases", id="one case carries it"),
-        pytest.param(0, [0.2] * 10, False, "n = 10 shared cases of 5 patients are too few", id="two visits each"),
+        pytest.param(0, [0.2] * 10, False, "too few to tell: n = 10 shared cases of 5 patients", id="two visits each"),
     ],
 )
 def test_a_verdict_needs_enough_cases_or_patients(
@@ -146,7 +146,7 @@ def test_the_next_step_follows_the_shared_cases_and_not_the_means_of_different_o
     whole, partly = (model.dice or 0.0 for model in answer.models)
     (found,) = answer.differences
     assert whole > partly and found.difference == pytest.approx(0.003) and found.dice > found.against_dice
-    assert "highest Dice" not in answer.next_step and "too few to tell" in answer.next_step
+    assert "highest Dice" not in answer.next_step and "oo few to tell" in answer.next_step
     assert f"{never.name} has no validated fold yet. It is left out." in answer.notes
 
 
@@ -199,7 +199,7 @@ def test_the_way_to_a_rank_is_to_train_all_folds_of_the_split(settings: Settings
 
     step = for_agents(compare(settings, dataset_id=91).next_step)
 
-    assert "N = 2 shared cases are too few to tell, a test needs 6; Partly__nnUNetPlans__2d" in step
+    assert "oo few to tell: n = 2 shared cases, a test needs 6; Partly__nnUNetPlans__2d" in step
     assert "Ask the person" in step
     assert "configuration='2d', trainer='Partly', fold='all') (2 folds, about 1 h)" in step
 

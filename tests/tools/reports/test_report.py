@@ -80,7 +80,7 @@ def test_a_comparison_is_one_page_without_names_and_paths_that_loads_nothing(set
         assert str(settings.folder("results")) not in told
     assert "Is it better than case 1? See notes.txt and x" in page.text
     assert "nnUNetTrainerDA5__nnUNetPlans__3d_fullres is worse" not in page.text, "three cases can show nothing"
-    assert "n = 3 shared cases are too few to tell, a test needs 6" in page.text
+    assert "oo few to tell: n = 3 shared cases, a test needs 6" in page.text
 
 
 @pytest.mark.heavy
