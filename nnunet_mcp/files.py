@@ -161,8 +161,13 @@ def publish_new(written: Path, path: Path) -> None:
         os.link(written, path)
     except FileExistsError:
         raise
-    except OSError:  # the file system has no links
-        written.rename(path)
+    except OSError:  # the file system has no links: the name is taken first, and then replaced by what is its own
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, RIGHTS))
+        try:
+            written.replace(path)
+        except OSError:
+            path.unlink()
+            raise
 
 
 def _content(path: Path, most: int = JSON_BYTES, inside: Sequence[Path] = ()) -> bytes:

@@ -121,6 +121,11 @@ def some(names: Sequence[object], most: int = NAMED) -> str:
     return ", ".join(clean(name) for name in names[:most]) + more
 
 
+def opening(text: str) -> str:
+    """The text as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
 def numbered(count: int, what: str) -> str:
     """1 epoch, 2 epochs."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -65,8 +65,10 @@ def _tell(screen: Console, settings: Settings) -> Code:
 
 def _runs(settings: Settings) -> list[RunLine]:
     """Those at work first, however old they are, then the newest."""
-    asked = (RunsRequest(limit=RUNS, status=status) for status in (*sorted(ACTIVE, reverse=True), None))
-    found = {run.run_id: run for request in asked for run in nnunet_runs(request, settings).runs}
+    newest = nnunet_runs(RunsRequest(limit=RUNS), settings)
+    older = sorted(ACTIVE, reverse=True) if newest.total > len(newest.runs) else ()
+    at_work = [nnunet_runs(RunsRequest(limit=RUNS, status=status), settings).runs for status in older]
+    found = {run.run_id: run for runs in (*at_work, newest.runs) for run in runs}
     return sorted(found.values(), key=lambda run: run.status not in ACTIVE)
 
 

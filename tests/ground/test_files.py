@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel
 
-from nnunet_mcp.files import append_line, read_json, read_last_lines, read_lines, read_model, write_model
+from nnunet_mcp.files import append_line, read_json, read_last_lines, read_lines, read_model, write_model, write_new
 from nnunet_mcp.runs.layout import StageDir
 from nnunet_mcp.schemas.records import Epoch
 
@@ -46,6 +46,23 @@ def test_writing_leaves_no_other_file_and_lets_the_group_read(tmp_path: Path) ->
 
     assert [path.name for path in tmp_path.iterdir()] == ["note.json"]
     assert (tmp_path / "note.json").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_never_replaces_one_also_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    if not has_links:
+        monkeypatch.setattr("os.link", refused)
+    write_new(tmp_path / "a.md", "first")
+
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "a.md", "second")
+
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.md", "first")]
 
 
 def test_when_writing_fails_the_old_file_stays_and_nothing_else_is_left(tmp_path: Path) -> None:

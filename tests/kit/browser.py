@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.kit.lab import Lab
 
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -27,6 +29,9 @@ def missing() -> str | None:
     if not NODE.is_file() or not all((CLIENTS / "node_modules" / name).is_dir() for name in NEEDED):
         return "the host of the tests is not installed: `make clients`"
     return None if chromium() else "there is no Chromium: `apt-get install chromium`"
+
+
+NEEDS_BROWSER = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
 
 class Page:

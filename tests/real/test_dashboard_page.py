@@ -8,23 +8,17 @@ import pytest
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.records import RunRecord
-from tests.kit.browser import Page, dashboard, missing
+from tests.kit.browser import NEEDS_BROWSER, Page, dashboard
 from tests.kit.lab import FEW, Answer, Lab, until
 from tests.kit.phantom import write_phantom
 from tests.kit.tiny import record_of
 from tests.tools.watching.test_dashboard import HOSTILE, epoch
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, NEEDS_BROWSER]
 POINTS = "(document.querySelector('.curve.one[d*=L]')?.getAttribute('d').match(/[ML]/g) ?? []).length"
 # The text of what is not in view as well.
 RUNS = "document.getElementById('runs').textContent"
 STATUS = "document.querySelector('.name .status')?.innerText"
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    if (reason := missing()) is not None:
-        pytest.skip(reason)
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from nnunet_mcp.files import append_line, write_model, write_text
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.records import StageState
 from tests.chaos import stand_in_worker
-from tests.kit.browser import Page, browser, missing
+from tests.kit.browser import NEEDS_BROWSER, Page, browser
 from tests.kit.lab import FEW, Lab, stand_in_python, until
 from tests.kit.served import TOKEN, Served, showing
 from tests.kit.tiny import make_dataset, record_of, stage
 from tests.tools.watching.test_dashboard import HOSTILE, epoch, write_run
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, NEEDS_BROWSER]
 AT_END = "(({ scrollTop: a, clientHeight: b, scrollHeight: c }) => a > 0 && a + b >= c - 4)($)".replace(
     "$", "document.querySelector('.loglines')"
 )
@@ -34,12 +34,6 @@ SCROLL = """new Promise((done) => {
   };
   requestAnimationFrame(step);
 })"""
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    if (reason := missing()) is not None:
-        pytest.skip(reason)
 
 
 @pytest.fixture

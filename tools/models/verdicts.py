@@ -7,6 +7,7 @@ from ...nnunet.scores import EVALUATED, Difference
 from ...schemas.model_name import ModelName
 from ...schemas.models import ComparedModel, ModelDifference
 from ...schemas.results import HARDLY_ANY
+from ...texts import opening
 
 # Of five units the most extreme signs come by chance once in sixteen times, of six once in 32: p < 0.05.
 FEWEST_UNITS = 6
@@ -52,7 +53,7 @@ def next_step(
         return "A Dice that is null has no rank: the notes say which class to look at."
     if all((model.dice or 0.0) < HARDLY_ANY for model in models):
         return "None of these models segments anything yet: train longer before a comparison can say something."
-    told = [f"{found.verdict[0].upper()}{found.verdict[1:]}." for found in differences]
+    told = [f"{opening(found.verdict)}." for found in differences]
     if any(EVALUATED in model.folds for model in models):
         return " ".join(told) or "Nothing was compared: name another evaluation, or a training, of the same cases."
     if len(models) == 1:

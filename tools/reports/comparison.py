@@ -3,6 +3,7 @@
 from typing import Any
 
 from ...schemas.models import CompareAnswer
+from ...texts import opening
 from . import tables
 from .names import Names
 
@@ -23,7 +24,7 @@ def comparison(found: CompareAnswer, names: Names) -> dict[str, Any]:
         for model in found.models
     )
     verdicts = [
-        f"{one.verdict[0].upper()}{one.verdict[1:]}: difference {one.difference:.4f}, 95 % interval {one.low:.4f} to "
+        f"{opening(one.verdict)}: difference {one.difference:.4f}, 95 % interval {one.low:.4f} to "
         f"{one.high:.4f}, p {one.p:.4f}."
         for one in found.differences
     ]

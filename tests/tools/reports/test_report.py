@@ -55,6 +55,12 @@ def without_pictures(text: str) -> str:
     return re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without the pictures, which take seconds to draw."""
+    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+
+
 @pytest.mark.heavy
 def test_a_comparison_is_one_page_without_names_and_paths_that_loads_nothing(settings: Settings) -> None:
     note = f"Is it better than {CASES[0]}? See /home/doctor/{CASES[1]}/notes.txt and file:///srv/pacs/x {HOSTILE}"
@@ -149,8 +155,8 @@ def test_what_is_drawn_names_no_case(
     assert "Case 7, worst of 3: Dice 0.830 case 7" in said
 
 
-def test_endless_names_and_texts_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+@pytest.mark.usefixtures("undrawn")
+def test_endless_names_and_texts_are_cut(settings: Settings) -> None:
     labels = {"background": 0, "x" * 500: 1, **{f"label {number}": number for number in range(2, 2000)}}
     given = {"labels": labels, "description": "y" * 100_000, "channel_names": {"0": "z" * 500}}
 
@@ -160,10 +166,8 @@ def test_endless_names_and_texts_are_cut(settings: Settings, monkeypatch: pytest
     assert len(written(answer)) < 100_000 and not re.search("x{90}|z{90}|y{600}", written(answer))
 
 
-def test_files_that_are_not_nnunets_are_reported_as_far_as_they_go(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+@pytest.mark.usefixtures("undrawn")
+def test_files_that_are_not_nnunets_are_reported_as_far_as_they_go(settings: Settings) -> None:
     run_id = Trained().on_disk(settings)
     model = settings.folder("results") / "Dataset005_Big" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     for name, text in (
@@ -179,10 +183,8 @@ def test_files_that_are_not_nnunets_are_reported_as_far_as_they_go(
     assert len(answer["not_known"]) >= 12 and "Dice 0.840" in Page(written(answer)).text
 
 
-def test_a_busy_machine_leaves_pictures_out_before_hosts_give_up(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+@pytest.mark.usefixtures("undrawn")
+def test_a_busy_machine_leaves_pictures_out_before_hosts_give_up(settings: Settings) -> None:
     request = ReportRequest(run_ids=(Trained().on_disk(settings),))
 
     answer = nnunet_report_tool(request, settings, patience_s=0)
@@ -206,6 +208,7 @@ def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Setti
     assert not re.search("MILLER|JOHN", without_pictures(html))
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("note", "left"),
     [
@@ -217,10 +220,7 @@ def test_without_its_images_a_report_says_what_it_could_not_draw(settings: Setti
         ("In:{raw}//x y/a and https://example.org/a b/c", "In:a and https://example.org/a b/c"),
     ],
 )
-def test_a_note_keeps_its_words_but_no_name_of_a_case_or_folder(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, note: str, left: str
-) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+def test_a_note_keeps_its_words_but_no_name_of_a_case_or_folder(settings: Settings, note: str, left: str) -> None:
     run_id = Trained(asked={"note": note.format(raw=settings.folder("raw"))}).on_disk(settings)
 
     text = Page(written(ask(settings, "nnunet_report", run_ids=[run_id]))).text
@@ -228,8 +228,8 @@ def test_a_note_keeps_its_words_but_no_name_of_a_case_or_folder(
     assert f"Question: {left}\n" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_number_is_a_case_only_in_the_words_of_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
     numbers = ("12345", "22222", *(f"9000{number}" for number in range(7)))
     monkeypatch.setattr("tests.tools.reports.trained.CASES", numbers)
     trained = Trained(
@@ -248,10 +248,8 @@ def test_a_number_is_a_case_only_in_the_words_of_others(settings: Settings, monk
     assert "Without 12345" not in text
 
 
-def test_the_call_that_repeats_a_training_leaves_out_what_was_asked_of_one_run(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
+@pytest.mark.usefixtures("undrawn")
+def test_the_call_that_repeats_a_training_leaves_out_what_was_asked_of_one_run(settings: Settings) -> None:
     once = {"continue_training": True, "after": "d005-2d-f0-prev", "note": "again", "engine": "local"}
     weights = {"pretrained_weights": "/srv/Clinic Meier/Study, new/w.pth", "npz": True}
     runs = [
@@ -265,11 +263,9 @@ def test_the_call_that_repeats_a_training_leaves_out_what_was_asked_of_one_run(
     assert "fold='0', pretrained_weights='w.pth', npz=true)" in text
 
 
-def test_the_mean_over_classes_and_the_mean_over_cases_are_told_apart(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_the_mean_over_classes_and_the_mean_over_cases_are_told_apart(settings: Settings) -> None:
     """One of three cases lacks the tumour: class means 0.9 and 0.3, case means 0.5, 0.7 and 0.9."""
-    monkeypatch.setattr("nnunet_mcp.tools.reports.figures.render", lambda picture, settings: b"")
     run_id = Trained().on_disk(settings)
     model = settings.folder("results") / "Dataset005_Big" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     file = model / "fold_0" / "validation" / "summary.json"
