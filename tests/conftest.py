@@ -96,5 +96,5 @@ def nuclei() -> Path:
 
 def _data(name: str) -> Path:
     if not (DATA / name / "dataset.json").is_file():
-        pytest.skip(f"{name} is not there; the README says where these data come from")
+        pytest.skip(f"{name} is not there; AGENTS.md says where these data come from")
     return DATA / name

@@ -34,8 +34,8 @@ STEP_S = 120.0
 STEP_JOB = CudaJob(step=True).model_dump_json()
 STEP = Question("a small step on the GPUs", wait_s=STEP_S, end_s=STEP_S)
 OTHER_BUILD = (
-    "Install the PyTorch build for this card and driver (the README's table), free the GPU if it is in use, or leave "
-    "it out of CUDA_VISIBLE_DEVICES."
+    "Install the PyTorch build for this card and driver (the table in docs/clients.md), free the GPU if it is in use, "
+    "or leave it out of CUDA_VISIBLE_DEVICES."
 )
 OTHER_RELEASE = "If trainings fail, install nnunetv2=={nnunetv2}.".format(**TESTED)
 MATCHED = "Install a matching pair, e.g. pip install torch=={torch} torchvision=={torchvision}.".format(**TESTED)

@@ -96,9 +96,9 @@ def test_a_tool_is_what_it_asks_and_answers_its_function_and_its_declaration(cop
     assert found["answer"] == {"dataset_id": 8, "next_step": "Import with nnunet_prepare_dataset(dataset_id=8)."}
     shown = copy.run("-m", "nnunet_mcp", "free-id", "--at-least", "7")
     assert shown.split("\n")[:2] == ["dataset_id  8", "Import with nnunet-mcp prepare --dataset-id 8."]
-    readme = copy.renewed("README.md")
-    assert "| `nnunet_free_id` | The lowest id that no dataset has. |" in readme
-    assert "| `nnunet-mcp free-id` | say which dataset id is free | `--at-least`, `--json` |" in readme
+    assert "| `nnunet_free_id` | The lowest id that no dataset has. |" in copy.renewed("README.md")
+    line = "| `nnunet-mcp free-id` | say which dataset id is free | `--at-least`, `--json` |"
+    assert line in copy.renewed("docs/terminal.md")
     assert copy.touched == {"schemas/free_id.py", "tools/data/free_id.py", declared}
 
 
@@ -148,7 +148,7 @@ def test_a_parameter_of_a_training_is_a_field_and_what_the_worker_does_with_it(
     assert found == {"types": ["integer", "integer"], "in_the_worker": 20}
     assert "--patience PATIENCE" in copy.run("-m", "nnunet_mcp", "train", "--help")
     line = "| `patience` | `None` | Stop after so many epochs without a better validation loss. Omitted: never. |"
-    assert line in copy.renewed("README.md")
+    assert line in copy.renewed("docs/training.md")
     assert copy.touched == {"schemas/training.py", "worker/training/patience.py"}
 
 
