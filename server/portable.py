@@ -40,6 +40,11 @@ SAID_ELSEWHERE = (
     "Omitted: the models of run_ids.",
     "The table's format.",
     "Omitted: cuda, else mps, else cpu.",
+    "As nnU-Net exports it.",
+    "It becomes DatasetXXX_<name>.",
+    "Save probabilities as well.",
+    "Validate a finished training.",
+    "Keep it for trainings.",
 )
 
 

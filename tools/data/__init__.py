@@ -11,8 +11,8 @@ TOOLS = (
         "reads",
         DatasetsRequest,
         DatasetsAnswer,
-        "Datasets: cases, channels, labels, what is preprocessed and trained, problems. With dataset_id images are "
-        "looked at: shapes, intensities, labels, odd and broken cases, plans.",
+        "Datasets: what is preprocessed and trained, problems. With dataset_id its images are looked at: shapes, "
+        "intensities, labels, odd and broken cases, plans.",
         "data.datasets:nnunet_datasets",
         Command("datasets", "list datasets, or look at one", ("dataset_id",), more={"look_s": PATIENCE_S}),
         steps=Steps("case", stoppable=True),
@@ -35,7 +35,7 @@ TOOLS = (
         "starts",
         SplitRequest,
         SplitAnswer,
-        "Choose the folds: any number, patients kept together, rare labels spread. Only shown until write=true.",
+        "Choose the folds: any number, patients kept together. Only shown until write=true.",
         "data.splitting:nnunet_split_dataset",
         Command("split", "choose the folds of a dataset", ("dataset_id",), more={"look_s": PATIENCE_S}),
         steps=Steps("case", stoppable=True),
