@@ -12,6 +12,8 @@ Theme = Literal["light", "dark"]
 USUAL_BYTES, LARGE_BYTES = 70_000, 250_000
 USUAL_DPI, LARGE_DPI = 100, 160
 USUAL_MM = 203.2  # 8 inches
+# A narrower picture is drawn so wide and then made smaller, or its words would not fit.
+LEAST_MM = 132.0
 
 
 Numbers = tuple[float | None, ...]
@@ -93,6 +95,7 @@ class Paper(Record):
     """How a picture is written; a PNG gets fewer colours and then fewer pixels until it has at most `most_bytes`."""
 
     format: Literal["png", "svg"] = "png"
+    width_mm: float = USUAL_MM
     dpi: int = USUAL_DPI
     most_bytes: int | None = USUAL_BYTES
 
@@ -149,7 +152,7 @@ class FigureRequest(PlotRequest):
     output: str = Field(min_length=1, description="The file to write: .png, or .svg for a paper.")
     overwrite: bool = Field(default=False, description="Replace a file that is there.")
     width_mm: float = Field(
-        default=USUAL_MM, ge=60, le=400, description="Width, 60-400; journals' columns have 85 and 175."
+        default=USUAL_MM, ge=80, le=400, description="Width, 80-400; journals' columns have 85 and 175."
     )
     dpi: int | None = Field(default=None, ge=72, le=600, description="Of a PNG, 72-600; printers want 300.")
 

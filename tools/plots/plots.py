@@ -1,7 +1,7 @@
 """nnunet_plot: gather what a picture shows, and let a process of its own draw it, for a chat or into a file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...ask import Failed, NotStarted, TookTooLong, ask_for_bytes
 from ...calls import argument
@@ -10,6 +10,7 @@ from ...files import write_bytes, write_new
 from ...schemas.plots import (
     LARGE_BYTES,
     LARGE_DPI,
+    LEAST_MM,
     USUAL_DPI,
     CasePicture,
     CasesPicture,
@@ -65,7 +66,7 @@ def figure(request: FigureRequest, settings: Settings) -> Figure:
     if file.exists() and not request.overwrite:
         raise Refused(f"{file} is there already. Name another file, or replace it with {argument(overwrite=True)}.")
     picture, text = _gathered(request, settings)
-    picture = picture.model_copy(update={"width_mm": request.width_mm})
+    picture = picture.model_copy(update={"width_mm": max(LEAST_MM, request.width_mm)})
     drawn = render(picture, settings, _paper(request, file))
     (write_bytes if request.overwrite else write_new)(file, drawn)
     return Figure(text=text, output=str(file))
@@ -73,10 +74,9 @@ def figure(request: FigureRequest, settings: Settings) -> Figure:
 
 def _paper(request: FigureRequest, file: Path) -> Paper:
     """As large as it gets where the file is for a printer."""
-    if file.suffix.lower() == ".svg":
-        return Paper(format="svg", most_bytes=None)
     dpi = request.dpi or (LARGE_DPI if request.large else USUAL_DPI)
-    return Paper(dpi=dpi, most_bytes=None)
+    kind: Literal["png", "svg"] = "svg" if file.suffix.lower() == ".svg" else "png"
+    return Paper(format=kind, width_mm=request.width_mm, dpi=dpi, most_bytes=None)
 
 
 def _gathered(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:

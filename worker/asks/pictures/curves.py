@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
 
 from ....schemas.plots import Curve, CurvesPicture, Numbers
-from .style import COLOURS, INK, MISSED, NothingToShow, colour, columns, dress, legend, new_figure
+from .style import COLOURS, INK, MISSED, NothingToShow, columns, dress, legend, new_figure
 
+# Yellow is lost on white; vermilion stands in for it.
+LINES = (*COLOURS[:5], "#D55E00")
 TRAIN, VALIDATION = COLOURS[4], COLOURS[1]
 LARGEST = 1e30
 # nnU-Net's loss lies between -1 and about 6 (2.8.1, compound_losses.py:50): beyond, the axis is logarithmic, so
@@ -36,8 +38,8 @@ def draw(picture: CurvesPicture) -> Figure:
     for number, curve in enumerate(picture.curves):
         _losses(loss, curve, number, alone)
         _dice(dice, curve, number, alone)
-        _line(rate, curve.epochs, curve.learning_rate, color=INK[picture.theme] if alone else colour(number))
-        _broken(loss, dice, curve, MISSED if alone else colour(number))
+        _line(rate, curve.epochs, curve.learning_rate, color=INK[picture.theme] if alone else _colour(number))
+        _broken(loss, dice, curve, MISSED if alone else _colour(number))
     for axes in of_classes:
         _classes(axes, picture.curves[0])
     for axes in (loss, dice, *of_classes):
@@ -46,14 +48,18 @@ def draw(picture: CurvesPicture) -> Figure:
     return figure
 
 
+def _colour(number: int) -> str:
+    return LINES[number % len(LINES)]
+
+
 def _losses(axes: Any, curve: Curve, number: int, alone: bool) -> None:
-    train, validation = (TRAIN, VALIDATION) if alone else (colour(number), colour(number))
+    train, validation = (TRAIN, VALIDATION) if alone else (_colour(number), _colour(number))
     _line(axes, curve.epochs, curve.train_loss, color=train, label="training" if alone else curve.label)
     _line(axes, curve.epochs, curve.val_loss, color=validation, linestyle="--", label="validation" if alone else None)
 
 
 def _dice(axes: Any, curve: Curve, number: int, alone: bool) -> None:
-    drawn = TRAIN if alone else colour(number)
+    drawn = TRAIN if alone else _colour(number)
     dots = {"marker": ".", "linestyle": "", "markersize": 3, "alpha": 0.35, "color": drawn}
     axes.plot(curve.epochs, _finite(curve.pseudo_dice), **dots, label="epoch" if alone else None)
     _line(axes, curve.epochs, curve.moving_average, color=drawn, label="moving average" if alone else curve.label)
@@ -64,7 +70,7 @@ def _classes(axes: Any, curve: Curve) -> None:
     averages = {name: _average(values) for name, values in curve.classes.items()}
     lowest = sorted(averages, key=lambda name: averages[name][-1] or 0.0)[:CLASSES]
     for number, name in enumerate(name for name in averages if name in lowest):
-        _line(axes, curve.epochs, averages[name], color=colour(number), label=name)
+        _line(axes, curve.epochs, averages[name], color=_colour(number), label=name)
 
 
 def _average(values: Numbers) -> Numbers:
@@ -84,9 +90,10 @@ def _broken(loss: Any, dice: Any, curve: Curve, drawn: str) -> None:
         (loss, lost, 1, "loss is not a number"),
         (dice, unhit, UNHIT_EPOCHS, "only background predicted"),
     ):
-        for number, (first, last) in enumerate(_spans(bad, least)):
+        for first, last in _spans(bad, least):
             across = (curve.epochs[first] - 0.5, curve.epochs[last] + 0.5)
-            axes.axvspan(*across, color=drawn, alpha=0.2, linewidth=0, label=None if number else said)
+            known = said in axes.get_legend_handles_labels()[1]
+            axes.axvspan(*across, color=drawn, alpha=0.2, linewidth=0, label=None if known else said)
 
 
 def _spans(bad: Sequence[bool], least: int) -> Iterator[tuple[int, int]]:
@@ -115,6 +122,17 @@ def _resumes(axes: Any, picture: CurvesPicture) -> None:
         axes.axvline(epoch - 0.5, color=INK[picture.theme], alpha=0.7, linewidth=1, linestyle=(0, (4, 3)), label=label)
 
 
+def _stretch(loss: Any) -> None:
+    """A logarithmic axis if there are losses that no network should have."""
+    values = numpy.concatenate([line.get_ydata() for line in loss.get_lines()])
+    low, high = (float(found(values, initial=0.0)) for found in (numpy.nanmin, numpy.nanmax))
+    if max(high, -low) > LINEAR_LOSS:
+        loss.set_yscale("symlog", linthresh=1.0)
+        loss.set_ylim(low * 3 if low < -1 else -1.2, high * 3 if high > 1 else 1.2)
+        loss.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=[1]))
+        loss.yaxis.get_major_locator().set_params(numticks=6)
+
+
 def _finish(figure: Figure, plots: Sequence[Any], of_classes: Sequence[Any], picture: CurvesPicture) -> None:
     loss, dice, rate = plots
     alone = len(picture.curves) == 1
@@ -123,8 +141,7 @@ def _finish(figure: Figure, plots: Sequence[Any], of_classes: Sequence[Any], pic
     rate.set_ylabel("learning rate")
     rate.set_xlabel("epoch")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-    if any(numpy.nanmax(numpy.abs([0.0, *line.get_ydata()])) > LINEAR_LOSS for line in loss.get_lines()):
-        loss.set_yscale("symlog", linthresh=1.0)
+    _stretch(loss)
     for axes in (loss, dice, *of_classes, rate):
         dress(axes, picture.theme)
         if not any(numpy.isfinite(line.get_ydata()).any() for line in axes.get_lines()):
@@ -141,6 +158,7 @@ def _finish(figure: Figure, plots: Sequence[Any], of_classes: Sequence[Any], pic
         legend(loss, picture.theme)
         legend(dice, picture.theme)
     else:  # below everything: the names of several runs would lie over their lines
-        handles, _ = loss.get_legend_handles_labels()
-        across = columns(picture, [curve.label for curve in picture.curves])
-        legend(figure, picture.theme, handles, loc="outside lower center", ncols=across)
+        pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in (loss, dice)]
+        found = {label: handle for named in pairs for handle, label in named}
+        placed = {"loc": "outside lower center", "ncols": columns(picture, list(found))}
+        legend(figure, picture.theme, found.values(), **placed)

@@ -12,10 +12,10 @@ from matplotlib.transforms import offset_copy
 
 from ....schemas.plots import CasesPicture
 from .slices import Shown
-from .style import COLOURS, CONFUSED, EXTRA, INK, MISSED, colour
+from .style import COLOURS, CONFUSED, EXTRA, INK, MISSED, OPACITY, colour
 from .views import PLANES
 
-OPACITY, ERROR_OPACITY = 0.35, 0.9
+ERROR_OPACITY = 0.9
 IGNORED = "#888888"
 STROKES = ("-", "--", ":", "-.")
 # So many classes differ in colour or stroke.
@@ -53,7 +53,7 @@ def draw_view(one: Shown, plots: Sequence[Any], looks: Looks, size: tuple[float,
         return
     _labels(plots[2], one.prediction, one, looks)
     if not (one.prediction > 0).any():
-        plots[2].set_title("prediction: nothing here", fontsize=8, color=INK[looks.picture.theme])
+        plots[2].set_title("prediction: none here", fontsize=8, color=INK[looks.picture.theme])
     _image(plots[3], _differences(one, looks.picture), one)
 
 

@@ -89,5 +89,5 @@ def _same_shape(truth: Volume, other: Volume, case: CasePicture) -> None:
 def _heading(case: CasePicture, view: View, image: Volume, *, planes: bool) -> str:
     if image.flat:
         return case.name
-    where = f"{view.plane}, slice {view.number + 1} of {image.voxels.shape[NORMAL[view.plane]]}"
+    where = f"{view.plane}, {view.number + 1} of {image.voxels.shape[NORMAL[view.plane]]}"
     return where if planes else f"{case.name}\n{where}"

@@ -19,6 +19,7 @@ COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E442")
 # No class has these: Tol's vibrant red (https://personal.sron.nl/~pault/), and a cyan and a violet that are as far from
 # it and from each class as two classes are from each other, also for who lacks one of the three cones.
 MISSED, EXTRA, CONFUSED = "#CC3311", "#00FFFF", "#B040FF"
+OPACITY = 0.35  # of areas, so that the image is seen through them
 PAPER = {"light": "#ffffff", "dark": "#1e1e1e"}
 INK = {"light": "#222222", "dark": "#e6e6e6"}
 FAINT = {"light": "#d9d9d9", "dark": "#444444"}
