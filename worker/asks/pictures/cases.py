@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ....schemas.plots import CasesPicture, ClassScore
-from ....texts import clean
+from ....texts import clean, some
 from .panels import LOOKS, Looks, draw_view
 from .slices import ReadCase, Shown, read_case
 from .style import CONFUSED, EXTRA, LEGEND_LINE_INCH, MISSED, MM_PER_INCH, NothingToShow, columns, legend, new_figure
@@ -69,6 +69,8 @@ def _read(picture: CasesPicture) -> tuple[list[ReadCase], list[str]]:
             said.append(clean(f"{case.name} not shown: {error}", LINE))
             continue
         said += [remark if alone else f"{case.name}: {remark}" for remark in read[-1].remarks]
+        if alone and (unseen := read[-1].unseen):
+            said.append(f"In none of these slices: {some([_name(value, picture) for value in unseen], 5)}")
     if not read:
         raise NothingToShow("; ".join(said))
     return read, said
@@ -99,12 +101,16 @@ def _entries(read: Sequence[ReadCase], looks: Looks) -> Iterator[Line2D]:
     """A line for each class, with its numbers where they are known; a region of several classes has no contour."""
     scores = {score.label: score for case in read for score in case.case.scores}
     for value in sorted({value for case in read for value in case.present}):
-        name = "ignored" if value == looks.picture.ignored else looks.picture.names.get(value, f"label {value}")
+        name = _name(value, looks.picture)
         drawn, stroke = looks.of(value)
         style = {"color": drawn, "linestyle": stroke, "linewidth": 2.0}
         yield Line2D([], [], label=_scored(name, scores.pop(name, None), read[0].voxel_ml), **style)  # type: ignore[arg-type]
     for name, score in scores.items():
         yield Line2D([], [], linestyle="", label=_scored(name, score, read[0].voxel_ml))
+
+
+def _name(value: int, picture: CasesPicture) -> str:
+    return "ignored" if value == picture.ignored else picture.names.get(value, f"label {value}")
 
 
 def _scored(name: str, score: ClassScore | None, voxel_ml: float | None) -> str:

@@ -35,6 +35,12 @@ class ReadCase:
     voxel_ml: float | None
     remarks: list[str]
 
+    @property
+    def unseen(self) -> list[int]:
+        """The classes that no slice shows."""
+        slices = [part for one in self.shown for part in (one.truth, one.prediction) if part is not None]
+        return [value for value in self.present if not any((part == value).any() for part in slices)]
+
 
 def read_case(case: CasePicture, *, planes: bool, more: int) -> ReadCase:
     """Read the volumes of a case one after the other, and keep one slice, or one of each plane and `more`.
