@@ -132,7 +132,7 @@ class PlotRequest(Request):
     )
     theme: Theme = Field(default="light", description="Omitted: light.")
     filled: bool = Field(default=False, description="Areas under contours.")
-    large: bool = Field(default=False, description="More pixels.")
+    large: bool = Field(default=False, description="More pixels and slices.")
 
     @model_validator(mode="after")
     def _has_what_it_shows(self) -> "PlotRequest":

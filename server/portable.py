@@ -40,6 +40,8 @@ SAID_ELSEWHERE = (
     "Omitted: the models of run_ids.",
     "The table's format.",
     "Omitted: cuda, else mps, else cpu.",
+    "Areas under contours.",
+    "More pixels and slices.",
 )
 
 
