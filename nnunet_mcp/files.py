@@ -117,6 +117,11 @@ def write_model(path: Path, model: BaseModel, *, durable: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"), durable=durable)
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write beside the target, then rename: a reader sees the old file or the new one.
 
     Raises:
@@ -124,9 +129,9 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with os.fdopen(handle, "wb") as stream:
             os.fchmod(stream.fileno(), 0o644)  # mkstemp hides the file from the group's other members
-            stream.write(text)
+            stream.write(content)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
@@ -136,7 +141,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         raise
 
 
-def write_new(path: Path, text: str) -> None:
+def write_new(path: Path, content: str | bytes) -> None:
     """Write a file that is not there yet, whole or not at all.
 
     Raises:
@@ -145,7 +150,7 @@ def write_new(path: Path, text: str) -> None:
     """
     beside = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
-        write_text(beside, text)
+        write_bytes(beside, content if isinstance(content, bytes) else content.encode("utf-8"))
         publish_new(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -45,6 +45,8 @@ SAID_ELSEWHERE = (
     "Save probabilities as well.",
     "Validate a finished training.",
     "Keep it for trainings.",
+    "Areas under contours.",
+    "More pixels and slices.",
 )
 
 

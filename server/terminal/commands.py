@@ -5,13 +5,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from ...errors import Refused, RunError
-from ...schemas.plots import Plot
 from ...schemas.progress import ProgressAnswer
 from ...schemas.records import ACTIVE
 from ...schemas.results import Result, ResultsRequest
@@ -45,10 +43,9 @@ def usage(name: str) -> str:
 
 def own_flags(name: str) -> dict[str, str]:
     """The flags that belong to the terminal, not to the tool, and their help."""
-    command, tool = COMMANDS[name]
+    command = COMMANDS[name][0]
     watch = {"--watch": command.watch} if command.watch else {}
-    output = {"--output": "the PNG file to write; required"} if issubclass(tool.answer, Plot) else {}
-    return {**output, **watch, "--json": "print the answer as one JSON object"}
+    return {**watch, "--json": "print the answer as one JSON object"}
 
 
 def fill(parser: argparse.ArgumentParser, name: str) -> None:
@@ -56,8 +53,7 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     parser.usage, parser.epilog = f"{usage(name)} [options]", epilog()
     add_flags(parser, request_of(name), COMMANDS[name][0].words)
     for option, help_text in own_flags(name).items():
-        kind: dict[str, Any] = {"metavar": "FILE"} if option == "--output" else {"action": "store_true"}
-        parser.add_argument(option, dest=f"own {option}", help=help_text, **kind)
+        parser.add_argument(option, dest=f"own {option}", help=help_text, action="store_true")
 
 
 def perform(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -110,12 +106,7 @@ def _perform(name: str, arguments: argparse.Namespace, rest: list[str]) -> int:
     own = {option: getattr(arguments, f"own {option}") for option in own_flags(name)}
     if own.get("--watch"):
         return _watched(tool, request, settings, as_json=own["--json"])
-    if "--output" in own and not own["--output"]:
-        raise Refused("--output: Field required. Name the PNG file to write.")
     answer = _answer(command, tool, request, settings)
-    if isinstance(answer, Plot):
-        _write(answer, Path(own["--output"]), as_json=own["--json"])
-        return Code.DONE
     _print(answer, as_json=own["--json"])
     return _code(answer)
 
@@ -170,12 +161,6 @@ def _watched(tool: Tool, request: Any, settings: Settings, *, as_json: bool) -> 
 def _result(run_id: str, settings: Settings) -> BaseModel:
     found: BaseModel = BY_NAME["nnunet_results"](ResultsRequest(run_id=run_id), settings)
     return found
-
-
-def _write(picture: Plot, file: Path, *, as_json: bool) -> None:
-    file.write_bytes(picture.png)
-    text = visible(spelled(picture.text))
-    print(json.dumps({"text": text, "output": str(file)}, indent=2) if as_json else f"{text}\n{visible(str(file))}")
 
 
 def _print(answer: BaseModel, *, as_json: bool) -> None:

@@ -183,7 +183,7 @@ def test_flags_in_a_requests_own_words_are_flags_of_the_command(name: str) -> No
 def test_rules_of_a_request_are_told_in_flags() -> None:
     model: type[BaseModel] = request_of("plot")
     with pytest.raises(ValidationError) as refused:
-        model.model_validate({"kind": "folds", "run_id": "a", "with_run_ids": ["b"]})
+        model.model_validate({"kind": "folds", "run_id": "a", "with_run_ids": ["b"], "output": "a.png"})
 
     assert "--with-run-ids is for --kind curves; --kind folds shows one run" in spelled_for(
         model, str(refused.value.errors()[0]["msg"])

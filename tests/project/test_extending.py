@@ -314,12 +314,10 @@ def test_an_engine_is_its_folder_and_its_line_in_the_registry(
     assert copy.touched == {*folder, "runs/engines.py", "schemas/slurm.py", "pyproject.toml"}
 
 
-PICTURE = '''class SecondsPicture(Record):
+PICTURE = '''class SecondsPicture(Drawn):
     """How long each epoch took."""
 
     kind: Literal["seconds"] = "seconds"
-    title: str
-    theme: Theme = "light"
     seconds: Numbers
 
 
@@ -334,18 +332,19 @@ GATHER = '''def seconds(request: PlotRequest, settings: Settings) -> tuple[Pictu
 '''
 DRAW = '''"""Seconds per epoch, as bars."""
 
+from matplotlib.figure import Figure
+
 from ....schemas.plots import SecondsPicture
-from .style import COLOURS, dress, new_figure, png, title
+from .style import COLOURS, dress, new_figure
 
 
-def draw(picture: SecondsPicture) -> bytes:
+def draw(picture: SecondsPicture) -> Figure:
     """One bar for each epoch."""
-    figure = new_figure(3.0, picture.theme)
-    title(figure, picture.title, picture.theme)
+    figure = new_figure(3.0, picture)
     axes = figure.subplots()
     axes.bar(range(1, len(picture.seconds) + 1), picture.seconds, color=COLOURS[0])
     dress(axes, picture.theme)
-    return png(figure)
+    return figure
 '''
 ASK_FOR_THE_PICTURE = """
 import base64
@@ -373,7 +372,7 @@ def test_a_picture_is_what_it_shows_how_that_is_gathered_and_its_drawing(copy: S
     copy.replace(asked, "Annotated[CurvesPicture | ", "Annotated[SecondsPicture | CurvesPicture | ")
     copy.replace(asked, 'Literal["curves", "folds", "overlay", "dataset"]', 'Literal["seconds", "curves", "folds"]')
     copy.before(gathers, "GATHERED = {", GATHER)
-    copy.replace(gathers, "PictureJob, Plot, PlotRequest", "PictureJob, Plot, PlotRequest, SecondsPicture")
+    copy.replace(gathers, "    PlotRequest,\n", "    PlotRequest,\n    SecondsPicture,\n")
     copy.replace(gathers, "import dataset, folds, overlay", "import dataset, folds, overlay, run_of")
     copy.after(gathers, "GATHERED = {", '"seconds": seconds, ')
     copy.write("worker/asks/pictures/seconds.py", DRAW)

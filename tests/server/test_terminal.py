@@ -1,11 +1,14 @@
 """The subcommands are the tools: the same requests, functions and sentences, and exit codes for scripts."""
 
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pydantic import Field
 
 from nnunet_mcp.calls import Call, argument, call
@@ -313,6 +316,29 @@ def test_a_picture_is_written_into_the_file_that_is_named(settings: Settings, tm
     assert nowhere.returncode == Code.REFUSED and "--output" in nowhere.stderr
     assert done.returncode == Code.DONE, done.stderr
     assert str(file) in done.stdout and file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_for_a_paper_has_its_size_and_replaces_nothing_unasked(settings: Settings, tmp_path: Path) -> None:
+    make_dataset(settings.folder("raw"), "Dataset007_Tiny")
+    png, svg = tmp_path / "labels.png", tmp_path / "labels.svg"
+
+    def draw(file: Path, *words: str) -> str:
+        done = typed(
+            "plot", "--kind", "dataset", "--dataset-id", "7", "--width-mm", "85", "--output", str(file), *words
+        )
+        return done.stderr if done.returncode else done.stdout
+
+    assert str(png) in draw(png, "--dpi", "300") and str(svg) in draw(svg)
+    before = png.read_bytes()
+    image, text = Image.open(io.BytesIO(before)), svg.read_text("utf-8")
+    assert image.width == pytest.approx(85 / 25.4 * 300, abs=2) and image.info["dpi"][0] == pytest.approx(300, abs=1)
+    assert 'width="240.9' in text and "Dataset007_Tiny" in text
+    assert not re.search(r"dc:date|dc:creator|/tmp|/work", text)
+
+    assert "replace it with --overwrite" in draw(png, "--dpi", "72") and png.read_bytes() == before
+    assert "must end in .png or .svg" in draw(tmp_path / "a.gif")
+    assert "There is no folder" in draw(tmp_path / "no" / "a.png")
+    assert str(png) in draw(png, "--dpi", "72", "--overwrite") and len(png.read_bytes()) < len(before)
 
 
 def test_an_answer_without_a_view_of_its_own_is_shown_by_its_fields(capsys: pytest.CaptureFixture[str]) -> None:

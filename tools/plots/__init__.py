@@ -1,6 +1,6 @@
 """Pictures of runs and datasets."""
 
-from ...schemas.plots import Plot, PlotRequest
+from ...schemas.plots import FigureRequest, Plot, PlotRequest
 from ..tool import Command, Tool
 
 TOOLS = (
@@ -12,6 +12,12 @@ TOOLS = (
         Plot,
         "A PNG picture of a run or dataset.",
         "plots.plots:nnunet_plot",
-        Command("plot", "draw a run's curves, folds or a case, or a dataset's labels, into a PNG file", ("run_id",)),
+        Command(
+            "plot",
+            "draw a run's curves, folds or a case, or a dataset's labels, into a PNG or SVG file",
+            ("run_id",),
+            request=FigureRequest,
+            function="plots.plots:figure",
+        ),
     ),
 )

@@ -18,7 +18,7 @@ from ...runs.result import stage_outcome
 from ...runs.store import find_run
 from ...schemas.jobs import EvaluationJob
 from ...schemas.outcomes import MeasuredOutcome
-from ...schemas.plots import CasePicture, CasesPicture, FoldsPicture, Picture, PlotRequest
+from ...schemas.plots import CasePicture, CasesPicture, ClassScore, FoldsPicture, Picture, PlotRequest
 from ...schemas.records import CaseMetrics, RunRecord, StageSpec
 from ...settings import Settings
 from ...texts import clean, fold_name, numbered, some, told
@@ -26,6 +26,7 @@ from ..data.looks import look_into
 from ..data.summary.outliers import flagged
 
 DATASET_CASES = 4
+CLASSES_TOLD = 8
 
 
 def run_of(request: PlotRequest, settings: Settings) -> tuple[RunDir, RunRecord]:
@@ -112,14 +113,13 @@ def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
         )
     dice = "no Dice" if chosen.case.dice is None else f"Dice {chosen.case.dice:.3f}"
     text = f"Case {chosen.case.case}, {dice}{rank}, predicted by fold {fold_name(chosen.spec.fold)} of {record.run_id}"
-    case = _case_picture(files, description, chosen.case.case, settings, prediction)
-    per_class = ", ".join(f"{name} {value:.3f}" for name, value in chosen.case.per_class.items() if value is not None)
+    case = _case_picture(files, description, chosen.case.case, settings, prediction, _scores(chosen.case))
     names, ignored = label_names(description)
     title = f"{record.dataset_name}, {chosen.case.case}: {dice}{rank}"
     picture = CasesPicture(title=title, theme=request.theme, cases=(case,), names=names, ignored=ignored)
     return (
         picture,
-        f"{text}: image, truth, prediction and differences, cropped around the structure. Per class: {per_class}.",
+        f"{text}: image, truth, prediction and differences, cropped around the structure. {_told(chosen.case)}",
     )
 
 
@@ -144,12 +144,38 @@ def _evaluated(
     named = job.labels_named or {label: int(label) for label in case.per_class}
     names, ignored = label_names(Description({"labels": named}))
     shown = CasePicture(
-        name=case.case, image=str(readable(images[0], settings)), truth=str(truth), prediction=str(prediction)
+        name=case.case,
+        image=str(readable(images[0], settings)),
+        truth=str(truth),
+        prediction=str(prediction),
+        scores=_scores(case),
     )
     title = f"{record.run_id}, {case.case}: {dice}{rank}"
     picture = CasesPicture(title=title, theme=request.theme, cases=(shown,), names=names, ignored=ignored)
-    per_class = ", ".join(f"{name} {value:.3f}" for name, value in case.per_class.items() if value is not None)
-    return picture, f"Case {case.case}, {dice}{rank}: image, truth, prediction and differences. Per class: {per_class}."
+    return picture, f"Case {case.case}, {dice}{rank}: image, truth, prediction and differences. {_told(case)}"
+
+
+def _scores(case: CaseMetrics) -> tuple[ClassScore, ...]:
+    return tuple(
+        ClassScore(label=name, dice=finite(dice), voxels=case.voxels.get(name)) for name, dice in case.per_class.items()
+    )
+
+
+def _told(case: CaseMetrics) -> str:
+    """The Dice and volumes of each class in words, the lowest first; where nothing was predicted, that before."""
+    known = sorted((dice, name) for name, dice in case.per_class.items() if dice is not None)
+    lines = [f"{name} {dice:.3f}{_volumes(case, name)}" for dice, name in known]
+    nothing = case.voxels and not any(predicted for predicted, _ in case.voxels.values())
+    empty = "The prediction is empty: it has nothing but background. " if nothing else ""
+    return f"{empty}Per class: {some(lines, CLASSES_TOLD)}."
+
+
+def _volumes(case: CaseMetrics, name: str) -> str:
+    if (ml := case.ml.get(name)) is not None:
+        return f" (truth {ml[1]:.4g} ml, predicted {ml[0]:.4g})"
+    if (voxels := case.voxels.get(name)) is not None:
+        return f" (truth {voxels[1]:,} voxels, predicted {voxels[0]:,})"
+    return ""
 
 
 def _choose(cases: list[Validated], wanted: str) -> tuple[Validated, str]:
@@ -214,11 +240,17 @@ def _odd_first(cases: list[str], odd: list[str]) -> list[str]:
 
 
 def _case_picture(
-    files: DatasetFiles, description: Description, case: str, settings: Settings, prediction: Path | None = None
+    files: DatasetFiles,
+    description: Description,
+    case: str,
+    settings: Settings,
+    prediction: Path | None = None,
+    scores: tuple[ClassScore, ...] = (),
 ) -> CasePicture:
     return CasePicture(
         name=case,
         image=str(readable(image_of(files, description, case), settings)),
         truth=str(readable(truth_of(files, description, case), settings)),
         prediction=str(prediction) if prediction else None,
+        scores=scores,
     )

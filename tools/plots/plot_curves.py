@@ -4,15 +4,17 @@ from itertools import pairwise
 
 from ...calls import call
 from ...errors import NotFound
+from ...nnunet.datasets import DatasetFiles
 from ...nnunet.summary import finite
 from ...runs.layout import RunDir, StateDir
 from ...runs.store import find_run
-from ...schemas.plots import Curve, CurvesPicture, Picture, PlotRequest
+from ...schemas.plots import Curve, CurvesPicture, Numbers, Picture, PlotRequest
 from ...schemas.records import Epoch, RunRecord
 from ...settings import Settings
-from ...texts import numbered, some
+from ...texts import clean, numbered, some, told_apart
 
 MAX_CURVES = 10
+CLASSES_NAMED = 5
 
 
 def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
@@ -46,15 +48,16 @@ def _left_out(without: list[str], over: list[Curve]) -> str:
 
 def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:
     curves = []
+    names = DatasetFiles(record.folders, record.dataset_name).classes() if alone else []
     for spec in record.stages:
         epochs = run.stage(spec.name).epochs() if spec.traits.trains else []
         if epochs:
             fold = spec.name.removeprefix("train_").replace("_", " ")
-            curves.append(_curve(fold if alone else f"{record.run_id} {fold}", epochs))
+            curves.append(_curve(fold if alone else f"{record.run_id} {fold}", epochs, names))
     return curves
 
 
-def _curve(label: str, epochs: list[Epoch]) -> Curve:
+def _curve(label: str, epochs: list[Epoch], names: list[str]) -> Curve:
     pairs = pairwise(epochs)
     resumed = tuple(later.epoch + 1 for before, later in pairs if before.restored and not later.restored)
     return Curve(
@@ -65,8 +68,20 @@ def _curve(label: str, epochs: list[Epoch]) -> Curve:
         pseudo_dice=tuple(finite(epoch.pseudo_dice) for epoch in epochs),
         moving_average=tuple(finite(epoch.ema_pseudo_dice) for epoch in epochs),
         learning_rate=tuple(finite(epoch.learning_rate) for epoch in epochs),
+        classes=_per_class(epochs, names) if names else {},
         resumed_at=resumed,
     )
+
+
+def _per_class(epochs: list[Epoch], names: list[str]) -> dict[str, Numbers]:
+    """The pseudo Dice of each class by its name; epochs of other classes have none."""
+    count = len(epochs[-1].pseudo_dice_per_class)
+    named = [*names, *(f"class {number + 1}" for number in range(len(names), count))][:count]
+    lines = [epoch.pseudo_dice_per_class for epoch in epochs]
+    return {
+        name: tuple(finite(line[number]) if len(line) == count else None for line in lines)
+        for number, name in enumerate(told_apart([clean(name) for name in named]))
+    }
 
 
 def _curves_text(curves: tuple[Curve, ...]) -> str:

@@ -32,7 +32,7 @@ from tests.kit.tiny import ask, record_of, stage
 RUN = "d081-2d-f0-tttt"
 DATASET = "Dataset081_Phantom"
 # The colours of the differences, as they look over black, grey and white.
-MISSED, EXTRA = (255, 23, 68), (124, 255, 0)
+MISSED, EXTRA = (204, 51, 17), (0, 255, 255)
 
 
 def make_run(settings: Settings, run_id: str = RUN, folds: int = 1) -> RunDir:
@@ -65,7 +65,11 @@ def train(run: RunDir, *values: float | None, fold: int = 0, restored: int = 0, 
 def validate(run: RunDir, dice: dict[str, float | None], *, fold: int = 0, classes: int = 2) -> None:
     """The outcome with each case's Dice."""
     per_class = {name: {f"class {number}": value for number in range(classes)} for name, value in dice.items()}
-    cases = tuple(CaseMetrics(case=name, dice=value, per_class=per_class[name]) for name, value in dice.items())
+    voxels = {name: {"class 0": (0 if value == 0.5 else 10, 20)} for name, value in dice.items()}
+    cases = tuple(
+        CaseMetrics(case=name, dice=value, per_class=per_class[name], voxels=voxels[name])
+        for name, value in dice.items()
+    )
     write_model(run.stage(f"train_fold_{fold}").outcome_file, ModelOutcome(ok=True, cases=cases))
 
 
@@ -93,7 +97,7 @@ def plot(settings: Settings, **arguments: Any) -> Plot:
 
 def picture(drawn: Plot) -> Image.Image:
     """The picture, which is always a PNG that every host takes."""
-    assert len(drawn.png) <= 200_000 and "\n" not in drawn.text
+    assert len(drawn.png) <= 70_000 and "\n" not in drawn.text
     image = Image.open(io.BytesIO(drawn.png))
     assert image.format == "PNG" and 400 <= image.width <= 800 and image.height <= 2000
     return image.convert("RGB")
@@ -181,7 +185,9 @@ def test_an_overlay_shows_what_was_missed_and_what_is_too_much(settings: Setting
         plot(settings, run_id=RUN, kind="overlay", case=case) for case in ("best", "worst", "median")
     )
 
-    assert "Case case_001, Dice 0.500, the worst of 3" in lacking.text and "class 0 0.500" in lacking.text
+    assert "Case case_001, Dice 0.500, the worst of 3" in lacking.text
+    assert "Per class: class 0 0.500 (truth 20 voxels, predicted 0), class 1 0.500" in lacking.text
+    assert "The prediction is empty" in lacking.text and "empty" not in perfect.text
     assert not has(picture(perfect), MISSED)
     assert has(picture(lacking), MISSED)
     assert has(picture(extra), EXTRA) and not has(picture(extra), MISSED)
@@ -280,8 +286,10 @@ def test_a_noisy_picture_is_small_and_keeps_the_colours_of_its_labels(settings: 
 
     drawn = picture(plot(settings, kind="dataset", dataset_id=81))
 
+    large = plot(settings, kind="dataset", dataset_id=81, large=True, filled=True)
+    assert 70_000 < len(large.png) <= 250_000 and Image.open(io.BytesIO(large.png)).width > 800
     legend = numpy.asarray(drawn, dtype=int)[-30:]
-    for colour in ((0, 114, 178), (230, 159, 0)):
+    for colour in ((86, 180, 233), (230, 159, 0)):
         assert abs(legend - numpy.array(colour)).sum(axis=2).min() < 25
 
 

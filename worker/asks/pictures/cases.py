@@ -1,154 +1,133 @@
 """Slices of cases: the image, the labels over it, and for one case the prediction and where the two differ."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy
-from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ....schemas.plots import CasesPicture
-from ....texts import clean
-from .slices import Shown, slices_of
-from .style import INK, NothingToShow, colour, legend, new_figure, png, title
-from .volumes import PLANES
+from ....schemas.plots import CasesPicture, ClassScore
+from ....texts import clean, some
+from .panels import LOOKS, Looks, draw_view
+from .slices import ReadCase, Shown, read_case
+from .style import CONFUSED, EXTRA, LEGEND_LINE_INCH, MISSED, MM_PER_INCH, NothingToShow, columns, legend, new_figure
 
-OPACITY = 0.5
-# No class has these, and they differ in brightness for who sees no red or green.
-MISSED, EXTRA, CONFUSED = "#ff1744", "#7cff00", "#c77dff"
-IGNORED = "#888888"
 MAX_NAMES = 12
 PANELS = 4
 LINE = 90  # characters
+TALLEST, TITLE_INCH = 20.0, 0.24
+# Panels are no flatter and no taller than this, in heights per width, so that letters and scale bar have room.
+FLATTEST, NARROWEST = 0.3, 2.0
+# Cases that differ more than that in size have a scale of their own each.
+ALIKE = 4.0
 
 
-def draw(picture: CasesPicture) -> bytes:
+def draw(picture: CasesPicture) -> Figure:
     """Four panels in a row: one view of a case with its prediction, or two views of cases without."""
-    shown, broken = _read(picture)
+    read, remarks = _read(picture)
+    shown = [one for case in read for one in case.shown]
     predicted = shown[0].prediction is not None
     per_line = 1 if predicted else 2
     lines = [shown[first : first + per_line] for first in range(0, len(shown), per_line)]
-    heights = [max(_height_per_width(one) for one in line) for line in lines]
-    figure = new_figure(min(20.0, 1.2 + 1.95 * sum(heights)), picture.theme)
-    title(figure, "\n".join([picture.title, *broken]), picture.theme)
+    widths = _widths(shown)
+    heights = [max(max(one.view.height / widths[id(one)], FLATTEST) for one in line) for line in lines]
+    looks, panel = Looks(picture), picture.width_mm / MM_PER_INCH / PANELS
+    named = _named(read, looks, predicted=predicted)
+    across = columns(picture, [str(handle.get_label()) for handle in named])
+    words = 0.5 + TITLE_INCH * (len(remarks) + len(lines) * (per_line if not shown[0].flat else 1))
+    high = words + panel * sum(heights) + LEGEND_LINE_INCH * math.ceil(len(named) / across)
+    figure = new_figure(min(TALLEST, high), _said(picture, remarks))
     grid = figure.subplots(len(lines), PANELS, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.set_axis_off()
-    for line, plots in zip(lines, grid, strict=True):
+    for line, plots, height in zip(lines, grid, heights, strict=True):
         for number, one in enumerate(line):
-            _draw_view(one, plots[number * (PANELS // per_line) :], picture)
-    _legends(figure, shown, picture)
-    return png(figure)
+            size = (widths[id(one)], height * widths[id(one)])
+            draw_view(one, plots[number * (PANELS // per_line) :][: PANELS // per_line], looks, size)
+    many = f"more than {LOOKS} classes: looks repeat" if len(picture.names) > LOOKS else None
+    legend(figure, picture.theme, named, loc="outside lower center", ncols=across, title=many)
+    return figure
 
 
-def _read(picture: CasesPicture) -> tuple[list[Shown], list[str]]:
-    """The slices of each case, and a line for each that cannot be shown.
+def _read(picture: CasesPicture) -> tuple[list[ReadCase], list[str]]:
+    """The slices of each case, and a line for each thing that has to be said.
 
     Raises:
         NothingToShow: none can be shown.
     """
-    shown: list[Shown] = []
-    broken: list[str] = []
+    read: list[ReadCase] = []
+    said: list[str] = []
+    alone = len(picture.cases) == 1
     for case in picture.cases:
         try:
-            shown += slices_of(case, planes=len(picture.cases) == 1)
+            read.append(read_case(case, planes=alone, more=picture.more_slices))
         except Exception as error:  # an exception of an image library must not hide the other cases
-            if len(picture.cases) == 1:
+            if alone:
                 raise
-            broken.append(clean(f"{case.name} not shown: {error}", LINE))
-    if not shown:
-        raise NothingToShow("; ".join(broken))
-    return shown, broken
+            said.append(clean(f"{case.name} not shown: {error}", LINE))
+            continue
+        said += [remark if alone else f"{case.name}: {remark}" for remark in read[-1].remarks]
+        if alone and (unseen := read[-1].unseen):
+            said.append(f"In none of these slices: {some([_name(value, picture) for value in unseen], 5)}")
+    if not read:
+        raise NothingToShow("; ".join(said))
+    return read, said
 
 
-def _height_per_width(one: Shown) -> float:
-    return min(2.0, max(0.5, float(one.image.shape[0] * one.view.aspect / one.image.shape[1])))
+def _said(picture: CasesPicture, remarks: Sequence[str]) -> CasesPicture:
+    return picture.model_copy(update={"title": "\n".join([picture.title, *remarks])})
 
 
-def _draw_view(one: Shown, plots: Sequence[Any], picture: CasesPicture) -> None:
-    grey = _grey(one.image)
-    truth = _over(grey, _coloured(one.truth, picture))
-    layers = [(one.heading, grey), ("labels" if one.prediction is None else "truth", truth)]
-    if one.prediction is not None:
-        name = "prediction" if one.prediction.any() else "prediction: nothing here"
-        layers.append((name, _over(grey, _coloured(one.prediction, picture))))
-        layers.append(("differences", _over(grey, _differences(one, picture))))
-    for axes, (name, pixels) in zip(plots, layers, strict=False):
-        axes.imshow(pixels, aspect=one.view.aspect, interpolation="nearest")
-        axes.set_title(name, fontsize=8, color=INK[picture.theme], parse_math=False)
-    _sides(plots[0], one)
+def _widths(shown: Sequence[Shown]) -> dict[int, float]:
+    """The width of each view's panels in its unit: one for all, which gives all one scale, if their sizes allow."""
+    own = {id(one): max(one.view.width, one.view.height / NARROWEST) for one in shown}
+    if len({one.unit for one in shown}) > 1 or max(own.values()) > ALIKE * min(own.values()):
+        return own
+    return dict.fromkeys(own, max(own.values()))
 
 
-def _sides(axes: Any, one: Shown) -> None:
-    """Write R, L, A, P, S, I at the borders of a plane."""
-    if one.flat:
-        return
-    (top, bottom), (left, right) = PLANES[one.view.plane]
-    places = ((0.5, 0.97, top, "top"), (0.5, 0.03, bottom, "bottom"), (0.03, 0.5, left, ""), (0.97, 0.5, right, ""))
-    for x, y, letter, vertical in places:
-        horizontal = "left" if x < 0.1 else "right" if x > 0.9 else "center"
-        style = {"color": "#ffffff", "fontsize": 7, "ha": horizontal, "va": vertical or "center"}
-        made = axes.text(x, y, letter, transform=axes.transAxes, **style)
-        made.set_bbox({"facecolor": "#000000", "alpha": 0.4, "pad": 0.6, "linewidth": 0})
+def _named(read: Sequence[ReadCase], looks: Looks, *, predicted: bool) -> list[Any]:
+    """The lines of the legend: classes, and what the colours of differences mean."""
+    lines = list(_entries(read, looks))
+    if over := len(lines[MAX_NAMES:]):
+        lines[MAX_NAMES:] = [Line2D([], [], linestyle="", label=f"and {over} more")]
+    said = ((MISSED, "missed"), (EXTRA, "too much"), (CONFUSED, "another class"))
+    return [*lines, *(Patch(color=drawn, label=f"difference: {name}") for drawn, name in said if predicted)]
 
 
-def _grey(image: Any) -> Any:
-    """RGB pixels from 0 to 1; grey values between the 0.5th and the 99.5th percentile."""
-    values = numpy.nan_to_num(image.astype(numpy.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    if image.ndim == 3:
-        return values[..., :3] / max(1.0, float(values.max()))
-    low, high = numpy.percentile(values, (0.5, 99.5))
-    scaled = numpy.clip((values - low) / (high - low), 0, 1) if high > low else numpy.zeros_like(values)
-    return numpy.repeat(scaled[..., None], 3, axis=2)
+def _entries(read: Sequence[ReadCase], looks: Looks) -> Iterator[Line2D]:
+    """A line for each class, with its numbers where they are known; a region of several classes has no contour."""
+    scores = {score.label: score for case in read for score in case.case.scores}
+    for value in sorted({value for case in read for value in case.present}):
+        name = _name(value, looks.picture)
+        drawn, stroke = looks.of(value)
+        style = {"color": drawn, "linestyle": stroke, "linewidth": 2.0}
+        yield Line2D([], [], label=_scored(name, scores.pop(name, None), read[0].voxel_ml), **style)  # type: ignore[arg-type]
+    for name, score in scores.items():
+        yield Line2D([], [], linestyle="", label=_scored(name, score, read[0].voxel_ml))
 
 
-def _coloured(labels: Any, picture: CasesPicture) -> Any:
-    """RGBA pixels, transparent at the background."""
-    pixels = numpy.zeros((*labels.shape, 4), dtype=numpy.float32)
-    for value in numpy.unique(labels):
-        if value > 0:
-            pixels[labels == value] = (*to_rgb(_colour_of(int(value), picture)), OPACITY)
-    return pixels
-
-
-def _colour_of(value: int, picture: CasesPicture) -> str:
-    return IGNORED if value == picture.ignored else colour(value - 1)
-
-
-def _differences(one: Shown, picture: CasesPicture) -> Any:
-    truth, found = one.truth, one.prediction
-    counted = truth != picture.ignored if picture.ignored is not None else numpy.ones(truth.shape, bool)
-    pixels = numpy.zeros((*truth.shape, 4), dtype=numpy.float32)
-    different = (truth != found) & counted
-    for where, drawn in (
-        (different & (found == 0), MISSED),
-        (different & (truth == 0), EXTRA),
-        (different & (truth != 0) & (found != 0), CONFUSED),
-    ):
-        pixels[where] = (*to_rgb(drawn), 0.9)
-    return pixels
-
-
-def _over(below: Any, above: Any) -> Any:
-    opacity = above[..., 3:]
-    return below * (1 - opacity) + above[..., :3] * opacity
-
-
-def _legends(figure: Any, shown: list[Shown], picture: CasesPicture) -> None:
-    present = sorted(set().union(*(_values(part) for one in shown for part in (one.truth, one.prediction))))
-    patches = [Patch(color=_colour_of(v, picture), label=_name_of(v, picture)) for v in present[:MAX_NAMES]]
-    if len(present) > MAX_NAMES:
-        patches.append(Patch(color="none", label=f"and {len(present) - MAX_NAMES} more"))
-    if shown[0].prediction is not None:
-        said = ((MISSED, "missed"), (EXTRA, "too much"), (CONFUSED, "another class"))
-        patches += [Patch(color=drawn, label=f"difference: {name}") for drawn, name in said]
-    if patches:
-        legend(figure, picture.theme, patches, loc="outside lower center", ncols=4)
-
-
-def _name_of(value: int, picture: CasesPicture) -> str:
+def _name(value: int, picture: CasesPicture) -> str:
     return "ignored" if value == picture.ignored else picture.names.get(value, f"label {value}")
 
 
-def _values(labels: Any | None) -> set[int]:
-    return set() if labels is None else {int(value) for value in numpy.unique(labels) if value > 0}
+def _scored(name: str, score: ClassScore | None, voxel_ml: float | None) -> str:
+    """The class, and of a prediction its Dice with both volumes."""
+    if score is None:
+        return name
+    dice = "no Dice" if score.dice is None else f"Dice {score.dice:.3f}"
+    if score.voxels is None:
+        return f"{name}: {dice}"
+    predicted, true = (_amount(count, voxel_ml) for count in score.voxels)
+    return f"{name}: {dice}, truth {true}, predicted {predicted}"
+
+
+def _amount(voxels: int, voxel_ml: float | None) -> str:
+    if not voxels:
+        return "nothing"
+    if voxel_ml is None:
+        return f"{voxels:,} px"
+    ml = voxels * voxel_ml
+    return f"{ml:,.0f} ml" if ml >= 100 else f"{ml:.3g} ml"

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ....schemas.plots import FoldsPicture
 from ....texts import short
-from .style import INK, NothingToShow, colour, dress, legend, new_figure, png, title
+from .style import INK, NothingToShow, colour, columns, dress, legend, new_figure
 
 # With more classes than this, the folds of a class are drawn as one box.
 CLASSES_WITH_FOLDS = 8
@@ -15,19 +16,18 @@ NAME_CHARACTERS = 24
 FEW = 4  # cases of a fold: their points are drawn larger
 
 
-def draw(picture: FoldsPicture) -> bytes:
+def draw(picture: FoldsPicture) -> Figure:
     """Classes from top to bottom, so that their names can be read."""
     boxes = _boxes(picture)
     if not any(len(values) for _, _, values in boxes):
         raise NothingToShow("No validation case has a Dice yet.")
-    figure = new_figure(min(20.0, 1.6 + 0.24 * len(boxes) + 0.15 * len(picture.labels)), picture.theme)
-    title(figure, picture.title, picture.theme)
+    figure = new_figure(min(20.0, 1.6 + 0.24 * len(boxes) + 0.15 * len(picture.labels)), picture)
     axes = figure.subplots()
     random = numpy.random.default_rng(0)
     for position, number, values in boxes:
         _box(axes, position, number, values, random, INK[picture.theme])
     _finish(axes, picture, boxes)
-    return png(figure)
+    return figure
 
 
 Box = tuple[float, int, Any]
@@ -89,4 +89,10 @@ def _finish(axes: Any, picture: FoldsPicture, boxes: list[Box]) -> None:
     axes.set_xlabel("Dice of each validation case")
     if per_class > 1:
         patches = [Patch(color=colour(number), label=f"fold {fold}") for number, fold in enumerate(picture.folds)]
-        legend(axes.figure, picture.theme, patches, loc="outside lower center", ncols=5)
+        legend(
+            axes.figure,
+            picture.theme,
+            patches,
+            loc="outside lower center",
+            ncols=columns(picture, [f"fold {fold}" for fold in picture.folds]),
+        )

@@ -1,11 +1,15 @@
-"""Choose the slices of a case to show: where the structure is largest, the same in all its images."""
+"""Read a case and keep the slices that are shown, the same in all its images, and what has to be said in words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
+
 from ....schemas.plots import CasePicture
 from .style import NothingToShow
-from .volumes import NORMAL, View, Volume, read_volume, views_through
+from .views import NORMAL, View, finest_plane, views_of
+from .volumes import Volume, read_volume
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,28 @@ class Shown:
     prediction: Any | None
     heading: str
     flat: bool
+    unit: str
 
 
-def slices_of(case: CasePicture, *, planes: bool) -> list[Shown]:
-    """Read the volumes of a case one after the other, and keep one slice, or one of each plane.
+@dataclass(frozen=True)
+class ReadCase:
+    """The slices of one case, its classes, and the volume of its voxels."""
+
+    case: CasePicture
+    shown: list[Shown]
+    present: list[int]
+    voxel_ml: float | None
+    remarks: list[str]
+
+    @property
+    def unseen(self) -> list[int]:
+        """The classes that no slice shows."""
+        slices = [part for one in self.shown for part in (one.truth, one.prediction) if part is not None]
+        return [value for value in self.present if not any((part == value).any() for part in slices)]
+
+
+def read_case(case: CasePicture, *, planes: bool, more: int) -> ReadCase:
+    """Read the volumes of a case one after the other, and keep one slice, or one of each plane and `more`.
 
     Raises:
         NothingToShow: a file cannot be read, or the shapes differ.
@@ -29,20 +51,37 @@ def slices_of(case: CasePicture, *, planes: bool) -> list[Shown]:
     truth = read_volume(case.truth)
     mask = truth.voxels > 0
     prediction = read_volume(case.prediction) if case.prediction else None
+    empty = [] if mask.any() else ["The truth is empty: it has nothing but background."]
     if prediction is not None:
         _same_shape(truth, prediction, case)
-        mask = mask | (prediction.voxels > 0)
-    views = views_through(mask, truth)[: None if planes else 1]
+        found = prediction.voxels > 0
+        empty += [] if found.any() else ["The prediction is empty: it has nothing but background."]
+        mask |= found
+    labels = [truth, prediction] if prediction else [truth]
+    areas = _areas(labels, NORMAL[finest_plane(truth)])
+    views = views_of(mask, truth, areas, planes=planes, more=more)
     truths = [view.of(truth).copy() for view in views]
     predictions = [view.of(prediction).copy() for view in views] if prediction is not None else [None] * len(views)
-    del mask, prediction
+    del mask, prediction, labels
     image = read_volume(case.image)
     _same_shape(truth, image, case)
     headings = [_heading(case, view, image, planes=planes) for view in views]
-    return [
-        Shown(view, view.of(image).copy(), *slices, heading, image.flat)
+    shown = [
+        Shown(view, view.of(image).copy(), *slices, heading, image.flat, truth.unit)
         for view, slices, heading in zip(views, zip(truths, predictions, strict=True), headings, strict=True)
     ]
+    return ReadCase(case, shown, sorted(areas), truth.voxel_ml, empty)
+
+
+def _areas(labels: list[Volume], normal: int) -> Mapping[int, Any]:
+    """Of each class the voxels in each slice, truth and prediction together."""
+    slices = labels[0].voxels.shape[normal]
+    found: dict[int, Any] = {}
+    for volume in labels:
+        for number, part in enumerate(numpy.moveaxis(volume.voxels, normal, 0)):
+            for value, count in zip(*numpy.unique(part[part > 0], return_counts=True), strict=True):
+                found.setdefault(int(value), numpy.zeros(slices, int))[number] += count
+    return found
 
 
 def _same_shape(truth: Volume, other: Volume, case: CasePicture) -> None:
@@ -56,5 +95,5 @@ def _same_shape(truth: Volume, other: Volume, case: CasePicture) -> None:
 def _heading(case: CasePicture, view: View, image: Volume, *, planes: bool) -> str:
     if image.flat:
         return case.name
-    where = f"{view.plane}, slice {view.number + 1} of {image.voxels.shape[NORMAL[view.plane]]}"
+    where = f"{view.plane}, {view.number + 1} of {image.voxels.shape[NORMAL[view.plane]]}"
     return where if planes else f"{case.name}\n{where}"

@@ -1,20 +1,25 @@
-"""How every picture looks: size, colours, light and dark, and how it is written as a small PNG."""
+"""How every picture looks: size, colours, light and dark."""
 
-import io
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from ....errors import Refused
-from ....schemas.plots import Theme
+from ....schemas.plots import Drawn, Theme
 
-WIDTH_INCH, DPI = 8.0, 100
-MAX_BYTES = 200_000
-# Okabe & Ito's colours, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/), without black.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+MM_PER_INCH = 25.4
+# Of a legend in 8 points: a letter on average, and what stands before it.
+LETTER_INCH, HANDLE_INCH, LEGEND_LINE_INCH = 0.062, 0.5, 0.17
+# Okabe & Ito's colours, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/), without black and
+# without vermilion, which is too near to the red of what was missed.
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E442")
+# No class has these: Tol's vibrant red (https://personal.sron.nl/~pault/), and a cyan and a violet that are as far from
+# it and from each class as two classes are from each other, also for who lacks one of the three cones.
+MISSED, EXTRA, CONFUSED = "#CC3311", "#00FFFF", "#B040FF"
+OPACITY = 0.35  # of areas, so that the image is seen through them
 PAPER = {"light": "#ffffff", "dark": "#1e1e1e"}
 INK = {"light": "#222222", "dark": "#e6e6e6"}
 FAINT = {"light": "#d9d9d9", "dark": "#444444"}
@@ -25,20 +30,17 @@ class NothingToShow(Refused):
 
 
 def colour(number: int) -> str:
-    """The colour of the n-th thing; they repeat after seven."""
+    """The colour of the n-th thing; they repeat after six."""
     return COLOURS[number % len(COLOURS)]
 
 
-def new_figure(height_inch: float, theme: Theme) -> Figure:
-    """An empty figure, 800 pixels wide."""
-    figure = Figure(figsize=(WIDTH_INCH, height_inch), dpi=DPI, facecolor=PAPER[theme], layout="constrained")
+def new_figure(height_inch: float, picture: Drawn) -> Figure:
+    """An empty figure of the picture's width and theme, with its title: one line or more, never parsed as formulas."""
+    size = (picture.width_mm / MM_PER_INCH, height_inch)
+    figure = Figure(figsize=size, facecolor=PAPER[picture.theme], layout="constrained")
     FigureCanvasAgg(figure)
+    figure.suptitle(picture.title, fontsize=11 if size[0] > 6 else 8, color=INK[picture.theme], parse_math=False)
     return figure
-
-
-def title(figure: Figure, text: str, theme: Theme) -> None:
-    """One line or more above everything. Dataset names are not parsed as mathematics."""
-    figure.suptitle(text, fontsize=11, color=INK[theme], parse_math=False)
 
 
 def dress(axes: Any, theme: Theme) -> None:
@@ -59,27 +61,16 @@ def legend(target: Any, theme: Theme, handles: Iterable[Any] | None = None, **pl
     """A legend without a box."""
     given = {"handles": list(handles)} if handles is not None else {}
     made = target.legend(**given, fontsize=8, frameon=False, labelcolor=INK[theme], **placed)
+    made.get_title().set(color=INK[theme], fontsize=8, parse_math=False)
     for text in made.get_texts():
         text.set_parse_math(False)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG of at most 200 kB; if it is larger, with fewer colours, and then with fewer pixels."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    drawn = Image.open(buffer).convert("RGB")
-    for colours, scale in ((None, 1.0), (256, 1.0), (64, 1.0), (64, 0.8), (32, 0.6)):
-        written = _written(drawn, colours, scale)
-        if len(written) <= MAX_BYTES:
-            break
-    return written
-
-
-def _written(drawn: Image.Image, colours: int | None, scale: float) -> bytes:
-    made = drawn if scale == 1 else drawn.resize((int(drawn.width * scale), int(drawn.height * scale)))
-    if colours is not None:
-        # Other methods merge rare colours, and the colours of a legend are rare.
-        made = made.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    written = io.BytesIO()
-    made.save(written, format="png", optimize=True)
-    return written.getvalue()
+def columns(picture: Drawn, labels: Sequence[str]) -> int:
+    """How many columns of a legend fit; matplotlib fills one after the other, each as wide as its longest label."""
+    for count in range(min(5, len(labels)), 1, -1):
+        high = math.ceil(len(labels) / count)
+        longest = [max(map(len, labels[first : first + high])) for first in range(0, len(labels), high)]
+        if sum(HANDLE_INCH + LETTER_INCH * length for length in longest) <= picture.width_mm / MM_PER_INCH:
+            return count
+    return 1
