@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 if "nnunet_mcp.worker" not in sys.argv:  # asked what it has: as any Python with nnunet-mcp
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
@@ -51,9 +53,43 @@ def replace_a_model(*, saves: bool) -> None:
     time.sleep(600)
 
 
-def play(part: str) -> None:
-    """Do what the part says."""
+def save_when_asked() -> None:
+    """The first time, as a training does that is asked to stop; the next time go on."""
+    from nnunet_mcp.nnunet.datasets import FoldFiles
+
+    if not CHECKPOINT.exists():
+        wait_for(RUN / "cancel.json")
+        CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
+        FoldFiles(CHECKPOINT.parent).owner_file.write_text(RUN.name, encoding="utf-8")
+        CHECKPOINT.touch()
+        end(ok=False, stopped=True)
+
+
+def predict() -> None:
+    """Each image is its own prediction."""
+    job = json.loads((RUN / "run.json").read_text(encoding="utf-8"))["job"]
+    output = Path(job["output"])
+    output.mkdir(parents=True)
+    for image in Path(job["images"]).iterdir():
+        (output / image.name.replace("_0000", "")).write_bytes(image.read_bytes())
+    end(kind="prediction", ok=True, predictions=str(output))
+
+
+def play(part: str | dict[str, Any]) -> None:
+    """Do what the part says; a part that is an outcome is written as it is."""
     print(f"{STAGE.name} {part}", flush=True)
+    if isinstance(part, dict):
+        if "unzips" in part:
+            zipfile.ZipFile(part.pop("unzips")).extractall(os.environ[RESULTS])
+        end(**part)
+    if part == "runs out of gpu memory in 3d":
+        part = "runs out of gpu memory" if "3d_fullres" in RUN.name else "succeeds"
+    if part == "is killed once":
+        part = "is killed" if len(list(RUN.parent.iterdir())) == 1 else "succeeds"
+    if part == "saves when asked":
+        save_when_asked()
+    if part == "predicts":
+        predict()
     if part in ("hangs", "leaves a helper behind"):
         command = [sys.executable, "-c", "import time; time.sleep(600)"]
         subprocess.Popen(command, start_new_session=True)

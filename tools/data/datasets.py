@@ -88,7 +88,8 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
             f"{call('nnunet_prepare_dataset', source=None, dataset_id=None, name=None)}."
         )
     if broken := next((line for line in lines if line.problems), None):
-        return f"Solve the problems of dataset {broken.dataset_id}, then train with {call('nnunet_training')}."
+        again = call("nnunet_datasets", dataset_id=broken.dataset_id)
+        return f"Solve the problems of dataset {broken.dataset_id}; {again} looks again."
     if ready := next((line for line in lines if line.cases or line.preprocessed), None):
         return _train(ready)
     predict = call("nnunet_predict", model=f"{lines[0].name}/…", images=None)
@@ -97,9 +98,11 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
 
 def _train(line: DatasetLine) -> str:
     if line.preprocessed or line.split or line.cases >= USUAL_FOLDS:
-        return f"Train with {call('nnunet_training', dataset_id=line.dataset_id)}."
+        train = call("nnunet_training", dataset_id=line.dataset_id, configuration=None, fold=None)
+        return f"Ask the person whether to train it: {train}."
     full = call("nnunet_training", dataset_id=line.dataset_id, fold="full")
-    return f"{numbered(line.cases, 'case')}: too few for {USUAL_FOLDS} folds. {full} trains on every case, unmeasured."
+    few = f"{numbered(line.cases, 'case')}: too few for {USUAL_FOLDS} folds."
+    return f"{few} Ask the person whether to train on every case, unmeasured: {full}."
 
 
 def _in_short(line: DatasetLine) -> DatasetLine:

@@ -231,7 +231,7 @@ def test_own_splits_allow_fewer_cases_and_fewer_folds(settings: Settings) -> Non
 
 
 def test_an_unknown_trainer_names_the_near_ones(files: DatasetFiles) -> None:
-    with pytest.raises(NotFound, match="Did you mean nnUNetTrainer_100epochs"):
+    with pytest.raises(NotFound, match="Did you mean trainer='nnUNetTrainer_100epochs'"):
         plan(files, trainer="nnUNetTrainer_100epoch")
     with pytest.raises(NotFound, match=r"nnUNetTrainer is the default.*nnUNet_extTrainer"):
         plan(files, trainer="Zzz")
