@@ -83,6 +83,7 @@ class Scenario:
     made: Callable[[World], dict[str, Any] | None] = lambda world: None
     does: str = ""  # words after which the person acts
     undo: Callable[[World], object] = lambda world: None
+    heavy: bool = False
 
 
 def has_result(step: Step) -> bool:
@@ -219,6 +220,7 @@ SCENARIOS = (
         {},
         wants=("nnunet_report",),
         made=two_models,
+        heavy=True,
     ),
     Scenario(
         "first there is no room",
@@ -250,7 +252,9 @@ def walk(world: World, scenario: Scenario) -> list[Step]:
     return anyio.run(walked)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=[one.wish for one in SCENARIOS])
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(one, id=one.wish, marks=[pytest.mark.heavy] * one.heavy) for one in SCENARIOS]
+)
 def test_who_follows_next_step_alone_gets_there(world: World, scenario: Scenario) -> None:
     trail = walk(world, scenario)
 

@@ -1,6 +1,7 @@
 """Plays the worker of one stage: stand_in_worker.py -m nnunet_mcp.worker <run folder> <stage>.
 
-The environment variable STAND_IN names the part of each stage, e.g. {"train_fold_0": "hangs"}; others succeed.
+The environment variable STAND_IN names the part of each stage, e.g. {"train_fold_0": "hangs"}, or has its outcome;
+others succeed.
 """
 
 import json
@@ -75,13 +76,16 @@ def predict() -> None:
     end(kind="prediction", ok=True, predictions=str(output))
 
 
-def play(part: str | dict[str, Any]) -> None:
-    """Do what the part says; a part that is an outcome is written as it is."""
+def install(*, unzips: str = "", **outcome: Any) -> None:
+    """End with this outcome, a zip unpacked before."""
+    if unzips:
+        zipfile.ZipFile(unzips).extractall(os.environ[RESULTS])
+    end(**outcome)
+
+
+def play(part: str) -> None:
+    """Do what the part says."""
     print(f"{STAGE.name} {part}", flush=True)
-    if isinstance(part, dict):
-        if "unzips" in part:
-            zipfile.ZipFile(part.pop("unzips")).extractall(os.environ[RESULTS])
-        end(**part)
     if part == "runs out of gpu memory in 3d":
         part = "runs out of gpu memory" if "3d_fullres" in RUN.name else "succeeds"
     if part == "is killed once":
@@ -125,4 +129,5 @@ def play(part: str | dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    play(json.loads(os.environ["STAND_IN"]).get(STAGE.name, "succeeds"))
+    named = json.loads(os.environ["STAND_IN"]).get(STAGE.name, "succeeds")
+    install(**named) if isinstance(named, dict) else play(named)
