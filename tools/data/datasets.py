@@ -24,7 +24,7 @@ from .findings import bounded, findings
 from .looks import Looks, Tell, look_into
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
 from .summary.brief import brief
-from .summary.figures import first_images, intensities, label_statistics, mixed, spread, voxel_types
+from .summary.figures import first_images, intensities, label_statistics, mixed, spacings, spread, voxel_types
 from .summary.outliers import in_mm, outliers, volumes_of
 
 LOOK_S = 40.0  # clients allow a call a minute
@@ -157,7 +157,7 @@ def _looked(
             *found.warnings,
         ),
         "shapes": spread([image.shape for image in images]),
-        "spacings": spread([image.spacing for image in images]),
+        "spacings": spacings(images, in_mm=in_mm(looks)),
         "voxel_types": voxel_types(cases),
         "intensities": intensities(cases, description, cropped_to, measured),
         "label_statistics": label_statistics(cases, description, size, unit),
