@@ -171,7 +171,7 @@ def readiness(files: DatasetFiles, plans_identifier: str, configuration: str) ->
     """Whether the configuration is preprocessed from the raw data as they are now."""
     plans = files.plans(plans_identifier)
     if plans is None:
-        return Readiness(False, f"there are no plans {plans_identifier}")
+        return Readiness(False, f"{plans_identifier} are not planned yet")
     if planned(plans, configuration) is None:
         known = ", ".join(plans.get("configurations", {}))
         return Readiness(False, f"the plans {plans_identifier} have no {configuration}; they have {known}")

@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from ..calls import argument
 from ..errors import NotFound, Unavailable
 from ..files import NO_FILE, read_plain
 from ..settings import Settings
@@ -96,7 +97,8 @@ def check_trainer(name: str, python: str) -> None:
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=3)
-    hint = f"Did you mean {', '.join(near)}?" if near else "nnUNetTrainer is the default."
+    meant = ", ".join(str(argument(trainer=one)) for one in near)
+    hint = f"Did you mean {meant}?" if near else "nnUNetTrainer is the default."
     raise NotFound(f"There is no trainer {name!r}. {hint} Trainers of your own go into a folder in nnUNet_extTrainer.")
 
 

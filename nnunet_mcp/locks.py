@@ -1,6 +1,7 @@
 """Locks that the kernel frees when their holder dies: flock on files in the state folder."""
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from .schemas.records import ProcessMark
 # Names the process in the line of a shared lock's holder: the line stays in the file when the process ends.
 SHARED_BY = "shared_by"
 LINES_BYTES = 1 << 20
+# File systems take 255 bytes; the ending, and the marks of a file that is just being written, come on top.
+LONGEST_NAME = 200
 
 
 class Lock:
@@ -170,8 +173,12 @@ def _open_at_once(path: Path, flags: int) -> IO[bytes]:
 
 
 def lock_name(*parts: str) -> str:
-    """A valid file name for a lock on something with a longer name."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", "__".join(parts)) + ".lock"
+    """A valid file name for a lock on something with a longer name; of a very long one the end is a digest."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", "__".join(parts))
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.sha256("__".join(parts).encode()).hexdigest()[:16]
+        name = f"{name[: LONGEST_NAME - len(digest) - 1]}_{digest}"
+    return f"{name}.lock"
 
 
 @contextmanager

@@ -208,8 +208,9 @@ def _best(screen: Console, found: BestConfiguration) -> None:
 def _runs(screen: Console, answer: RunsAnswer) -> None:
     heads = ("run", "status", "dataset", "configuration", "fold", "started (UTC)", "stage", "epoch", "Dice", "")
     rows: list[tuple[Any, ...]] = [
-        (r.run_id, r.status, r.dataset, r.configuration, r.fold, _minute(r.started), r.stage, r.epoch, r.dice, _told(r))
+        (r.run_id, r.status, r.dataset, r.configuration, what, _minute(r.started), r.stage, r.epoch, r.dice, _told(r))
         for r in answer.runs
+        for what in [r.fold or r.kind]
     ]
     if rows:
         draw_table(screen, heads, rows)

@@ -229,6 +229,8 @@ def test_looking_at_a_slot_neither_makes_nor_changes_a_file(state: StateDir, lin
 
 def test_long_names_become_file_names() -> None:
     assert lock_name("Dataset001", "a/b", "..") == "Dataset001__a_b__...lock"
+    long = [lock_name(f"predictions /{'a folder/' * 60}", end) for end in ("one", "other")]
+    assert len(set(long)) == 2 and all(len(name) <= 205 for name in long), "and tell each other apart"
 
 
 def test_the_second_in_line_is_told_who_holds_the_slot(line: Line) -> None:

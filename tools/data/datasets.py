@@ -24,7 +24,7 @@ from .findings import bounded, findings
 from .looks import Looks, Tell, look_into
 from .plans_there import PlansThere, fingerprint_of, plans_of, preprocessed_of, read_plans
 from .summary.brief import brief
-from .summary.figures import first_images, intensities, label_statistics, mixed, spread, voxel_types
+from .summary.figures import first_images, intensities, label_statistics, mixed, spacings, spread, voxel_types
 from .summary.outliers import in_mm, outliers, volumes_of
 
 LOOK_S = 40.0  # clients allow a call a minute
@@ -88,7 +88,8 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
             f"{call('nnunet_prepare_dataset', source=None, dataset_id=None, name=None)}."
         )
     if broken := next((line for line in lines if line.problems), None):
-        return f"Solve the problems of dataset {broken.dataset_id}, then train with {call('nnunet_training')}."
+        again = call("nnunet_datasets", dataset_id=broken.dataset_id)
+        return f"Solve the problems of dataset {broken.dataset_id}; {again} looks again."
     if ready := next((line for line in lines if line.cases or line.preprocessed), None):
         return _train(ready)
     predict = call("nnunet_predict", model=f"{lines[0].name}/…", images=None)
@@ -97,9 +98,11 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
 
 def _train(line: DatasetLine) -> str:
     if line.preprocessed or line.split or line.cases >= USUAL_FOLDS:
-        return f"Train with {call('nnunet_training', dataset_id=line.dataset_id)}."
+        train = call("nnunet_training", dataset_id=line.dataset_id, configuration=None, fold=None)
+        return f"Ask the person whether to train it: {train}."
     full = call("nnunet_training", dataset_id=line.dataset_id, fold="full")
-    return f"{numbered(line.cases, 'case')}: too few for {USUAL_FOLDS} folds. {full} trains on every case, unmeasured."
+    few = f"{numbered(line.cases, 'case')}: too few for {USUAL_FOLDS} folds."
+    return f"{few} Ask the person whether to train on every case, unmeasured: {full}."
 
 
 def _in_short(line: DatasetLine) -> DatasetLine:
@@ -154,7 +157,7 @@ def _looked(
             *found.warnings,
         ),
         "shapes": spread([image.shape for image in images]),
-        "spacings": spread([image.spacing for image in images]),
+        "spacings": spacings(images, in_mm=in_mm(looks)),
         "voxel_types": voxel_types(cases),
         "intensities": intensities(cases, description, cropped_to, measured),
         "label_statistics": label_statistics(cases, description, size, unit),

@@ -84,7 +84,7 @@ def nnunet_preflight(request: PreflightRequest, settings: Settings) -> Preflight
             *preset_notes(prepared.request, prepared.files),
             *([] if other else _bf16_notes(prepared.request, prepared.device, prepared.engine)),
         ),
-        next_step=_next_step(problems, hours, measure=request.measure, pending=pending),
+        next_step=_next_step(request, problems, hours, pending=pending),
     )
 
 
@@ -312,11 +312,11 @@ def _others_queued(engine: Engine, settings: Settings) -> list[str]:
     return [f"{waiting} other runs are queued"] if waiting else []
 
 
-def _next_step(problems: list[str], hours: Hours | None, *, measure: bool, pending: bool) -> str:
+def _next_step(request: PreflightRequest, problems: list[str], hours: Hours | None, *, pending: bool) -> str:
+    same = request.training().model_dump(mode="json", exclude_unset=True, exclude_none=True)
     if problems:
-        return "Solve the problems, then ask again."
-    start = f"{call('nnunet_training')} with the same arguments{' without measure' if measure else ''} starts it"
+        return f"Solve the problems, then ask again: {call('nnunet_preflight', **same)}."
     if pending:
         return "Nothing is started. The measuring goes on: the same call has the hours in a minute or two."
     cost = f"about {hours.expected:g} h ({hours.low:g} to {hours.high:g})" if hours else "an unknown time"
-    return f"Nothing is started. Ask the person whether to spend {cost}; {start}."
+    return f"Nothing is started. Ask the person whether to spend {cost}: {call('nnunet_training', **same)} starts it."

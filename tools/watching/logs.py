@@ -64,7 +64,8 @@ def nnunet_logs(request: LogsRequest, settings: Settings) -> LogsAnswer:
         path=str(path),
         retry_after_s=retry_after(view),
         note=NOTE,
-        next_step=_next_step(request, found, log.total),
+        next_step=f"{_next_step(request, found, log.total)} "
+        f"{call('nnunet_progress', run_id=record.run_id)} says what to do.",
     )
 
 

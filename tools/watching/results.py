@@ -13,6 +13,7 @@ from ...runs.layout import TARGETS, StateDir
 from ...runs.model_owners import taken_over, told_taken_over
 from ...runs.result import WORST_CASES, compose_result
 from ...runs.store import find_run
+from ...schemas.jobs import NO_DATASET
 from ...schemas.records import ACTIVE, RunRecord
 from ...schemas.results import Result, ResultsRequest
 from ...settings import Settings
@@ -62,7 +63,9 @@ def _share(result: Result, record: RunRecord) -> str | None:
 def _next_step(result: Result, view: RunSnapshot) -> str:
     record = view.record
     if result.best:
-        return f"Predict with it: {call('nnunet_predict', dataset_id=result.dataset_id, images=None)}."
+        export = call("nnunet_export_model", dataset_id=result.dataset_id)
+        predict = call("nnunet_predict", dataset_id=result.dataset_id, images=None)
+        return f"Predict with it: {predict}. {export} writes it into a zip for others."
     if result.archive:
         return f"The zip is {result.archive}; {call('nnunet_import_model')} installs it elsewhere."
     if result.complete and record.job.kind == "import":
@@ -72,9 +75,9 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
         folds = call("nnunet_plot", kind="folds", run_id=result.run_id)
         return f"{result.evaluation}/cases.csv has every case; {folds} draws them."
     if result.predictions:
-        return f"The predictions are in {result.predictions}."
+        return _after_a_prediction(result)
     if result.complete:
-        return _after_a_training(result)
+        return _after_a_training(result, record)
     if result.status in ACTIVE:
         return f"Not finished: {call('nnunet_progress', run_id=result.run_id, wait_s=25)}."
     if result.status == "error":
@@ -82,13 +85,31 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
     return f"It was stopped: {resume_hint(view)}."
 
 
-def _after_a_training(result: Result) -> str:
+def _after_a_prediction(result: Result) -> str:
+    where = f"The predictions are in {result.predictions}."
+    if result.metrics.dice is not None:
+        return where
+    dataset = {"dataset_id": result.dataset_id} if result.dataset_id != NO_DATASET else {}
+    measure = call("nnunet_evaluate", predictions=result.predictions, labels=None, **dataset)
+    return f"{where} If there are labels of these images: {measure} measures them."
+
+
+def _after_a_training(result: Result, record: RunRecord) -> str:
     worst = call("nnunet_plot", kind="overlay", run_id=result.run_id)
     if result.is_doubtful:
         return f"The notes say what is wrong with it; {worst} shows the worst case."
     predict = call("nnunet_predict", run_id=result.run_id, images=None)
     report = call("nnunet_report", run_ids=[result.run_id])
-    return f"{worst} shows the worst case; {predict} segments images with it; {report} writes a report on it."
+    compare = call("nnunet_compare", dataset_id=result.dataset_id)
+    beside = f"; {compare} puts it beside the dataset's other models" if _has_others(record) else ""
+    return f"{worst} shows the worst case; {predict} segments images with it; {report} writes a report on it{beside}."
+
+
+def _has_others(record: RunRecord) -> bool:
+    """Whether anything else was trained on the dataset."""
+    files = DatasetFiles(record.folders, record.dataset_name)
+    own = {files.fold_of(record, spec).parent for spec in record.model_stages}
+    return any(model not in own for model in files.results.glob("*__*__*"))
 
 
 def provenance(settings: Settings, run_id: str) -> Any:

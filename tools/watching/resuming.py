@@ -144,7 +144,7 @@ def after_failure(failure: Failure | None, view: RunSnapshot) -> str:
     more = f"{call('nnunet_logs', run_id=view.record.run_id)} shows more"
     if failure is None:
         return more
-    return f"do what failure.remedy says ({more}). Then: {resume_hint(view, resumes=failure.resume)}"
+    return f"do what failure.remedy says. Then: {resume_hint(view, resumes=failure.resume).rstrip('.')}. {more}"
 
 
 def _kept(record: RunRecord) -> str:

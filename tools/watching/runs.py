@@ -92,10 +92,8 @@ def _left_out(reached: dict[str, bool], older: int) -> Iterator[str]:
 
 def _next_step(lines: list[RunLine], request: RunsRequest) -> str:
     if ours := [line for line in lines if not line.external]:
-        return (
-            f"Look at one with {call('nnunet_progress')} or {call('nnunet_results')}, e.g. "
-            f"{argument(run_id=ours[0].run_id)}."
-        )
+        newest = ours[0].run_id
+        return f"Look at one: {call('nnunet_progress', run_id=newest)} or {call('nnunet_results', run_id=newest)}."
     if lines:
         return "These were started by hand; their folders have the logs."
     asked = request.model_dump(exclude_none=True, exclude={"limit"})

@@ -8,6 +8,7 @@ from typing import Any
 import nibabel
 import numpy
 import pytest
+import SimpleITK
 from PIL import Image
 
 from nnunet_mcp.settings import Settings
@@ -103,6 +104,22 @@ def test_each_channel_says_what_nnunet_makes_of_it(settings: Settings) -> None:
     assert said[1].startswith("clipped to the 0.5th to 99.5th percentile of all labelled voxels")
     assert said[2:] == ["left as it is", "scaled to 0 to 1 by the image's own lowest and highest value"]
     assert measured == "clipped to -958 to 326, then minus 99, divided by 130.5"
+
+
+@pytest.mark.parametrize(("ending", "told"), [(".mha", [0.5, 0.5]), (".png", None)])
+def test_the_spacing_that_nnunet_makes_up_for_2d_images_is_not_told(
+    settings: Settings, ending: str, told: list[float] | None
+) -> None:
+    raw = settings.folder("raw") / "Dataset007_Flat"
+    for part, name in (("imagesTr", "c_0000"), ("labelsTr", "c")):
+        (raw / part).mkdir(parents=True)
+        flat = SimpleITK.GetImageFromArray((numpy.indices((32, 40)).sum(axis=0) > 30).astype(numpy.uint8))
+        flat.SetSpacing((0.5, 0.5))
+        SimpleITK.WriteImage(flat, str(raw / part / f"{name}{ending}"))
+    text = {"channel_names": {"0": "X"}, "labels": {"background": 0, "cell": 1}, "numTraining": 1}
+    (raw / "dataset.json").write_text(json.dumps({**text, "file_ending": ending}), encoding="utf-8")
+
+    assert (look(settings)["spacings"] or {}).get("median") == told
 
 
 def test_each_colour_of_pictures_has_its_own_line(settings: Settings) -> None:

@@ -159,6 +159,6 @@ def test_of_a_single_case_the_only_training_is_named(settings: Settings) -> None
 
     said = ask(settings, "nnunet_datasets")["next_step"]
 
-    assert said.startswith("1 case: too few for 5 folds. nnunet_training(dataset_id=1, fold='full') trains")
+    assert said.startswith("1 case: too few for 5 folds. Ask the person whether to train")
     with pytest.raises(ToolRefused, match="has 1 training case; a 5-fold"):
         ask(settings, "nnunet_training", dataset_id=1, configuration="2d", fold="0", device="cpu")

@@ -39,6 +39,7 @@ def test_a_new_dataset_is_preprocessed_and_trained(files: DatasetFiles) -> None:
 
     assert stages(found) == [("preprocess", False), ("train_fold_0", False)]
     assert found.stages[1].needs == ("preprocess",)
+    assert found.stages[0].detail == "nnUNetPlans are not planned yet", "and will be: no fault"
     assert (found.trainer, found.plans_identifier, found.planner) == (
         "nnUNetTrainer",
         "nnUNetPlans",
@@ -231,7 +232,7 @@ def test_own_splits_allow_fewer_cases_and_fewer_folds(settings: Settings) -> Non
 
 
 def test_an_unknown_trainer_names_the_near_ones(files: DatasetFiles) -> None:
-    with pytest.raises(NotFound, match="Did you mean nnUNetTrainer_100epochs"):
+    with pytest.raises(NotFound, match="Did you mean trainer='nnUNetTrainer_100epochs'"):
         plan(files, trainer="nnUNetTrainer_100epoch")
     with pytest.raises(NotFound, match=r"nnUNetTrainer is the default.*nnUNet_extTrainer"):
         plan(files, trainer="Zzz")
@@ -266,7 +267,7 @@ def test_unknown_plans_list_the_presets_and_the_own_ones(ready: DatasetFiles) ->
 
 
 def test_skipping_preprocessing_needs_its_result(files: DatasetFiles) -> None:
-    with pytest.raises(Refused, match=r"no_preprocessing was asked for, but there are no plans.*Leave"):
+    with pytest.raises(Refused, match=r"no_preprocessing was asked for, but .*are not planned yet.*Leave"):
         plan(files, no_preprocessing=True)
     preprocess(files, configurations=("2d",))
     with pytest.raises(Refused, match="have no 3d_fullres; they have 2d"):

@@ -26,6 +26,7 @@ from nnunet_mcp.schemas.preflight import Estimate, EstimateJob, NetworkCost, Pre
 from nnunet_mcp.schemas.records import Epoch, Progress, StageState
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.texts import for_agents
 from nnunet_mcp.tools.training import costs
 from nnunet_mcp.tools.training.preflight import nnunet_preflight
 from nnunet_mcp.tools.training.training import prepare_run
@@ -155,7 +156,9 @@ def test_the_hours_are_those_of_an_earlier_run_here(settings: Settings, files: D
     answer = ahead(settings)
     hours, all_folds = answer.hours, ahead(settings, fold="all").hours
 
-    assert hours is not None and f"about {hours.expected:g} h ({hours.low:g} to {hours.high:g})" in answer.next_step
+    spends = r"Ask the person whether to spend about [\d.]+ h \([\d.]+ to [\d.]+\): nnunet_training\(dataset_id=95,"
+    assert hours is not None and re.search(spends, for_agents(answer.next_step))
+    assert f"{hours.expected:.2g}" == f"{hours.expected:g}", "two digits"
     assert hours.expected == pytest.approx((60 + 1000 * 36 + 30) / 3600, rel=0.05)
     assert hours.low <= hours.expected <= hours.high and "1000 epochs of 36.0 s as in d095-2d-f0-tttt" in hours.basis
     assert all_folds is not None and all_folds.expected == pytest.approx((60 + 5 * 36030) / 3600, rel=0.05)

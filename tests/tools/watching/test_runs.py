@@ -8,12 +8,12 @@ import pytest
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
-from nnunet_mcp.schemas.records import Epoch, Failure, StageState
+from nnunet_mcp.schemas.records import Epoch, Failure, StageSpec, StageState
 from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.training.training import prepare_run
 from tests.kit.lab import ToolRefused
-from tests.kit.tiny import ask, make_dataset, record_of, stage
+from tests.kit.tiny import JOBS, ask, make_dataset, record_of, stage
 
 FAILED = Failure(cause="the label file a.nii.gz has values 7", evidence="Found: [7]", remedy="Correct it.")
 LOSSES = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"), 0.1)
@@ -63,6 +63,19 @@ def test_one_list_has_the_last_losses_of_every_run(settings: Settings) -> None:
     assert (
         foreign["train_loss"] == -0.5 and "val_loss" not in foreign and "val_loss is not a number" in foreign["detail"]
     )
+
+
+def test_a_run_that_trains_nothing_has_its_kind_and_no_fold_that_is_none(settings: Settings) -> None:
+    for number, job in enumerate(JOBS):
+        spec = StageSpec(name=job.kind, kind="evaluate", configuration="2d")
+        record = record_of(settings, spec, run_id=f"d001-run{number}", created_at=1000 + number, job=job)
+        record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+
+    lines = ask(settings, "nnunet_runs")["runs"]
+
+    assert [line["kind"] for line in lines] == [job.kind for job in reversed(JOBS)]
+    assert not any("fold" in line for line in lines)
+    assert {"best", "files"}.isdisjoint(str(line.get("configuration")) for line in lines)
 
 
 @pytest.mark.usefixtures("failed_and_resumed")

@@ -12,6 +12,7 @@ from ..case_checks import spacing
 from ..findings import label_cases
 
 MOST_LABELS = 40
+NO_AXIS = 999  # times the largest spacing: of an axis that 2D images lack (simpleitk_reader_writer.py:47)
 MOST_CHANNELS = 16
 DIGITS = 5
 # By the channel's name, casefolded (nnunetv2 2.8.1, map_channel_name_to_normalization.py:6-12); all others: z-score.
@@ -33,13 +34,20 @@ def rounded(number: float) -> float:
     return int(short) if short.is_integer() else short
 
 
-def spread(lengths: Sequence[Sequence[float]]) -> Spread | None:
+def spread(lengths: Sequence[Sequence[float]], axes: int = 3) -> Spread | None:
     """Median, smallest and largest along each axis."""
-    axes = list(zip(*[found for found in lengths if len(found) == 3], strict=True))
-    if not axes:
+    each = list(zip(*[found for found in lengths if len(found) == axes], strict=True))
+    if not each:
         return None
-    median_, least, most = (tuple(rounded(of(axis)) for axis in axes) for of in (median, min, max))
+    median_, least, most = (tuple(rounded(of(axis)) for axis in each) for of in (median, min, max))
     return Spread(median=median_, smallest=least, largest=most)
+
+
+def spacings(images: Sequence[FileLook], *, in_mm: bool) -> Spread | None:
+    """Of images that have a size in mm, along the axes that they have: for the third of 2D ones nnU-Net makes it up."""
+    found = [image.spacing for image in images if len(image.spacing) == 3]
+    flat = any(one[0] >= NO_AXIS * max(one[1:]) for one in found)
+    return spread([one[flat:] for one in found], axes=3 - flat) if in_mm else None
 
 
 def first_images(looks: Sequence[CaseLook]) -> list[FileLook]:
