@@ -4,6 +4,7 @@ import hashlib
 import time
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -211,23 +212,29 @@ def unread_files(folder: Path, description: Description) -> list[str]:
 
 def _also_for_testing(folder: Path, ending: str) -> list[str]:
     """Images of imagesTs that are those of imagesTr, byte by byte."""
-    places = [sorted((folder / name).glob(f"[!.]*{ending}")) for name in ("imagesTr", "imagesTs")]
-    seen, tested = ({path: now for path in paths if (now := stamp(str(path))) is not None} for paths in places)
+    trained, tested = (sorted((folder / name).glob(f"[!.]*{ending}")) for name in ("imagesTr", "imagesTs"))
+    return [f"{one.name} = {other.name}" for one, other in same_files(tested, trained, (folder,))]
+
+
+def same_files(files: Iterable[Path], others: Iterable[Path], inside: tuple[Path, ...]) -> list[tuple[Path, Path]]:
+    """Each file that has the content of one of the others, with that one; as many as can be compared within seconds.
+    Files that do not lie inside these folders are not read."""
+    tested, seen = ({path: now for path in paths if (now := stamp(str(path))) is not None} for paths in (files, others))
     shared = {_size(one) for one in seen.values()} & {_size(one) for one in tested.values()} - {0}
     alike: dict[bytes, list[Path]] = defaultdict(list)
     if sum(_size(one) in shared for of in (seen, tested) for one in of.values()) > MOST_COMPARED:
         return []
     for path, known in seen.items():
-        if _size(known) in shared and (excerpt := _excerpt(path, known, folder)):
+        if _size(known) in shared and (excerpt := _excerpt(path, known, inside)):
             alike[excerpt].append(path)
-    found: list[str] = []
+    found: list[tuple[Path, Path]] = []
     until = time.monotonic() + COMPARE_S
     for path, known in tested.items():
-        for other in alike.get(_excerpt(path, known, folder), ()) if _size(known) in shared else ():
+        for other in alike.get(_excerpt(path, known, inside), ()) if _size(known) in shared else ():
             if time.monotonic() > until:
                 return found
-            if _is_same(path, known, other, seen[other], folder):
-                found.append(f"{path.name} = {other.name}")
+            if known == seen[other] or _is_same(path, known, other, seen[other], inside):
+                found.append((path, other))
                 break
     return found
 
@@ -237,11 +244,11 @@ def _size(known: Stamp) -> int:
 
 
 @lru_cache(maxsize=2 * MOST_COMPARED)
-def _excerpt(path: Path, known: Stamp, folder: Path) -> bytes:
+def _excerpt(path: Path, known: Stamp, inside: tuple[Path, ...]) -> bytes:
     """A digest of a few places in a file; empty where it cannot be read. At regular places, slices would begin."""
     found, size = hashlib.blake2b(str(_size(known)).encode()), _size(known)
     try:
-        with open_plain(path, inside=(folder,)) as stream:
+        with open_plain(path, inside=inside) as stream:
             for place in sorted(Random(size).choices(range(size), k=EXCERPTS)):
                 stream.seek(place)
                 found.update(stream.read(EXCERPT_BYTES))
@@ -251,9 +258,9 @@ def _excerpt(path: Path, known: Stamp, folder: Path) -> bytes:
 
 
 @lru_cache(maxsize=MOST_COMPARED)
-def _is_same(path: Path, known: Stamp, other: Path, other_known: Stamp, folder: Path) -> bool:
+def _is_same(path: Path, known: Stamp, other: Path, other_known: Stamp, inside: tuple[Path, ...]) -> bool:
     """Whether two files of these stamps have the same content."""
-    with suppress(OSError), open_plain(path, inside=(folder,)) as one, open_plain(other, inside=(folder,)) as two:
+    with suppress(OSError), open_plain(path, inside=inside) as one, open_plain(other, inside=inside) as two:
         while (block := one.read(BLOCK)) == two.read(BLOCK):
             if not block:
                 return True

@@ -4,7 +4,7 @@ A zip of nnU-Net (nnunetv2 2.8.1, model_sharing/model_export.py) holds one datas
 
 DatasetXXX_Name/
     TRAINER__PLANS__CONFIGURATION/
-        plans.json  dataset.json  dataset_fingerprint.json
+        plans.json  dataset.json  dataset_fingerprint.json  (and of our exports MODEL_CARD.md, TRAINER.py.txt)
         fold_X/     checkpoint_final.pth  progress.png  debug.json  validation/summary.json  (validation cases)
         crossval_results_folds_X/   summary.json  postprocessing.json  postprocessing.pkl  (validation cases)
     ensembles/ensemble___A___B___X/   the same as crossval_results
@@ -37,6 +37,7 @@ FOLD_FILES = ("checkpoint_final.pth", "checkpoint_best.pth", "progress.png", "de
 MEASURED_FILES = ("summary.json", "postprocessing.json", PICKLE_NAME, "plans.json", "dataset.json")
 FOLD = re.compile(r"fold_(\d+|all)")
 LOG = re.compile(r"training_log_\w+\.txt")
+TRAINER_TEXT = re.compile(r"[A-Za-z_]\w{0,119}\.py\.txt", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _is_expected(parts: tuple[str, ...]) -> bool:
         case (name,):
             return name in TOP_FILES
         case (model, name) if _is_model(model):
-            return name in MODEL_FILES
+            return name in MODEL_FILES or TRAINER_TEXT.fullmatch(name) is not None
         case (model, fold, name) if _is_model(model) and FOLD.fullmatch(fold):
             return name in FOLD_FILES or LOG.fullmatch(name) is not None
         case (model, fold, "validation", name) if _is_model(model) and FOLD.fullmatch(fold):
@@ -179,6 +180,11 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise Refused(f"{path} is no zip that can be read ({error}). Copy or download it again.") from None
+
+
+def trainer_text(trainer: str) -> str:
+    """The file's name in which an export takes the text of a trainer along."""
+    return f"{trainer}.py.txt"
 
 
 def is_pickle(path: PurePosixPath) -> bool:

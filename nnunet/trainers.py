@@ -71,6 +71,12 @@ def own_trainers() -> set[str]:
     return {name for root in own_trainer_folders() for name in classes_in(root)}
 
 
+def trainer_file(name: str) -> Path | None:
+    """The file of a trainer of the person's own, or of one that was made here; None for nnU-Net's."""
+    folders = (*own_trainer_folders(), made_trainer_folder())
+    return next((found[name] for folder in folders if name in (found := classes_in(folder))), None)
+
+
 def classes_in(root: Path) -> dict[str, Path]:
     """The classes in the files of a folder, each with the first file that has it."""
     found: dict[str, Path] = {}

@@ -153,6 +153,7 @@ class ExportJob(OtherJob):
     measured: str | None = None  # nnU-Net's folder with the predictions of all folds of the best configuration
     best: tuple[str, ...] = ()
     trained_with: dict[str, str] = Field(default_factory=dict)
+    include: tuple[str, ...] = ()
 
     @property
     def model(self) -> ModelName:

@@ -1,8 +1,8 @@
 """Working with trained models: prediction, best configuration, comparison, export and import."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .base import Record, Request, RunId
 from .records import Status
@@ -89,12 +89,17 @@ class FindBestRequest(Request):
     ensembling: bool = Field(default=True, description="Also ensembles of two; needs trainings with npz=true.")
 
 
+Extra = Literal["optimizer", "trainer", "onnx"]
+Extras = Annotated[tuple[Extra, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+
+
 class ExportRequest(ModelRequest, Request):
     """Write a model into a zip."""
 
     output: str | None = Field(
         default=None, max_length=4096, description="The new zip. Omitted: exports/ in the dataset's results."
     )
+    include: Extras = Field(default=(), max_length=3, description="Omitted: none.")
 
 
 class ImportRequest(Request):
@@ -102,6 +107,53 @@ class ImportRequest(Request):
 
     zip: str = Field(max_length=4096, description="As nnU-Net exports it.")
     overwrite: bool = Field(default=False, description="Replace a model that is there.")
+    look: bool = Field(default=False, description="Only tell what it holds, and if it fits images.")
+    images: str | None = Field(default=None, max_length=4096, description="Omitted: none.")
+
+    @model_validator(mode="after")
+    def _looks_at_images(self) -> "ImportRequest":
+        if self.images is not None and not self.look:
+            raise ValueError("images goes with look=true. To predict images, import the model first.")
+        return self
+
+
+class ZippedModel(Record):
+    """A model in a zip, as its files say."""
+
+    model: str
+    folds: tuple[str, ...]
+    trainer: str = Field(description="The class that nnU-Net asks for the network.")
+    whose: Literal["nnU-Net's", "yours", "not here"]
+    trainer_text: str | None = Field(default=None, description="Where the zip has its code, as text.")
+    network: str | None = None
+    patch_size: tuple[float, ...] = ()
+    spacing: tuple[float, ...] = ()
+    dice: float | None = Field(default=None, description="Mean of the folds' foreground_mean, as the zip says.")
+    resumable: bool = Field(default=True, description="A training can go on from it.")
+    problems: tuple[str, ...] = Field(default=(), description="Why it would not predict here.")
+
+
+class ZipContents(Record):
+    """What a look into a zip has found."""
+
+    dataset_name: str
+    models: tuple[ZippedModel, ...]
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    file_ending: str
+    unpacked_mb: float
+    cases: int | None = Field(default=None, description="Of the images, those that it would predict.")
+
+
+class ImportAnswer(Record):
+    """The answer of nnunet_import_model: the run that installs a model, or what a look has found."""
+
+    run_id: str | None = None
+    status: Status | None = None
+    contents: ZipContents | None = None
+    notes: tuple[str, ...] = ()
+    retry_after_s: int | None = None
+    next_step: str
 
 
 class ComparedModel(Record):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import Refused
 from ...files import NO_FILE, read_plain
-from ..trainers import classes_in, nnunet_trainers, own_trainer_folders
+from ..trainers import nnunet_trainers, trainer_file
 
 # Arguments of nnUNetTrainer.__init__ that nnU-Net 2.6 removed (91f348ac), and what to do instead.
 REMOVED = {"unpack_dataset": "nnU-Net 2.6 removed it, because nothing is unpacked any more"}
@@ -14,12 +14,12 @@ ARGUMENTS = 5  # plans, configuration, fold, dataset_json, device
 
 
 def refuse_broken_trainer(name: str, python: str) -> None:
-    """Read the file of a class in nnUNet_extTrainer; nnU-Net's own are not looked at.
+    """Read the file of a class that is not nnU-Net's.
 
     Raises:
         Refused: with the file, the line and the cure.
     """
-    path = next((found[name] for folder in own_trainer_folders() if name in (found := classes_in(folder))), None)
+    path = trainer_file(name)
     if path is None:
         return
     try:

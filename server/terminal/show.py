@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ...schemas.datasets import DatasetDetails, DatasetsAnswer, Prepared
 from ...schemas.logs import LogsAnswer
-from ...schemas.models import CompareAnswer, PredictionStarted, Report
+from ...schemas.models import CompareAnswer, ImportAnswer, PredictionStarted, Report, ZipContents
 from ...schemas.preflight import PreflightAnswer
 from ...schemas.progress import ProgressAnswer
 from ...schemas.records import BestConfiguration, Failure
@@ -199,6 +199,22 @@ def _started(screen: Console, answer: RunStarted) -> None:
     draw_next(screen, answer.next_step)
 
 
+def _imported(screen: Console, answer: ImportAnswer) -> None:
+    draw_card(screen, [("run", answer.run_id), ("status", answer.status)])
+    if answer.contents:
+        _zipped(screen, answer.contents)
+    draw_notes(screen, answer.notes)
+    draw_next(screen, answer.next_step)
+
+
+def _zipped(screen: Console, found: ZipContents) -> None:
+    rows = [(one.model, " ".join(one.folds), f"{one.trainer} ({one.whose})", one.dice) for one in found.models]
+    takes = [("channels", ", ".join(found.channels)), ("labels", ", ".join(found.labels))]
+    draw_card(screen, [("dataset", found.dataset_name), *takes, ("cases", found.cases)])
+    draw_table(screen, ("model", "folds", "trainer", "Dice"), rows)
+    draw_notes(screen, [why for one in found.models for why in one.problems])
+
+
 def _best(screen: Console, found: BestConfiguration) -> None:
     draw_table(screen, ("candidates", "Dice"), [(one.name, one.dice) for one in found.candidates])
     draw_card(screen, [("best", found.name), ("Dice", found.dice), ("postprocessed", found.dice_postprocessed)])
@@ -309,6 +325,7 @@ SHOWN: dict[type[BaseModel], Callable[[Console, Any], None]] = {
     CompareAnswer: _compare,
     PredictionStarted: _prediction,
     RunStarted: _started,
+    ImportAnswer: _imported,
     ProgressAnswer: _progress,
     LogsAnswer: _logs,
     Result: _results,

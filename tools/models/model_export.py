@@ -25,7 +25,7 @@ def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarte
     """
     choice = choose_model(request, settings)
     output = _output(request, choice, settings)
-    record = _record(choice, output, settings)
+    record = _record(request, choice, output, settings)
     started = start_recorded(record, [f"export {output}"], settings)
     says = f"Writes {output} and {output.with_suffix('.md').name}."
     return started.model_copy(update={"notes": (says, *started.notes)})
@@ -55,7 +55,7 @@ def _models(choice: Choice) -> list[Model]:
     return list(found.values())
 
 
-def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
+def _record(request: ExportRequest, choice: Choice, output: Path, settings: Settings) -> RunRecord:
     job = ExportJob(
         dataset_id=choice.files.dataset_id,
         configuration=choice.configuration,
@@ -65,6 +65,7 @@ def _record(choice: Choice, output: Path, settings: Settings) -> RunRecord:
         measured=str(choice.best.source) if choice.best else None,
         best=choice.notes()[:1] if choice.best else (),
         trained_with=choice.run.versions if choice.run else {},
+        include=tuple(sorted(set(request.include))),
     )
     return new_record(
         job,

@@ -8,6 +8,7 @@ from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
 from ...nnunet.trainers import trainer_lacking
+from ...nnunet.variants.in_checkpoints import trainer_of
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
 from ...schemas.jobs import Originals, PredictionJob
@@ -19,6 +20,7 @@ from ..training.training import start_recorded
 from .model_choice import Choice, choose_model
 from .prediction_images import Chosen, choose_images, folder_of
 from .prediction_stages import PredictionStages, plan_stages
+from .training_cases import told_training_cases
 
 
 def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionStarted:
@@ -35,7 +37,8 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     stages = plan_stages(choice, output, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
-    record = _record(request, choice, job, stages, settings, images.notes())
+    notes = (*images.notes(), *told_training_cases(choice, images))
+    record = _record(request, choice, job, stages, settings, notes)
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),
@@ -51,7 +54,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
 
 def _refuse_without_trainer(choice: Choice, settings: Settings) -> None:
     for model in (*choice.models, *filter(None, choice.previous())):
-        if lacking := trainer_lacking(model.name.trainer, settings.nnunet_python):
+        if lacking := trainer_lacking(trainer_of(model), settings.nnunet_python):
             raise Refused(f"{model.folder.name} cannot predict. {lacking}")
 
 

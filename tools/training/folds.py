@@ -22,6 +22,7 @@ from ...nnunet.splits import (
     usual_split,
     validated_twice,
 )
+from ...nnunet.variants.in_checkpoints import said_at
 from ...runs.by_hand import trained_by_hand_now
 from ...schemas.training import TrainingRequest
 from ...texts import numbered, some
@@ -182,6 +183,13 @@ class Folds:
             raise NotFound(
                 f"There is no checkpoint in {files.path} to continue from. Leave {argument(continue_training=None)} "
                 "out to start from scratch."
+            )
+        lean = next((path for path in files.checkpoints()[:1] if not said_at(path).resumable), None)
+        if lean:
+            raise Refused(
+                f"{lean} came from a zip without the state of the optimizer, so its training cannot go on. "
+                f"{argument(pretrained_weights=str(lean))} starts another training from its weights; or import a zip "
+                f"that was exported with {argument(include=['optimizer'])}."
             )
 
     def refuse_missing(self, fold: str, cases: FoldCases | None) -> None:

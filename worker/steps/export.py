@@ -1,10 +1,10 @@
 """The export stage: a model as a zip that nnU-Net installs, with a model card inside and beside it.
 
 The files are those of nnU-Net's own export (nnunetv2 2.8.1, model_sharing/model_export.py) without debug.json, which
-lists this machine's folders; the others are scrubbed of paths and of names of cases.
+lists this machine's folders; the others are scrubbed of paths and of names of cases, and checkpoints have no state of
+the optimizer, unless it is asked for.
 """
 
-import io
 import json
 import os
 import pickle
@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from ... import scrub
+from ...calls import argument
 from ...errors import Refused
 from ...files import open_plain, publish_new, read_json, read_plain, write_text
 from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, describe_steps, read_steps
-from ...nnunet.trainers import classes_in, made_trainer_folder
 from ...schemas.jobs import ExportJob
 from ...schemas.outcomes import ExportOutcome
+from ..sharing.checkpoints import checkpoint_for_others
+from ..sharing.trainers import told_trainers, trainer_files
 from ..stage import Job
-from ..weights import checkpoint_in
 from .model_card import write_card
 from .postprocessing import functions
 
@@ -58,10 +59,21 @@ def carry_out(job: Job) -> ExportOutcome:
     finally:
         beside.unlink(missing_ok=True)
     write_text(target.with_suffix(".md"), card)
-    said = f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card lies beside it."
-    return ExportOutcome(
-        ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=(said,)
+    said = (
+        f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card is {target.with_suffix('.md')}."
     )
+    notes = (said, *_told(asked), *told_trainers(models, included="trainer" in asked.include))
+    return ExportOutcome(
+        ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=notes
+    )
+
+
+def _told(asked: ExportJob) -> Iterator[str]:
+    if "optimizer" not in asked.include:
+        yield (
+            "The state of the optimizer is left out: the zip predicts and its weights can be trained on as "
+            f"{argument(pretrained_weights=None)}, but no training goes on from it ({argument(include=['optimizer'])})."
+        )
 
 
 def _publish(partial: Path, target: Path) -> None:
@@ -97,8 +109,11 @@ def _card(job: Job, asked: ExportJob, models: list[Model]) -> str:
 def _entries(job: Job, asked: ExportJob, models: list[Model], card: bytes) -> Iterator[Entry]:
     name = job.files.name
     for model in models:
-        yield from _model_entries(job, model, f"{name}/{model.folder.name}")
+        yield from _model_entries(model, f"{name}/{model.folder.name}", resumable="optimizer" in asked.include)
         yield Entry(f"{name}/{model.folder.name}/{CARD}", card)
+    if "trainer" in asked.include:
+        for inside, text in trainer_files(models):
+            yield Entry(f"{name}/{inside}", text)
     if asked.measured and len(asked.best_models) > 1:
         yield from _measured(Path(asked.measured), f"{name}/ensembles/{Path(asked.measured).name}")
     if asked.measured:
@@ -106,7 +121,7 @@ def _entries(job: Job, asked: ExportJob, models: list[Model], card: bytes) -> It
         yield Entry(f"{name}/{job.files.best_file.name}", _json(found))
 
 
-def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
+def _model_entries(model: Model, prefix: str, *, resumable: bool) -> Iterator[Entry]:
     """The model's own files. Links in its folder are not followed."""
     yield Entry(f"{prefix}/plans.json", _json(scrub.without_paths(model.plans)))
     yield Entry(f"{prefix}/dataset.json", _json(scrub.dataset_json(model.description)))
@@ -115,7 +130,10 @@ def _model_entries(job: Job, model: Model, prefix: str) -> Iterator[Entry]:
         yield Entry(f"{prefix}/{fingerprint.name}", _json(scrub.without_paths(_read(fingerprint, model.folder))))
     for fold in model.folds:
         files, inside = model.fold(fold), f"{prefix}/fold_{fold}"
-        yield Entry(f"{inside}/{files.final.name}", partial(_checkpoint, files.final, model.folder))
+        yield Entry(
+            f"{inside}/{files.final.name}",
+            partial(checkpoint_for_others, files.final, model.folder, resumable=resumable),
+        )
         if (files.path / "progress.png").is_file():
             yield Entry(f"{inside}/progress.png", partial(_picture, files.path / "progress.png", model.folder))
         if files.summary.is_file():
@@ -133,40 +151,6 @@ def _measured(folder: Path, prefix: str) -> Iterator[Entry]:
         steps = read_steps(folder / JSON_NAME)
         yield Entry(f"{prefix}/{JSON_NAME}", _json(scrub.without_paths(_read(folder / JSON_NAME, folder.parent))))
         yield Entry(f"{prefix}/{PICKLE_NAME}", pickle.dumps(functions(steps)))
-
-
-def _checkpoint(path: Path, model: Path) -> IO[bytes]:
-    """The checkpoint unchanged, unless the arguments of its trainer name paths or cases, or only we have its trainer.
-
-    Raises:
-        StageFailure: it holds more than data, so nobody else should load it.
-    """
-    stream = open_plain(path, inside=[model])
-    content = checkpoint_in(stream, path)
-    arguments = dict(content.get("init_args") or {})
-    given = {"init_args": arguments, "trainer_name": content.get("trainer_name")}
-    clean = {"init_args": scrub.init_args(arguments), "trainer_name": _known_to_all(given["trainer_name"])}
-    if clean != given:
-        import torch
-
-        stream.close()
-        stream = io.BytesIO()
-        torch.save({**content, **clean}, stream)
-    stream.seek(0)
-    return stream
-
-
-def _known_to_all(trainer: Any) -> Any:
-    """For a trainer that was made here: the class of nnU-Net's own that builds the same network, so that it predicts
-    where nobody has ours. Its name stays in the folder's."""
-    if trainer not in classes_in(made_trainer_folder()):
-        return trainer
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    found = recursive_find_trainer_class_by_name(trainer)
-    own = (one for one in found.__mro__ if one.__module__.startswith("nnunetv2."))
-    same = (one for one in own if one.build_network_architecture is found.build_network_architecture)
-    return next((one.__name__ for one in same), trainer)
 
 
 def _picture(path: Path, model: Path) -> IO[bytes]:

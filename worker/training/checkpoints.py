@@ -23,6 +23,8 @@ from ..weights import load_weights, nothing_but_data_is_loaded
 ONLY_TOLD = "median_image_size_in_voxels"
 # The text of `Module.load_state_dict` for weights of another network (torch/nn/modules/module.py).
 OTHER_NETWORK = "loading state_dict"
+# The key that is left out of a checkpoint that is only to predict.
+OPTIMIZER = "optimizer_state"
 # PyTorch's reader seeks to a negative offset if the file is truncated.
 BEYOND = errno.EINVAL
 # The checkpoints that a running training is resumed from; the best one serves only if neither exists.
@@ -61,6 +63,10 @@ def _load_newest(trainer: Any, job: Job) -> None:
         raise _nothing_to_go_on_from(job, damaged)
     try:
         trainer.load_checkpoint(str(checkpoint))
+    except KeyError as error:
+        if error.args == (OPTIMIZER,):
+            raise _without_optimizer(checkpoint) from error
+        raise
     except RuntimeError as error:
         if OTHER_NETWORK in str(error) and (changed := _changed(trainer, job, now)):
             raise _of_another_network(job, changed) from error
@@ -159,6 +165,14 @@ def _of_another_network(job: Job, changed: list[str]) -> StageFailure:
         f"{job.record.plans_identifier}.json, {job.spec.configuration}: {some(changed)} differ",
         "Put the old plans back and start the request again; with the present plans, train another fold or under "
         f"another {argument(plans_identifier=None)}.",
+    )
+
+
+def _without_optimizer(checkpoint: Path) -> StageFailure:
+    return StageFailure(
+        "the checkpoint has no state of the optimizer, so its training cannot go on",
+        f"{checkpoint} has no {OPTIMIZER}",
+        f"{argument(pretrained_weights=str(checkpoint))} starts another training from its weights.",
     )
 
 

@@ -1,0 +1,152 @@
+"""A look into a model's zip: whose it is, what it segments, whether it would predict here. Nothing is unpacked to disk,
+and of each file only as much is read as is told."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from ...errors import NotFound, Refused, RunError
+from ...nnunet.datasets import DatasetFiles
+from ...nnunet.model_zip import Contents, trainer_text
+from ...nnunet.predictions import TrainedOn
+from ...nnunet.preprocessed import CASCADE, LOWRES, planned
+from ...nnunet.safe_plans import judged_dataset, judged_plans
+from ...nnunet.summary import finite
+from ...nnunet.trainers import own_trainers, trainer_lacking
+from ...nnunet.variants.in_checkpoints import Said, said_in
+from ...schemas.model_name import ModelName
+from ...schemas.models import ZippedModel
+from ...settings import Settings
+from .prediction_images import choose_images
+
+MOST_MODELS = 20  # of one zip; a dataset has four configurations, and the largest published zips two models
+MOST_LABELS = 60
+MOST_BYTES = 4 << 20  # of a JSON file: the plans of a model take 0.1 MB, a summary of a thousand cases 2
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+
+
+@dataclass(frozen=True)
+class ZipLook:
+    """The open zip, and which of its files may be read."""
+
+    archive: zipfile.ZipFile
+    contents: Contents
+    settings: Settings
+
+    def models(self) -> Iterator[ZippedModel]:
+        """Its models; of a zip with very many only the first."""
+        for model in self.contents.models[:MOST_MODELS]:
+            yield self._model(model)
+
+    def description(self, model: str) -> dict[str, Any]:
+        """The dataset.json of a model, as nnU-Net may have it.
+
+        Raises:
+            Refused: it cannot be used.
+        """
+        path = PurePosixPath(model, "dataset.json")
+        return judged_dataset(self._table(path), f"{path} in the zip")
+
+    def fit(self, images: str) -> tuple[int, tuple[str, ...]]:
+        """How many of the images its models would predict, and what is to be said about the others."""
+        raw = DatasetFiles(self.settings.folders, self.contents.dataset).raw
+        try:
+            trained = TrainedOn.of(self.description(self.contents.models[0]))
+            chosen = choose_images(images, raw, trained, self.settings)
+        except (NotFound, Refused) as error:
+            return 0, (f"It would not predict these images. {error.text}",)
+        return len(chosen.cases), chosen.notes()
+
+    def _model(self, model: str) -> ZippedModel:
+        name, folds = ModelName.parse(model), self._folds(model)
+        said = self._said(PurePosixPath(model, folds[0], "checkpoint_final.pth"))
+        trainer = said.trainer or name.trainer
+        text = PurePosixPath(model, trainer_text(name.trainer))
+        problems = list(self._trainer_problems(said, trainer))
+        found: dict[str, Any] = {}
+        try:
+            plans = judged_plans(self._table(PurePosixPath(model, "plans.json")), f"{model}/plans.json in the zip")
+            found = planned(plans, name.configuration) or {}
+            problems += self._lacks_first_stage(name, found)
+            self.description(model)
+        except Refused as error:
+            problems.append(error.text)
+        network = (found.get("architecture") or {}).get("network_class_name")
+        return ZippedModel(
+            model=model,
+            folds=tuple(fold.removeprefix("fold_") for fold in folds),
+            trainer=trainer,
+            whose="yours" if trainer in own_trainers() else "not here" if self._lacking(trainer) else "nnU-Net's",
+            trainer_text=str(text) if text in self.contents.files else None,
+            network=str(network).rpartition(".")[2] if network else None,
+            patch_size=tuple(found.get("patch_size", ())),
+            spacing=tuple(found.get("spacing", ())),
+            dice=self._dice(model, folds),
+            resumable=said.resumable,
+            problems=tuple(problems),
+        )
+
+    def _folds(self, model: str) -> list[str]:
+        found = (path.parts for path in self.contents.files if path.match(f"{model}/fold_*/checkpoint_final.pth"))
+        return sorted(parts[1] for parts in found)
+
+    def _trainer_problems(self, said: Said, trainer: str) -> Iterator[str]:
+        if not said.trainer:
+            yield "Its checkpoint names no trainer, so it is damaged or not of nnU-Net v2."
+        if lacking := self._lacking(trainer):
+            yield lacking
+
+    def _lacking(self, trainer: str) -> str:
+        try:
+            return trainer_lacking(trainer, self.settings.nnunet_python)
+        except RunError as error:  # nnU-Net is not installed
+            return error.text
+
+    def _lacks_first_stage(self, name: ModelName, found: dict[str, Any]) -> Iterator[str]:
+        before = found.get("previous_stage", LOWRES if name.configuration == CASCADE else None)
+        if before and str(name._replace(configuration=str(before))) not in self.contents.models:
+            yield f"It is a cascade, and {before}, which predicts first, is not in the zip."
+
+    def _dice(self, model: str, folds: list[str]) -> float | None:
+        numbers = []
+        for fold in folds:
+            with suppress(Refused, AttributeError):
+                measured = self._table(PurePosixPath(model, fold, "validation", "summary.json"))
+                numbers.append(finite(measured.get("foreground_mean", {}).get("Dice")))
+        known = [number for number in numbers if number is not None]
+        return sum(known) / len(known) if known else None
+
+    def _said(self, path: PurePosixPath) -> Said:
+        try:
+            with self.archive.open(self.contents.files[path]) as stream:
+                return said_in(stream)
+        except DAMAGED:
+            return Said()
+
+    def _table(self, path: PurePosixPath) -> dict[str, Any]:
+        """A JSON file.
+
+        Raises:
+            Refused: it is missing, damaged, too large or holds something else.
+        """
+        info = self.contents.files.get(path)
+        try:
+            with self.archive.open(info or str(path)) as stream:
+                content = json.loads(stream.read(MOST_BYTES) if info else b"")
+        except (*DAMAGED, KeyError, ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise Refused(f"{path} in the zip is not readable JSON. Copy or download it again.")
+        return content
+
+
+def labels_of(description: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the labels, as many as an answer has room for."""
+    names = tuple(map(str, description.get("labels", {})))
+    more = len(names) - MOST_LABELS
+    return (*names[:MOST_LABELS], f"and {more} more") if more > 0 else names

@@ -1,0 +1,1 @@
+"""What goes into a zip for others: checkpoints, trainers, ONNX."""
