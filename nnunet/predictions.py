@@ -39,7 +39,8 @@ class TrainedOn:
 
 
 class PredictionNote(BaseModel):
-    """Our note in an output folder: which model predicted which images, and from which files each case was made."""
+    """Our note in an output folder: which model predicted which images, from which files each case was made, and why
+    the last prediction left some out."""
 
     model: str
     folds: tuple[str, ...]
@@ -47,6 +48,7 @@ class PredictionNote(BaseModel):
     images: str = ""
     checkpoints: tuple[str, ...] = ()
     options: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
     cases: dict[str, str] = Field(default_factory=dict)
 
 

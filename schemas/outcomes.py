@@ -28,6 +28,13 @@ class ModelOutcome(MeasuredOutcome):
     gpu_gb: float | None = Field(default=None, description="Memory of its GPU that the process took at most.")
 
 
+class PredictedOutcome(Outcome):
+    """What one of several stages predicted, and why it left cases out."""
+
+    kind: Literal["predicted"] = "predicted"
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+
 class PredictionOutcome(MeasuredOutcome):
     """Predicted images and, if there are labels, their scores."""
 
@@ -66,6 +73,7 @@ class AnyOutcome(
         Annotated[
             Annotated[Outcome, Tag("stage")]
             | Annotated[ModelOutcome, Tag("model")]
+            | Annotated[PredictedOutcome, Tag("predicted")]
             | Annotated[PredictionOutcome, Tag("prediction")]
             | Annotated[EvaluationOutcome, Tag("evaluation")]
             | Annotated[SearchOutcome, Tag("search")]

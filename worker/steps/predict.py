@@ -9,6 +9,7 @@ from typing import Any
 from ...files import write_model
 from ...nnunet.datasets import FoldFiles
 from ...schemas.jobs import PredictStep
+from ...schemas.outcomes import PredictedOutcome
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PREDICTOR
@@ -26,9 +27,12 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     folder = PredictionFolder(job)
     folder.prepare()
+    folder.take_in()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
     work.predict()
-    return folder.finish() if folder.is_last_stage else Outcome(ok=True, model_path=work.step.model)
+    if folder.is_last_stage:
+        return folder.finish()
+    return PredictedOutcome(ok=True, model_path=work.step.model, left_out=folder.left_out)
 
 
 class Prediction:
