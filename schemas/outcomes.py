@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
+from .base import Record
 from .records import BestConfiguration, CaseMetrics, ClassMetrics, Metrics, Outcome, Surfaces
 
 
@@ -28,10 +29,19 @@ class ModelOutcome(MeasuredOutcome):
     gpu_gb: float | None = Field(default=None, description="Memory of its GPU that the process took at most.")
 
 
+class PredictionPace(Record):
+    """How long a model took for these cases, with reading and writing, and how many patches it computed."""
+
+    cases: int
+    passes: int
+    seconds: float
+
+
 class PredictedOutcome(Outcome):
     """What one of several stages predicted, and why it left cases out."""
 
     kind: Literal["predicted"] = "predicted"
+    pace: PredictionPace | None = None
     left_out: dict[str, str] = Field(default_factory=dict)
 
 
@@ -40,6 +50,7 @@ class PredictionOutcome(MeasuredOutcome):
 
     kind: Literal["prediction"] = "prediction"
     predictions: str = Field(description="Folder that the prediction wrote.")
+    pace: PredictionPace | None = None
 
 
 class EvaluationOutcome(MeasuredOutcome):

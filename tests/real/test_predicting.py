@@ -46,6 +46,11 @@ for number, (fold, name) in enumerate((fold, name) for fold in (0, 1) for name i
         folder / f"checkpoint_{name}.pth",
     )
 """
+THEIR_COMMAND = """
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+if __name__ == "__main__":
+    predict_entry_point()
+"""
 PLANS: dict[str, Any] = {
     "dataset_name": DATASET,
     "plans_name": "nnUNetPlans",
@@ -56,7 +61,7 @@ PLANS: dict[str, Any] = {
     "transpose_backward": [0, 1, 2],
     "experiment_planner_used": "ExperimentPlanner",
     "label_manager": "LabelManager",
-    "foreground_intensity_properties_per_channel": {},
+    "foreground_intensity_properties_per_channel": {"0": {}},
 }
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
 CONFIGURATION: dict[str, Any] = {
@@ -138,7 +143,7 @@ def test_options_are_those_of_nnunets_own_command(lab: Lab, tmp_path: Path) -> N
     usual = predict(lab, images=str(images))
     damaged.unlink()
 
-    command = [str(Path(sys.executable).with_name("nnUNetv2_predict")), "-i", str(images), "-o", str(tmp_path / "own")]
+    command = [sys.executable, "-c", THEIR_COMMAND, "-i", str(images), "-o", str(tmp_path / "own")]
     command += ["-d", "97", "-c", "3d_fullres", "-device", "cpu", "-npp", "1", "-nps", "1"]
     command += ["--disable_tta", "-step_size", "0.7", "-f", "1", "-chk", "checkpoint_best.pth"]
     subprocess.run(command, check=True, env=lab.environment, stdout=subprocess.DEVNULL)

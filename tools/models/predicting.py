@@ -21,6 +21,7 @@ from ...settings import Settings
 from ...texts import fold_name
 from ..training.training import start_recorded
 from .model_choice import Choice, choose_model
+from .prediction_costs import PredictionCosts
 from .prediction_images import Chosen, choose_images, folder_of
 from .prediction_stages import PredictionStages, plan_stages
 
@@ -44,6 +45,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
     told = [f"Other than nnU-Net's own: {', '.join(written(job.options))}."] if job.options else []
     record = _record(request, choice, job, stages, settings, (*told, *images.notes()))
+    estimate = PredictionCosts(record, job, images, settings).told()
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),
@@ -54,6 +56,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         cases=len(images.cases),
         output=str(output),
         device=record.device,
+        estimate=estimate,
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job
 from ..weights import nothing_but_data_is_loaded
+from .prediction_costs import Costs
 from .prediction_folder import PredictionFolder
 
 LOOK_S = 1.0
@@ -24,15 +26,22 @@ LOOK_S = 1.0
 
 def carry_out(job: Job) -> Outcome:
     """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
-    end_when_a_pool_process_is_killed(job.stage)
+    known: list[str] = []
+    end_when_a_pool_process_is_killed(job.stage, known)
     folder = PredictionFolder(job)
     folder.prepare()
     folder.take_in()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
+    costs = Costs(job, work.step, folder.seen)
+    told = costs.fit_workers(work.cases)
+    known.append(costs.needs)
+    begun = time.monotonic()
     work.predict()
+    pace = costs.pace(work.cases, time.monotonic() - begun)
     if folder.is_last_stage:
-        return folder.finish()
-    return PredictedOutcome(ok=True, model_path=work.step.model, left_out=folder.left_out)
+        found = folder.finish()
+        return found.model_copy(update={"pace": pace, "notes": (*found.notes, *told)})
+    return PredictedOutcome(ok=True, model_path=work.step.model, left_out=folder.left_out, pace=pace, notes=tuple(told))
 
 
 class Prediction:

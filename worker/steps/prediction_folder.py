@@ -56,7 +56,10 @@ class PredictionFolder:
         self.ending = str(self.description["file_ending"])
         self.trained = TrainedOn.of(self.description)
         self.originals: dict[str, Files] = {}
-        self.left_out = self._left_out_before()
+        earlier = (job.run.stage(name).outcome() for name in self.asked.steps if name != job.spec.name)
+        self.earlier = [outcome for outcome in earlier if isinstance(outcome, PredictedOutcome)]
+        # what earlier stages of this run could not use
+        self.left_out = {case: why for outcome in self.earlier for case, why in outcome.left_out.items()}
         if asked := self.asked.originals:
             self.originals, gone = original_files(Path(asked.folder), asked.cases, job.settings)
             self.left_out |= gone
@@ -69,12 +72,6 @@ class PredictionFolder:
         self.kept = 0
         self.seen = Seen()
         self._taken: dict[str, list[str]] = {}
-
-    def _left_out_before(self) -> dict[str, str]:
-        """The cases that earlier stages of this run could not use."""
-        earlier = (self.job.run.stage(name).outcome() for name in self.asked.steps if name != self.job.spec.name)
-        found = [outcome.left_out for outcome in earlier if isinstance(outcome, PredictedOutcome)]
-        return {case: why for left_out in found for case, why in left_out.items()}
 
     @property
     def is_last_stage(self) -> bool:
@@ -199,6 +196,7 @@ class PredictionFolder:
             write_model(note_file(self.path), note.model_copy(update={"left_out": self.left_out}))
             where = f" {NOTE} has all {len(self.left_out)}." if len(self.left_out) > NAMED else ""
             said.append(f"Not predicted: {told(self.left_out.items())}.{where} {UNUSABLE}")
+        said += dict.fromkeys(note for outcome in self.earlier for note in outcome.notes)
         return (*said, *geometry_notes(self.models[0], self._first_channels()))
 
     def _first_channels(self) -> dict[str, Path]:
