@@ -73,6 +73,9 @@ class PredictStep(Record):
     output: str
     previous: str | None = None  # folder with the segmentations of a cascade's first stage
     npz: bool = False
+    mirroring: bool = True
+    step_size: float = 0.5
+    checkpoint: str = "final"
 
 
 class Originals(Record):
@@ -95,6 +98,7 @@ class PredictionJob(OtherJob):
     labels: str | None
     npz: bool
     overwrite: bool
+    options: dict[str, str] = Field(default_factory=dict)  # those that differ from nnU-Net's own
     trusted: bool  # trained here: its checkpoints may hold more than data
     steps: dict[str, PredictStep]
     parts: tuple[str, ...] = ()

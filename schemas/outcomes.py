@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
+from .base import Record
 from .records import BestConfiguration, CaseMetrics, ClassMetrics, Metrics, Outcome, Surfaces
 
 
@@ -28,11 +29,28 @@ class ModelOutcome(MeasuredOutcome):
     gpu_gb: float | None = Field(default=None, description="Memory of its GPU that the process took at most.")
 
 
+class PredictionPace(Record):
+    """How long a model took for these cases, with reading and writing, and how many patches it computed."""
+
+    cases: int
+    passes: int
+    seconds: float
+
+
+class PredictedOutcome(Outcome):
+    """What one of several stages predicted, and why it left cases out."""
+
+    kind: Literal["predicted"] = "predicted"
+    pace: PredictionPace | None = None
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+
 class PredictionOutcome(MeasuredOutcome):
     """Predicted images and, if there are labels, their scores."""
 
     kind: Literal["prediction"] = "prediction"
     predictions: str = Field(description="Folder that the prediction wrote.")
+    pace: PredictionPace | None = None
 
 
 class EvaluationOutcome(MeasuredOutcome):
@@ -66,6 +84,7 @@ class AnyOutcome(
         Annotated[
             Annotated[Outcome, Tag("stage")]
             | Annotated[ModelOutcome, Tag("model")]
+            | Annotated[PredictedOutcome, Tag("predicted")]
             | Annotated[PredictionOutcome, Tag("prediction")]
             | Annotated[EvaluationOutcome, Tag("evaluation")]
             | Annotated[SearchOutcome, Tag("search")]

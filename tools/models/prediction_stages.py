@@ -1,10 +1,12 @@
 """The stages of a prediction: one per model, for a cascade its first model before it, and one that combines them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...nnunet.models import Model
 from ...nnunet.predictions import part_folder
+from ...schemas.changes.options import value_of
 from ...schemas.jobs import PredictStep
 from ...schemas.records import StageSpec
 from .model_choice import Choice
@@ -14,6 +16,7 @@ from .model_choice import Choice
 class PredictionStages:
     """The stages in order, and what each predicting stage is to do."""
 
+    options: Mapping[str, str]
     specs: list[StageSpec] = field(default_factory=list)
     steps: dict[str, PredictStep] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
@@ -21,8 +24,16 @@ class PredictionStages:
     def add(self, name: str, model: Model, output: Path, *, npz: bool, previous: Path | None = None) -> None:
         """Add a model that predicts every image into `output`, after all stages added before."""
         before = str(previous) if previous else None
-        step = PredictStep(model=str(model.folder), folds=model.folds, output=str(output), npz=npz, previous=before)
-        self.steps[name] = step
+        self.steps[name] = PredictStep(
+            model=str(model.folder),
+            folds=model.folds,
+            output=str(output),
+            npz=npz,
+            previous=before,
+            mirroring=value_of(self.options, "mirroring") == "on",
+            step_size=float(value_of(self.options, "step_size")),
+            checkpoint=value_of(self.options, "checkpoint"),
+        )
         self._append(name, model.name.configuration, "predict")
 
     def combine(self, name: str) -> None:
@@ -35,13 +46,13 @@ class PredictionStages:
         self.specs.append(StageSpec.model_validate(fields))
 
 
-def plan_stages(choice: Choice, output: Path, *, npz: bool) -> PredictionStages:
+def plan_stages(choice: Choice, output: Path, options: Mapping[str, str], *, npz: bool) -> PredictionStages:
     """The stages for the chosen models; a single model without postprocessing writes into the output folder itself.
 
     Raises:
         Refused: a cascade's first stage is not trained.
     """
-    stages = PredictionStages()
+    stages = PredictionStages(options)
     ensemble, combined = len(choice.models) > 1, len(choice.models) > 1 or bool(choice.steps)
     for number, (model, first) in enumerate(zip(choice.models, choice.previous(), strict=True), 1):
         name = f"predict_{number}" if ensemble else "predict"

@@ -18,6 +18,7 @@ def carry_out(job: Job) -> Outcome:
     end_when_a_pool_process_is_killed(job.stage)
     folder = PredictionFolder(job)
     folder.prepare()
+    folder.refuse_if_nothing_is_left()
     if folder.missing:
         combined = _ensemble(folder) if len(folder.asked.parts) > 1 else Path(folder.asked.parts[0])
         job.reporter.stop_here()

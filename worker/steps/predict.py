@@ -2,12 +2,15 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...files import write_model
+from ...nnunet.datasets import FoldFiles
 from ...schemas.jobs import PredictStep
+from ...schemas.outcomes import PredictedOutcome
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PREDICTOR
@@ -15,20 +18,30 @@ from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job
 from ..weights import nothing_but_data_is_loaded
+from .prediction_costs import Costs
 from .prediction_folder import PredictionFolder
 
 LOOK_S = 1.0
-CHECKPOINT = "checkpoint_final.pth"
 
 
 def carry_out(job: Job) -> Outcome:
     """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
-    end_when_a_pool_process_is_killed(job.stage)
+    known: list[str] = []
+    end_when_a_pool_process_is_killed(job.stage, known)
     folder = PredictionFolder(job)
     folder.prepare()
+    folder.take_in()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
+    costs = Costs(job, work.step, folder.seen)
+    told = costs.fit_workers(work.cases)
+    known.append(costs.needs)
+    begun = time.monotonic()
     work.predict()
-    return folder.finish() if folder.is_last_stage else Outcome(ok=True, model_path=work.step.model)
+    pace = costs.pace(work.cases, time.monotonic() - begun)
+    if folder.is_last_stage:
+        found = folder.finish()
+        return found.model_copy(update={"pace": pace, "notes": (*found.notes, *told)})
+    return PredictedOutcome(ok=True, model_path=work.step.model, left_out=folder.left_out, pace=pace, notes=tuple(told))
 
 
 class Prediction:
@@ -68,9 +81,16 @@ class Prediction:
         fit_this_process(self.job.record.device)
         self.job.reporter.say("loading the model")
         device = torch.device(self.job.record.device)
-        predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
+        predictor = nnUNetPredictor(
+            tile_step_size=self.step.step_size,
+            use_mirroring=self.step.mirroring,
+            device=device,
+            perform_everything_on_device=device.type == "cuda",
+            allow_tqdm=False,
+        )
+        checkpoint = FoldFiles(Path(self.step.model)).checkpoint(self.step.checkpoint).name
         with nothing_but_data_is_loaded(Path(self.step.model), unless=self.folder.asked.trusted):
-            predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, CHECKPOINT)
+            predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, checkpoint)
         return predictor
 
     def count(self) -> int:
