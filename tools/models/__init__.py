@@ -21,7 +21,7 @@ TOOLS = (
         "reads",
         CompareRequest,
         CompareAnswer,
-        "Runs or a dataset's models in one table: Dice and IoU per class, paired differences, epochs, hours.",
+        "Runs or a dataset's models in one table: Dice and IoU per class, paired differences.",
         "models.compare:nnunet_compare",
         Command("compare", "put models side by side", ("dataset_id",)),
     ),

@@ -19,5 +19,6 @@ TOOLS = (
             request=FigureRequest,
             function="plots.plots:figure",
         ),
+        unlisted=("theme",),  # light pictures can be read on every page
     ),
 )
