@@ -6,7 +6,7 @@ from pydantic import Field, WithJsonSchema
 
 from .base import Record, Request, RunId
 from .progress import ProgressAnswer
-from .records import ClassMetrics, Metrics, Status
+from .records import ClassMetrics, Metrics, QueueAction, Status
 from .run_list import RunLine, RunsRequest
 
 _OBJECT: dict[str, Any] = {"type": "object"}
@@ -117,6 +117,7 @@ class Selected(Record):
     curves: tuple[Curves, ...]
     scores: Scores
     can_cancel: bool
+    queue: tuple[QueueAction, ...] = Field(description="What may be done about its place, while all of it waits.")
     resume: Resume | None
 
 

@@ -20,7 +20,7 @@ from ...schemas.dashboard import (
     StageFacts,
 )
 from ...schemas.jobs import NO_DATASET
-from ...schemas.records import ACTIVE, CaseMetrics, ClassMetrics, Metrics, RunRecord, StageSpec
+from ...schemas.records import ACTIVE, CaseMetrics, ClassMetrics, Metrics, QueueAction, RunRecord, StageSpec
 from ...schemas.run_list import RunLine, RunsRequest
 from ...settings import Settings
 from ...texts import short
@@ -116,8 +116,16 @@ def _selected(view: RunSnapshot, *, read_only: bool, classes: bool) -> Selected:
         curves=curves,
         scores=_scores(view),
         can_cancel=not read_only and view.judged.status in ACTIVE,
+        queue=() if read_only else _queue(view),
         resume=None if read_only else _resume(view),
     )
+
+
+def _queue(view: RunSnapshot) -> tuple[QueueAction, ...]:
+    """What a person can do about the place of a run that waits."""
+    if view.judged.status != "queued" or view.stopping is not None:
+        return ()
+    return ("release",) if view.is_held else ("front", "hold")
 
 
 def _resume(view: RunSnapshot) -> Resume | None:

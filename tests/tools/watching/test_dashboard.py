@@ -212,16 +212,17 @@ def test_a_run_that_works_is_shown_before_a_newer_one_that_is_at_rest(settings: 
         ask(settings, "nnunet_dashboard_data", run_id="d001-2d-f0-none")
 
 
-def test_only_a_server_that_can_cancel_offers_it(settings: Settings) -> None:
+def test_only_a_server_that_can_cancel_or_move_offers_it(settings: Settings) -> None:
     write_run(settings, record_of(settings))
 
-    async def offered(*, read_only: bool) -> bool:
+    async def offered(*, read_only: bool) -> tuple[bool, list[str]]:
         async with Client(create_server(settings, read_only=read_only)) as client:
             result = await client.call_tool("nnunet_dashboard_data", {})
-            return bool((result.structured_content or {})["run"]["can_cancel"])
+            run = (result.structured_content or {})["run"]
+            return run["can_cancel"], run["queue"]
 
-    assert anyio.run(lambda: offered(read_only=False)) is True
-    assert anyio.run(lambda: offered(read_only=True)) is False
+    assert anyio.run(lambda: offered(read_only=False)) == (True, ["front", "hold"])
+    assert anyio.run(lambda: offered(read_only=True)) == (False, [])
 
 
 def test_the_page_is_one_small_file_that_loads_nothing() -> None:
