@@ -86,6 +86,7 @@ class FoldScore(Record):
     validation_loss: float | None
     cases: int
     reused: bool
+    worst_cases: "tuple[CaseScore, ...]" = Field(description="Of one among several folds.")
 
 
 class CaseScore(Record):
@@ -103,7 +104,7 @@ class Scores(Record):
     folds: tuple[FoldScore, ...]
     classes: tuple[ClassMetrics, ...]
     classes_left_out: int
-    worst_cases: tuple[CaseScore, ...]
+    worst_cases: tuple[CaseScore, ...] = Field(description="Where there are not several folds.")
     model_path: str | None
     notes: tuple[str, ...]
 
