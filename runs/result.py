@@ -23,7 +23,7 @@ from .layout import RunDir
 from .remarks import last_pseudo_dice, remarks
 from .status import Verdict
 
-WORST_CASES = 5
+WORST_CASES, WORST_OF_A_FOLD = 5, 3
 NOTHING_MEASURED = Metrics(dice=None, iou=None, validation_loss=None)
 
 
@@ -153,6 +153,7 @@ def _fold_result(spec: StageSpec, outcome: ModelOutcome | None) -> FoldResult:
         cases=len(outcome.cases) if outcome else 0,
         epochs=outcome.epochs_trained if outcome else None,
         reused=spec.reused,
+        worst_cases=worst(outcome, WORST_OF_A_FOLD) if outcome else (),
     )
 
 
@@ -175,10 +176,10 @@ def worst(measured: MeasuredOutcome, most: int) -> tuple[CaseMetrics, ...]:
     if most <= WORST_CASES:
         return tuple(case.model_copy(update={"voxels": {}, "ml": {}}) for case in ranked[:most])
     others = (case for case in measured.cases if case.dice is None)
-    return tuple(_with_ml(case, measured.voxel_mm3) for case in (*ranked, *others))[:most]
+    return tuple(with_ml(case, measured.voxel_mm3) for case in (*ranked, *others))[:most]
 
 
-def _with_ml(case: CaseMetrics, voxel_mm3: float | None) -> CaseMetrics:
+def with_ml(case: CaseMetrics, voxel_mm3: float | None) -> CaseMetrics:
     """The case with its volumes, where the size of a voxel is known."""
     if case.ml or voxel_mm3 is None:
         return case

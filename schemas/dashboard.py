@@ -6,7 +6,7 @@ from pydantic import Field, WithJsonSchema
 
 from .base import Record, Request, RunId
 from .progress import ProgressAnswer
-from .records import ClassMetrics, Metrics, Status
+from .records import ClassMetrics, Metrics, QueueAction, Status
 from .run_list import RunLine, RunsRequest
 
 _OBJECT: dict[str, Any] = {"type": "object"}
@@ -86,6 +86,7 @@ class FoldScore(Record):
     validation_loss: float | None
     cases: int
     reused: bool
+    worst_cases: "tuple[CaseScore, ...]" = Field(description="Of one among several folds.")
 
 
 class CaseScore(Record):
@@ -103,7 +104,7 @@ class Scores(Record):
     folds: tuple[FoldScore, ...]
     classes: tuple[ClassMetrics, ...]
     classes_left_out: int
-    worst_cases: tuple[CaseScore, ...]
+    worst_cases: tuple[CaseScore, ...] = Field(description="Where there are not several folds.")
     model_path: str | None
     notes: tuple[str, ...]
 
@@ -117,6 +118,7 @@ class Selected(Record):
     curves: tuple[Curves, ...]
     scores: Scores
     can_cancel: bool
+    queue: tuple[QueueAction, ...] = Field(description="What may be done about its place, while all of it waits.")
     resume: Resume | None
 
 

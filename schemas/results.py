@@ -35,6 +35,7 @@ class FoldResult(Record):
     cases: int = Field(description="Validation cases measured.")
     epochs: int | None = left_out("")
     reused: bool = Field(description="Trained by an earlier run.")
+    worst_cases: tuple[CaseMetrics, ...] = Field(default=(), exclude=True, description="A few, for the page.")
 
 
 # Networks that had learnt nothing on Hippocampus had a pseudo Dice of 0.03 to 0.07, and a Dice of 0.05 in the end.

@@ -9,7 +9,7 @@ charts.js    curves as SVG
 runs.js      the list of runs and its filters
 parts.js     the parts of a run's page, each drawn from a part of nnunet_dashboard_data's answer
 curves.js    the curves of a run, and how they are shown
-asking.js    what the page asks before it stops a run or goes on with one
+asking.js    what the page asks before it stops a run, goes on with one or changes its place
 looks.js     what a person looks at on request: logs, pictures of cases, datasets, the machine
 acts.js      what the buttons do
 view.js      keeps the page up to date

@@ -1,8 +1,8 @@
-// What the page asks of the server when somebody presses a button: to stop or resume, a log, a picture, a place.
+// What the page asks of the server when somebody presses a button: to stop, resume or move, a log, a picture, a place.
 function ask(wanted) {
+  const keys = wanted ? ["keep"] : [state.asking, "cancel", "resume", "action"];
   state.asking = wanted;
   draw();
-  const keys = wanted ? ["keep"] : ["cancel", "resume", "action"];
   keys.map((key) => document.querySelector(`[data-key=${key}]`)).find(Boolean)?.focus();
 }
 
@@ -16,6 +16,13 @@ function goOn({ arguments: args }) {
     select(answer.run_id);
     const said = `Run ${answer.run_id} goes on with ${args.like}`;
     return [`${said}.`, `${said}, as the person asked in the dashboard.`];
+  });
+}
+
+function move(action) {
+  return act("Moving…", "nnunet_queue", { run_id: state.runId, action }, (answer) => {
+    state.busy = null;
+    return [answer.detail, `The person asked in the dashboard: ${action} run ${answer.run_id}. ${answer.detail}`];
   });
 }
 
@@ -66,7 +73,7 @@ async function showPicture(title, args) {
   const systems = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const theme = document.documentElement.dataset.theme ?? systems;
   try {
-    const result = await called("nnunet_plot", { ...args, theme });
+    const result = await called("nnunet_plot", { ...args, theme, large: true });
     const image = result.content.find((part) => part.type === "image");
     Object.assign(picture, { source: `data:${image.mimeType};base64,${image.data}`, text: textOf(result).trim() });
   } catch (error) {

@@ -82,7 +82,12 @@ function scoresPart({ scores }, showCase) {
   const all = folds.reduce((sum, fold) => sum + fold.cases, 0);
   const foot = folds.length > 1 && metrics.dice !== null && row("all cases", metrics, all);
   const labels = classes.map((found) => [found.label, number(found.dice), number(found.iou)]);
-  const lowest = worst.map((found) => [found.case, number(found.dice), showButton(found.case, showCase)]);
+  const line = (found) => [found.case, number(found.dice), showButton(found.case, showCase)];
+  // Of several folds those of each, as soon as it is measured; else those of the whole.
+  const parted = folds.length > 1;
+  const ofFolds = folds.flatMap((fold) => fold.worst_cases.map((found) => [fold.fold, ...line(found)]));
+  const lowest = parted ? ofFolds : worst.map(line);
+  const lowestHeads = [...(parted ? ["Fold"] : []), "Case", "Dice", "Picture"];
   if (scores.classes_left_out) labels.push([`and ${scores.classes_left_out} more`, "", ""]);
   return make(
     "section",
@@ -94,7 +99,7 @@ function scoresPart({ scores }, showCase) {
       "div",
       { class: "pair" },
       labels.length > 0 && table("Classes", ["Class", "Dice", "IoU"], labels),
-      lowest.length > 0 && table("Lowest Dice", ["Case", "Dice", "Picture"], lowest),
+      lowest.length > 0 && table("Lowest Dice", lowestHeads, lowest),
     ),
     scores.model_path && make("p", { class: "quiet id" }, `Model: ${scores.model_path}`),
   );

@@ -26,6 +26,7 @@ TOOLS = (
     "nnunet_plot",
     "nnunet_datasets",
     "nnunet_system",
+    "nnunet_queue",
     "nnunet_cancel",
     "nnunet_training",
 )

@@ -182,8 +182,8 @@ function runParts(run, width) {
   if (run.facts.run_id !== state.runId) return make("p", { class: "quiet" }, "Loading…");
   const stage = shownStage(run);
   return [
-    heading(run, !state.asking && actionButton(run, state.busy, ask)),
-    state.asking && question(state.asking, run, { stop, goOn, keep: () => ask(null) }),
+    heading(run, !state.asking && actionButtons(run, state.busy, ask)),
+    state.asking && question(state.asking, run, { stop, goOn, move, keep: () => ask(null) }),
     progressPart(run),
     stageList(run, stage, showStage),
     failurePart(run),

@@ -13,7 +13,7 @@ from tests.kit.phantom import write_phantom
 from tests.kit.served import TOKEN, showing
 
 DATASET = "Dataset061_Phantom"
-# Long enough for curves worth looking at, short enough to wait for: about three minutes.
+# Long enough for curves worth looking at, short enough to wait for: about a minute.
 REQUEST: dict[str, Any] = {"dataset_id": 61, "configuration": "3d_fullres", "device": "cpu"}
 NOW = "(document.querySelector('[aria-label=Progress]')?.innerText ?? '')"
 
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
 def _photograph(lab: Lab, run_id: str, path: Path) -> None:
     with dashboard(lab, run_id=run_id) as page:
-        second = f"{NOW}.includes('train fold 1') && / epoch (9|1[0-4])\\d/.test({NOW})"
+        second = f"{NOW}.includes('train fold 1') && / epoch [3-5]\\d/.test({NOW})"
         page.wait(f"{second} && document.querySelector('.health.good') !== null", timeout_s=3600)
         page.picture(path)
 

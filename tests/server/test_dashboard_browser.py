@@ -159,6 +159,33 @@ def test_a_run_is_stopped_and_gone_on_with_only_after_asking(playing: Lab) -> No
     assert [run["status"] for run in playing.call("nnunet_runs")["runs"]] == ["success", "cancelled"]
 
 
+def test_a_run_that_waits_is_held_released_and_let_go_first_only_after_asking(playing: Lab) -> None:
+    asked = {"dataset_id": 7, "configuration": "2d", "device": "cpu"}
+    works, first, second = (playing.call("nnunet_training", **asked, fold=fold)["run_id"] for fold in "012")
+    shown, there = f"document.querySelector('.id')?.innerText === '{second}'", "document.querySelector('[data-key=$]')"
+    with showing(playing) as site, browser(address(site)) as page:
+        page.wait(f"document.querySelector('[data-key=\"run {second}\"]')")
+        page.run(f"document.querySelector('[data-key=\"run {second}\"]').click()")
+        page.wait(f"{shown} && {STATUS} === '○ queued'")
+
+        page.focus("hold")
+        page.press("Enter", "Escape")
+        assert page.run("document.activeElement.dataset.key") == "hold"
+        assert playing.call("nnunet_progress", run_id=second)["status"] == "queued"
+        for action, offered in (("hold", "release"), ("release", "front"), ("front", "front")):
+            page.focus(action)
+            page.press("Enter")
+            assert page.run("document.activeElement.dataset.key") == "keep" and second in page.text(".confirm")
+            assert_clean(page)
+            page.focus("move")
+            page.press("Enter")
+            page.wait(f"{there.replace('$', offered)} && !{there.replace('$', 'move')}")
+        assert_clean(page)
+    playing.call("nnunet_cancel", run_id=works, force=True)
+    assert until(lambda: playing.call("nnunet_progress", run_id=second)["status"] != "queued")
+    assert playing.call("nnunet_progress", run_id=first)["status"] == "queued"
+
+
 def test_a_page_whose_server_dies_says_so_and_goes_on_when_it_is_back(lab: Lab) -> None:
     write_history(lab)
     with showing(lab) as site:

@@ -128,9 +128,9 @@ class TellingTrainer(_Short):
 
 
 class PictureTrainer(_Short):
-    """150 epochs of 6: curves worth looking at."""
+    """60 epochs of 6: curves worth looking at."""
 
-    epochs, iterations = 150, 6
+    epochs, iterations = 60, 6
 
 
 class EpochsTrainer(_Short):

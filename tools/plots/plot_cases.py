@@ -14,7 +14,7 @@ from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.scores import EVALUATED
 from ...nnunet.summary import finite
 from ...runs.layout import RunDir, StateDir
-from ...runs.result import stage_outcome
+from ...runs.result import stage_outcome, with_ml
 from ...runs.store import find_run
 from ...schemas.jobs import EvaluationJob
 from ...schemas.outcomes import MeasuredOutcome
@@ -46,7 +46,8 @@ def _validated(run: RunDir, record: RunRecord) -> list[Validated]:
     found = []
     for spec in record.stages if record.job.kind == "evaluate" else record.model_stages:
         outcome = stage_outcome(run, record, spec)
-        found += [Validated(spec, case) for case in outcome.cases] if isinstance(outcome, MeasuredOutcome) else []
+        if isinstance(outcome, MeasuredOutcome):
+            found += [Validated(spec, with_ml(case, outcome.voxel_mm3)) for case in outcome.cases]
     if not found and record.training is None and record.job.kind != "evaluate":
         raise NotFound(
             f"Run {record.run_id} is no training, and only cases of trainings and evaluations are drawn; "

@@ -20,7 +20,8 @@ from ...schemas.dashboard import (
     StageFacts,
 )
 from ...schemas.jobs import NO_DATASET
-from ...schemas.records import ACTIVE, CaseMetrics, ClassMetrics, Metrics, RunRecord, StageSpec
+from ...schemas.records import ACTIVE, CaseMetrics, ClassMetrics, Metrics, QueueAction, RunRecord, StageSpec
+from ...schemas.results import FoldResult
 from ...schemas.run_list import RunLine, RunsRequest
 from ...settings import Settings
 from ...texts import short
@@ -36,6 +37,7 @@ from .snapshot import RunSnapshot, newest_at_work, recorded, snapshot, tend
 RUNS_SHOWN = 10
 RUNS_NAMED = 3
 CLASSES_SHOWN = 20
+CASES_SHOWN = 15
 NOTES_SHOWN = 3
 NAME_CHARACTERS = 60
 NOTE_CHARACTERS = 180
@@ -116,8 +118,16 @@ def _selected(view: RunSnapshot, *, read_only: bool, classes: bool) -> Selected:
         curves=curves,
         scores=_scores(view),
         can_cancel=not read_only and view.judged.status in ACTIVE,
+        queue=() if read_only else _queue(view),
         resume=None if read_only else _resume(view),
     )
+
+
+def _queue(view: RunSnapshot) -> tuple[QueueAction, ...]:
+    """What a person can do about the place of a run that waits."""
+    if view.judged.status != "queued" or view.stopping is not None:
+        return ()
+    return ("release",) if view.is_held else ("front", "hold")
 
 
 def _resume(view: RunSnapshot) -> Resume | None:
@@ -161,16 +171,22 @@ def _seconds(run: RunDir, stage: str) -> int | None:
 
 def _scores(view: RunSnapshot) -> Scores:
     result = result_of(view)
+    each = max(1, CASES_SHOWN // len(result.folds)) if len(result.folds) > 1 else 0
     return Scores(
         metrics=Metrics.model_validate(_rounded(result.metrics)),
         dice_mean_sd=result.dice_mean_sd,
-        folds=tuple(FoldScore.model_validate(_rounded(fold)) for fold in result.folds),
+        folds=tuple(_fold(fold, each) for fold in result.folds),
         classes=tuple(ClassMetrics.model_validate(_rounded(c)) for c in result.per_class[:CLASSES_SHOWN]),
         classes_left_out=max(0, len(result.per_class) - CLASSES_SHOWN),
-        worst_cases=tuple(map(_case, result.worst_cases)),
+        worst_cases=() if each else tuple(map(_case, result.worst_cases)),
         model_path=short(result.model_path, NOTE_CHARACTERS) if result.model_path else None,
         notes=tuple(short(note, NOTE_CHARACTERS) for note in result.notes[:NOTES_SHOWN]),
     )
+
+
+def _fold(fold: FoldResult, most: int) -> FoldScore:
+    cases = {"worst_cases": tuple(map(_case, fold.worst_cases[:most]))}
+    return FoldScore.model_validate({**_rounded(fold), **cases})
 
 
 def _case(case: CaseMetrics) -> CaseScore:

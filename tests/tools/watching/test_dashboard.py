@@ -77,6 +77,19 @@ def test_ten_thousand_epochs_and_a_thousand_runs_stay_small(settings: Settings, 
     assert all(curves["epoch"][-1] == 10_000 for curves in data["run"]["curves"])
 
 
+def test_the_worst_cases_of_a_fold_are_there_as_soon_as_it_is_measured(settings: Settings) -> None:
+    write_run(settings, record_of(settings, *FOLDS, run_id="d001-2d-all-aaaa"))
+    cases = tuple(CaseMetrics(case=f"case {number}", dice=1 - number / 10) for number in range(6))
+    outcome = ModelOutcome(ok=True, metrics=Metrics(dice=0.7, iou=0.6, validation_loss=None), cases=cases)
+    write_model(StateDir(settings.state_dir).run("d001-2d-all-aaaa").stage("train_fold_1").outcome_file, outcome)
+
+    scores = ask(settings, "nnunet_dashboard_data")["run"]["scores"]
+
+    shown = [[case["case"] for case in fold["worst_cases"]] for fold in scores["folds"]]
+    assert shown == [[], ["case 5", "case 4", "case 3"], [], [], []] and scores["worst_cases"] == []
+    assert "worst_cases" not in ask(settings, "nnunet_results", run_id="d001-2d-all-aaaa")["folds"][1]
+
+
 def test_a_result_with_a_hundred_classes_and_endless_names_stays_small(settings: Settings) -> None:
     stages = (*FOLDS, *(stage(f"train_lowres_fold_{fold}") for fold in range(5)))
     for number in range(20):
@@ -212,16 +225,17 @@ def test_a_run_that_works_is_shown_before_a_newer_one_that_is_at_rest(settings: 
         ask(settings, "nnunet_dashboard_data", run_id="d001-2d-f0-none")
 
 
-def test_only_a_server_that_can_cancel_offers_it(settings: Settings) -> None:
+def test_only_a_server_that_can_cancel_or_move_offers_it(settings: Settings) -> None:
     write_run(settings, record_of(settings))
 
-    async def offered(*, read_only: bool) -> bool:
+    async def offered(*, read_only: bool) -> tuple[bool, list[str]]:
         async with Client(create_server(settings, read_only=read_only)) as client:
             result = await client.call_tool("nnunet_dashboard_data", {})
-            return bool((result.structured_content or {})["run"]["can_cancel"])
+            run = (result.structured_content or {})["run"]
+            return run["can_cancel"], run["queue"]
 
-    assert anyio.run(lambda: offered(read_only=False)) is True
-    assert anyio.run(lambda: offered(read_only=True)) is False
+    assert anyio.run(lambda: offered(read_only=False)) == (True, ["front", "hold"])
+    assert anyio.run(lambda: offered(read_only=True)) == (False, [])
 
 
 def test_the_page_is_one_small_file_that_loads_nothing() -> None:

@@ -49,16 +49,12 @@ def read_case(case: CasePicture, *, planes: bool, more: int) -> ReadCase:
         NothingToShow: a file cannot be read, or the shapes differ.
     """
     truth = read_volume(case.truth)
-    mask = truth.voxels > 0
     prediction = read_volume(case.prediction) if case.prediction else None
-    empty = [] if mask.any() else ["The truth is empty: it has nothing but background."]
+    labels = {"truth": truth, **({"prediction": prediction} if prediction else {})}
     if prediction is not None:
         _same_shape(truth, prediction, case)
-        found = prediction.voxels > 0
-        empty += [] if found.any() else ["The prediction is empty: it has nothing but background."]
-        mask |= found
-    labels = [truth, prediction] if prediction else [truth]
-    areas = _areas(labels, NORMAL[finest_plane(truth)])
+    mask, empty = _foreground(labels)
+    areas = _areas(list(labels.values()), NORMAL[finest_plane(truth)])
     views = views_of(mask, truth, areas, planes=planes, more=more)
     truths = [view.of(truth).copy() for view in views]
     predictions = [view.of(prediction).copy() for view in views] if prediction is not None else [None] * len(views)
@@ -71,6 +67,16 @@ def read_case(case: CasePicture, *, planes: bool, more: int) -> ReadCase:
         for view, slices, heading in zip(views, zip(truths, predictions, strict=True), headings, strict=True)
     ]
     return ReadCase(case, shown, sorted(areas), truth.voxel_ml, empty)
+
+
+def _foreground(labels: Mapping[str, Volume]) -> tuple[Any, list[str]]:
+    """Where any of them has a class, and a sentence for each that has none."""
+    mask, empty = None, []
+    for name, volume in labels.items():
+        where = volume.voxels > 0
+        empty += [] if where.any() else [f"The {name} is empty: it has nothing but background."]
+        mask = where if mask is None else numpy.logical_or(mask, where, out=mask)
+    return mask, empty
 
 
 def _areas(labels: list[Volume], normal: int) -> Mapping[int, Any]:

@@ -12,7 +12,7 @@ from ....schemas.plots import Drawn, Theme
 
 MM_PER_INCH = 25.4
 # Of a legend in 8 points: a letter on average, and what stands before it.
-LETTER_INCH, HANDLE_INCH, LEGEND_LINE_INCH = 0.062, 0.5, 0.17
+LETTER_INCH, HANDLE_INCH, LEGEND_LINE_INCH = 0.067, 0.55, 0.17
 # Okabe & Ito's colours, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/), without black and
 # without vermilion, which is too near to the red of what was missed.
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E442")

@@ -54,8 +54,9 @@ def read_volume(path: str) -> Volume:
     if image.GetDimension() != 3:
         raise NothingToShow(f"{Path(path).name} has {image.GetDimension()} dimensions; 2D and 3D images can be shown.")
     order, flips = _to_lps(numpy.array(image.GetDirection()).reshape(3, 3))
-    known = _tiff_spacing(path) if path.lower().endswith(TIFF) else image.GetSpacing()
-    along = known or (1.0, 1.0, 1.0)
+    found = _tiff_spacing(path) if path.lower().endswith(TIFF) else list(image.GetSpacing())
+    known = _is_spacing(found)
+    along = found if known else [1.0, 1.0, 1.0]
     voxels = numpy.transpose(SimpleITK.GetArrayFromImage(image), [2 - axis for axis in order] + _colours(image))
     voxels = voxels[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)]
     spacing = (float(along[order[0]]), float(along[order[1]]), float(along[order[2]]))
@@ -85,11 +86,18 @@ def _to_lps(direction: Any) -> tuple[list[int], list[bool]]:
     return order, flips
 
 
-def _tiff_spacing(path: str) -> tuple[float, float, float] | None:
+def _tiff_spacing(path: str) -> Any:
     """nnU-Net keeps a TIFF's spacing in a JSON beside it (nnunetv2 2.8.1, tif_reader_writer.py:40-60)."""
     stem = path[: path.rindex(".")]
     for beside in (f"{stem}.json", f"{stem.removesuffix('_0000')}.json"):
         if Path(beside).is_file():
-            found = json.loads(read_plain(Path(beside), most=DESCRIPTION_BYTES)).get("spacing")
-            return found and (found[2], found[1], found[0])
+            told = json.loads(read_plain(Path(beside), most=DESCRIPTION_BYTES))
+            found = told.get("spacing") if isinstance(told, dict) else None
+            return found[::-1] if isinstance(found, list) else None
     return None
+
+
+def _is_spacing(found: object) -> bool:
+    """Whether a file really tells three lengths."""
+    numbers = found if isinstance(found, list) and len(found) == 3 else [0]
+    return all(isinstance(number, int | float) and 0 < number < math.inf for number in numbers)

@@ -58,9 +58,10 @@ def _palette(colours: int) -> Image.Image:
     """
     meant = numpy.array([to_rgb(name) for name in (*COLOURS, MISSED, EXTRA, CONFUSED)])
     plain = numpy.array([to_rgb(name) for name in (*PAPER.values(), *INK.values(), *FAINT.values())])
-    areas = [OPACITY * meant + (1 - OPACITY) * below for below in (0.25, 0.9)]
+    below = numpy.linspace(0.2, 0.9, max(2, colours // 24))
+    areas = [OPACITY * meant + (1 - OPACITY) * grey for grey in below]
     kept = numpy.concatenate([meant, plain, *areas])
-    greys = numpy.linspace(0, 1, colours - len(kept))[:, None].repeat(3, axis=1)
+    greys = numpy.linspace(0, 0.96, colours - len(kept))[:, None].repeat(3, axis=1)  # white is there, and stays it
     palette = Image.new("P", (1, 1))
     palette.putpalette([int(part) for part in (255 * numpy.concatenate([kept, greys])).round().ravel()])
     return palette
