@@ -34,6 +34,16 @@ def chosen_output(settings: Settings, given: str, models: Sequence[Model]) -> Pa
     return output
 
 
+def onnx_files(output: Path, models: Sequence[Model]) -> dict[tuple[Path, str], Path]:
+    """For each model folder and fold of a zip the ONNX file beside it; the JSON has the same name."""
+    several = len(models) > 1
+    return {
+        (model.folder, fold): output.with_name(f"{output.stem}{f'_{model.folder.name}' * several}_fold_{fold}.onnx")
+        for model in models
+        for fold in model.folds
+    }
+
+
 def same_output(settings: Settings, output: Path, models: Sequence[Model]) -> Path:
     """Check the output again before it is written: somebody may have put a link there since the request.
 

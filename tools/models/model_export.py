@@ -6,7 +6,7 @@ from pathlib import Path
 from ...errors import Refused
 from ...nnunet.installed import installed
 from ...nnunet.models import Model
-from ...nnunet.output_paths import chosen_output
+from ...nnunet.output_paths import chosen_output, onnx_files
 from ...runs.store import new_record
 from ...schemas.jobs import ExportedModel, ExportJob
 from ...schemas.models import ExportRequest
@@ -39,7 +39,8 @@ def _output(request: ExportRequest, choice: Choice, settings: Settings) -> Path:
         output = chosen_output(settings, request.output, choice.models)
     if output.suffix != ".zip":
         raise Refused(f"output {request.output!r} is no name of a zip. Let it end with .zip.")
-    for path in (output, output.with_suffix(".md")):
+    onnx = onnx_files(output, _models(choice)).values() if "onnx" in request.include else ()
+    for path in (output, output.with_suffix(".md"), *onnx, *(file.with_suffix(".json") for file in onnx)):
         if os.path.lexists(path):
             raise Refused(f"{path} is there already, and nothing is overwritten. Choose another output.")
     return output

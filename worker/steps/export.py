@@ -22,11 +22,14 @@ from ...errors import Refused
 from ...files import open_plain, publish_new, read_json, read_plain, write_text
 from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
-from ...nnunet.output_paths import same_output
+from ...nnunet.output_paths import onnx_files, same_output
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, describe_steps, read_steps
 from ...schemas.jobs import ExportJob
 from ...schemas.outcomes import ExportOutcome
-from ..sharing.checkpoints import checkpoint_for_others
+from ...texts import some
+from ..sharing.checkpoints import checkpoint_for_others, known_to_all
+from ..sharing.onnx_network import loaded, refuse_without_onnx, write_onnx
+from ..sharing.recipe import recipe
 from ..sharing.trainers import told_trainers, trainer_files
 from ..stage import Job
 from .model_card import write_card
@@ -45,7 +48,7 @@ class Entry:
 
 
 def carry_out(job: Job) -> ExportOutcome:
-    """Write the zip beside its place, then rename it."""
+    """Write everything into a folder beside the zip's place, then give each file its name, the zip last."""
     asked = job.typed(ExportJob)
     models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
     target = same_output(job.settings, Path(asked.output), models)
@@ -53,22 +56,48 @@ def carry_out(job: Job) -> ExportOutcome:
     entries = list(_entries(job, asked, models, card.encode()))
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{job.record.run_id}")
+    beside.mkdir()
     try:
-        _write(job, beside, entries)
-        _publish(beside, target)
+        networks = _networks(job, asked, models, target, beside) if "onnx" in asked.include else []
+        _write(job, beside / target.name, entries)
+        for name in (*networks, target.name):
+            _publish(beside / name, target.with_name(name))
     finally:
-        beside.unlink(missing_ok=True)
-    write_text(target.with_suffix(".md"), card)
-    said = (
-        f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card is {target.with_suffix('.md')}."
-    )
-    notes = (said, *_told(asked), *told_trainers(models, included="trainer" in asked.include))
+        shutil.rmtree(beside, ignore_errors=True)
+    card_file = target.with_suffix(".md")
+    write_text(card_file, card)
+    said = f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card is {card_file}."
+    notes = (said, *_told(asked, networks), *told_trainers(models, included="trainer" in asked.include))
     return ExportOutcome(
         ok=True, model_path=" + ".join(str(m.folder) for m in models), archive=str(target), notes=notes
     )
 
 
-def _told(asked: ExportJob) -> Iterator[str]:
+def _networks(job: Job, asked: ExportJob, models: list[Model], target: Path, beside: Path) -> list[str]:
+    """Write each network as ONNX, with its JSON; returns the files' names."""
+    refuse_without_onnx()
+    # after an ensemble of models the postprocessing belongs to no single one
+    steps = read_steps(Path(asked.measured) / JSON_NAME) if asked.measured and len(models) == 1 else ()
+    written = []
+    for (folder, fold), file in onnx_files(target, models).items():
+        job.reporter.stop_here()
+        job.reporter.say(f"writing {file.name}")
+        model = next(one for one in models if one.folder == folder)
+        predictor = loaded(model, fold)
+        difference = write_onnx(predictor, beside / file.name)
+        trained = {**model.name._asdict(), "dataset": model.files.name, "fold": fold}
+        found = recipe(predictor, file.name, trained, steps, difference)
+        write_text(beside / file.with_suffix(".json").name, _json(found).decode())
+        written += [file.name, file.with_suffix(".json").name]
+    return written
+
+
+def _told(asked: ExportJob, networks: list[str]) -> Iterator[str]:
+    if networks:
+        several = " An ensemble is the mean of the folds' logits, then of the models' probabilities." * (
+            len(networks) > 2
+        )
+        yield f"Beside it: {some(networks)}; the JSON says what to do before and after the network.{several}"
     if "optimizer" not in asked.include:
         yield (
             "The state of the optimizer is left out: the zip predicts and its weights can be trained on as "
@@ -103,7 +132,16 @@ def _card(job: Job, asked: ExportJob, models: list[Model]) -> str:
     steps = read_steps(Path(asked.measured) / JSON_NAME) if asked.measured else ()
     best = [*asked.best, *describe_steps(steps, description.get("labels", {}))]
     versions = {**asked.trained_with, **{f"{key} (export)": value for key, value in job.record.versions.items()}}
-    return write_card(Path(asked.output).name, models, description, versions or job.record.versions, best)
+    named = {model.name.trainer: known_to_all(model.name.trainer) for model in models}
+    return write_card(
+        Path(asked.output).name,
+        models,
+        description,
+        versions or job.record.versions,
+        best,
+        resumable="optimizer" in asked.include,
+        named=named,
+    )
 
 
 def _entries(job: Job, asked: ExportJob, models: list[Model], card: bytes) -> Iterator[Entry]:

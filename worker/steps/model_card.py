@@ -13,6 +13,10 @@ from ...texts import clean, in_markdown
 
 NOT_KNOWN = "not known"
 LONGEST = 2000
+LEAN = (
+    "The checkpoints have no state of the optimizer: they predict, and other trainings can begin with their weights, "
+    "but their own cannot go on."
+)
 
 
 def write_card(
@@ -21,16 +25,19 @@ def write_card(
     description: Mapping[str, Any],
     versions: Mapping[str, str],
     best: Sequence[str],
+    *,
+    resumable: bool = True,
+    named: Mapping[str, str] | None = None,
 ) -> str:
     """The card of the models in a zip. `description` is the dataset.json in it, `best` the result of the search in
-    words."""
+    words, `named` the class of nnU-Net's that the checkpoints of a trainer name in its place."""
     blocks = [
         f"# {models[0].files.name}: {', '.join(model.folder.name for model in models)}",
         "A model of [nnU-Net v2](https://github.com/MIC-DKFZ/nnUNet), exported by nnunet-mcp. It is no medical device.",
         "## Dataset\n\n" + _table(("", ""), _dataset(description)),
-        *(_model(model) for model in models),
+        *(_model(model, named or {}) for model in models),
         *(["## Best configuration\n\n" + "\n".join(f"- {_escaped(line)}" for line in best)] if best else []),
-        "## Use\n\n" + _use(archive, models, description),
+        "## Use\n\n" + _use(archive, models, description) + ("" if resumable else f"\n\n{LEAN}"),
         "## Versions\n\n" + _table(("", ""), versions.items()),
         "The weights fall under the licence of the data that they were trained on. Please cite Isensee et al., Nature "
         "Methods 18, 203-211 (2021).",
@@ -65,17 +72,18 @@ def _dataset(description: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield key, description[key]
 
 
-def _model(model: Model) -> str:
-    blocks = [f"## {model.folder.name}", _table(("", ""), _plans(model)), _folds(model)]
+def _model(model: Model, named: Mapping[str, str]) -> str:
+    blocks = [f"## {model.folder.name}", _table(("", ""), _plans(model, named)), _folds(model)]
     return "\n\n".join(filter(None, blocks))
 
 
-def _plans(model: Model) -> Iterator[tuple[str, object]]:
+def _plans(model: Model, named: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     trainer, identifier, configuration = model.name
     found = planned(model.plans, configuration) or {}
     outcome = _first_outcome(model)
     yield "configuration", configuration
-    yield "trainer", trainer
+    theirs = named.get(trainer, trainer)
+    yield "trainer", trainer if theirs == trainer else f"{trainer}; the checkpoints name {theirs}, of the same network"
     yield "plans", identifier
     yield "network", str(found.get("architecture", {}).get("network_class_name", NOT_KNOWN)).rsplit(".", 1)[-1]
     for key in ("spacing", "patch_size", "batch_size", "median_image_size_in_voxels", "normalization_schemes"):
