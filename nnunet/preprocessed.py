@@ -6,6 +6,7 @@ opening an image.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,23 @@ def _written(plans: dict[str, Any], configuration: str) -> dict[str, Any] | None
         if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name[:1] == ".":
             raise OddPlans(plans, configuration, f"{key} is {clean(repr(name))}; it must be the name of {meaning}")
     return own if configuration in listed else None
+
+
+def refuse_indivisible(plans: dict[str, Any], configuration: str) -> None:
+    """A U-Net halves its patch and joins the halves again, so each axis is a multiple of all its strides together.
+
+    Raises:
+        OddPlans: the patch, which somebody has edited, is none; the message has one that is.
+    """
+    found = planned(plans, configuration) or {}
+    try:
+        patch, strides = found["patch_size"], found["architecture"]["arch_kwargs"]["strides"]
+        steps = [math.prod(one[axis] for one in strides) for axis in range(len(patch))]
+        fits = [max(step, size // step * step) for size, step in zip(patch, steps, strict=True)]
+    except (KeyError, TypeError, IndexError, ZeroDivisionError):  # odd otherwise, or a network of one's own
+        return
+    if fits != patch:
+        raise OddPlans(plans, configuration, f"patch_size {patch} is no multiple of its strides {steps}; {fits} is")
 
 
 def data_folder(files: DatasetFiles, plans: dict[str, Any], configuration: str) -> Path:

@@ -125,6 +125,13 @@ def _refuse_misfit(request: TrainingRequest, files: DatasetFiles, plans: dict[st
             f"The plans of {argument(pretrained_weights=None)} ({beside}) have no configuration "
             f"{request.configuration!r}; they have {known}. Choose one of these, or weights of another model."
         )
+    trained = beside.parent.name.rpartition("__")[2]
+    if (there := _axes(plans, trained)) and there != (here := _axes(plans, request.configuration)):
+        raise Refused(
+            f"{argument(pretrained_weights=None)} are those of a {there}D network ({trained}), and "
+            f"{request.configuration} is {here}D, so no layer fits. Train {argument(configuration=trained)}, or use "
+            f"weights of a {request.configuration} model."
+        )
     source, target = (_channel_count(folder / "dataset.json") for folder in (beside.parent, files.raw))
     if source and target and source != target:
         raise Refused(
@@ -138,6 +145,12 @@ def _refuse_misfit(request: TrainingRequest, files: DatasetFiles, plans: dict[st
             f"fit: their networks differ ({_difference(own, plans, request.configuration)}). Leave "
             f"{argument(plans_identifier=None)} out, and the architecture of the weights is used."
         )
+
+
+def _axes(plans: dict[str, Any], configuration: str) -> int:
+    """2 or 3; 0 where the plans do not have it."""
+    patch = (planned(plans, configuration) or {}).get("patch_size")
+    return len(patch) if isinstance(patch, list) else 0
 
 
 def _channel_count(dataset_json: Path) -> int | None:

@@ -321,6 +321,7 @@ class SourceFile(Record):
     name: str = Field(description="As the person knows it, below the source.")
     paths: tuple[str, ...]
     mask: bool = False
+    series: str = Field(default="", description="Of several DICOM series: the number or description of the one meant.")
 
 
 class FileFacts(LabelLook):
@@ -330,6 +331,7 @@ class FileFacts(LabelLook):
     alike: bool = Field(default=False, description="Its colours are equal: it is grey.")
     opaque: bool = Field(default=False, description="Its alpha channel says nothing.")
     palette: bool = Field(default=False, description="Its values are numbers of a palette, and its colours are shown.")
+    series: tuple[str, ...] = Field(default=(), description="Of which one has to be chosen, described.")
 
 
 class Writing(Record):

@@ -36,7 +36,7 @@ function briefly(dataset) {
 }
 
 function foldName(fold) {
-  return { all: "all folds", full: "every case" }[fold] ?? `fold ${fold}`;
+  return { all: "all folds", full: "every case" }[fold] ?? (/^\d+$/.test(fold) ? `fold ${fold}` : fold);
 }
 
 function words(name) {

@@ -41,7 +41,7 @@ function runItem(run, current, stop, select) {
 
 function runButton(run, current, stop, select) {
   const score = typeof run.dice === "number" && `Dice ${number(run.dice)}`;
-  const facts = [run.configuration, run.fold ? foldName(run.fold) : run.kind, score, run.external && "started by hand"].filter(Boolean);
+  const facts = [run.configuration, foldName(run.fold ?? run.kind), score, run.external && "started by hand"].filter(Boolean);
   const right = ACTIVE.includes(run.status) && run.epoch ? `epoch ${run.epoch}` : moment(run.started);
   const about = { type: "button", "data-key": `run ${run.run_id}`, title: `${run.dataset}, ${run.run_id}` };
   // A training that was started by hand has no records here to look at.

@@ -28,6 +28,8 @@ def write_series(
     *,
     uid: str = "1.2.826.0.1.1",
     name: str = "abdomen",
+    series: str = "",
+    patient: str = "",
     leave_out: tuple[int, ...] = (),
     tilt: float = 0.0,
 ) -> None:
@@ -52,6 +54,8 @@ def write_series(
             "0018|0050": f"{image.GetSpacing()[2]:g}",
             "0028|1052": "-1024",
             "0028|1053": "1",
+            "0020|0011": series,
+            "0010|0010": patient,
         }.items():
             slice_.SetMetaData(tag, value)
         writer = SimpleITK.ImageFileWriter()

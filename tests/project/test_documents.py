@@ -55,6 +55,17 @@ def test_every_file_of_the_project_that_is_named_exists(name: str) -> None:
 
 
 @each_document
+def test_every_test_that_is_named_exists(name: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXTS[name])
+    assert [one for path, one in named if f"def {one}(" not in (ROOT / path).read_text(encoding="utf-8")] == []
+
+
+def test_each_kind_of_fault_that_agents_met_has_its_test() -> None:
+    rows = re.findall(r"^\| (\d+) \| .* \| `tests/", TEXTS["docs/agents.md"], re.MULTILINE)
+    assert [int(number) for number in rows] == list(range(1, 23))
+
+
+@each_document
 def test_every_variable_of_ours_that_is_named_exists(name: str) -> None:
     assert set(re.findall(r"\bNNUNET_MCP_[A-Z_]+[A-Z]\b", TEXTS[name])) <= SETTINGS
 

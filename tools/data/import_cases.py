@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
@@ -13,7 +13,7 @@ from ...image_files import Listing, list_files
 from ...schemas.datasets import PrepareRequest, SourceFile
 from ...settings import Settings
 from ...texts import clean, some
-from .import_patterns import FIELD, OF_MASKS, Match, matches, split_head, unpadded, words_of
+from .import_patterns import FIELD, OF_MASKS, Match, matches, split_head, unpadded, with_series, words_of
 
 # nnU-Net takes a last _0000 for a channel and skips preprocessed files that end in _seg (2.8.1, utilities/utils.py:24,
 # training/dataloading/nnunet_dataset.py); the rest is no file name everywhere.
@@ -143,12 +143,12 @@ def _images(request: PrepareRequest, listing: Listing, settings: Settings, found
             raise Refused("images with several patterns needs one for each of channels, without {channel}.")
         found.channels = list(given.values()) or [f"channel_{number}" for number in range(len(patterns))]
         hits = [
-            Match(match.name, match.case, name)
+            replace(match, token=name)
             for pattern, name in zip(patterns, found.channels, strict=True)
-            for match in matches(pattern, listing.files, "images")
+            for match in _fitting(pattern, listing)
         ]
     else:
-        hits = matches(patterns[0], listing.files, "images", tuple(given) if "{channel}" in patterns[0] else ())
+        hits = _fitting(patterns[0], listing, tuple(given) if "{channel}" in patterns[0] else ())
     if not hits:
         said = f" with the channels {some(list(given))}" if given and "{channel}" in patterns[0] else ""
         raise Refused(
@@ -156,6 +156,11 @@ def _images(request: PrepareRequest, listing: Listing, settings: Settings, found
             f"{some(sorted(listing.files))}."
         )
     return hits
+
+
+def _fitting(pattern: str, listing: Listing, tokens: tuple[str, ...] = ()) -> list[Match]:
+    files, series = with_series(pattern)
+    return [replace(match, series=series) for match in matches(files, listing.files, "images", tokens)]
 
 
 def _inside(pattern: str, request: PrepareRequest, settings: Settings) -> str:
@@ -230,7 +235,9 @@ def _add(files: dict[str, SourceFile], hit: Match, listing: Listing, found: Gath
     if hit.token in files:
         twice = f"{clean(files[hit.token].name)} and {clean(hit.name)}"
         found.problems.append(f"{twice} are the same {'mask' if mask else 'image'} of case {clean(hit.case)}.")
-    files[hit.token] = listing.files[hit.name].model_copy(update={"mask": mask})
+    file = listing.files[hit.name]
+    chosen = {"series": hit.series, "name": f"{file.name}#{hit.series}"} if hit.series else {}
+    files[hit.token] = file.model_copy(update={"mask": mask, **chosen})
 
 
 def _rename(found: Gathered) -> None:

@@ -16,6 +16,7 @@ from ...settings import Settings
 from ...texts import clean
 
 FIELD = re.compile(r"(\{[^{}]*\}|\*)")
+OF_SERIES = re.compile(r"(.*\*(?:\.dcm|\.ima)?)#([^/#]+)", re.IGNORECASE)
 PADDING = re.compile(r"(?<!\d)0+(?=\d)")
 FIELDS = ("case", "group", "channel", "label")
 # Words as people write them in names: letter and digit, lower and upper case are borders.
@@ -36,6 +37,13 @@ class Match:
     name: str
     case: str
     token: str = ""  # what stands for {channel} or {label}
+    series: str = ""  # of several DICOM series in a folder, the one that the pattern names
+
+
+def with_series(pattern: str) -> tuple[str, str]:
+    """A pattern like {case}/*.dcm#3 as the pattern of the files, and the series among them."""
+    found = OF_SERIES.fullmatch(pattern)
+    return (found[1], found[2]) if found else (pattern, "")
 
 
 def split_head(pattern: str, settings: Settings, what: str) -> tuple[Path | None, str]:

@@ -7,11 +7,12 @@ from itertools import chain
 
 from ...image_files import ending_of
 from ...schemas.datasets import FileFacts, PrepareRequest, SourceFile, Writing
-from ...texts import clean, some, told
+from ...texts import clean, first, some, told
 from .case_checks import close, near, shape, spacing
 from .import_cases import Case, Gathered, pairs_of
 
 KEPT = (".nii.gz", ".nrrd", ".mha")  # what nnU-Net's SimpleITK reader takes and holds each geometry
+MOST_SERIES = 8  # that are described
 JPEG = (".jpg", ".jpeg")
 COLOURS = {"RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "A")}
 DISTINCT = 255  # labels of a dataset; more are shades or instances
@@ -84,7 +85,10 @@ def _leave_out_other_tests(gathered: Gathered, facts: Facts) -> None:
 
 def _check_files(gathered: Gathered, facts: Facts, plan: Plan) -> None:
     faults: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    several = [(name, file) for name, file in _files(gathered) if file.name in facts and facts[file.name].series]
     for name, file in _files(gathered):
+        if (name, file) in several:
+            continue
         if file.name in facts and (error := facts[file.name].error):
             faults["files that cannot be read"].append((name, f"{file.name}: {error}"))
         elif file.mask and file.name in facts and (why := _no_labels(file, facts[file.name])):
@@ -92,12 +96,23 @@ def _check_files(gathered: Gathered, facts: Facts, plan: Plan) -> None:
     for name, case in gathered.cases.items():
         for kind, why in _geometry(case, facts):
             faults[kind].append((gathered.names[name], why))
+    if several:
+        plan.problems.append(_choose_series([name for name, _ in several], several[0][1], facts))
+        plan.faulty += [name for name, _ in several]
     for kind, cases in faults.items():
         plan.problems.append(f"{kind}, {len(cases)}: {told(cases)}.")
         plan.faulty += [name for name, _ in cases]
     plan.of_files += len(faults)
     notes = sorted({facts[file.name].note for _, file in _files(gathered) if file.name in facts} - {""})
     plan.doubts += [f"{note}." for note in notes[:3]]
+
+
+def _choose_series(cases: list[str], file: SourceFile, facts: Facts) -> str:
+    described = "; ".join(first(facts[file.name].series, MOST_SERIES))
+    return (
+        f"folders with several DICOM series, {len(cases)}: {some(cases)}. Put the number or description of one behind "
+        f"the pattern, as in *.dcm#4. {clean(file.name)} holds {described}."
+    )
 
 
 def _no_labels(file: SourceFile, facts: FileFacts) -> str:

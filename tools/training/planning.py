@@ -25,6 +25,7 @@ from ...nnunet.preprocessed import (
     preprocessed_cases,
     raw_identity,
     readiness,
+    refuse_indivisible,
 )
 from ...nnunet.splits import known_cases
 from ...nnunet.summary import learnt_nothing
@@ -210,6 +211,7 @@ class Planner:
                 f"have {known}. {hint}"
             )
         for configuration in data_needed_by(self.request.configuration):
+            refuse_indivisible(plans or {}, configuration)
             state = readiness(self.files, self.plans_identifier, configuration)
             if not state.ready:
                 return state.reason

@@ -289,7 +289,7 @@ def test_faulty_dicom_series_are_named_with_their_fault(downloads: Path) -> None
     write_series(source / "two" / "CT", dicom_volume())
     for path in sorted((source / "two" / "CT").iterdir()):
         path.rename(path.with_name(f"first{path.name}"))
-    write_series(source / "two" / "CT", dicom_volume(), uid="1.2.826.0.1.2", name="localizer")
+    write_series(source / "two" / "CT", dicom_volume(1), uid="1.2.826.0.1.2", name="localizer of Doe", patient="DOE^J")
     write_series(source / "whole" / "CT", dicom_volume())
     for case in ("gap", "tilted", "two", "whole"):
         SimpleITK.WriteImage(SimpleITK.Cast(dicom_volume() > 0, SimpleITK.sitkUInt8), str(source / case / "mask.mha"))
@@ -298,8 +298,30 @@ def test_faulty_dicom_series_are_named_with_their_fault(downloads: Path) -> None
 
     said = " ".join(seen["doubts"])
     assert "1 slices are missing" in said and "gantry is tilted by 6.8°" in said
-    assert "2 series in one folder, keep one: " in said and "'localizer' (5 files)" in said
+    listed = "#1 5 slices, 0.7×0.8 mm, 2.5 mm thick; #2 'abdomen', 5 slices, 0.7×0.8 mm, 2.5 mm thick"
+    assert f"behind the pattern, as in *.dcm#4. two/CT/*.dcm holds {listed}." in said
+    assert "localizer" not in said, "a description with the patient's name in it is not told"
     assert carry_out(seen)["cases"] == 1
+
+
+@pytest.mark.parametrize("chosen", ["4", "venous", "9"])
+def test_of_several_dicom_series_the_one_is_imported_that_the_pattern_names(downloads: Path, chosen: str) -> None:
+    source = downloads / "export"
+    for number, name in ((3, "arterial"), (4, "venous")):
+        write_series(source / "pat" / "CT", dicom_volume(number), uid=f"1.2.{number}", name=name, series=str(number))
+        for path in (source / "pat" / "CT").glob("IM*"):
+            path.rename(path.with_name(f"{name}{path.name}"))
+    SimpleITK.WriteImage(SimpleITK.Cast(dicom_volume() > 0, SimpleITK.sitkUInt8), str(source / "pat" / "mask.mha"))
+    given = {"images": [f"{{case}}/CT/*.dcm#{chosen}"], "labels": "{case}/mask.*"}
+
+    if chosen == "9":
+        with pytest.raises(ToolRefused, match=r"DICOM series, 1: pat\..*#9 holds #3 'arterial', .*; #4 'venous'"):
+            look(source, **given)
+        return
+    written = Path(look(source, **given)["path"]) / "imagesTr" / "pat_0000.nii.gz"
+
+    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(written)))
+    assert (found == SimpleITK.GetArrayFromImage(dicom_volume(4))).all()
 
 
 @pytest.mark.heavy

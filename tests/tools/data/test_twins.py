@@ -8,9 +8,12 @@ import pytest
 
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.nnunet.dataset_json import read_description
+from nnunet_mcp.schemas.training import TrainingRequest
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.data.ready import ready_to_train
+from nnunet_mcp.tools.training.training import prepare_run
 from tests.kit.lab import ToolRefused
+from tests.kit.planned import preprocess
 from tests.kit.tiny import ask, digest, make_dataset
 
 
@@ -44,6 +47,17 @@ def test_who_only_looks_compares_with_the_data_that_a_training_made(settings: Se
     told = ask(settings, "nnunet_preflight", dataset_id=50, configuration="2d", fold="4", device="cpu")["problems"]
 
     assert "has 3 folds, so there is no fold 4" in " ".join(told)
+
+
+def test_preflight_and_the_training_say_the_same_of_the_preprocessed_data(settings: Settings, source: Path) -> None:
+    preprocess(ready_to_train(settings, 50)[0])
+    request = {"dataset_id": 50, "configuration": "2d", "fold": "0", "device": "cpu"}
+
+    ahead = ask(settings, "nnunet_preflight", **request)["stages"]
+    _, record, _ = prepare_run(TrainingRequest.model_validate(request), settings)
+
+    assert (ahead[0]["name"], ahead[0]["status"]) == ("preprocess", "success") and "unchanged" in ahead[0]["detail"]
+    assert [(spec.name, spec.detail) for spec in record.stages] == [(one["name"], one["detail"]) for one in ahead]
 
 
 def test_everything_beside_dataset_json_comes_along(settings: Settings, source: Path) -> None:

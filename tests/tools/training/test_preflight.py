@@ -133,6 +133,27 @@ def test_before_a_transfer_it_is_said_what_speaks_against_its_weights(
     ), told
 
 
+def test_a_network_that_cannot_be_is_a_problem_before_anything_is_preprocessed(
+    settings: Settings, files: DatasetFiles
+) -> None:
+    """With plans of nnU-Net's own, of a patch that somebody has edited, and with weights of a 3D network in 2d."""
+    plans = json.loads((Path(__file__).parents[2] / "plans" / "default_with_cascade.json").read_text("utf-8"))
+    weights = settings.folder("results") / "Dataset094_Old" / "nnUNetTrainer__nnUNetPlans__3d_fullres" / "fold_0" / "a"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    (weights.parent.parent / "plans.json").write_text(json.dumps(plans), "utf-8")
+    files.preprocessed.mkdir(parents=True)
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), "utf-8")
+
+    (misfit,) = ahead(settings, pretrained_weights=str(weights)).problems
+    plans["configurations"]["2d"]["patch_size"] = [96, 33]
+    files.plans_file("nnUNetPlans").write_text(json.dumps(plans), "utf-8")
+    (odd,) = ahead(settings).problems
+
+    assert "those of a 3D network (3d_fullres), and 2d is 2D, so no layer fits" in misfit
+    assert "patch_size [96, 33] is no multiple of its strides [128, 128]; [128, 128] is" in odd
+
+
 def test_a_dataset_that_does_not_exist_is_a_problem_not_an_error(settings: Settings, files: DatasetFiles) -> None:
     answer = ahead(settings, dataset_id=96)
 

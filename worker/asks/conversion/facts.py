@@ -19,7 +19,7 @@ from ..inspection.images import (
 from ..inspection.nifti import Damaged
 from ..inspection.tally import LabelTally, Tally
 from .pictures import PICTURES, picture_of
-from .series import series_of
+from .series import SeveralSeries, series_of
 
 TIFF = (".tif", ".tiff")
 HEAD = 1 << 16
@@ -34,13 +34,14 @@ def facts_of(file: SourceFile, allowed: Sequence[Path]) -> FileFacts:
         tally = LabelTally if file.mask else Tally
         return FileFacts.model_validate(_look(file, first, tally), from_attributes=True)
     except Exception as error:  # an exception of an image library must not hide the other files
-        return FileFacts(error=sentence(error, first))
+        described = error.described if isinstance(error, SeveralSeries) else ()
+        return FileFacts(error=sentence(error, first), series=described)
 
 
 def _look(file: SourceFile, first: Path, tally: type[Tally]) -> Any:
     name = first.name.lower()
     if is_series(file):
-        return _volume(series_of([Path(path) for path in file.paths]), tally)
+        return _volume(series_of(file), tally)
     if name.endswith(PICTURES) or (name.endswith(TIFF) and is_flat(first)):
         return _picture(first, tally)
     if name.endswith(TIFF):

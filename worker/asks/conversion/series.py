@@ -1,33 +1,44 @@
 """A folder of DICOM files as one volume. What would make it wrong is refused by name."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy
 
+from ....schemas.datasets import SourceFile
 from ..inspection.nifti import Damaged
 
-SERIES, NAME, PLACE, AXES = "0020|000e", "0008|103e", "0020|0032", "0020|0037"
+SERIES, NUMBER, NAME = "0020|000e", "0020|0011", "0008|103e"
+PLACE, AXES, THICKNESS = "0020|0032", "0020|0037", "0018|0050"
+PATIENT = ("0010|0010", "0010|0020")  # name and number
 UNEVEN = 0.01  # of the distance between slices: a hundredth is rounding in the header, and moves no voxel
 TILT = 0.5  # degrees; scanners tilt by several, headers round to far less
 INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
-def series_of(paths: list[Path]) -> Any:
+class SeveralSeries(Damaged):
+    """A folder holds several, and none or no single one of them is chosen."""
+
+    def __init__(self, described: list[str]) -> None:
+        super().__init__(f"{len(described)} series in one folder")
+        self.described = tuple(described)
+
+
+def series_of(file: SourceFile) -> Any:
     """The volume, with orientation, spacing and slope as SimpleITK reads them.
 
     Raises:
-        Damaged: several series, slices that are missing, doubled or uneven, or a tilted gantry.
+        SeveralSeries: none of them is chosen.
+        Damaged: slices that are missing, doubled or uneven, or a tilted gantry.
     """
     import SimpleITK
 
-    headers = {path: _header(path) for path in paths}
-    _refuse_several(headers)
-    if len(paths) == 1:
-        return _smallest(SimpleITK.ReadImage(str(paths[0]), SimpleITK.sitkFloat64))
+    headers = _chosen({path: _header(path) for path in map(Path, file.paths)}, file.series)
+    if len(headers) == 1:
+        return _smallest(SimpleITK.ReadImage(str(next(iter(headers))), SimpleITK.sitkFloat64))
     ordered = _ordered(headers)
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames([str(path) for path in ordered])
@@ -51,13 +62,36 @@ def _tag(header: Any, tag: str) -> str:
     return header.GetMetaData(tag).strip() if header.HasMetaDataKey(tag) else ""
 
 
-def _refuse_several(headers: dict[Path, Any]) -> None:
-    counts = Counter(_tag(header, SERIES) for header in headers.values())
-    if len(counts) == 1:
-        return
-    names = {_tag(header, SERIES): _tag(header, NAME) for header in headers.values()}
-    told = ", ".join(f"{(names[uid] or uid[-12:])[:30]!r} ({count} files)" for uid, count in counts.most_common(3))
-    raise Damaged(f"{len(counts)} series in one folder, keep one: {told}")
+def _chosen(headers: dict[Path, Any], wanted: str) -> dict[Path, Any]:
+    """The files of the only series, or of the one whose number or description is wanted."""
+    found: dict[str, dict[Path, Any]] = defaultdict(dict)
+    for path, header in headers.items():
+        found[_tag(header, SERIES)][path] = header
+    numbered = _numbered(list(found.values()))
+    fitting = [one for number, one in numbered.items() if wanted in (number, _tag(next(iter(one.values())), NAME))]
+    if len(found) == 1 and not wanted:
+        return headers
+    if len(fitting) == 1:
+        return fitting[0]
+    raise SeveralSeries([f"#{number} {_described(list(one.values()))}" for number, one in numbered.items()])
+
+
+def _numbered(series: list[dict[Path, Any]]) -> dict[str, dict[Path, Any]]:
+    """Each series by the scanner's number for it; counted from 1 where these do not tell them apart."""
+    numbers = [_tag(next(iter(one.values())), NUMBER) for one in series]
+    if len({number for number in numbers if number.isdecimal()}) < len(series):
+        series, numbers = sorted(series, key=min), [str(number + 1) for number in range(len(series))]
+    return dict(sorted(zip(numbers, series, strict=True), key=lambda one: int(one[0])))
+
+
+def _described(headers: list[Any]) -> str:
+    """Its description, unless the patient's name is in it, its slices and their spacing."""
+    first, name = headers[0], _tag(headers[0], NAME)
+    of_patient = {part for tag in PATIENT for part in _tag(first, tag).casefold().replace("^", " ").split()}
+    told = "" if any(len(part) > 1 and part in name.casefold() for part in of_patient) else f"{name[:30]!r}, "
+    size = "×".join(f"{length:.3g}" for length in first.GetSpacing()[:2])
+    thick = _tag(first, THICKNESS)
+    return f"{told}{len(headers)} slices, {size} mm" + (f", {thick[:8]} mm thick" if thick else "")
 
 
 def _ordered(headers: dict[Path, Any]) -> list[Path]:

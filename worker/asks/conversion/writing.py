@@ -82,7 +82,7 @@ def _image(file: SourceFile) -> Any:
 
     first = Path(file.paths[0])
     if is_series(file):
-        return series_of([Path(path) for path in file.paths])
+        return series_of(file)
     if first.name.lower().endswith(TIFF):
         voxels, spacing = stack_of(first)
         image = SimpleITK.GetImageFromArray(voxels)
