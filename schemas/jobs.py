@@ -73,6 +73,7 @@ class PredictStep(Record):
     output: str
     previous: str | None = None  # folder with the segmentations of a cascade's first stage
     npz: bool = False
+    uncertainty: bool = False  # of every case
 
 
 class Originals(Record):
@@ -94,6 +95,7 @@ class PredictionJob(OtherJob):
     output: str
     labels: str | None
     npz: bool
+    uncertainty: bool = False
     overwrite: bool
     trusted: bool  # trained here: its checkpoints may hold more than data
     steps: dict[str, PredictStep]

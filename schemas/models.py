@@ -70,6 +70,7 @@ class PredictRequest(ModelRequest, Request):
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     npz: bool = Field(default=False, description="Save probabilities as well.")
+    uncertainty: bool = Field(default=False, description="Rank cases by it.")
     overwrite: bool = Field(default=False, description="Predict cases again that are there.")
 
 

@@ -166,6 +166,20 @@ REPLACED = (
         digest="c6ea45b42abd",
     ),
     Place(
+        f"{PREDICTOR}.predict_from_data_iterator",
+        "inference/predict_from_raw_data.py:363",
+        "called once by predict_from_files; takes a case, with its name as ofile, and predicts it before the next",
+        signature="(self, data_iterator, save_probabilities=, num_processes_segmentation_export=)",
+        digest="005b93fc2aff",
+    ),
+    Place(
+        f"{PREDICTOR}.predict_logits_from_preprocessed_data",
+        "torch/utils/_contextlib.py:500",
+        "once for each case; returns the mean of its folds' logits, before they are resampled",
+        signature="(self, data)",
+        digest="de80a89cf567",
+    ),
+    Place(
         f"{PREDICTOR}._internal_maybe_mirror_and_predict",
         "torch/utils/_contextlib.py:573",
         "once for each patch; the network is the predictor's",
@@ -335,7 +349,14 @@ BUILT_ON = (
         PREDICTOR,
         "inference/predict_from_raw_data.py:40",
         "the predictor's network, and what its checkpoints hold",
-        names=("network", "trainer_name", "init_args", "inference_allowed_mirroring_axes"),
+        names=(
+            "network",
+            "trainer_name",
+            "init_args",
+            "inference_allowed_mirroring_axes",
+            "label_manager",
+            "list_of_parameters",
+        ),
     ),
     Place(
         f"{PREDICTOR}.__init__",

@@ -32,7 +32,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     trained = TrainedOn.of(choice.models[0].description)
     images = choose_images(request.images, choice.files.raw, trained, settings)
     output = _output(request, choice, images.folder, settings)
-    stages = plan_stages(choice, output, npz=request.npz)
+    stages = plan_stages(choice, output, npz=request.npz, uncertainty=request.uncertainty)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
     record = _record(request, choice, job, stages, settings, images.notes())
@@ -70,6 +70,7 @@ def _job(
         output=str(output),
         labels=str(labels) if labels else None,
         npz=request.npz,
+        uncertainty=request.uncertainty,
         overwrite=request.overwrite,
         trusted=choice.trusted,
         steps=stages.steps,

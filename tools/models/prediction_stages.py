@@ -18,11 +18,26 @@ class PredictionStages:
     steps: dict[str, PredictStep] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
 
-    def add(self, name: str, model: Model, output: Path, *, npz: bool, previous: Path | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        model: Model,
+        output: Path,
+        *,
+        npz: bool,
+        uncertainty: bool = False,
+        previous: Path | None = None,
+    ) -> None:
         """Add a model that predicts every image into `output`, after all stages added before."""
         before = str(previous) if previous else None
-        step = PredictStep(model=str(model.folder), folds=model.folds, output=str(output), npz=npz, previous=before)
-        self.steps[name] = step
+        self.steps[name] = PredictStep(
+            model=str(model.folder),
+            folds=model.folds,
+            output=str(output),
+            previous=before,
+            npz=npz,
+            uncertainty=uncertainty,
+        )
         self._append(name, model.name.configuration, "predict")
 
     def combine(self, name: str) -> None:
@@ -35,7 +50,7 @@ class PredictionStages:
         self.specs.append(StageSpec.model_validate(fields))
 
 
-def plan_stages(choice: Choice, output: Path, *, npz: bool) -> PredictionStages:
+def plan_stages(choice: Choice, output: Path, *, npz: bool, uncertainty: bool = False) -> PredictionStages:
     """The stages for the chosen models; a single model without postprocessing writes into the output folder itself.
 
     Raises:
@@ -50,7 +65,7 @@ def plan_stages(choice: Choice, output: Path, *, npz: bool) -> PredictionStages:
             before = part_folder(output, f"{name}_lowres")
             stages.add(f"{name}_lowres", first, before, npz=False)
         target = part_folder(output, name) if combined else output
-        stages.add(name, model, target, npz=npz or ensemble, previous=before)
+        stages.add(name, model, target, npz=npz or ensemble, uncertainty=uncertainty, previous=before)
         stages.parts += [str(target)] * combined
     if combined:
         stages.combine("ensemble" if ensemble else "postprocess")

@@ -72,7 +72,7 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
         folds = call("nnunet_plot", kind="folds", run_id=result.run_id)
         return f"{result.evaluation}/cases.csv has every case; {folds} draws them."
     if result.predictions:
-        return f"The predictions are in {result.predictions}."
+        return f"The predictions are in {result.predictions}.{_where_to_look(result)}"
     if result.complete:
         return _after_a_training(result)
     if result.status in ACTIVE:
@@ -80,6 +80,17 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
     if result.status == "error":
         return f"It failed: {after_failure(result.failure, view)}."
     return f"It was stopped: {resume_hint(view)}."
+
+
+def _where_to_look(result: Result) -> str:
+    """What to do with the most uncertain cases."""
+    if not result.uncertain_cases:
+        return ""
+    every = call("nnunet_results", run_id=result.run_id, cases=1000)
+    return (
+        " Look at those in uncertain_cases first, or annotate them next; uncertain is not wrong, and a model can be "
+        f"sure and wrong. uncertainty.csv there has every case, and so has {every}."
+    )
 
 
 def _after_a_training(result: Result) -> str:

@@ -14,6 +14,7 @@ from ..nnunet_seam import PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job
+from ..uncertainty import Uncertainty
 from ..weights import nothing_but_data_is_loaded
 from .prediction_folder import PredictionFolder
 
@@ -49,6 +50,8 @@ class Prediction:
             return
         inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
+        if self.step.uncertainty:
+            Uncertainty(predictor, self.folder.path, self.job.spec.name)
         self.job.reporter.say(HANDING_OVER, done=self.count(), total=len(self.folder.cases))
         with _Watched(self, predictor):
             predictor.predict_from_files(

@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...allowed_paths import readable_file
+from ...calls import argument
 from ...files import read_model, write_model, write_text
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
@@ -25,8 +26,9 @@ from ...nnunet.predictions import (
 )
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
-from ...schemas.outcomes import PredictionOutcome
+from ...schemas.outcomes import CaseUncertainty, PredictionOutcome
 from ...texts import fold_name, numbered, some
+from .. import uncertainty
 from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
 from ..stage import Job
 from ..truncated_images import readable_whole
@@ -104,6 +106,7 @@ class PredictionFolder:
         changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
         for folder in (self.path, *(self.path / PARTS).glob("*/")):
             self.remove(folder, [*known, *inputs] if overwrite else changed)
+        uncertainty.forget(self.path, [*known, *inputs] if overwrite else changed)
         write_model(note_file(self.path), note.model_copy(update={"cases": {**known, **inputs}}))
 
     def there(self, folder: Path) -> list[str]:
@@ -150,7 +153,10 @@ class PredictionFolder:
     def finish(self) -> PredictionOutcome:
         """Compute scores where there are labels, remove the folders of the parts, and return what was done."""
         metrics, left_out = self._score()
-        notes = (*self._notes(), *left_out)
+        uncertain = uncertainty.ranked(self.path, self.cases) if self.asked.uncertainty else ()
+        if uncertain:
+            uncertainty.write_table(self.path, uncertain)
+        notes = (*self._notes(), *left_out, *self._doubts(uncertain))
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
         return PredictionOutcome(
             ok=True,
@@ -159,6 +165,7 @@ class PredictionFolder:
             per_class=metrics.per_class() if metrics else (),
             cases=metrics.cases() if metrics else (),
             predictions=str(self.path),
+            uncertain=uncertain,
             notes=notes,
         )
 
@@ -166,6 +173,16 @@ class PredictionFolder:
         said = [f"{numbered(len(self.cases), 'case')}, {self._folds()}."]
         said += [f"{self.kept} of them were there already and were kept."] if self.kept else []
         return (*said, *geometry_notes(self.models[0], self._first_channels()))
+
+    def _doubts(self, uncertain: Sequence[CaseUncertainty]) -> Iterator[str]:
+        """What the ranking of the cases does not say by itself."""
+        if empty := [one.case for one in uncertain if one.nothing_predicted]:
+            yield f"Nothing is predicted in {numbered(len(empty), 'case')} ({some(empty)}): is nothing there?"
+        if self.asked.uncertainty and (lacking := sorted({*self.cases} - {one.case for one in uncertain})):
+            yield (
+                f"How uncertain {some(lacking)} are is not known: they were predicted without it. "
+                f"{argument(overwrite=True)} predicts every case again."
+            )
 
     def _first_channels(self) -> dict[str, Path]:
         """The first image of each case as nnU-Net has read it; of those kept from an earlier run, the original."""
