@@ -53,7 +53,13 @@ def held_out(folder: Path, source: Path, cases: int) -> Path:
 
 def predicted(lab: Lab, run: str, images: Path, labels: Path) -> dict[str, Array]:
     """Dice, entropy and disagreement of every case, in one order."""
-    asked = {"run_id": run, "images": str(images), "labels": str(labels), "uncertainty": True, "overwrite": True}
+    asked = {
+        "run_id": run,
+        "images": str(images),
+        "labels": str(labels),
+        "options": ["uncertainty=on"],
+        "overwrite": True,
+    }
     ended = lab.finish(lab.call("nnunet_predict", **asked, device="cpu")["run_id"])
     result = lab.call("nnunet_results", run_id=ended["run_id"], cases=1000)
     dice = {one["case"]: one["dice"] for one in result["worst_cases"]}

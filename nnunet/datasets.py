@@ -158,6 +158,10 @@ class FoldFiles:
     def best(self) -> Path:
         return self.path / "checkpoint_best.pth"
 
+    def checkpoint(self, name: str) -> Path:
+        """The weights that a prediction takes, by a value of its option `checkpoint`."""
+        return {"final": self.final, "best": self.best}[name]
+
     @property
     def summary(self) -> Path:
         return self.path / "validation" / "summary.json"

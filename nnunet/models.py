@@ -1,6 +1,6 @@
 """A trained model as nnU-Net keeps it: a folder of a dataset, with a folder for each fold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import Refused
 from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, RunRecord
-from ..texts import some
+from ..texts import fold_name, some
 from .datasets import DATASET_FOLDER, DatasetFiles, FoldFiles, one_file_of_colours
 from .old_models import way_back
 from .preprocessed import CASCADE, LOWRES, planned
@@ -112,9 +112,29 @@ def files_of_a_case(description: Mapping[str, Any]) -> str:
 
 def trained_folds(folder: Path) -> tuple[str, ...]:
     """The folds of the cross-validation that have a final checkpoint, or "all" where there is only that model."""
+    found = every_trained_fold(folder)
+    return tuple(fold for fold in found if fold != "all") or found
+
+
+def every_trained_fold(folder: Path) -> tuple[str, ...]:
+    """The folds that have a final checkpoint, and at the end "all" if that one has."""
     found = [path.parent.name.removeprefix("fold_") for path in folder.glob("fold_*/checkpoint_final.pth")]
     numbers = sorted((fold for fold in found if fold.isdecimal()), key=int)
-    return tuple(numbers) or tuple(fold for fold in found if fold == "all")
+    return (*numbers, *(fold for fold in found if fold == "all"))
+
+
+def only_folds(model: Model, wanted: tuple[str, ...], there: Sequence[str]) -> Model:
+    """The same model with only these folds of those that are there; with all that are meant where none is wanted.
+
+    Raises:
+        Refused: one of them is not there.
+    """
+    if lacking := [fold for fold in wanted if fold not in there]:
+        has = f"it has {', '.join(map(fold_name, there))}" if there else "it has none"
+        raise Refused(
+            f"{model.folder.name} has no finished fold {', '.join(map(fold_name, lacking))} that can be meant; {has}."
+        )
+    return replace(model, folds=wanted) if wanted else model
 
 
 def previous_stage(model: Model) -> Model | None:

@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field
 from ..calls import argument
 from ..errors import Refused
 from ..files import read_model
+from ..schemas.changes.options import of_voxels
+from ..schemas.changes.words import written
 from ..schemas.jobs import PredictionJob
 from ..texts import NAMED, fold_name, some
 from .datasets import CHANNEL, FoldFiles, one_file_of_colours
@@ -44,19 +46,25 @@ class PredictionNote(BaseModel):
     postprocessing: str = ""
     images: str = ""
     checkpoints: tuple[str, ...] = ()
+    options: dict[str, str] = Field(default_factory=dict)
     cases: dict[str, str] = Field(default_factory=dict)
 
 
 def note_of(job: PredictionJob) -> PredictionNote:
     """The note for a new prediction, without its cases."""
     steps = read_steps(Path(job.postprocessing)) if job.postprocessing else ()
-    used = [FoldFiles(Path(step.model) / f"fold_{fold}").final for step in job.steps.values() for fold in step.folds]
+    used = [
+        FoldFiles(Path(step.model) / f"fold_{fold}").checkpoint(step.checkpoint)
+        for step in job.steps.values()
+        for fold in step.folds
+    ]
     return PredictionNote(
         model=" + ".join(job.models),
         folds=job.folds,
         postprocessing=str(list(steps)) if steps else "",
         images=job.images,
         checkpoints=tuple(identity([path]) for path in used),
+        options=of_voxels(job.options),
     )
 
 
@@ -140,11 +148,14 @@ def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> No
     other = "Choose another folder with output."
     if there.images != note.images:
         raise Refused(f"{output} holds predictions of the images in {there.images or 'an unknown folder'}. {other}")
-    if (there.model, there.folds, there.postprocessing) != (note.model, note.folds, note.postprocessing):
+    if (there.model, there.folds) != (note.model, note.folds) or there.postprocessing != note.postprocessing:
         raise Refused(
             f"{output} holds predictions of {there.model}, folds {', '.join(map(fold_name, there.folds))}"
-            f"{', with another postprocessing' if there.model == note.model else ''}. {other}"
+            f"{', with another postprocessing' if there.postprocessing != note.postprocessing else ''}. {other}"
         )
+    if there.options != note.options:
+        made = ", ".join(written(there.options)) or "nnU-Net's own options"
+        raise Refused(f"{output} holds predictions with {made}, and these would differ. {other}")
     if there.checkpoints != note.checkpoints and not overwrite:
         raise Refused(
             f"{output} holds predictions of {there.model} before it was trained again. {other} "

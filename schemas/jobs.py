@@ -73,7 +73,10 @@ class PredictStep(Record):
     output: str
     previous: str | None = None  # folder with the segmentations of a cascade's first stage
     npz: bool = False
-    uncertainty: bool = False  # of every case
+    mirroring: bool = True
+    step_size: float = 0.5
+    checkpoint: str = "final"
+    uncertainty: bool = False
 
 
 class Originals(Record):
@@ -95,8 +98,8 @@ class PredictionJob(OtherJob):
     output: str
     labels: str | None
     npz: bool
-    uncertainty: bool = False
     overwrite: bool
+    options: dict[str, str] = Field(default_factory=dict)  # those that differ from nnU-Net's own
     trusted: bool  # trained here: its checkpoints may hold more than data
     steps: dict[str, PredictStep]
     parts: tuple[str, ...] = ()
@@ -105,6 +108,11 @@ class PredictionJob(OtherJob):
     @property
     def model(self) -> ModelName:
         return ModelName.parse(PurePath(self.models[0]).name)
+
+    @property
+    def uncertainty(self) -> bool:
+        """Whether each case is to be told how uncertain it is."""
+        return any(step.uncertainty for step in self.steps.values())
 
 
 class EvaluationJob(OtherJob):

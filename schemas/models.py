@@ -1,10 +1,12 @@
 """Working with trained models: prediction, best configuration, comparison, export and import."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from .base import Record, Request, RunId
+from .changes.options import OPTIONS, read_options
+from .changes.words import written
 from .records import Status
 from .training import DatasetId, Device
 
@@ -70,8 +72,15 @@ class PredictRequest(ModelRequest, Request):
     )
     device: Device | None = Field(default=None, description="Omitted: cuda, else mps, else cpu.")
     npz: bool = Field(default=False, description="Save probabilities as well.")
-    uncertainty: bool = Field(default=False, description="Rank cases by it.")
     overwrite: bool = Field(default=False, description="Predict cases again that are there.")
+    options: tuple[Annotated[str, Field(max_length=80)], ...] = Field(
+        default=(), max_length=20, description=f"Such as step_size=0.7: {', '.join(OPTIONS)}."
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        return written(read_options(words))
 
 
 class EvaluateRequest(Request):

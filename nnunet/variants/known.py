@@ -7,7 +7,8 @@ of when it helps, the line says what is done.
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from ...schemas.changes.table import explained
+from ...schemas.changes.table import CHANGES
+from ...schemas.changes.words import explained
 from ..trainers import classes_in, made_trainer_folder, nnunet_trainers, own_trainers
 
 # Patterns of class names; the first that matches counts.
@@ -61,7 +62,7 @@ PRESETS = (
 def choices(python: str, asked: Collection[str]) -> list[str]:
     """What an experiment can choose from, as far as it is asked: a name of `changes`, trainer, plans_identifier; "" for
     all names and the presets."""
-    lines = [f"change {line}" for name, line in explained().items() if name in asked or "" in asked]
+    lines = [f"change {line}" for name, line in explained(CHANGES).items() if name in asked or "" in asked]
     if "trainer" in asked:
         lines += [f"trainer {line}" for line in _in_groups(_public(nnunet_trainers(python)))]
         for names, whose in (

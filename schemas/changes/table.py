@@ -4,11 +4,11 @@ A row is the whole of a name: the schema's text, the documents, the checks, the 
 all come from it. Sources: nnunetv2 2.8.1, training/nnUNetTrainer/ and experiment_planning/experiment_planners/.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .values import SWITCH, Axes, Choice, Gigabytes, Number, PerAxis, PerChannel, Values
+from .words import read_words
 
 ASK = "?"
 UNDO = "default"  # takes a change of the run that `like` names away
@@ -192,27 +192,7 @@ def read_changes(words: Iterable[str]) -> dict[str, str]:
     Raises:
         ValueError: an unknown name, a wrong value, or a name that is given twice; it says what there is.
     """
-    found: dict[str, str] = {}
-    for word in words:
-        name, value = _read(word)
-        if found.setdefault(name, value) != value:
-            raise ValueError(f"{name} is given twice, as {found[name]} and as {value}. Leave one out.")
-    return {name: found[name] for name in CHANGES if name in found}
-
-
-def _read(word: str) -> tuple[str, str]:
-    name, _, text = (part.strip() for part in word.partition("="))
-    if name not in CHANGES:
-        near = difflib.get_close_matches(name.lower(), CHANGES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name[:40]!r} is nothing that can be changed.{hint} There are: {', '.join(CHANGES)}.")
-    if text == UNDO:
-        return name, UNDO
-    row = CHANGES[name]
-    try:
-        return name, row.values.read(text)
-    except ValueError as error:
-        raise ValueError(f"{name}={text[:40]!r} is not {error}. {row.meaning}") from None
+    return read_words(words, CHANGES, "is nothing that can be changed", also=UNDO)
 
 
 def written(changes: Mapping[str, str]) -> tuple[str, ...]:
@@ -238,8 +218,3 @@ def told_in_a_name(base: str, changes: Mapping[str, str]) -> str:
     """
     rows = [(CHANGES[name], value) for name, value in changes.items()]
     return "_".join([base, *(row.word.format(row.values.word(value)) for row, value in rows)])
-
-
-def explained() -> dict[str, str]:
-    """A line for each name: its values and what it means."""
-    return {row.name: f"{row.name}: {row.values.said}. {row.meaning}" for row in CHANGES.values()}

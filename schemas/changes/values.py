@@ -186,3 +186,24 @@ class PerChannel:
 
     def word(self, value: str) -> str:
         return value.replace(",", "-")
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Numbers of folds, or full for the model that was trained on every case."""
+
+    said = "full, or numbers of folds such as 0,2"
+
+    def read(self, text: str) -> str:
+        if text == "full":
+            return text
+        if not re.fullmatch(r"(0|[1-9]\d{0,2})(,(0|[1-9]\d{0,2}))*", text, re.ASCII):
+            raise ValueError(self.said)
+        return ",".join(sorted(set(text.split(",")), key=int))
+
+    def code(self, value: str) -> str:
+        """nnU-Net's own names."""
+        return "all" if value == "full" else value
+
+    def word(self, value: str) -> str:
+        return value.replace(",", "-")

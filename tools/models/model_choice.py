@@ -1,6 +1,6 @@
 """Which trained models a request means: a run's, those of a folder, or the best configuration of a dataset."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...allowed_paths import allowed_path
@@ -8,7 +8,7 @@ from ...calls import argument, call
 from ...errors import Refused
 from ...nnunet.best import Best, read_best
 from ...nnunet.datasets import DatasetFiles, find_dataset
-from ...nnunet.models import Model, model_at, model_of, previous_stage
+from ...nnunet.models import Model, every_trained_fold, model_at, model_of, only_folds, previous_stage
 from ...nnunet.postprocessing import Step, describe_steps, read_steps
 from ...runs.engines import verdict
 from ...runs.layout import StateDir
@@ -18,6 +18,7 @@ from ...schemas.jobs import BEST
 from ...schemas.models import ModelRequest
 from ...schemas.records import RunRecord
 from ...settings import Settings
+from ...texts import fold_name
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,24 @@ class Choice:
         return (*chosen, *cascades, *(f"Postprocessing: {text}." for text in describe_steps(self.steps, labels)))
 
 
-def choose_model(request: ModelRequest, settings: Settings) -> Choice:
-    """The models that are meant, trained and complete.
+def choose_model(request: ModelRequest, settings: Settings, folds: tuple[str, ...] = ()) -> Choice:
+    """The models that are meant, trained and complete; with `folds`, only these of each.
 
     Raises:
         NotFound, Refused: there is no such model, or it lacks something; the message says what.
     """
     if request.run_id is not None:
-        return _of_run(request.run_id, settings)
+        return _of_run(request.run_id, settings, folds)
     if request.model is not None:
-        model = model_at(_model_folder(request.model, settings), settings.folders)
+        found = model_at(_model_folder(request.model, settings), settings.folders)
+        model = only_folds(found, folds, every_trained_fold(found.folder))
         if (first := previous_stage(model)) is not None:
             # its plans are to be trusted as little as those of the model itself
             model_at(first.folder, settings.folders)
         return Choice(model.files, (model,), trusted=False)
     files = find_dataset(settings.folders, request.dataset_id or 0)
     best = read_best(files)
+    best = replace(best, models=tuple(only_folds(model, folds, model.folds) for model in best.models))
     return Choice(files, best.models, trusted=False, best=best)
 
 
@@ -76,7 +79,7 @@ def _model_folder(given: str, settings: Settings) -> Path:
     return allowed_path(settings, str(inside) if inside.is_dir() else given, what="model")
 
 
-def _of_run(run_id: str, settings: Settings) -> Choice:
+def _of_run(run_id: str, settings: Settings, folds: tuple[str, ...]) -> Choice:
     state = StateDir.of(settings)
     run, trained = find_run(state, run_id)
     if trained.training is None:
@@ -84,13 +87,15 @@ def _of_run(run_id: str, settings: Settings) -> Choice:
             f"Run {run_id} is no training. Name one ({call('nnunet_runs')}), a model folder with model, or with "
             f"{argument(dataset_id=None)} what {call('nnunet_find_best_configuration')} found."
         )
-    model = model_of(trained)
+    whole = model_of(trained)
+    there = [fold for fold in whole.folds if whole.fold(fold).final.is_file()]
+    model = only_folds(whole, folds, there)
     previous_stage(model)
-    there = [fold for fold in model.folds if model.fold(fold).final.is_file()]
-    if not model.folds or len(there) < len(model.folds):
+    if not model.folds or not set(model.folds) <= set(there):
+        some = argument(options=[f"folds={','.join(map(fold_name, there))}"])
         raise Refused(
             f"Run {run_id} is {verdict(run, trained).status} and has {len(there)} of {len(model.folds)} trained folds. "
-            "Predict when all are there, or name a run of a single fold."
+            f"Predict when all are there{f', or with those that are: {some}' * bool(there)}."
         )
     _refuse_taken_over(state, trained, model)
     ours = all(model.fold(fold).owner() is not None for fold in model.folds)

@@ -1,8 +1,10 @@
 """nnunet_predict: check the images against the model, record, start, and answer at once."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from ...calls import argument
 from ...errors import Refused
 from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
@@ -10,6 +12,8 @@ from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
 from ...nnunet.trainers import trainer_lacking
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
+from ...schemas.changes.options import OPTIONS, of_voxels, read_options, value_of
+from ...schemas.changes.words import written
 from ...schemas.jobs import Originals, PredictionJob
 from ...schemas.models import PredictionStarted, PredictRequest
 from ...schemas.records import RunRecord
@@ -27,15 +31,19 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     Raises:
         RunError: it cannot start; the message says what to do. Nothing was changed.
     """
-    choice = choose_model(request, settings)
+    options = read_options(request.options)
+    folds = OPTIONS["folds"].values.code(value_of(options, "folds"))
+    choice = choose_model(request, settings, tuple(filter(None, folds.split(","))))
     _refuse_without_trainer(choice, settings)
+    _refuse_without_checkpoint(choice, options)
     trained = TrainedOn.of(choice.models[0].description)
     images = choose_images(request.images, choice.files.raw, trained, settings)
-    output = _output(request, choice, images.folder, settings)
-    stages = plan_stages(choice, output, npz=request.npz, uncertainty=request.uncertainty)
+    output = _output(request, choice, images.folder, options, settings)
+    stages = plan_stages(choice, output, options, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
-    record = _record(request, choice, job, stages, settings, images.notes())
+    told = [f"Other than nnU-Net's own: {', '.join(written(job.options))}."] if job.options else []
+    record = _record(request, choice, job, stages, settings, (*told, *images.notes()))
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),
@@ -55,6 +63,19 @@ def _refuse_without_trainer(choice: Choice, settings: Settings) -> None:
             raise Refused(f"{model.folder.name} cannot predict. {lacking}")
 
 
+def _refuse_without_checkpoint(choice: Choice, options: Mapping[str, str]) -> None:
+    name = value_of(options, "checkpoint")
+    for model in (*choice.models, *filter(None, choice.previous())):
+        lacking = [fold for fold in model.folds if not model.fold(fold).checkpoint(name).is_file()]
+        if lacking:
+            has = [fold for fold in model.folds if fold not in lacking]
+            ways = argument(options=[f"checkpoint={name}", f"folds={','.join(map(fold_name, has))}"])
+            raise Refused(
+                f"{model.folder} has no checkpoint_{name}.pth of fold {', '.join(map(fold_name, lacking))}. Leave "
+                f"checkpoint={name} out{f', or use the folds that have one: {ways}' * bool(has)}."
+            )
+
+
 def _job(
     request: PredictRequest, choice: Choice, images: Chosen, output: Path, stages: PredictionStages, settings: Settings
 ) -> PredictionJob:
@@ -70,8 +91,8 @@ def _job(
         output=str(output),
         labels=str(labels) if labels else None,
         npz=request.npz,
-        uncertainty=request.uncertainty,
         overwrite=request.overwrite,
+        options=read_options(request.options),
         trusted=choice.trusted,
         steps=stages.steps,
         parts=tuple(stages.parts),
@@ -90,7 +111,7 @@ def _record(
     job: PredictionJob,
     stages: PredictionStages,
     settings: Settings,
-    left_over: tuple[str, ...],
+    told: tuple[str, ...],
 ) -> RunRecord:
     engine, options = engine_with_options(settings, model_of=choice.run)
     return new_record(
@@ -101,12 +122,15 @@ def _record(
         device=engine.device(request.device, settings),
         engine=(engine, options),
         versions=installed(settings.nnunet_python).versions,
-        notes=(*choice.notes(), *left_over),
+        notes=(*choice.notes(), *told),
     )
 
 
-def _output(request: PredictRequest, choice: Choice, images: Path, settings: Settings) -> Path:
-    default = Path(os.path.realpath(_default_output(choice) / images.name))
+def _output(
+    request: PredictRequest, choice: Choice, images: Path, options: Mapping[str, str], settings: Settings
+) -> Path:
+    told = "_".join([images.name, *(f"{name}-{value.replace(',', '-')}" for name, value in of_voxels(options).items())])
+    default = Path(os.path.realpath(_default_output(choice) / told))
     output = chosen_output(settings, request.output, choice.models) if request.output else default
     if output.is_relative_to(images):
         raise Refused(f"output {str(output)!r} lies in {images}, the images' own folder. Choose another.")

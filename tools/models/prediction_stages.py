@@ -1,10 +1,12 @@
 """The stages of a prediction: one per model, for a cascade its first model before it, and one that combines them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...nnunet.models import Model
 from ...nnunet.predictions import part_folder
+from ...schemas.changes.options import value_of
 from ...schemas.jobs import PredictStep
 from ...schemas.records import StageSpec
 from .model_choice import Choice
@@ -14,19 +16,13 @@ from .model_choice import Choice
 class PredictionStages:
     """The stages in order, and what each predicting stage is to do."""
 
+    options: Mapping[str, str]
     specs: list[StageSpec] = field(default_factory=list)
     steps: dict[str, PredictStep] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
 
     def add(
-        self,
-        name: str,
-        model: Model,
-        output: Path,
-        *,
-        npz: bool,
-        uncertainty: bool = False,
-        previous: Path | None = None,
+        self, name: str, model: Model, output: Path, *, npz: bool, previous: Path | None = None, lowres: bool = False
     ) -> None:
         """Add a model that predicts every image into `output`, after all stages added before."""
         before = str(previous) if previous else None
@@ -34,9 +30,12 @@ class PredictionStages:
             model=str(model.folder),
             folds=model.folds,
             output=str(output),
-            previous=before,
             npz=npz,
-            uncertainty=uncertainty,
+            previous=before,
+            mirroring=value_of(self.options, "mirroring") == "on",
+            step_size=float(value_of(self.options, "step_size")),
+            checkpoint=value_of(self.options, "checkpoint"),
+            uncertainty=value_of(self.options, "uncertainty") == "on" and not lowres,
         )
         self._append(name, model.name.configuration, "predict")
 
@@ -50,22 +49,22 @@ class PredictionStages:
         self.specs.append(StageSpec.model_validate(fields))
 
 
-def plan_stages(choice: Choice, output: Path, *, npz: bool, uncertainty: bool = False) -> PredictionStages:
+def plan_stages(choice: Choice, output: Path, options: Mapping[str, str], *, npz: bool) -> PredictionStages:
     """The stages for the chosen models; a single model without postprocessing writes into the output folder itself.
 
     Raises:
         Refused: a cascade's first stage is not trained.
     """
-    stages = PredictionStages()
+    stages = PredictionStages(options)
     ensemble, combined = len(choice.models) > 1, len(choice.models) > 1 or bool(choice.steps)
     for number, (model, first) in enumerate(zip(choice.models, choice.previous(), strict=True), 1):
         name = f"predict_{number}" if ensemble else "predict"
         before = None
         if first is not None:
             before = part_folder(output, f"{name}_lowres")
-            stages.add(f"{name}_lowres", first, before, npz=False)
+            stages.add(f"{name}_lowres", first, before, npz=False, lowres=True)
         target = part_folder(output, name) if combined else output
-        stages.add(name, model, target, npz=npz or ensemble, uncertainty=uncertainty, previous=before)
+        stages.add(name, model, target, npz=npz or ensemble, previous=before)
         stages.parts += [str(target)] * combined
     if combined:
         stages.combine("ensemble" if ensemble else "postprocess")

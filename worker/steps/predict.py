@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_model
+from ...nnunet.datasets import FoldFiles
 from ...schemas.jobs import PredictStep
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
@@ -19,7 +20,6 @@ from ..weights import nothing_but_data_is_loaded
 from .prediction_folder import PredictionFolder
 
 LOOK_S = 1.0
-CHECKPOINT = "checkpoint_final.pth"
 
 
 def carry_out(job: Job) -> Outcome:
@@ -71,9 +71,16 @@ class Prediction:
         fit_this_process(self.job.record.device)
         self.job.reporter.say("loading the model")
         device = torch.device(self.job.record.device)
-        predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
+        predictor = nnUNetPredictor(
+            tile_step_size=self.step.step_size,
+            use_mirroring=self.step.mirroring,
+            device=device,
+            perform_everything_on_device=device.type == "cuda",
+            allow_tqdm=False,
+        )
+        checkpoint = FoldFiles(Path(self.step.model)).checkpoint(self.step.checkpoint).name
         with nothing_but_data_is_loaded(Path(self.step.model), unless=self.folder.asked.trusted):
-            predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, CHECKPOINT)
+            predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, checkpoint)
         return predictor
 
     def count(self) -> int:

@@ -67,7 +67,7 @@ def found_best(files: DatasetFiles, *configurations: str, steps: list[Any] | Non
 
 def stages(settings: Settings, **arguments: Any) -> list[tuple[str, str]]:
     choice = choose_model(PredictRequest.model_validate(arguments), settings)
-    planned = plan_stages(choice, Path("/out"), npz=False)
+    planned = plan_stages(choice, Path("/out"), {}, npz=False)
     return [
         (spec.name, planned.steps[spec.name].output if spec.name in planned.steps else "") for spec in planned.specs
     ]

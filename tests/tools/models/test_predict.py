@@ -29,6 +29,7 @@ from tests.kit.tiny import ask, image, make_dataset, record_of, save, stage
 
 DATASET = "Dataset097_Predicted"
 RUN = "d097-2d-f0-tttt"
+UNCERTAIN = ["uncertainty=on"]
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def measured(folder: PredictionFolder, stage: str, *cases: Numbers) -> None:
 def test_the_most_uncertain_cases_come_first_in_the_results_and_in_a_table(
     settings: Settings, model: Path, parts: list[list[Numbers]], expected: dict[int, float]
 ) -> None:
-    folder = prepared(settings, uncertainty=True)
+    folder = prepared(settings, options=UNCERTAIN)
     segment(folder)
     for number, cases in enumerate(parts):
         measured(folder, f"predict_{number}", *cases)
@@ -293,13 +294,13 @@ def test_the_most_uncertain_cases_come_first_in_the_results_and_in_a_table(
 
 @pytest.mark.usefixtures("recorded")
 def test_what_is_known_of_a_case_is_kept_until_it_is_predicted_again(settings: Settings, model: Path) -> None:
-    first = prepared(settings, uncertainty=True)
+    first = prepared(settings, options=UNCERTAIN)
     segment(first)
     measured(first, "predict", (1, 0.1, None), (2, 0.4, None))
     assert prepared(settings).finish().uncertain == ()
     (settings.folder("raw") / DATASET / "imagesTs" / "case_001_0000.nii.gz").write_bytes(b"another patient")
 
-    again = prepared(settings, uncertainty=True)
+    again = prepared(settings, options=UNCERTAIN)
 
     segment(again)
     assert [one.case for one in again.finish().uncertain] == ["case_002"]

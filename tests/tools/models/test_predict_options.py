@@ -1,0 +1,86 @@
+"""What `options` of nnunet_predict changes, and what it refuses before anything starts."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mcp.files import read_model
+from nnunet_mcp.nnunet.predictions import PredictionNote, note_file
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.schemas.jobs import PredictionJob
+from nnunet_mcp.settings import Settings
+from tests.kit.lab import ToolRefused
+from tests.kit.tiny import ask
+from tests.tools.models.test_predict import RUN, model as model, predict, prepared, recorded, refused, segment
+
+assert recorded  # a fixture
+
+
+def job_of(settings: Settings, run_id: str) -> PredictionJob:
+    record = StateDir(settings.state_dir).run(run_id).record()
+    assert record is not None and isinstance(record.job, PredictionJob)
+    return record.job
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("stepsize=0.7", "Did you mean 'step_size'"),
+        ("tta=off", "There are: mirroring, step_size, folds, checkpoint"),
+        ("step_size=0", "is not a number from 0.1 to 1"),
+        ("step_size=nan", "is not a number from 0.1 to 1"),
+        ("mirroring=0,1", "is not one of on, off. Test-time augmentation"),
+        ("folds=-1", "is not full, or numbers of folds"),
+        ("checkpoint=latest", "is not one of final, best"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_those_that_there_are(
+    settings: Settings, model: Path, word: str, message: str
+) -> None:
+    with pytest.raises(ToolRefused, match=message):
+        ask(settings, "nnunet_predict", run_id=RUN, options=[word])
+
+
+@pytest.mark.usefixtures("recorded")
+def test_what_differs_from_nnunets_own_is_told_and_done(settings: Settings, model: Path) -> None:
+    (model / "fold_0" / "checkpoint_best.pth").write_bytes(b"")
+    options = ["checkpoint=BEST", "step_size=0.70", "mirroring=off", "folds=0"]
+
+    started = predict(settings, options=options)
+    usual = predict(settings, options=["mirroring=on", "step_size=0.5"], output=str(model / "predictions" / "usual"))
+
+    assert "Other than nnU-Net's own: mirroring=off, step_size=0.7, folds=0, checkpoint=best." in started.notes
+    assert Path(started.output).name == "imagesTs_mirroring-off_step_size-0.7_folds-0_checkpoint-best"
+    step = job_of(settings, started.run_id).steps["predict"]
+    assert (step.mirroring, step.step_size, step.checkpoint, step.folds) == (False, 0.7, "best", ("0",))
+    assert job_of(settings, usual.run_id).options == {} and not any("Other than" in note for note in usual.notes)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_folder_holds_cases_that_were_predicted_alike(settings: Settings, model: Path) -> None:
+    output = model / "predictions" / "mine"
+    segment(prepared(settings, output=str(output), options=["step_size=0.7"]))
+
+    for options in ([], ["step_size=0.7", "mirroring=off"]):
+        refused(settings, "holds predictions with step_size=0.7, and", output=str(output), options=options)
+    assert prepared(settings, output=str(output), options=["step_size=0.7"]).missing == []
+    note = read_model(note_file(output), PredictionNote)
+    assert note is not None and note.options == {"step_size": "0.7"}
+
+
+@pytest.mark.usefixtures("recorded")
+def test_only_folds_that_are_trained_and_have_the_checkpoint_predict(settings: Settings, model: Path) -> None:
+    for fold in ("1", "2", "all"):
+        shutil.copytree(model / "fold_0", model / f"fold_{fold}")
+    (model / "fold_1" / "checkpoint_best.pth").write_bytes(b"")
+    named: dict[str, Any] = {"run_id": None, "model": str(model)}
+
+    assert predict(settings, **named, options=["folds=2,0,2"]).folds == ("0", "2")
+    assert predict(settings, **named, options=["folds=full"]).folds == ("full",)
+    refused(settings, "no finished fold 3, 4 that can be meant; it has 0, 1, 2, full", **named, options=["folds=3,4"])
+    refused(settings, "has no finished fold 1 that can be meant; it has 0", options=["folds=1"])
+    refused(
+        settings, r"no checkpoint_best.pth of fold 0, 2.*checkpoint=best.*folds=1", **named, options=["checkpoint=best"]
+    )
