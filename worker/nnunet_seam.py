@@ -231,11 +231,12 @@ REPLACED = (
     Place(
         f"{SEARCH}:determine_postprocessing",
         "postprocessing/remove_connected_components.py:52",
-        "called once, for the best",
+        "called once, for the best; what it decides and writes, worker/best_postprocessing.py does",
         signature=(
             "(folder_predictions, folder_ref, plans_file_or_dict, dataset_json_file_or_dict, "
             "num_processes=, keep_postprocessed_files=)"
         ),
+        digest="590d980b82b0",
     ),
     # What nnU-Net reads and which processes it starts.
     Place(
@@ -561,6 +562,18 @@ BUILT_ON = (
         signature="(results, output_file)",
     ),
     Place(
+        "nnunetv2.evaluation.evaluate_predictions:load_summary_json",
+        "evaluation/evaluate_predictions.py:50",
+        "reads summary.json, with labels and regions as keys",
+        signature="(filename)",
+    ),
+    Place(
+        "nnunetv2.evaluation.evaluate_predictions:label_or_region_to_key",
+        "evaluation/evaluate_predictions.py:19",
+        "a label or region as a key of summary.json and postprocessing.json",
+        signature="(label_or_region)",
+    ),
+    Place(
         "nnunetv2.utilities.json_export:recursive_fix_for_json_export",
         "utilities/json_export.py:7",
         "makes numpy's numbers Python's, in place",
@@ -604,6 +617,12 @@ BUILT_ON = (
         "batchgenerators/utilities/file_and_folder_operations.py:97",
         "writes postprocessing.pkl",
         signature="(obj, file, mode=)",
+    ),
+    Place(
+        f"{FILES}:save_json",
+        "batchgenerators/utilities/file_and_folder_operations.py:108",
+        "writes postprocessing.json",
+        signature="(obj, file, indent=, sort_keys=)",
     ),
     # Variables that nnU-Net reads.
     Place(
