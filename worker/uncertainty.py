@@ -117,10 +117,7 @@ class Uncertainty:
     def _predict_case(self, method: Callable[..., Any], data: Any) -> Any:
         self._folds = []
         logits = method(data)
-        found, nothing = entropy(logits, regions=self._regions)
-        differ = disagreement(self._folds, regions=self._regions) if self._folds else None
-        record = CaseUncertainty(case=self._case, entropy=found, disagreement=differ, nothing_predicted=nothing)
-        write_model(self._folder / f"{self._case}.json", record)
+        self.measure(self._case, logits, self._folds)
         return logits
 
     def _predict_fold(self, method: Callable[..., Any], data: Any) -> Any:
@@ -130,6 +127,13 @@ class Uncertainty:
         found = segmented(logits, regions=self._regions)
         self._folds.append(found.to("cpu", torch.bool if self._regions else torch.int16))
         return logits
+
+    def measure(self, case: str, logits: Any, folds: Sequence[Any]) -> None:
+        """Write the record of a case, from its logits and from what its folds `segmented`."""
+        found, nothing = entropy(logits, regions=self._regions)
+        differ = disagreement(folds, regions=self._regions) if len(folds) > 1 else None
+        record = CaseUncertainty(case=case, entropy=found, disagreement=differ, nothing_predicted=nothing)
+        write_model(self._folder / f"{case}.json", record)
 
 
 def forget(output: Path, cases: Iterable[str]) -> None:
