@@ -26,7 +26,8 @@ from scipy.ndimage import gaussian_filter
 from nnunet_mcp.worker.scoring import Scored, Wanted, summary_of
 from tests.kit.lab import Lab, msd_subset
 
-COMMAND = Path(sys.executable).with_name("nnUNetv2_find_best_configuration")
+# What nnUNetv2_find_best_configuration does.
+COMMAND = "from nnunetv2.evaluation.find_best_configuration import *; find_best_configuration_entry_point()"
 CONFIGURATIONS, FOLDS = ("2d", "3d_fullres"), 5
 LABELS = {"background": 0, "Anterior": 1, "Posterior": 2}
 
@@ -96,7 +97,7 @@ def ours(lab: Lab) -> None:
 
 
 def theirs(lab: Lab, *words: str) -> None:
-    command = [str(COMMAND), "4", "-c", *CONFIGURATIONS, *words]
+    command = [sys.executable, "-c", COMMAND, "4", "-c", *CONFIGURATIONS, *words]
     subprocess.run(command, env=lab.environment, check=True, stdout=subprocess.DEVNULL)
 
 
