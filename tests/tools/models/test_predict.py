@@ -25,6 +25,7 @@ from nnunet_mcp.worker.stage import Job
 from nnunet_mcp.worker.steps import predict as predict_stage
 from nnunet_mcp.worker.steps.prediction_folder import PredictionFolder
 from tests.kit.lab import until
+from tests.kit.terminal import typed
 from tests.kit.tiny import ask, image, make_dataset, record_of, save, stage
 
 DATASET = "Dataset097_Predicted"
@@ -284,6 +285,8 @@ def test_the_most_uncertain_cases_come_first_in_the_results_and_in_a_table(
     named = {f"case_00{number}": score for number, score in expected.items()}
     found = [(one["case"], one["disagreement"] or one["entropy"]) for one in result["uncertain_cases"]]
     assert found == [(case, pytest.approx(score)) for case, score in named.items()]
+    shown = typed("results", folder.job.record.run_id).stdout
+    assert shown.index("most uncertain cases") < shown.index(found[0][0]) < shown.index(found[1][0])
     lines = (folder.path / "uncertainty.csv").read_text("utf-8").splitlines()
     assert [line.split(",")[:2] for line in lines[1:]] == [[str(rank), case] for rank, case in enumerate(named, 1)]
     notes = " ".join(result["notes"])
