@@ -10,18 +10,22 @@ Source: nnunetv2 2.8.1, postprocessing/remove_connected_components.py:52-244.
 
 import multiprocessing
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from .progress import Reporter
 from .scoring import FEW, Key, Scored, Wanted, summary_of
 
 Step = Key | list[Key]  # as postprocessing.pkl keeps it; the labels of a list count as one structure
 Numbers = dict[Key, dict[str, Any]]  # nnU-Net's of a case, by label or region
-Better = Callable[[dict[str, Any], dict[str, Any], Step], bool]
+Dice = dict[Key, float]  # the mean over all cases
+Better = Callable[[Dice, Dice, Any], bool]
 # Where nnU-Net has the segmentations of a try while it works; its last summary.json names them there.
 WHOLE, EACH = "keep_largest_fg", "keep_largest_perClassOrRegion"
 
@@ -90,10 +94,16 @@ class Search:
         now = [numbers for numbers, *_ in found]
         for number, (step, _) in enumerate(tries, 1):
             after = [one | measured[number] for one, measured in zip(now, found, strict=True)]
-            if better(self.summary(after), self.summary(self.numbers), step):
+            if better(self.dice(after), self.dice(self.numbers), step):
                 self.numbers = now = after
                 self.steps.append(step)
                 self.place = place
+
+    def dice(self, numbers: Sequence[Numbers]) -> Dice:
+        """As in nnU-Net's summary.json: a case without the class does not count, NaN where none has it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return {key: float(numpy.nanmean([one[key]["Dice"] for one in numbers])) for key in self.cases[0].classes}
 
     def summary(self, numbers: Sequence[Numbers], place: Path | None = None) -> dict[str, Any]:
         """What nnU-Net writes into summary.json."""
@@ -161,13 +171,13 @@ def determine_postprocessing(
     _leave(search, predictions, before)
 
 
-def _nowhere_worse(after: dict[str, Any], before: dict[str, Any], _: Step) -> bool:
-    worse = any(after["mean"][key]["Dice"] < before["mean"][key]["Dice"] for key in after["mean"])
-    return bool(after["foreground_mean"]["Dice"] > before["foreground_mean"]["Dice"]) and not worse
+def _nowhere_worse(after: Dice, before: Dice, _: Step) -> bool:
+    mean = [float(numpy.mean(list(dice.values()))) for dice in (after, before)]
+    return mean[0] > mean[1] and not any(after[key] < before[key] for key in after)
 
 
-def _better_itself(after: dict[str, Any], before: dict[str, Any], step: Step) -> bool:
-    return bool(after["mean"][step]["Dice"] > before["mean"][step]["Dice"])
+def _better_itself(after: Dice, before: Dice, step: Key) -> bool:
+    return after[step] > before[step]
 
 
 def _leave(search: Search, predictions: Path, before: Sequence[Numbers]) -> None:
