@@ -76,6 +76,8 @@ class PredictStep(Record):
     mirroring: bool = True
     step_size: float = 0.5
     checkpoint: str = "final"
+    part: int = 0  # of `parts`, from 0: every parts-th case, as nnUNetv2_predict takes -part_id of -num_parts
+    parts: int = 1
 
 
 class Originals(Record):

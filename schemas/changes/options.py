@@ -49,6 +49,14 @@ OPTIONS = {
             "final",
             "Weights at the end of the training, or of its best epoch by the estimated Dice. nnU-Net: final.",
         ),
+        Option(
+            "parts",
+            Number("1", "64", whole=True),
+            "1",
+            "Split the cases into so many parts that predict at the same time, each on a GPU or in a Slurm job of its "
+            "own. nnU-Net: 1.",
+            of_voxels=False,
+        ),
     )
 }
 
