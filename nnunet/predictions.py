@@ -39,14 +39,17 @@ class TrainedOn:
 
 
 class PredictionNote(BaseModel):
-    """Our note in an output folder: which model predicted which images, and from which files each case was made."""
+    """Our note in an output folder: which model predicted which images, from which files each case was made, and why
+    the last prediction left some out."""
 
     model: str
     folds: tuple[str, ...]
+    run: str = ""  # the last one that predicted into it
     postprocessing: str = ""
     images: str = ""
     checkpoints: tuple[str, ...] = ()
     options: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
     cases: dict[str, str] = Field(default_factory=dict)
 
 

@@ -92,6 +92,20 @@ def _work(record: RunRecord, spec: StageSpec) -> Work | None:
     return None
 
 
+def pass_of_training(state: StateDir, like: RunRecord, spec: StageSpec) -> tuple[str, float] | None:
+    """The newest training of this model on this host, and the seconds in which it computed one patch forwards."""
+    for run, record in _alike(state, like, names=(*SAME_DATA, "trainer", "device")):
+        for other in record.stages:
+            if not other.traits.trains or other.reused or other.configuration != spec.configuration:
+                continue
+            speed, work = _speed(run, other), _work(record, other)
+            if speed and work and work.of_epoch:
+                # forwards is a third of a step, and GPUs share the patches of a batch
+                patches = 3 * work.of_epoch / math.prod(work.patch_size) / record.num_gpus
+                return speed.run_id, speed.epoch_s / patches
+    return None
+
+
 def usual_work(record: RunRecord, spec: StageSpec) -> Work | None:
     """What a training with nnU-Net's own trainer will compute, by its plans; None for another trainer."""
     plans = DatasetFiles(record.folders, record.dataset_name).plans(record.plans_identifier)

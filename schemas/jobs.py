@@ -77,6 +77,8 @@ class PredictStep(Record):
     step_size: float = 0.5
     checkpoint: str = "final"
     uncertainty: bool = False
+    part: int = 0  # of `parts`, from 0: every parts-th case, as nnUNetv2_predict takes -part_id of -num_parts
+    parts: int = 1
 
 
 class Originals(Record):

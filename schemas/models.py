@@ -23,6 +23,7 @@ class PredictionStarted(Record):
     cases: int
     output: str
     device: str
+    estimate: str = Field(default="", description="Minutes, disk and memory.")
     notes: tuple[str, ...] = ()
     retry_after_s: int
     next_step: str

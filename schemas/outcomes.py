@@ -40,12 +40,29 @@ class CaseUncertainty(Record):
     nothing_predicted: bool = Field(default=False, exclude_if=lambda nothing: not nothing)
 
 
+class PredictionPace(Record):
+    """How long a model took for these cases, with reading and writing, and how many patches it computed."""
+
+    cases: int
+    passes: int
+    seconds: float
+
+
+class PredictedOutcome(Outcome):
+    """What one of several stages predicted, and why it left cases out."""
+
+    kind: Literal["predicted"] = "predicted"
+    pace: PredictionPace | None = None
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+
 class PredictionOutcome(MeasuredOutcome):
     """Predicted images and, if there are labels, their scores."""
 
     kind: Literal["prediction"] = "prediction"
     predictions: str = Field(description="Folder that the prediction wrote.")
     uncertain: tuple[CaseUncertainty, ...] = Field(default=(), description="The most uncertain first.")
+    pace: PredictionPace | None = None
 
 
 class EvaluationOutcome(MeasuredOutcome):
@@ -79,6 +96,7 @@ class AnyOutcome(
         Annotated[
             Annotated[Outcome, Tag("stage")]
             | Annotated[ModelOutcome, Tag("model")]
+            | Annotated[PredictedOutcome, Tag("predicted")]
             | Annotated[PredictionOutcome, Tag("prediction")]
             | Annotated[EvaluationOutcome, Tag("evaluation")]
             | Annotated[SearchOutcome, Tag("search")]

@@ -7,7 +7,7 @@ nnU-Net waits for ever for the result of a killed process in verification, metri
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..files import write_model
@@ -22,8 +22,9 @@ OWN = -signal.SIGTERM
 SERVER_KILLED = 255
 
 
-def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
-    """From now on, end this stage with a recorded cause when a pool process is killed."""
+def end_when_a_pool_process_is_killed(stage: StageDir, known: Sequence[str] = ()) -> None:
+    """From now on, end this stage with a recorded cause when a pool process is killed, and with what is `known` of the
+    memory that it needs."""
 
     def ending(original: Callable[[list[Any]], Any]) -> Any:
         def join_exited_workers(workers: list[Any]) -> Any:
@@ -33,7 +34,7 @@ def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
             # next time.
             codes = [worker.exitcode for worker in before if worker not in workers]
             if killed := [code for code in codes if code == SERVER_KILLED or (code < 0 and code != OWN)]:
-                _end(stage, signal.SIGKILL if killed[0] == SERVER_KILLED else -killed[0])
+                _end(stage, signal.SIGKILL if killed[0] == SERVER_KILLED else -killed[0], known)
             return cleaned
 
         return staticmethod(join_exited_workers)
@@ -41,12 +42,12 @@ def end_when_a_pool_process_is_killed(stage: StageDir) -> None:
     nnunet_seam.replace("multiprocessing.pool:Pool._join_exited_workers", ending)
 
 
-def _end(stage: StageDir, number: int) -> None:
+def _end(stage: StageDir, number: int, known: Sequence[str]) -> None:
     progress = stage.progress()
     phase = progress.phase if progress else "work"
     failure = Failure(
         cause=f"a helper process was killed by signal {number} during {phase}",
-        evidence="the kernel kills processes with signal 9 when memory runs out"
+        evidence=". ".join(["the kernel kills processes with signal 9 when memory runs out", *filter(None, known)])
         if number == signal.SIGKILL
         else f"signal {number}",
         remedy="Free memory, or set nnUNet_def_n_proc=1 for the server; then start the request again."

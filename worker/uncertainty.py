@@ -10,7 +10,7 @@ Two numbers from 0 (sure) to 1:
 A record of each case lies below the folder of the predictions, written before its segmentation is: whatever ends the
 prediction, a case that is there has its numbers.
 
-    uncertainty/<stage>/<case>.json     one folder for each model of an ensemble
+    uncertainty/<model>/<case>.json     predict, or predict_1 and predict_2 of an ensemble
     uncertainty.csv                     every case, the most uncertain first
 """
 
@@ -96,8 +96,8 @@ def _mean_dice(shared: Any, sizes: Any) -> float:
 class Uncertainty:
     """Measures every case that a predictor of nnU-Net's predicts, and writes its record."""
 
-    def __init__(self, predictor: Any, output: Path, stage: str) -> None:
-        self._folder = output / FOLDER / stage
+    def __init__(self, predictor: Any, output: Path, model: str) -> None:
+        self._folder = output / FOLDER / model
         make_folder(self._folder)
         self._regions = bool(predictor.label_manager.has_regions)
         self._case, self._folds = "", list[Any]()

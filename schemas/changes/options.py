@@ -56,6 +56,14 @@ OPTIONS = {
             "Rank the cases by how uncertain the model is: entropy, and the disagreement of several folds.",
             of_voxels=False,
         ),
+        Option(
+            "parts",
+            Number("1", "64", whole=True),
+            "1",
+            "Split the cases into so many parts that predict at the same time, each on a GPU or in a Slurm job of its "
+            "own. nnU-Net: 1.",
+            of_voxels=False,
+        ),
     )
 }
 

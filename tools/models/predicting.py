@@ -21,6 +21,7 @@ from ...settings import Settings
 from ...texts import fold_name
 from ..training.training import start_recorded
 from .model_choice import Choice, choose_model
+from .prediction_costs import PredictionCosts
 from .prediction_images import Chosen, choose_images, folder_of
 from .prediction_stages import PredictionStages, plan_stages
 
@@ -38,12 +39,15 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     _refuse_without_checkpoint(choice, options)
     trained = TrainedOn.of(choice.models[0].description)
     images = choose_images(request.images, choice.files.raw, trained, settings)
+    if "parts" in options:
+        options["parts"] = str(min(int(options["parts"]), len(images.cases)))
     output = _output(request, choice, images.folder, options, settings)
     stages = plan_stages(choice, output, options, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
     told = [f"Other than nnU-Net's own: {', '.join(written(job.options))}."] if job.options else []
     record = _record(request, choice, job, stages, settings, (*told, *images.notes()))
+    estimate = PredictionCosts(record, job, images, settings).told()
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),
@@ -54,6 +58,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         cases=len(images.cases),
         output=str(output),
         device=record.device,
+        estimate=estimate,
     )
 
 
@@ -92,7 +97,7 @@ def _job(
         labels=str(labels) if labels else None,
         npz=request.npz,
         overwrite=request.overwrite,
-        options=read_options(request.options),
+        options=dict(stages.options),
         trusted=choice.trusted,
         steps=stages.steps,
         parts=tuple(stages.parts),
@@ -114,12 +119,15 @@ def _record(
     told: tuple[str, ...],
 ) -> RunRecord:
     engine, options = engine_with_options(settings, model_of=choice.run)
+    device = engine.device(request.device, settings)
+    if engine.is_here and device[0] != "cuda" and "parts" in job.options:
+        told = (*told, f"This machine has one place for predictions on {device[0]}: the parts follow one another.")
     return new_record(
         job,
         stages.specs,
         dataset_name=choice.files.name,
         folders=choice.files.folders,
-        device=engine.device(request.device, settings),
+        device=device,
         engine=(engine, options),
         versions=installed(settings.nnunet_python).versions,
         notes=(*choice.notes(), *told),

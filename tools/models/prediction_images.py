@@ -29,6 +29,10 @@ class Chosen:
     originals: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_over: dict[str, str] = field(default_factory=dict)
 
+    def first_file(self, case: str) -> Path:
+        """The image of its first channel; of a DICOM series, which is many files, a path that does not exist."""
+        return self.folder / str(self.cases[case][0])
+
     def notes(self) -> tuple[str, ...]:
         """Every file that is not predicted, with the reason."""
         reasons: dict[str, list[str]] = defaultdict(list)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ...files import write_model
 from ...nnunet.datasets import FoldFiles
 from ...schemas.jobs import PredictStep
+from ...schemas.outcomes import PredictedOutcome
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PREDICTOR
@@ -17,6 +19,7 @@ from ..resources import fit_this_process
 from ..stage import Job
 from ..uncertainty import Uncertainty
 from ..weights import nothing_but_data_is_loaded
+from .prediction_costs import Costs
 from .prediction_folder import PredictionFolder
 
 LOOK_S = 1.0
@@ -24,12 +27,22 @@ LOOK_S = 1.0
 
 def carry_out(job: Job) -> Outcome:
     """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
-    end_when_a_pool_process_is_killed(job.stage)
+    known: list[str] = []
+    end_when_a_pool_process_is_killed(job.stage, known)
     folder = PredictionFolder(job)
     folder.prepare()
+    folder.take_in()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
+    costs = Costs(job, work.step, folder.seen)
+    told = costs.fit_workers(work.cases)
+    known.append(costs.needs)
+    begun = time.monotonic()
     work.predict()
-    return folder.finish() if folder.is_last_stage else Outcome(ok=True, model_path=work.step.model)
+    pace = costs.pace(work.cases, time.monotonic() - begun)
+    if folder.is_last_stage:
+        found = folder.finish()
+        return found.model_copy(update={"pace": pace, "notes": (*found.notes, *told)})
+    return PredictedOutcome(ok=True, model_path=work.step.model, left_out=folder.left_out, pace=pace, notes=tuple(told))
 
 
 class Prediction:
@@ -51,7 +64,8 @@ class Prediction:
         inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
         if self.step.uncertainty:
-            Uncertainty(predictor, self.folder.path, self.job.spec.name)
+            one = "predict" if self.target == self.folder.path else self.target.name
+            Uncertainty(predictor, self.folder.path, one)
         self.job.reporter.say(HANDING_OVER, done=self.count(), total=len(self.folder.cases))
         with _Watched(self, predictor):
             predictor.predict_from_files(

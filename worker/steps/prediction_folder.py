@@ -10,10 +10,12 @@ from pathlib import Path
 from ...allowed_paths import readable_file
 from ...calls import argument
 from ...files import read_model, write_model, write_text
+from ...locks import held, lock_name
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
 from ...nnunet.postprocessing import read_steps
 from ...nnunet.predictions import (
+    NOTE,
     PARTS,
     PredictionNote,
     TrainedOn,
@@ -26,16 +28,17 @@ from ...nnunet.predictions import (
 )
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
-from ...schemas.outcomes import CaseUncertainty, PredictionOutcome
-from ...texts import fold_name, numbered, some
+from ...schemas.outcomes import CaseUncertainty, PredictedOutcome, PredictionOutcome
+from ...texts import NAMED, fold_name, numbered, some, told
 from .. import uncertainty
 from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
-from ..stage import Job
+from ..stage import Job, StageFailure
 from ..truncated_images import readable_whole
+from .prediction_checks import Seen, look_at_all
 from .prediction_geometry import geometry_notes
-from .prediction_inputs import Files, Inputs, original_files, refuse_other_pictures
+from .prediction_inputs import Files, Inputs, original_files
 
-OF_PICTURES = "NaturalImage2DIO"  # nnU-Net's reader of grey and coloured pictures
+UNUSABLE = "Correct or remove these images, then predict again: what is predicted is kept."
 INPUTS = "inputs"  # among the parts, and removed with them
 
 
@@ -56,15 +59,26 @@ class PredictionFolder:
         self.ending = str(self.description["file_ending"])
         self.trained = TrainedOn.of(self.description)
         self.originals: dict[str, Files] = {}
+        earlier = (job.run.stage(name).outcome() for name in self.asked.steps if name != job.spec.name)
+        self.earlier = [outcome for outcome in earlier if isinstance(outcome, PredictedOutcome)]
+        # what earlier stages of this run could not use
+        self.left_out = {case: why for outcome in self.earlier for case, why in outcome.left_out.items()}
         if asked := self.asked.originals:
-            self.originals = original_files(Path(asked.folder), asked.cases, job.settings)
+            self.originals, gone = original_files(Path(asked.folder), asked.cases, job.settings)
+            self.left_out |= gone
             self.images = {case: paths_of(files) for case, files in self.originals.items()}
         else:
             self.images = cases_to_predict(Path(self.asked.images), self.trained)
+        self.every = self.images
+        self.step = self.asked.steps.get(job.spec.name)
+        if self.step is not None:  # nnunetv2 2.8.1, inference/predict_from_raw_data.py:186
+            self.images = dict(list(self.images.items())[self.step.part :: self.step.parts])
         self.cases = list(self.images)
         self._refuse_links_elsewhere()
         self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
         self.kept = 0
+        self.seen = Seen()
+        self._taken: dict[str, list[str]] = {}
 
     @property
     def is_last_stage(self) -> bool:
@@ -93,21 +107,26 @@ class PredictionFolder:
         self.kept = len(self.there(self.path))
 
     def _sign(self) -> None:
-        """Remove cases that are to be overwritten or that were predicted from other images, then write the note.
+        """Remove cases that are to be overwritten or that were predicted from other images, then write the note. What
+        this run has predicted itself, in another part or before it was stopped, is not overwritten.
 
         Raises:
             Refused: while the run was waiting, the folder became another's, or the model was trained again.
         """
-        note, overwrite = note_of(self.asked), self.asked.overwrite
-        refuse_foreign(self.path, note, overwrite=overwrite)
-        before = read_model(note_file(self.path), PredictionNote)
-        known = before.cases if before else {}
-        inputs = inputs_of(self.images)
-        changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
-        for folder in (self.path, *(self.path / PARTS).glob("*/")):
-            self.remove(folder, [*known, *inputs] if overwrite else changed)
-        uncertainty.forget(self.path, [*known, *inputs] if overwrite else changed)
-        write_model(note_file(self.path), note.model_copy(update={"cases": {**known, **inputs}}))
+        note, run_id = note_of(self.asked), self.job.record.run_id
+        with held(self.job.locks_dir / lock_name(f"predictions {self.path}")):
+            before = read_model(note_file(self.path), PredictionNote)
+            overwrite = self.asked.overwrite and (before is None or before.run != run_id)
+            refuse_foreign(self.path, note, overwrite=overwrite)
+            known = before.cases if before else {}
+            inputs = inputs_of(self.every)
+            changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
+            gone = [*known, *inputs] if overwrite else changed
+            for folder in (self.path, *(self.path / PARTS).glob("*/")):
+                self.remove(folder, gone)
+            uncertainty.forget(self.path, gone)
+            signed = {"cases": {**known, **inputs}, "run": run_id}
+            write_model(note_file(self.path), note.model_copy(update=signed))
 
     def there(self, folder: Path) -> list[str]:
         """The cases that have a segmentation in a folder."""
@@ -115,27 +134,44 @@ class PredictionFolder:
 
     @property
     def missing(self) -> list[str]:
-        """The cases that the output folder still lacks."""
-        there = set(self.there(self.path))
-        return [case for case in self.cases if case not in there]
+        """The cases that the output folder still lacks and that can be predicted."""
+        done = {*self.there(self.path), *self.left_out}
+        return [case for case in self.cases if case not in done]
 
-    def inputs(self, cases: Sequence[str]) -> list[list[str]]:
-        """What nnU-Net is to read for each of these cases; images under their own names are converted first.
+    def take_in(self) -> None:
+        """Convert images under their own names, look at all, and leave out those that nnU-Net could not use.
 
         Raises:
-            StageFailure: images cannot be used; the message names their cases.
+            StageFailure: none is left.
         """
-        found = self._converted(cases) if self.originals else [list(map(str, self.images[case])) for case in cases]
-        if self.models[0].plans.get("image_reader_writer") == OF_PICTURES:
-            self.job.reporter.say("looking at the pictures", total=len(cases))
-            refuse_other_pictures(dict(zip(cases, found, strict=True)), len(self.trained.channels))
-        return found
+        cases, reporter, channels = self.missing, self.job.reporter, len(self.trained.channels)
+        self._taken = {case: list(map(str, self.images[case])) for case in cases}
+        if self.originals:
+            reporter.say("converting the images", total=len(cases))
+            own = f"{INPUTS}_{self.step.part}" if self.step else INPUTS
+            made = Inputs(part_folder(self.path, own), self.ending, channels, self.job.settings)
+            originals = {case: self.originals[case] for case in cases}
+            self._taken, faults = made.make(originals, lambda done: reporter.tick(done=done))
+            self.left_out |= faults
+        reporter.say("looking at the images", total=len(self._taken))
+        reader = str(self.models[0].plans.get("image_reader_writer"))
+        self.seen = look_at_all(self._taken, reader, channels, lambda done: reporter.tick(done=done))
+        self.left_out |= self.seen.faults
+        self.refuse_if_nothing_is_left()
 
-    def _converted(self, cases: Sequence[str]) -> list[list[str]]:
-        reporter, total = self.job.reporter, len(cases)
-        made = Inputs(part_folder(self.path, INPUTS), self.ending, len(self.trained.channels), self.job.settings)
-        reporter.say("converting the images", total=total)
-        return made.make({case: self.originals[case] for case in cases}, lambda done: reporter.tick(done=done))
+    def refuse_if_nothing_is_left(self) -> None:
+        """Check that a case is predicted or can be.
+
+        Raises:
+            StageFailure: there is none; the message names some, with the reasons.
+        """
+        if not self.missing and not self.there(self.path):
+            cause = f"none of {numbered(len(self.left_out), 'image')} can be used"
+            raise StageFailure(cause, told(self.left_out.items()), "Correct these images, then predict again.")
+
+    def inputs(self, cases: Sequence[str]) -> list[list[str]]:
+        """What nnU-Net is to read for each of these cases that were taken in."""
+        return [self._taken[case] for case in cases]
 
     def remove_torn(self, folder: Path, *, npz: bool) -> None:
         """Remove incomplete cases; nnU-Net writes the segmentation after the probabilities."""
@@ -170,15 +206,22 @@ class PredictionFolder:
         )
 
     def _notes(self) -> tuple[str, ...]:
-        said = [f"{numbered(len(self.cases), 'case')}, {self._folds()}."]
+        predicted = [case for case in self.cases if case not in self.left_out]
+        said = [f"{numbered(len(predicted), 'case')}, {self._folds()}."]
         said += [f"{self.kept} of them were there already and were kept."] if self.kept else []
+        if self.left_out:
+            note = read_model(note_file(self.path), PredictionNote) or note_of(self.asked)
+            write_model(note_file(self.path), note.model_copy(update={"left_out": self.left_out}))
+            where = f" {NOTE} has all {len(self.left_out)}." if len(self.left_out) > NAMED else ""
+            said.append(f"Not predicted: {told(self.left_out.items())}.{where} {UNUSABLE}")
+        said += dict.fromkeys(note for outcome in self.earlier for note in outcome.notes)
         return (*said, *geometry_notes(self.models[0], self._first_channels()))
 
     def _doubts(self, uncertain: Sequence[CaseUncertainty]) -> Iterator[str]:
         """What the ranking of the cases does not say by itself."""
         if empty := [one.case for one in uncertain if one.nothing_predicted]:
             yield f"Nothing is predicted in {numbered(len(empty), 'case')} ({some(empty)}): is nothing there?"
-        if self.asked.uncertainty and (lacking := sorted({*self.cases} - {one.case for one in uncertain})):
+        if self.asked.uncertainty and (lacking := sorted({*self.there(self.path)} - {one.case for one in uncertain})):
             yield (
                 f"How uncertain {some(lacking)} are is not known: they were predicted without it. "
                 f"{argument(overwrite=True)} predicts every case again."
@@ -186,9 +229,9 @@ class PredictionFolder:
 
     def _first_channels(self) -> dict[str, Path]:
         """The first image of each case as nnU-Net has read it; of those kept from an earlier run, the original."""
-        converted = part_folder(self.path, INPUTS)
-        read = {case: converted / f"{case}_0000{self.ending}" for case in self.images}
-        return {case: path if path.is_file() else self.images[case][0] for case, path in read.items()}
+        converted = (self.path / PARTS).glob(f"{INPUTS}_*/*_0000{self.ending}")
+        read = {path.name.removesuffix(f"_0000{self.ending}"): path for path in converted}
+        return {case: read.get(case, paths[0]) for case, paths in self.images.items()}
 
     def _folds(self) -> str:
         folds = self.asked.folds
@@ -202,7 +245,7 @@ class PredictionFolder:
         from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
         labels = self.description.get("labels", {})
-        files = {case: Path(self.asked.labels) / f"{case}{self.ending}" for case in self.cases}
+        files = {case: Path(self.asked.labels) / f"{case}{self.ending}" for case in self.there(self.path)}
         unlabelled = [case for case, label in files.items() if not label.is_file()]
         notes = [f"Not scored, no label: {some(unlabelled)}."] if unlabelled else []
         pairs = [

@@ -9,54 +9,21 @@ from ...allowed_paths import readable_file
 from ...image_files import PICTURES, list_files
 from ...schemas.datasets import SourceFile, Writing
 from ...settings import Settings
-from ...texts import told
 from ..asks.conversion.facts import facts_of
 from ..asks.conversion.writing import write
-from ..asks.inspection.images import look_at_image
-from ..stage import StageFailure
+from .prediction_checks import COLOURS, THREADS
 
-THREADS = 4  # decompression and ITK release Python's lock
-COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
-MENDED = {"grey": "save it in grey", "RGB": "save it as RGB without alpha", "RGBA": "save it as RGBA"}
-UNUSABLE = "Correct or remove these images, then predict again; nothing else is lost."
 Files = tuple[SourceFile, ...]
 
 
-def original_files(folder: Path, cases: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Files]:
-    """The files of each case, listed again.
-
-    Raises:
-        StageFailure: some are no longer there.
-    """
+def original_files(
+    folder: Path, cases: Mapping[str, Sequence[str]], settings: Settings
+) -> tuple[dict[str, Files], dict[str, str]]:
+    """The files of each case, listed again; and of each case that lacks one by now, why it cannot be predicted."""
     listed = list_files(folder, settings).files
-    gone = [(case, name) for case, names in cases.items() for name in names if name not in listed]
-    if gone:
-        raise StageFailure("images are no longer there", told(gone), "Put them back, or predict the others.")
-    return {case: tuple(listed[name] for name in names) for case, names in cases.items()}
-
-
-def refuse_other_pictures(cases: Mapping[str, Sequence[str]], channels: int) -> None:
-    """Read every picture once, as nnU-Net will: it would end at the first that does not fit, and name none.
-
-    Raises:
-        StageFailure: some are broken or have other colours than the model takes; the message names the cases.
-    """
-    wanted = {case: channels // len(paths) for case, paths in cases.items()}
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(lambda case: _other_picture(cases[case], wanted[case]), cases)
-    faults = [(case, fault) for case, fault in zip(cases, found, strict=True) if fault]
-    if faults:
-        raise StageFailure(f"pictures cannot be used, {len(faults)} of {len(cases)}", told(faults), UNUSABLE)
-
-
-def _other_picture(paths: Sequence[str], wanted: int) -> str:
-    for look in (look_at_image(Path(path), "natural") for path in paths):
-        if look.error:
-            return look.error
-        if look.channels != wanted:
-            held, taken = (COLOURS.get(count, f"{count} channels") for count in (look.channels, wanted))
-            return f"it is {held}, the model takes {taken}: {MENDED.get(taken, 'save it with as many')}"
-    return ""
+    gone = {case: name for case, names in cases.items() for name in names if name not in listed}
+    there = {case: tuple(listed[name] for name in names) for case, names in cases.items() if case not in gone}
+    return there, {case: f"{name} is no longer there" for case, name in gone.items()}
 
 
 class Inputs:
@@ -66,22 +33,18 @@ class Inputs:
         self.folder, self.ending, self.channels, self.settings = folder, ending, channels, settings
         self.allowed = list(settings.allowed_roots)
 
-    def make(self, cases: Mapping[str, Files], tell: Callable[[int], None]) -> list[list[str]]:
-        """Write those of all cases; returns the files of each.
-
-        Raises:
-            StageFailure: images cannot be read, or are of another kind; the message names them.
-        """
+    def make(
+        self, cases: Mapping[str, Files], tell: Callable[[int], None]
+    ) -> tuple[dict[str, list[str]], dict[str, str]]:
+        """Write those of all cases; returns the files of each, and why some cannot be used."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        faults: list[tuple[str, str]] = []
+        faults: dict[str, str] = {}
         with ThreadPoolExecutor(THREADS) as pool:
             for done, (case, fault) in enumerate(zip(cases, pool.map(self._bring, cases.items()), strict=True), 1):
-                faults += [(case, fault)] if fault else []
+                faults |= {case: fault} if fault else {}
                 tell(done)
-        if faults:
-            raise StageFailure(f"images cannot be used, {len(faults)}", told(faults), UNUSABLE)
-        return [self._targets(case, files) for case, files in cases.items()]
+        return {case: self._targets(case, files) for case, files in cases.items() if case not in faults}, faults
 
     def _targets(self, case: str, files: Files) -> list[str]:
         """Of a cascade, nnU-Net takes the name before _0000 for that of the first segmentation.

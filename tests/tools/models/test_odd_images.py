@@ -67,16 +67,24 @@ def test_spacings_far_from_those_of_the_training_are_told(settings: Settings, mo
     assert "Spacings" not in notes_on(settings, numpy.diag([1.5, 1.0, 8.0, 1.0]))
 
 
+def picture(path: Path, mode: str) -> None:
+    """A picture of noise; one that is "cut" lacks its end."""
+    noise = numpy.random.default_rng(1).integers(0, 255, (32, 40, 4), dtype=numpy.uint8)
+    Image.fromarray(noise).convert("RGB" if mode == "cut" else mode).save(path)
+    if mode == "cut":
+        path.write_bytes(path.read_bytes()[:2000])
+
+
 PICTURES: Any = [
-    ("RGB", {"a": "RGB", "b": "RGBA"}, r"1 of 2 \(b \(it is RGBA, the model takes RGB: save it as RGB without alpha\)"),
-    ("RGB", {"a": "RGB", "b": "L"}, r"1 of 2 \(b \(it is grey, the model takes RGB"),
-    ("g", {"a": "L", "b": "RGB"}, r"1 of 2 \(b \(it is RGB, the model takes grey: save it in grey"),
-    ("RGB", {"a": "RGB", "b": "cut", "c": "RGB"}, r"1 of 3 \(b \(.*truncated"),
+    ("RGB", {"a": "RGB", "b": "RGBA"}, r"b \(it is RGBA, the model takes RGB: save it as RGB without alpha\)"),
+    ("RGB", {"a": "RGB", "b": "L"}, r"b \(it is grey, the model takes RGB"),
+    ("g", {"a": "L", "b": "RGB"}, r"b \(it is RGB, the model takes grey: save it in grey"),
+    ("RGB", {"a": "RGB", "b": "cut", "c": "RGB"}, r"b \(.*truncated"),
 ]
 
 
 @pytest.mark.parametrize(("channels", "given", "said"), PICTURES, ids=["RGBA", "grey", "coloured", "truncated"])
-def test_pictures_that_the_model_cannot_take_are_named_before_it_predicts(
+def test_pictures_that_the_model_cannot_take_are_left_out_by_name(
     settings: Settings, model: Path, channels: str, given: dict[str, str], said: str
 ) -> None:
     planned(model, "NaturalImage2DIO")
@@ -84,16 +92,40 @@ def test_pictures_that_the_model_cannot_take_are_named_before_it_predicts(
     images = settings.folder("raw") / "pictures"
     images.mkdir()
     for case, mode in given.items():
-        path = images / f"{case}_0000.png"
-        noise = numpy.random.default_rng(1).integers(0, 255, (32, 40, 4), dtype=numpy.uint8)
-        Image.fromarray(noise).convert("RGB" if mode == "cut" else mode).save(path)
-        if mode == "cut":
-            path.write_bytes(path.read_bytes()[:2000])
+        picture(images / f"{case}_0000.png", mode)
 
     folder = prepared(settings, images=str(images))
-    with pytest.raises(StageFailure, match=said):
-        folder.inputs(folder.cases)
+    folder.take_in()
 
-    (images / "b_0000.png").unlink()
+    assert folder.missing == sorted(set(given) - {"b"}) and len(folder.inputs(folder.missing)) == len(given) - 1
+    assert re.search(f"Not predicted: {said}.*Correct or remove", " ".join(folder.finish().notes))
+    for case in given:
+        (images / f"{case}_0000.png").write_bytes(b"")
+    with pytest.raises(StageFailure, match=rf"none of {len(given)} images can be used \(a \(it is empty, 0 bytes\)"):
+        prepared(settings, images=str(images)).take_in()
+
+
+def test_volumes_that_would_end_the_prediction_are_left_out_by_name(settings: Settings, model: Path) -> None:
+    planned(model)
+    trained_on(model, ".nii.gz", "T1", "T2")
+    images = settings.folder("raw") / "volumes"
+    images.mkdir()
+    for case in ("cut", "good", "other", "thick", "word"):
+        for channel in (0, 1):
+            nibabel.save(nibabel.Nifti1Image(image(), RAS), images / f"{case}_000{channel}.nii.gz")
+    whole = images / "cut_0001.nii.gz"
+    whole.write_bytes(whole.read_bytes()[:-20])
+    nibabel.save(nibabel.Nifti1Image(image()[:3], RAS), images / "other_0001.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(numpy.stack([image()] * 2, axis=-1), RAS), images / "thick_0000.nii.gz")
+    (images / "word_0000.nii.gz").write_text("a letter", "utf-8")
+
     folder = prepared(settings, images=str(images))
-    assert len(folder.inputs(folder.cases)) == len(given) - 1
+    folder.take_in()
+
+    assert folder.missing == ["good"]
+    assert re.match(r"cut_0001.nii.gz: .*ended before", folder.left_out["cut"])
+    assert folder.left_out["other"] == "its channels differ in size: 8 × 7 × 6 and 8 × 7 × 3 voxels"
+    assert folder.left_out["thick"] == "it holds 3 channels, the model takes 2"
+    said = " ".join(folder.finish().notes)
+    assert "1 case, fold 0." in said and "and 1 more" in said and "nnunet_mcp_prediction.json has all 4" in said
+    assert "word" in json.loads((folder.path / "nnunet_mcp_prediction.json").read_text())["left_out"]

@@ -60,6 +60,7 @@ def test_each_image_is_read_under_its_name_and_at_its_place(
     trained_on(model, ending, *([channels] if channels == SCAN else channels))
 
     folder = prepared(allowed, images=f"{source}/{images}")
+    folder.take_in()
 
     assert {nfc(case) for case in folder.cases} == set(map(nfc, NAMES))
     exact = "{case}" not in images
@@ -93,6 +94,7 @@ def test_channels_come_in_the_order_of_the_model(allowed: Settings, model: Path,
     for case in ("p1", "p2"):
         (downloads / case / f"{case}_seg.nrrd").unlink()
     folder = prepared(allowed, images=f"{downloads}/{{case}}/{{case}}_{{channel}}.nrrd")
+    folder.take_in()
 
     named = {case: [path.name for path in paths] for case, paths in folder.images.items()}
     assert named == {case: [f"{case}_t1.nrrd", f"{case}_FLAIR.nrrd"] for case in ("p1", "p2")}
@@ -148,5 +150,5 @@ def test_pictures_that_would_lose_something_are_named(allowed: Settings, model: 
 
     folder = prepared(allowed, images=f"{downloads}/bilder")
 
-    with pytest.raises(StageFailure, match=r"cannot be used, 5 \(.*coloured, and the model takes grey"):
-        folder.inputs(folder.cases)
+    with pytest.raises(StageFailure, match=r"none of 5 images can be used \(.*coloured, and the model takes grey"):
+        folder.take_in()

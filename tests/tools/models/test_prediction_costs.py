@@ -1,0 +1,159 @@
+"""What nnunet_predict says of minutes, disk and memory before anything starts."""
+
+import json
+import math
+import random
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy
+import pytest
+import SimpleITK
+from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+from PIL import Image
+
+from nnunet_mcp.errors import Unavailable
+from nnunet_mcp.files import append_line, write_model
+from nnunet_mcp.image_headers import Size, size_of
+from nnunet_mcp.nnunet.datasets import DatasetFiles
+from nnunet_mcp.nnunet.prediction_work import Memory, Network, fitting_workers
+from nnunet_mcp.runs.layout import StateDir
+from nnunet_mcp.runs.machine import capacity
+from nnunet_mcp.schemas.outcomes import PredictionOutcome, PredictionPace
+from nnunet_mcp.schemas.records import Epoch, Progress, StageState
+from nnunet_mcp.settings import Settings
+from nnunet_mcp.tools.models import prediction_costs
+from tests.kit.tiny import save
+from tests.tools.models.test_predict import DATASET, RUN, model as model, predict, prepared, recorded, segment
+
+assert recorded  # a fixture
+GB = 1e9
+DONE = StageState(status="success")
+NULLS = ("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice")
+
+
+def planned(model: Path, **changed: Any) -> None:
+    """Plans of a network that sees images of make_dataset in 2 x 1 x 1.5 mm, patch by patch."""
+    plan = {"patch_size": [4, 4, 4], "spacing": [2.0, 1.0, 1.5], "median_image_size_in_voxels": [8.0, 7.0, 6.0]}
+    plan |= {"batch_size": 2, **changed}
+    plans: dict[str, Any] = {"dataset_name": DATASET, "transpose_forward": [0, 1, 2], "configurations": {"2d": plan}}
+    (model / "plans.json").write_text(json.dumps(plans), "utf-8")
+
+
+def test_passes_are_as_many_as_nnunet_computes() -> None:
+    chance = random.Random(1)
+    for _ in range(300):
+        axes, step = chance.choice([2, 3]), chance.choice([0.1, 0.33, 0.5, 0.7, 1.0])
+        patch = tuple(chance.randint(4, 20) for _ in range(axes))
+        shape, spacing = ([chance.randint(1, 60) for _ in range(3)], [chance.uniform(0.3, 4) for _ in range(3)])
+        target = [chance.uniform(0.3, 4) for _ in range(axes)]
+        transpose = tuple(chance.sample(range(3), 3))
+        network = Network(patch, tuple(target), transpose, (), channels=1, classes=2, regions=False, folds=3)
+        seen = network.resampled(shape, spacing)
+
+        turned = [[one[axis] for axis in transpose] for one in (shape, spacing)]
+        theirs = compute_new_shape(turned[0], turned[1], [*turned[1][: 3 - axes], *target])
+        assert seen == tuple(max(1, length) for length in theirs)
+        padded = tuple(max(pair) for pair in zip(seen[3 - axes :], patch, strict=True))
+        windows = math.prod(map(len, compute_steps_for_sliding_window(padded, patch, step)))
+        whole = windows * math.prod(seen[: 3 - axes]) * 3
+        assert network.passes(seen, step, False) == whole
+        assert network.passes(seen, step, True) == whole * 2**axes
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_the_size_of_a_volume_is_in_its_header(tmp_path: Path, ending: str) -> None:
+    image = SimpleITK.GetImageFromArray(numpy.zeros((3, 4, 5), numpy.int16))
+    image.SetSpacing((0.5, 1.0, 2.5))
+    path = tmp_path / f"a{ending}"
+    SimpleITK.WriteImage(image, str(path))
+    assert size_of(path) == Size((3, 4, 5), (2.5, 1.0, 0.5))
+
+    path.write_bytes(path.read_bytes()[:30])
+    assert size_of(path) is None
+
+
+def test_the_size_of_what_is_no_volume(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    assert size_of(tmp_path / "a.png") == Size((1, 30, 40), (999.0, 1.0, 1.0))
+    Image.new("L", (4, 3)).save(tmp_path / "a.jpg")
+    (tmp_path / "folder.nii.gz").mkdir()
+    for name in ("a.jpg", "folder.nii.gz", "none.nii.gz"):
+        assert size_of(tmp_path / name) is None
+
+
+def test_processes_are_as_many_as_the_memory_allows() -> None:
+    small, large = Memory(1 * GB, 2 * GB, 1 * GB), Memory(2 * GB, 4 * GB, 10 * GB)
+
+    found = {room: fitting_workers([small, large, small], (3, 3), room * GB) for room in (100, 20, 19, 17.5, 16.5, 3)}
+
+    assert [(one.prepare, one.write) for one in found.values()] == [(3, 3), (3, 3), (3, 2), (2, 1), (1, 1), (1, 1)]
+    assert found[3].needed == 16 * GB
+
+
+@pytest.mark.usefixtures("recorded")
+def test_minutes_rest_on_what_ran_here_before(settings: Settings, model: Path) -> None:
+    """Five images of 8 x 7 x 6 voxels, as large for the network: 3 * 3 * 2 windows, 8 ways each."""
+    planned(model)
+    assert "Minutes are not known: this model has neither trained nor predicted" in predict(settings).estimate
+
+    train = StateDir(settings.state_dir).run(RUN).stage("train_fold_0")
+    for epoch in range(3):
+        append_line(train.epochs_file, Epoch.model_validate({**dict.fromkeys(NULLS), "epoch": epoch, "seconds": 800.0}))
+    write_model(train.progress_file, Progress(phase="training", heartbeat=0, epochs=1000))
+    counts = {"num_epochs": 1000, "num_iterations_per_epoch": 250, "num_val_iterations_per_epoch": 50}
+    (model / "fold_0" / "debug.json").write_text(json.dumps(counts), "utf-8")
+    files = DatasetFiles(settings.folders, DATASET)
+    files.plans_file("nnUNetPlans").parent.mkdir(parents=True, exist_ok=True)
+    files.plans_file("nnUNetPlans").write_text((model / "plans.json").read_text("utf-8"), "utf-8")
+    by_training = predict(settings, output=str(model / "predictions" / "second"))
+
+    # 800 s for (250 + 50 / 3) * 2 patches of three thirds, one of which is forwards: half a second
+    assert re.match(
+        rf"About 6 min \(.*\): 720 passes of the network at 0.5 s, by the training {RUN}", by_training.estimate
+    )
+
+    outcome = PredictionOutcome(ok=True, predictions="", pace=PredictionPace(cases=2, passes=100, seconds=20))
+    write_model(StateDir(settings.state_dir).run(by_training.run_id).stage("predict").outcome_file, outcome)
+    half = predict(settings, options=["mirroring=off"])
+    again = predict(settings, output=str(model / "predictions" / "third"))
+
+    assert (
+        f"About 3 min (2 min to 4 min): 720 passes of the network at 0.2 s, as in {by_training.run_id}"
+        in again.estimate
+    )
+    assert "About 33 s (27 s to 42 s): 90 passes" in half.estimate
+
+
+@pytest.mark.usefixtures("recorded")
+def test_memory_and_disk_are_those_of_the_largest_image_and_of_all(
+    settings: Settings, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(model, spacing=[1.0, 0.5, 0.75])
+    images = settings.folder("raw") / DATASET / "imagesTs"
+    save(images / "large_0000.nii.gz", numpy.zeros((80, 90, 100), numpy.uint8))
+
+    told = predict(settings, npz=True).estimate
+    assert re.search(r"Memory: at most \d+(\.\d+)? GB for large, 100 × 90 × 80 voxels; .* are free\.", told)
+    assert re.search(r"Disk: under 1 MB, with probabilities at most 5 MB", told)
+
+    monkeypatch.setattr(prediction_costs, "usable_memory", lambda: capacity.Memory(8, 100_000_000))
+    output = str(model / "predictions" / "second")
+    assert "0.1 GB are free, so this may fail" in predict(settings, output=output).estimate
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(Unavailable, match=r"has under 1 MB free.*Free some space, or choose another output"):
+        predict(settings, output=str(model / "predictions" / "third"))
+
+
+@pytest.mark.usefixtures("recorded")
+def test_only_cases_that_are_missing_cost_anything(settings: Settings, model: Path) -> None:
+    planned(model)
+    segment(prepared(settings))
+
+    started = predict(settings)
+    assert started.estimate == "Every case is there already: the run only checks them."
+    write_model(StateDir(settings.state_dir).run(started.run_id).stage("predict").state_file, DONE)
+    assert "Memory: at most" in predict(settings, overwrite=True).estimate

@@ -1,0 +1,187 @@
+"""What a prediction will take: minutes, disk and memory, by the headers of its images and by what ran here before."""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import Unavailable
+from ...image_headers import Size, size_of
+from ...nnunet.datasets import DatasetFiles
+from ...nnunet.models import Model
+from ...nnunet.prediction_work import FLOAT, Network, fitting_workers
+from ...runs.engines import engine_of
+from ...runs.layout import RunDir, StateDir
+from ...runs.machine.capacity import usable_memory
+from ...runs.speed import RUNS_LOOKED_AT, pass_of_training
+from ...runs.store import newest_runs
+from ...schemas.jobs import PredictionJob, PredictStep
+from ...schemas.outcomes import PredictedOutcome, PredictionOutcome, PredictionPace
+from ...schemas.records import RunRecord
+from ...settings import Settings
+from ...texts import clean
+from .prediction_images import Chosen
+
+MOST_HEADERS = 200  # reading one takes a tenth of a millisecond
+PACES = 5  # earlier predictions that count
+SPREAD = 1.5  # between two predictions of a model, by what else the machine does
+# A training computes its patches without reading, resampling and writing whole images.
+FASTER, SLOWER = 2.0, 4.0
+START_S = 15.0  # an idle machine imports PyTorch and nnU-Net in so long
+# Labels take hundredths of a byte per voxel in compressed formats; softmax of noise was seen to take 0.9 of its floats.
+OF_LABELS, OF_SOFTMAX = 0.05, 0.9
+COMPRESSED = (".gz", ".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one pass of a network, as a range, and what that rests on."""
+
+    expected: float
+    low: float
+    high: float
+    basis: str
+
+
+@dataclass
+class PredictionCosts:
+    """The costs of a recorded prediction that has not started yet."""
+
+    record: RunRecord
+    job: PredictionJob
+    images: Chosen
+    settings: Settings
+    todo: int = field(init=False)
+    sizes: dict[str, Size] = field(init=False)
+
+    def __post_init__(self) -> None:
+        files = DatasetFiles(self.record.folders, self.record.dataset_name)
+        self.ending = str(Model(files, Path(self.job.models[0]), ()).description.get("file_ending"))
+        self.networks = [
+            (name, step, network)
+            for name, step in self.job.steps.items()
+            if (network := Network.of(Model(files, Path(step.model), step.folds))) is not None
+        ]
+        cases = [case for case in self.images.cases if self.job.overwrite or not self._is_there(case)]
+        self.todo = len(cases)
+        some = cases[:: max(1, math.ceil(len(cases) / MOST_HEADERS))]
+        self.sizes = {case: size for case in some if (size := size_of(self.images.first_file(case))) is not None}
+
+    def _is_there(self, case: str) -> bool:
+        return (Path(self.job.output) / f"{case}{self.ending}").is_file()
+
+    def told(self) -> str:
+        """Minutes, disk and memory in words; what is not known is left out or said.
+
+        Raises:
+            Unavailable: the disk has no room for the segmentations.
+        """
+        if not self.todo:
+            return "Every case is there already: the run only checks them."
+        if len(self.networks) < len(self.job.steps):
+            return ""
+        return " ".join(filter(None, (self._minutes(), self._disk(), self._memory())))
+
+    def _each(self, network: Network) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        """Some of the images, or in their place the median one of the training: case, shape, and as the network sees
+        it."""
+        for case, size in self.sizes.items():
+            yield case, size.shape, network.resampled(size.shape, size.spacing)
+        if not self.sizes:
+            usual = tuple(round(length) for length in network.usual_shape)
+            yield "", usual, usual
+
+    def _all(self, of_some: float) -> float:
+        """Of all cases, from the sum of those whose size is known."""
+        return of_some * self.todo / (len(self.sizes) or 1)
+
+    def _minutes(self) -> str:
+        low = expected = high = 0.0
+        bases: dict[str, None] = {}
+        for name, step, network in self.networks:
+            each = (network.passes(seen, step.step_size, step.mirroring) for _, _, seen in self._each(network))
+            passes = self._all(sum(each))
+            if (pace := self._pace(name, step)) is None:
+                return "Minutes are not known: this model has neither trained nor predicted on this device yet."
+            low, expected, high = (
+                had + START_S + passes * one
+                for had, one in ((low, pace.low), (expected, pace.expected), (high, pace.high))
+            )
+            bases[f"{passes:,.0f} passes of the network at {pace.expected:.2g} s, {pace.basis}"] = None
+        lanes = min(int(self.job.options.get("parts", 1)), self.todo)
+        low, expected, high = (seconds / lanes for seconds in (low, expected, high))
+        side = f" in {lanes} parts at the same time" if lanes > 1 else ""
+        guess = "" if self.sizes else ", for images like the training's median"
+        return f"About {_time(expected)} ({_time(low)} to {_time(high)}){side}: {' and '.join(bases)}{guess}."
+
+    def _pace(self, name: str, step: PredictStep) -> Pace | None:
+        found = [(pace.seconds / pace.passes, run.run_id) for run, pace in self._earlier(step) if pace.passes]
+        if found:
+            seconds = [each for each, _ in found[:PACES]]
+            return Pace(seconds[0], min(seconds) / SPREAD, max(seconds) * SPREAD, f"as in {found[0][1]}")
+        spec = next(spec for spec in self.record.stages if spec.name == name)
+        trained = pass_of_training(StateDir.of(self.settings), self.record, spec)
+        if trained is None:
+            return None
+        run_id, each = trained
+        return Pace(each, each / FASTER, each * SLOWER, f"by the training {run_id}, without reading and writing")
+
+    def _earlier(self, step: PredictStep) -> Iterator[tuple[RunDir, PredictionPace]]:
+        """How this model predicted here before, newest first."""
+        alike = ("device", "host", "engine")
+        for run in newest_runs(StateDir.of(self.settings), limit=RUNS_LOOKED_AT):
+            record = run.record()
+            if record is None or any(getattr(record, key) != getattr(self.record, key) for key in alike):
+                continue
+            for name, other in record.job.steps.items() if isinstance(record.job, PredictionJob) else ():
+                outcome = run.stage(name).outcome() if other.model == step.model else None
+                if isinstance(outcome, PredictedOutcome | PredictionOutcome) and outcome.pace:
+                    yield run, outcome.pace
+
+    def _disk(self) -> str:
+        network = self.networks[-1][2]
+        voxels = self._all(sum(math.prod(shape) for _, shape, _ in self._each(network)))
+        labels = voxels * (OF_LABELS if self.ending.endswith(COMPRESSED) else 1)
+        softmax = sum(net.classes for _, step, net in self.networks if step.npz) * voxels * FLOAT * OF_SOFTMAX
+        folder = next(path for path in (Path(self.job.output), *Path(self.job.output).parents) if path.is_dir())
+        free = shutil.disk_usage(folder).free
+        if free < labels or not os.access(folder, os.W_OK):
+            raise Unavailable(
+                f"{folder} has {_size(free)} free or cannot be written, and the segmentations take about "
+                f"{_size(labels)}. Free some space, or choose another output."
+            )
+        probabilities = f", with probabilities at most {_size(labels + softmax)}" if softmax else ""
+        short = f"; only {_size(free)} are free" if free < labels + softmax else ""
+        return f"Disk: {_size(labels)}{probabilities}{short}."
+
+    def _memory(self) -> str:
+        """Of the image that takes most, with one process that prepares and one that writes."""
+        needs = {
+            fitting_workers([network.memory(shape, seen, npz=step.npz)], (1, 1), 0).needed: (case, shape)
+            for _, step, network in self.networks
+            for case, shape, seen in self._each(network)
+        }
+        most = max(needs)
+        case, shape = needs[most]
+        image = (
+            f"{clean(case)}, {' × '.join(map(str, shape))} voxels" if case else "an image like the training's median"
+        )
+        said = f"Memory: at most {_size(most)} for {image}"
+        if not engine_of(self.record).is_here:
+            return f"{said}, in the job that predicts."
+        free = usable_memory().available
+        return f"{said}; {_size(free)} are free{', so this may fail' if most > free else ''}."
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
+def _size(amount: float) -> str:
+    if amount < 1e6:
+        return "under 1 MB"
+    return f"{amount / 1e9:.2g} GB" if amount >= 1e8 else f"{amount / 1e6:.0f} MB"
