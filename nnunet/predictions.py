@@ -44,6 +44,7 @@ class PredictionNote(BaseModel):
 
     model: str
     folds: tuple[str, ...]
+    run: str = ""  # the last one that predicted into it
     postprocessing: str = ""
     images: str = ""
     checkpoints: tuple[str, ...] = ()

@@ -121,6 +121,11 @@ def some(names: Sequence[object], most: int = NAMED) -> str:
     return ", ".join(clean(name) for name in names[:most]) + more
 
 
+def no_formula(cell: str) -> str:
+    """A name such that no spreadsheet computes it (OWASP, CSV injection)."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
 def opening(text: str) -> str:
     """The text as a sentence begins."""
     return text[:1].upper() + text[1:]

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from ..nnunet.datasets import DatasetFiles, FoldFiles
 from ..nnunet.summary import fold_outcome, why_dice_is_null
 from ..schemas.outcomes import (
+    CaseUncertainty,
     EvaluationOutcome,
     ExportOutcome,
     MeasuredOutcome,
@@ -24,6 +25,7 @@ from .remarks import last_pseudo_dice, remarks
 from .status import Verdict
 
 WORST_CASES, WORST_OF_A_FOLD = 5, 3
+UNCERTAIN_CASES = 10
 NOTHING_MEASURED = Metrics(dice=None, iou=None, validation_loss=None)
 
 
@@ -56,6 +58,7 @@ def compose_result(run: RunDir, record: RunRecord, judged: Verdict, *, cases: in
         folds=tuple(lines),
         dice_mean_sd=mean_sd(line.dice for line in lines) if complete else None,
         worst_cases=worst(measured, cases) if measured else (),
+        uncertain_cases=_uncertain(outcome, cases),
         complete=complete,
         predictions=outcome.predictions if isinstance(outcome, PredictionOutcome) else None,
         evaluation=outcome.evaluation if isinstance(outcome, EvaluationOutcome) else None,
@@ -177,6 +180,12 @@ def worst(measured: MeasuredOutcome, most: int) -> tuple[CaseMetrics, ...]:
         return tuple(case.model_copy(update={"voxels": {}, "ml": {}}) for case in ranked[:most])
     others = (case for case in measured.cases if case.dice is None)
     return tuple(with_ml(case, measured.voxel_mm3) for case in (*ranked, *others))[:most]
+
+
+def _uncertain(outcome: Outcome | None, most: int) -> tuple[CaseUncertainty, ...]:
+    """The most uncertain cases: ten where nobody said how many."""
+    found = outcome.uncertain if isinstance(outcome, PredictionOutcome) else ()
+    return found[: UNCERTAIN_CASES if most == WORST_CASES else most]
 
 
 def with_ml(case: CaseMetrics, voxel_mm3: float | None) -> CaseMetrics:

@@ -76,6 +76,9 @@ class PredictStep(Record):
     mirroring: bool = True
     step_size: float = 0.5
     checkpoint: str = "final"
+    uncertainty: bool = False
+    part: int = 0  # of `parts`, from 0: every parts-th case, as nnUNetv2_predict takes -part_id of -num_parts
+    parts: int = 1
 
 
 class Originals(Record):
@@ -107,6 +110,11 @@ class PredictionJob(OtherJob):
     @property
     def model(self) -> ModelName:
         return ModelName.parse(PurePath(self.models[0]).name)
+
+    @property
+    def uncertainty(self) -> bool:
+        """Whether each case is to be told how uncertain it is."""
+        return any(step.uncertainty for step in self.steps.values())
 
 
 class EvaluationJob(OtherJob):

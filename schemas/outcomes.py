@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
-from .base import Record
+from .base import Record, unknown
 from .records import BestConfiguration, CaseMetrics, ClassMetrics, Metrics, Outcome, Surfaces
 
 
@@ -29,6 +29,17 @@ class ModelOutcome(MeasuredOutcome):
     gpu_gb: float | None = Field(default=None, description="Memory of its GPU that the process took at most.")
 
 
+class CaseUncertainty(Record):
+    """How sure the model is of a case, 0 (sure) to 1; how good it is only a label can tell."""
+
+    case: str
+    entropy: float = Field(description="Mean over the voxels predicted as a structure.")
+    disagreement: float | None = Field(
+        default=None, exclude_if=unknown, description="1 - the mean Dice between the folds' own segmentations."
+    )
+    nothing_predicted: bool = Field(default=False, exclude_if=lambda nothing: not nothing)
+
+
 class PredictionPace(Record):
     """How long a model took for these cases, with reading and writing, and how many patches it computed."""
 
@@ -50,6 +61,7 @@ class PredictionOutcome(MeasuredOutcome):
 
     kind: Literal["prediction"] = "prediction"
     predictions: str = Field(description="Folder that the prediction wrote.")
+    uncertain: tuple[CaseUncertainty, ...] = Field(default=(), description="The most uncertain first.")
     pace: PredictionPace | None = None
 
 

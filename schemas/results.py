@@ -6,6 +6,7 @@ from pydantic import Field
 
 from .base import Record, Request, RunId, unknown
 from .jobs import BEST, FILES
+from .outcomes import CaseUncertainty
 from .records import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Status, Surfaces
 
 
@@ -80,6 +81,9 @@ class Result(Record):
     )
     dice_mean_sd: str | None = left_out("Mean ± sample standard deviation of the folds' Dice.")
     worst_cases: tuple[CaseMetrics, ...] = Field(description="Validation cases with the lowest Dice.")
+    uncertain_cases: tuple[CaseUncertainty, ...] = Field(
+        default=(), exclude_if=lambda cases: not cases, description="The most uncertain first, 0 (sure) to 1."
+    )
     complete: bool = Field(description="Whether the run has done all that it was to do; else there are no metrics.")
     cross_validation: str | None = left_out('How much of a cross-validation it is, e.g. "1 of 5 folds".')
     predictions: str | None = left_out("The folder that a nnunet_predict run wrote.")

@@ -166,6 +166,20 @@ REPLACED = (
         digest="c6ea45b42abd",
     ),
     Place(
+        f"{PREDICTOR}.predict_from_data_iterator",
+        "inference/predict_from_raw_data.py:363",
+        "called once by predict_from_files; takes a case, with its name as ofile, and predicts it before the next",
+        signature="(self, data_iterator, save_probabilities=, num_processes_segmentation_export=)",
+        digest="005b93fc2aff",
+    ),
+    Place(
+        f"{PREDICTOR}.predict_logits_from_preprocessed_data",
+        "torch/utils/_contextlib.py:500",
+        "once for each case; returns the mean of its folds' logits, before they are resampled",
+        signature="(self, data)",
+        digest="de80a89cf567",
+    ),
+    Place(
         f"{PREDICTOR}._internal_maybe_mirror_and_predict",
         "torch/utils/_contextlib.py:573",
         "once for each patch; the network is the predictor's",
@@ -217,11 +231,12 @@ REPLACED = (
     Place(
         f"{SEARCH}:determine_postprocessing",
         "postprocessing/remove_connected_components.py:52",
-        "called once, for the best",
+        "called once, for the best; what it decides and writes, worker/best_postprocessing.py does",
         signature=(
             "(folder_predictions, folder_ref, plans_file_or_dict, dataset_json_file_or_dict, "
             "num_processes=, keep_postprocessed_files=)"
         ),
+        digest="590d980b82b0",
     ),
     # What nnU-Net reads and which processes it starts.
     Place(
@@ -335,7 +350,14 @@ BUILT_ON = (
         PREDICTOR,
         "inference/predict_from_raw_data.py:40",
         "the predictor's network, and what its checkpoints hold",
-        names=("network", "trainer_name", "init_args", "inference_allowed_mirroring_axes"),
+        names=(
+            "network",
+            "trainer_name",
+            "init_args",
+            "inference_allowed_mirroring_axes",
+            "label_manager",
+            "list_of_parameters",
+        ),
     ),
     Place(
         f"{PREDICTOR}.__init__",
@@ -540,6 +562,18 @@ BUILT_ON = (
         signature="(results, output_file)",
     ),
     Place(
+        "nnunetv2.evaluation.evaluate_predictions:load_summary_json",
+        "evaluation/evaluate_predictions.py:50",
+        "reads summary.json, with labels and regions as keys",
+        signature="(filename)",
+    ),
+    Place(
+        "nnunetv2.evaluation.evaluate_predictions:label_or_region_to_key",
+        "evaluation/evaluate_predictions.py:19",
+        "a label or region as a key of summary.json and postprocessing.json",
+        signature="(label_or_region)",
+    ),
+    Place(
         "nnunetv2.utilities.json_export:recursive_fix_for_json_export",
         "utilities/json_export.py:7",
         "makes numpy's numbers Python's, in place",
@@ -583,6 +617,12 @@ BUILT_ON = (
         "batchgenerators/utilities/file_and_folder_operations.py:97",
         "writes postprocessing.pkl",
         signature="(obj, file, mode=)",
+    ),
+    Place(
+        f"{FILES}:save_json",
+        "batchgenerators/utilities/file_and_folder_operations.py:108",
+        "writes postprocessing.json",
+        signature="(obj, file, indent=, sort_keys=)",
     ),
     # Variables that nnU-Net reads.
     Place(

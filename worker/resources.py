@@ -69,7 +69,8 @@ def fit_to_machine(kind: str, device: str, environment: dict[str, str], *, ranks
         lanes = int(environment.get(LANES_VARIABLE, "1"))
         chosen["nnUNet_n_proc_DA"] = str(augmenters(cores // lanes, memory / lanes, device))
     if pools == "predict":
-        both = max(1, min(NNUNET_DEFAULT_PREDICTION_PROCESSES, processes // 2))
+        lanes = int(environment.get(LANES_VARIABLE, "1"))
+        both = max(1, min(NNUNET_DEFAULT_PREDICTION_PROCESSES, processes // (2 * lanes)))
         each = environment.get("nnUNet_def_n_proc", str(both))
         chosen |= {"nnUNet_npp": each, "nnUNet_nps": each}
     return {name: value for name, value in chosen.items() if name not in environment}

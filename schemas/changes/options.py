@@ -49,6 +49,21 @@ OPTIONS = {
             "final",
             "Weights at the end of the training, or of its best epoch by the estimated Dice. nnU-Net: final.",
         ),
+        Option(
+            "uncertainty",
+            SWITCH,
+            "off",
+            "Rank the cases by how uncertain the model is: entropy, and the disagreement of several folds.",
+            of_voxels=False,
+        ),
+        Option(
+            "parts",
+            Number("1", "64", whole=True),
+            "1",
+            "Split the cases into so many parts that predict at the same time, each on a GPU or in a Slurm job of its "
+            "own. nnU-Net: 1.",
+            of_voxels=False,
+        ),
     )
 }
 

@@ -139,6 +139,10 @@ def _results(screen: Console, answer: Result) -> None:
         draw_table(screen, ("fold", "Dice", "IoU", "validation loss", "cases"), rows)
     if answer.worst_cases:
         draw_table(screen, ("worst cases", "Dice"), [(c.case, c.dice) for c in answer.worst_cases])
+    if answer.uncertain_cases:
+        columns = ("most uncertain cases", "disagreement", "entropy", "nothing predicted")
+        shown = [(c, "yes" if c.nothing_predicted else "") for c in answer.uncertain_cases]
+        draw_table(screen, columns, [(c.case, c.disagreement, c.entropy, nothing) for c, nothing in shown])
     _failure(screen, answer.failure)
     draw_notes(screen, answer.notes)
     draw_next(screen, "" if answer.complete else answer.next_step)

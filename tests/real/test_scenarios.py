@@ -376,11 +376,12 @@ def test_predictions_are_nnunets_own_scored_at_once_and_kept_when_asked_again(la
     output = lab.folder.parent / "predicted"
     request = {"run_id": model["run_id"], "images": str(images), "output": str(output), "labels": "labelsTr"}
 
-    started = lab.call("nnunet_predict", **request)
+    started = lab.call("nnunet_predict", **request, options=["uncertainty=on"])
     result = lab.finish(started["run_id"])
 
     assert result["status"] == "success" and result["predictions"] == str(output), result
     assert started["cases"] == 3 and 0 <= result["metrics"]["dice"] <= 1
+    assert len(result["uncertain_cases"]) == 3 and all(0 < one["entropy"] <= 1 for one in result["uncertain_cases"])
     command = [
         str(Path(sys.executable).with_name("nnUNetv2_predict")),
         "-i",

@@ -41,6 +41,8 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     _refuse_without_checkpoint(choice, options)
     trained = TrainedOn.of(choice.models[0].description)
     images = choose_images(request.images, choice.files.raw, trained, settings)
+    if "parts" in options:
+        options["parts"] = str(min(int(options["parts"]), len(images.cases)))
     output = _output(request, choice, images.folder, options, settings)
     stages = plan_stages(choice, output, options, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
@@ -98,7 +100,7 @@ def _job(
         labels=str(labels) if labels else None,
         npz=request.npz,
         overwrite=request.overwrite,
-        options=read_options(request.options),
+        options=dict(stages.options),
         trusted=choice.trusted,
         steps=stages.steps,
         parts=tuple(stages.parts),
@@ -120,12 +122,15 @@ def _record(
     told: tuple[str, ...],
 ) -> RunRecord:
     engine, options = engine_with_options(settings, model_of=choice.run)
+    device = engine.device(request.device, settings)
+    if engine.is_here and device[0] != "cuda" and "parts" in job.options:
+        told = (*told, f"This machine has one place for predictions on {device[0]}: the parts follow one another.")
     return new_record(
         job,
         stages.specs,
         dataset_name=choice.files.name,
         folders=choice.files.folders,
-        device=engine.device(request.device, settings),
+        device=device,
         engine=(engine, options),
         versions=installed(settings.nnunet_python).versions,
         notes=(*choice.notes(), *told),

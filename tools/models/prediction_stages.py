@@ -14,36 +14,45 @@ from .model_choice import Choice
 
 @dataclass
 class PredictionStages:
-    """The stages in order, and what each predicting stage is to do."""
+    """The stages, and what each predicting stage is to do. Every part of the cases has a chain of stages of its own."""
 
     options: Mapping[str, str]
     specs: list[StageSpec] = field(default_factory=list)
     steps: dict[str, PredictStep] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
+    _last: dict[int, str] = field(default_factory=dict)  # of each chain
 
-    def add(self, name: str, model: Model, output: Path, *, npz: bool, previous: Path | None = None) -> None:
-        """Add a model that predicts every image into `output`, after all stages added before."""
-        before = str(previous) if previous else None
-        self.steps[name] = PredictStep(
+    def add(
+        self, name: str, model: Model, output: Path, *, npz: bool, previous: Path | None = None, lowres: bool = False
+    ) -> None:
+        """Add a model that predicts every image into `output`, part by part, each after all added before for it."""
+        parts = int(value_of(self.options, "parts"))
+        step = PredictStep(
             model=str(model.folder),
             folds=model.folds,
             output=str(output),
             npz=npz,
-            previous=before,
+            previous=str(previous) if previous else None,
             mirroring=value_of(self.options, "mirroring") == "on",
             step_size=float(value_of(self.options, "step_size")),
             checkpoint=value_of(self.options, "checkpoint"),
+            uncertainty=value_of(self.options, "uncertainty") == "on" and not lowres,
+            parts=parts,
         )
-        self._append(name, model.name.configuration, "predict")
+        for part in range(parts):
+            own = f"{name}_part_{part + 1}" if parts > 1 else name
+            self.steps[own] = step.model_copy(update={"part": part})
+            needs = (self._last[part],) if part in self._last else ()
+            self._append(own, model.name.configuration, "predict", needs)
+            self._last[part] = own
 
     def combine(self, name: str) -> None:
-        """Add the ensemble of the parts, the postprocessing, or both."""
-        self._append(name, self.specs[-1].configuration, "combine")
+        """Add the ensemble of the models, the postprocessing, or both; where there is neither, what looks at all
+        parts."""
+        self._append(name, self.specs[-1].configuration, "combine", tuple(self._last.values()))
 
-    def _append(self, name: str, configuration: str, kind: str) -> None:
-        needs = (self.specs[-1].name,) if self.specs else ()
-        fields = {"name": name, "configuration": configuration, "kind": kind, "needs": needs}
-        self.specs.append(StageSpec.model_validate(fields))
+    def _append(self, name: str, configuration: str, kind: str, needs: tuple[str, ...]) -> None:
+        self.specs.append(StageSpec(name=name, kind=kind, configuration=configuration, needs=needs))
 
 
 def plan_stages(choice: Choice, output: Path, options: Mapping[str, str], *, npz: bool) -> PredictionStages:
@@ -59,10 +68,12 @@ def plan_stages(choice: Choice, output: Path, options: Mapping[str, str], *, npz
         before = None
         if first is not None:
             before = part_folder(output, f"{name}_lowres")
-            stages.add(f"{name}_lowres", first, before, npz=False)
+            stages.add(f"{name}_lowres", first, before, npz=False, lowres=True)
         target = part_folder(output, name) if combined else output
         stages.add(name, model, target, npz=npz or ensemble, previous=before)
         stages.parts += [str(target)] * combined
     if combined:
         stages.combine("ensemble" if ensemble else "postprocess")
+    elif len(stages.steps) > 1 + (choice.previous()[0] is not None):
+        stages.combine("gather")
     return stages

@@ -86,12 +86,23 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
 
 
 def _after_a_prediction(result: Result) -> str:
-    where = f"The predictions are in {result.predictions}."
+    where = f"The predictions are in {result.predictions}.{_where_to_look(result)}"
     if result.metrics.dice is not None:
         return where
     dataset = {"dataset_id": result.dataset_id} if result.dataset_id != NO_DATASET else {}
     measure = call("nnunet_evaluate", predictions=result.predictions, labels=None, **dataset)
     return f"{where} If there are labels of these images: {measure} measures them."
+
+
+def _where_to_look(result: Result) -> str:
+    """What to do with the most uncertain cases."""
+    if not result.uncertain_cases:
+        return ""
+    every = call("nnunet_results", run_id=result.run_id, cases=1000)
+    return (
+        " Look at those in uncertain_cases first, or annotate them next; uncertain is not wrong, and a model can be "
+        f"sure and wrong. uncertainty.csv there has every case, and so has {every}."
+    )
 
 
 def _after_a_training(result: Result, record: RunRecord) -> str:

@@ -15,8 +15,8 @@ from .learning import is_hot
 from .snapshot import RunSnapshot
 
 OTHER_KINDS = {
-    "predict": f"Ask whether to go on: {call('nnunet_predict')} with the same arguments; cases that are predicted are "
-    "kept",
+    "predict": f"Ask whether to go on: {call('nnunet_predict')} with the same arguments, without overwrite; cases that "
+    "are predicted are kept",
     "evaluate": f"Ask whether to start it again: {call('nnunet_evaluate')}; nothing was written",
     "search": f"Ask whether to start it again: {call('nnunet_find_best_configuration')}; nothing was changed",
     "export": f"Ask whether to start it again: {call('nnunet_export_model')}; no zip was left",

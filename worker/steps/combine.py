@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ...nnunet.predictions import part_folder
 from ...schemas.records import Outcome
+from ...texts import some
 from ..pool_watch import end_when_a_pool_process_is_killed
-from ..stage import Job
+from ..stage import Job, StageFailure
 from .postprocessing import apply
 from .prediction_folder import PredictionFolder
 
@@ -19,6 +20,9 @@ def carry_out(job: Job) -> Outcome:
     folder = PredictionFolder(job)
     folder.prepare()
     folder.refuse_if_nothing_is_left()
+    if folder.missing and not folder.asked.parts:
+        why = "Start the same request again; what is predicted is kept."
+        raise StageFailure("predicted cases are gone", some(folder.missing), why, resume=True)
     if folder.missing:
         combined = _ensemble(folder) if len(folder.asked.parts) > 1 else Path(folder.asked.parts[0])
         job.reporter.stop_here()

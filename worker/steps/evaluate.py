@@ -12,7 +12,7 @@ from ...nnunet.summary import Summary, finite, label_names, nan_mean
 from ...schemas.jobs import EvaluationJob
 from ...schemas.outcomes import EvaluationOutcome
 from ...schemas.records import CaseMetrics, ClassMetrics, ClassSurface, Surfaces
-from ...texts import some, told
+from ...texts import no_formula, some, told
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import import_in_server
 from ..scoring import Key, Pair, Scored, Wanted, remarks_of, score_all, summary_of
@@ -22,8 +22,6 @@ from .folders import replace_folder
 
 SCORES = ["dice", "iou", "recall", "precision", "tp", "fp", "fn"]
 COLUMNS = ["case", "class", *SCORES, "predicted_ml", "true_ml", "hd95_mm", "nsd"]
-# What spreadsheets take for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def carry_out(job: Job) -> EvaluationOutcome:
@@ -87,7 +85,7 @@ class Evaluation:
                 surface = one.surface.get(key)
                 distances = [surface.hd95_mm, surface.nsd] if surface else [None, None]
                 counts = [numbers[name] for name in ("TP", "FP", "FN")]
-                yield [_plain(one.case), _plain(self.name(key)), *scores, *counts, *volumes, *distances]
+                yield [no_formula(one.case), no_formula(self.name(key)), *scores, *counts, *volumes, *distances]
 
     def outcome(self, folder: Path, notes: Iterable[str]) -> EvaluationOutcome:
         """The means, and every case, as results show them."""
@@ -152,11 +150,6 @@ class Evaluation:
                 "Where only one of prediction and label has a class, nsd is 0, and hd95_mm is undefined and left out "
                 f"of its mean: {told((label, f'{count} cases') for label, count in alone.items())}."
             )
-
-
-def _plain(name: str) -> str:
-    """A name that no spreadsheet computes."""
-    return f"'{name}" if name.startswith(FORMULA) else name
 
 
 def _recall(numbers: dict[str, Any]) -> float | None:

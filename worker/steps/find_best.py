@@ -1,5 +1,7 @@
 """The find_best stage: nnU-Net's own search, in a temporary results folder; its files then replace the old ones.
 
+Of its steps we do one in another way, the postprocessing (`worker/best_postprocessing.py`), with the same files.
+
 nnU-Net empties its folders before it computes. Here the old files stay complete until the new ones are there.
 """
 
@@ -21,8 +23,10 @@ from ...schemas.model_name import ModelName
 from ...schemas.outcomes import SearchOutcome
 from ...schemas.records import BestConfiguration, Candidate
 from .. import nnunet_seam
+from ..best_postprocessing import determine_postprocessing
 from ..nnunet_seam import SEARCH
 from ..pool_watch import end_when_a_pool_process_is_killed
+from ..pools import import_in_server
 from ..stage import Job
 from .folders import replace_folder
 
@@ -36,6 +40,7 @@ MODEL_FILES = ("plans.json", "dataset.json")
 def carry_out(job: Job) -> SearchOutcome:
     """Search among the models of the request, then install what nnU-Net wrote."""
     end_when_a_pool_process_is_killed(job.stage)
+    import_in_server("nnunetv2.ensembling.ensemble", "nnunetv2.postprocessing.remove_connected_components")
     asked = job.typed(SearchJob)
     models, folds = list(asked.models), [int(fold) for fold in asked.folds]
     scratch = job.files.results / SCRATCH
@@ -71,8 +76,10 @@ def _search(job: Job, scratch: Path, asked: SearchJob) -> None:
 
     models, folds = [ModelName.parse(name) for name in asked.models], tuple(map(int, asked.folds))
     steps = _Steps(job, len(models) + asked.ensembling * len(models) * (len(models) - 1) // 2 + 1)
-    for name in ("accumulate_cv_results", "ensemble_crossvalidations", "determine_postprocessing"):
-        nnunet_seam.replace(f"{SEARCH}:{name}", partial(steps.told, name))
+    nnunet_seam.replace(f"{SEARCH}:accumulate_cv_results", partial(steps.told, "accumulating the folds"))
+    nnunet_seam.replace(f"{SEARCH}:ensemble_crossvalidations", partial(steps.told, "ensembling"))
+    ours = steps.told("determining the postprocessing", partial(determine_postprocessing, reporter=job.reporter))
+    nnunet_seam.replace(f"{SEARCH}:determine_postprocessing", lambda _: ours)
     allowed = [model._asdict() for model in models]
     find_best_configuration(job.files.name, allowed, asked.ensembling, default_num_processes, True, folds)
 
@@ -83,12 +90,11 @@ class _Steps:
     def __init__(self, job: Job, total: int) -> None:
         self._reporter, self._total, self._done = job.reporter, total, 0
 
-    def told(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        phase = {"accumulate_cv_results": "accumulating the folds", "ensemble_crossvalidations": "ensembling"}
-
+    def told(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def step(*given: Any, **named: Any) -> Any:
             self._reporter.stop_here()
-            self._reporter.say(phase.get(name, "determining the postprocessing"), done=self._done, total=self._total)
+            self._reporter.section(self._done / self._total, (self._done + 1) / self._total)
+            self._reporter.say(phase)
             found = function(*given, **named)
             self._done += 1
             return found

@@ -17,6 +17,7 @@ from ..nnunet_seam import PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
 from ..stage import Job
+from ..uncertainty import Uncertainty
 from ..weights import nothing_but_data_is_loaded
 from .prediction_costs import Costs
 from .prediction_folder import PredictionFolder
@@ -62,6 +63,9 @@ class Prediction:
             return
         inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
+        if self.step.uncertainty:
+            one = "predict" if self.target == self.folder.path else self.target.name
+            Uncertainty(predictor, self.folder.path, one)
         self.job.reporter.say(HANDING_OVER, done=self.count(), total=len(self.folder.cases))
         with _Watched(self, predictor):
             predictor.predict_from_files(

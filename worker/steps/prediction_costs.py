@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...nnunet.models import Model
 from ...nnunet.prediction_work import Memory, Network, fitting_workers
+from ...runs.processes import LANES_VARIABLE
 from ...schemas.jobs import PredictStep
 from ...schemas.outcomes import PredictionPace
 from ...texts import clean
@@ -34,7 +35,7 @@ class Costs:
         if not images:
             return []
         before = int(os.environ[PREPARE]), int(os.environ[WRITE])
-        room = usable_memory().available * SHARE_OF_MEMORY
+        room = usable_memory().available * SHARE_OF_MEMORY / int(os.environ.get(LANES_VARIABLE, "1"))
         found = fitting_workers(list(images.values()), before, room)
         os.environ |= {PREPARE: str(found.prepare), WRITE: str(found.write)}
         largest = max(images, key=lambda case: images[case].predicts + images[case].writes)

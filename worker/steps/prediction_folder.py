@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...allowed_paths import readable_file
+from ...calls import argument
 from ...files import read_model, write_model, write_text
+from ...locks import held, lock_name
 from ...nnunet.models import Model
 from ...nnunet.output_paths import same_output
 from ...nnunet.postprocessing import read_steps
@@ -26,8 +28,9 @@ from ...nnunet.predictions import (
 )
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
-from ...schemas.outcomes import PredictedOutcome, PredictionOutcome
+from ...schemas.outcomes import CaseUncertainty, PredictedOutcome, PredictionOutcome
 from ...texts import NAMED, fold_name, numbered, some, told
+from .. import uncertainty
 from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
 from ..stage import Job, StageFailure
 from ..truncated_images import readable_whole
@@ -66,6 +69,10 @@ class PredictionFolder:
             self.images = {case: paths_of(files) for case, files in self.originals.items()}
         else:
             self.images = cases_to_predict(Path(self.asked.images), self.trained)
+        self.every = self.images
+        self.step = self.asked.steps.get(job.spec.name)
+        if self.step is not None:  # nnunetv2 2.8.1, inference/predict_from_raw_data.py:186
+            self.images = dict(list(self.images.items())[self.step.part :: self.step.parts])
         self.cases = list(self.images)
         self._refuse_links_elsewhere()
         self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
@@ -100,20 +107,26 @@ class PredictionFolder:
         self.kept = len(self.there(self.path))
 
     def _sign(self) -> None:
-        """Remove cases that are to be overwritten or that were predicted from other images, then write the note.
+        """Remove cases that are to be overwritten or that were predicted from other images, then write the note. What
+        this run has predicted itself, in another part or before it was stopped, is not overwritten.
 
         Raises:
             Refused: while the run was waiting, the folder became another's, or the model was trained again.
         """
-        note, overwrite = note_of(self.asked), self.asked.overwrite
-        refuse_foreign(self.path, note, overwrite=overwrite)
-        before = read_model(note_file(self.path), PredictionNote)
-        known = before.cases if before else {}
-        inputs = inputs_of(self.images)
-        changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
-        for folder in (self.path, *(self.path / PARTS).glob("*/")):
-            self.remove(folder, [*known, *inputs] if overwrite else changed)
-        write_model(note_file(self.path), note.model_copy(update={"cases": {**known, **inputs}}))
+        note, run_id = note_of(self.asked), self.job.record.run_id
+        with held(self.job.locks_dir / lock_name(f"predictions {self.path}")):
+            before = read_model(note_file(self.path), PredictionNote)
+            overwrite = self.asked.overwrite and (before is None or before.run != run_id)
+            refuse_foreign(self.path, note, overwrite=overwrite)
+            known = before.cases if before else {}
+            inputs = inputs_of(self.every)
+            changed = [case for case, made_of in inputs.items() if known.get(case) != made_of]
+            gone = [*known, *inputs] if overwrite else changed
+            for folder in (self.path, *(self.path / PARTS).glob("*/")):
+                self.remove(folder, gone)
+            uncertainty.forget(self.path, gone)
+            signed = {"cases": {**known, **inputs}, "run": run_id}
+            write_model(note_file(self.path), note.model_copy(update=signed))
 
     def there(self, folder: Path) -> list[str]:
         """The cases that have a segmentation in a folder."""
@@ -135,7 +148,8 @@ class PredictionFolder:
         self._taken = {case: list(map(str, self.images[case])) for case in cases}
         if self.originals:
             reporter.say("converting the images", total=len(cases))
-            made = Inputs(part_folder(self.path, INPUTS), self.ending, channels, self.job.settings)
+            own = f"{INPUTS}_{self.step.part}" if self.step else INPUTS
+            made = Inputs(part_folder(self.path, own), self.ending, channels, self.job.settings)
             originals = {case: self.originals[case] for case in cases}
             self._taken, faults = made.make(originals, lambda done: reporter.tick(done=done))
             self.left_out |= faults
@@ -175,7 +189,10 @@ class PredictionFolder:
     def finish(self) -> PredictionOutcome:
         """Compute scores where there are labels, remove the folders of the parts, and return what was done."""
         metrics, left_out = self._score()
-        notes = (*self._notes(), *left_out)
+        uncertain = uncertainty.ranked(self.path, self.cases) if self.asked.uncertainty else ()
+        if uncertain:
+            uncertainty.write_table(self.path, uncertain)
+        notes = (*self._notes(), *left_out, *self._doubts(uncertain))
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
         return PredictionOutcome(
             ok=True,
@@ -184,6 +201,7 @@ class PredictionFolder:
             per_class=metrics.per_class() if metrics else (),
             cases=metrics.cases() if metrics else (),
             predictions=str(self.path),
+            uncertain=uncertain,
             notes=notes,
         )
 
@@ -199,11 +217,21 @@ class PredictionFolder:
         said += dict.fromkeys(note for outcome in self.earlier for note in outcome.notes)
         return (*said, *geometry_notes(self.models[0], self._first_channels()))
 
+    def _doubts(self, uncertain: Sequence[CaseUncertainty]) -> Iterator[str]:
+        """What the ranking of the cases does not say by itself."""
+        if empty := [one.case for one in uncertain if one.nothing_predicted]:
+            yield f"Nothing is predicted in {numbered(len(empty), 'case')} ({some(empty)}): is nothing there?"
+        if self.asked.uncertainty and (lacking := sorted({*self.there(self.path)} - {one.case for one in uncertain})):
+            yield (
+                f"How uncertain {some(lacking)} are is not known: they were predicted without it. "
+                f"{argument(overwrite=True)} predicts every case again."
+            )
+
     def _first_channels(self) -> dict[str, Path]:
         """The first image of each case as nnU-Net has read it; of those kept from an earlier run, the original."""
-        converted = part_folder(self.path, INPUTS)
-        read = {case: converted / f"{case}_0000{self.ending}" for case in self.images}
-        return {case: path if path.is_file() else self.images[case][0] for case, path in read.items()}
+        converted = (self.path / PARTS).glob(f"{INPUTS}_*/*_0000{self.ending}")
+        read = {path.name.removesuffix(f"_0000{self.ending}"): path for path in converted}
+        return {case: read.get(case, paths[0]) for case, paths in self.images.items()}
 
     def _folds(self) -> str:
         folds = self.asked.folds

@@ -94,6 +94,8 @@ def test_a_cascade_predicts_its_first_stage_first_with_the_same_folds(settings: 
     ]
     choice = choose_model(PredictRequest(model=str(cascade)), settings)
     assert [model.folds for model in choice.previous() if model] == [("1",)]
+    measured = plan_stages(choice, Path("/out"), {"uncertainty": "on"}, npz=False).steps
+    assert [name for name, step in measured.items() if step.uncertainty] == ["predict"]
 
 
 def test_the_best_ensemble_has_a_stage_per_model_and_one_that_combines(settings: Settings, files: DatasetFiles) -> None:

@@ -17,6 +17,7 @@ from nnunet_mcp.nnunet.predictions import PredictionNote, note_file
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.models import PredictRequest
+from nnunet_mcp.schemas.outcomes import CaseUncertainty
 from nnunet_mcp.schemas.records import HANDING_OVER, PREDICTING, StageState
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models.predicting import nnunet_predict
@@ -24,10 +25,12 @@ from nnunet_mcp.worker.stage import Job
 from nnunet_mcp.worker.steps import predict as predict_stage
 from nnunet_mcp.worker.steps.prediction_folder import PredictionFolder
 from tests.kit.lab import until
-from tests.kit.tiny import image, make_dataset, record_of, save, stage
+from tests.kit.terminal import typed
+from tests.kit.tiny import ask, image, make_dataset, record_of, save, stage
 
 DATASET = "Dataset097_Predicted"
 RUN = "d097-2d-f0-tttt"
+UNCERTAIN = ["uncertainty=on"]
 
 
 @pytest.fixture
@@ -241,6 +244,69 @@ def test_predictions_of_the_model_before_it_was_trained_again_are_not_kept(setti
     with pytest.raises(Refused, match="before it was trained again"):
         waiting.prepare()
     assert len(prepared(settings, overwrite=True).missing) == 5
+
+
+Numbers = tuple[int, float, float | None]
+
+
+def measured(folder: PredictionFolder, stage: str, *cases: Numbers) -> None:
+    """Records as a predicting stage leaves them: entropy and disagreement of each case; case 3 has no structure."""
+    (folder.path / "uncertainty" / stage).mkdir(parents=True)
+    for number, entropy, differ in cases:
+        found = CaseUncertainty(
+            case=f"case_00{number}", entropy=entropy, disagreement=differ, nothing_predicted=number == 3
+        )
+        write_model(folder.path / "uncertainty" / stage / f"{found.case}.json", found)
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        pytest.param([[(1, 0.1, None), (2, 0.4, None)]], {2: 0.4, 1: 0.1}, id="one fold"),
+        pytest.param([[(1, 0.1, 0.6), (2, 0.4, 0.2)]], {1: 0.6, 2: 0.2}, id="several folds"),
+        pytest.param([[(1, 0.9, None), (3, 0.2, None)]], {3: 0.2, 1: 0.9}, id="nothing predicted in one"),
+        pytest.param(
+            [[(1, 0.1, None), (2, 0.4, None)], [(1, 0.9, None), (2, 0.5, None)]], {1: 0.5, 2: 0.45}, id="two models"
+        ),
+    ],
+)
+def test_the_most_uncertain_cases_come_first_in_the_results_and_in_a_table(
+    settings: Settings, model: Path, parts: list[list[Numbers]], expected: dict[int, float]
+) -> None:
+    folder = prepared(settings, options=UNCERTAIN)
+    segment(folder)
+    for number, cases in enumerate(parts):
+        measured(folder, f"predict_{number}", *cases)
+
+    write_model(folder.job.stage.outcome_file, folder.finish())
+    result = ask(settings, "nnunet_results", run_id=folder.job.record.run_id)
+
+    named = {f"case_00{number}": score for number, score in expected.items()}
+    found = [(one["case"], one["disagreement"] or one["entropy"]) for one in result["uncertain_cases"]]
+    assert found == [(case, pytest.approx(score)) for case, score in named.items()]
+    shown = typed("results", folder.job.record.run_id).stdout
+    assert shown.index("most uncertain cases") < shown.index(found[0][0]) < shown.index(found[1][0])
+    lines = (folder.path / "uncertainty.csv").read_text("utf-8").splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [[str(rank), case] for rank, case in enumerate(named, 1)]
+    notes = " ".join(result["notes"])
+    assert f"How uncertain {', '.join(sorted({*folder.cases} - {*named}))} are is not known" in notes
+    assert ("Nothing is predicted in 1 case (case_003)" in notes) == (3 in expected)
+    assert "Look at those in uncertain_cases first" in result["next_step"]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_what_is_known_of_a_case_is_kept_until_it_is_predicted_again(settings: Settings, model: Path) -> None:
+    first = prepared(settings, options=UNCERTAIN)
+    segment(first)
+    measured(first, "predict", (1, 0.1, None), (2, 0.4, None))
+    assert prepared(settings).finish().uncertain == ()
+    (settings.folder("raw") / DATASET / "imagesTs" / "case_001_0000.nii.gz").write_bytes(b"another patient")
+
+    again = prepared(settings, options=UNCERTAIN)
+
+    segment(again)
+    assert [one.case for one in again.finish().uncertain] == ["case_002"]
 
 
 @pytest.mark.usefixtures("recorded")

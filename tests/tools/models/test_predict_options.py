@@ -6,16 +6,21 @@ from typing import Any
 
 import pytest
 
-from nnunet_mcp.files import read_model
+from nnunet_mcp.files import read_model, write_model
 from nnunet_mcp.nnunet.predictions import PredictionNote, note_file
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.jobs import PredictionJob
+from nnunet_mcp.schemas.outcomes import PredictedOutcome
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.worker.stage import Job, StageFailure
+from nnunet_mcp.worker.steps import combine
+from nnunet_mcp.worker.steps.prediction_folder import PredictionFolder
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask
 from tests.tools.models.test_predict import RUN, model as model, predict, prepared, recorded, refused, segment
 
 assert recorded  # a fixture
+PARTS_OF_THREE = ("predict_part_1", "predict_part_2", "predict_part_3")
 
 
 def job_of(settings: Settings, run_id: str) -> PredictionJob:
@@ -84,3 +89,42 @@ def test_only_folds_that_are_trained_and_have_the_checkpoint_predict(settings: S
     refused(
         settings, r"no checkpoint_best.pth of fold 0, 2.*checkpoint=best.*folds=1", **named, options=["checkpoint=best"]
     )
+
+
+@pytest.mark.usefixtures("recorded")
+def test_parts_predict_other_cases_into_one_folder_that_is_overwritten_once(settings: Settings, model: Path) -> None:
+    segment(prepared(settings))
+    started = predict(settings, options=["parts=3"], overwrite=True)
+    run = StateDir(settings.state_dir).run(started.run_id)
+    record = run.record()
+    assert record is not None
+    needs = {spec.name: spec.needs for spec in record.stages}
+    first, second, third, gather = (PredictionFolder(Job.of(str(run.path), name)) for name in needs)
+    assert needs == {**dict.fromkeys(PARTS_OF_THREE, ()), "gather": PARTS_OF_THREE}
+    assert any("the parts follow one another" in note for note in started.notes)
+
+    first.prepare()
+    assert first.missing == ["case_000", "case_003"], "the run overwrites what was there"
+    segment(first)
+    second.prepare()
+    second.left_out = {"case_004": "it is empty"}
+    segment(second)
+    write_model(second.job.stage.outcome_file, PredictedOutcome(ok=True, left_out=second.left_out))
+    again = PredictionFolder(Job.of(str(run.path), "predict_part_1"))
+    again.prepare()
+    assert again.missing == [], "started again, it goes on"
+    third.prepare()
+    segment(third)
+
+    gather = PredictionFolder(gather.job)
+    gather.prepare()
+    assert gather.missing == [] and sorted(gather.there(gather.path)) == [f"case_00{number}" for number in range(4)]
+    assert "Not predicted: case_004 (it is empty)" in " ".join(combine.carry_out(gather.job).notes)
+    gather.remove(gather.path, ["case_001"])
+    with pytest.raises(StageFailure, match=r"predicted cases are gone \(case_001\)"):
+        combine.carry_out(gather.job)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_there_are_no_more_parts_than_cases(settings: Settings, model: Path) -> None:
+    assert len(job_of(settings, predict(settings, options=["parts=64"]).run_id).steps) == 5
