@@ -102,7 +102,7 @@ def _adapted(request: TrainingRequest, weights: Path, files: DatasetFiles, pytho
         )
     identifier, source = request.plans_identifier, None
     if identifier is None:
-        identifier, source = f"ptPlans__{_digest(weights)}", str(weights)
+        identifier, source = f"ptPlans_{_digest(weights)}", str(weights)
     elif not (files.plans(identifier) or {}).get("pretrain_info"):
         raise Refused(
             f"{what}, and the plans {identifier} adapt none. Leave {argument(plans_identifier=None)} out, and plans "

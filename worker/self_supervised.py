@@ -212,10 +212,10 @@ def _told(network: Any, found: Pretrained) -> str:
         if name.startswith(there)
     }
     same = [name for name, tensor in given.items() if name in own and torch.equal(own[name].cpu(), tensor)]
-    adapted = sorted(given.keys() & own.keys() - {*same})
-    sizes = {tensor.data_ptr() for tensor in own.values()}  # decoder and encoder share some under two names
-    also = f", {len(adapted)} adapted to channels and patch ({some(adapted, SHOWN_LAYERS)})" if adapted else ""
+    names = {tensor.data_ptr(): name for name, tensor in reversed(own.items())}  # layers may have several names
+    adapted = sorted({names[own[name].data_ptr()] for name in given.keys() & own.keys() - {*same}})
+    also = f", {len(adapted)} adapted to channels or patch ({some(adapted, SHOWN_LAYERS)})" if adapted else ""
     return (
-        f"Transfer: {len(same)} of {len(sizes)} tensors of the network were loaded from {found.name} as they are"
-        f"{also}; the others, as those of the decoder, begin at random."
+        f"Transfer: {len({own[name].data_ptr() for name in same})} of {len(names)} tensors of the network were loaded "
+        f"from {found.name} as they are{also}; the others, as those of the decoder, begin at random."
     )

@@ -77,10 +77,10 @@ def pretrained(path: Path, **keys: Any) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def notes(lab: Lab, run_id: str) -> list[str]:
-    """Of the stages that have ended."""
-    files = (lab.run_dir(run_id) / "stages").glob("*/*.json")
-    return [file.read_text(encoding="utf-8") for file in files]
+def told(lab: Lab, run_id: str) -> str:
+    """What its stages noted."""
+    files = (lab.run_dir(run_id) / "stages").glob("*/*.*")
+    return " ".join(file.read_text(encoding="utf-8") for file in files if file.name in ("outcome.json", "transfer.txt"))
 
 
 def epochs(lab: Lab, run_id: str) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def test_its_encoder_is_adapted_trained_resumed_without_it_and_predicts(lab: Lab
     result = lab.train(dataset_id=1, like=run_id, continue_training=True)
 
     assert (stopped["status"], result["status"]) == ("cancelled", "success"), (stopped, result)
-    said = " ".join([*stopped["notes"], *notes(lab, run_id)])
+    said = told(lab, run_id)
     assert "patch [16, 16, 16], spacing [1.0, 1.0, 1.0], batch 2, 2 channels (pretrained with 1, patch" in said
     assert f"tensors of the network were loaded from {weights.name} as they are, 1 adapted to channels" in said
     losses = [line["train_loss"] for line in epochs(lab, result["run_id"])]

@@ -96,7 +96,7 @@ def test_where_the_installed_nnunet_can_it_is_planned_for_the_trainer_of_its_net
     )
 
     assert (first.trainer, changed.trainer) == (trainer, f"{trainer}_2epochs_lr1en2")
-    assert first.plans_identifier == again.plans_identifier and first.plans_identifier.startswith("ptPlans__")
+    assert first.plans_identifier == again.plans_identifier and first.plans_identifier.startswith("ptPlans_")
     assert (first.planner, first.source_plans) == (None, str(weights))
     assert f"trained by {trainer}." in first.notes[0] and "is a checkpoint of nnssl" in first.notes[0]
 
