@@ -84,6 +84,8 @@ def refuse_misfit(found: Pretrained, configuration: dict[str, Any], channels: in
         )
         load_encoder(network, found, patch, channels)
     except MISFITS as error:
+        if "allocate memory" in str(error):  # of the machine
+            raise
         raise StageFailure(
             f"the tensors in {found.name} do not fit the network that its adaptation plan names",
             clean(f"{given['network_class_name']}, {channels} channels: {type(error).__name__}: {error}", SAID_LENGTH),

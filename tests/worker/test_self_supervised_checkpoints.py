@@ -1,6 +1,7 @@
 """A checkpoint of nnssl is read as data, and its adaptation plan names only what nnU-Net builds."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.worker.self_supervised import read_pretrained
 from nnunet_mcp.worker.stage import StageFailure
+from nnunet_mcp.worker.training.checkpoints import load_checkpoint
 from tests.kit.lab import write_evil_checkpoint
 from tests.tools.training.test_self_supervised import CONFIGURATION, PLAN
 
@@ -65,3 +67,15 @@ def test_a_checkpoint_of_nnunets_own_is_none_of_them(tmp_path: Path) -> None:
     torch.save({"network_weights": {}, "init_args": {}}, tmp_path / "own.pth")
 
     assert read_pretrained(tmp_path / "own.pth") is None
+
+
+def test_a_fold_that_would_begin_without_the_weights_of_its_plans_is_refused() -> None:
+    """As the folds of a resumed cross-validation that had not begun; a fold that goes on needs no weights."""
+    trainer = SimpleNamespace(use_pretrained_weights=True, adaptation_info={"checkpoint_path": "/there/a.pth"})
+    job: Any = None
+
+    with pytest.raises(StageFailure, match="without the pretrained weights") as refused:
+        load_checkpoint(trainer, job, resume=False, validate=False, weights=None)
+
+    assert refused.value.failure.evidence == "/there/a.pth"
+    assert trainer.use_pretrained_weights is False  # else it would read that file itself

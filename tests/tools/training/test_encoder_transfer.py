@@ -137,3 +137,14 @@ def test_its_encoder_is_adapted_trained_resumed_without_it_and_predicts(lab: Lab
     images = lab.folder / "raw" / "Dataset001_Tiny" / "imagesTr"
     predicted = lab.call("nnunet_predict", run_id=result["run_id"], images=str(images), device="cpu")
     assert lab.finish(predicted["run_id"])["status"] == "success"
+
+
+def test_one_whose_tensors_are_not_of_its_network_is_refused_before_preprocessing(lab: Lab) -> None:
+    weights = lab.folder.parent / "OpenMind" / "checkpoint_final.pth"
+    pretrained(weights, key_to_stem="encoder.stem.convs")
+
+    result = lab.train(**REQUEST, pretrained_weights=str(weights))
+
+    assert result["status"] == "error" and "do not fit the network" in result["failure"]["cause"], result
+    preprocessed = lab.folder / "preprocessed" / "Dataset001_Tiny"
+    assert not list(preprocessed.glob("ptPlans*")) and not list(preprocessed.glob("Spacing*"))
