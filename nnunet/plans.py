@@ -30,6 +30,9 @@ NETWORKS = (
     # its module before version 0.3; nnU-Net finds it by its class name
     f"{_ARCHITECTURES}.residual_unet.ResidualEncoderUNet",
 )
+# Networks that plans for a checkpoint of nnssl name without arguments; their size is nnU-Net's own (main branch of July
+# 2026, utilities/get_network_via_name.py).
+ADAPTED_NETWORKS = ("ResEncL", "PrimusS", "PrimusB", "PrimusM", "PrimusL")
 CONVOLUTIONS = _layers("conv", "Conv1d", "Conv2d", "Conv3d")
 NORMS = (
     *_layers("instancenorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
@@ -106,7 +109,7 @@ def _at_most(items: int) -> Any:
     return Field(max_length=items)
 
 
-Network = Annotated[str, _among(NETWORKS)]
+Network = Annotated[str, _among((*NETWORKS, *ADAPTED_NETWORKS))]
 Convolution = Annotated[str, _among(CONVOLUTIONS)]
 Norm = Annotated[str, _among(NORMS)]
 Dropout = Annotated[str, _among(DROPOUTS)]
@@ -143,6 +146,10 @@ PerAxis = Annotated[list[Number], _at_most(3)]
 Spacings = Annotated[list[Spacing], _at_most(3)]
 Axes = Annotated[list[Annotated[int, _to(2, 0)]], _at_most(3)]
 Arguments = Annotated[dict[Argument, Yes | Number | Word | None], _at_most(20)]  # e.g. approximate="tanh"
+Imported = Annotated[list[Literal["conv_op", "norm_op", "dropout_op", "nonlin", "block"]], _at_most(5)]
+Layer = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=200)]
+Channels = Annotated[int, _to(1000)]
+Patch = Annotated[list[Annotated[int, _to(65536)]], _at_most(3)]
 Intensities = dict[Digits, dict[Argument, Measured]]
 
 
@@ -212,10 +219,8 @@ class Architecture(Judged):
     """The network of a configuration."""
 
     network_class_name: Network | None = None
-    arch_kwargs: NetworkArguments = Field(default_factory=NetworkArguments)
-    imported: Annotated[list[Literal["conv_op", "norm_op", "dropout_op", "nonlin", "block"]], _at_most(5)] = Field(
-        default_factory=list, alias="_kw_requires_import"
-    )
+    arch_kwargs: NetworkArguments | None = Field(default_factory=NetworkArguments)
+    imported: Imported | None = Field(default_factory=list, alias="_kw_requires_import")
 
 
 class Resampling(Complete):
@@ -239,7 +244,7 @@ class Configuration(Judged):
     data_identifier: Annotated[Word, BeforeValidator(_free)] | None = None
     preprocessor_name: Annotated[str, _among(PREPROCESSORS)] = "DefaultPreprocessor"
     batch_size: Annotated[int, _to(100_000)] = 2
-    patch_size: Annotated[list[Annotated[int, _to(65536)]], _at_most(3)] = Field(default_factory=list)
+    patch_size: Patch = Field(default_factory=list)
     median_image_size_in_voxels: PerAxis = Field(default_factory=list)
     spacing: Spacings = Field(default_factory=list)
     normalization_schemes: Annotated[list[Normalization], _at_most(1000)] = Field(default_factory=list)
@@ -270,6 +275,57 @@ class Configuration(Judged):
         return self
 
 
+class Encoder(Judged):
+    """Where a checkpoint of nnssl has its encoder."""
+
+    key_to_encoder: Layer
+    key_to_stem: Layer
+    keys_to_in_proj: Annotated[list[Layer], Field(min_length=1, max_length=10)]
+    key_to_lpe: Layer | None
+
+
+class PretrainInfo(Encoder):
+    """What plans for a checkpoint of nnssl tell of it (nnU-Net's main branch, experiment_planning/like_nnssl.py)."""
+
+    checkpoint_path: Annotated[FileName, AfterValidator(_seen)] | None = None
+    checkpoint_name: Text = ""
+    pt_num_in_channels: Channels
+    pt_used_patchsize: Patch
+    pt_recommended_downstream_patchsize: Patch
+    citations: Annotated[list[JsonValue], _at_most(100)] = Field(default_factory=list)  # only printed
+
+
+class Adapted(Judged):
+    """The network of an adaptation plan."""
+
+    arch_class_name: Network
+    arch_kwargs: NetworkArguments | None
+    arch_kwargs_requiring_import: Imported | None
+
+
+class Pretraining(Judged):
+    """How it was pretrained; where there is no spacing, the images kept their own."""
+
+    spacing: Annotated[Spacings, Field(min_length=3)] | None
+    patch_size: Patch
+
+
+class PretrainPlan(Judged):
+    """The plans of the pretraining."""
+
+    configurations: Annotated[dict[Text, Pretraining], Field(min_length=1, max_length=100)]
+
+
+class AdaptationPlan(Encoder):
+    """`nnssl_adaptation_plan` of a checkpoint (nnU-Net's main branch, experiment_planning/like_nnssl.py)."""
+
+    architecture_plans: Adapted
+    pretrain_plan: PretrainPlan
+    pretrain_num_input_channels: Channels
+    recommended_downstream_patchsize: Annotated[Patch, Field(min_length=3)]
+    pretrain_patch_size: Patch | None = None
+
+
 class Plans(Judged):
     """A plans file."""
 
@@ -285,6 +341,7 @@ class Plans(Judged):
     # refused.
     experiment_planner_used: Annotated[str | None, BeforeValidator(_known_planner)] = None
     label_manager: Annotated[str, _among(LABEL_MANAGERS)] = "LabelManager"
+    pretrain_info: PretrainInfo | None = None
     foreground_intensity_properties_per_channel: Intensities = Field(default_factory=dict)
     foreground_intensity_properties_by_modality: Intensities = Field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from ..errors import Refused
 from ..files import DESCRIPTION_BYTES, read_json
 from ..settings import Settings
 from ..texts import SAID_LENGTH, clean
-from .plans import DatasetDescription, Plans
+from .plans import AdaptationPlan, DatasetDescription, Plans
 
 SHOWN, SHOWN_VALUE = 3, 100
 ONLY = "Only nnU-Net's own networks, readers and functions are used, with plain names."
@@ -59,6 +59,16 @@ def judged_dataset(content: object, source: Path | str) -> dict[str, Any]:
     return _judged(
         DatasetDescription, content, source, "not as nnU-Net v2 writes it", "Correct it, or import the data."
     )
+
+
+def judged_adaptation(content: object, source: Path | str) -> dict[str, Any]:
+    """The adaptation plan of a checkpoint of nnssl, without what nnU-Net does not read.
+
+    Raises:
+        Refused: it names a network that nnU-Net does not build, or is not as nnssl writes it.
+    """
+    way_on = "Use a checkpoint that nnssl published or wrote, of one of these networks."
+    return _judged(AdaptationPlan, content, source, "not as nnssl writes it", way_on)
 
 
 def is_trusted(path: Path) -> bool:

@@ -6,6 +6,7 @@ their own, so that models trained before are not touched.
 """
 
 import hashlib
+import re
 import shlex
 import struct
 from contextlib import suppress
@@ -19,22 +20,35 @@ from ..files import DESCRIPTION_BYTES, open_plain, read_json
 from ..schemas.training import TrainingRequest
 from .datasets import DEFAULT_PLANS, DatasetFiles
 from .installed import TRAINS_ON_NNSSL, installed
-from .preprocessed import planned
+from .preprocessed import FULLRES, planned
 from .safe_plans import read_plans
+from .trainers import nnunet_trainers
 
-# The key that nnssl adds to its checkpoints, as pickle writes a text: opcode, length, characters.
-KEY = b"nnssl_adaptation_plan"
-NNSSL = b"X" + struct.pack("<I", len(KEY)) + KEY
+LIKE_NNSSL = "nnUNetv2_preprocess_like_nnssl"
+CNN_TRAINER, PRIMUS_TRAINER = "PretrainedTrainer", "PretrainedTrainer_Primusx"
+ADAPTING = ("PretrainedTrainer", "DynamicPretrainedTrainer")  # and those whose names begin so
 PICKLE_BYTES = 16 << 20  # that of a checkpoint with a thousand tensors takes less than one MB
+
+
+def _pickled(text: bytes) -> bytes:
+    """A text as pickle writes it: opcode, length, characters."""
+    return b"X" + struct.pack("<I", len(text)) + text
+
+
+# The key that nnssl adds to its checkpoints, and a network's name; between a key and its value, pickle numbers the key.
+NNSSL = _pickled(b"nnssl_adaptation_plan")
+PRIMUS = re.compile(_pickled(b"arch_class_name") + rb"(?:q.|r.{4})X.\0\0\0Primus", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """The plans to use; `source` is a plans.json or a checkpoint that contains the plans."""
+    """The plans to use; `source` is a plans.json or a checkpoint that they are made of, None where they are there.
+    `trainer`: the one that can use them, if not any."""
 
     plans_identifier: str
-    source: str
+    source: str | None
     note: str
+    trainer: str | None = None
 
 
 def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles, python: str) -> Transfer | None:
@@ -43,7 +57,8 @@ def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles, 
     Raises:
         Refused: the pretrained model cannot fit this dataset and configuration.
     """
-    _refuse_self_supervised(request, weights, python)
+    if _is_of_nnssl(weights):
+        return _adapted(request, weights, files, python)
     beside = _plans_beside(weights)
     if beside is None:
         return None if request.plans_identifier else _from_checkpoint(weights)
@@ -66,39 +81,97 @@ def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles, 
     )
 
 
-def _refuse_self_supervised(request: TrainingRequest, weights: Path, python: str) -> None:
-    """Refuse a checkpoint of nnssl, whose encoder has to be adapted first. Nothing in the file is unpickled.
+def _adapted(request: TrainingRequest, weights: Path, files: DatasetFiles, python: str) -> Transfer:
+    """How to go on from a checkpoint of nnssl, whose encoder is adapted first. Nothing in the file is unpickled.
 
     Source: documentation/finetuning_from_nnssl_checkpoints.md of nnU-Net's main branch, July 2026.
 
     Raises:
-        Refused: it is one; the message has the commands that train with it.
+        Refused: the installed nnU-Net cannot, or another argument does not go with it.
     """
-    if not _is_of_nnssl(weights):
-        return
-    way = (
-        f"{TRAINS_ON_NNSSL} of the installed nnU-Net does that; it is not run from here. In a terminal:"
-        if installed(python).adapts_nnssl
-        else f"{TRAINS_ON_NNSSL} does that: nnU-Net's main branch has it since July 2026, PyPI's 2.8.1 has not. In a "
-        "terminal, in an environment of its own (pip install git+https://github.com/MIC-DKFZ/nnUNet):"
+    what = f"{weights.name} is a checkpoint of nnssl (self-supervised, as those of OpenMind)"
+    trainer = PRIMUS_TRAINER if _is_of_primus(weights) else CNN_TRAINER
+    if not installed(python).adapts_nnssl:
+        raise Refused(f"{what}: {_where_it_can_be_used(request, weights)}")
+    if request.configuration != FULLRES:
+        raise Refused(f"{what}, which nnU-Net adapts for {FULLRES} alone. Use {argument(configuration=FULLRES)}.")
+    asked = request.trainer or trainer
+    if asked in nnunet_trainers(python) and not asked.startswith(ADAPTING):
+        raise Refused(
+            f"{what}, and {asked} starts from none. Leave {argument(trainer=None)} out, and {trainer} trains."
+        )
+    identifier, source = request.plans_identifier, None
+    if identifier is None:
+        identifier, source = f"ptPlans_{_digest(weights)}", str(weights)
+    elif not (files.plans(identifier) or {}).get("pretrain_info"):
+        raise Refused(
+            f"{what}, and the plans {identifier} adapt none. Leave {argument(plans_identifier=None)} out, and plans "
+            "for it are made."
+        )
+    note = (
+        f"{what}: its encoder is adapted under the plans identifier {identifier}, as {LIKE_NNSSL} does, and trained by "
+        f"{asked}."
     )
+    return Transfer(identifier, source, note, trainer)
+
+
+def _where_it_can_be_used(request: TrainingRequest, weights: Path) -> str:
     fold = {"all": "0", "full": "all"}.get(request.fold, request.fold)
-    raise Refused(
-        f"{weights.name} is a checkpoint of nnssl (self-supervised, as those of OpenMind): only its encoder is "
-        f"of use, once it is adapted to the network. {way}\n"
-        f"nnUNetv2_preprocess_like_nnssl -d {request.dataset_id} -n PRETRAINED -pc {shlex.quote(str(weights))} "
-        "-am like_pretrained\n"
-        f"{TRAINS_ON_NNSSL} {request.dataset_id} 3d_fullres {fold} -tr PretrainedTrainer -p ptPlans__PRETRAINED...\n"
-        "The first command names the plans; for Primus it is -tr PretrainedTrainer_Primusx. Such a training is then "
-        f"seen among the runs. Or leave {argument(pretrained_weights=None)} out, and train from scratch."
+    return (
+        f"only its encoder is of use, once it is adapted to the network. {TRAINS_ON_NNSSL} does that: nnU-Net's main "
+        "branch has it since July 2026, PyPI's 2.8.1 has not. Where that nnU-Net is installed in place of this one "
+        "(pip install git+https://github.com/MIC-DKFZ/nnUNet), the same call trains with it. In a terminal, in an "
+        "environment of its own:\n"
+        f"{LIKE_NNSSL} -d {request.dataset_id} -n PRETRAINED -pc {shlex.quote(str(weights))} -am like_pretrained\n"
+        f"{TRAINS_ON_NNSSL} {request.dataset_id} {FULLRES} {fold} -tr {CNN_TRAINER} -p ptPlans__PRETRAINED...\n"
+        f"The first command names the plans; for Primus it is -tr {PRIMUS_TRAINER}. Such a training is then seen among "
+        f"the runs. Or leave {argument(pretrained_weights=None)} out, and train from scratch."
     )
+
+
+def trainer_for(plans: dict[str, Any]) -> str | None:
+    """The trainer for plans that adapt a checkpoint of nnssl; None for all others, which any trainer uses."""
+    if not plans.get("pretrain_info"):
+        return None
+    network = (planned(plans, FULLRES) or {}).get("architecture", {}).get("network_class_name")
+    return PRIMUS_TRAINER if str(network).startswith("Primus") else CNN_TRAINER
+
+
+def refuse_unadapted(request: TrainingRequest, trainer: str, plans: dict[str, Any]) -> None:
+    """nnU-Net's trainers and plans for checkpoints of nnssl go together, and begin with such a checkpoint.
+
+    Raises:
+        Refused: one is there without the other, or a training begins without the weights.
+    """
+    goes_on = request.continue_training or request.validation_only
+    info = plans.get("pretrain_info")
+    if info and request.pretrained_weights is None and not goes_on:
+        weights = info.get("checkpoint_path") or "checkpoint_final.pth"
+        raise Refused(
+            f"The plans {request.plans_identifier} adapt a checkpoint of nnssl. Name it: "
+            f"{argument(pretrained_weights=weights)}."
+        )
+    if not info and trainer.startswith(ADAPTING):
+        raise Refused(
+            f"{trainer} starts from a checkpoint of nnssl, as those of OpenMind. Name one with "
+            f"{argument(pretrained_weights=None)}, or another {argument(trainer=None)}."
+        )
 
 
 def _is_of_nnssl(weights: Path) -> bool:
     """Whether the pickle of a checkpoint has nnssl's key. PyTorch writes it first, before the tensors."""
+    return NNSSL in _pickle(weights)
+
+
+def _is_of_primus(weights: Path) -> bool:
+    """Whether its network is a Primus. Where the name cannot be seen, the worker finds out before it preprocesses."""
+    return PRIMUS.search(_pickle(weights)) is not None
+
+
+def _pickle(weights: Path) -> bytes:
     with suppress(OSError), open_plain(weights) as stream:
-        return NNSSL in stream.read(PICKLE_BYTES)
-    return False
+        return stream.read(PICKLE_BYTES)
+    return b""
 
 
 def _plans_beside(weights: Path) -> Path | None:
@@ -108,14 +181,19 @@ def _plans_beside(weights: Path) -> Path | None:
 
 
 def _from_checkpoint(weights: Path) -> Transfer:
-    digest = hashlib.sha256(f"{weights}{weights.stat().st_size}{weights.stat().st_mtime_ns}".encode()).hexdigest()[:8]
-    identifier = f"nnUNetPlans_from_{digest}"
+    identifier = f"nnUNetPlans_from_{_digest(weights)}"
     return Transfer(
         identifier,
         str(weights),
         f"{argument(pretrained_weights=None)}: planned with the architecture stored in {weights.name}, plans "
         f"identifier {identifier}.",
     )
+
+
+def _digest(weights: Path) -> str:
+    """Of a checkpoint's place, size and time, for a name."""
+    stat = weights.stat()
+    return hashlib.sha256(f"{weights}{stat.st_size}{stat.st_mtime_ns}".encode()).hexdigest()[:8]
 
 
 def _refuse_misfit(request: TrainingRequest, files: DatasetFiles, plans: dict[str, Any], beside: Path) -> None:

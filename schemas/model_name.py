@@ -8,6 +8,8 @@ class ModelName(NamedTuple):
 
     >>> ModelName.parse("nnUNetTrainer__nnUNetPlans__3d_fullres").configuration
     '3d_fullres'
+    >>> ModelName.parse("PretrainedTrainer__ptPlans__MAE____Norm__Z__3d_fullres").plans
+    'ptPlans__MAE____Norm__Z'
     """
 
     trainer: str
@@ -21,7 +23,8 @@ class ModelName(NamedTuple):
         Raises:
             ValueError: nnU-Net gives no model folder such a name.
         """
-        trainer, plans, configuration = folder.split("__", 2)
+        trainer, rest = folder.split("__", 1)
+        plans, configuration = rest.rsplit("__", 1)
         return cls(trainer, plans, configuration)
 
     def __str__(self) -> str:

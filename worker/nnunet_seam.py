@@ -34,17 +34,21 @@ class Place:
     signature: str = ""  # names of the parameters; "=" marks optional ones
     digest: str = ""  # of the source text; empty if only name and parameters matter, or if Python versions differ
     names: tuple[str, ...] = ()  # words that have to be in the source text
+    on_main: bool = False  # only nnU-Net's main branch has it, July 2026 (0e495086); nothing else needs it
 
 
 # Modules and classes with several names in the table.
 TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer:nnUNetTrainer"
 WAITS = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer:check_workers_alive_and_busy"
 PREDICTOR = "nnunetv2.inference.predict_from_raw_data:nnUNetPredictor"
+FINDS_TRAINERS = "nnunetv2.inference.predict_from_raw_data:recursive_find_trainer_class_by_name"
 RUN = "nnunetv2.run.run_training"
 LOGGER = "nnunetv2.training.logging.nnunet_logger"
 FILES = "batchgenerators.utilities.file_and_folder_operations"
 SEARCH = "nnunetv2.evaluation.find_best_configuration"
 PLANNING = "nnunetv2.experiment_planning"
+LIKE_NNSSL = f"{PLANNING}.like_nnssl"
+PRETRAINED = "nnunetv2.training.nnUNetTrainer.pretraining.pretrainedTrainer:PretrainedTrainer"
 PLANNER = f"{PLANNING}.experiment_planners.default_experiment_planner:ExperimentPlanner"
 
 REPLACED = (
@@ -214,6 +218,33 @@ REPLACED = (
         "utilities/dataset_name_id_conversion.py:65",
         "looks both datasets up; an absolute folder in place of a name leads it elsewhere",
         signature="(dataset_name_or_id)",
+    ),
+    # Plans for a checkpoint of nnssl, and training on from it.
+    Place(
+        f"{LIKE_NNSSL}:nnUNet_preprocessed",
+        "experiment_planning/like_nnssl.py:11",
+        "the folder of the dataset with the plans to adapt is looked up in it",
+        on_main=True,
+    ),
+    Place(
+        f"{LIKE_NNSSL}:convert_id_to_dataset_name",
+        "utilities/dataset_name_id_conversion.py:42",
+        "looks the dataset up, and fails where two folders share an id",
+        signature="(dataset_id)",
+        on_main=True,
+    ),
+    Place(
+        f"{LIKE_NNSSL}:save_json",
+        "batchgenerators/utilities/file_and_folder_operations.py:108",
+        "gets the finished plans; what comes after it is the preprocessing",
+        signature="(obj, file, indent=, sort_keys=)",
+        on_main=True,
+    ),
+    Place(
+        FINDS_TRAINERS,
+        "utilities/find_objects.py:9",
+        "the class that is asked for the network",
+        signature="(trainer_name)",
     ),
     # The search for the best configuration: its three steps, told one by one.
     Place(
@@ -525,6 +556,34 @@ BUILT_ON = (
         digest="d00dac83a7a1",
     ),
     Place(
+        f"{LIKE_NNSSL}:preprocess_like_nnssl",
+        "experiment_planning/like_nnssl.py:86",
+        "adapts nnUNetPlans to a checkpoint, saves them by save_json and preprocesses",
+        digest="8e7a4a05ec08",
+        on_main=True,
+    ),
+    Place(
+        PRETRAINED,
+        "training/nnUNetTrainer/pretraining/pretrainedTrainer.py:23",
+        "reads the checkpoint that its plans name when it is initialized, unless use_pretrained_weights is false",
+        names=("use_pretrained_weights", "print_citations"),
+        on_main=True,
+    ),
+    Place(
+        f"{PRETRAINED}.load_pretrained_weights",
+        "training/nnUNetTrainer/pretraining/pretrainedTrainer.py:151",
+        "loads stem and encoder into a network, repeated for more channels and interpolated for another patch",
+        digest="effe11955cd1",
+        on_main=True,
+    ),
+    Place(
+        f"{PRETRAINED}.build_network_architecture",
+        "training/nnUNetTrainer/pretraining/pretrainedTrainer.py:344",
+        "builds the network by its name; nnU-Net's predictor does not give the patch that it asks for",
+        digest="6c5c23ba0361",
+        on_main=True,
+    ),
+    Place(
         "nnunetv2.imageio.reader_writer_registry:determine_reader_writer_from_dataset_json",
         "imageio/reader_writer_registry.py:23",
         "the class that reads the dataset's images",
@@ -732,6 +791,8 @@ def differences() -> list[str]:
 
 def _differences(place: Place) -> Iterator[str]:
     found = found_now(place)
+    if found is None and place.on_main:
+        return
     if found is None:
         yield f"{place.target} is not there any more; we rely on: {place.relies_on}"
         return

@@ -127,9 +127,14 @@ def read_tensors(path: Path) -> dict[str, Any]:
     Raises:
         StageFailure: as `read_checkpoint`.
     """
+    return tensors_in(read_checkpoint(path))
+
+
+def tensors_in(content: dict[str, Any]) -> dict[str, Any]:
+    """As `read_tensors`, of a checkpoint that was read."""
     import torch
 
-    weights = read_checkpoint(path)["network_weights"]
+    weights = content["network_weights"]
     return {str(name).removeprefix("module."): t for name, t in weights.items() if isinstance(t, torch.Tensor)}
 
 

@@ -28,7 +28,7 @@ SAME = {
     ("initial_lr=0.0003", "optimizer=adam"): "nnUNetTrainerVanillaAdam3en4",
 }
 # Choose their optimizer by the phase of the training (nnUNetTrainer_warmup.py), which no other class's method does.
-OWN_OPTIMIZER = re.compile(r"nnUNetTrainer_warmup|AbstractPrimus|nnUNet_Primus\w+")
+OWN_OPTIMIZER = re.compile(r"nnUNetTrainer_warmup|AbstractPrimus|nnUNet_Primus\w+|(?:Dynamic)?PretrainedTrainer\w*")
 LONGEST_NAME = 120  # of a trainer or of plans in a request (schemas/training.py)
 
 FILE = '''"""{told}
@@ -112,6 +112,8 @@ def trainer_with(base: str, changes: Mapping[str, str], python: str) -> Trainer:
         )
     if OWN_OPTIMIZER.fullmatch(base) and "optimizer" in changes:
         raise Refused(f"{base} has an optimizer for each of its phases. Leave optimizer out, or use another trainer.")
+    if "PretrainedTrainer" in base and "deep_supervision" in changes:
+        raise Refused(f"{base} trains without deep supervision. Leave deep_supervision out.")
     theirs = nnunet_trainers(python)
     same = SAME.get(written(changes)) or _class_that_does(changes)
     if base == DEFAULT_TRAINER and same in theirs:

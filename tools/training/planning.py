@@ -30,7 +30,7 @@ from ...nnunet.preprocessed import (
 from ...nnunet.splits import known_cases
 from ...nnunet.summary import learnt_nothing
 from ...nnunet.trainers import check_trainer, planner_for
-from ...nnunet.transfer import plan_transfer
+from ...nnunet.transfer import plan_transfer, refuse_unadapted, trainer_for
 from ...nnunet.variants.made import Trainer
 from ...nnunet.variants.own import refuse_broken_trainer
 from ...schemas.records import StageSpec
@@ -76,7 +76,11 @@ class Planner:
     def __init__(self, request: TrainingRequest, files: DatasetFiles, python: str) -> None:
         self.request = request
         self.files = files
-        base, plans = request.trainer or DEFAULT_TRAINER, request.plans_identifier or DEFAULT_PLANS
+        weights = request.pretrained_weights
+        transfer = plan_transfer(request, Path(weights), files, python) if weights is not None else None
+        plans = request.plans_identifier or DEFAULT_PLANS
+        needed = transfer.trainer if transfer else trainer_for(files.plans(plans) or {})
+        base = request.trainer or needed or DEFAULT_TRAINER
         check_trainer(base, python)
         if request.trainer is not None:
             refuse_broken_trainer(base, python)
@@ -84,14 +88,14 @@ class Planner:
         if request.changes:
             changed = experiment_of(request, base, plans, files, python)
         self.trainer = changed.trainer.name
-        weights = request.pretrained_weights
-        transfer = plan_transfer(request, Path(weights), files, python) if weights is not None else None
         self.plans_identifier = transfer.plans_identifier if transfer else changed.plans_identifier
         planner = None if transfer else planner_for(files, plans)
         self.plan = Plan(changed.trainer, self.plans_identifier, planner, notes=list(changed.notes))
         if transfer is not None:
             self.plan.source_plans = transfer.source
             self.plan.notes.append(transfer.note)
+        if transfer is None or transfer.trainer is None:
+            refuse_unadapted(request, base, self.existing_plans or {})
 
     @cached_property
     def existing_plans(self) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from ...nnunet.trainers import all_trainer_folders
 from ...schemas.changes.table import told_in_a_name
 from ...schemas.preflight import Estimate, EstimateJob, PlanAhead
 from ..resources import fit_this_process, gpu_peak_gb
+from ..self_supervised import leave_loading_to_us
 from ..steps.planning import make_plans
 from ..training.compiling import cannot_compile, leave_out, look_ahead, told, uncompile
 from ..training.precision import precision_of
@@ -69,6 +70,7 @@ def trainer_alone(job: EstimateJob) -> Estimate:
     plans = {
         "dataset_name": "Dataset000_None",
         "plans_name": "nnUNetPlans",
+        "pretrain_info": {"checkpoint_path": ""},  # for the learning rate of a trainer that starts from one of nnssl
         "configurations": {job.configuration: configuration},
     }
     description = {"labels": {"background": 0, "some": 1}, "channel_names": {"0": "some"}, "file_ending": ".nii.gz"}
@@ -110,7 +112,9 @@ def build_trainer(job: EstimateJob) -> Any:
     if plans is None or description is None:
         raise Refused(f"{job.plans_file} or {job.dataset_json} is not there.")
     given = plans | {"continue_training": False}
-    return _class_of(job)(given, job.configuration, 0, description, torch.device(job.device))
+    trainer = _class_of(job)(given, job.configuration, 0, description, torch.device(job.device))
+    leave_loading_to_us(trainer)
+    return trainer
 
 
 def _class_of(job: EstimateJob) -> Any:

@@ -14,7 +14,8 @@ from ...calls import argument
 from ...nnunet.preprocessed import LOWRES
 from ...nnunet.variants.patches import patch_of
 from ...schemas.changes.table import CHANGES, NORMALIZATIONS, told_in_a_name
-from ..nnunet_seam import PLANNING
+from .. import nnunet_seam
+from ..nnunet_seam import PLANNER, PLANNING
 from ..stage import StageFailure
 
 LOADERS = "nnUNet_n_proc_DA"
@@ -27,9 +28,26 @@ def make_plans(dataset_name: str, planner: str, plans_name: str, base: str, chan
     Raises:
         StageFailure: nnU-Net has no such planner.
     """
-    if os.environ.get(LOADERS) == "0":  # good for a training; the planner computes with as many threads
-        os.environ[LOADERS] = "1"
+    _allow_threads()
     planner_with(changes, planner_class(planner), base)(dataset_name, plans_name=plans_name).plan_experiment()
+
+
+def plans_unwritten(dataset_name: str, planner: str) -> dict[str, Any]:
+    """The plans of a planner, in no file."""
+    from nnunetv2.utilities.json_export import recursive_fix_for_json_export
+
+    _allow_threads()
+    made = planner_class(planner)(dataset_name)
+    nnunet_seam.replace_on(made, f"{PLANNER}.save_plans", lambda method, plans: None)
+    plans: dict[str, Any] = made.plan_experiment()
+    recursive_fix_for_json_export(plans)
+    return plans
+
+
+def _allow_threads() -> None:
+    """No loader processes are good for a training; the planner computes with as many threads."""
+    if os.environ.get(LOADERS) == "0":
+        os.environ[LOADERS] = "1"
 
 
 def planner_with(changes: Mapping[str, str], planner: type[Any], base: str) -> Callable[..., Any]:

@@ -13,9 +13,10 @@ from ...schemas.jobs import PredictStep
 from ...schemas.outcomes import PredictedOutcome
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
-from ..nnunet_seam import PREDICTOR
+from ..nnunet_seam import FINDS_TRAINERS, PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..resources import fit_this_process
+from ..self_supervised import telling_the_patch
 from ..stage import Job
 from ..uncertainty import Uncertainty
 from ..weights import nothing_but_data_is_loaded
@@ -92,8 +93,12 @@ class Prediction:
             perform_everything_on_device=device.type == "cuda",
             allow_tqdm=False,
         )
-        checkpoint = FoldFiles(Path(self.step.model)).checkpoint(self.step.checkpoint).name
-        with nothing_but_data_is_loaded(Path(self.step.model), unless=self.folder.asked.trusted):
+        model = Path(self.step.model)
+        checkpoint = FoldFiles(model).checkpoint(self.step.checkpoint).name
+        with (
+            nothing_but_data_is_loaded(model, unless=self.folder.asked.trusted),
+            nnunet_seam.replaced(FINDS_TRAINERS, telling_the_patch(model)),
+        ):
             predictor.initialize_from_trained_model_folder(self.step.model, self.step.folds, checkpoint)
         return predictor
 

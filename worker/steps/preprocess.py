@@ -39,11 +39,11 @@ from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import start_server
 from ..progress import Reporter
 from ..resources import usable_cores
+from ..self_supervised import Pretrained, read_pretrained
 from ..stage import Job, StageFailure
 from ..truncated_images import refuse_damaged
-from ..weights import read_tensors
 from .planning import make_plans
-from .transfer import copy_dataset_json, move_plans
+from .transfer import adapt_plans, copy_dataset_json, move_plans
 from .undeclared_labels import refuse_undeclared_labels
 
 # What is wrong with a trainer's file on every machine.
@@ -58,7 +58,7 @@ def carry_out(job: Job) -> Outcome:
     """Make the dataset ready for the configuration; one run of a dataset at a time."""
     end_when_a_pool_process_is_killed(job.stage)
     if job.weights is not None:
-        read_tensors(job.weights)  # refuse a damaged file before the long work
+        read_pretrained(job.weights)  # refuse a damaged file before the long work
     refuse_unfound_trainer(job.record.trainer)
     locks = job.locks_dir
     with waiting_for(locks / lock_name("preprocess", job.record.dataset_name), _say(job.reporter), holder=job.holder):
@@ -211,7 +211,7 @@ class Preprocessing:
             self.notes.append(f"The plans {self.plans_name} were reused.")
         elif training.source_plans is not None:
             self._begin("moving the plans of the pretrained model", AT_PLANNING)
-            move_plans(Path(training.source_plans), self.files, self.plans_name)
+            self._take_over(Path(training.source_plans))
         elif planner is None:
             raise StageFailure(
                 f"there are no plans {self.plans_name}",
@@ -227,6 +227,26 @@ class Preprocessing:
         self._check_configuration()
         if not (self.files.preprocessed / "dataset.json").is_file():  # beside plans that somebody put there
             copy_dataset_json(self.files)
+
+    def _take_over(self, source: Path) -> None:
+        """The plans of the pretrained model, or those that adapt its encoder."""
+        found = None if source.suffix == ".json" else read_pretrained(source)
+        if found is None:
+            move_plans(source, self.files, self.plans_name)
+            return
+        self._refuse_other_trainer(found)
+        self.notes.append(adapt_plans(found, source, self.files, self.plans_name))
+
+    def _refuse_other_trainer(self, found: Pretrained) -> None:
+        """The server chose the trainer without reading the file."""
+        network, trainer = found.plan["architecture_plans"]["arch_class_name"], self.job.record.trainer
+        asked = self.job.typed(TrainingJob).request.trainer
+        if network.startswith("Primus") and not asked and "Primus" not in trainer:
+            raise StageFailure(
+                f"{found.name} is of a {network}, for which nnU-Net has another trainer",
+                f"{trainer} was chosen",
+                f"Start it again with {argument(trainer='PretrainedTrainer_Primusx')}; nothing was preprocessed.",
+            )
 
     def _changes(self, known: DatasetNote | None) -> dict[str, dict[str, str]]:
         """What derived plans were planned with: the name alone may be somebody's own."""

@@ -16,6 +16,7 @@ from ...nnunet.preprocessed import planned
 from ...nnunet.splits import known_cases, trained_cases
 from ...schemas.records import Epoch
 from ...texts import some
+from ..self_supervised import adapts, leave_loading_to_us, load_adapted, refuse_without_weights
 from ..stage import Job, StageFailure
 from ..weights import load_weights, nothing_but_data_is_loaded
 
@@ -35,8 +36,9 @@ Choice = tuple[Path | None, list[str]]
 
 def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, weights: str | None) -> None:
     """Load the newest readable checkpoint for a resume, the final one for a validation, or the weights."""
+    leave_loading_to_us(trainer)
     if weights is not None:
-        told = load_weights(trainer, Path(weights))
+        told = (load_adapted if adapts(trainer) else load_weights)(trainer, Path(weights))
         if trainer.local_rank == 0:
             job.stage.write_notes("transfer", [told, *shared_cases(job.fold, Path(weights))])
             trainer.print_to_log_file(told)
@@ -44,6 +46,8 @@ def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, wei
         trainer.load_checkpoint(str(job.fold.final))
     elif resume:
         _load_newest(trainer, job)
+    else:
+        refuse_without_weights(trainer)
 
 
 def shared_cases(fold: FoldFiles, weights: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """A checkpoint of nnssl is recognised before anything starts, and the refusal says which nnU-Net can use it."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +9,20 @@ from typing import Any
 import pytest
 import torch
 
+from nnunet_mcp.errors import Refused
+from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.nnunet.installed import installed
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import ToolRefused
+from tests.kit.planned import plan
 from tests.kit.tiny import ask, make_dataset
 
+CONFIGURATION = {"spacing": [1.0, 1.0, 1.0], "patch_size": [192, 192, 64]}
 # As nnssl writes it for OpenMind's models (adaptation_plan.json beside the published checkpoints).
-PLAN = {
+PLAN: dict[str, Any] = {
     "architecture_plans": {"arch_class_name": "ResEncL", "arch_kwargs": None, "arch_kwargs_requiring_import": None},
-    "pretrain_plan": {"plans_name": "nnsslPlans", "configurations": {"onemmiso": {"patch_size": [192, 192, 64]}}},
+    "pretrain_plan": {"plans_name": "nnsslPlans", "configurations": {"onemmiso": CONFIGURATION}},
     "pretrain_num_input_channels": 1,
     "recommended_downstream_patchsize": [160, 160, 160],
     "key_to_encoder": "encoder.stages",
@@ -39,12 +44,15 @@ def weights(settings: Settings) -> Path:
 
 @pytest.fixture
 def nnunets_main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The commands of nnU-Net's main branch, as a package installs them."""
+    """The commands of nnU-Net's main branch, as a package installs them, and the names of its trainers."""
     folder = tmp_path / "site" / "nnunetv2_main-2.8.1.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: nnunetv2-main\nVersion: 2.8.1\n", "utf-8")
     command = "nnUNetv2_train_pretrained = nnunetv2.run.run_training_from_pretrained:train_pretrained_entrypoint"
     (folder / "entry_points.txt").write_text(f"[console_scripts]\n{command}\n", "utf-8")
+    trainers = "class PretrainedTrainer(nnUNetTrainer): pass\nclass PretrainedTrainer_Primusx(nnUNetTrainer): pass\n"
+    (folder.parent / "pretrained.py").write_text(trainers, "utf-8")
+    monkeypatch.setenv("nnUNet_extTrainer", str(folder.parent))
     monkeypatch.syspath_prepend(str(folder.parent))
     installed.cache_clear()
     yield
@@ -75,11 +83,60 @@ def test_a_training_on_it_is_refused_with_the_nnunet_that_can_and_its_commands(
 
 
 @pytest.mark.usefixtures("nnunets_main")
-def test_where_the_installed_nnunet_can_nothing_else_is_to_be_installed(settings: Settings, weights: Path) -> None:
-    said = refusal(settings, weights, fold="full")
+@pytest.mark.parametrize("network", ["ResEncL", "PrimusM"])
+def test_where_the_installed_nnunet_can_it_is_planned_for_the_trainer_of_its_network(
+    settings: Settings, weights: Path, network: str
+) -> None:
+    torch.save({"network_weights": TENSORS, "nnssl_adaptation_plan": plan_for(network)}, weights)
+    trainer = "PretrainedTrainer" if network == "ResEncL" else "PretrainedTrainer_Primusx"
 
-    assert "of the installed nnU-Net does that" in said and "pip install" not in said
-    assert "nnUNetv2_train_pretrained 1 3d_fullres all " in said
+    first, again, changed = (
+        plan(files_of(settings), pretrained_weights=str(weights), changes=changes)
+        for changes in ((), (), ("epochs=2", "initial_lr=0.01"))
+    )
+
+    assert (first.trainer, changed.trainer) == (trainer, f"{trainer}_2epochs_lr1en2")
+    assert first.plans_identifier == again.plans_identifier and first.plans_identifier.startswith("ptPlans_")
+    assert (first.planner, first.source_plans) == (None, str(weights))
+    assert f"trained by {trainer}." in first.notes[0] and "is a checkpoint of nnssl" in first.notes[0]
+
+
+@pytest.mark.usefixtures("nnunets_main")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"configuration": "2d"}, "adapts for 3d_fullres alone"),
+        ({"trainer": "nnUNetTrainerDiceLoss"}, "nnUNetTrainerDiceLoss starts from none"),
+        ({"plans_identifier": "nnUNetPlans"}, "the plans nnUNetPlans adapt none"),
+        ({"plans_identifier": "ptPlans__mine", "pretrained_weights": None}, "/there/a.pth"),
+        ({"trainer": "PretrainedTrainer", "pretrained_weights": None}, "starts from a checkpoint of nnssl"),
+        ({"changes": ["optimizer=adam"]}, "Leave optimizer out"),
+        ({"changes": ["deep_supervision=on"]}, "Leave deep_supervision out"),
+        ({"changes": ["patch_size=32x32x32"]}, "exclude each other"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused_with_the_way_out(
+    settings: Settings, weights: Path, arguments: dict[str, Any], said: str
+) -> None:
+    files = files_of(settings)
+    files.preprocessed.mkdir(parents=True)
+    info = {"checkpoint_path": "/there/a.pth", "pt_num_in_channels": 1, "pt_used_patchsize": [32, 32, 32]}
+    keys = {name: PLAN[name] for name in ("key_to_encoder", "key_to_stem", "keys_to_in_proj", "key_to_lpe")}
+    mine = {"pretrain_info": info | keys | {"pt_recommended_downstream_patchsize": [32, 32, 32]}, "configurations": {}}
+    files.plans_file("ptPlans__mine").write_text(json.dumps(mine), encoding="utf-8")
+
+    with pytest.raises(Refused) as refused:
+        plan(files, **{"pretrained_weights": str(weights), **arguments})
+
+    assert said in refused.value.text
+
+
+def plan_for(network: str) -> dict[str, Any]:
+    return {**PLAN, "architecture_plans": {**PLAN["architecture_plans"], "arch_class_name": network}}
+
+
+def files_of(settings: Settings) -> DatasetFiles:
+    return DatasetFiles(settings.folders, "Dataset001_Tiny")
 
 
 def test_what_only_mentions_nnssl_is_a_checkpoint_like_any_other(settings: Settings, weights: Path) -> None:
