@@ -92,9 +92,7 @@ def test_only_folds_that_are_trained_and_have_the_checkpoint_predict(settings: S
 
 
 @pytest.mark.usefixtures("recorded")
-def test_parts_predict_other_cases_into_one_folder_that_is_overwritten_once(
-    settings: Settings, model: Path
-) -> None:
+def test_parts_predict_other_cases_into_one_folder_that_is_overwritten_once(settings: Settings, model: Path) -> None:
     segment(prepared(settings))
     started = predict(settings, options=["parts=3"], overwrite=True)
     run = StateDir(settings.state_dir).run(started.run_id)
