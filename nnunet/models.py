@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refused
+from ..prediction_work import Network
 from ..schemas.model_name import ModelName
 from ..schemas.records import Folders, RunRecord
 from ..texts import fold_name, some
@@ -52,6 +53,13 @@ class Model:
         """What its plans say of its configuration; null where they cannot be read or must not be used."""
         with suppress(Refused):
             return planned(self.plans, self.name.configuration)
+        return None
+
+    @property
+    def network(self) -> Network | None:
+        """What its predictions cost by its plans; null where these do not say it."""
+        with suppress(Refused):
+            return Network.of(self.planned, self.plans, self.description, len(self.folds))
         return None
 
     def _judged(self, name: str, read: Callable[..., dict[str, Any] | None]) -> dict[str, Any]:

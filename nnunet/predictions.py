@@ -66,7 +66,7 @@ def note_of(job: PredictionJob) -> PredictionNote:
         folds=job.folds,
         postprocessing=str(list(steps)) if steps else "",
         images=job.images,
-        checkpoints=tuple(identity([path]) for path in used),
+        checkpoints=tuple(identity([path]) for path in dict.fromkeys(used)),  # all parts use the same
         options=of_voxels(job.options),
     )
 

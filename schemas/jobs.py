@@ -97,6 +97,7 @@ class PredictionJob(OtherJob):
     folds: tuple[str, ...]
     images: str  # the folder, or a pattern below it
     originals: Originals | None = None  # to be converted first
+    order: tuple[str, ...] = ()  # the cases, where parts must agree on them and nothing else lists them
     output: str
     labels: str | None
     npz: bool

@@ -53,6 +53,7 @@ class PredictedOutcome(Outcome):
 
     kind: Literal["predicted"] = "predicted"
     pace: PredictionPace | None = None
+    kept: int = Field(default=0, description="Cases that were in the output folder before.")
     left_out: dict[str, str] = Field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..schemas.changes.options import OPTIONS
 from ..schemas.changes.table import CHANGES
 from ..schemas.training import TrainingCall
 from ..settings import Settings, variable
@@ -85,6 +86,14 @@ def change_table() -> str:
     return "\n".join(lines)
 
 
+def option_table() -> str:
+    """Every name of `options` of a prediction."""
+    lines = ["| name | values | meaning |", "|---|---|---|"]
+    for row in OPTIONS.values():
+        lines.append(f"| `{row.name}` | {_cell(row.values.said)} | {_cell(row.meaning)} |")
+    return "\n".join(lines)
+
+
 def fault_table() -> str:
     """Every fault of a single case that a look names."""
     weights = {"breaks": "refused", "falsifies": "problem", "odd": "warning"}
@@ -119,6 +128,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "faults": fault_table,
     "run folder": run_folder,
     "changes": change_table,
+    "options": option_table,
 }
 
 

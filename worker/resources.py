@@ -7,7 +7,7 @@ import ctypes
 import os
 
 from ..runs.machine.capacity import usable_cores as usable_cores, usable_memory as usable_memory
-from ..runs.processes import LANES_VARIABLE
+from ..runs.processes import LANES_VARIABLE as LANES_VARIABLE
 from ..schemas.stage_kinds import STAGE_KINDS
 
 GIB = 1024**3

@@ -28,20 +28,20 @@ OPTIONS = {
             SWITCH,
             "on",
             "Test-time augmentation: the mean over the image and its mirror images, along the axes of the training. "
-            "off is 4 (2D) to 8 (3D) times as fast and a little worse. nnU-Net: on.",
+            "off computes a quarter (2D) to an eighth (3D), less accurately. nnU-Net: on.",
         ),
         Option(
             "step_size",
             # Up to 1 by compute_steps_for_sliding_window; at 0.1 a volume takes 125 times as long as at 0.5.
             Number("0.1", "1"),
             "0.5",
-            "How far the window moves, as a part of the patch: more is faster and coarser at the seams. nnU-Net: 0.5.",
+            "How far the window moves, as a part of the patch: more is faster and less accurate. nnU-Net: 0.5.",
         ),
         Option(
             "folds",
             Folds(),
             "",
-            "Only these trained folds, whose softmax is averaged. nnU-Net: all of the cross-validation.",
+            "Only these trained folds, whose logits are averaged. nnU-Net: all of the cross-validation.",
         ),
         Option(
             "checkpoint",

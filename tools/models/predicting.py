@@ -96,6 +96,7 @@ def _job(
         folds=choice.models[0].folds,
         images=images.asked,
         originals=_originals(images),
+        order=tuple(images.cases) if "parts" in stages.options and not images.originals else (),
         output=str(output),
         labels=str(labels) if labels else None,
         npz=request.npz,

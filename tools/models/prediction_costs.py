@@ -11,7 +11,7 @@ from ...errors import Unavailable
 from ...image_headers import Size, size_of
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.models import Model
-from ...nnunet.prediction_work import FLOAT, Network, fitting_workers
+from ...prediction_work import FLOAT, Network, fitting_workers
 from ...runs.engines import engine_of
 from ...runs.layout import RunDir, StateDir
 from ...runs.machine.capacity import usable_memory
@@ -62,7 +62,7 @@ class PredictionCosts:
         self.networks = [
             (name, step, network)
             for name, step in self.job.steps.items()
-            if (network := Network.of(Model(files, Path(step.model), step.folds))) is not None
+            if (network := Model(files, Path(step.model), step.folds).network) is not None
         ]
         cases = [case for case in self.images.cases if self.job.overwrite or not self._is_there(case)]
         self.todo = len(cases)

@@ -9,18 +9,19 @@ from typing import Any
 
 from ...files import write_model
 from ...nnunet.datasets import FoldFiles
+from ...nnunet.models import Model
 from ...schemas.jobs import PredictStep
 from ...schemas.outcomes import PredictedOutcome
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import FINDS_TRAINERS, PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
+from ..prediction_costs import Costs
 from ..resources import fit_this_process
 from ..self_supervised import telling_the_patch
 from ..stage import Job
 from ..uncertainty import Uncertainty
 from ..weights import nothing_but_data_is_loaded
-from .prediction_costs import Costs
 from .prediction_folder import PredictionFolder
 
 LOOK_S = 1.0
@@ -34,7 +35,7 @@ def carry_out(job: Job) -> Outcome:
     folder.prepare()
     folder.take_in()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
-    costs = Costs(job, work.step, folder.seen)
+    costs = Costs(Model(job.files, Path(work.step.model), work.step.folds), work.step, folder.seen)
     told = costs.fit_workers(work.cases)
     known.append(costs.needs)
     begun = time.monotonic()

@@ -59,26 +59,42 @@ class PredictionFolder:
         self.ending = str(self.description["file_ending"])
         self.trained = TrainedOn.of(self.description)
         self.originals: dict[str, Files] = {}
-        earlier = (job.run.stage(name).outcome() for name in self.asked.steps if name != job.spec.name)
-        self.earlier = [outcome for outcome in earlier if isinstance(outcome, PredictedOutcome)]
-        # what earlier stages of this run could not use
-        self.left_out = {case: why for outcome in self.earlier for case, why in outcome.left_out.items()}
-        if asked := self.asked.originals:
-            self.originals, gone = original_files(Path(asked.folder), asked.cases, job.settings)
-            self.left_out |= gone
-            self.images = {case: paths_of(files) for case, files in self.originals.items()}
-        else:
-            self.images = cases_to_predict(Path(self.asked.images), self.trained)
-        self.every = self.images
         self.step = self.asked.steps.get(job.spec.name)
-        if self.step is not None:  # nnunetv2 2.8.1, inference/predict_from_raw_data.py:186
-            self.images = dict(list(self.images.items())[self.step.part :: self.step.parts])
+        earlier = ((step, job.run.stage(name).outcome()) for name, step in self.asked.steps.items())
+        self.earlier = [
+            (step, found) for step, found in earlier if isinstance(found, PredictedOutcome) and step != self.step
+        ]
+        left_out = {case: why for _, outcome in self.earlier for case, why in outcome.left_out.items()}
+        left_out |= self._find_images()
+        own = self._own_cases()
+        self.images = {case: paths for case, paths in self.every.items() if case in own}
+        self.left_out = {case: why for case, why in left_out.items() if case in own}
         self.cases = list(self.images)
         self._refuse_links_elsewhere()
         self.steps = read_steps(Path(self.asked.postprocessing)) if self.asked.postprocessing else ()
         self.kept = 0
         self.seen = Seen()
         self._taken: dict[str, list[str]] = {}
+
+    def _find_images(self) -> dict[str, str]:
+        """List the images again; returns those cases of the request, where it lists them, that are gone by now."""
+        if asked := self.asked.originals:
+            self.originals, gone = original_files(Path(asked.folder), asked.cases, self.job.settings)
+            self.every = {case: paths_of(files) for case, files in self.originals.items()}
+            return gone
+        there = cases_to_predict(Path(self.asked.images), self.trained)
+        order = self.asked.order or tuple(there)
+        self.every = {case: there[case] for case in order if case in there}
+        return {case: "its image is no longer there" for case in order if case not in there}
+
+    def _own_cases(self) -> set[str]:
+        """Those of the stage's part; of all that the request found, so that parts agree whatever happens to the images.
+
+        Source: nnunetv2 2.8.1, inference/predict_from_raw_data.py:186.
+        """
+        asked = self.asked.originals
+        every = list(asked.cases if asked else self.asked.order or self.every)
+        return set(every[self.step.part :: self.step.parts] if self.step else every)
 
     @property
     def is_last_stage(self) -> bool:
@@ -104,7 +120,8 @@ class PredictionFolder:
         self.remove_torn(self.path, npz=False)
         for name, content in (("dataset.json", self.description), ("plans.json", self.models[0].plans)):
             write_text(self.path / name, json.dumps(content, indent=4))
-        self.kept = len(self.there(self.path))
+        parts = [outcome.kept for step, outcome in self.earlier if step.output == self.asked.output]
+        self.kept = sum(parts) if self.step is None and parts else len(self.there(self.path))
 
     def _sign(self) -> None:
         """Remove cases that are to be overwritten or that were predicted from other images, then write the note. What
@@ -214,7 +231,7 @@ class PredictionFolder:
             write_model(note_file(self.path), note.model_copy(update={"left_out": self.left_out}))
             where = f" {NOTE} has all {len(self.left_out)}." if len(self.left_out) > NAMED else ""
             said.append(f"Not predicted: {told(self.left_out.items())}.{where} {UNUSABLE}")
-        said += dict.fromkeys(note for outcome in self.earlier for note in outcome.notes)
+        said += dict.fromkeys(note for _, outcome in self.earlier for note in outcome.notes)
         return (*said, *geometry_notes(self.models[0], self._first_channels()))
 
     def _doubts(self, uncertain: Sequence[CaseUncertainty]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from nnunet_mcp.worker.steps import combine
 from nnunet_mcp.worker.steps.prediction_folder import PredictionFolder
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask
-from tests.tools.models.test_predict import RUN, model as model, predict, prepared, recorded, refused, segment
+from tests.tools.models.test_predict import DATASET, RUN, model as model, predict, prepared, recorded, refused, segment
 
 assert recorded  # a fixture
 PARTS_OF_THREE = ("predict_part_1", "predict_part_2", "predict_part_3")
@@ -103,12 +103,18 @@ def test_parts_predict_other_cases_into_one_folder_that_is_overwritten_once(sett
     assert needs == {**dict.fromkeys(PARTS_OF_THREE, ()), "gather": PARTS_OF_THREE}
     assert any("the parts follow one another" in note for note in started.notes)
 
+    (settings.folder("raw") / DATASET / "imagesTs" / "case_000_0000.nii.gz").rename(model / "elsewhere.nii.gz")
+    late = PredictionFolder(second.job)
+    assert (late.cases, first.cases) == (["case_001", "case_004"], ["case_000", "case_003"]), "they agree"
+    (model / "elsewhere.nii.gz").rename(settings.folder("raw") / DATASET / "imagesTs" / "case_000_0000.nii.gz")
+
     first.prepare()
     assert first.missing == ["case_000", "case_003"], "the run overwrites what was there"
     segment(first)
     second.prepare()
     second.left_out = {"case_004": "it is empty"}
     segment(second)
+    write_model(first.job.stage.outcome_file, PredictedOutcome(ok=True, kept=1))
     write_model(second.job.stage.outcome_file, PredictedOutcome(ok=True, left_out=second.left_out))
     again = PredictionFolder(Job.of(str(run.path), "predict_part_1"))
     again.prepare()
@@ -119,7 +125,8 @@ def test_parts_predict_other_cases_into_one_folder_that_is_overwritten_once(sett
     gather = PredictionFolder(gather.job)
     gather.prepare()
     assert gather.missing == [] and sorted(gather.there(gather.path)) == [f"case_00{number}" for number in range(4)]
-    assert "Not predicted: case_004 (it is empty)" in " ".join(combine.carry_out(gather.job).notes)
+    said = " ".join(combine.carry_out(gather.job).notes)
+    assert "Not predicted: case_004 (it is empty)" in said and "1 of them were there already" in said
     gather.remove(gather.path, ["case_001"])
     with pytest.raises(StageFailure, match=r"predicted cases are gone \(case_001\)"):
         combine.carry_out(gather.job)

@@ -19,7 +19,7 @@ from nnunet_mcp.errors import Unavailable
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.image_headers import Size, size_of
 from nnunet_mcp.nnunet.datasets import DatasetFiles
-from nnunet_mcp.nnunet.prediction_work import Memory, Network, fitting_workers
+from nnunet_mcp.prediction_work import Memory, Network, fitting_workers
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.machine import capacity
 from nnunet_mcp.schemas.outcomes import PredictionOutcome, PredictionPace

@@ -1,6 +1,7 @@
 """Predictions of small networks with chance weights, by the real worker and by nnU-Net's own command."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy
 import pytest
 
 from tests.kit.lab import FEW, Lab
+from tests.kit.slurm_cluster import running_cluster, why_not
 from tests.kit.tiny import make_dataset
 
-pytestmark = pytest.mark.heavy
 DATASET = "Dataset097_Predicted"
 MODEL = "nnUNetTrainer__nnUNetPlans__3d_fullres"
 # As nnU-Net's planner and trainer write them; every checkpoint has other weights.
@@ -121,9 +122,23 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return lab
 
 
-def predict(lab: Lab, **arguments: Any) -> dict[str, Any]:
-    started = lab.call("nnunet_predict", model=f"{DATASET}/{MODEL}", device="cpu", **arguments)
-    result = lab.finish(started["run_id"])
+@pytest.fixture(scope="module")
+def theirs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The segmentations by nnU-Net's own command with other options than its usual ones."""
+    output = tmp_path_factory.mktemp("theirs")
+    images = lab.folder / "raw" / DATASET / "imagesTs"
+    command = [sys.executable, "-c", THEIR_COMMAND, "-i", str(images), "-o", str(output)]
+    command += ["-d", "97", "-c", "3d_fullres", "-device", "cpu", "-npp", "1", "-nps", "1"]
+    command += ["--disable_tta", "-step_size", "0.7", "-f", "1", "-chk", "checkpoint_best.pth"]
+    subprocess.run(command, check=True, env=lab.environment, stdout=subprocess.DEVNULL)
+    return segmentations(output)
+
+
+def predict(lab: Lab, images: Path, *more: str) -> dict[str, Any]:
+    """With the same options as `theirs`."""
+    same = ["mirroring=off", "step_size=0.7", "folds=1", "checkpoint=best", *more]
+    named = {"model": f"{DATASET}/{MODEL}", "images": str(images), "output": str(images.parent / "predicted")}
+    result = lab.finish(lab.call("nnunet_predict", device="cpu", options=same, **named)["run_id"])
     assert result["status"] == "success", result
     return result
 
@@ -132,27 +147,44 @@ def segmentations(folder: Path) -> dict[str, Any]:
     return {path.name: numpy.asarray(nibabel.load(path).dataobj) for path in sorted(folder.glob("*.nii.gz"))}
 
 
-def test_options_are_those_of_nnunets_own_command(lab: Lab, tmp_path: Path) -> None:
-    """The last image is damaged, for which nnU-Net's command would end: it is left out by name."""
-    images = lab.folder / "raw" / DATASET / "imagesTs"
-    damaged = images / "case_4_0000.nii.gz"
+def equal(found: dict[str, Any], theirs: dict[str, Any], *, without: str = "") -> bool:
+    wanted = {name: voxels for name, voxels in theirs.items() if name != without}
+    return list(found) == list(wanted) and all((found[name] == wanted[name]).all() for name in wanted)
+
+
+@pytest.mark.heavy
+def test_options_are_those_of_nnunets_own_command(lab: Lab, theirs: dict[str, Any]) -> None:
+    """In two parts. One image is damaged, at which nnU-Net's command would end: it is left out by name, and predicted
+    once it is mended."""
+    images = lab.folder.parent / "new" / "images"
+    shutil.copytree(lab.folder / "raw" / DATASET / "imagesTs", images)
+    damaged = images / "case_2_0000.nii.gz"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-100])
-    options = ["mirroring=off", "step_size=0.7", "folds=1", "checkpoint=best"]
-    ours = predict(lab, images=str(images), options=options)
-    usual = predict(lab, images=str(images))
-    damaged.unlink()
 
-    command = [sys.executable, "-c", THEIR_COMMAND, "-i", str(images), "-o", str(tmp_path / "own")]
-    command += ["-d", "97", "-c", "3d_fullres", "-device", "cpu", "-npp", "1", "-nps", "1"]
-    command += ["--disable_tta", "-step_size", "0.7", "-f", "1", "-chk", "checkpoint_best.pth"]
-    subprocess.run(command, check=True, env=lab.environment, stdout=subprocess.DEVNULL)
+    result = predict(lab, images, "parts=2")
+
+    assert equal(segmentations(Path(result["predictions"])), theirs, without="case_2.nii.gz")
+    said = " ".join(result["notes"])
+    assert "Other than nnU-Net's own: mirroring=off, step_size=0.7, folds=1, checkpoint=best, parts=2." in said
+    assert "4 cases, fold 1." in said and "Not predicted: case_2 (" in said
+
     damaged.write_bytes(whole)
+    again = predict(lab, images)
+    assert "4 of them were there already and were kept" in " ".join(again["notes"])
+    assert equal(segmentations(Path(again["predictions"])), theirs)
 
-    theirs, found = segmentations(tmp_path / "own"), segmentations(Path(ours["predictions"]))
-    assert list(theirs) == list(found) and len(found) == 4
-    assert all((found[name] == voxels).all() for name, voxels in theirs.items())
-    assert any((found[name] != voxels).any() for name, voxels in segmentations(Path(usual["predictions"])).items())
-    said = " ".join(ours["notes"])
-    assert "Other than nnU-Net's own: mirroring=off, step_size=0.7, folds=1, checkpoint=best." in said
-    assert "4 cases, fold 1." in said and "Not predicted: case_4 (" in said
+
+@pytest.mark.long
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_parts_are_jobs_of_slurm(lab: Lab, theirs: dict[str, Any]) -> None:
+    images = lab.folder.parent / "on slurm" / "images"
+    shutil.copytree(lab.folder / "raw" / DATASET / "imagesTs", images)
+    with running_cluster() as cluster:
+        options = {"NNUNET_MCP_ENGINE": "slurm", "NNUNET_MCP_SLURM_OPTIONS": "partition=gpu cpus=1 memory=3G"}
+        there = Lab(lab.folder, {**FEW, **cluster.environment, **options})
+        result = predict(there, images, "parts=2")
+        jobs = [name.split(":")[1] for name in cluster.jobs()]
+
+    assert sorted(jobs) == ["gather", "predict_part_1", "predict_part_2"]
+    assert equal(segmentations(Path(result["predictions"])), theirs)

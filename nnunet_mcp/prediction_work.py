@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .models import Model
-
 Lengths = Sequence[float]
 # Bytes of a voxel: nnU-Net keeps logits as half floats and resamples them as doubles, an image as floats and doubles
 # (nnunetv2 2.8.1, predict_from_raw_data.py:590, default_resampling.py:133-137).
@@ -47,21 +45,24 @@ class Network:
     folds: int
 
     @classmethod
-    def of(cls, model: Model) -> "Network | None":
-        """None where the plans or dataset.json do not say it: they may be anybody's."""
+    def of(
+        cls, planned: Mapping[str, Any] | None, plans: Mapping[str, Any], described: Mapping[str, Any], folds: int
+    ) -> "Network | None":
+        """By the configuration as it is planned, the plans around it, and dataset.json; None where they do not say it:
+        they may be anybody's."""
         with suppress(KeyError, TypeError, ValueError, AttributeError):
-            plan, described = model.planned or {}, model.description
+            plan = planned or {}
             labels: Mapping[str, Any] = described["labels"]
             regions = any(isinstance(value, list) for value in labels.values())
             return cls(
                 patch=tuple(int(length) for length in plan["patch_size"]),
                 spacing=tuple(float(length) for length in plan["spacing"]),
-                transpose=tuple(int(axis) for axis in model.plans["transpose_forward"]),
+                transpose=tuple(int(axis) for axis in plans["transpose_forward"]),
                 usual_shape=tuple(float(length) for length in plan["median_image_size_in_voxels"]),
                 channels=max(1, len(described.get("channel_names") or described.get("modality") or {})),
                 classes=len(labels) - ("ignore" in labels) - regions,
                 regions=regions,
-                folds=len(model.folds),
+                folds=folds,
             )
         return None
 

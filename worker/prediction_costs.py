@@ -2,17 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from ...nnunet.models import Model
-from ...nnunet.prediction_work import Memory, Network, fitting_workers
-from ...runs.processes import LANES_VARIABLE
-from ...schemas.jobs import PredictStep
-from ...schemas.outcomes import PredictionPace
-from ...texts import clean
-from ..resources import usable_memory
-from ..stage import Job
-from .prediction_checks import Seen
+from ..nnunet.models import Model
+from ..prediction_work import Memory, fitting_workers
+from ..schemas.jobs import PredictStep
+from ..schemas.outcomes import PredictionPace
+from ..texts import clean
+from .resources import LANES_VARIABLE, usable_memory
+from .steps.prediction_checks import Seen
 
 PREPARE, WRITE = "nnUNet_npp", "nnUNet_nps"
 SHARE_OF_MEMORY = 0.9  # the rest is for the page cache and for what others start meanwhile
@@ -21,9 +18,9 @@ SHARE_OF_MEMORY = 0.9  # the rest is for the page cache and for what others star
 class Costs:
     """The costs of one model on the images that were looked at."""
 
-    def __init__(self, job: Job, step: PredictStep, seen: Seen) -> None:
+    def __init__(self, model: Model, step: PredictStep, seen: Seen) -> None:
         self.step, self.shapes = step, seen.shapes
-        self.network = network = Network.of(Model(job.files, Path(step.model), step.folds))
+        self.network = network = model.network
         self.resampled: dict[str, tuple[int, ...]] = {}
         self.needs = ""  # in words, once the numbers of processes are known
         if network is not None:
