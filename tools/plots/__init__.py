@@ -10,7 +10,7 @@ TOOLS = (
         "reads",
         PlotRequest,
         Plot,
-        "A PNG picture of a run or dataset.",
+        "A picture of a run or dataset.",
         "plots.plots:nnunet_plot",
         Command(
             "plot",

@@ -14,7 +14,7 @@ OF_A_RUN = (
         "reads",
         ProgressRequest,
         ProgressAnswer,
-        "Status, stage, epoch, losses, pseudo Dice, ETA, health and failure of a run. Ask again after retry_after_s.",
+        "Status, stage, epoch, losses, pseudo Dice, ETA, health, failure of a run. Ask again after retry_after_s.",
         "watching.progress:nnunet_progress",
         Command(
             "progress",
