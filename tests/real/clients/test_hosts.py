@@ -14,7 +14,7 @@ import pytest
 from nnunet_mcp.tools import TOOLS
 
 pytestmark = pytest.mark.heavy
-HOSTS = Path(__file__).parents[1] / "clients" / "hosts" / "node_modules" / ".bin"
+HOSTS = Path(__file__).parents[2] / "clients" / "hosts" / "node_modules" / ".bin"
 SHARED_OPTIONS: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120}
 
 
