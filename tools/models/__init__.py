@@ -47,7 +47,7 @@ TOOLS = (
     ),
     Tool(
         "nnunet_find_best_configuration",
-        "Find the best configuration",
+        "Best configuration",
         "starts",
         FindBestRequest,
         RunStarted,

@@ -6,7 +6,7 @@ from ..tool import Command, Tool
 TOOLS = (
     Tool(
         "nnunet_plot",
-        "Picture of a run or dataset",
+        "Draw a picture",
         "reads",
         PlotRequest,
         Plot,

@@ -94,11 +94,11 @@ OF_THE_PAGE = (
     ),
     Tool(
         "nnunet_dashboard_data",
-        "Data of the dashboard",
+        "Dashboard data",
         "reads",
         DashboardDataRequest,
         DashboardData,
-        "Only for the dashboard's own page.",
+        "For the dashboard's own page.",
         "watching.dashboard:nnunet_dashboard_data",
         heeds_read_only=True,
         text=lambda data: data.next_step,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.lab import Lab, free_port, until
-from tests.real.test_inspector import MODULES, NODE
+from tests.real.clients.test_inspector import MODULES, NODE
 
 pytestmark = pytest.mark.heavy
 SUITE = MODULES / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"

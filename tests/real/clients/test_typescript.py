@@ -11,7 +11,7 @@ import pytest
 from tests.chaos import stand_in_worker
 from tests.kit.lab import Lab
 from tests.kit.phantom import write_phantom
-from tests.real.test_inspector import MODULES, NODE
+from tests.real.clients.test_inspector import MODULES, NODE
 
 pytestmark = pytest.mark.heavy
 DRIVE = MODULES.parent / "drive.mjs"
