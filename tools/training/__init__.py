@@ -23,7 +23,7 @@ TOOLS = (
     ),
     Tool(
         "nnunet_preflight",
-        "Look before training",
+        "Look ahead",
         "reads",
         PreflightRequest,
         PreflightAnswer,
