@@ -56,6 +56,7 @@ def carry_out(job: Job) -> ExportOutcome:
     entries = list(_entries(job, asked, models, card.encode()))
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{job.record.run_id}")
+    shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
         networks = _networks(job, asked, models, target, beside) if "onnx" in asked.include else []
