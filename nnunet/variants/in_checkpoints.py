@@ -28,7 +28,8 @@ HEADER = struct.Struct("<4s22xHH")
 
 @dataclass(frozen=True)
 class Said:
-    """The trainer's class, "" where the file does not say it."""
+    """The trainer's class, "" where the file does not say it; and whether a training can go on, which only our exports
+    deny."""
 
     trainer: str = ""
     resumable: bool = True

@@ -95,10 +95,9 @@ def _networks(job: Job, asked: ExportJob, models: list[Model], target: Path, bes
 
 def _told(asked: ExportJob, networks: list[str]) -> Iterator[str]:
     if networks:
-        several = " An ensemble is the mean of the folds' logits, then of the models' probabilities." * (
-            len(networks) > 2
-        )
-        yield f"Beside it: {some(networks)}; the JSON says what to do before and after the network.{several}"
+        yield f"Beside it: {some(networks)}; the JSON says what to do before and after the network."
+    if len(networks) > 2:
+        yield "Several networks are an ensemble: the mean of the folds' logits, then of the models' probabilities."
     if "optimizer" not in asked.include:
         yield (
             "The state of the optimizer is left out: the zip predicts and its weights can be trained on as "
