@@ -28,7 +28,7 @@ from ...schemas.jobs import ExportJob
 from ...schemas.outcomes import ExportOutcome
 from ...texts import some
 from ..sharing.checkpoints import checkpoint_for_others, known_to_all
-from ..sharing.onnx_network import loaded, refuse_without_onnx, write_onnx
+from ..sharing.onnx_network import loaded, refuse_without_onnx, shape_of, write_onnx
 from ..sharing.recipe import recipe
 from ..sharing.trainers import told_trainers, trainer_files
 from ..stage import Job
@@ -85,7 +85,7 @@ def _networks(job: Job, asked: ExportJob, models: list[Model], target: Path, bes
         job.reporter.say(f"writing {file.name}")
         model = next(one for one in models if one.folder == folder)
         predictor = loaded(model, fold)
-        difference = write_onnx(predictor, beside / file.name)
+        difference = write_onnx(predictor.network, shape_of(predictor), beside / file.name)
         trained = {**model.name._asdict(), "dataset": model.files.name, "fold": fold}
         found = recipe(predictor, file.name, trained, steps, difference)
         write_text(beside / file.with_suffix(".json").name, _json(found).decode())
