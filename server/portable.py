@@ -40,6 +40,8 @@ SAID_ELSEWHERE = (
     "Omitted: the models of run_ids.",
     "The table's format.",
     "Omitted: cuda, else mps, else cpu.",
+    "Add: optimizer, trainer (its code), onnx.",
+    "Would it predict these?",
 )
 
 
