@@ -108,7 +108,7 @@ class ImportRequest(Request):
     zip: str = Field(max_length=4096, description="As nnU-Net exports it.")
     overwrite: bool = Field(default=False, description="Replace a model that is there.")
     look: bool = Field(default=False, description="Only tell what it holds, and if it fits images.")
-    images: str | None = Field(default=None, max_length=4096, description="Would it predict these?")
+    images: str | None = Field(default=None, max_length=4096, description="Would it predict these? Omitted: none.")
 
     @model_validator(mode="after")
     def _looks_at_images(self) -> "ImportRequest":

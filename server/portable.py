@@ -25,6 +25,7 @@ VERBATIM = ("default", "enum", "required")
 NOTHING: tuple[Any, ...] = (None, [], {}, "")
 # What the name of an argument and the instructions say already; the terminal's help and the documentation keep it.
 SAID_ELSEWHERE = (
+    "Would it predict these? Omitted: none.",
     "Omitted: none.",
     "Omitted: all.",
     "At most.",
@@ -41,7 +42,6 @@ SAID_ELSEWHERE = (
     "The table's format.",
     "Omitted: cuda, else mps, else cpu.",
     "Add: optimizer, trainer (its code), onnx.",
-    "Would it predict these?",
 )
 
 
