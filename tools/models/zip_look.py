@@ -68,7 +68,7 @@ class ZipLook:
         trainer = said.trainer or name.trainer
         text = PurePosixPath(model, trainer_text(name.trainer))
         lacking = self._lacking(trainer)
-        damaged = "" if said.trainer else "Its checkpoint names no trainer, so it is damaged or not of nnU-Net v2."
+        damaged = "" if said.trainer else "Its checkpoint does not name its trainer as nnU-Net writes it."
         found, odd = self._planned(model, name)
         network = (found.get("architecture") or {}).get("network_class_name")
         return ZippedModel(
