@@ -110,7 +110,7 @@ class ExportRequest(ModelRequest, Request):
     output: str | None = Field(
         default=None, max_length=4096, description="The new zip. Omitted: exports/ in the dataset's results."
     )
-    include: Extras = Field(default=(), max_length=3, description="Omitted: none.")
+    include: Extras = Field(default=(), max_length=3, description="Add: optimizer, trainer (its code), onnx.")
 
 
 class ImportRequest(Request):
@@ -119,7 +119,7 @@ class ImportRequest(Request):
     zip: str = Field(max_length=4096, description="As nnU-Net exports it.")
     overwrite: bool = Field(default=False, description="Replace a model that is there.")
     look: bool = Field(default=False, description="Only tell what it holds, and if it fits images.")
-    images: str | None = Field(default=None, max_length=4096, description="Omitted: none.")
+    images: str | None = Field(default=None, max_length=4096, description="Would it predict these? Omitted: none.")
 
     @model_validator(mode="after")
     def _looks_at_images(self) -> "ImportRequest":

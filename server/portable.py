@@ -25,6 +25,7 @@ VERBATIM = ("default", "enum", "required")
 NOTHING: tuple[Any, ...] = (None, [], {}, "")
 # What the name of an argument and the instructions say already; the terminal's help and the documentation keep it.
 SAID_ELSEWHERE = (
+    "Would it predict these? Omitted: none.",
     "Omitted: none.",
     "Omitted: all.",
     "At most.",
@@ -47,6 +48,7 @@ SAID_ELSEWHERE = (
     "Keep it for trainings.",
     "Areas under contours.",
     "More pixels and slices.",
+    "Add: optimizer, trainer (its code), onnx.",
 )
 
 

@@ -1,34 +1,31 @@
 """What a checkpoint says of itself: the class of its trainer, and whether a training can go on from it.
 
-Its pickle is read opcode by opcode and never unpickled, so nothing in it is run. PyTorch writes it first, before the
+Its pickle is searched for two keys and never unpickled, so nothing in it is run. PyTorch writes it first, before the
 tensors, so the beginning of the file is enough; a checkpoint inside a zip is read as it is unpacked.
 """
 
-import pickletools
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ...files import open_plain
 from ..models import Model
 
 # The key that exports add where they leave out the state of the optimizer; nnU-Net does not read it.
 WITHOUT_OPTIMIZER = "nnunet_mcp_without_optimizer"
-TRAINER = "trainer_name"
-NAME = re.compile(r"[A-Za-z_]\w{0,119}")
-# That of a checkpoint with a thousand tensors and as many epochs takes less than one MB and 100,000 opcodes.
-PICKLE_BYTES, MOST_OPCODES = 16 << 20, 500_000
-# A zip's local header: the lengths of the name and of the extra field end it.
-HEADER = struct.Struct("<4s22xHH")
+# As PyTorch pickles (protocol 2): X, the length, the text, and its number in the pickle. nnU-Net has the trainer's key
+# behind everything that is long (nnunetv2 2.8.1, nnUNetTrainer.py:1213).
+TRAINER = re.compile(rb"X\x0c\0\0\0trainer_name(?:q.|r.{4})X(.{4})([A-Za-z_]\w{0,119})(?=q|r)", re.DOTALL)
+# The numbers of a hundred classes over a thousand epochs take 5 MB.
+PICKLE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Said:
-    """The trainer's class, "" where the file does not say it."""
+    """The trainer's class, "" where the file does not say it; and whether a training can go on, which only our exports
+    deny."""
 
     trainer: str = ""
     resumable: bool = True
@@ -36,13 +33,9 @@ class Said:
 
 def said_in(stream: IO[bytes]) -> Said:
     """What a checkpoint says; a file that is none says nothing."""
-    trainer, resumable, before = "", True, ""
-    for text in _texts(_pickle(stream.read(PICKLE_BYTES))):
-        if before == TRAINER and NAME.fullmatch(text):
-            trainer = text
-        resumable = resumable and text != WITHOUT_OPTIMIZER
-        before = text
-    return Said(trainer, resumable)
+    content = stream.read(PICKLE_BYTES)
+    found = [name.decode() for size, name in TRAINER.findall(content) if struct.unpack("<I", size)[0] == len(name)]
+    return Said(found[-1] if found else "", WITHOUT_OPTIMIZER.encode() not in content)
 
 
 def said_at(path: Path) -> Said:
@@ -58,33 +51,3 @@ def trainer_of(model: Model) -> str:
     """The class that nnU-Net asks for the model's network: the one in the checkpoint of its first fold, which an export
     may have changed for one that everybody has, else the one in the folder's name."""
     return said_at(model.fold(model.folds[0]).final).trainer or model.name.trainer
-
-
-def _pickle(content: bytes) -> bytes:
-    """The first entry of a zip, with what follows it: a pickle says itself where it ends."""
-    if len(content) < HEADER.size:
-        return b""
-    signature, name, extra = HEADER.unpack_from(content)
-    return content[HEADER.size + name + extra :] if signature == b"PK\x03\x04" else b""
-
-
-def _texts(content: bytes) -> Iterator[str]:
-    """The texts of a pickle in their order, also those that it repeats by their number; "" for other values."""
-    numbered: dict[int, str] = {}
-    last = ""
-    for opcode, argument in islice(_opcodes(content), MOST_OPCODES):
-        if "PUT" in opcode:
-            numbered[argument] = last
-        elif opcode == "MEMOIZE":
-            numbered[len(numbered)] = last
-        else:
-            last = numbered.get(argument, "") if "GET" in opcode else argument if "UNICODE" in opcode else ""
-            yield last
-
-
-def _opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
-    try:
-        for opcode, argument, _ in pickletools.genops(content):
-            yield opcode.name, argument
-    except ValueError:  # it is no pickle, or goes on beyond what was read
-        return

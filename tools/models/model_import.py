@@ -56,7 +56,7 @@ def _told(path: Path, look: ZipLook, request: ImportRequest) -> ImportAnswer:
     cases, notes = look.fit(request.images) if request.images else (None, ())
     try:
         _refuse_in_the_way(contents, request, look.settings)
-        next_step = f"Nothing was installed. Ask whether to: {call('nnunet_import_model', zip=str(path))}."
+        next_step = f"Nothing was installed. Ask whether to install it: {call('nnunet_import_model', zip=str(path))}."
     except Refused as error:
         next_step = f"Nothing was installed, and as it is here it would be refused. {error.text}"
     found = ZipContents(

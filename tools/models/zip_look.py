@@ -17,7 +17,7 @@ from ...nnunet.predictions import TrainedOn
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
 from ...nnunet.safe_plans import judged_dataset, judged_plans
 from ...nnunet.summary import finite
-from ...nnunet.trainers import own_trainers, trainer_lacking
+from ...nnunet.trainers import trainer_file, trainer_lacking
 from ...nnunet.variants.in_checkpoints import Said, said_in
 from ...schemas.model_name import ModelName
 from ...schemas.models import ZippedModel
@@ -67,50 +67,46 @@ class ZipLook:
         said = self._said(PurePosixPath(model, folds[0], "checkpoint_final.pth"))
         trainer = said.trainer or name.trainer
         text = PurePosixPath(model, trainer_text(name.trainer))
-        problems = list(self._trainer_problems(said, trainer))
-        found: dict[str, Any] = {}
-        try:
-            plans = judged_plans(self._table(PurePosixPath(model, "plans.json")), f"{model}/plans.json in the zip")
-            found = planned(plans, name.configuration) or {}
-            problems += self._lacks_first_stage(name, found)
-            self.description(model)
-        except Refused as error:
-            problems.append(error.text)
+        lacking = self._lacking(trainer)
+        damaged = "" if said.trainer else "Its checkpoint does not name its trainer as nnU-Net writes it."
+        found, odd = self._planned(model, name)
         network = (found.get("architecture") or {}).get("network_class_name")
         return ZippedModel(
             model=model,
             folds=tuple(fold.removeprefix("fold_") for fold in folds),
             trainer=trainer,
-            whose="yours" if trainer in own_trainers() else "not here" if self._lacking(trainer) else "nnU-Net's",
+            whose="not here" if lacking else "yours" if trainer_file(trainer) else "nnU-Net's",
             trainer_text=str(text) if text in self.contents.files else None,
             network=str(network).rpartition(".")[2] if network else None,
             patch_size=tuple(found.get("patch_size", ())),
             spacing=tuple(found.get("spacing", ())),
             dice=self._dice(model, folds),
             resumable=said.resumable,
-            problems=tuple(problems),
+            problems=tuple(filter(None, (lacking, damaged, odd))),
         )
+
+    def _planned(self, model: str, name: ModelName) -> tuple[dict[str, Any], str]:
+        """The configuration in the model's plans, and why nnU-Net would not predict with them."""
+        found: dict[str, Any] = {}
+        try:
+            plans = judged_plans(self._table(PurePosixPath(model, "plans.json")), f"{model}/plans.json in the zip")
+            found = planned(plans, name.configuration) or {}
+            self.description(model)
+        except Refused as error:
+            return found, error.text
+        before = found.get("previous_stage", LOWRES if name.configuration == CASCADE else None)
+        there = not before or str(name._replace(configuration=str(before))) in self.contents.models
+        return found, "" if there else f"It is a cascade, and {before}, which predicts first, is not in the zip."
 
     def _folds(self, model: str) -> list[str]:
         found = (path.parts for path in self.contents.files if path.match(f"{model}/fold_*/checkpoint_final.pth"))
         return sorted(parts[1] for parts in found)
-
-    def _trainer_problems(self, said: Said, trainer: str) -> Iterator[str]:
-        if not said.trainer:
-            yield "Its checkpoint names no trainer, so it is damaged or not of nnU-Net v2."
-        if lacking := self._lacking(trainer):
-            yield lacking
 
     def _lacking(self, trainer: str) -> str:
         try:
             return trainer_lacking(trainer, self.settings.nnunet_python)
         except RunError as error:  # nnU-Net is not installed
             return error.text
-
-    def _lacks_first_stage(self, name: ModelName, found: dict[str, Any]) -> Iterator[str]:
-        before = found.get("previous_stage", LOWRES if name.configuration == CASCADE else None)
-        if before and str(name._replace(configuration=str(before))) not in self.contents.models:
-            yield f"It is a cascade, and {before}, which predicts first, is not in the zip."
 
     def _dice(self, model: str, folds: list[str]) -> float | None:
         numbers = []

@@ -57,41 +57,40 @@ def loaded(model: Model, fold: str) -> Any:
     return predictor
 
 
-def write_onnx(predictor: Any, target: Path) -> float:
-    """Write the network with any number of tiles of the patch size as its input; returns by how much the logits of a
-    tile differ from PyTorch's, as a part of the largest.
+def write_onnx(network: Any, shape: tuple[int, ...], target: Path) -> float:
+    """Write a network that takes any number of tiles of this shape (channels, patch); returns by how much the logits of
+    a tile differ from PyTorch's, as a part of the largest.
 
     Raises:
         StageFailure: PyTorch cannot write this network, or ONNX Runtime finds other logits. Nothing is left.
     """
     import torch
 
-    channels = _channels(predictor)
-    shape = (channels, *predictor.configuration_manager.patch_size)
     # a batch of one would be taken for a constant
     tiles = torch.randn((2, *shape), generator=torch.Generator().manual_seed(SEED))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                predictor.network, (tiles,), str(target), dynamo=True, external_data=False, opset_version=OPSET,
+                network, (tiles,), str(target), dynamo=True, external_data=False, opset_version=OPSET,
                 input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("tiles")},),
             )  # fmt: skip
-        difference = _difference(predictor.network, target, tiles[:1])
+        difference = _difference(network, target, tiles[:1])
     except Exception as error:  # the exporter raises whatever an operator of the network leads to
         target.unlink(missing_ok=True)
-        raise _no_onnx(predictor, str(error) or type(error).__name__) from error
+        raise _no_onnx(network, str(error) or type(error).__name__) from error
     if not difference <= TOLERANCE:  # NaN, too
         target.unlink()
-        raise _no_onnx(predictor, f"the logits of a tile differ by {difference:.2g} of the largest from PyTorch's")
+        raise _no_onnx(network, f"the logits of a tile differ by {difference:.2g} of the largest from PyTorch's")
     return difference
 
 
-def _channels(predictor: Any) -> int:
+def shape_of(predictor: Any) -> tuple[int, ...]:
+    """Channels and patch of the tiles that nnU-Net gives its network."""
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
     plans, found = predictor.plans_manager, predictor.configuration_manager
-    return int(determine_num_input_channels(plans, found, predictor.dataset_json))
+    return (determine_num_input_channels(plans, found, predictor.dataset_json), *found.patch_size)
 
 
 def _difference(network: Any, target: Path, tiles: Any) -> float:
@@ -107,9 +106,9 @@ def _difference(network: Any, target: Path, tiles: Any) -> float:
     return float((found - wanted).abs().max() / wanted.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
 
 
-def _no_onnx(predictor: Any, why: str) -> StageFailure:
+def _no_onnx(network: Any, why: str) -> StageFailure:
     return StageFailure(
-        f"this network ({type(predictor.network).__name__}) cannot be written as ONNX",
+        f"this network ({type(network).__name__}) cannot be written as ONNX",
         clean(why.strip().splitlines()[0], SAID_LENGTH),
         f"Nothing was written. Export it without onnx in {argument(include=None)}.",
     )

@@ -28,7 +28,7 @@ from ...schemas.jobs import ExportJob
 from ...schemas.outcomes import ExportOutcome
 from ...texts import some
 from ..sharing.checkpoints import checkpoint_for_others, known_to_all
-from ..sharing.onnx_network import loaded, refuse_without_onnx, write_onnx
+from ..sharing.onnx_network import loaded, refuse_without_onnx, shape_of, write_onnx
 from ..sharing.recipe import recipe
 from ..sharing.trainers import told_trainers, trainer_files
 from ..stage import Job
@@ -56,6 +56,7 @@ def carry_out(job: Job) -> ExportOutcome:
     entries = list(_entries(job, asked, models, card.encode()))
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{job.record.run_id}")
+    shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
         networks = _networks(job, asked, models, target, beside) if "onnx" in asked.include else []
@@ -84,7 +85,7 @@ def _networks(job: Job, asked: ExportJob, models: list[Model], target: Path, bes
         job.reporter.say(f"writing {file.name}")
         model = next(one for one in models if one.folder == folder)
         predictor = loaded(model, fold)
-        difference = write_onnx(predictor, beside / file.name)
+        difference = write_onnx(predictor.network, shape_of(predictor), beside / file.name)
         trained = {**model.name._asdict(), "dataset": model.files.name, "fold": fold}
         found = recipe(predictor, file.name, trained, steps, difference)
         write_text(beside / file.with_suffix(".json").name, _json(found).decode())
@@ -94,10 +95,9 @@ def _networks(job: Job, asked: ExportJob, models: list[Model], target: Path, bes
 
 def _told(asked: ExportJob, networks: list[str]) -> Iterator[str]:
     if networks:
-        several = " An ensemble is the mean of the folds' logits, then of the models' probabilities." * (
-            len(networks) > 2
-        )
-        yield f"Beside it: {some(networks)}; the JSON says what to do before and after the network.{several}"
+        yield f"Beside it: {some(networks)}; the JSON says what to do before and after the network."
+    if len(networks) > 2:
+        yield "Several networks are an ensemble: the mean of the folds' logits, then of the models' probabilities."
     if "optimizer" not in asked.include:
         yield (
             "The state of the optimizer is left out: the zip predicts and its weights can be trained on as "

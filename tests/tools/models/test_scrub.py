@@ -92,6 +92,12 @@ def test_a_card_says_what_a_model_is_and_how_to_use_it(settings: Settings) -> No
         assert text in card
     assert str(Path(settings.folders.results)) not in card
 
+    lean = write_card(
+        "x.zip", [Model(files, folder, ("0",))], {}, {}, (), resumable=False, named={"nnUNetTrainer": "X"}
+    )
+    assert "no state of the optimizer" in lean and "no state of the optimizer" not in card
+    assert "| trainer | nnUNetTrainer; the checkpoints name X, of the same network |" in lean
+
     coloured = {**DESCRIPTION, "channel_names": {"0": "R", "1": "G", "2": "B"}}
     for ending, holds in ((".nii.gz", "one file per channel"), (".png", "one file with all 3 colours per case")):
         card = write_card("x.zip", [Model(files, folder, ("0",))], {**coloured, "file_ending": ending}, {}, ())

@@ -26,9 +26,7 @@ DESCRIPTION: dict[str, Any] = {
 
 def checkpoint(trainer: str = "nnUNetTrainer", **more: Any) -> bytes:
     """As torch.save writes it, without the tensors."""
-    return stored(
-        pickle.dumps({"network_weights": {}, "init_args": {"x": trainer}, "trainer_name": trainer, **more}, 2)
-    )
+    return stored(pickle.dumps({"network_weights": {}, "init_args": {}, "trainer_name": trainer, **more}, 2))
 
 
 def stored(content: bytes) -> bytes:
@@ -111,16 +109,16 @@ EVIL: dict[str, tuple[str, Any, str]] = {
     "plans without end": ("plans.json", b"[" * 100_000, "no readable JSON|not readable JSON"),
     "numbers without end": ("dataset.json", b'{"labels": ' + b"9" * 5000 + b"}", "not readable JSON"),
     "a description that is a list": ("dataset.json", b"[]", "not readable JSON"),
-    "a checkpoint that is none": ("fold_0/checkpoint_final.pth", b"PK\3\4" + b"\xff" * 99, "names no trainer"),
+    "a checkpoint that is none": ("fold_0/checkpoint_final.pth", b"PK\3\4" + b"\xff" * 99, "does not name its trainer"),
     "a pickle of millions of opcodes": (
         "fold_0/checkpoint_final.pth",
         stored(b"".join(b"K%cK%c" % (n % 251, n % 241) + bytes([75, n % 239]) + b"0" * 5 for n in range(900_000))),
-        "names no trainer",
+        "does not name its trainer",
     ),
     "a pickle that calls": (
         "fold_0/checkpoint_final.pth",
         stored(b"\x80\x02cos\nsystem\nX\x05\0\0\0touch\x85R."),
-        "names no trainer",
+        "does not name its trainer",
     ),
 }
 
