@@ -93,7 +93,7 @@ class Case:
 
 
 def _labels(step: Step) -> list[int]:
-    return [step] if numpy.isscalar(step) else [label for part in step for label in _labels(part)]
+    return [label for part in step for label in _labels(part)] if isinstance(step, list | tuple) else [int(step)]
 
 
 def _removed(image: Any, step: Step) -> tuple[tuple[slice, ...], Any]:
