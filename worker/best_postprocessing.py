@@ -43,11 +43,15 @@ class Case:
 
     def measured(self, steps: Sequence[Step], tries: Sequence[Step]) -> list[Numbers]:
         """The numbers after these steps, and after each further one of these tries."""
-        image, truth = (self.reader.read_seg(file)[0][0] for file in (self.prediction, self.reference))
+        image, truth = (
+            self.reader.read_seg(file)[0][0].astype(numpy.int32) for file in (self.prediction, self.reference)
+        )
         for step in steps:
             _keep_largest(image, step)
         counts = self._counts(truth, image)
         found = [self._numbers(counts)]
+        somewhere = _box(image != 0)
+        image, truth = image[somewhere], truth[somewhere]
         for step in tries:
             where, gone = _removed(image, step)
             moved = self._counts(truth[where][gone][None], image[where][gone][None])
@@ -62,8 +66,12 @@ class Case:
         size = 1 + max([*declared, self.ignored or 0])
         found = numpy.zeros(size * size, dtype=numpy.int64)
         for planes in zip(truth, image, strict=True):
-            rows, columns = (numpy.where((one > 0) & (one < size), one, 0).astype(numpy.int64) for one in planes)
-            found += numpy.bincount((rows * size + columns).ravel(), minlength=size * size)
+            there = (planes[0] != 0) | (planes[1] != 0)
+            rows, columns = (
+                numpy.where((one < 0) | (one >= size), 0, one) for one in (plane[there] for plane in planes)
+            )
+            found += numpy.bincount(rows * size + columns, minlength=size * size)
+        found[0] += truth.size - found.sum()
         return found.reshape(size, size)
 
     def _numbers(self, counts: Any) -> Numbers:
@@ -96,6 +104,12 @@ def _labels(step: Step) -> list[int]:
     return [label for part in step for label in _labels(part)] if isinstance(step, list | tuple) else [int(step)]
 
 
+def _box(mask: Any) -> tuple[slice, ...]:
+    """The smallest part of an image that holds all of a mask."""
+    axes = [numpy.flatnonzero(mask.any(tuple({*range(mask.ndim)} - {axis}))) for axis in range(mask.ndim)]
+    return tuple(slice(axis[0], axis[-1] + 1) if axis.size else slice(0, 0) for axis in axes)
+
+
 def _removed(image: Any, step: Step) -> tuple[tuple[slice, ...], Any]:
     """What is not the largest component of these labels: a mask, and the part of the image that it is of.
 
@@ -103,9 +117,7 @@ def _removed(image: Any, step: Step) -> tuple[tuple[slice, ...], Any]:
     """
     from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
-    mask = numpy.isin(image, _labels(step))
-    axes = [numpy.flatnonzero(mask.any(tuple({*range(mask.ndim)} - {axis}))) for axis in range(mask.ndim)]
-    where = tuple(slice(axis[0], axis[-1] + 1) if axis.size else slice(0, 0) for axis in axes)
+    where = _box(numpy.isin(image, _labels(step)))
     part = image[where]
     kept = remove_all_but_largest_component_from_segmentation(part, step) if part.size else part
     return where, part != kept
