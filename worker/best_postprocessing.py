@@ -113,14 +113,18 @@ def _box(mask: Any) -> tuple[slice, ...]:
 def _removed(image: Any, step: Step) -> tuple[tuple[slice, ...], Any]:
     """What is not the largest component of these labels: a mask, and the part of the image that it is of.
 
-    nnU-Net's function sees only the part of the image where the labels are, and finds the same components there.
+    Components touch by a corner and equally large ones stay, as in nnU-Net's function (acvl_utils 0.2.6,
+    morphology/morphology_helper.py:29 and 58), which compares each component with all others.
     """
-    from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
+    from skimage.measure import label
 
-    where = _box(numpy.isin(image, _labels(step)))
-    part = image[where]
-    kept = remove_all_but_largest_component_from_segmentation(part, step) if part.size else part
-    return where, part != kept
+    mask = numpy.isin(image, _labels(step))
+    where = _box(mask)
+    mask = mask[where]
+    components = label(mask)  # type: ignore[no-untyped-call]
+    sizes = numpy.bincount(components.ravel(), minlength=1)
+    sizes[0] = 0
+    return where, mask & (sizes[components] < sizes.max())
 
 
 def _keep_largest(image: Any, step: Step) -> None:
