@@ -43,7 +43,7 @@ def sections(source: Path) -> dict[str, list[str]]:
         "A short training, 2d": ["epochs.py", *short, "--configuration", "2d"],
         "One fold, from the data to the result": ["against_commands.py", *few, "--rounds", "2"],
         "Five folds": ["against_commands.py", *few, "--folds", "all"],
-        "The search of the best configuration": ["search.py", *data],
+        "Postprocessing of the best configuration": ["postprocessing.py", *data],
         "Uncertain cases": ["uncertain.py", *data],
     }
 

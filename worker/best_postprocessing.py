@@ -1,9 +1,10 @@
 """Which postprocessing improves the Dice: what nnU-Net determines and writes, with fewer reads and nothing in between.
 
 nnU-Net tries to keep only the largest component of the whole foreground, then of each label or region. For each try it
-reads every prediction and writes it anew, and reads that and the label again. Here a try happens in memory. Labels are
-tried together, because none changes another's voxels: one pass over the cases in place of one for each label. Regions
-overlap, and are tried one after the other.
+reads every prediction and writes it anew, reads that and the label again, and looks at all voxels for each number. Here
+a try happens in memory, and only the voxels that it removes are counted again. Labels are tried together, because none
+changes another's voxels: one pass over the cases in place of one for each label. Regions overlap, and are tried one
+after the other.
 
 Source: nnunetv2 2.8.1, postprocessing/remove_connected_components.py:52-244.
 """
@@ -40,40 +41,95 @@ class Case:
     classes: tuple[Key, ...]
     ignored: int | None
 
-    def measured(self, steps: Sequence[Step], tries: Sequence[tuple[Step, tuple[Key, ...]]]) -> list[Numbers]:
-        """The numbers of all classes after these steps; and after each further step those of the classes beside it."""
-        from nnunetv2.evaluation.evaluate_predictions import compute_metrics
+    def measured(self, steps: Sequence[Step], tries: Sequence[Step]) -> list[Numbers]:
+        """The numbers after these steps, and after each further one of these tries."""
+        image, truth = (
+            self.reader.read_seg(file)[0][0].astype(numpy.int32) for file in (self.prediction, self.reference)
+        )
+        for step in steps:
+            _keep_largest(image, step)
+        counts = self._counts(truth, image)
+        found = [self._numbers(counts)]
+        somewhere = _box(image != 0)
+        image, truth = image[somewhere], truth[somewhere]
+        for step in tries:
+            where, gone = _removed(image, step)
+            moved = self._counts(truth[where][gone][None], image[where][gone][None])
+            after = counts - moved
+            after[:, 0] += moved.sum(1)
+            found.append(self._numbers(after))
+        return found
 
-        images = _Images({file: self.reader.read_seg(file) for file in (self.prediction, self.reference)})
-        image, properties = images[self.prediction]
-        image = _kept(image, steps)
-        found = []
-        for more, classes in ([], self.classes), *(([step], classes) for step, classes in tries):
-            images[self.prediction] = _kept(image, more), properties
-            measured = compute_metrics(self.reference, self.prediction, images, list(classes), self.ignored)
-            found.append(measured["metrics"])
+    def _counts(self, truth: Any, image: Any) -> Any:
+        """How many voxels have each pair of labels (true, predicted); labels that nobody declared are background."""
+        declared = [label for one in self.classes for label in _labels(one)]
+        size = 1 + max([*declared, self.ignored or 0])
+        found = numpy.zeros(size * size, dtype=numpy.int64)
+        for planes in zip(truth, image, strict=True):
+            there = (planes[0] != 0) | (planes[1] != 0)
+            rows, columns = (
+                numpy.where((one < 0) | (one >= size), 0, one) for one in (plane[there] for plane in planes)
+            )
+            found += numpy.bincount(rows * size + columns, minlength=size * size)
+        found[0] += truth.size - found.sum()
+        return found.reshape(size, size)
+
+    def _numbers(self, counts: Any) -> Numbers:
+        """The numbers of each class, as nnU-Net has them (2.8.1, evaluation/evaluate_predictions.py:88-118)."""
+        if self.ignored is not None:
+            counts = counts.copy()
+            counts[self.ignored] = 0
+        found: Numbers = {}
+        for one in self.classes:
+            labels = _labels(one)
+            tp, n_ref, n_pred = counts[labels][:, labels].sum(), counts[labels].sum(), counts[:, labels].sum()
+            fp, fn = n_pred - tp, n_ref - tp
+            some = tp + fp + fn > 0
+            found[one] = {
+                "Dice": 2 * tp / (2 * tp + fp + fn) if some else numpy.nan,
+                "IoU": tp / (tp + fp + fn) if some else numpy.nan,
+                **{"FP": fp, "TP": tp, "FN": fn, "TN": counts.sum() - tp - fp - fn, "n_pred": n_pred, "n_ref": n_ref},
+            }
         return found
 
     def write(self, steps: Sequence[Step], target: Path) -> None:
         """Write the prediction after these steps into a folder."""
         image, properties = self.reader.read_seg(self.prediction)
-        self.reader.write_seg(_kept(image, steps)[0], str(target / Path(self.prediction).name), properties)
+        for step in steps:
+            _keep_largest(image[0], step)
+        self.reader.write_seg(image[0], str(target / Path(self.prediction).name), properties)
 
 
-class _Images(dict[str, Any]):
-    """In place of a reader of nnU-Net's: images that are read already."""
-
-    read_seg = dict.__getitem__
+def _labels(step: Step) -> list[int]:
+    return [label for part in step for label in _labels(part)] if isinstance(step, list | tuple) else [int(step)]
 
 
-def _kept(image: Any, steps: Sequence[Step]) -> Any:
-    """The image (1, x, y, z) without what is not the largest component."""
-    from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
+def _box(mask: Any) -> tuple[slice, ...]:
+    """The smallest part of an image that holds all of a mask."""
+    axes = [numpy.flatnonzero(mask.any(tuple({*range(mask.ndim)} - {axis}))) for axis in range(mask.ndim)]
+    return tuple(slice(axis[0], axis[-1] + 1) if axis.size else slice(0, 0) for axis in axes)
 
-    found = image[0]
-    for step in steps:
-        found = remove_all_but_largest_component_from_segmentation(found, step)
-    return found[None]
+
+def _removed(image: Any, step: Step) -> tuple[tuple[slice, ...], Any]:
+    """What is not the largest component of these labels: a mask, and the part of the image that it is of.
+
+    Components touch by a corner and equally large ones stay, as in nnU-Net's function (acvl_utils 0.2.6,
+    morphology/morphology_helper.py:29 and 58), which compares each component with all others.
+    """
+    from skimage.measure import label
+
+    mask = numpy.isin(image, _labels(step))
+    where = _box(mask)
+    mask = mask[where]
+    components = label(mask)  # type: ignore[no-untyped-call]
+    sizes = numpy.bincount(components.ravel(), minlength=1)
+    sizes[0] = 0
+    return where, mask & (sizes[components] < sizes.max())
+
+
+def _keep_largest(image: Any, step: Step) -> None:
+    where, gone = _removed(image, step)
+    image[where][gone] = 0
 
 
 @dataclass
@@ -90,10 +146,12 @@ class Search:
 
     def attempt(self, tries: Sequence[tuple[Step, tuple[Key, ...]]], better: Better, place: str) -> None:
         """Measure further steps, each with the classes that it may change, and keep those that are better."""
-        found = list(self.each(partial(Case.measured, steps=tuple(self.steps), tries=tuple(tries))))
+        steps = [step for step, _ in tries]
+        found = list(self.each(partial(Case.measured, steps=tuple(self.steps), tries=steps)))
         now = [numbers for numbers, *_ in found]
-        for number, (step, _) in enumerate(tries, 1):
-            after = [one | measured[number] for one, measured in zip(now, found, strict=True)]
+        for number, (step, classes) in enumerate(tries, 1):
+            measured = [{key: one[number][key] for key in classes} for one in found]
+            after = [one | changed for one, changed in zip(now, measured, strict=True)]
             if better(self.dice(after), self.dice(self.numbers), step):
                 self.numbers = now = after
                 self.steps.append(step)

@@ -84,6 +84,7 @@ def reporter(tmp_path: Path) -> Iterator[Reporter]:
         pytest.param(LABELS, {}, [], id="nothing to improve"),
         pytest.param({"background": 0, "a": 1}, {(17, 18): 1}, [[1]], id="the only label"),
         pytest.param(LABELS, {(6, 9): 0}, [], id="a label would be worse"),
+        pytest.param(LABELS, {(2, 12): 0}, [], id="nothing predicted"),
         pytest.param(LABELS, {(12, 13): 2, (17, 18): 1}, [[1, 2, 3], 2], id="the whole, then a label"),
         pytest.param(LABELS, {(12, 13): 1, (13, 14): 2}, [1, 2], id="two labels"),
         pytest.param({"background": 0, "a": 1, "b": 2, "ignore": 3}, {(12, 13): 1}, [[1, 2]], id="an ignore label"),
