@@ -138,14 +138,14 @@ def trainer_for(plans: dict[str, Any]) -> str | None:
 
 
 def refuse_unadapted(request: TrainingRequest, trainer: str, plans: dict[str, Any]) -> None:
-    """nnU-Net's trainers and plans for checkpoints of nnssl go together, and begin with such a checkpoint.
+    """Where no checkpoint of nnssl is named: nnU-Net's trainers and plans for them go together, and begin with one.
 
     Raises:
-        Refused: one is there without the other, or a training begins without the weights.
+        Refused: one is there without the other, or a training begins.
     """
     goes_on = request.continue_training or request.validation_only
     info = plans.get("pretrain_info")
-    if info and request.pretrained_weights is None and not goes_on:
+    if info and not goes_on:
         weights = info.get("checkpoint_path") or "checkpoint_final.pth"
         raise Refused(
             f"The plans {request.plans_identifier} adapt a checkpoint of nnssl. Name it: "

@@ -79,7 +79,9 @@ class Planner:
         weights = request.pretrained_weights
         transfer = plan_transfer(request, Path(weights), files, python) if weights is not None else None
         plans = request.plans_identifier or DEFAULT_PLANS
-        needed = transfer.trainer if transfer else trainer_for(files.plans(plans) or {})
+        needed = transfer.trainer if transfer else None
+        if request.plans_identifier is not None and transfer is None:
+            needed = trainer_for(files.plans(plans) or {})
         base = request.trainer or needed or DEFAULT_TRAINER
         check_trainer(base, python)
         if request.trainer is not None:

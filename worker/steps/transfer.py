@@ -1,4 +1,4 @@
-"""Give a dataset the plans of another model, so that its weights fit."""
+"""Give a dataset the plans of another model, so that its weights fit, or plans that adapt a pretrained encoder."""
 
 import json
 import tempfile
