@@ -29,6 +29,7 @@ RECIPE_KEYS = (
     "resampling_fn_seg",
 )
 FULLRES = "3d_fullres"
+NNUNETS = "dynamic_network_architectures."  # a network of one's own may pad its patches
 MEND_PLANS = "Correct it, or remove it and plan again."
 
 
@@ -145,10 +146,11 @@ def refuse_indivisible(plans: dict[str, Any], configuration: str) -> None:
     """
     found = planned(plans, configuration) or {}
     try:
-        patch, strides = found["patch_size"], found["architecture"]["arch_kwargs"]["strides"]
+        network, patch = found["architecture"], found["patch_size"]
+        strides = network["arch_kwargs"]["strides"] if network["network_class_name"].startswith(NNUNETS) else []
         steps = [math.prod(one[axis] for one in strides) for axis in range(len(patch))]
         fits = [max(step, size // step * step) for size, step in zip(patch, steps, strict=True)]
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):  # odd otherwise, or a network of one's own
+    except (AttributeError, KeyError, TypeError, IndexError, ZeroDivisionError):  # odd otherwise, which others say
         return
     if fits != patch:
         raise OddPlans(plans, configuration, f"patch_size {patch} is no multiple of its strides {steps}; {fits} is")

@@ -5,7 +5,6 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Record, Request, RunId, unknown
-from .jobs import BEST, FILES
 from .progress import StageLine
 from .records import QueueAction, Status
 from .training import DatasetId
@@ -18,7 +17,7 @@ class RunLine(Record):
     status: Status
     external: bool = Field(default=False, description="Started by hand with nnUNetv2_train; read-only here.")
     dataset: str
-    configuration: str = Field(default=BEST, exclude_if=(BEST, FILES).__contains__)
+    configuration: str | None = Field(default=None, exclude_if=unknown)
     fold: str | None = Field(default=None, description="Of a training.", exclude_if=unknown)
     kind: str | None = Field(default=None, description="Of a run that trains nothing.", exclude_if=unknown)
     trainer: str | None = Field(default=None, exclude_if=unknown)

@@ -110,8 +110,8 @@ def _check_files(gathered: Gathered, facts: Facts, plan: Plan) -> None:
 def _choose_series(cases: list[str], file: SourceFile, facts: Facts) -> str:
     described = "; ".join(first(facts[file.name].series, MOST_SERIES))
     return (
-        f"folders with several DICOM series, {len(cases)}: {some(cases)}. Put the number or description of one behind "
-        f"the pattern, as in *.dcm#4. {clean(file.name)} holds {described}."
+        f"folders where it is not clear which DICOM series is meant, {len(cases)}: {some(cases)}. Put the number or "
+        f"description of one behind the pattern, as in *.dcm#4. {clean(file.name)} holds {described}."
     )
 
 

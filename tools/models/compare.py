@@ -9,7 +9,14 @@ from ...errors import NotFound, Refused
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.models import Model, model_of
 from ...nnunet.scores import EVALUATED, Scores, paired_difference, read_scores, scores_of
-from ...nnunet.splits import complete_folds, is_fixed_set, patients_of, validated_twice
+from ...nnunet.splits import (
+    complete_folds,
+    is_fixed_set,
+    patients_of,
+    read_split,
+    torn_patients,
+    validated_twice,
+)
 from ...nnunet.summary import fold_outcome, why_dice_is_null
 from ...runs.layout import StateDir
 from ...runs.model_owners import runs_behind, taken_over, told_taken_over
@@ -20,6 +27,7 @@ from ...schemas.models import MOST_REPORTED, CompareAnswer, ComparedModel, Compa
 from ...schemas.outcomes import EvaluationOutcome, ModelOutcome
 from ...settings import Settings
 from ...texts import fold_name, some
+from ..helping import about_torn
 from ..watching.run_lines import line_of
 from ..watching.snapshot import newest
 from .comparison_tables import write_last_epochs, write_table
@@ -167,6 +175,7 @@ def _compare(
         notes=(
             *notes,
             *_fixed_set(files),
+            *_torn(files),
             *_notes(described),
             *_rankless(ranked),
             *_unpaired(described, differences),
@@ -279,6 +288,14 @@ def _other_classes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[st
 def _fixed_set(files: DatasetFiles) -> Iterable[str]:
     if is_fixed_set(files):
         yield "The split is a fixed validation set, no cross-validation: what is best there is so for these cases only."
+
+
+def _torn(files: DatasetFiles) -> Iterable[str]:
+    """What the runs' own results say too; a model that was trained by hand has none."""
+    split = read_split(files.splits_file) or ()
+    torn, pattern = torn_patients(split, sorted(frozenset[str]().union(*(fold.every for fold in split))))
+    if torn:
+        yield about_torn(files.dataset_id, torn, pattern)
 
 
 def _notes(described: list[tuple[ComparedModel, Scores]]) -> Iterable[str]:

@@ -106,7 +106,7 @@ def _view(request: DashboardDataRequest, settings: Settings, *, read_only: bool)
 
 def _brief(line: RunLine) -> RunLine:
     texts = {"dataset": line.dataset, "configuration": line.configuration, "detail": line.detail}
-    return line.model_copy(update={name: short(text, NAME_CHARACTERS) for name, text in texts.items()})
+    return line.model_copy(update={name: short(text, NAME_CHARACTERS) for name, text in texts.items() if text})
 
 
 def _selected(view: RunSnapshot, *, read_only: bool, classes: bool) -> Selected:

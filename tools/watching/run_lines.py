@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from ...runs.by_hand import ExternalTraining
+from ...schemas.jobs import BEST, FILES
 from ...schemas.model_name import ModelName
 from ...schemas.progress import Health
 from ...schemas.records import ACTIVE, Epoch
@@ -37,7 +38,7 @@ def _line(view: RunSnapshot) -> RunLine:
         run_id=record.run_id,
         status=judged.status,
         dataset=record.dataset_name,
-        configuration=record.job.configuration,
+        configuration=None if record.job.configuration in (BEST, FILES) else record.job.configuration,
         fold=record.fold,
         kind=None if record.training else record.job.kind,
         trainer=record.trainer if record.training else None,

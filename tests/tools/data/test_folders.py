@@ -315,7 +315,7 @@ def test_of_several_dicom_series_the_one_is_imported_that_the_pattern_names(down
     given = {"images": [f"{{case}}/CT/*.dcm#{chosen}"], "labels": "{case}/mask.*"}
 
     if chosen == "9":
-        with pytest.raises(ToolRefused, match=r"DICOM series, 1: pat\..*#9 holds #3 'arterial', .*; #4 'venous'"):
+        with pytest.raises(ToolRefused, match=r"series is meant, 1: pat\..*#9 holds #3 'arterial', .*; #4 'venous'"):
             look(source, **given)
         return
     written = Path(look(source, **given)["path"]) / "imagesTr" / "pat_0000.nii.gz"

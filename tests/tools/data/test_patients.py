@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.nnunet.splits import FoldCases, patients_of, torn_patients
 from nnunet_mcp.settings import Settings
+from tests.kit.planned import preprocess, train
 from tests.kit.tiny import ask, make_dataset
 
 TORN = "in training and in validation of"
@@ -53,6 +55,18 @@ def test_the_start_and_the_result_repeat_the_warning(settings: Settings, monkeyp
 
     for answer in (started, ask(settings, "nnunet_results", run_id=started["run_id"])):
         assert TORN in " ".join(answer["notes"]) and WAY in " ".join(answer["notes"])
+
+
+def test_a_model_that_was_trained_by_hand_is_compared_with_the_same_warning(settings: Settings) -> None:
+    dataset(settings)
+    files = DatasetFiles(settings.folders, "Dataset001_Tiny")
+    preprocess(files)
+    for fold in ("0", "1"):
+        train(files, fold, "final", "summary", configuration="2d")
+
+    notes = " ".join(ask(settings, "nnunet_compare", dataset_id=1)["notes"])
+
+    assert TORN in notes and WAY in notes
 
 
 def test_cases_that_are_numbered_are_no_patients(settings: Settings) -> None:

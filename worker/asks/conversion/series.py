@@ -71,7 +71,7 @@ def _chosen(headers: dict[Path, Any], wanted: str) -> dict[Path, Any]:
     fitting = [one for number, one in numbered.items() if wanted in (number, _tag(next(iter(one.values())), NAME))]
     if len(found) == 1 and not wanted:
         return headers
-    if len(fitting) == 1:
+    if wanted and len(fitting) == 1:
         return fitting[0]
     raise SeveralSeries([f"#{number} {_described(list(one.values()))}" for number, one in numbered.items()])
 
