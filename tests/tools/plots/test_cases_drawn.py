@@ -118,6 +118,19 @@ def test_a_picture_is_measured_in_pixels_whatever_its_file_says_of_inches(tmp_pa
     assert [text.get_text() for text in figure.axes[0].texts] == ["5 px"]
 
 
+def test_a_stack_of_tiff_is_measured_in_mm_where_the_file_beside_it_tells_a_spacing(tmp_path: Path) -> None:
+    labels = SimpleITK.GetImageFromArray(boxes((6, 20, 40)))
+    SimpleITK.WriteImage(labels, str(tmp_path / "a.tif"))
+    case = CasePicture(name="a", image=str(tmp_path / "a.tif"), truth=str(tmp_path / "a.tif"))
+    bars = []
+    for beside in ('{"spacing": [4, 1, 0.5]}', '{"spacing": [4, "wide", NaN]}', "[]"):
+        (tmp_path / "a.json").write_text(beside, "utf-8")
+        figure = cases.draw(CasesPicture(title="a", cases=(case,), names={1: "cell"}))
+        bars.append(figure.axes[0].texts[-1].get_text())
+
+    assert bars == ["5 mm", "10 px", "10 px"]
+
+
 def test_each_class_is_seen_in_some_slice_and_slices_are_shared(tmp_path: Path) -> None:
     truth = boxes((1, 10, 10), (12, 10, 10), (12, 40, 80), (15, 40, 10))
     truth[1:5, 8:40, 8:50] = 1  # the largest
@@ -150,6 +163,7 @@ def test_each_class_has_its_dice_and_both_volumes_and_an_empty_prediction_is_sai
     ]
     assert "The prediction is empty: it has nothing but background." in figure.get_suptitle()
     assert "prediction: none here" in titles(figure)
+    assert figure.legends[0].get_window_extent().x0 >= 0
 
 
 def test_areas_are_drawn_under_the_contours_where_they_are_asked_for(tmp_path: Path) -> None:
