@@ -85,6 +85,7 @@ def test_no_class_has_the_colour_of_an_error_for_whichever_eyes() -> None:
 
 def test_all_planes_have_one_scale_with_a_bar_and_the_lines_where_they_cut(tmp_path: Path) -> None:
     truth = boxes((6, 20, 40))
+    truth[6:10, 20:32, 30:90] = 1  # 30 mm from right to left
 
     figure = drawn(tmp_path, truth, truth)
 
@@ -92,9 +93,9 @@ def test_all_planes_have_one_scale_with_a_bar_and_the_lines_where_they_cut(tmp_p
     scales = {round(axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0], 2) for axes in panels}
     high = {round(axes.transData.transform((0, 0))[1] - axes.transData.transform((0, 1))[1], 2) for axes in panels}
     assert len(scales | high) == 1
-    assert [axes.get_title() for axes in first] == ["axial, 7 of 20", "coronal, 21 of 60", "sagittal, 41 of 120"]
+    assert [axes.get_title() for axes in first] == ["axial, 7 of 20", "coronal, 21 of 60", "sagittal, 31 of 120"]
     # The contour in each plane has the size of the box in mm, and the other planes' lines cross it.
-    for axes, size in zip(figure.axes[1::4], [(12, 12), (12, 16), (12, 16)], strict=True):
+    for axes, size in zip(figure.axes[1::4], [(30, 12), (30, 16), (12, 16)], strict=True):
         ((_, x, y, *found),) = contours(axes)
         assert found == pytest.approx(size, abs=0.01)
         image: Any = figure.axes[figure.axes.index(axes) - 1]
