@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
 def _photograph(lab: Lab, run_id: str, path: Path) -> None:
     with dashboard(lab, run_id=run_id) as page:
-        second = f"{NOW}.includes('train fold 1') && / epoch [3-5]\\d/.test({NOW})"
+        second = f"{NOW}.includes('train fold 1') && / epoch [12]\\d/.test({NOW})"
         page.wait(f"{second} && document.querySelector('.health.good') !== null", timeout_s=3600)
         page.picture(path)
 
