@@ -8,7 +8,7 @@ from typing import Any
 from nnunet_mcp.schemas.plots import PlotRequest
 from nnunet_mcp.tools.plots.plots import nnunet_plot
 from tests.kit.browser import browser, dashboard, missing
-from tests.kit.lab import Lab, make_tiny_plans
+from tests.kit.lab import Lab, make_tiny_plans, until
 from tests.kit.phantom import write_phantom
 from tests.kit.served import TOKEN, showing
 
@@ -25,23 +25,29 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         lab = Lab(Path(temporary) / "work")
-        write_phantom(lab.folder / "raw" / DATASET, cases=10, shape=(32, 32, 32))
-        lab.train(**REQUEST, fold="0", trainer="OneStepTrainer")
-        make_tiny_plans(lab.folder / "preprocessed" / DATASET)
-        training = {**REQUEST, "fold": "all", "trainer": "PictureTrainer", "plans_identifier": "tinyPlans"}
-        run_id = lab.call("nnunet_training", **training)["run_id"]
-        _photograph(lab, run_id, folder / "dashboard.png")
-        _photograph_browser(lab, folder / "browser.png")
-        for kind in ("curves", "overlay"):
-            drawn = nnunet_plot(PlotRequest.model_validate({"run_id": run_id, "kind": kind}), lab.settings)
-            (folder / f"{kind}.png").write_bytes(drawn.png)
-        lab.call("nnunet_cancel", run_id=run_id, force=True)
-        lab.finish(run_id)
+        try:
+            _take(lab, folder)
+        finally:
+            lab.stop()
+            until(lambda: not lab.processes())
+
+
+def _take(lab: Lab, folder: Path) -> None:
+    write_phantom(lab.folder / "raw" / DATASET, cases=10, shape=(32, 32, 32))
+    lab.train(**REQUEST, fold="0", trainer="OneStepTrainer")
+    make_tiny_plans(lab.folder / "preprocessed" / DATASET)
+    training = {**REQUEST, "fold": "all", "trainer": "PictureTrainer", "plans_identifier": "tinyPlans"}
+    run_id = lab.call("nnunet_training", **training)["run_id"]
+    _photograph(lab, run_id, folder / "dashboard.png")
+    _photograph_browser(lab, folder / "browser.png")
+    for kind in ("curves", "overlay"):
+        drawn = nnunet_plot(PlotRequest.model_validate({"run_id": run_id, "kind": kind}), lab.settings)
+        (folder / f"{kind}.png").write_bytes(drawn.png)
 
 
 def _photograph(lab: Lab, run_id: str, path: Path) -> None:
     with dashboard(lab, run_id=run_id) as page:
-        second = f"{NOW}.includes('train fold 1') && / epoch [3-5]\\d/.test({NOW})"
+        second = f"{NOW}.includes('train fold 1') && / epoch [12]\\d/.test({NOW})"
         page.wait(f"{second} && document.querySelector('.health.good') !== null", timeout_s=3600)
         page.picture(path)
 

@@ -315,10 +315,21 @@ def test_a_picture_is_written_into_the_file_that_is_named(settings: Settings, tm
 
     assert nowhere.returncode == Code.REFUSED and "--output" in nowhere.stderr
     assert done.returncode == Code.DONE, done.stderr
+    before = file.read_bytes()
     assert str(file) in done.stdout and file.read_bytes().startswith(b"\x89PNG")
 
+    for output, why in (
+        (file, "replace it with --overwrite"),
+        (tmp_path / "a.gif", "must end in .png or .svg"),
+        (tmp_path / "no" / "a.png", "There is no folder"),
+    ):
+        refused = typed("plot", "--kind", "dataset", "--dataset-id", "7", "--output", str(output))
+        assert refused.returncode == Code.REFUSED and why in refused.stderr
+    assert file.read_bytes() == before
 
-def test_a_figure_for_a_paper_has_its_size_and_replaces_nothing_unasked(settings: Settings, tmp_path: Path) -> None:
+
+@pytest.mark.heavy
+def test_a_figure_for_a_paper_has_its_size_and_holds_no_path(settings: Settings, tmp_path: Path) -> None:
     make_dataset(settings.folder("raw"), "Dataset007_Tiny")
     png, svg = tmp_path / "labels.png", tmp_path / "labels.svg"
 
@@ -334,10 +345,6 @@ def test_a_figure_for_a_paper_has_its_size_and_replaces_nothing_unasked(settings
     assert image.width == pytest.approx(85 / 25.4 * 300, abs=2) and image.info["dpi"][0] == pytest.approx(300, abs=1)
     assert 'width="240.9' in text and "Dataset007_Tiny" in text
     assert not re.search(r"dc:date|dc:creator|/tmp|/work", text)
-
-    assert "replace it with --overwrite" in draw(png, "--dpi", "72") and png.read_bytes() == before
-    assert "must end in .png or .svg" in draw(tmp_path / "a.gif")
-    assert "There is no folder" in draw(tmp_path / "no" / "a.png")
     assert str(png) in draw(png, "--dpi", "72", "--overwrite") and len(png.read_bytes()) < len(before)
 
 

@@ -128,9 +128,9 @@ class TellingTrainer(_Short):
 
 
 class PictureTrainer(_Short):
-    """60 epochs of 6: curves worth looking at."""
+    """40 epochs of 6: curves worth looking at."""
 
-    epochs, iterations = 60, 6
+    epochs, iterations = 40, 6
 
 
 class EpochsTrainer(_Short):

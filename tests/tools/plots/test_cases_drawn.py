@@ -85,6 +85,7 @@ def test_no_class_has_the_colour_of_an_error_for_whichever_eyes() -> None:
 
 def test_all_planes_have_one_scale_with_a_bar_and_the_lines_where_they_cut(tmp_path: Path) -> None:
     truth = boxes((6, 20, 40))
+    truth[6:10, 20:32, 30:90] = 1  # 30 mm from right to left
 
     figure = drawn(tmp_path, truth, truth)
 
@@ -92,9 +93,9 @@ def test_all_planes_have_one_scale_with_a_bar_and_the_lines_where_they_cut(tmp_p
     scales = {round(axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0], 2) for axes in panels}
     high = {round(axes.transData.transform((0, 0))[1] - axes.transData.transform((0, 1))[1], 2) for axes in panels}
     assert len(scales | high) == 1
-    assert [axes.get_title() for axes in first] == ["axial, 7 of 20", "coronal, 21 of 60", "sagittal, 41 of 120"]
+    assert [axes.get_title() for axes in first] == ["axial, 7 of 20", "coronal, 21 of 60", "sagittal, 31 of 120"]
     # The contour in each plane has the size of the box in mm, and the other planes' lines cross it.
-    for axes, size in zip(figure.axes[1::4], [(12, 12), (12, 16), (12, 16)], strict=True):
+    for axes, size in zip(figure.axes[1::4], [(30, 12), (30, 16), (12, 16)], strict=True):
         ((_, x, y, *found),) = contours(axes)
         assert found == pytest.approx(size, abs=0.01)
         image: Any = figure.axes[figure.axes.index(axes) - 1]
@@ -116,6 +117,19 @@ def test_a_picture_is_measured_in_pixels_whatever_its_file_says_of_inches(tmp_pa
     figure = cases.draw(CasesPicture(title="a", cases=(case,), names={1: "cell"}))
 
     assert [text.get_text() for text in figure.axes[0].texts] == ["5 px"]
+
+
+def test_a_stack_of_tiff_is_measured_in_mm_where_the_file_beside_it_tells_a_spacing(tmp_path: Path) -> None:
+    labels = SimpleITK.GetImageFromArray(boxes((6, 20, 40)))
+    SimpleITK.WriteImage(labels, str(tmp_path / "a.tif"))
+    case = CasePicture(name="a", image=str(tmp_path / "a.tif"), truth=str(tmp_path / "a.tif"))
+    bars = []
+    for beside in ('{"spacing": [4, 1, 0.5]}', '{"spacing": [4, "wide", NaN]}', "[]"):
+        (tmp_path / "a.json").write_text(beside, "utf-8")
+        figure = cases.draw(CasesPicture(title="a", cases=(case,), names={1: "cell"}))
+        bars.append(figure.axes[0].texts[-1].get_text())
+
+    assert bars == ["5 mm", "10 px", "10 px"]
 
 
 def test_each_class_is_seen_in_some_slice_and_slices_are_shared(tmp_path: Path) -> None:
@@ -150,6 +164,7 @@ def test_each_class_has_its_dice_and_both_volumes_and_an_empty_prediction_is_sai
     ]
     assert "The prediction is empty: it has nothing but background." in figure.get_suptitle()
     assert "prediction: none here" in titles(figure)
+    assert figure.legends[0].get_window_extent().x0 >= 0
 
 
 def test_areas_are_drawn_under_the_contours_where_they_are_asked_for(tmp_path: Path) -> None:

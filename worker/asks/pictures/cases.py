@@ -17,7 +17,7 @@ from .style import CONFUSED, EXTRA, LEGEND_LINE_INCH, MISSED, MM_PER_INCH, Nothi
 MAX_NAMES = 12
 PANELS = 4
 LINE = 90  # characters
-TALLEST, TITLE_INCH = 20.0, 0.24
+TALLEST_INCH, TITLE_INCH, MARGIN_INCH = 20.0, 0.24, 0.5
 # Panels are no flatter and no taller than this, in heights per width, so that letters and scale bar have room.
 FLATTEST, NARROWEST = 0.3, 2.0
 # Cases that differ more than that in size have a scale of their own each.
@@ -29,23 +29,22 @@ def draw(picture: CasesPicture) -> Figure:
     read, remarks = _read(picture)
     shown = [one for case in read for one in case.shown]
     predicted = shown[0].prediction is not None
-    per_line = 1 if predicted else 2
-    lines = [shown[first : first + per_line] for first in range(0, len(shown), per_line)]
-    widths = _widths(shown)
-    heights = [max(max(one.view.height / widths[id(one)], FLATTEST) for one in line) for line in lines]
-    looks, panel = Looks(picture), picture.width_mm / MM_PER_INCH / PANELS
+    each = PANELS if predicted else PANELS // 2
+    lines = [shown[first : first + PANELS // each] for first in range(0, len(shown), PANELS // each)]
+    sizes, looks = _sizes(lines), Looks(picture)
     named = _named(read, looks, predicted=predicted)
     across = columns(picture, [str(handle.get_label()) for handle in named])
-    words = 0.5 + TITLE_INCH * (len(remarks) + len(lines) * (per_line if not shown[0].flat else 1))
-    high = words + panel * sum(heights) + LEGEND_LINE_INCH * math.ceil(len(named) / across)
-    figure = new_figure(min(TALLEST, high), _said(picture, remarks))
+    heights = [line[0][1] / line[0][0] for line in sizes]
+    words = len(remarks) + sum(max(one.heading.count("\n") + 1 for one in line) for line in lines)
+    high = MARGIN_INCH + TITLE_INCH * words + LEGEND_LINE_INCH * math.ceil(len(named) / across)
+    high += picture.width_mm / MM_PER_INCH / PANELS * sum(heights)
+    figure = new_figure(min(TALLEST_INCH, high), _said(picture, remarks))
     grid = figure.subplots(len(lines), PANELS, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.set_axis_off()
-    for line, plots, height in zip(lines, grid, heights, strict=True):
-        for number, one in enumerate(line):
-            size = (widths[id(one)], height * widths[id(one)])
-            draw_view(one, plots[number * (PANELS // per_line) :][: PANELS // per_line], looks, size)
+    for plots, line, widths in zip(grid, lines, sizes, strict=True):
+        for number, (one, size) in enumerate(zip(line, widths, strict=True)):
+            draw_view(one, plots[number * each : (number + 1) * each], looks, size)
     many = f"more than {LOOKS} classes: looks repeat" if len(picture.names) > LOOKS else None
     legend(figure, picture.theme, named, loc="outside lower center", ncols=across, title=many)
     return figure
@@ -80,12 +79,18 @@ def _said(picture: CasesPicture, remarks: Sequence[str]) -> CasesPicture:
     return picture.model_copy(update={"title": "\n".join([picture.title, *remarks])})
 
 
-def _widths(shown: Sequence[Shown]) -> dict[int, float]:
-    """The width of each view's panels in its unit: one for all, which gives all one scale, if their sizes allow."""
-    own = {id(one): max(one.view.width, one.view.height / NARROWEST) for one in shown}
-    if len({one.unit for one in shown}) > 1 or max(own.values()) > ALIKE * min(own.values()):
-        return own
-    return dict.fromkeys(own, max(own.values()))
+def _sizes(lines: Sequence[Sequence[Shown]]) -> list[list[tuple[float, float]]]:
+    """The width and height of each view's panels in its unit: one width for all, which gives all one scale, if the
+    sizes of the cases allow; one height per width in a line."""
+    own = [[max(one.view.width, one.view.height / NARROWEST) for one in line] for line in lines]
+    every = [width for line in own for width in line]
+    if len({one.unit for line in lines for one in line}) == 1 and max(every) <= ALIKE * min(every):
+        own = [[max(every)] * len(line) for line in own]
+    found = []
+    for line, widths in zip(lines, own, strict=True):
+        high = max(FLATTEST, *(one.view.height / width for one, width in zip(line, widths, strict=True)))
+        found.append([(width, high * width) for width in widths])
+    return found
 
 
 def _named(read: Sequence[ReadCase], looks: Looks, *, predicted: bool) -> list[Any]:

@@ -11,6 +11,9 @@ from .style import NothingToShow
 from .views import NORMAL, View, finest_plane, views_of
 from .volumes import Volume, read_volume
 
+# More values are no classes, but an image in the place of labels.
+MOST_CLASSES = 500
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -86,7 +89,8 @@ def _areas(labels: list[Volume], normal: int) -> Mapping[int, Any]:
     for volume in labels:
         for number, part in enumerate(numpy.moveaxis(volume.voxels, normal, 0)):
             for value, count in zip(*numpy.unique(part[part > 0], return_counts=True), strict=True):
-                found.setdefault(int(value), numpy.zeros(slices, int))[number] += count
+                if int(value) in found or len(found) < MOST_CLASSES:
+                    found.setdefault(int(value), numpy.zeros(slices, int))[number] += count
     return found
 
 

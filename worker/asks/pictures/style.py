@@ -1,9 +1,9 @@
 """How every picture looks: size, colours, light and dark."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -69,8 +69,7 @@ def legend(target: Any, theme: Theme, handles: Iterable[Any] | None = None, **pl
 def columns(picture: Drawn, labels: Sequence[str]) -> int:
     """How many columns of a legend fit; matplotlib fills one after the other, each as wide as its longest label."""
     for count in range(min(5, len(labels)), 1, -1):
-        high = math.ceil(len(labels) / count)
-        longest = [max(map(len, labels[first : first + high])) for first in range(0, len(labels), high)]
+        longest = [max(column) for column in numpy.array_split([len(label) for label in labels], count)]
         if sum(HANDLE_INCH + LETTER_INCH * length for length in longest) <= picture.width_mm / MM_PER_INCH:
             return count
     return 1
