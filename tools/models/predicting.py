@@ -11,6 +11,7 @@ from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
 from ...nnunet.trainers import trainer_lacking
 from ...runs.engines import engine_with_options
+from ...runs.layout import StateDir
 from ...runs.store import new_record
 from ...schemas.changes.options import OPTIONS, of_voxels, read_options, value_of
 from ...schemas.changes.words import written
@@ -47,7 +48,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
     told = [f"Other than nnU-Net's own: {', '.join(written(job.options))}."] if job.options else []
     record = _record(request, choice, job, stages, settings, (*told, *images.notes()))
-    estimate = PredictionCosts(record, job, images, settings).told()
+    estimate = PredictionCosts(record, job, images, StateDir.of(settings)).told()
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),

@@ -95,6 +95,12 @@ class PredictionFolder:
         return set(every[self.step.part :: self.step.parts] if self.step else every)
 
     @property
+    def predicts_with(self) -> Model:
+        """The model of this stage, which is the first one of a cascade or one of an ensemble."""
+        assert self.step is not None
+        return Model(self.job.files, Path(self.step.model), self.step.folds)
+
+    @property
     def is_last_stage(self) -> bool:
         return self.job.spec == self.job.record.stages[-1]
 

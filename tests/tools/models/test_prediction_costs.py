@@ -144,7 +144,7 @@ def test_memory_and_disk_are_those_of_the_largest_image_and_of_all(
     output = str(model / "predictions" / "second")
     assert "0.1 GB are free, so this may fail" in predict(settings, output=output).estimate
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(Unavailable, match=r"has under 1 MB free.*Free some space, or choose another output"):
+    with pytest.raises(Unavailable, match=r"GB to .*; 0.00 GB are free. Free some space"):
         predict(settings, output=str(model / "predictions" / "third"))
 
 
