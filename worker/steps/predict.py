@@ -33,7 +33,7 @@ def carry_out(job: Job) -> Outcome:
     folder.take_in()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
     costs = Costs(folder.predicts_with, work.step, folder.seen)
-    told = costs.fit_workers(work.cases)
+    told = [*costs.fit_workers(work.cases), *folder.flat_notes()]
     known.append(costs.needs)
     begun = time.monotonic()
     work.predict()

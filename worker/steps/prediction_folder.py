@@ -32,7 +32,7 @@ from ...texts import NAMED, fold_name, numbered, some, told
 from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
 from ..stage import Job, StageFailure
 from ..truncated_images import readable_whole
-from .prediction_checks import Seen, look_at_all
+from .prediction_checks import Seen, flat_notes, look_at_all
 from .prediction_geometry import geometry_notes
 from .prediction_inputs import Files, Inputs, original_files
 
@@ -177,6 +177,11 @@ class PredictionFolder:
         self.seen = look_at_all(self._taken, reader, channels, lambda done: reporter.tick(done=done))
         self.left_out |= self.seen.faults
         self.refuse_if_nothing_is_left()
+
+    def flat_notes(self) -> list[str]:
+        """What to say of single slices among the images that were taken in."""
+        network = self.predicts_with.network
+        return flat_notes(self.seen.shapes, network.usual_shape) if network and len(network.patch) == 3 else []
 
     def refuse_if_nothing_is_left(self) -> None:
         """Check that a case is predicted or can be.
