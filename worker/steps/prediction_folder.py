@@ -161,7 +161,7 @@ class PredictionFolder:
         """Convert images under their own names, look at all, and leave out those that nnU-Net could not use.
 
         Raises:
-            StageFailure: none is left.
+            StageFailure: none is left; where there are several parts, the last stage says so.
         """
         cases, reporter, channels = self.missing, self.job.reporter, len(self.trained.channels)
         self._taken = {case: list(map(str, self.images[case])) for case in cases}
@@ -176,7 +176,8 @@ class PredictionFolder:
         reader = str(self.models[0].plans.get("image_reader_writer"))
         self.seen = look_at_all(self._taken, reader, channels, lambda done: reporter.tick(done=done))
         self.left_out |= self.seen.faults
-        self.refuse_if_nothing_is_left()
+        if self.step is None or self.step.parts == 1:
+            self.refuse_if_nothing_is_left()
 
     def flat_notes(self) -> list[str]:
         """What to say of single slices among the images that were taken in."""

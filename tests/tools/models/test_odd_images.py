@@ -136,6 +136,7 @@ def test_single_slices_for_a_model_of_volumes_are_told(settings: Settings, model
     plans = json.loads((model / "plans.json").read_text("utf-8"))
     plan = {"patch_size": [4, 4, 4], "spacing": [2.0, 1.0, 1.5], "median_image_size_in_voxels": [8.0, 7.0, 6.0]}
     plans |= {"transpose_forward": [0, 1, 2], "configurations": {"2d": plan}}
+    plans["original_median_shape_after_transp"] = [8, 7, 6]
     (model / "plans.json").write_text(json.dumps(plans), "utf-8")
     images = settings.folder("raw") / "slices"
     images.mkdir()
