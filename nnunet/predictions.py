@@ -11,8 +11,7 @@ from pydantic import BaseModel, Field
 from ..calls import argument
 from ..errors import Refused
 from ..files import read_model
-from ..schemas.changes.options import of_voxels
-from ..schemas.changes.words import written
+from ..schemas.changes.options import of_voxels, written
 from ..schemas.jobs import PredictionJob
 from ..texts import NAMED, fold_name, some
 from .datasets import CHANNEL, FoldFiles, one_file_of_colours

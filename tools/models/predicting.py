@@ -13,8 +13,7 @@ from ...nnunet.trainers import trainer_lacking
 from ...runs.engines import engine_with_options
 from ...runs.layout import StateDir
 from ...runs.store import new_record
-from ...schemas.changes.options import OPTIONS, of_voxels, read_options, value_of
-from ...schemas.changes.words import written
+from ...schemas.changes.options import OPTIONS, of_voxels, read_options, value_of, written
 from ...schemas.jobs import Originals, PredictionJob
 from ...schemas.models import PredictionStarted, PredictRequest
 from ...schemas.records import RunRecord
