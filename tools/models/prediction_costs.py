@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from ...image_headers import Size, size_of
@@ -115,10 +116,12 @@ class PredictionCosts:
         return f"About {_time(expected)} ({_time(low)} to {_time(high)}){side}: {' and '.join(bases)}{guess}."
 
     def _pace(self, name: str, step: PredictStep) -> Pace | None:
-        found = [(pace.seconds / pace.passes, run.run_id) for run, pace in self._earlier(step) if pace.passes]
+        found = list(islice(self._earlier(step), PACES))
         if found:
-            seconds = [each for each, _ in found[:PACES]]
-            return Pace(seconds[0], min(seconds) / SPREAD, max(seconds) * SPREAD, f"as in {found[0][1]}")
+            seconds = [pace.seconds / pace.passes for _, pace in found]
+            run, most = max(found, key=lambda one: one[1].passes)  # what it takes to begin weighs least there
+            each = most.seconds / most.passes
+            return Pace(each, min(seconds) / SPREAD, max(seconds) * SPREAD, f"as in {run.run_id}")
         spec = next(spec for spec in self.record.stages if spec.name == name)
         trained = pass_of_training(self.state, self.record, spec)
         if trained is None:
