@@ -11,8 +11,7 @@ from pydantic import BaseModel, Field
 from ..calls import argument
 from ..errors import Refused
 from ..files import read_model
-from ..schemas.changes.options import of_voxels
-from ..schemas.changes.words import written
+from ..schemas.changes.options import of_voxels, written
 from ..schemas.jobs import PredictionJob
 from ..texts import NAMED, fold_name, some
 from .datasets import CHANNEL, FoldFiles, one_file_of_colours
@@ -151,10 +150,10 @@ def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> No
     other = "Choose another folder with output."
     if there.images != note.images:
         raise Refused(f"{output} holds predictions of the images in {there.images or 'an unknown folder'}. {other}")
-    if (there.model, there.folds) != (note.model, note.folds) or there.postprocessing != note.postprocessing:
+    if (there.model, there.folds, there.postprocessing) != (note.model, note.folds, note.postprocessing):
         raise Refused(
             f"{output} holds predictions of {there.model}, folds {', '.join(map(fold_name, there.folds))}"
-            f"{', with another postprocessing' if there.postprocessing != note.postprocessing else ''}. {other}"
+            f"{', with another postprocessing' if there.model == note.model else ''}. {other}"
         )
     if there.options != note.options:
         made = ", ".join(written(there.options)) or "nnU-Net's own options"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .files import open_plain
+from .prediction_work import is_possible
 
 HEAD = 4096
 NIFTI_HEADER = 348  # nifti1.h
@@ -37,7 +38,7 @@ def size_of(path: Path) -> Size | None:
             packed = path.name.endswith(".gz")
             head = gzip.GzipFile(fileobj=stream).read(HEAD) if packed else stream.read(HEAD)
         found = _size(head, path.name.removesuffix(".gz").rpartition(".")[2].lower())
-        if len(found.shape) == 3 == len(found.spacing) and min(found.shape) > 0 and min(found.spacing) > 0:
+        if len(found.shape) == 3 == len(found.spacing) and is_possible((*found.shape, *found.spacing)):
             return found
     return None
 

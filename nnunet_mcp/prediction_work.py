@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Lengths = Sequence[float]
+# Of voxels and of mm; beyond it nothing is an image, and figures overflow.
+SHORTEST, LONGEST = 1e-6, 1e6
 # Bytes of a voxel: nnU-Net keeps logits as half floats and resamples them as doubles, an image as floats and doubles
 # (nnunetv2 2.8.1, predict_from_raw_data.py:590, default_resampling.py:133-137).
 HALF, FLOAT, DOUBLE = 2, 4, 8
@@ -19,6 +21,11 @@ RESAMPLING = 7 * DOUBLE
 # A process that has imported PyTorch and nnU-Net: 0.76 GB resident were measured. What comes on top is 1.1 to 1.7 times
 # what was measured of nnU-Net's functions with 12 classes, resampled and not, with and without .npz.
 PROCESS = 0.8e9
+
+
+def is_possible(lengths: Lengths) -> bool:
+    """Whether voxels or mm are those of an image; a file may say anything."""
+    return all(SHORTEST <= length <= LONGEST for length in lengths)
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,25 @@ class Network:
             plan = planned or {}
             labels: Mapping[str, Any] = described["labels"]
             regions = any(isinstance(value, list) for value in labels.values())
-            return cls(
+            median = plan["median_image_size_in_voxels"]
+            slices = plans["original_median_shape_after_transp"][: 3 - len(median)]  # that a 2D network sees one by one
+            found = cls(
                 patch=tuple(int(length) for length in plan["patch_size"]),
                 spacing=tuple(float(length) for length in plan["spacing"]),
                 transpose=tuple(int(axis) for axis in plans["transpose_forward"]),
-                usual_shape=tuple(float(length) for length in plan["median_image_size_in_voxels"]),
+                usual_shape=tuple(float(length) for length in (*slices, *median)),
                 channels=max(1, len(described.get("channel_names") or described.get("modality") or {})),
                 classes=len(labels) - ("ignore" in labels) - regions,
                 regions=regions,
                 folds=folds,
             )
+            return found if found._is_possible() else None
         return None
+
+    def _is_possible(self) -> bool:
+        lengths = (*self.patch, *self.spacing, *self.usual_shape)
+        axes = len(self.patch) == len(self.spacing) in (2, 3) and len(self.usual_shape) == 3
+        return axes and sorted(self.transpose) == [0, 1, 2] and is_possible(lengths)
 
     def resampled(self, shape: Lengths, spacing: Lengths) -> tuple[int, ...]:
         """The shape that the network sees; a 2D network sees every slice as it is.

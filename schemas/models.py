@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from .base import Record, Request, RunId
-from .changes.options import OPTIONS, read_options
-from .changes.words import written
+from .changes.options import OPTIONS, read_options, written
 from .records import Status
 from .training import DatasetId, Device
 

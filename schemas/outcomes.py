@@ -44,7 +44,7 @@ class PredictionPace(Record):
     """How long a model took for these cases, with reading and writing, and how many patches it computed."""
 
     cases: int
-    passes: int
+    passes: int = Field(ge=1)
     seconds: float
 
 

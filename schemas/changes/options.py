@@ -78,6 +78,11 @@ def read_options(words: Iterable[str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value != OPTIONS[name].usual}
 
 
+def written(options: Mapping[str, str]) -> tuple[str, ...]:
+    """The options as words again."""
+    return tuple(f"{name}={value}" for name, value in options.items())
+
+
 def of_voxels(options: Mapping[str, str]) -> dict[str, str]:
     """Those by which the segmentations differ."""
     return {name: value for name, value in options.items() if OPTIONS[name].of_voxels}

@@ -54,8 +54,3 @@ def _read(word: str, rows: Mapping[str, OfRow], unknown: str, also: str) -> tupl
 def explained(rows: Mapping[str, OfRow]) -> dict[str, str]:
     """A line for each name: its values and what it means."""
     return {row.name: f"{row.name}: {row.values.said}. {row.meaning}" for row in rows.values()}
-
-
-def written(values: Mapping[str, str]) -> tuple[str, ...]:
-    """The values as words again."""
-    return tuple(f"{name}={value}" for name, value in values.items())

@@ -1,13 +1,12 @@
 """What a prediction will take: minutes, disk and memory, by the headers of its images and by what ran here before."""
 
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
-from ...errors import Unavailable
 from ...image_headers import Size, size_of
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.models import Model
@@ -15,12 +14,12 @@ from ...prediction_work import FLOAT, Network, fitting_workers
 from ...runs.engines import engine_of
 from ...runs.layout import RunDir, StateDir
 from ...runs.machine.capacity import usable_memory
+from ...runs.machine.disk import refuse_without_room
 from ...runs.speed import RUNS_LOOKED_AT, pass_of_training
 from ...runs.store import newest_runs
 from ...schemas.jobs import PredictionJob, PredictStep
 from ...schemas.outcomes import PredictedOutcome, PredictionOutcome, PredictionPace
 from ...schemas.records import RunRecord
-from ...settings import Settings
 from ...texts import clean
 from .prediction_images import Chosen
 
@@ -52,7 +51,7 @@ class PredictionCosts:
     record: RunRecord
     job: PredictionJob
     images: Chosen
-    settings: Settings
+    state: StateDir
     todo: int = field(init=False)
     sizes: dict[str, Size] = field(init=False)
 
@@ -117,12 +116,14 @@ class PredictionCosts:
         return f"About {_time(expected)} ({_time(low)} to {_time(high)}){side}: {' and '.join(bases)}{guess}."
 
     def _pace(self, name: str, step: PredictStep) -> Pace | None:
-        found = [(pace.seconds / pace.passes, run.run_id) for run, pace in self._earlier(step) if pace.passes]
+        found = list(islice(self._earlier(step), PACES))
         if found:
-            seconds = [each for each, _ in found[:PACES]]
-            return Pace(seconds[0], min(seconds) / SPREAD, max(seconds) * SPREAD, f"as in {found[0][1]}")
+            seconds = [pace.seconds / pace.passes for _, pace in found]
+            run, most = max(found, key=lambda one: one[1].passes)  # what it takes to begin weighs least there
+            each = most.seconds / most.passes
+            return Pace(each, min(seconds) / SPREAD, max(seconds) * SPREAD, f"as in {run.run_id}")
         spec = next(spec for spec in self.record.stages if spec.name == name)
-        trained = pass_of_training(StateDir.of(self.settings), self.record, spec)
+        trained = pass_of_training(self.state, self.record, spec)
         if trained is None:
             return None
         run_id, each = trained
@@ -131,7 +132,7 @@ class PredictionCosts:
     def _earlier(self, step: PredictStep) -> Iterator[tuple[RunDir, PredictionPace]]:
         """How this model predicted here before, newest first."""
         alike = ("device", "host", "engine")
-        for run in newest_runs(StateDir.of(self.settings), limit=RUNS_LOOKED_AT):
+        for run in newest_runs(self.state, limit=RUNS_LOOKED_AT):
             record = run.record()
             if record is None or any(getattr(record, key) != getattr(self.record, key) for key in alike):
                 continue
@@ -146,12 +147,8 @@ class PredictionCosts:
         labels = voxels * (OF_LABELS if self.ending.endswith(COMPRESSED) else 1)
         softmax = sum(net.classes for _, step, net in self.networks if step.npz) * voxels * FLOAT * OF_SOFTMAX
         folder = next(path for path in (Path(self.job.output), *Path(self.job.output).parents) if path.is_dir())
+        refuse_without_room({folder: labels})
         free = shutil.disk_usage(folder).free
-        if free < labels or not os.access(folder, os.W_OK):
-            raise Unavailable(
-                f"{folder} has {_size(free)} free or cannot be written, and the segmentations take about "
-                f"{_size(labels)}. Free some space, or choose another output."
-            )
         probabilities = f", with probabilities at most {_size(labels + softmax)}" if softmax else ""
         short = f"; only {_size(free)} are free" if free < labels + softmax else ""
         return f"Disk: {_size(labels)}{probabilities}{short}."

@@ -9,7 +9,6 @@ from typing import Any
 
 from ...files import write_model
 from ...nnunet.datasets import FoldFiles
-from ...nnunet.models import Model
 from ...schemas.jobs import PredictStep
 from ...schemas.outcomes import PredictedOutcome
 from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
@@ -35,8 +34,8 @@ def carry_out(job: Job) -> Outcome:
     folder.prepare()
     folder.take_in()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
-    costs = Costs(Model(job.files, Path(work.step.model), work.step.folds), work.step, folder.seen)
-    told = costs.fit_workers(work.cases)
+    costs = Costs(folder.predicts_with, work.step, folder.seen)
+    told = [*costs.fit_workers(work.cases), *folder.flat_notes()]
     known.append(costs.needs)
     begun = time.monotonic()
     work.predict()

@@ -7,6 +7,7 @@ from os import R_OK, access
 from pathlib import Path
 
 from ...schemas.datasets import FileLook, Reader
+from ...texts import some
 from ..asks.inspection.images import look_at_image
 
 THREADS = 4  # decompression and ITK release Python's lock
@@ -47,6 +48,14 @@ def look_at_all(
                 seen.shapes[case], seen.spacings[case] = looks[0].shape, looks[0].spacing
             tell(done)
     return seen
+
+
+def flat_notes(shapes: Mapping[str, Sequence[int]], usual: Sequence[float]) -> list[str]:
+    """Of a model that was trained on volumes (`usual` is their median shape): which images are a single slice."""
+    flat = [case for case, shape in shapes.items() if shape[0] == 1 and len(shape) == len(usual) == 3]
+    if not flat or min(usual) <= 1:
+        return []
+    return [f"A single slice, where the model was trained on volumes: {some(flat)}. Do not trust these predictions."]
 
 
 def _fault(looks: Sequence[FileLook], paths: Sequence[str], reader: Reader, channels: int) -> str:

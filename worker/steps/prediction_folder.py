@@ -34,7 +34,7 @@ from .. import uncertainty
 from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
 from ..stage import Job, StageFailure
 from ..truncated_images import readable_whole
-from .prediction_checks import Seen, look_at_all
+from .prediction_checks import Seen, flat_notes, look_at_all
 from .prediction_geometry import geometry_notes
 from .prediction_inputs import Files, Inputs, original_files
 
@@ -95,6 +95,12 @@ class PredictionFolder:
         asked = self.asked.originals
         every = list(asked.cases if asked else self.asked.order or self.every)
         return set(every[self.step.part :: self.step.parts] if self.step else every)
+
+    @property
+    def predicts_with(self) -> Model:
+        """The model of this stage, which is the first one of a cascade or one of an ensemble."""
+        assert self.step is not None
+        return Model(self.job.files, Path(self.step.model), self.step.folds)
 
     @property
     def is_last_stage(self) -> bool:
@@ -159,7 +165,7 @@ class PredictionFolder:
         """Convert images under their own names, look at all, and leave out those that nnU-Net could not use.
 
         Raises:
-            StageFailure: none is left.
+            StageFailure: none is left; where there are several parts, the last stage says so.
         """
         cases, reporter, channels = self.missing, self.job.reporter, len(self.trained.channels)
         self._taken = {case: list(map(str, self.images[case])) for case in cases}
@@ -174,7 +180,13 @@ class PredictionFolder:
         reader = str(self.models[0].plans.get("image_reader_writer"))
         self.seen = look_at_all(self._taken, reader, channels, lambda done: reporter.tick(done=done))
         self.left_out |= self.seen.faults
-        self.refuse_if_nothing_is_left()
+        if self.step is None or self.step.parts == 1:
+            self.refuse_if_nothing_is_left()
+
+    def flat_notes(self) -> list[str]:
+        """What to say of single slices among the images that were taken in."""
+        network = self.predicts_with.network
+        return flat_notes(self.seen.shapes, network.usual_shape) if network and len(network.patch) == 3 else []
 
     def refuse_if_nothing_is_left(self) -> None:
         """Check that a case is predicted or can be.

@@ -129,3 +129,23 @@ def test_volumes_that_would_end_the_prediction_are_left_out_by_name(settings: Se
     said = " ".join(folder.finish().notes)
     assert "1 case, fold 0." in said and "and 1 more" in said and "nnunet_mcp_prediction.json has all 4" in said
     assert "word" in json.loads((folder.path / "nnunet_mcp_prediction.json").read_text())["left_out"]
+
+
+def test_single_slices_for_a_model_of_volumes_are_told(settings: Settings, model: Path) -> None:
+    planned(model)
+    plans = json.loads((model / "plans.json").read_text("utf-8"))
+    plan = {"patch_size": [4, 4, 4], "spacing": [2.0, 1.0, 1.5], "median_image_size_in_voxels": [8.0, 7.0, 6.0]}
+    plans |= {"transpose_forward": [0, 1, 2], "configurations": {"2d": plan}}
+    plans["original_median_shape_after_transp"] = [8, 7, 6]
+    (model / "plans.json").write_text(json.dumps(plans), "utf-8")
+    images = settings.folder("raw") / "slices"
+    images.mkdir()
+    for case, voxels in (("flat", image()[:, :, :1]), ("volume", image())):
+        nibabel.save(nibabel.Nifti1Image(voxels, RAS), images / f"{case}_0000.nii.gz")
+
+    folder = prepared(settings, images=str(images))
+    folder.take_in()
+
+    assert folder.missing == ["flat", "volume"]
+    (said,) = folder.flat_notes()
+    assert said.startswith("A single slice, where the model was trained on volumes: flat.")

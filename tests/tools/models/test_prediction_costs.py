@@ -40,6 +40,7 @@ def planned(model: Path, **changed: Any) -> None:
     plan = {"patch_size": [4, 4, 4], "spacing": [2.0, 1.0, 1.5], "median_image_size_in_voxels": [8.0, 7.0, 6.0]}
     plan |= {"batch_size": 2, **changed}
     plans: dict[str, Any] = {"dataset_name": DATASET, "transpose_forward": [0, 1, 2], "configurations": {"2d": plan}}
+    plans["original_median_shape_after_transp"] = [8, 7, 6]
     (model / "plans.json").write_text(json.dumps(plans), "utf-8")
 
 
@@ -83,6 +84,25 @@ def test_the_size_of_what_is_no_volume(tmp_path: Path) -> None:
     (tmp_path / "folder.nii.gz").mkdir()
     for name in ("a.jpg", "folder.nii.gz", "none.nii.gz"):
         assert size_of(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("strange", ["1e400", "1e308", "nan", "0", "-1", "x", "9" * 5000])
+def test_a_header_may_say_anything(tmp_path: Path, strange: str) -> None:
+    path = tmp_path / "a.mha"
+    for sizes, spacing in ((f"5 4 {strange}", "1 1 1"), ("5 4 3", f"1 1 {strange}")):
+        path.write_text(f"ObjectType = Image\nDimSize = {sizes}\nElementSpacing = {spacing}\n", "utf-8")
+        assert size_of(path) is None
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{"spacing": [1e-9, 1, 1]}, {"patch_size": [4, 4]}],
+)
+@pytest.mark.usefixtures("recorded")
+def test_plans_may_say_anything(settings: Settings, model: Path, strange: dict[str, Any]) -> None:
+    planned(model, **strange)
+
+    assert not predict(settings).estimate
 
 
 def test_processes_are_as_many_as_the_memory_allows() -> None:
@@ -144,7 +164,7 @@ def test_memory_and_disk_are_those_of_the_largest_image_and_of_all(
     output = str(model / "predictions" / "second")
     assert "0.1 GB are free, so this may fail" in predict(settings, output=output).estimate
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(Unavailable, match=r"has under 1 MB free.*Free some space, or choose another output"):
+    with pytest.raises(Unavailable, match=r"GB to .*; 0.00 GB are free. Free some space"):
         predict(settings, output=str(model / "predictions" / "third"))
 
 
