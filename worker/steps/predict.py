@@ -12,6 +12,8 @@ from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
+from ..pools import start_server
+from ..prediction_pipeline import work_side_by_side
 from ..resources import fit_this_process
 from ..stage import Job
 from ..weights import nothing_but_data_is_loaded
@@ -24,6 +26,7 @@ CHECKPOINT = "checkpoint_final.pth"
 def carry_out(job: Job) -> Outcome:
     """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
     end_when_a_pool_process_is_killed(job.stage)
+    start_server()  # it imports on another core while this process does
     folder = PredictionFolder(job)
     folder.prepare()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
@@ -49,6 +52,7 @@ class Prediction:
             return
         inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
+        work_side_by_side(predictor)
         self.job.reporter.say(HANDING_OVER, done=self.count(), total=len(self.folder.cases))
         with _Watched(self, predictor):
             predictor.predict_from_files(
