@@ -29,7 +29,7 @@ from tests.kit.lab import Lab, msd_subset
 
 DATASET = "Dataset004_Benchmark"
 ONE, FIVE = "results", "results_of_five"
-REPEATED = 3  # the edge of a large image in small ones
+REPEATED = 2  # the edge of a large image in small ones
 SHARES = Path(__file__).with_name("predicting_shares.py")
 
 

@@ -60,18 +60,22 @@ class Pipeline:
     def predict(
         self, _method: Callable[..., Any], cases: Iterable[dict[str, Any]], save_probabilities: bool, processes: int
     ) -> None:
-        """Predict each case and hand its logits to a process that writes them. Ends when every file is there."""
+        """Predict each case and hand its logits to a process that writes its files. Ends when they are there."""
         import torch
 
+        written: deque[Any] = deque()
         with _pool(processes) as pool:
-            written: deque[Any] = deque()
-            for case in cases:
-                if len(written) >= processes + WAITING:
-                    written.popleft().get()
-                logits = self._predictor.predict_logits_from_preprocessed_data(torch.from_numpy(case["data"]))
-                written.append(self._export(pool, case, logits, save_probabilities))
-            for one in written:
-                one.get()
+            try:
+                for case in cases:
+                    if len(written) >= processes + WAITING:
+                        written.popleft().get()
+                    logits = self._predictor.predict_logits_from_preprocessed_data(torch.from_numpy(case["data"]))
+                    written.append(self._export(pool, case, logits, save_probabilities))
+            finally:  # what is predicted is written, also when a later case cannot be
+                pool.close()
+                pool.join()
+        for one in written:
+            one.get()
 
     def _export(self, pool: Any, case: dict[str, Any], logits: Any, save_probabilities: bool) -> Any:
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
