@@ -27,7 +27,7 @@ def share_of_convolutions(predictor: nnUNetPredictor, cases: Prepared) -> float:
         for _, data, _ in cases:
             predictor.predict_logits_from_preprocessed_data(data)
     seconds = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
-    return sum(each for name, each in seconds.items() if "convolution" in name) / sum(seconds.values())
+    return float(sum(each for name, each in seconds.items() if "convolution" in name) / sum(seconds.values()))
 
 
 def predict(predictor: nnUNetPredictor, cases: Prepared, *, bf16: bool) -> tuple[float, dict[str, Any]]:

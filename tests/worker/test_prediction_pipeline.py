@@ -32,7 +32,11 @@ def pools_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def predictor_of(configuration: str, labels: dict[str, Any], *, folds: int = 1, pictures: bool = False) -> Any:
     """A predictor whose small networks have drawn their weights."""
-    description = {"labels": labels, "channel_names": {"0": "MRI"}, "file_ending": ".png" if pictures else ".nii.gz"}
+    description: dict[str, Any] = {
+        "labels": labels,
+        "channel_names": {"0": "MRI"},
+        "file_ending": ".png" if pictures else ".nii.gz",
+    }
     if labels is REGIONS:
         description["regions_class_order"] = [1, 2]
     content = json.loads(PLANS.read_text(encoding="utf-8"))
@@ -79,14 +83,13 @@ def write_stage_before(folder: Path, images: list[list[str]]) -> str:
 @pytest.mark.parametrize(
     ("configuration", "labels", "folds", "npz"),
     [
-        ("2d", LABELS, 1, False),
-        ("3d_fullres", LABELS, 2, True),
-        ("3d_fullres", REGIONS, 1, True),
-        ("3d_fullres", {**LABELS, "ignore": 3}, 1, False),
-        ("3d_cascade_fullres", LABELS, 1, False),
-        ("pictures", LABELS, 1, True),
+        pytest.param("3d_fullres", LABELS, 2, True, id="3d of two folds"),
+        pytest.param("pictures", LABELS, 1, True, id="pictures"),
+        pytest.param("2d", LABELS, 1, False, id="2d", marks=pytest.mark.heavy),
+        pytest.param("3d_fullres", REGIONS, 1, True, id="regions", marks=pytest.mark.heavy),
+        pytest.param("3d_fullres", {**LABELS, "ignore": 3}, 1, False, id="ignore label", marks=pytest.mark.heavy),
+        pytest.param("3d_cascade_fullres", LABELS, 1, False, id="cascade", marks=pytest.mark.heavy),
     ],
-    ids=["2d", "3d of two folds", "regions", "ignore label", "cascade", "pictures"],
 )
 def test_every_voxel_and_probability_is_as_nnunet_predicts_it_case_by_case(
     tmp_path: Path, configuration: str, labels: dict[str, Any], folds: int, npz: bool
@@ -127,7 +130,11 @@ def test_who_replaces_the_steps_afterwards_sees_each_case_by_its_name_with_its_l
     seen: list[Any] = []
 
     def noted(method: Any, cases: Any, *more: Any) -> None:
-        method((seen.append(Path(case["ofile"]).name) or case for case in cases), *more)
+        method(map(named, cases), *more)
+
+    def named(case: Any) -> Any:
+        seen.append(Path(case["ofile"]).name)
+        return case
 
     def measured(method: Any, data: Any) -> Any:
         logits = method(data)
