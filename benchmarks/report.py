@@ -38,6 +38,8 @@ def sections(source: Path) -> dict[str, list[str]]:
         "ETA": ["eta.py"],
         "Folds on several GPUs": ["gpus.py"],
         "A step": ["steps.py", *data],
+        "A prediction, 2d": ["predicting.py", *data, "--configuration", "2d"],
+        "A prediction, 3d_fullres": ["predicting.py", *data],
         "A training, 2d": ["epochs.py", *data, "--configuration", "2d"],
         "A training, 3d_fullres": ["epochs.py", *data, "--configuration", "3d_fullres"],
         "A short training, 2d": ["epochs.py", *short, "--configuration", "2d"],

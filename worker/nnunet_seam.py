@@ -170,6 +170,13 @@ REPLACED = (
         digest="c6ea45b42abd",
     ),
     Place(
+        f"{PREDICTOR}._internal_get_data_iterator_from_lists_of_filenames",
+        "inference/predict_from_raw_data.py:283",
+        "called once by predict_from_files; yields each case with data, data_properties and ofile",
+        signature="(self, input_list_of_lists, seg_from_prev_stage_files, output_filenames_truncated, num_processes)",
+        digest="00b50f48231d",
+    ),
+    Place(
         f"{PREDICTOR}.predict_from_data_iterator",
         "inference/predict_from_raw_data.py:363",
         "called once by predict_from_files; takes a case, with its name as ofile, and predicts it before the next",
@@ -388,6 +395,10 @@ BUILT_ON = (
             "inference_allowed_mirroring_axes",
             "label_manager",
             "list_of_parameters",
+            "plans_manager",
+            "configuration_manager",
+            "dataset_json",
+            "predict_logits_from_preprocessed_data",
         ),
     ),
     Place(
@@ -706,6 +717,16 @@ BUILT_ON = (
             "(predicted_array_or_file, properties_dict, configuration_manager, plans_manager, "
             "dataset_json_dict_or_file, output_file_truncated, save_probabilities=, num_threads_torch=)"
         ),
+    ),
+    Place(
+        "nnunetv2.inference.data_iterators:preprocess_fromfiles_save_to_queue",
+        "inference/data_iterators.py:17",
+        "carried out in a pool, for one case at a time; puts it into the queue that it gets, before it returns",
+        signature=(
+            "(list_of_lists, list_of_segs_from_prev_stage_files, output_filenames_truncated, plans_manager, "
+            "dataset_json, configuration_manager, target_queue, done_event, abort_event, verbose=)"
+        ),
+        digest="74976ec124b4",
     ),
     Place(
         "nnunetv2.utilities.file_path_utilities:check_workers_alive_and_busy",

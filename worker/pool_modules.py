@@ -5,6 +5,7 @@ import os
 import nnunetv2.evaluation.evaluate_predictions
 import nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor
 import nnunetv2.experiment_planning.verify_dataset_integrity
+import nnunetv2.inference.data_iterators
 import nnunetv2.inference.export_prediction
 import nnunetv2.preprocessing.preprocessors.default_preprocessor  # noqa: F401
 import numpy

@@ -15,7 +15,9 @@ from ...schemas.records import HANDING_OVER, PREDICTING, Outcome
 from .. import nnunet_seam
 from ..nnunet_seam import FINDS_TRAINERS, PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
+from ..pools import start_server
 from ..prediction_costs import Costs
+from ..prediction_pipeline import work_side_by_side
 from ..resources import fit_this_process
 from ..self_supervised import telling_the_patch
 from ..stage import Job
@@ -30,6 +32,7 @@ def carry_out(job: Job) -> Outcome:
     """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
     known: list[str] = []
     end_when_a_pool_process_is_killed(job.stage, known)
+    start_server()  # it imports on another core while this process does
     folder = PredictionFolder(job)
     folder.prepare()
     folder.take_in()
@@ -64,6 +67,7 @@ class Prediction:
             return
         inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
+        work_side_by_side(predictor)
         if self.step.uncertainty:
             one = "predict" if self.target == self.folder.path else self.target.name
             Uncertainty(predictor, self.folder.path, one)
