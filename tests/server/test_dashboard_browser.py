@@ -8,13 +8,14 @@ import pytest
 
 from nnunet_mcp.files import append_line, write_model, write_text
 from nnunet_mcp.runs.layout import StateDir
-from nnunet_mcp.schemas.records import StageState
+from nnunet_mcp.schemas.outcomes import ModelOutcome
+from nnunet_mcp.schemas.records import CaseMetrics, Metrics, StageState
 from tests.chaos import stand_in_worker
 from tests.kit.browser import NEEDS_BROWSER, Page, browser
 from tests.kit.lab import FEW, Lab, stand_in_python, until
 from tests.kit.served import TOKEN, Served, showing
 from tests.kit.tiny import make_dataset, record_of, stage
-from tests.tools.watching.test_dashboard import HOSTILE, epoch, write_run
+from tests.tools.watching.test_dashboard import FOLDS, HOSTILE, epoch, write_run
 
 pytestmark = [pytest.mark.heavy, NEEDS_BROWSER]
 AT_END = "(({ scrollTop: a, clientHeight: b, scrollHeight: c }) => a > 0 && a + b >= c - 4)($)".replace(
@@ -157,6 +158,22 @@ def test_a_run_is_stopped_and_gone_on_with_only_after_asking(playing: Lab) -> No
         )
         assert_clean(page)
     assert [run["status"] for run in playing.call("nnunet_runs")["runs"]] == ["success", "cancelled"]
+
+
+def test_the_worst_cases_of_each_measured_fold_are_listed_while_others_train(lab: Lab) -> None:
+    record = record_of(lab.settings, *FOLDS, run_id="d001-2d-all-aaaa", created_at=1.7e9)
+    write_run(lab.settings, record, [epoch(0)])
+    metrics = Metrics(dice=0.7, iou=0.6, validation_loss=None)
+    for fold in (0, 1):
+        folder = StateDir(lab.settings.state_dir).run(record.run_id).stage(f"train_fold_{fold}")
+        cases = (CaseMetrics(case=f"case {fold}", dice=0.5 + fold / 4),)
+        write_model(folder.state_file, StageState(status="success", started_at=1.7e9, ended_at=1.7e9 + 60))
+        write_model(folder.outcome_file, ModelOutcome(ok=True, metrics=metrics, cases=cases))
+    with showing(lab) as site, browser(address(site)) as page:
+        page.wait("document.body.innerText.includes('Lowest Dice')")
+        shown = page.run("[...document.querySelectorAll('table')].at(-1).innerText").split("\n")
+        assert shown[1:] == ["Fold\tCase\tDice\tPicture", "0\tcase 0\t0.500\tShow", "1\tcase 1\t0.750\tShow"]
+        assert_clean(page)
 
 
 def test_a_run_that_waits_is_held_released_and_let_go_first_only_after_asking(playing: Lab) -> None:

@@ -165,7 +165,7 @@ def _scores(case: CaseMetrics) -> tuple[ClassScore, ...]:
 def _told(case: CaseMetrics) -> str:
     """The Dice and volumes of each class in words, the lowest first; where nothing was predicted, that before."""
     known = sorted((dice, name) for name, dice in case.per_class.items() if dice is not None)
-    lines = [f"{name} {dice:.3f}{_volumes(case, name)}" for dice, name in known]
+    lines = [f"{clean(name, 30)} {dice:.3f}{_volumes(case, name)}" for dice, name in known]
     nothing = case.voxels and not any(predicted for predicted, _ in case.voxels.values())
     empty = "The prediction is empty: it has nothing but background. " if nothing else ""
     return f"{empty}Per class: {some(lines, CLASSES_TOLD)}."

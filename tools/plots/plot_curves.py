@@ -48,7 +48,7 @@ def _left_out(without: list[str], over: list[Curve]) -> str:
 
 def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:
     curves = []
-    names = DatasetFiles(record.folders, record.dataset_name).classes() if alone else []
+    names = DatasetFiles(record.folders, record.dataset_name).classes() if alone else None
     for spec in record.stages:
         epochs = run.stage(spec.name).epochs() if spec.traits.trains else []
         if epochs:
@@ -57,7 +57,7 @@ def _curves_of(run: RunDir, record: RunRecord, *, alone: bool) -> list[Curve]:
     return curves
 
 
-def _curve(label: str, epochs: list[Epoch], names: list[str]) -> Curve:
+def _curve(label: str, epochs: list[Epoch], names: list[str] | None) -> Curve:
     pairs = pairwise(epochs)
     resumed = tuple(later.epoch + 1 for before, later in pairs if before.restored and not later.restored)
     return Curve(
@@ -68,7 +68,7 @@ def _curve(label: str, epochs: list[Epoch], names: list[str]) -> Curve:
         pseudo_dice=tuple(finite(epoch.pseudo_dice) for epoch in epochs),
         moving_average=tuple(finite(epoch.ema_pseudo_dice) for epoch in epochs),
         learning_rate=tuple(finite(epoch.learning_rate) for epoch in epochs),
-        classes=_per_class(epochs, names) if names else {},
+        classes={} if names is None else _per_class(epochs, names),
         resumed_at=resumed,
     )
 
@@ -91,4 +91,11 @@ def _curves_text(curves: tuple[Curve, ...]) -> str:
         last = f", moving average of the pseudo Dice {average:.3f}" if average is not None else ""
         resumed = f", resumed at {some([str(epoch) for epoch in curve.resumed_at])}" if curve.resumed_at else ""
         said.append(f"{curve.label}: {numbered(len(curve.epochs), 'epoch')}{resumed}{last}")
-    return "Learning curves. " + "; ".join(said) + ". pseudo Dice is nnU-Net's estimate on patches, not the Dice."
+    patches = ". pseudo Dice is nnU-Net's estimate on patches, not the Dice."
+    return "Learning curves. " + "; ".join(said) + patches + (_classes_text(curves[0]) if len(curves) == 1 else "")
+
+
+def _classes_text(curve: Curve) -> str:
+    ended = sorted((values[-1], name) for name, values in curve.classes.items() if values[-1] is not None)
+    named = some([f"{clean(name, 40)} {value:.3f}" for value, name in ended], CLASSES_NAMED)
+    return f" Pseudo Dice of the classes in the last epoch, lowest first: {named}." if named else ""

@@ -18,11 +18,11 @@ from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.runs.layout import RunDir, StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.outcomes import ModelOutcome
-from nnunet_mcp.schemas.plots import Plot, PlotRequest
+from nnunet_mcp.schemas.plots import CurvesPicture, Plot, PlotRequest
 from nnunet_mcp.schemas.records import CaseMetrics, Epoch, StageState
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
-from nnunet_mcp.tools.plots.plots import nnunet_plot
+from nnunet_mcp.tools.plots.plots import GATHERED, nnunet_plot
 from tests.kit.phantom import write_phantom
 from tests.kit.tiny import ask, record_of, stage
 
@@ -137,6 +137,23 @@ def test_one_epoch_or_numbers_that_are_none_make_a_picture(settings: Settings, v
     train(make_run(settings), *values)
 
     picture(plot(settings, run_id=RUN))
+
+
+def test_the_curves_of_one_training_have_each_class_by_its_name(settings: Settings) -> None:
+    run = make_run(settings)
+    (settings.folder("preprocessed") / DATASET).mkdir(parents=True)
+    labels = {"background": 0, "small": 2, "big": 1}
+    (settings.folder("preprocessed") / DATASET / "dataset.json").write_text(json.dumps({"labels": labels}), "utf-8")
+    for number in range(3):
+        unmeasured = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"))
+        line = {**unmeasured, "epoch": number, "seconds": 1.0, "pseudo_dice_per_class": (number / 4, None)}
+        append_line(run.stage("train_fold_0").epochs_file, Epoch.model_validate(line))
+
+    gathered, text = GATHERED["curves"](PlotRequest(run_id=RUN), settings)
+
+    assert isinstance(gathered, CurvesPicture)
+    assert gathered.curves[0].classes == {"big": (0.0, 0.25, 0.5), "small": (None, None, None)}
+    assert text.endswith("Pseudo Dice of the classes in the last epoch, lowest first: big 0.500.")
 
 
 def test_without_an_epoch_there_is_no_curve_and_that_is_said(settings: Settings) -> None:
