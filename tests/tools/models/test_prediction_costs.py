@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import re
 from pathlib import Path
@@ -19,13 +20,18 @@ from nnunet_mcp.errors import Unavailable
 from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.image_headers import Size, size_of
 from nnunet_mcp.nnunet.datasets import DatasetFiles
+from nnunet_mcp.nnunet.models import Model
 from nnunet_mcp.prediction_work import Memory, Network, fitting_workers
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.machine import capacity
+from nnunet_mcp.schemas.jobs import PredictStep
 from nnunet_mcp.schemas.outcomes import PredictionOutcome, PredictionPace
 from nnunet_mcp.schemas.records import Epoch, Progress, StageState
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models import prediction_costs
+from nnunet_mcp.worker import prediction_costs as worker_costs
+from nnunet_mcp.worker.prediction_costs import Costs
+from nnunet_mcp.worker.steps.prediction_checks import Seen
 from tests.kit.tiny import save
 from tests.tools.models.test_predict import DATASET, RUN, model as model, predict, prepared, recorded, segment
 
@@ -177,3 +183,25 @@ def test_only_cases_that_are_missing_cost_anything(settings: Settings, model: Pa
     assert started.estimate == "Every case is there already: the run only checks them."
     write_model(StateDir(settings.state_dir).run(started.run_id).stage("predict").state_file, DONE)
     assert "Memory: at most" in predict(settings, overwrite=True).estimate
+
+
+LOWERED: Any = [(40, "33", None), (11, "21", r"for 3 \+ 3 of them"), (5, "11", "Only 4.5 GB")]
+
+
+@pytest.mark.parametrize(("free_gb", "processes", "said"), LOWERED)
+def test_processes_are_lowered_and_the_largest_image_is_named(
+    settings: Settings, model: Path, monkeypatch: pytest.MonkeyPatch, free_gb: int, processes: str, said: str | None
+) -> None:
+    planned(model)
+    shapes: dict[str, tuple[int, ...]] = {"small": (8, 7, 6), "large": (400, 400, 400)}
+    seen = Seen(shapes=shapes, spacings=dict.fromkeys(shapes, (2.0, 1.0, 1.5)))
+    step = PredictStep(model=str(model), folds=("0",), output="")
+    for name in ("nnUNet_npp", "nnUNet_nps"):
+        monkeypatch.setenv(name, "3")
+    monkeypatch.setattr(worker_costs, "usable_memory", lambda: capacity.Memory(64 * 10**9, free_gb * 10**9))
+
+    told = Costs(Model(DatasetFiles(settings.folders, DATASET), model, ("0",)), step, seen).fit_workers(list(shapes))
+
+    assert os.environ["nnUNet_npp"] + os.environ["nnUNet_nps"] == processes  # noqa: SIM112
+    assert bool(told) == bool(said)
+    assert not said or re.search(rf"large, 400 × 400 × 400 voxels\. .*{said}", told[0])
