@@ -26,7 +26,6 @@ CHECKPOINT = "checkpoint_final.pth"
 def carry_out(job: Job) -> Outcome:
     """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
     end_when_a_pool_process_is_killed(job.stage)
-    start_server()  # it imports on another core while this process does
     folder = PredictionFolder(job)
     folder.prepare()
     work = Prediction(folder, folder.asked.steps[job.spec.name])
@@ -50,6 +49,7 @@ class Prediction:
         self.folder.remove_torn(self.target, npz=self.step.npz)
         if not self.cases:
             return
+        start_server()  # it imports on another core while this process does
         inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
         work_side_by_side(predictor)
