@@ -1,7 +1,7 @@
 """Processes that have imported everything already prepare and export cases while the network works on another one.
 
 nnU-Net starts each of these processes anew, and each imports for seconds (nnunetv2 2.8.1,
-inference/data_iterators.py:66 and predict_from_raw_data.py:371). What is done to a case is nnU-Net's own, function by
+inference/data_iterators.py:70 and predict_from_raw_data.py:371). What is done to a case is nnU-Net's own, function by
 function; only who does it, and when, is decided here.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from . import nnunet_seam
 from .nnunet_seam import PREDICTOR
 
-# nnU-Net lets as many cases wait for a process that exports them (predict_from_raw_data.py:395).
+# nnU-Net lets as many cases wait for a process that exports them (predict_from_raw_data.py:393).
 WAITING = 2
 
 

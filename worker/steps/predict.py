@@ -32,7 +32,6 @@ def carry_out(job: Job) -> Outcome:
     """Predict every case that the output folder lacks. The last stage also computes scores if there are labels."""
     known: list[str] = []
     end_when_a_pool_process_is_killed(job.stage, known)
-    start_server()  # it imports on another core while this process does
     folder = PredictionFolder(job)
     folder.prepare()
     folder.take_in()
@@ -65,6 +64,7 @@ class Prediction:
         self.folder.remove_torn(self.target, npz=self.step.npz)
         if not self.cases:
             return
+        start_server()  # it imports on another core while this process does
         inputs = self.folder.inputs(self.cases)
         predictor = self._predictor()
         work_side_by_side(predictor)
