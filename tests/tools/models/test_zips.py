@@ -142,18 +142,18 @@ def test_a_lean_zip_is_imported_predicts_without_our_trainer_and_goes_on_in_no_t
     assert given.keys() == kept.keys() and all(torch.equal(given[name], kept[name]) for name in kept)
 
 
-def test_the_network_as_onnx_with_its_recipe_finds_nnunets_voxels(lab: Lab, tmp_path: Path) -> None:
+def test_the_network_as_onnx_with_its_recipe_finds_nnunets_voxels(lab: Lab) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     archive = Path(export(lab, "portable", include=["onnx"])["archive"])
     recipe = json.loads(archive.with_name("portable_fold_0.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(str(archive.with_name(recipe["network"]["file"])))
     assert recipe["network"]["check"]["greatest_difference_of_a_logit"] < 1e-5
-    images = lab.folder.parent / "images"
+    images, output = lab.folder.parent / "images", lab.folder.parent / "ours"
 
-    run = lab.call("nnunet_predict", model=f"{DATASET}/{MODEL}", images=str(images), output=str(tmp_path / "ours"))
+    run = lab.call("nnunet_predict", model=f"{DATASET}/{MODEL}", images=str(images), output=str(output))
     assert lab.finish(run["run_id"])["status"] == "success"
 
-    wanted = voxels(tmp_path / "ours")
+    wanted = voxels(output)
     for name, image in voxels(images).items():
         found = by_recipe(recipe, session, image.transpose(2, 1, 0)).transpose(2, 1, 0)
         assert (found == wanted[name.replace("_0000", "")]).all() and found.any()
