@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from ..nnunet.datasets import DatasetFiles, FoldFiles
 from ..nnunet.summary import fold_outcome, why_dice_is_null
 from ..schemas.outcomes import (
-    CaseUncertainty,
     EvaluationOutcome,
     ExportOutcome,
     MeasuredOutcome,
@@ -17,7 +16,7 @@ from ..schemas.outcomes import (
     PredictionOutcome,
     SearchOutcome,
 )
-from ..schemas.records import CaseMetrics, Metrics, Outcome, RunRecord, StageSpec
+from ..schemas.records import CaseMetrics, CaseUncertainty, Metrics, Outcome, RunRecord, StageSpec
 from ..schemas.results import FoldResult, Result
 from ..texts import fold_name
 from .layout import RunDir

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
-from .base import Record, unknown
-from .records import BestConfiguration, CaseMetrics, ClassMetrics, Metrics, Outcome, Surfaces
+from .base import Record
+from .records import BestConfiguration, CaseMetrics, CaseUncertainty, ClassMetrics, Metrics, Outcome, Surfaces
 
 
 class MeasuredOutcome(Outcome):
@@ -27,17 +27,6 @@ class ModelOutcome(MeasuredOutcome):
     parameters: int | None = Field(default=None, description="Weights of the network.")
     checkpoint: str | None = None
     gpu_gb: float | None = Field(default=None, description="Memory of its GPU that the process took at most.")
-
-
-class CaseUncertainty(Record):
-    """How sure the model is of a case, 0 (sure) to 1; how good it is only a label can tell."""
-
-    case: str
-    entropy: float = Field(description="Mean over the voxels predicted as a structure.")
-    disagreement: float | None = Field(
-        default=None, exclude_if=unknown, description="1 - the mean Dice between the folds' own segmentations."
-    )
-    nothing_predicted: bool = Field(default=False, exclude_if=lambda nothing: not nothing)
 
 
 class PredictionPace(Record):

@@ -346,6 +346,17 @@ class CaseMetrics(Record):
     surface: dict[str, CaseSurface] = Field(default_factory=dict, exclude_if=lambda found: not found)
 
 
+class CaseUncertainty(Record):
+    """How sure the model is of a case, 0 (sure) to 1; how good it is only a label can tell."""
+
+    case: str
+    entropy: float = Field(description="Mean over the voxels predicted as a structure.")
+    disagreement: float | None = Field(
+        default=None, exclude_if=unknown, description="1 - the mean Dice between the folds' own segmentations."
+    )
+    nothing_predicted: bool = Field(default=False, exclude_if=lambda nothing: not nothing)
+
+
 class Metrics(Record):
     """nnU-Net's own numbers from validation/summary.json, and the last epoch's validation loss."""
 

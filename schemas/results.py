@@ -6,8 +6,7 @@ from pydantic import Field
 
 from .base import Record, Request, RunId, unknown
 from .jobs import BEST, FILES
-from .outcomes import CaseUncertainty
-from .records import BestConfiguration, CaseMetrics, ClassMetrics, Failure, Metrics, Status, Surfaces
+from .records import BestConfiguration, CaseMetrics, CaseUncertainty, ClassMetrics, Failure, Metrics, Status, Surfaces
 
 
 def left_out(description: str) -> Any:

@@ -679,8 +679,15 @@ BUILT_ON = (
     Place(
         "nnunetv2.postprocessing.remove_connected_components:remove_all_but_largest_component_from_segmentation",
         "postprocessing/remove_connected_components.py:21",
-        "the only function that postprocessing.pkl has",
+        "the only function that postprocessing.pkl has; the search finds the same components without it",
         signature="(segmentation, labels_or_regions, background_label=)",
+        digest="2a2ba36b4310",
+    ),
+    Place(
+        "acvl_utils.morphology.morphology_helper:generic_filter_components",
+        "acvl_utils/morphology/morphology_helper.py:74",
+        "components by skimage's label, kept by their sizes",
+        digest="b001743dcb33",
     ),
     Place(
         f"{FILES}:save_pickle",

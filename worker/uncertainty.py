@@ -23,9 +23,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from ..calls import argument
 from ..files import make_folder, read_model, write_model, write_text
-from ..schemas.outcomes import CaseUncertainty
-from ..texts import no_formula
+from ..schemas.records import CaseUncertainty
+from ..texts import no_formula, numbered, some
 from . import nnunet_seam
 from .nnunet_seam import PREDICTOR
 
@@ -164,6 +165,17 @@ def _mean(found: Sequence[CaseUncertainty]) -> CaseUncertainty:
         disagreement=statistics.fmean(differ) if differ else None,
         nothing_predicted=all(one.nothing_predicted for one in found),
     )
+
+
+def remarks(known: Sequence[CaseUncertainty], predicted: Iterable[str]) -> Iterator[str]:
+    """What the ranking does not say by itself."""
+    if empty := [one.case for one in known if one.nothing_predicted]:
+        yield f"Nothing is predicted in {numbered(len(empty), 'case')} ({some(empty)}): is nothing there?"
+    if lacking := sorted({*predicted} - {one.case for one in known}):
+        yield (
+            f"How uncertain {some(lacking)} are is not known: they were predicted without it. "
+            f"{argument(overwrite=True)} predicts every case again."
+        )
 
 
 def write_table(output: Path, cases: Sequence[CaseUncertainty]) -> None:

@@ -26,7 +26,6 @@ from .. import nnunet_seam
 from ..best_postprocessing import determine_postprocessing
 from ..nnunet_seam import SEARCH
 from ..pool_watch import end_when_a_pool_process_is_killed
-from ..pools import import_in_server
 from ..stage import Job
 from .folders import replace_folder
 
@@ -40,7 +39,6 @@ MODEL_FILES = ("plans.json", "dataset.json")
 def carry_out(job: Job) -> SearchOutcome:
     """Search among the models of the request, then install what nnU-Net wrote."""
     end_when_a_pool_process_is_killed(job.stage)
-    import_in_server("nnunetv2.ensembling.ensemble", "nnunetv2.postprocessing.remove_connected_components")
     asked = job.typed(SearchJob)
     models, folds = list(asked.models), [int(fold) for fold in asked.folds]
     scratch = job.files.results / SCRATCH

@@ -4,11 +4,10 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...allowed_paths import readable_file
-from ...calls import argument
 from ...files import read_model, write_model, write_text
 from ...locks import held, lock_name
 from ...nnunet.models import Model
@@ -28,7 +27,7 @@ from ...nnunet.predictions import (
 )
 from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
-from ...schemas.outcomes import CaseUncertainty, PredictedOutcome, PredictionOutcome
+from ...schemas.outcomes import PredictedOutcome, PredictionOutcome
 from ...texts import NAMED, fold_name, numbered, some, told
 from .. import uncertainty
 from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
@@ -218,10 +217,11 @@ class PredictionFolder:
     def finish(self) -> PredictionOutcome:
         """Compute scores where there are labels, remove the folders of the parts, and return what was done."""
         metrics, left_out = self._score()
+        notes = [*self._notes(), *left_out]
         uncertain = uncertainty.ranked(self.path, self.cases) if self.asked.uncertainty else ()
-        if uncertain:
+        if self.asked.uncertainty:
             uncertainty.write_table(self.path, uncertain)
-        notes = (*self._notes(), *left_out, *self._doubts(uncertain))
+            notes += uncertainty.remarks(uncertain, self.there(self.path))
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
         return PredictionOutcome(
             ok=True,
@@ -231,7 +231,7 @@ class PredictionFolder:
             cases=metrics.cases() if metrics else (),
             predictions=str(self.path),
             uncertain=uncertain,
-            notes=notes,
+            notes=tuple(notes),
         )
 
     def _notes(self) -> tuple[str, ...]:
@@ -245,16 +245,6 @@ class PredictionFolder:
             said.append(f"Not predicted: {told(self.left_out.items())}.{where} {UNUSABLE}")
         said += dict.fromkeys(note for _, outcome in self.earlier for note in outcome.notes)
         return (*said, *geometry_notes(self.models[0], self._first_channels()))
-
-    def _doubts(self, uncertain: Sequence[CaseUncertainty]) -> Iterator[str]:
-        """What the ranking of the cases does not say by itself."""
-        if empty := [one.case for one in uncertain if one.nothing_predicted]:
-            yield f"Nothing is predicted in {numbered(len(empty), 'case')} ({some(empty)}): is nothing there?"
-        if self.asked.uncertainty and (lacking := sorted({*self.there(self.path)} - {one.case for one in uncertain})):
-            yield (
-                f"How uncertain {some(lacking)} are is not known: they were predicted without it. "
-                f"{argument(overwrite=True)} predicts every case again."
-            )
 
     def _first_channels(self) -> dict[str, Path]:
         """The first image of each case as nnU-Net has read it; of those kept from an earlier run, the original."""

@@ -17,8 +17,7 @@ from nnunet_mcp.nnunet.predictions import PredictionNote, note_file
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.models import PredictRequest
-from nnunet_mcp.schemas.outcomes import CaseUncertainty
-from nnunet_mcp.schemas.records import HANDING_OVER, PREDICTING, StageState
+from nnunet_mcp.schemas.records import HANDING_OVER, PREDICTING, CaseUncertainty, StageState
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models.predicting import nnunet_predict
 from nnunet_mcp.worker.stage import Job

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import entropy as scipys
 
 from nnunet_mcp.files import read_model
-from nnunet_mcp.schemas.outcomes import CaseUncertainty
+from nnunet_mcp.schemas.records import CaseUncertainty
 from nnunet_mcp.worker.uncertainty import Uncertainty, disagreement, entropy, segmented
 
 SURE = 50.0
