@@ -98,8 +98,9 @@ def a_held_run(world: World) -> dict[str, Any]:
     world.plays(train_fold_0="waits for go")
     busy = world.starts()
     held = world.starts(fold="1")
-    assert until(lambda: ask(world.settings, "nnunet_progress", run_id=held)["status"] == "queued")
+    assert until(lambda: "is held by" in ask(world.settings, "nnunet_progress", run_id=held)["health"]["detail"])
     ask(world.settings, "nnunet_queue", run_id=held, action="hold")
+    assert until(lambda: "release" in ask(world.settings, "nnunet_progress", run_id=held)["next_step"])
     (StateDir.of(world.settings).run(busy).path / "go").touch()
     return {"status": "queued"}
 
