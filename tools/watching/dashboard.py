@@ -207,8 +207,9 @@ def _words(run: Selected, runs: tuple[RunLine, ...]) -> list[str]:
     of = f"/{now.epochs}" if now.epochs else ""
     epoch = f", epoch {now.epoch}{of}" if now.epoch is not None else ""
     left = f", about {now.eta_s} s left" if now.eta_s is not None else ""
+    what = f"fold {facts.fold}" if facts.fold.isdecimal() or facts.fold in ("all", "full") else facts.fold
     lines = [
-        f"{facts.run_id}: {facts.dataset}, {facts.configuration}, fold {facts.fold}",
+        f"{facts.run_id}: {facts.dataset}, {facts.configuration}, {what}",
         f"{now.status}: {now.stage or 'done'}{epoch}, {now.percent} %{left}",
     ]
     if measured.dice is not None:
