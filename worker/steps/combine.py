@@ -7,9 +7,9 @@ from ...nnunet.predictions import part_folder
 from ...schemas.records import Outcome
 from ...texts import some
 from ..pool_watch import end_when_a_pool_process_is_killed
+from ..predicting.folder import PredictionFolder
 from ..stage import Job, StageFailure
 from .postprocessing import apply
-from .prediction_folder import PredictionFolder
 
 PROBABILITIES = (".npz", ".pkl")
 

@@ -16,14 +16,14 @@ from .. import nnunet_seam
 from ..nnunet_seam import FINDS_TRAINERS, PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import start_server
-from ..prediction_costs import Costs
-from ..prediction_pipeline import work_side_by_side
+from ..predicting.costs import Costs
+from ..predicting.folder import PredictionFolder
+from ..predicting.pipeline import work_side_by_side
+from ..predicting.uncertainty import Uncertainty
 from ..resources import fit_this_process
 from ..self_supervised import telling_the_patch
 from ..stage import Job
-from ..uncertainty import Uncertainty
 from ..weights import nothing_but_data_is_loaded
-from .prediction_folder import PredictionFolder
 
 LOOK_S = 1.0
 

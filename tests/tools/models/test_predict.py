@@ -20,9 +20,9 @@ from nnunet_mcp.schemas.models import PredictRequest
 from nnunet_mcp.schemas.records import HANDING_OVER, PREDICTING, CaseUncertainty, StageState
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models.predicting import nnunet_predict
+from nnunet_mcp.worker.predicting.folder import PredictionFolder
 from nnunet_mcp.worker.stage import Job
 from nnunet_mcp.worker.steps import predict as predict_stage
-from nnunet_mcp.worker.steps.prediction_folder import PredictionFolder
 from tests.kit.lab import until
 from tests.kit.terminal import typed
 from tests.kit.tiny import ask, image, make_dataset, record_of, save, stage

@@ -12,9 +12,9 @@ from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.schemas.jobs import PredictionJob
 from nnunet_mcp.schemas.outcomes import PredictedOutcome
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.worker.predicting.folder import PredictionFolder
 from nnunet_mcp.worker.stage import Job, StageFailure
 from nnunet_mcp.worker.steps import combine
-from nnunet_mcp.worker.steps.prediction_folder import PredictionFolder
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask
 from tests.tools.models.test_predict import DATASET, RUN, model as model, predict, prepared, recorded, refused, segment

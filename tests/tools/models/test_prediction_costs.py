@@ -29,9 +29,9 @@ from nnunet_mcp.schemas.outcomes import PredictionOutcome, PredictionPace
 from nnunet_mcp.schemas.records import Epoch, Progress, StageState
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.tools.models import prediction_costs
-from nnunet_mcp.worker import prediction_costs as worker_costs
-from nnunet_mcp.worker.prediction_costs import Costs
-from nnunet_mcp.worker.steps.prediction_checks import Seen
+from nnunet_mcp.worker.predicting import costs as worker_costs
+from nnunet_mcp.worker.predicting.checks import Seen
+from nnunet_mcp.worker.predicting.costs import Costs
 from tests.kit.tiny import save
 from tests.tools.models.test_predict import DATASET, RUN, model as model, predict, prepared, recorded, segment
 

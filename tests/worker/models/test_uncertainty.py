@@ -11,7 +11,7 @@ from scipy.stats import entropy as scipys
 
 from nnunet_mcp.files import read_model
 from nnunet_mcp.schemas.records import CaseUncertainty
-from nnunet_mcp.worker.uncertainty import Uncertainty, disagreement, entropy, segmented
+from nnunet_mcp.worker.predicting.uncertainty import Uncertainty, disagreement, entropy, segmented
 
 SURE = 50.0
 # Per fold, logits (2 classes, 1, 1, 4 voxels): background, then a structure where the number is positive.

@@ -23,12 +23,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from ..calls import argument
-from ..files import make_folder, read_model, write_model, write_text
-from ..schemas.records import CaseUncertainty
-from ..texts import no_formula, numbered, some
-from . import nnunet_seam
-from .nnunet_seam import PREDICTOR
+from ...calls import argument
+from ...files import make_folder, read_model, write_model, write_text
+from ...schemas.records import CaseUncertainty
+from ...texts import no_formula, numbered, some
+from .. import nnunet_seam
+from ..nnunet_seam import PREDICTOR
 
 FOLDER, TABLE = "uncertainty", "uncertainty.csv"
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from . import nnunet_seam
-from .nnunet_seam import PREDICTOR
+from .. import nnunet_seam
+from ..nnunet_seam import PREDICTOR
 
 # nnU-Net lets as many cases wait for a process that exports them (predict_from_raw_data.py:393).
 WAITING = 2

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Sequence
 
-from ..nnunet.models import Model
-from ..prediction_work import Memory, fitting_workers
-from ..schemas.jobs import PredictStep
-from ..schemas.outcomes import PredictionPace
-from ..texts import clean
-from .resources import LANES_VARIABLE, usable_memory
-from .steps.prediction_checks import Seen
+from ...nnunet.models import Model
+from ...prediction_work import Memory, fitting_workers
+from ...schemas.jobs import PredictStep
+from ...schemas.outcomes import PredictionPace
+from ...texts import clean
+from ..resources import LANES_VARIABLE, usable_memory
+from .checks import Seen
 
 PREPARE, WRITE = "nnUNet_npp", "nnUNet_nps"
 SHARE_OF_MEMORY = 0.9  # the rest is for the page cache and for what others start meanwhile

@@ -11,7 +11,7 @@ from ...schemas.datasets import SourceFile, Writing
 from ...settings import Settings
 from ..asks.conversion.facts import facts_of
 from ..asks.conversion.writing import write
-from .prediction_checks import COLOURS, THREADS
+from .checks import COLOURS, THREADS
 
 Files = tuple[SourceFile, ...]
 

@@ -15,8 +15,9 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from PIL import Image
 
-from nnunet_mcp.worker import nnunet_seam, prediction_pipeline
-from nnunet_mcp.worker.prediction_pipeline import work_side_by_side
+from nnunet_mcp.worker import nnunet_seam
+from nnunet_mcp.worker.predicting import pipeline
+from nnunet_mcp.worker.predicting.pipeline import work_side_by_side
 
 PLANS = Path(__file__).parents[1] / "plans" / "default_with_cascade.json"
 SHAPES = [(9, 14, 12), (12, 9, 17), (6, 21, 8), (10, 10, 10), (17, 7, 11)]
@@ -27,7 +28,7 @@ REGIONS: dict[str, Any] = {"background": 0, "whole": [1, 2], "core": 2}
 @pytest.fixture(autouse=True)
 def pools_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real processes, which import for seconds, predict in tests/real/test_scenarios.py."""
-    monkeypatch.setattr(prediction_pipeline, "_pool", ThreadPool)
+    monkeypatch.setattr(pipeline, "_pool", ThreadPool)
 
 
 def predictor_of(configuration: str, labels: dict[str, Any], *, folds: int = 1, pictures: bool = False) -> Any:

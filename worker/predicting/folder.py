@@ -29,13 +29,13 @@ from ...nnunet.summary import Summary
 from ...schemas.jobs import PredictionJob
 from ...schemas.outcomes import PredictedOutcome, PredictionOutcome
 from ...texts import NAMED, fold_name, numbered, some, told
-from .. import uncertainty
 from ..scoring import Pair, Wanted, remarks_of, score_all, summary_of
 from ..stage import Job, StageFailure
 from ..truncated_images import readable_whole
-from .prediction_checks import Seen, flat_notes, look_at_all
-from .prediction_geometry import geometry_notes
-from .prediction_inputs import Files, Inputs, original_files
+from . import uncertainty
+from .checks import Seen, flat_notes, look_at_all
+from .geometry import geometry_notes
+from .inputs import Files, Inputs, original_files
 
 UNUSABLE = "Correct or remove these images, then predict again: what is predicted is kept."
 INPUTS = "inputs"  # among the parts, and removed with them
