@@ -5,13 +5,20 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ..calls import argument
-from ..errors import NotFound, Unavailable
+from ..errors import NotFound, Refused, Unavailable
 from ..files import NO_FILE, read_plain
+from ..schemas.training import TrainingRequest
 from ..settings import Settings
 from .datasets import DatasetFiles
 from .installed import installed
+from .preprocessed import FULLRES, planned
+
+# Of nnU-Net's main branch: those that start from a checkpoint of nnssl.
+CNN_TRAINER, PRIMUS_TRAINER = "PretrainedTrainer", "PretrainedTrainer_Primusx"
+ADAPTING = ("PretrainedTrainer", "DynamicPretrainedTrainer")  # and those whose names begin so
 
 CLASS = re.compile(r"^class\s+(\w+)\s*[(:]", re.MULTILINE)
 
@@ -136,3 +143,32 @@ def planner_for(files: DatasetFiles, plans: str) -> str | None:
     own = sorted(p.stem for p in files.preprocessed.glob("*.json") if '"plans_name"' in _text(p))
     others = f"; {files.name} has {', '.join(own)}" if own else ""
     raise NotFound(f"There are no plans {plans!r}. Presets: {', '.join(PLANNERS)}{others}.")
+
+
+def trainer_for(plans: dict[str, Any]) -> str | None:
+    """The trainer for plans that adapt a checkpoint of nnssl; None for all others, which any trainer uses."""
+    if not plans.get("pretrain_info"):
+        return None
+    network = (planned(plans, FULLRES) or {}).get("architecture", {}).get("network_class_name")
+    return PRIMUS_TRAINER if str(network).startswith("Primus") else CNN_TRAINER
+
+
+def refuse_unadapted(request: TrainingRequest, trainer: str, plans: dict[str, Any]) -> None:
+    """Where no checkpoint of nnssl is named: nnU-Net's trainers and plans for them go together, and begin with one.
+
+    Raises:
+        Refused: one is there without the other, or a training begins.
+    """
+    goes_on = request.continue_training or request.validation_only
+    info = plans.get("pretrain_info")
+    if info and not goes_on:
+        weights = info.get("checkpoint_path") or "checkpoint_final.pth"
+        raise Refused(
+            f"The plans {request.plans_identifier} adapt a checkpoint of nnssl. Name it: "
+            f"{argument(pretrained_weights=weights)}."
+        )
+    if not info and trainer.startswith(ADAPTING):
+        raise Refused(
+            f"{trainer} starts from a checkpoint of nnssl, as those of OpenMind. Name one with "
+            f"{argument(pretrained_weights=None)}, or another {argument(trainer=None)}."
+        )

@@ -22,11 +22,9 @@ from .datasets import DEFAULT_PLANS, DatasetFiles
 from .installed import TRAINS_ON_NNSSL, installed
 from .preprocessed import FULLRES, planned
 from .safe_plans import read_plans
-from .trainers import nnunet_trainers
+from .trainers import ADAPTING, CNN_TRAINER, PRIMUS_TRAINER, nnunet_trainers
 
 LIKE_NNSSL = "nnUNetv2_preprocess_like_nnssl"
-CNN_TRAINER, PRIMUS_TRAINER = "PretrainedTrainer", "PretrainedTrainer_Primusx"
-ADAPTING = ("PretrainedTrainer", "DynamicPretrainedTrainer")  # and those whose names begin so
 PICKLE_BYTES = 16 << 20  # that of a checkpoint with a thousand tensors takes less than one MB
 
 
@@ -127,35 +125,6 @@ def _where_it_can_be_used(request: TrainingRequest, weights: Path) -> str:
         f"The first command names the plans; for Primus it is -tr {PRIMUS_TRAINER}. Such a training is then seen among "
         f"the runs. Or leave {argument(pretrained_weights=None)} out, and train from scratch."
     )
-
-
-def trainer_for(plans: dict[str, Any]) -> str | None:
-    """The trainer for plans that adapt a checkpoint of nnssl; None for all others, which any trainer uses."""
-    if not plans.get("pretrain_info"):
-        return None
-    network = (planned(plans, FULLRES) or {}).get("architecture", {}).get("network_class_name")
-    return PRIMUS_TRAINER if str(network).startswith("Primus") else CNN_TRAINER
-
-
-def refuse_unadapted(request: TrainingRequest, trainer: str, plans: dict[str, Any]) -> None:
-    """Where no checkpoint of nnssl is named: nnU-Net's trainers and plans for them go together, and begin with one.
-
-    Raises:
-        Refused: one is there without the other, or a training begins.
-    """
-    goes_on = request.continue_training or request.validation_only
-    info = plans.get("pretrain_info")
-    if info and not goes_on:
-        weights = info.get("checkpoint_path") or "checkpoint_final.pth"
-        raise Refused(
-            f"The plans {request.plans_identifier} adapt a checkpoint of nnssl. Name it: "
-            f"{argument(pretrained_weights=weights)}."
-        )
-    if not info and trainer.startswith(ADAPTING):
-        raise Refused(
-            f"{trainer} starts from a checkpoint of nnssl, as those of OpenMind. Name one with "
-            f"{argument(pretrained_weights=None)}, or another {argument(trainer=None)}."
-        )
 
 
 def _is_of_nnssl(weights: Path) -> bool:

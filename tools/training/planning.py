@@ -29,8 +29,8 @@ from ...nnunet.preprocessed import (
 )
 from ...nnunet.splits import known_cases
 from ...nnunet.summary import learnt_nothing
-from ...nnunet.trainers import check_trainer, planner_for
-from ...nnunet.transfer import plan_transfer, refuse_unadapted, trainer_for
+from ...nnunet.trainers import check_trainer, planner_for, refuse_unadapted, trainer_for
+from ...nnunet.transfer import plan_transfer
 from ...nnunet.variants.made import Trainer
 from ...nnunet.variants.own import refuse_broken_trainer
 from ...schemas.records import StageSpec
