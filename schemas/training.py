@@ -255,12 +255,17 @@ EXCLUDE_EACH_OTHER = (
 )
 
 
+def go_together(one: str, other: str, fold: object) -> bool:
+    """Of all folds, those that have begun go on, and the others begin with the pretrained weights."""
+    return fold == "all" and {one, other} == {"continue_training", "pretrained_weights"}
+
+
 def contradictions(request: TrainingRequest) -> list[str]:
     """Every pair of parameters that exclude each other, with what to do instead."""
     found = [
         f"{one} and {other} exclude each other: {way_out}"
         for one, other, way_out in EXCLUDE_EACH_OTHER
-        if getattr(request, one) and getattr(request, other)
+        if getattr(request, one) and getattr(request, other) and not go_together(one, other, request.fold)
     ]
     if (request.num_gpus or 1) > 1 and request.device in ("cpu", "mps"):
         found.append(

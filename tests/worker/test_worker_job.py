@@ -14,6 +14,7 @@ from nnunet_mcp.liveness import host_name
 from nnunet_mcp.runs.layout import RunDir
 from nnunet_mcp.schemas.records import RunRecord, StageSpec
 from nnunet_mcp.settings import Settings
+from nnunet_mcp.worker import nnunet_seam
 from nnunet_mcp.worker.resources import fit_to_machine
 from nnunet_mcp.worker.stage import Job, StageFailure
 from nnunet_mcp.worker.steps import preprocess, train
@@ -52,6 +53,40 @@ def test_the_lowres_models_of_a_cascade_are_not_what_the_request_wants_overwritt
     assert (lowres.asked("overwrite"), lowres.asked("npz"), lowres.weights) == (False, False, None)
     assert asked.asked("overwrite") and asked.asked("npz")
     assert asked.weights == Path("/models/checkpoint_final.pth")
+
+
+@pytest.mark.heavy  # imports nnU-Net
+def test_a_fold_that_goes_on_is_not_given_the_pretrained_weights_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnunetv2.run import run_training
+
+    weights = "/models/checkpoint_final.pth"
+    asked = {"dataset_id": 60, "configuration": "2d", "fold": "0", "pretrained_weights": weights}
+    spec = StageSpec(name="train_fold_0", kind="train", configuration="2d", fold="0")
+    record = RunRecord(
+        run_id="d060-2d-f0-k7m3",
+        created_at=0.0,
+        job=training_as_asked({"request": asked}),
+        dataset_name="Dataset060_Large",
+        device="cpu",
+        folders=settings.folders,
+        stages=(spec,),
+        host=host_name(),
+    )
+    run = RunDir(tmp_path / record.run_id)
+    run.stage(spec.name).path.mkdir(parents=True)
+    write_model(run.run_file, record)
+    job = Job.of(str(run.path), spec.name)
+    given = []
+    monkeypatch.setattr(train, "install", lambda job: None)
+    monkeypatch.setattr(nnunet_seam, "replace", lambda place, made: None)
+    monkeypatch.setattr(run_training, "run_training", lambda **asked: given.append(asked["pretrained_weights"]))
+
+    for resume in (False, True):
+        train._run_nnunet(job, resume=resume)
+
+    assert given == [weights, None]
 
 
 def test_a_cpu_training_gets_settings_that_fit_and_the_users_own_win() -> None:

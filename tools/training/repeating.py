@@ -8,7 +8,7 @@ from ...runs.layout import StateDir
 from ...runs.store import find_run
 from ...schemas.changes.table import read_changes, written
 from ...schemas.jobs import TrainingJob
-from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest
+from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest, go_together
 from ...settings import Settings
 
 RESUME = "continue_training"
@@ -30,7 +30,7 @@ def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[T
         raise Refused(
             f"Run {like} is no training, so it cannot be repeated as one. {call('nnunet_runs')} lists the trainings."
         )
-    earlier = _of_earlier(record.training, resume=bool(given.get(RESUME)))
+    earlier = _of_earlier(record.training, given)
     changes = _changes(earlier, given)
     try:
         whole = TrainingRequest.model_validate({**earlier, **given, "changes": changes})
@@ -40,11 +40,13 @@ def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[T
     return whole, _note(like, {**earlier, "changes": list(whole.changes)}, {*given} - {"changes"})
 
 
-def _of_earlier(training: TrainingJob, *, resume: bool) -> dict[str, object]:
+def _of_earlier(training: TrainingJob, given: dict[str, object]) -> dict[str, object]:
     """A run's arguments. For a resume without what only began it: its checkpoint holds the weights it started from."""
     earlier = training.request.model_dump(mode="json", exclude={"dataset_id", *OF_ONE_RUN})
-    if resume:
-        earlier = {name: value for name, value in earlier.items() if {name, RESUME} not in EXCLUSIONS}
+    if given.get(RESUME):
+        fold = given.get("fold", earlier["fold"])
+        kept = (name for name in earlier if {name, RESUME} not in EXCLUSIONS or go_together(name, RESUME, fold))
+        earlier = {name: earlier[name] for name in kept}
         if not training.changes_of_plans:  # those of a transfer; what is derived is named by its changes
             earlier["plans_identifier"] = training.plans_identifier
     return earlier

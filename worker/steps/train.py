@@ -135,7 +135,8 @@ def _run_nnunet(job: Job, *, resume: bool) -> None:
             fold=str(job.spec.fold),
             trainer_class_name=job.record.trainer,
             plans_identifier=job.record.plans_identifier,
-            pretrained_weights=str(job.weights) if job.weights else None,
+            # A fold that goes on has weights of its own, also in a run whose other folds begin with these.
+            pretrained_weights=str(job.weights) if job.weights and not resume else None,
             num_gpus=job.record.num_gpus,
             export_validation_probabilities=job.asked("npz"),
             continue_training=resume,

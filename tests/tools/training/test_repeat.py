@@ -100,6 +100,20 @@ def test_a_resume_of_a_transferred_training_goes_on_from_its_checkpoint_with_its
     assert (resumed.plans_identifier, resumed.fold, resumed.npz) == ("nnUNetPlans_moved", "2", True)
 
 
+def test_a_resume_of_all_folds_keeps_the_weights_for_the_folds_that_have_not_begun(settings: Settings) -> None:
+    weights = {**EARLIER, "fold": "all", "pretrained_weights": "/models/checkpoint_final.pth"}
+    request = TrainingRequest.model_validate(weights).model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+
+    on: dict[str, object] = {"dataset_id": 1, "continue_training": True}
+    every, _ = repeated("d001-transferred", on, settings)
+    one, _ = repeated("d001-transferred", {**on, "fold": "2"}, settings)
+
+    assert (every.continue_training, every.pretrained_weights) == (True, "/models/checkpoint_final.pth")
+    assert (one.continue_training, one.pretrained_weights) == (True, None)
+
+
 def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> None:
     run = StateDir(settings.state_dir).run(RUN)
     write_model(run.cancel_file, CancelRecord(requested_at=0.0, grace_s=0.0))
