@@ -42,8 +42,16 @@ def test_a_call_in_a_table_is_said_as_agents_say_it(name: str) -> None:
 
 @each_document
 def test_every_link_inside_the_project_leads_somewhere(name: str) -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]) if "://" not in link]
-    assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", TEXTS[name]) if "://" not in link]
+    targets = [((ROOT / name).parent / path if path else ROOT / name, anchor) for path, _, anchor in links]
+    assert [path for path, _ in targets if not path.exists()] == []
+    assert [(path.name, anchor) for path, anchor in targets if anchor and anchor not in _anchors(path)] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them in links."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @each_document

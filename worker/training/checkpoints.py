@@ -37,15 +37,15 @@ Choice = tuple[Path | None, list[str]]
 def load_checkpoint(trainer: Any, job: Job, *, resume: bool, validate: bool, weights: str | None) -> None:
     """Load the newest readable checkpoint for a resume, the final one for a validation, or the weights."""
     leave_loading_to_us(trainer)
-    if weights is not None:
+    if validate:
+        trainer.load_checkpoint(str(job.fold.final))
+    elif resume:
+        _load_newest(trainer, job)
+    elif weights is not None:
         told = (load_adapted if adapts(trainer) else load_weights)(trainer, Path(weights))
         if trainer.local_rank == 0:
             job.stage.write_notes("transfer", [told, *shared_cases(job.fold, Path(weights))])
             trainer.print_to_log_file(told)
-    elif validate:
-        trainer.load_checkpoint(str(job.fold.final))
-    elif resume:
-        _load_newest(trainer, job)
     else:
         refuse_without_weights(trainer)
 

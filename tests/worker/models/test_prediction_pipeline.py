@@ -19,7 +19,7 @@ from nnunet_mcp.worker import nnunet_seam
 from nnunet_mcp.worker.predicting import pipeline
 from nnunet_mcp.worker.predicting.pipeline import work_side_by_side
 
-PLANS = Path(__file__).parents[1] / "plans" / "default_with_cascade.json"
+PLANS = Path(__file__).parents[2] / "plans" / "default_with_cascade.json"
 SHAPES = [(9, 14, 12), (12, 9, 17), (6, 21, 8), (10, 10, 10), (17, 7, 11)]
 LABELS: dict[str, Any] = {"background": 0, "left": 1, "right": 2}
 REGIONS: dict[str, Any] = {"background": 0, "whole": [1, 2], "core": 2}
