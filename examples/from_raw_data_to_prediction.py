@@ -28,17 +28,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset", type=int, required=True, help="a free dataset ID, e.g. 4")
     parser.add_argument("--name", required=True, help="a name for the dataset")
     parser.add_argument("--configuration", default="3d_fullres")
-    parser.add_argument("--trainer", default="nnUNetTrainer", help="e.g. nnUNetTrainer_5epochs for a quick look")
+    parser.add_argument("--trainer", help="default: nnUNetTrainer (1000 epochs)")
+    parser.add_argument("--change", action="append", help="e.g. epochs=5 and iterations=20, for a quick look")
     parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: what the machine has")
     parser.add_argument("--picture", default="overlay.png", help="where the picture goes")
     return parser.parse_args()
+
+
+class Stopped(Exception):
+    """The example cannot go on; the text says why."""
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> Answer:
     """A tool's answer; what it refuses ends the example with its own sentence."""
     result = await client.call_tool(tool, {name: value for name, value in arguments.items() if value is not None})
     if result.is_error or result.structured_content is None:
-        raise SystemExit(" ".join(getattr(block, "text", "") for block in result.content))
+        raise Stopped(" ".join(getattr(block, "text", "") for block in result.content))
     return dict(result.structured_content)
 
 
@@ -46,12 +51,14 @@ async def finish(client: Client, run_id: str) -> Answer:
     """Follow a run to its end; its result."""
     while True:
         now = await call(client, "nnunet_progress", run_id=run_id, wait_s=25)
-        print(f"{run_id}: {now['status']}, {now['stage']}, {now['percent']} %", flush=True)
+        left = f", about {now['eta_s'] / 60:.0f} minutes left" if "eta_s" in now else ""
+        print(f"{run_id}: {now['status']}, {now['stage']}, {now['percent']} %{left}", flush=True)
         if now["status"] not in ACTIVE:
             break
     result = await call(client, "nnunet_results", run_id=run_id)
     if result["status"] != "success":
-        raise SystemExit(f"{run_id} ended as {result['status']}: {result.get('failure')}")
+        failure = result.get("failure") or {}
+        raise Stopped(f"{run_id} ended as {result['status']}. {failure.get('cause', '')} {failure.get('remedy', '')}")
     return result
 
 
@@ -60,12 +67,16 @@ async def main(given: argparse.Namespace) -> None:
     environment = {**get_default_environment(), **server_environment()}
     server = StdioServerParameters(command=sys.executable, args=["-P", "-m", "nnunet_mcp"], env=environment)
     async with Client(stdio_client(server)) as client:
-        await call(client, "nnunet_prepare_dataset", source=given.source, dataset_id=given.dataset, name=given.name)
+        where = {"source": given.source, "dataset_id": given.dataset, "name": given.name}
+        imported = await call(client, "nnunet_prepare_dataset", **where)
+        print(f"Imported {imported['cases']} cases as {imported['dataset_name']}")
         request = {"dataset_id": given.dataset, "configuration": given.configuration, "fold": "0"}
-        request |= {"trainer": given.trainer, "device": given.device}
+        request |= {"trainer": given.trainer, "changes": given.change, "device": given.device}
         ahead = await call(client, "nnunet_preflight", **request)
         if not ahead["possible"]:
-            raise SystemExit("\n".join(ahead["problems"]))
+            raise Stopped("\n".join(ahead["problems"]))
+        hours = ahead.get("hours") or {"expected": "an unknown number of"}
+        print(f"It will train on {ahead['device']} for {hours['expected']} hours")
         training = await finish(client, (await call(client, "nnunet_training", **request))["run_id"])
         for one in training["per_class"]:
             print(f"{one['label']}: Dice {one['dice']:.3f}, IoU {one['iou']:.3f}")
@@ -90,5 +101,20 @@ def server_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(names)}
 
 
+def run(given: argparse.Namespace) -> int:
+    """Do it; what stops it is said in one line."""
+    why = []
+    try:
+        anyio.run(main, given)
+    except* Stopped as stopped:
+        group: BaseException = stopped
+        while isinstance(group, BaseExceptionGroup):
+            group = group.exceptions[0]
+        why.append(str(group))
+    if why:
+        print(why[0], file=sys.stderr)
+    return len(why)
+
+
 if __name__ == "__main__":
-    anyio.run(main, parse())
+    sys.exit(run(parse()))

@@ -37,7 +37,10 @@ def refuse_outside(settings: Settings, given: str, *, what: str) -> Path:
     roots = _resolved_roots(settings)
     if not any(path.is_relative_to(root) and path != root for root in roots):
         listed = ", ".join(map(str, roots))
-        raise Refused(f"{what} {given!r} lies outside the allowed folders ({listed}).")
+        raise Refused(
+            f"{what} {given!r} lies outside the allowed folders ({listed}). Choose one of these, or add its folder to "
+            "NNUNET_MCP_ALLOWED_DIRS."
+        )
     return path
 
 

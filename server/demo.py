@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from ..launch import python_command
 from .phantom import write_phantom
 
 DATASET_ID = 1
+SHORT = ["epochs=5", "iterations=10", "val_iterations=3"]  # a minute or two on two cores, and enough for the phantom
 ACTIVE = ("queued", "running")
 Answer = dict[str, Any]
 
@@ -63,30 +65,45 @@ async def _demonstrate(folder: Path, console: Console) -> None:
     console.print(f"Phantom dataset: {source}")
     async with Client(stdio_client(_server(folder))) as client:
         try:
-            await _train(client, source, console)
+            run_id = await _train(client, source, console)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await _stop_runs(client)
             raise
+    _say_what_next(folder, run_id, console)
 
 
-async def _train(client: Client, source: Path, console: Console) -> None:
+async def _train(client: Client, source: Path, console: Console) -> str:
     name = "Phantom"
     imported = await _call(client, "nnunet_prepare_dataset", source=str(source), dataset_id=DATASET_ID, name=name)
     console.print(f"Imported: {imported['dataset_name']}, {imported['cases']} cases")
-    request = {"dataset_id": DATASET_ID, "configuration": "3d_fullres", "fold": "0", "trainer": "DemoTrainer"}
+    request = {"dataset_id": DATASET_ID, "configuration": "3d_fullres", "fold": "0", "changes": SHORT}
     run = await _call(client, "nnunet_training", **request)
     console.print(f"Started: run {run['run_id']}, stages {', '.join(stage['name'] for stage in run['stages'])}")
     await _follow(client, run["run_id"], console)
     await _show_result(client, run["run_id"], console)
+    return str(run["run_id"])
+
+
+def _say_what_next(folder: Path, run_id: str, console: Console) -> None:
+    """Lines to paste: the same folders for the terminal, and what to do with the model there."""
+    exports = " ".join(f"{name}={shlex.quote(path)}" for name, path in _folders(folder).items())
+    program = shlex.quote(str(Path(sys.executable).with_name("nnunet-mcp")))
+    lines = ("runs", f"plot {run_id} --kind overlay --output worst.png", f"predict {run_id} imagesTr", "dashboard")
+    console.print("To go on with it at the terminal:", f"export {exports}", sep="\n", soft_wrap=True)
+    for line in lines:
+        console.print(f"{program} {line}", soft_wrap=True, highlight=False)
+
+
+def _folders(folder: Path) -> dict[str, str]:
+    return {f"nnUNet_{name}": str(folder / f"nnUNet_{name}") for name in ("raw", "preprocessed", "results")}
 
 
 def _server(folder: Path) -> StdioServerParameters:
     """The real server on folders of the demonstration's own."""
     environment = {
         **os.environ,
-        **{f"nnUNet_{name}": str(folder / f"nnUNet_{name}") for name in ("raw", "preprocessed", "results")},
-        "nnUNet_extTrainer": str(Path(__file__).parent / "demo_trainer"),
+        **_folders(folder),
         "NNUNET_MCP_ALLOWED_DIRS": str(folder),
     }
     environment.pop("NNUNET_MCP_HOME", None)

@@ -150,7 +150,7 @@ def _results(screen: Console, answer: Result) -> None:
 
 def _preflight(screen: Console, answer: PreflightAnswer) -> None:
     network, hours = answer.network, answer.hours
-    told = f"{hours.expected:.2f} ({hours.low:.2f} to {hours.high:.2f}): {hours.basis}" if hours else "not known"
+    told = f"{hours.expected:g} ({hours.low:g} to {hours.high:g}): {hours.basis}" if hours else "not known"
     memory = f"{network.gpu_memory_gb} GB on a GPU, {network.parameters / 1e6:.1f} million weights" if network else None
     if network and network.fit:
         memory = f"{memory}; {FITS[network.fit]} in {network.device_memory_gb} GB"
@@ -192,7 +192,7 @@ def _compare(screen: Console, answer: CompareAnswer) -> None:
 def _prediction(screen: Console, answer: PredictionStarted) -> None:
     cases = f"{answer.cases}, folds {', '.join(answer.folds)}"
     told = [("run", answer.run_id), ("status", answer.status), ("device", answer.device), ("cases", cases)]
-    draw_card(screen, [*told, ("output", answer.output)])
+    draw_card(screen, [*told, ("estimate", answer.estimate), ("output", answer.output)])
     draw_notes(screen, answer.notes)
     draw_next(screen, answer.next_step)
 

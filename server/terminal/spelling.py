@@ -13,6 +13,9 @@ from ...tools import BY_NAME
 from ...tools.tool import Command
 
 PROGRAM = "nnunet-mcp"
+# What an assistant is to ask the person, who reads it here.
+ASK = re.compile(r"\b([Aa])sk (?:the person )?whether\b")
+DECIDE = {"A": "Decide whether", "a": "decide whether"}
 
 
 def flag(name: str) -> str:
@@ -31,8 +34,8 @@ def shown(name: str) -> str:
 
 
 def spelled(text: str) -> str:
-    """The text with every call in it as it is typed."""
-    return render(text, in_terminal)
+    """The text with every call in it as it is typed, and said to the person who reads it there."""
+    return ASK.sub(lambda found: DECIDE[found[1]], render(text, in_terminal))
 
 
 def in_terminal(one: Call) -> str:

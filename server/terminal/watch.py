@@ -36,6 +36,8 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
     try:
         return answer(anyio.run(_follow, run_id, settings, quiet))
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):  # `timeout` sends its signal twice
+            signal.signal(number, signal.SIG_IGN)
         print(
             f"\nStopped watching; run {run_id} goes on. `nnunet-mcp progress {run_id} --watch` watches again, "
             f"`nnunet-mcp cancel {run_id}` stops it.",

@@ -30,11 +30,10 @@ MAY_IMPORT = {
     "worker": ("runs", "nnunet", GROUND, "schemas"),
     "server": ("tools", GROUND, "schemas"),
 }
-# server/demo_trainer is read by nnU-Net's process, not by the server.
 LIBRARIES = {
     "mcp": ("nnunet_mcp.server",),
-    "torch": ("nnunet_mcp.worker", "nnunet_mcp.server.demo_trainer"),
-    "nnunetv2": ("nnunet_mcp.worker", "nnunet_mcp.server.demo_trainer"),
+    "torch": ("nnunet_mcp.worker",),
+    "nnunetv2": ("nnunet_mcp.worker",),
 }
 ENGINES = ("local", "slurm")
 LARGEST_FOLDER = 20

@@ -63,5 +63,4 @@ def test_the_wheel_has_every_room_and_no_generic_package(built: Path) -> None:
     assert all(top == "nnunet_mcp" or top.endswith(".dist-info") for top in tops)
     for room in ("runs", "schemas", "server", "tools", "worker"):
         assert f"nnunet_mcp/{room}/__init__.py" in names
-    assert "nnunet_mcp/server/demo_trainer/demo_trainer.py" in names
     assert "nnunet_mcp/server/dashboard/page.html" in names

@@ -58,9 +58,9 @@ def figure(request: FigureRequest, settings: Settings) -> Figure:
         Refused: there is a file already, or no folder for it, or its name has another ending.
         NotFound, Refused, Unavailable: as `nnunet_plot`.
     """
-    file = Path(request.output)
+    file = Path(request.output or f"{request.run_id or f'dataset{request.dataset_id}'}-{request.kind}.png")
     if file.suffix.lower() not in (".png", ".svg"):
-        raise Refused(f"{argument(output=request.output)}: the name of the file must end in .png or .svg.")
+        raise Refused(f"{argument(output=str(file))}: the name of the file must end in .png or .svg.")
     if not file.parent.is_dir():
         raise Refused(f"There is no folder {file.parent}. Make it, or name a file in another one.")
     if file.exists() and not request.overwrite:

@@ -169,7 +169,7 @@ def _next_step(view: RunSnapshot, well: Health, again_s: int) -> str:
         return f"{status.capitalize()}. {resume_hint(view)}."
     return {
         "queued": _while_queued(view, again_s),
-        "running": f"Still running: {to_the_end} after {again_s} s.",
+        "running": f"Still running. In {again_s} s: {to_the_end}",
         "success": f"Done: {call('nnunet_results', run_id=run_id)}.",
         "error": f"Failed: {after_failure(view.judged.failure, view)}.",
     }[status]
@@ -180,6 +180,7 @@ def _while_queued(view: RunSnapshot, again_s: int) -> str:
     run_id = view.record.run_id
     if view.is_held:
         return f"Ask the person whether to release it: {call('nnunet_queue', run_id=run_id, action='release')}."
-    wait = f"Wait: {call('nnunet_progress', run_id=run_id, wait_s=25)} after {again_s} s."
+    wait = f"In {again_s} s: {call('nnunet_progress', run_id=run_id, wait_s=25)}"
     front = call("nnunet_queue", run_id=run_id, action="front")
-    return f"{wait} If it is urgent, ask the person whether to let it go first: {front}." if view.is_behind else wait
+    urgent = f"If it is urgent, ask the person whether to let it go first: {front}. Else wait. {wait}"
+    return urgent if view.is_behind else f"It waits. {wait}"

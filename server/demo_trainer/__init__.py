@@ -1,1 +1,0 @@
-"""Holds only the demonstration's trainer, because nnU-Net imports every file of nnUNet_extTrainer."""
