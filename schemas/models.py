@@ -74,7 +74,7 @@ class PredictRequest(ModelRequest, Request):
     npz: bool = Field(default=False, description="Save probabilities as well.")
     overwrite: bool = Field(default=False, description="Predict cases again that are there.")
     options: tuple[Annotated[str, Field(max_length=80)], ...] = Field(
-        default=(), max_length=20, description=f"Such as step_size=0.7: {', '.join(OPTIONS)}."
+        default=(), max_length=20, description=f"Such as uncertainty=on: {', '.join(OPTIONS)}."
     )
 
     @field_validator("options")

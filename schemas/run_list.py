@@ -21,6 +21,7 @@ class RunLine(Record):
     fold: str | None = Field(default=None, description="Of a training.", exclude_if=unknown)
     kind: str | None = Field(default=None, description="Of a run that trains nothing.", exclude_if=unknown)
     trainer: str | None = Field(default=None, exclude_if=unknown)
+    plans: str | None = Field(default=None, description="Where they are not nnUNetPlans.", exclude_if=unknown)
     note: str | None = Field(default=None, description="Why it was started.", exclude_if=unknown)
     started: str = Field(description="UTC, ISO 8601.")
     ended: str | None = Field(default=None, exclude_if=unknown)

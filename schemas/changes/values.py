@@ -101,9 +101,11 @@ class Choice:
         return f"one of {', '.join(self.names)}"
 
     def read(self, text: str) -> str:
-        if text.lower() not in self.names:
+        meant = {code.lower(): name for name, code in self.names.items()}  # true is on
+        name = meant.get(text.lower(), text.lower())
+        if name not in self.names:
             raise ValueError(self.said)
-        return text.lower()
+        return name
 
     def code(self, value: str) -> str:
         return self.names[value]

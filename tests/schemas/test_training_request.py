@@ -75,7 +75,7 @@ def test_what_is_no_fold_is_refused(spelling: object) -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ({"continue_training": True}, {"pretrained_weights": "model.pth"}),
+        ({"continue_training": True, "fold": "0"}, {"pretrained_weights": "model.pth"}),
         ({"continue_training": True}, {"validation_only": True}),
         ({"continue_training": True}, {"overwrite": True}),
         ({"continue_training": True}, {"disable_checkpointing": True}),

@@ -310,10 +310,8 @@ def test_a_picture_is_written_into_the_file_that_is_named(settings: Settings, tm
     make_dataset(settings.folder("raw"), "Dataset007_Tiny")
     file = tmp_path / "labels.png"
 
-    nowhere = typed("plot", "--kind", "dataset", "--dataset-id", "7")
     done = typed("plot", "--kind", "dataset", "--dataset-id", "7", "--output", str(file))
 
-    assert nowhere.returncode == Code.REFUSED and "--output" in nowhere.stderr
     assert done.returncode == Code.DONE, done.stderr
     before = file.read_bytes()
     assert str(file) in done.stdout and file.read_bytes().startswith(b"\x89PNG")

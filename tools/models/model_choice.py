@@ -92,10 +92,11 @@ def _of_run(run_id: str, settings: Settings, folds: tuple[str, ...]) -> Choice:
     model = only_folds(whole, folds, there)
     previous_stage(model)
     if not model.folds or not set(model.folds) <= set(there):
-        some = argument(options=[f"folds={','.join(map(fold_name, there))}"])
+        options = [f"folds={','.join(map(fold_name, there))}"]
+        some = f"{call('nnunet_predict', run_id=run_id, options=options)}, or {argument(model=str(whole.folder))}"
         raise Refused(
             f"Run {run_id} is {verdict(run, trained).status} and has {len(there)} of {len(model.folds)} trained folds. "
-            f"Predict when all are there{f', or with those that are: {some}' * bool(there)}."
+            f"Wait until all are there{f', or use those that are: {some}' * bool(there)}."
         )
     _refuse_taken_over(state, trained, model)
     ours = all(model.fold(fold).owner() is not None for fold in model.folds)

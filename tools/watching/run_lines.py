@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
+from ...nnunet.datasets import DEFAULT_PLANS
 from ...runs.by_hand import ExternalTraining
 from ...schemas.jobs import BEST, FILES
 from ...schemas.model_name import ModelName
@@ -42,6 +43,7 @@ def _line(view: RunSnapshot) -> RunLine:
         fold=record.fold,
         kind=None if record.training else record.job.kind,
         trainer=record.trainer if record.training else None,
+        plans=record.plans_identifier if record.training and record.plans_identifier != DEFAULT_PLANS else None,
         note=short(record.note, NOTE_LENGTH) if record.note else None,
         started=iso(record.created_at),
         ended=None if now else iso(record.created_at + elapsed(view)),
