@@ -199,9 +199,13 @@ def test_no_resume_is_offered_after_a_failure_that_it_does_not_mend(settings: Se
 @pytest.mark.parametrize(
     ("asked", "begun", "told"),
     [
-        ({}, False, "like='d001-2d-predict-tttt'); finished folds are kept."),
-        ({}, True, "like='d001-2d-predict-tttt', overwrite=true, fold='1'); finished folds are kept."),
-        ({"overwrite": True}, False, "like='d001-2d-predict-tttt', overwrite=true, fold='1'); finished folds are kept."),
+        ({}, False, "tttt'); finished folds are kept."),
+        ({}, True, "tttt', overwrite=true, fold='1'); finished folds are kept."),
+        (
+            {"overwrite": True},
+            False,
+            "tttt', overwrite=true, fold='1'); finished folds are kept.",
+        ),
     ],
 )
 def test_folds_that_are_finished_are_not_offered_to_be_trained_again(
