@@ -35,6 +35,11 @@ def ending_of(name: str) -> str:
     return next((name[-len(ending) :] for ending in ENDINGS if lower.endswith(ending)), "")
 
 
+def is_series(name: str) -> bool:
+    """Whether a listed image is a folder's DICOM files, which may be several series."""
+    return name.rpartition("/")[2].startswith("*")
+
+
 def list_files(folder: Path, settings: Settings, prefix: str = "") -> Listing:
     """Every image below the folder, named by its path below it after `prefix`.
 

@@ -86,6 +86,7 @@ class Originals(Record):
 
     folder: str
     cases: dict[str, tuple[str, ...]]
+    series: str = ""  # of several DICOM series in a folder, the number or description of the one meant
 
 
 class PredictionJob(OtherJob):

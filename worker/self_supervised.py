@@ -159,7 +159,7 @@ def refuse_without_weights(trainer: Any) -> None:
         raise StageFailure(
             "this fold would begin without the pretrained weights that its plans are for",
             clean(str(weights), SAID_LENGTH),
-            f"Train it with {argument(pretrained_weights='that file')} and without {argument(continue_training=None)}.",
+            f"Train it with {argument(pretrained_weights=str(weights))}.",
         )
 
 

@@ -22,6 +22,14 @@ def dicom_volume(seed: int = 0) -> SimpleITK.Image:
     return image
 
 
+def two_phases(folder: Path, *, numbers: tuple[str, str] = ("3", "4")) -> None:
+    """An arterial and a venous series, which are dicom_volume(3) and dicom_volume(4), in one folder."""
+    for seed, name, number in zip((3, 4), ("arterial", "venous"), numbers, strict=True):
+        write_series(folder, dicom_volume(seed), uid=f"1.2.{seed}", name=name, series=number)
+        for path in folder.glob("IM*"):
+            path.rename(path.with_name(f"{name}{path.name}"))
+
+
 def write_series(
     folder: Path,
     image: SimpleITK.Image,

@@ -13,7 +13,7 @@ from ...image_files import Listing, list_files
 from ...schemas.datasets import PrepareRequest, SourceFile
 from ...settings import Settings
 from ...texts import clean, some
-from .import_patterns import FIELD, OF_MASKS, Match, matches, split_head, unpadded, with_series, words_of
+from .import_patterns import FIELD, OF_MASKS, Match, image_matches, matches, split_head, unpadded, words_of
 
 # nnU-Net takes a last _0000 for a channel and skips preprocessed files that end in _seg (2.8.1, utilities/utils.py:24,
 # training/dataloading/nnunet_dataset.py); the rest is no file name everywhere.
@@ -145,10 +145,10 @@ def _images(request: PrepareRequest, listing: Listing, settings: Settings, found
         hits = [
             replace(match, token=name)
             for pattern, name in zip(patterns, found.channels, strict=True)
-            for match in _fitting(pattern, listing)
+            for match in image_matches(pattern, listing.files)
         ]
     else:
-        hits = _fitting(patterns[0], listing, tuple(given) if "{channel}" in patterns[0] else ())
+        hits = image_matches(patterns[0], listing.files, tuple(given) if "{channel}" in patterns[0] else ())
     if not hits:
         said = f" with the channels {some(list(given))}" if given and "{channel}" in patterns[0] else ""
         raise Refused(
@@ -156,11 +156,6 @@ def _images(request: PrepareRequest, listing: Listing, settings: Settings, found
             f"{some(sorted(listing.files))}."
         )
     return hits
-
-
-def _fitting(pattern: str, listing: Listing, tokens: tuple[str, ...] = ()) -> list[Match]:
-    files, series = with_series(pattern)
-    return [replace(match, series=series) for match in matches(files, listing.files, "images", tokens)]
 
 
 def _inside(pattern: str, request: PrepareRequest, settings: Settings) -> str:

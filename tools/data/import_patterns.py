@@ -4,14 +4,14 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import regex
 
 from ...allowed_paths import allowed_path
 from ...errors import Refused
-from ...image_files import ENDINGS
+from ...image_files import ENDINGS, ending_of, is_series
 from ...settings import Settings
 from ...texts import clean
 
@@ -43,7 +43,8 @@ class Match:
 def with_series(pattern: str) -> tuple[str, str]:
     """A pattern like {case}/*.dcm#3 as the pattern of the files, and the series among them."""
     found = OF_SERIES.fullmatch(pattern)
-    return (found[1], found[2]) if found else (pattern, "")
+    named = found and not ending_of(found[2]) and not found[2].endswith(".*")  # else # is a sign in files' names
+    return (found[1], found[2]) if found and named else (pattern, "")
 
 
 def split_head(pattern: str, settings: Settings, what: str) -> tuple[Path | None, str]:
@@ -76,6 +77,25 @@ def matches(pattern: str, names: Iterable[str], what: str, tokens: Sequence[str]
         case = "/".join(filter(None, (parts.get("group"), parts["case"])))
         found.append(Match(name, case, parts.get("token") or ""))
     return found
+
+
+def image_matches(pattern: str, names: Iterable[str], tokens: Sequence[str] = ()) -> list[Match]:
+    """As `matches`, of a pattern that may name one of several DICOM series behind #.
+
+    Raises:
+        Refused: as `matches`, or it names a series and fits no DICOM files.
+    """
+    files, series = with_series(pattern)
+    hits = matches(files, names, "images", tokens)
+    if not series:
+        return hits
+    of_series = [replace(hit, series=series) for hit in hits if is_series(hit.name)]
+    if hits and not of_series:
+        raise Refused(
+            f"images {clean(pattern)!r} names a DICOM series by #{clean(series)} and fits no DICOM files, but "
+            f"{clean(hits[0].name)}. Leave #{clean(series)} out."
+        )
+    return of_series
 
 
 def whole_matches(

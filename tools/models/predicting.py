@@ -111,7 +111,7 @@ def _job(
 
 def _originals(images: Chosen) -> Originals | None:
     cases = {case: tuple(names) for case, names in images.originals.items()}
-    return Originals(folder=str(images.folder), cases=cases) if cases else None
+    return Originals(folder=str(images.folder), cases=cases, series=images.series) if cases else None
 
 
 def _record(

@@ -9,11 +9,11 @@ from pathlib import Path
 from ...allowed_paths import allowed_path, readable_file
 from ...calls import argument
 from ...errors import NotFound, Refused
-from ...image_files import PICTURES, TIFF, ending_of, list_files
+from ...image_files import PICTURES, TIFF, ending_of, is_series, list_files
 from ...nnunet.predictions import TrainedOn, cases_to_predict, is_numbered
 from ...settings import Settings
 from ...texts import clean, some
-from ..data.import_patterns import OF_MASKS, matches, split_head, words_of
+from ..data.import_patterns import OF_MASKS, image_matches, split_head, words_of
 
 OWN_FOLDERS = ("imagesTs", "imagesTr", "labelsTr", "labelsTs")
 LONGEST = 255  # bytes of a file name
@@ -27,6 +27,7 @@ class Chosen:
     asked: str
     cases: Mapping[str, Sequence[object]] = field(default_factory=dict)
     originals: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    series: str = ""  # of several DICOM series in a folder, the one that the pattern names
     left_over: dict[str, str] = field(default_factory=dict)
 
     def first_file(self, case: str) -> Path:
@@ -107,7 +108,8 @@ def _fits(name: str, trained: TrainedOn, chosen: Chosen) -> bool:
 
 
 def _by_pattern(pattern: str, names: list[str], trained: TrainedOn, chosen: Chosen) -> dict[str, list[str]]:
-    hits = matches(pattern, names, "images")
+    hits = image_matches(pattern, names)
+    chosen.series = hits[0].series if hits else ""
     each = "{channel}" in pattern
     order = _order({hit.token for hit in hits}, trained) if each and hits else [""]
     found: dict[str, dict[str, str]] = defaultdict(dict)
@@ -147,13 +149,13 @@ def _by_name(names: list[str], trained: TrainedOn, chosen: Chosen) -> dict[str, 
             f"and so on, or say which file is which, like {example}."
         )
     chosen.left_over |= dict.fromkeys(_masks(names), "named as a mask")
-    tops = Counter(name.split("/")[0] for name in names if _is_series(name))
+    tops = Counter(name.split("/")[0] for name in names if is_series(name))
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:
         if name in chosen.left_over:
             continue
         head, _, last = name.rpartition("/")
-        if _is_series(name):
+        if is_series(name):
             top = head.split("/")[0]
             case = (top if tops[top] == 1 else head.replace("/", "_")) or chosen.folder.name
         elif head:
@@ -165,10 +167,6 @@ def _by_name(names: list[str], trained: TrainedOn, chosen: Chosen) -> dict[str, 
     if doubled := sorted(case for case, images in found.items() if len(images) > 1):
         raise Refused(f"Several images would be {some(doubled)}. Say which with a pattern, {argument(images=None)}.")
     return found
-
-
-def _is_series(name: str) -> bool:
-    return name.rpartition("/")[2].startswith("*")
 
 
 def _masks(names: Iterable[str]) -> set[str]:

@@ -10,6 +10,7 @@ from ...runs.layout import REMEMBERED_EPOCHS, StateDir
 from ...runs.pace import pace
 from ...runs.saved import Checkpoint, newest_checkpoint
 from ...schemas.records import USUAL_RATE, Failure, RunRecord, StageSpec
+from ...texts import fold_name
 from .health import HOPELESS, health
 from .learning import is_hot
 from .snapshot import RunSnapshot
@@ -37,14 +38,21 @@ def resume_hint(view: RunSnapshot, *, resumes: bool = True) -> str:
     if view.may_still_follow:
         same["after"] = record.after
     begun = [(spec, found) for spec in _resumable(record) if (found := _to_go_on_from(record, spec))]
-    lost = next((found for _, found in begun if not found.sound), None)
+    done = [spec for spec, _ in begun if _fold(record, spec).finished()]
+    todo = [spec for spec in _resumable(record) if spec not in done]
+    unfinished = [(spec, found) for spec, found in begun if spec in todo]
+    lost = next((found for _, found in unfinished if not found.sound), None)
     hopeless = health(view).verdict in HOPELESS
-    in_the_way = begun and (lost or hopeless or not resumes)
-    again: dict[str, Any] = {"overwrite": True} if training.request.overwrite or in_the_way else {}
+    in_the_way = unfinished and (lost or hopeless or not resumes)
+    overwrites = (training.request.overwrite or in_the_way) and (todo or not done)
+    again: dict[str, Any] = {"overwrite": True} if overwrites else {}
+    if overwrites and done:  # of all folds it would train those again, too
+        again["fold"] = fold_name(str(todo[0].fold))
     if (lost or hopeless) and view.moment.epochs and is_hot(view.moment.epochs[-1]):
         again["changes"] = [f"initial_lr={USUAL_RATE}"]
-    from_one = " from epoch 1" if _resumable(record) else ""
-    anew = f"Ask whether to start it again{from_one}: {call('nnunet_training', **same, **again)}"
+    from_one = " from epoch 1" if todo else ""
+    kept_folds = "; finished folds are kept" if done else ""
+    anew = f"Ask whether to start it again{from_one}: {call('nnunet_training', **same, **again)}{kept_folds}"
     if lost is not None:
         return f"The weights in {lost.path.name} are not numbers (NaN), so there is nothing to resume. {anew}"
     if hopeless:
@@ -55,7 +63,8 @@ def resume_hint(view: RunSnapshot, *, resumes: bool = True) -> str:
         trained = any(view.run.stage(spec.name).recent_epochs(1) for spec in _resumable(record))
         return f"No checkpoint was saved. {anew}" if trained else anew
     way_on = call("nnunet_training", **same, continue_training=True)
-    return f"Ask whether to resume it: {way_on}{_kept(record)}. {_told(view, *begun[-1])}"
+    told = _told(view, *unfinished[-1]) if unfinished else "Finished folds are kept"
+    return f"Ask whether to resume it: {way_on}{_kept(record)}. {told}"
 
 
 def resumes_from(view: RunSnapshot) -> list[str]:

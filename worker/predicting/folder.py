@@ -78,7 +78,7 @@ class PredictionFolder:
     def _find_images(self) -> dict[str, str]:
         """List the images again; returns those cases of the request, where it lists them, that are gone by now."""
         if asked := self.asked.originals:
-            self.originals, gone = original_files(Path(asked.folder), asked.cases, self.job.settings)
+            self.originals, gone = original_files(asked, self.job.settings)
             self.every = {case: paths_of(files) for case, files in self.originals.items()}
             return gone
         there = cases_to_predict(Path(self.asked.images), self.trained)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...allowed_paths import readable_file
 from ...image_files import PICTURES, list_files
 from ...schemas.datasets import SourceFile, Writing
+from ...schemas.jobs import Originals
 from ...settings import Settings
 from ..asks.conversion.facts import facts_of
 from ..asks.conversion.writing import write
@@ -16,13 +17,15 @@ from .checks import COLOURS, THREADS
 Files = tuple[SourceFile, ...]
 
 
-def original_files(
-    folder: Path, cases: Mapping[str, Sequence[str]], settings: Settings
-) -> tuple[dict[str, Files], dict[str, str]]:
+def original_files(asked: Originals, settings: Settings) -> tuple[dict[str, Files], dict[str, str]]:
     """The files of each case, listed again; and of each case that lacks one by now, why it cannot be predicted."""
-    listed = list_files(folder, settings).files
-    gone = {case: name for case, names in cases.items() for name in names if name not in listed}
-    there = {case: tuple(listed[name] for name in names) for case, names in cases.items() if case not in gone}
+    listed, series = list_files(Path(asked.folder), settings).files, {"series": asked.series}
+    gone = {case: name for case, names in asked.cases.items() for name in names if name not in listed}
+    there = {
+        case: tuple(listed[name].model_copy(update=series) for name in names)
+        for case, names in asked.cases.items()
+        if case not in gone
+    }
     return there, {case: f"{name} is no longer there" for case, name in gone.items()}
 
 

@@ -12,8 +12,10 @@ import pytest
 import SimpleITK
 from PIL import Image
 
+from nnunet_mcp.schemas.datasets import SourceFile
 from nnunet_mcp.settings import Settings
-from tests.kit.dicom import dicom_volume, write_series
+from nnunet_mcp.worker.asks.conversion.facts import facts_of
+from tests.kit.dicom import dicom_volume, two_phases, write_series
 from tests.kit.lab import Answer, ToolRefused
 from tests.kit.tiny import ask, digest
 
@@ -289,7 +291,7 @@ def test_faulty_dicom_series_are_named_with_their_fault(downloads: Path) -> None
     write_series(source / "two" / "CT", dicom_volume())
     for path in sorted((source / "two" / "CT").iterdir()):
         path.rename(path.with_name(f"first{path.name}"))
-    write_series(source / "two" / "CT", dicom_volume(1), uid="1.2.826.0.1.2", name="localizer of Doe", patient="DOE^J")
+    write_series(source / "two" / "CT", dicom_volume(1), uid="1.2.3", name="localizer of Doe", patient="Doe, Jane")
     write_series(source / "whole" / "CT", dicom_volume())
     for case in ("gap", "tilted", "two", "whole"):
         SimpleITK.WriteImage(SimpleITK.Cast(dicom_volume() > 0, SimpleITK.sitkUInt8), str(source / case / "mask.mha"))
@@ -298,19 +300,48 @@ def test_faulty_dicom_series_are_named_with_their_fault(downloads: Path) -> None
 
     said = " ".join(seen["doubts"])
     assert "1 slices are missing" in said and "gantry is tilted by 6.8°" in said
-    listed = "#1 5 slices, 0.7×0.8 mm, 2.5 mm thick; #2 'abdomen', 5 slices, 0.7×0.8 mm, 2.5 mm thick"
+    listed = "#file1 5 slices, 0.7×0.8 mm, 2.5 mm thick; #file2 'abdomen', 5 slices, 0.7×0.8 mm, 2.5 mm thick"
     assert f"behind the pattern, as in *.dcm#4. two/CT/*.dcm holds {listed}." in said
     assert "localizer" not in said, "a description with the patient's name in it is not told"
     assert carry_out(seen)["cases"] == 1
 
 
+@pytest.mark.parametrize(
+    ("patient", "name", "told"),
+    [
+        ("Mueller, Hans", "Mueller abdomen", False),
+        ("DOE^JANE=von-Berg", "follow-up Berg", False),
+        ("Li^Wei", "Li abdomen", False),
+        ("Li^Wei", "Liver", True),  # a name of two letters is part of many words
+        ("DOE^J", "J 30 f", True),
+    ],
+)
+def test_a_description_with_the_patients_name_in_it_is_not_told(
+    downloads: Path, patient: str, name: str, told: bool
+) -> None:
+    folder = downloads / "pat" / "CT"
+    for series in ("3", "4"):
+        write_series(
+            folder,
+            dicom_volume(),
+            uid=f"1.2.{series}",
+            name=name,
+            series=series,
+            patient=patient,
+            leave_out=(1, 2, 3, 4),
+        )
+        (folder / "IM0000.dcm").rename(folder / f"{series}.dcm")
+    file = SourceFile(name="pat/CT/*.dcm", paths=tuple(map(str, sorted(folder.iterdir()))))
+
+    listed = facts_of(file, [downloads]).series
+
+    assert [repr(name) in one for one in listed] == [told, told]
+
+
 @pytest.mark.parametrize("chosen", ["4", "venous", "9"])
 def test_of_several_dicom_series_the_one_is_imported_that_the_pattern_names(downloads: Path, chosen: str) -> None:
     source = downloads / "export"
-    for number, name in ((3, "arterial"), (4, "venous")):
-        write_series(source / "pat" / "CT", dicom_volume(number), uid=f"1.2.{number}", name=name, series=str(number))
-        for path in (source / "pat" / "CT").glob("IM*"):
-            path.rename(path.with_name(f"{name}{path.name}"))
+    two_phases(source / "pat" / "CT")
     SimpleITK.WriteImage(SimpleITK.Cast(dicom_volume() > 0, SimpleITK.sitkUInt8), str(source / "pat" / "mask.mha"))
     given = {"images": [f"{{case}}/CT/*.dcm#{chosen}"], "labels": "{case}/mask.*"}
 
@@ -420,6 +451,10 @@ def test_a_value_that_few_masks_hold_is_a_doubt_until_it_is_named(downloads: Pat
         ({"images": "{case}_image.nii", "labels": "{patient}_seg.nii"}, "must hold {case}"),
         ({"images": "image.nii", "labels": "{case}_seg.nii"}, "must hold {case}"),
         ({"images": "{case}_ima.e.nii", "labels": "{case}_seg.nii"}, "fits none of 6 images"),
+        (
+            {"images": "{case}_im*#2", "labels": "{case}_seg.nii"},
+            "series by #2 and fits no DICOM files, but p0_image.nii",
+        ),
         ({"images": "{case}_image.nii"}, "labels"),
         ({"images": "*" * 30 + "{case}.nii", "labels": "{case}_seg.nii"}, "too many"),
         ({"images": "{case}_image.nii", "labels": "{case}_seg.nii", "leave_out": ["p9"]}, "p9"),

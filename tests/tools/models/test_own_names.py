@@ -12,6 +12,7 @@ from PIL import Image
 
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.stage import StageFailure
+from tests.kit.dicom import dicom_volume, two_phases
 from tests.tools.data.test_round_trips import NAMES, geometric, pictures, series, stacks, volumes, voxels
 from tests.tools.models.test_predict import model as model, predict, prepared, recorded, refused
 
@@ -79,6 +80,46 @@ def test_each_image_is_read_under_its_name_and_at_its_place(
         else:
             with Image.open(path) as picture:
                 assert picture.size == (32, 28) and picture.mode == ("RGB" if channels == "RGB" else "L")
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    ("numbers", "chosen", "fault"),
+    [
+        (("3", "4"), "#4", ""),
+        (("3", "4"), "#venous", ""),
+        (("1", "1"), "#file2", ""),
+        (("1", "1"), "#2", r"choose one as in \*\.dcm#4: #file1 'arterial', 5 slices, .*; #file2 'venous', 5"),
+        (("3", "4"), "", r"2 series in one folder, choose one as in \*\.dcm#4: #3 'arterial', 5 slices, .*; #4 'v"),
+    ],
+)
+def test_of_several_dicom_series_the_one_is_predicted_that_the_pattern_names(
+    allowed: Settings, model: Path, downloads: Path, numbers: tuple[str, str], chosen: str, fault: str
+) -> None:
+    two_phases(downloads / "pat" / "CT", numbers=numbers)
+    trained_on(model, ".nii.gz", SCAN)
+
+    folder = prepared(allowed, images=f"{downloads}/{{case}}/CT/*.dcm{chosen}")
+
+    if fault:
+        with pytest.raises(StageFailure, match=fault):
+            folder.take_in()
+        return
+    folder.take_in()
+    read = SimpleITK.ReadImage(folder.inputs(["pat"])[0][0])
+    assert (SimpleITK.GetArrayFromImage(read) == SimpleITK.GetArrayFromImage(dicom_volume(4))).all()
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("ending", [".nii.gz", ".*"])
+def test_a_number_sign_in_a_files_name_names_no_series(
+    allowed: Settings, model: Path, downloads: Path, ending: str
+) -> None:
+    for name in ("a_ct#1.nii.gz", "b_ct#1.nii.gz", "b_ct#2.nii.gz"):
+        (downloads / name).write_bytes(b"")
+
+    assert predict(allowed, images=f"{downloads}/{{case}}_*#1{ending}").cases == 2
+    refused(allowed, "series by #1 and fits no DICOM files", images=f"{downloads}/{{case}}_*#1")
 
 
 @pytest.mark.usefixtures("recorded")

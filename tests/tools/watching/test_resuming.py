@@ -196,6 +196,47 @@ def test_no_resume_is_offered_after_a_failure_that_it_does_not_mend(settings: Se
     assert lost.cause in ask(settings, "nnunet_cancel", run_id=run.run_id)["detail"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "begun", "told"),
+    [
+        ({}, False, "tttt'); finished folds are kept."),
+        ({}, True, "tttt', overwrite=true, fold='1'); finished folds are kept."),
+        (
+            {"overwrite": True},
+            False,
+            "tttt', overwrite=true, fold='1'); finished folds are kept.",
+        ),
+    ],
+)
+def test_folds_that_are_finished_are_not_offered_to_be_trained_again(
+    settings: Settings, asked: dict[str, object], begun: bool, told: str
+) -> None:
+    failure = Failure(cause="this fold would begin without its weights", evidence="", remedy="Give them.", resume=False)
+    run = stopped_at(settings, 5, saved=5, failure=failure)
+    record = run.record()
+    assert record is not None and record.training is not None
+    other = StageSpec(name="train_fold_1", kind="train", configuration="2d", fold="1")
+    files = DatasetFiles(record.folders, record.dataset_name)
+    first, second = (FoldFiles(files.fold_of(record, spec)) for spec in (record.stages[0], other))
+    first.final.touch()
+    first.summary.parent.mkdir()
+    first.summary.touch()
+    if begun:
+        second.path.mkdir(parents=True)
+        second.owner_file.write_text(run.run_id, encoding="utf-8")
+        second.latest.touch()
+    request = record.training.request.model_copy(update={"fold": "all", **asked})
+    job = record.training.model_copy(update={"request": request})
+    write_model(run.run_file, record.model_copy(update={"job": job, "stages": (*record.stages, other)}))
+    write_model(run.stage("train").state_file, StageState(status="success"))
+    run.stage(other.name).path.mkdir(parents=True)
+    write_model(run.stage(other.name).state_file, StageState(status="error", failure=failure))
+
+    said = ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
+
+    assert "again from epoch 1" in said and told in said
+
+
 def test_a_checkpoint_that_somebody_put_there_is_not_taken_for_the_noted_one(settings: Settings) -> None:
     run = stopped_at(settings, 5, saved=3)
     latest = next(settings.folder("results").rglob("checkpoint_latest.pth"))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from nnunet_mcp.calls import argument
 from nnunet_mcp.errors import Refused
 from nnunet_mcp.worker.self_supervised import read_pretrained
 from nnunet_mcp.worker.stage import StageFailure
@@ -78,4 +79,5 @@ def test_a_fold_that_would_begin_without_the_weights_of_its_plans_is_refused() -
         load_checkpoint(trainer, job, resume=False, validate=False, weights=None)
 
     assert refused.value.failure.evidence == "/there/a.pth"
+    assert refused.value.failure.remedy == f"Train it with {argument(pretrained_weights='/there/a.pth')}."
     assert trainer.use_pretrained_weights is False  # else it would read that file itself

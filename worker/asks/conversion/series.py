@@ -1,6 +1,7 @@
 """A folder of DICOM files as one volume. What would make it wrong is refused by name."""
 
 import math
+import re
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..inspection.nifti import Damaged
 SERIES, NUMBER, NAME = "0020|000e", "0020|0011", "0008|103e"
 PLACE, AXES, THICKNESS = "0020|0032", "0020|0037", "0018|0050"
 PATIENT = ("0010|0010", "0010|0020")  # name and number
+BETWEEN = re.compile(r"[\W_]+")  # the parts of a name: ^ and = by the standard, commas and blanks by habit
 UNEVEN = 0.01  # of the distance between slices: a hundredth is rounding in the header, and moves no voxel
 TILT = 0.5  # degrees; scanners tilt by several, headers round to far less
 INT16 = (-(1 << 15), (1 << 15) - 1)
@@ -23,7 +25,8 @@ class SeveralSeries(Damaged):
     """A folder holds several, and none or no single one of them is chosen."""
 
     def __init__(self, described: list[str]) -> None:
-        super().__init__(f"{len(described)} series in one folder")
+        count = len(described)
+        super().__init__(f"{count} series in one folder, choose one as in *.dcm#4: {'; '.join(described)}")
         self.described = tuple(described)
 
 
@@ -77,21 +80,28 @@ def _chosen(headers: dict[Path, Any], wanted: str) -> dict[Path, Any]:
 
 
 def _numbered(series: list[dict[Path, Any]]) -> dict[str, dict[Path, Any]]:
-    """Each series by the scanner's number for it; counted from 1 where these do not tell them apart."""
+    """Each series by the scanner's number for it; counted as file1, file2, which no scanner writes, where these do not
+    tell them apart."""
     numbers = [_tag(next(iter(one.values())), NUMBER) for one in series]
     if len({number for number in numbers if number.isdecimal()}) < len(series):
-        series, numbers = sorted(series, key=min), [str(number + 1) for number in range(len(series))]
+        return {f"file{number}": one for number, one in enumerate(sorted(series, key=min), 1)}
     return dict(sorted(zip(numbers, series, strict=True), key=lambda one: int(one[0])))
 
 
 def _described(headers: list[Any]) -> str:
     """Its description, unless the patient's name is in it, its slices and their spacing."""
     first, name = headers[0], _tag(headers[0], NAME)
-    of_patient = {part for tag in PATIENT for part in _tag(first, tag).casefold().replace("^", " ").split()}
-    told = "" if any(len(part) > 1 and part in name.casefold() for part in of_patient) else f"{name[:30]!r}, "
+    told = "" if _names_patient(name.casefold(), first) else f"{name[:30]!r}, "
     size = "×".join(f"{length:.3g}" for length in first.GetSpacing()[:2])
     thick = _tag(first, THICKNESS)
     return f"{told}{len(headers)} slices, {size} mm" + (f", {thick[:8]} mm thick" if thick else "")
+
+
+def _names_patient(text: str, header: Any) -> bool:
+    """Whether a part of the patient's name or number is in it; parts of two letters only as a word of their own."""
+    words = BETWEEN.split(text)
+    parts = {part for tag in PATIENT for part in BETWEEN.split(_tag(header, tag).casefold())}
+    return any(part in text if len(part) > 2 else part in words for part in parts if len(part) > 1)
 
 
 def _ordered(headers: dict[Path, Any]) -> list[Path]:
