@@ -69,23 +69,24 @@ def test_a_collapse_is_shaded_and_a_loss_that_blew_up_leaves_the_rest_readable()
     assert not flat.patches and flat.get_ylim() == dice.get_ylim()
 
 
-def test_each_class_has_its_pseudo_dice_averaged_as_nnunet_averages_the_mean() -> None:
-    known: dict[str, Any] = {"liver": (0.5, 1.0, None, 0.0), "spleen": (None, 0.25, 0.25, 0.25)}
+def test_of_many_classes_those_that_end_lowest_are_drawn_and_those_never_seen_come_last() -> None:
+    known: dict[str, Any] = {"liver": (0.5, 0.55, 0.55, 0.495), "spleen": (None, 0.25, 0.25, 0.25)}
     short = {"epochs": (1, 2, 3, 4), **dict.fromkeys(("train_loss", "val_loss", "pseudo_dice"), (0.1,) * 4)}
     flat = {"moving_average": (0.1,) * 4, "learning_rate": (0.1,) * 4}
-    many = {f"class {number}": (number / 10,) * 4 for number in range(8)}
+    unseen: dict[str, Any] = {f"never seen {number}": (None,) * 4 for number in range(3)}
+    many = {**unseen, **{f"class {number}": (number / 10,) * 4 for number in range(8)}}
 
-    two, eight = (
+    two, more = (
         curves.draw(CurvesPicture(title="run", curves=(collapsing(**short, **flat, classes=classes),))).axes[2]
         for classes in (known, many)
     )
 
     lines: dict[str, Any] = {str(line.get_label()): line.get_ydata() for line in two.get_lines()}
-    assert list(lines["liver"]) == pytest.approx([0.5, 0.55, 0.55, 0.495])
+    assert list(lines["liver"]) == [0.5, 0.55, 0.55, 0.495]
     assert numpy.isnan(lines["spleen"][0]) and lines["spleen"][3] == pytest.approx(0.25)
-    lowest = {str(line.get_label()) for line in eight.get_lines()}
+    lowest = {str(line.get_label()) for line in more.get_lines()}
     assert lowest == {f"class {number}" for number in range(6)}
-    assert "the lowest of 8" in eight.get_legend().get_title().get_text()  # type: ignore[union-attr]
+    assert "the lowest of 11" in more.get_legend().get_title().get_text()  # type: ignore[union-attr]
 
 
 def test_a_fold_with_one_case_has_its_colour() -> None:

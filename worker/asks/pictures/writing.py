@@ -48,7 +48,7 @@ def _shrunk(svg: bytes, share: float) -> bytes:
 
 def _shows_colours(figure: Figure) -> bool:
     """Whether an image in it has colours of its own, as one of stained tissue has."""
-    images = [image.get_array() for axes in figure.axes for image in axes.images]
+    images: list[Any] = [image.get_array() for axes in figure.axes for image in axes.images]
     return any(bool((pixels[..., :1] != pixels[..., 1:3]).any()) for pixels in images if pixels.shape[-1] == 3)
 
 
