@@ -37,7 +37,7 @@ class Curve(Record):
     pseudo_dice: Numbers
     moving_average: Numbers = Field(description="nnU-Net's own exponential moving average of the pseudo Dice.")
     learning_rate: Numbers
-    classes: dict[str, Numbers] = Field(default_factory=dict, description="The pseudo Dice of each class.")
+    classes: dict[str, Numbers] = Field(default_factory=dict, description="The same average for each class.")
     resumed_at: tuple[int, ...] = Field(default=(), description="First epochs after a resume.")
 
 

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,14 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
             fill(subparser, name)
     _add_the_rest(commands)
     return parser
+
+
+def listed() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Every command that --help lists: its name, its line there, its parser."""
+    for action in _parser(None)._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            lines = {line.dest: line.help or "" for line in action._choices_actions}
+            yield from ((name, lines[name], parser) for name, parser in action.choices.items())
 
 
 def _add_serve(commands: Any) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..texts import for_agents
 from ..tools import TOOLS
 from ..tools.data.case_checks import Kind
 from ..tools.reference import failures, run_folder_tree
+from .cli import listed
 from .terminal.codes import MEANING
 from .terminal.commands import COMMANDS, own_flags, request_of, usage
 from .terminal.configure import CLIENTS
@@ -47,12 +49,28 @@ def settings_table() -> str:
 def command_table() -> str:
     """Every subcommand of the terminal with its flags."""
     lines = ["| command | what it does | options |", "|---|---|---|"]
-    for name, (command, _) in COMMANDS.items():
-        options = [flag(field) for field in request_of(name).model_fields if field not in command.words]
-        options += own_flags(name)
+    for name, help_text, parser in listed():
+        typed, options = _of_a_tool(name) if name in COMMANDS else _without_tool(parser)
         told = ", ".join(f"`{option}`" for option in options)
-        lines.append(f"| `{usage(name)}` | {_cell(command.help)} | {told} |")
+        lines.append(f"| `{typed}` | {_cell(help_text)} | {told} |")
     return "\n".join(lines)
+
+
+def _of_a_tool(name: str) -> tuple[str, list[str]]:
+    """How the command is called, and its flags."""
+    words = COMMANDS[name][0].words
+    return usage(name), [
+        *(flag(field) for field in request_of(name).model_fields if field not in words),
+        *own_flags(name),
+    ]
+
+
+def _without_tool(parser: ArgumentParser) -> tuple[str, list[str]]:
+    """The same of a command that has no tool."""
+    actions = [action for action in parser._actions if action.dest != "help"]
+    words = [(str(one.metavar or one.dest.upper()), one.required) for one in actions if not one.option_strings]
+    typed = [parser.prog, *(word if required else f"[{word}]" for word, required in words)]
+    return " ".join(typed), [action.option_strings[-1] for action in actions if action.option_strings]
 
 
 def code_table() -> str:

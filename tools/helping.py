@@ -9,15 +9,17 @@ from ..errors import RunError
 HELP: dict[str, Callable[..., str]] = {
     "runs": lambda: f"{call('nnunet_runs')} lists them.",
     "active run": lambda run_id: (
-        f"Follow it with {call('nnunet_progress', run_id=run_id)}, or stop it with "
-        f"{call('nnunet_cancel', run_id=run_id)} first."
+        f"Follow it with {call('nnunet_progress', run_id=run_id)}, or ask the person whether to stop it first: "
+        f"{call('nnunet_cancel', run_id=run_id)}."
     ),
     "ended run": lambda run_id: f"{call('nnunet_progress', run_id=run_id)} says how it ended.",
     "datasets": lambda: f"{call('nnunet_prepare_dataset')} imports one.",
     "models": lambda: f"{call('nnunet_datasets')} lists what is trained.",
     "model before": lambda run_id, name: before(run_id, name),
-    "best": lambda dataset_id: f"Start {call('nnunet_find_best_configuration', dataset_id=dataset_id)}.",
-    "postprocessing": lambda: f"{call('nnunet_find_best_configuration')} makes it.",
+    "best": lambda dataset_id: (
+        f"Ask the person whether to search it: {call('nnunet_find_best_configuration', dataset_id=dataset_id)}."
+    ),
+    "postprocessing": lambda: f"Ask the person whether to search one: {call('nnunet_find_best_configuration')}.",
     "machine": lambda: f"{call('nnunet_system')} names what is wrong with this machine.",
     "jobs": lambda: (
         f"Correct the options (e.g. {argument(slurm=['partition=…', 'account=…'])}; {call('nnunet_preflight')} shows "

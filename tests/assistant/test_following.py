@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client
+from mcp.types import Tool as Listed
 
 from nnunet_mcp.nnunet.datasets import DatasetFiles, FoldFiles
 from nnunet_mcp.runs.layout import StateDir
@@ -20,7 +21,7 @@ from nnunet_mcp.runs.machine import disk
 from nnunet_mcp.runs.processes import kill_all
 from nnunet_mcp.server.app import create_server
 from nnunet_mcp.settings import Settings
-from tests.assistant.walker import Assistant, Lost, Person, Step
+from tests.assistant.walker import Assistant, Lost, Person, Step, orders_in
 from tests.kit.lab import stand_in_python, until
 from tests.kit.tiny import ask, make_dataset
 from tests.tools.reports.trained import Trained
@@ -260,3 +261,31 @@ def test_who_follows_next_step_alone_gets_there(world: World, scenario: Scenario
     trail = walk(world, scenario)
 
     assert scenario.done(trail[-1])
+
+
+def test_who_is_told_nothing_in_the_next_step_is_lost_whatever_else_the_answer_names() -> None:
+    tools = [Listed(name=name, input_schema={"properties": {}}) for name in ("nnunet_runs", "nnunet_training")]
+    beside = {"notes": ["nnunet_runs lists them."], "failure": {"remedy": "nnunet_training(fold='1') trains it."}}
+    follower = Assistant(Client("nobody is asked"), Person({"fold": "0"}), tools)
+
+    with pytest.raises(Lost, match="no next step"):
+        follower.next_call(Step("nnunet_results", {}, {**beside, "next_step": "Look around."}))
+
+    pointed = "Do what failure.remedy says. Then ask whether to start it again: nnunet_training(fold='0')."
+    assert follower.next_call(Step("nnunet_results", {}, {**beside, "next_step": pointed}))[0] == "nnunet_training"
+
+
+@pytest.mark.parametrize(
+    ("text", "orders"),
+    [
+        ("Ask the person whether to train it: nnunet_training(fold='0').", []),
+        ("Ask whether to go on, e.g. nnunet_predict(model='a. b'); or to stop: nnunet_cancel(run_id='a').", []),
+        ("Ask again: nnunet_preflight(fold='0'). nnunet_training(fold='0') trains.", ["nnunet_training(fold='')"]),
+        ("Ask the person whether to wait. nnunet_export_model writes a zip.", ["nnunet_export_model"]),
+        ("nnunet_predict(images=…) segments: ask whether.", ["nnunet_predict(images=…)"]),
+        ("Ask: nnunet_evaluate or nnunet_import_model.", ["nnunet_evaluate", "nnunet_import_model"]),
+        ("nnunet_find_best_configuration() searches; nnunet_runs() lists.", ["nnunet_find_best_configuration()"]),
+    ],
+)
+def test_what_starts_work_without_a_question_in_its_sentence_is_an_order(text: str, orders: list[str]) -> None:
+    assert list(orders_in(text)) == orders

@@ -18,9 +18,13 @@ from tests.kit.lab import ACTIVE, Answer, ToolRefused, call
 Arguments = dict[str, Any]
 # A tool with or without arguments; or an argument alone, as in "overwrite=true trains again".
 NAMED = re.compile(r"\b(?P<tool>nnunet_\w+)(?P<open>\()?|(?<![\w'\"./])(?P<alone>[a-z_]+)=")
-# What spends hours, or ends them: only the person decides on it.
-SPENDS = ("nnunet_training", "nnunet_cancel")
-ASKS = re.compile(r"\bask\b", re.IGNORECASE)
+# What starts work in the background, or ends it: only the person decides on it.
+SPENDS = re.compile(
+    r"\bnnunet_(?:training|predict|evaluate|find_best_configuration|export_model|import_model|cancel)\b(?:\([^)]*\))?"
+)
+ASKS = re.compile(r"\bask (?:the person|whether)\b", re.IGNORECASE)
+TEXT_VALUES = re.compile(r"='[^']*'")
+SENTENCE_ENDS = re.compile(r"(?<!e\.g)[.!?]\s+")
 
 
 class Lost(AssertionError):
@@ -104,7 +108,7 @@ class Assistant:
         while not goal(step := await self._make(*to_make)):
             if len(self.trail) == steps:
                 raise Lost(f"not there after {steps} calls: {self}")
-            to_make = self._next(step)
+            to_make = self.next_call(step)
         return self.trail
 
     def __str__(self) -> str:
@@ -120,12 +124,15 @@ class Assistant:
             raise Lost(f"spent without asking, {orders}: {self}")
         return self.trail[-1]
 
-    def _next(self, step: Step) -> tuple[str, Arguments]:
+    def next_call(self, step: Step) -> tuple[str, Arguments]:
+        """The call that the answer's next step leads to.
+
+        Raises:
+            Lost: it names none that can be made and was not made already.
+        """
         if acted := self._let_the_person_act(step):
             return acted
-        texts = (step.told, json.dumps(step.answer, ensure_ascii=False))
-        offered = next((found for text in texts if (found := list(calls_in(text)))), [])
-        mended = self._of_the_remedy(step)
+        offered, mended = list(calls_in(step.told)), self._of_the_remedy(step)
         calls = [(tool, {**arguments, **mended.get(tool, {})}) for tool, arguments in offered if tool in self.takes]
         for tool, arguments in sorted(calls, key=lambda one: one[0] not in self.person.wants):
             filled = self._filled(tool, arguments)
@@ -148,8 +155,8 @@ class Assistant:
         return None
 
     def _of_the_remedy(self, step: Step) -> Mapping[str, Arguments]:
-        """The first argument that the remedy of a failure names; it goes into a new start."""
-        remedy = (step.answer.get("failure") or {}).get("remedy", "")
+        """The first argument of the remedy that the next step points to; it goes into a new start."""
+        remedy = step.answer["failure"]["remedy"] if "failure.remedy" in step.told else ""
         first = next((argument for tool, argument in calls_in(remedy) if tool is None), {})
         return {"nnunet_training": first}
 
@@ -176,7 +183,8 @@ class Assistant:
 
 
 def orders_in(text: str) -> Iterator[str]:
-    """Calls that would spend something, where nothing before them says that the person is asked."""
-    for found in re.finditer(rf"(?:{'|'.join(SPENDS)})\([^)]*\)", text):
-        if not ASKS.search(text[: found.start()]):
-            yield found[0]
+    """Calls that would start or end work, where their sentence does not ask the person before."""
+    for sentence in SENTENCE_ENDS.split(TEXT_VALUES.sub("=''", text)):
+        for found in SPENDS.finditer(sentence):
+            if not ASKS.search(sentence[: found.start()]):
+                yield found[0]

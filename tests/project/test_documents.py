@@ -17,6 +17,7 @@ from nnunet_mcp import __version__
 from nnunet_mcp.server.reference import renew
 from nnunet_mcp.settings import Settings, variable
 from tests.kit.light import needed
+from tests.kit.terminal import typed
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,6 +34,16 @@ def blocks(text: str, language: str) -> list[str]:
 @each_document
 def test_the_generated_tables_are_as_the_code_has_them(name: str) -> None:
     assert renew(TEXTS[name]) == TEXTS[name], "run `make docs`"
+
+
+def test_the_table_of_commands_has_each_that_the_help_lists_and_every_option_of_it() -> None:
+    rows = dict(re.findall(r"^\| `nnunet-mcp ([\w-]+)[^|]*(\|.*)$", TEXTS["docs/terminal.md"], re.MULTILINE))
+
+    assert list(rows) == re.findall(r"^    ([a-z][\w-]*)", typed("--help").stdout, re.MULTILINE)
+    assert len(rows) > 25
+    for name in ("serve", "client", "demo", "watch", "dashboard", "notify", "forget"):
+        options = re.findall(r"^  (--[\w-]+)", typed(name, "--help").stdout, re.MULTILINE)
+        assert options == re.findall(r"`(--[\w-]+)`", rows[name])
 
 
 @each_document

@@ -121,7 +121,7 @@ def test_the_search_is_nnunets_own_and_leaves_its_files(lab: Lab, best: Answer) 
     assert found["instructions"] == (ours / "inference_instructions.txt").read_text(encoding="utf-8")
     assert not (ours / ".find_best").exists()
     assert "OneStepTrainer__nnUNetPlans__3d_fullres is left out: fold 1" in " ".join(best["notes"])
-    assert best["next_step"].startswith("Predict with it: nnunet_predict(dataset_id=66")
+    assert best["next_step"].startswith("Ask the person whether to predict with it: nnunet_predict(dataset_id=66")
 
 
 def merged_files(ours: Path) -> list[Path]:

@@ -93,7 +93,7 @@ def _next_step(lines: tuple[DatasetLine, ...]) -> str:
     if ready := next((line for line in lines if line.cases or line.preprocessed), None):
         return _train(ready)
     predict = call("nnunet_predict", model=f"{lines[0].name}/…", images=None)
-    return f"There are no data to train with: predict with {predict}."
+    return f"There are no data to train with. Ask the person whether to predict: {predict}."
 
 
 def _train(line: DatasetLine) -> str:

@@ -128,8 +128,8 @@ def _free_target(settings: Settings, request: PrepareRequest) -> Path:
     name = f"Dataset{request.dataset_id:03d}_{request.name}"
     if taken := dataset_folders(settings.folders, request.dataset_id):
         raise Refused(
-            f"Dataset id {request.dataset_id:03d} is taken by {', '.join(taken)}. Train it with "
-            f"{call('nnunet_training', dataset_id=request.dataset_id)}, or choose another id."
+            f"Dataset id {request.dataset_id:03d} is taken by {', '.join(taken)}. Choose another id, or "
+            f"ask the person whether to train it: {call('nnunet_training', dataset_id=request.dataset_id)}."
         )
     if others := sorted({*trained_folders(settings.folders, request.dataset_id)} - {name}):
         raise Refused(

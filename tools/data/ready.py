@@ -44,7 +44,8 @@ def ready_to_train(
         if not files.preprocessed.is_dir():
             raise NotFound(
                 f"{files.name} has trained models here and no data to train with. Import them under the same id and "
-                f"name with {call('nnunet_prepare_dataset')}, or predict with {call('nnunet_predict')}."
+                f"name with {call('nnunet_prepare_dataset')}, or ask the person whether to predict: "
+                f"{call('nnunet_predict')}."
             )
         return files, ["The raw data are not there; the preprocessed data are used."]
     description = read_description(files.raw)

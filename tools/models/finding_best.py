@@ -172,8 +172,9 @@ def _refuse_without_softmax(models: list[Model], dataset_id: int) -> None:
             npz=True,
         )
         raise Refused(
-            f"Ensembling needs the softmax of every validation case, which is missing for {told}. Two ways on: for "
-            f"each, {again} makes it; or {argument(ensembling=False)} leaves ensembles out."
+            f"Ensembling needs the softmax of every validation case, which is missing for {told}. Two ways on: "
+            f"{argument(ensembling=False)} leaves ensembles out; or ask the person whether to make "
+            f"it, for each: {again}."
         )
 
 

@@ -109,8 +109,8 @@ def overlay(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
     prediction = fold / "validation" / f"{chosen.case.case}{description.file_ending}"
     if not prediction.is_file():
         raise NotFound(
-            f"The prediction of case {chosen.case.case} is not in {prediction.parent}. Call {call('nnunet_training')} "
-            f"with {argument(validation_only=True)} to write it again; nothing is retrained."
+            f"The prediction of case {chosen.case.case} is not in {prediction.parent}. Ask the person whether to "
+            f"write it again: {call('nnunet_training')} with {argument(validation_only=True)}; nothing is retrained."
         )
     dice = "no Dice" if chosen.case.dice is None else f"Dice {chosen.case.dice:.3f}"
     text = f"Case {chosen.case.case}, {dice}{rank}, predicted by fold {fold_name(chosen.spec.fold)} of {record.run_id}"
@@ -138,8 +138,8 @@ def _evaluated(
     ]
     if not images:
         raise NotFound(
-            f"The image of case {clean(case.case)} is not known: {call('nnunet_evaluate', dataset_id=None)} finds it "
-            f"in imagesTr or imagesTs of a dataset. {argument(kind='folds')} needs no images."
+            f"The image of case {clean(case.case)} is not known. {argument(kind='folds')} needs no images. Ask "
+            f"the person whether to measure again, with a dataset: {call('nnunet_evaluate', dataset_id=None)}."
         )
     dice = "no Dice" if case.dice is None else f"Dice {case.dice:.3f}"
     named = job.labels_named or {label: int(label) for label in case.per_class}

@@ -1,5 +1,6 @@
 """Gather the learning curves of runs for a picture."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from ...calls import call
@@ -15,6 +16,8 @@ from ...texts import clean, numbered, some, told_apart
 
 MAX_CURVES = 10
 CLASSES_NAMED = 5
+# nnU-Net's moving average of the pseudo Dice (2.8.1, nnunet_logger.py:76).
+KEPT = 0.9
 
 
 def curves(request: PlotRequest, settings: Settings) -> tuple[Picture, str]:
@@ -74,14 +77,23 @@ def _curve(label: str, epochs: list[Epoch], names: list[str] | None) -> Curve:
 
 
 def _per_class(epochs: list[Epoch], names: list[str]) -> dict[str, Numbers]:
-    """The pseudo Dice of each class by its name; epochs of other classes have none."""
+    """The moving average of each class by its name; epochs of other classes have none."""
     count = len(epochs[-1].pseudo_dice_per_class)
     named = [*names, *(f"class {number + 1}" for number in range(len(names), count))][:count]
     lines = [epoch.pseudo_dice_per_class for epoch in epochs]
     return {
-        name: tuple(finite(line[number]) if len(line) == count else None for line in lines)
+        name: _average([finite(line[number]) if len(line) == count else None for line in lines])
         for number, name in enumerate(told_apart([clean(name) for name in named]))
     }
+
+
+def _average(values: Sequence[float | None]) -> Numbers:
+    """As nnU-Net averages the mean over classes; an epoch whose patches lack the class changes nothing."""
+    found: list[float | None] = []
+    for value in values:
+        before = found[-1] if found else None
+        found.append(before if value is None else value if before is None else KEPT * before + (1 - KEPT) * value)
+    return tuple(found)
 
 
 def _curves_text(curves: tuple[Curve, ...]) -> str:
@@ -98,4 +110,4 @@ def _curves_text(curves: tuple[Curve, ...]) -> str:
 def _classes_text(curve: Curve) -> str:
     ended = sorted((values[-1], name) for name, values in curve.classes.items() if values[-1] is not None)
     named = some([f"{clean(name, 40)} {value:.3f}" for value, name in ended], CLASSES_NAMED)
-    return f" Pseudo Dice of the classes in the last epoch, lowest first: {named}." if named else ""
+    return f" Moving average of each class, lowest first: {named}." if named else ""

@@ -65,12 +65,12 @@ def _next_step(result: Result, view: RunSnapshot) -> str:
     if result.best:
         export = call("nnunet_export_model", dataset_id=result.dataset_id)
         predict = call("nnunet_predict", dataset_id=result.dataset_id, images=None)
-        return f"Predict with it: {predict}. {export} writes it into a zip for others."
+        return f"Ask the person whether to predict with it: {predict}; or to write it into a zip for others: {export}."
     if result.archive:
-        return f"The zip is {result.archive}; {call('nnunet_import_model')} installs it elsewhere."
+        return f"The zip is {result.archive}. Elsewhere, ask whether to install it: {call('nnunet_import_model')}."
     if result.complete and record.job.kind == "import":
         folder = f"{result.dataset_name}/{Path(str(result.model_path).split(' + ')[-1]).name}"
-        return f"Predict with it: {call('nnunet_predict', model=folder, images=None)}."
+        return f"Ask the person whether to predict with it: {call('nnunet_predict', model=folder, images=None)}."
     if result.evaluation and result.complete:
         folds = call("nnunet_plot", kind="folds", run_id=result.run_id)
         return f"{result.evaluation}/cases.csv has every case; {folds} draws them."
@@ -91,7 +91,7 @@ def _after_a_prediction(result: Result) -> str:
         return where
     dataset = {"dataset_id": result.dataset_id} if result.dataset_id != NO_DATASET else {}
     measure = call("nnunet_evaluate", predictions=result.predictions, labels=None, **dataset)
-    return f"{where} If there are labels of these images: {measure} measures them."
+    return f"{where} If there are labels of these images, ask the person whether to measure them: {measure}."
 
 
 def _where_to_look(result: Result) -> str:
@@ -113,7 +113,8 @@ def _after_a_training(result: Result, record: RunRecord) -> str:
     report = call("nnunet_report", run_ids=[result.run_id])
     compare = call("nnunet_compare", dataset_id=result.dataset_id)
     beside = f"; {compare} puts it beside the dataset's other models" if _has_others(record) else ""
-    return f"{worst} shows the worst case; {predict} segments images with it; {report} writes a report on it{beside}."
+    shown = f"{worst} shows the worst case; {report} writes a report on it{beside}."
+    return f"{shown} Ask the person whether to segment images with it: {predict}."
 
 
 def _has_others(record: RunRecord) -> bool:

@@ -163,7 +163,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(
 def test_a_taken_id_names_its_dataset(settings: Settings, downloads: Path) -> None:
     make_dataset(settings.folder("raw"), "Dataset007_Old")
 
-    with pytest.raises(Refused, match=r"007 is taken by Dataset007_Old.*choose another id"):
+    with pytest.raises(Refused, match=r"007 is taken by Dataset007_Old.*Choose another id, or ask the person"):
         bring(make_dataset(downloads, "Task01_Block", style="msd"))
     assert names(settings.folder("raw")) == ["Dataset007_Old"]
 

@@ -122,7 +122,10 @@ def test_postprocessing_that_does_nothing_needs_no_stage(settings: Settings, fil
     [
         ({}, "exactly one of run_id, model and dataset_id"),
         ({"run_id": "d096-x", "dataset_id": 96}, "exactly one of"),
-        ({"dataset_id": 96}, r"not known\. Start nnunet_find_best_configuration\(dataset_id=96\)"),
+        (
+            {"dataset_id": 96},
+            r"not known\. Ask the person whether to search it: nnunet_find_best_configuration\(dataset_id=96\)",
+        ),
         ({"model": "/etc"}, "outside the allowed folders"),
         ({"model": "no/such/model"}, "outside the allowed|does not exist"),
         ({"model": DATASET}, r"is no model folder.*Inside it are .*nnUNetPlans__2d"),

@@ -1,6 +1,7 @@
 """What a drawing has in it, seen in the figure itself or in its pixels."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -9,8 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nnunet_mcp.schemas.plots import Curve, CurvesPicture, FoldsPicture, Paper
-from nnunet_mcp.worker.asks.pictures import curves, folds
+from nnunet_mcp.schemas.plots import CasePicture, CasesPicture, Curve, CurvesPicture, FoldsPicture, Paper
+from nnunet_mcp.worker.asks.pictures import cases, curves, folds
 from nnunet_mcp.worker.asks.pictures.style import colour
 from nnunet_mcp.worker.asks.pictures.writing import written
 
@@ -68,23 +69,24 @@ def test_a_collapse_is_shaded_and_a_loss_that_blew_up_leaves_the_rest_readable()
     assert not flat.patches and flat.get_ylim() == dice.get_ylim()
 
 
-def test_each_class_has_its_pseudo_dice_averaged_as_nnunet_averages_the_mean() -> None:
-    known: dict[str, Any] = {"liver": (0.5, 1.0, None, 0.0), "spleen": (None, 0.25, 0.25, 0.25)}
+def test_of_many_classes_those_that_end_lowest_are_drawn_and_those_never_seen_come_last() -> None:
+    known: dict[str, Any] = {"liver": (0.5, 0.55, 0.55, 0.495), "spleen": (None, 0.25, 0.25, 0.25)}
     short = {"epochs": (1, 2, 3, 4), **dict.fromkeys(("train_loss", "val_loss", "pseudo_dice"), (0.1,) * 4)}
     flat = {"moving_average": (0.1,) * 4, "learning_rate": (0.1,) * 4}
-    many = {f"class {number}": (number / 10,) * 4 for number in range(8)}
+    unseen: dict[str, Any] = {f"never seen {number}": (None,) * 4 for number in range(3)}
+    many = {**unseen, **{f"class {number}": (number / 10,) * 4 for number in range(8)}}
 
-    two, eight = (
+    two, more = (
         curves.draw(CurvesPicture(title="run", curves=(collapsing(**short, **flat, classes=classes),))).axes[2]
         for classes in (known, many)
     )
 
     lines: dict[str, Any] = {str(line.get_label()): line.get_ydata() for line in two.get_lines()}
-    assert list(lines["liver"]) == pytest.approx([0.5, 0.55, 0.55, 0.495])
+    assert list(lines["liver"]) == [0.5, 0.55, 0.55, 0.495]
     assert numpy.isnan(lines["spleen"][0]) and lines["spleen"][3] == pytest.approx(0.25)
-    lowest = {str(line.get_label()) for line in eight.get_lines()}
+    lowest = {str(line.get_label()) for line in more.get_lines()}
     assert lowest == {f"class {number}" for number in range(6)}
-    assert "the lowest of 8" in eight.get_legend().get_title().get_text()  # type: ignore[union-attr]
+    assert "the lowest of 11" in more.get_legend().get_title().get_text()  # type: ignore[union-attr]
 
 
 def test_a_fold_with_one_case_has_its_colour() -> None:
@@ -95,3 +97,31 @@ def test_a_fold_with_one_case_has_its_colour() -> None:
     above_the_legend = pixels[: int(0.75 * len(pixels))]
     wanted = numpy.array(to_rgb(colour(1))) * 255
     assert (abs(above_the_legend - wanted).sum(axis=2) < 60).sum() > 20
+
+
+PINK, NUCLEI = (235, 180, 205), (150, 80, 170)
+
+
+@pytest.mark.parametrize(("filled", "most_bytes"), [(False, 40_000), (False, 16_000), (True, 25_000)])
+def test_a_stained_image_keeps_its_colours_and_so_do_its_classes(tmp_path: Path, filled: bool, most_bytes: int) -> None:
+    labels = numpy.zeros((160, 160), "uint8")
+    labels[40:90, 30:80], labels[110:126, 120:136] = 1, 2  # a large class and a small one
+    noise = numpy.random.default_rng(0).normal(0, 12, (160, 160, 3))
+    tissue = numpy.where((labels == 1)[..., None], NUCLEI, PINK) + noise
+    for name, pixels in (("image", tissue.clip(0, 255).astype("uint8")), ("truth", labels)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    case = CasePicture(name="a", image=str(tmp_path / "image.png"), truth=str(tmp_path / "truth.png"))
+    figure = cases.draw(CasesPicture(title="a", cases=(case,), names={1: "a", 2: "b"}, filled=filled))
+
+    whole, small = (written(figure, Paper(most_bytes=most)) for most in (None, most_bytes))
+
+    assert len(small) <= most_bytes < len(whole)
+    was, now = (Image.open(io.BytesIO(png)).convert("RGB") for png in (whole, small))
+    before, pixels = (numpy.asarray(image, dtype=int) for image in (was.resize(now.size), now))
+    for tissue_colour in (PINK, NUCLEI):
+        there = abs(before - numpy.array(tissue_colour)).max(axis=2) < 25
+        assert there.sum() > 500 and abs((pixels[there] - before[there]).mean(axis=0)).max() < 5
+    assert tuple(pixels[2, 2]) == (255, 255, 255)
+    for number in (0, 1):
+        wanted = numpy.array(to_rgb(colour(number))) * 255
+        assert (abs(pixels[: int(0.8 * len(pixels))] - wanted).sum(axis=2) < 60).sum() > 20

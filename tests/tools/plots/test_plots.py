@@ -142,18 +142,21 @@ def test_one_epoch_or_numbers_that_are_none_make_a_picture(settings: Settings, v
 def test_the_curves_of_one_training_have_each_class_by_its_name(settings: Settings) -> None:
     run = make_run(settings)
     (settings.folder("preprocessed") / DATASET).mkdir(parents=True)
-    labels = {"background": 0, "small": 2, "big": 1}
+    labels = {"background": 0, "small": 2, "big": 1, "never": 3}
     (settings.folder("preprocessed") / DATASET / "dataset.json").write_text(json.dumps({"labels": labels}), "utf-8")
-    for number in range(3):
+    for number, seen in enumerate(((0.5, None), (1.0, 0.25), (None, 0.25), (0.0, 0.25))):
         unmeasured = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "pseudo_dice", "ema_pseudo_dice"))
-        line = {**unmeasured, "epoch": number, "seconds": 1.0, "pseudo_dice_per_class": (number / 4, None)}
+        line = {**unmeasured, "epoch": number, "seconds": 1.0, "pseudo_dice_per_class": (*seen, None)}
         append_line(run.stage("train_fold_0").epochs_file, Epoch.model_validate(line))
 
     gathered, text = GATHERED["curves"](PlotRequest(run_id=RUN), settings)
 
     assert isinstance(gathered, CurvesPicture)
-    assert gathered.curves[0].classes == {"big": (0.0, 0.25, 0.5), "small": (None, None, None)}
-    assert text.endswith("Pseudo Dice of the classes in the last epoch, lowest first: big 0.500.")
+    classes = gathered.curves[0].classes
+    assert list(classes) == ["big", "small", "never"] and classes["never"] == (None,) * 4
+    assert classes["big"] == pytest.approx((0.5, 0.55, 0.55, 0.495))  # as nnU-Net averages the mean
+    assert classes["small"] == (None, 0.25, 0.25, 0.25)
+    assert text.endswith("Moving average of each class, lowest first: small 0.250, big 0.495.")
 
 
 def test_without_an_epoch_there_is_no_curve_and_that_is_said(settings: Settings) -> None:

@@ -20,8 +20,6 @@ LARGEST = 1e30
 LINEAR_LOSS = 10.0
 # More lines cannot be told apart.
 CLASSES = 6
-# nnU-Net's moving average of the pseudo Dice (2.8.1, nnunet_logger.py:76).
-KEPT = 0.9
 # So many epochs in a row without a hit are no accident of the patches.
 UNHIT_EPOCHS = 3
 
@@ -66,20 +64,11 @@ def _dice(axes: Any, curve: Curve, number: int, alone: bool) -> None:
 
 
 def _classes(axes: Any, curve: Curve) -> None:
-    """The moving average of each class; of many classes those that end lowest."""
-    averages = {name: _average(values) for name, values in curve.classes.items()}
-    lowest = sorted(averages, key=lambda name: averages[name][-1] or 0.0)[:CLASSES]
-    for number, name in enumerate(name for name in averages if name in lowest):
-        _line(axes, curve.epochs, averages[name], color=_colour(number), label=name)
-
-
-def _average(values: Numbers) -> Numbers:
-    """As nnU-Net averages the mean over classes; an epoch whose patches lack the class changes nothing."""
-    found: list[float | None] = []
-    for value in values:
-        before = found[-1] if found else None
-        found.append(before if value is None else value if before is None else KEPT * before + (1 - KEPT) * value)
-    return tuple(found)
+    """The moving average of each class; of many classes those that end lowest, and last those never seen."""
+    ends = {name: values[-1] for name, values in curve.classes.items()}
+    lowest = sorted(ends, key=lambda name: (ends[name] is None, ends[name] or 0.0))[:CLASSES]
+    for number, name in enumerate(name for name in ends if name in lowest):
+        _line(axes, curve.epochs, curve.classes[name], color=_colour(number), label=name)
 
 
 def _broken(loss: Any, dice: Any, curve: Curve, drawn: str) -> None:
