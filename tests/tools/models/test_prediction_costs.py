@@ -100,6 +100,13 @@ def test_a_header_may_say_anything(tmp_path: Path, strange: str) -> None:
         assert size_of(path) is None
 
 
+@pytest.mark.parametrize("strange", ["(1e200,0,0)", "(1e400,0,0)", "(nan,0,0)", "(0,0,0)", "()", "(x)"])
+def test_directions_may_say_anything(tmp_path: Path, strange: str) -> None:
+    path = tmp_path / "a.nrrd"
+    path.write_text(f"NRRD0004\nsizes: 5 4 3\nspace directions: {strange} (0,1,0) (0,0,1)\n", "utf-8")
+    assert size_of(path) is None
+
+
 @pytest.mark.parametrize(
     "strange",
     [{"spacing": [1e-9, 1, 1]}, {"patch_size": [4, 4]}],
