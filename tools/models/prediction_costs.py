@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from ...files import stamp
 from ...image_headers import Size, size_of
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.models import Model
@@ -66,11 +67,16 @@ class PredictionCosts:
         self.known = len(self.networks) == len(steps)
         cases = [case for case in self.images.cases if self.job.overwrite or not self._is_there(case)]
         self.todo = len(cases)
-        some = cases[:: max(1, math.ceil(len(cases) / MOST_HEADERS))]
+        some = dict.fromkeys(cases[:: max(1, math.ceil(len(cases) / MOST_HEADERS))])
+        some |= dict.fromkeys(sorted(cases, key=self._bytes)[-1:])  # so that the largest one is among them
         self.sizes = {case: size for case in some if (size := size_of(self.images.first_file(case))) is not None}
 
     def _is_there(self, case: str) -> bool:
         return (Path(self.job.output) / f"{case}{self.ending}").is_file()
+
+    def _bytes(self, case: str) -> int:
+        found = stamp(str(self.images.first_file(case)))
+        return found[1] if found else 0
 
     def told(self) -> str:
         """Minutes, disk and memory in words; what is not known is left out or said.
@@ -165,20 +171,23 @@ class PredictionCosts:
     def _memory(self) -> str:
         """Of the image that takes most, with one process that prepares and one that writes."""
         needs = {
-            fitting_workers([network.memory(shape, seen, npz=step.npz)], (1, 1), 0).needed: (case, shape)
+            fitting_workers([memory], (1, 1), 0).needed: (case, shape)
             for step, network in self.networks
             for case, shape, seen in self._each(network)
+            for memory in [network.memory(shape, seen, npz=step.npz, uncertainty=step.uncertainty)]
         }
         most = max(needs)
         case, shape = needs[most]
         image = (
             f"{clean(case)}, {' × '.join(map(str, shape))} voxels" if case else "an image like the training's median"
         )
-        said = f"Memory: at most {_size(most)} for {image}"
+        surely = "at most" if len(self.sizes) == self.todo else "about"  # where not every size is known
+        _, lanes = self._parts()
+        said = f"Memory: {surely} {_size(most)} for {image}{f', in each of {lanes} parts' * (lanes > 1)}"
         if not engine_of(self.record).is_here:
             return f"{said}, in the job that predicts."
         free = usable_memory().available
-        return f"{said}; {_size(free)} are free{', so this may fail' if most > free else ''}."
+        return f"{said}; {_size(free)} are free{', so this may fail' if lanes * most > free else ''}."
 
 
 def _time(seconds: float) -> str:

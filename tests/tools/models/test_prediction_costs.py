@@ -22,7 +22,7 @@ from nnunet_mcp.files import append_line, write_model
 from nnunet_mcp.image_headers import Size, size_of
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.nnunet.models import Model
-from nnunet_mcp.prediction_work import Memory, Network, fitting_workers
+from nnunet_mcp.prediction_work import PROCESS, Memory, Network, fitting_workers
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.machine import capacity
 from nnunet_mcp.runs.speed import pass_of_training
@@ -236,6 +236,38 @@ def test_memory_and_disk_are_those_of_the_largest_image_and_of_all(
 
 
 @pytest.mark.usefixtures("recorded")
+def test_the_largest_image_counts_wherever_it_is_among_many(
+    settings: Settings, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(model, spacing=[1.0, 0.5, 0.75])
+    images = settings.folder("raw") / DATASET / "imagesTs"
+    save(images / "case_0031_0000.nii.gz", numpy.arange(80 * 90 * 100).reshape(80, 90, 100).astype(numpy.uint8))
+    monkeypatch.setattr(prediction_costs, "MOST_HEADERS", 2)
+
+    told = predict(settings).estimate
+    assert "GB for case_0031, 100 × 90 × 80 voxels" in told
+    assert "Memory: about" in told, "three headers were not read"
+
+
+def test_memory_counts_what_is_held_beside_the_logits_of_a_case() -> None:
+    """A million voxels of three classes; half floats are 6 MB of logits, a channel is 4 MB."""
+    needed = {}
+    for folds, uncertainty, regions in ((1, False, False), (5, False, False), (5, True, False), (5, True, True)):
+        network = Network((100,) * 3, (1.0,) * 3, (0, 1, 2), (), channels=1, classes=3, regions=regions, folds=folds)
+        memory = network.memory([100] * 3, [100] * 3, npz=False, uncertainty=uncertainty)
+        needed[folds, uncertainty, regions] = round((memory.predicts - PROCESS) / 1e6)
+        waiting = [fitting_workers([memory] * 9, (prepare, 1), 0 if prepare == 1 else 1e12) for prepare in (1, 3)]
+        assert waiting[1].needed - waiting[0].needed == pytest.approx(2 * (memory.prepares + 4e6))
+
+    assert needed == {
+        (1, False, False): 4 + 3 * 6,
+        (5, False, False): 4 + 4 * 6,
+        (5, True, False): 4 + 4 * 6 + 18,
+        (5, True, True): 4 + 4 * 6 + 18,
+    }
+
+
+@pytest.mark.usefixtures("recorded")
 def test_only_cases_that_are_missing_cost_anything(settings: Settings, model: Path) -> None:
     planned(model)
     segment(prepared(settings))
@@ -246,7 +278,7 @@ def test_only_cases_that_are_missing_cost_anything(settings: Settings, model: Pa
     assert "Memory: at most" in predict(settings, overwrite=True).estimate
 
 
-LOWERED: Any = [(40, "33", None), (11, "21", r"for 3 \+ 3 of them"), (5, "11", "Only 4.5 GB")]
+LOWERED: Any = [(40, "33", None), (12, "21", r"for 3 \+ 3 of them"), (5, "11", "Only 4.5 GB")]
 
 
 @pytest.mark.parametrize(("free_gb", "processes", "said"), LOWERED)
