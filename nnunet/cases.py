@@ -219,8 +219,8 @@ def _also_for_testing(folder: Path, ending: str) -> list[str]:
 def same_files(
     files: Iterable[Path], others: Iterable[Path], inside: tuple[Path, ...]
 ) -> tuple[list[tuple[Path, Path]], bool]:
-    """Each file that is one of the others or has its content, with that one; and whether all were compared, which ends
-    after seconds. Files that do not lie inside these folders are not read."""
+    """Each file that is one of the others or has its content, with that one; and whether all contents were compared:
+    that ends after seconds. Files that do not lie inside these folders are not read."""
     tested, seen = ({path: now for path in paths if (now := stamp(str(path))) is not None} for paths in (files, others))
     known_as = {known: path for path, known in seen.items()}
     found = [(path, known_as[known]) for path, known in tested.items() if known in known_as]

@@ -113,7 +113,8 @@ class Network:
         # softmax or sigmoid as floats, its result, and for .npz a copy of the whole image
         floats = (2 if self.regions else 0) + (3 if npz else 0)
         judged = logits * max(old, new) + self.classes * floats * FLOAT * old + DOUBLE * old
-        # the logits of the folds, or their sum and the next fold; those before them, and these as bytes for a process
+        # The logits of this image, of several folds their sum and the next fold's; those of the image before, which a
+        # process is to write, and the bytes in which it gets them.
         held = logits * new * (4 if self.folds > 1 else 3)
         return Memory(
             prepares=PROCESS + (2 * FLOAT + DOUBLE) * self.channels * old + as_read * new + RESAMPLING * max(old, new),

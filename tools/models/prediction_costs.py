@@ -182,12 +182,12 @@ class PredictionCosts:
             f"{clean(case)}, {' × '.join(map(str, shape))} voxels" if case else "an image like the training's median"
         )
         surely = "at most" if len(self.sizes) == self.todo else "about"  # where not every size is known
-        _, lanes = self._parts()
-        said = f"Memory: {surely} {_size(most)} for {image}{f', in each of {lanes} parts' * (lanes > 1)}"
+        said = f"Memory: {surely} {_size(most)} for {image}"
         if not engine_of(self.record).is_here:
             return f"{said}, in the job that predicts."
-        free = usable_memory().available
-        return f"{said}; {_size(free)} are free{', so this may fail' if lanes * most > free else ''}."
+        free, (_, lanes) = usable_memory().available, self._parts()
+        each = f", in each of {lanes} parts at a time" if lanes > 1 else ""
+        return f"{said}{each}; {_size(free)} are free{', so this may fail' if lanes * most > free else ''}."
 
 
 def _time(seconds: float) -> str:

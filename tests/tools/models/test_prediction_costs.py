@@ -25,7 +25,6 @@ from nnunet_mcp.nnunet.models import Model
 from nnunet_mcp.prediction_work import PROCESS, Memory, Network, fitting_workers
 from nnunet_mcp.runs.layout import StateDir
 from nnunet_mcp.runs.machine import capacity
-from nnunet_mcp.runs.speed import pass_of_training
 from nnunet_mcp.runs.store import record_run
 from nnunet_mcp.schemas.jobs import PredictStep
 from nnunet_mcp.schemas.model_name import ModelName
@@ -178,14 +177,22 @@ def test_each_model_of_an_ensemble_has_the_pace_of_its_own_training(settings: Se
     trained(settings, model, RUN, 800.0)
     other, run_id = model.with_name("nnUNetTrainer__otherPlans__2d"), "d097-2d-f0-oooo"
     shutil.copytree(model, other)
-    named = {"run_id": run_id, "dataset_name": DATASET, "request": {"dataset_id": 97}, "plans_identifier": "otherPlans"}
-    like = record_of(settings, stage("train_fold_0"), **named)
-    record_run(StateDir(settings.state_dir), like, [], repeat_window_s=0)
+    named: dict[str, Any] = {"dataset_name": DATASET, "request": {"dataset_id": 97}, "plans_identifier": "otherPlans"}
+    record = record_of(settings, stage("train_fold_0"), run_id=run_id, **named)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
     trained(settings, other, run_id, 80.0)
+    names = [ModelName.parse(one.name) for one in (model, other)]
+    selected = [{"trainer": one.trainer, "plans_identifier": one.plans, "configuration": "2d"} for one in names]
+    best = {"selected_model_or_models": selected, "postprocessing_file": "/elsewhere/postprocessing.pkl"}
+    files = DatasetFiles(settings.folders, DATASET)
+    files.best_file.write_text(json.dumps({"folds": [0], "best_model_or_ensemble": best}), "utf-8")
+    source = files.results / "ensembles" / f"ensemble___{names[0]}___{names[1]}___0"
+    source.mkdir(parents=True)
+    (source / "postprocessing.json").write_text('{"postprocessing_fns": [], "postprocessing_kwargs": []}', "utf-8")
 
-    found = [pass_of_training(StateDir(settings.state_dir), like, ModelName.parse(one.name)) for one in (model, other)]
+    told = predict(settings, run_id=None, dataset_id=97).estimate
 
-    assert found == [(RUN, pytest.approx(0.5)), (run_id, pytest.approx(0.05))]
+    assert f"at 0.5 s, by the training {RUN}" in told and f"at 0.05 s, by the training {run_id}" in told
 
 
 @pytest.mark.usefixtures("recorded")
@@ -212,6 +219,7 @@ def test_parts_share_the_minutes_as_far_as_there_are_places_and_the_disk(setting
         (2, 3): "About 8 min in 3 parts, 2 at a time",
         (2, 4): "About 6 min in 4 parts, 2 at a time",
     }
+    assert {key for key, text in said.items() if ", in each of 2 parts at a time; " in text} == {(2, 3), (2, 4)}
     assert len({re.search(r"Disk:[^.]*", text)[0] for text in said.values()}) == 1  # type: ignore[index]
 
 
