@@ -213,17 +213,30 @@ def unread_files(folder: Path, description: Description) -> list[str]:
 def _also_for_testing(folder: Path, ending: str) -> list[str]:
     """Images of imagesTs that are those of imagesTr, byte by byte."""
     trained, tested = (sorted((folder / name).glob(f"[!.]*{ending}")) for name in ("imagesTr", "imagesTs"))
-    return [f"{one.name} = {other.name}" for one, other in same_files(tested, trained, (folder,))]
+    return [f"{one.name} = {other.name}" for one, other in same_files(tested, trained, (folder,))[0]]
 
 
-def same_files(files: Iterable[Path], others: Iterable[Path], inside: tuple[Path, ...]) -> list[tuple[Path, Path]]:
-    """Each file that has the content of one of the others, with that one; as many as can be compared within seconds.
-    Files that do not lie inside these folders are not read."""
+def same_files(
+    files: Iterable[Path], others: Iterable[Path], inside: tuple[Path, ...]
+) -> tuple[list[tuple[Path, Path]], bool]:
+    """Each file that is one of the others or has its content, with that one; and whether all contents were compared:
+    that ends after seconds. Files that do not lie inside these folders are not read."""
     tested, seen = ({path: now for path in paths if (now := stamp(str(path))) is not None} for paths in (files, others))
+    known_as = {known: path for path, known in seen.items()}
+    found = [(path, known_as[known]) for path, known in tested.items() if known in known_as]
+    for path, _ in found:
+        del tested[path]
+    copies, finished = _copies(tested, seen, inside)
+    return [*found, *copies], finished
+
+
+def _copies(
+    tested: dict[Path, Stamp], seen: dict[Path, Stamp], inside: tuple[Path, ...]
+) -> tuple[list[tuple[Path, Path]], bool]:
     shared = {_size(one) for one in seen.values()} & {_size(one) for one in tested.values()} - {0}
     alike: dict[bytes, list[Path]] = defaultdict(list)
     if sum(_size(one) in shared for of in (seen, tested) for one in of.values()) > MOST_COMPARED:
-        return []
+        return [], False
     for path, known in seen.items():
         if _size(known) in shared and (excerpt := _excerpt(path, known, inside)):
             alike[excerpt].append(path)
@@ -232,11 +245,11 @@ def same_files(files: Iterable[Path], others: Iterable[Path], inside: tuple[Path
     for path, known in tested.items():
         for other in alike.get(_excerpt(path, known, inside), ()) if _size(known) in shared else ():
             if time.monotonic() > until:
-                return found
-            if known == seen[other] or _is_same(path, known, other, seen[other], inside):
+                return found, False
+            if _is_same(path, known, other, seen[other], inside):
                 found.append((path, other))
                 break
-    return found
+    return found, True
 
 
 def _size(known: Stamp) -> int:

@@ -146,7 +146,8 @@ def only_folds(model: Model, wanted: tuple[str, ...], there: Sequence[str]) -> M
 
 
 def previous_stage(model: Model) -> Model | None:
-    """The model whose segmentations a cascade reads, with the same folds; None for every other model.
+    """The model whose segmentations a cascade reads; None for every other model. It has the same folds, or where one of
+    them is not trained, all of its cross-validation.
 
     Raises:
         Refused: it is not trained.
@@ -158,8 +159,7 @@ def previous_stage(model: Model) -> Model | None:
     if before is None:
         return None
     folder = model.folder.parent / str(model.name._replace(configuration=str(before)))
-    there = trained_folds(folder)
-    folds = model.folds if set(model.folds) <= set(there) else there
+    folds = model.folds if set(model.folds) <= set(every_trained_fold(folder)) else trained_folds(folder)
     if not folds:
         raise Refused(
             f"A cascade predicts in two steps, and {folder} has no trained fold. Train {before} first; or predict with "

@@ -2,6 +2,7 @@
 image library is loaded. What reads images for good is worker/asks/inspection."""
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -33,7 +34,7 @@ class Size:
 
 def size_of(path: Path) -> Size | None:
     """Of a volume (NIfTI, MetaImage, NRRD) or a PNG; None of what is another format, or not as its name says."""
-    with suppress(OSError, EOFError, zlib.error, ValueError, struct.error):
+    with suppress(OSError, EOFError, zlib.error, ValueError, OverflowError, struct.error):
         with open_plain(path) as stream:
             packed = path.name.endswith(".gz")
             head = gzip.GzipFile(fileobj=stream).read(HEAD) if packed else stream.read(HEAD)
@@ -68,5 +69,5 @@ def _text(head: bytes) -> Size:
         raise ValueError("no header in words")
     vectors = [[float(part) for part in one.split(b",")] for one in VECTOR.findall(axes[1] if axes else b"")]
     lengths = [float(part) for part in spacing[1].split()] if spacing else []
-    lengths = lengths or [sum(part**2 for part in one) ** 0.5 for one in vectors] or [1.0] * 3
+    lengths = lengths or [math.hypot(*one) for one in vectors] or [1.0] * 3
     return Size(tuple(int(part) for part in sizes[1].split()[::-1]), tuple(lengths[::-1]))

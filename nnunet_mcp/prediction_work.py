@@ -16,6 +16,7 @@ SHORTEST, LONGEST = 1e-6, 1e6
 # Bytes of a voxel: nnU-Net keeps logits as half floats and resamples them as doubles, an image as floats and doubles
 # (nnunetv2 2.8.1, predict_from_raw_data.py:590, default_resampling.py:133-137).
 HALF, FLOAT, DOUBLE = 2, 4, 8
+SHORT, LONG = 2, 8
 # Coordinates and copies of one class while it is resampled (skimage's resize, map_coordinates with its mgrid).
 RESAMPLING = 7 * DOUBLE
 # A process that has imported PyTorch and nnU-Net: 0.76 GB resident were measured. What comes on top is 1.1 to 1.7 times
@@ -30,12 +31,13 @@ def is_possible(lengths: Lengths) -> bool:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one image takes at most: in a process that prepares, in the one that predicts, and in one that
-    writes."""
+    """Bytes that one image takes at most: in a process that prepares, in the one that predicts, in one that writes, and
+    while it waits for the one that predicts, prepared."""
 
     prepares: float
     predicts: float
     writes: float
+    waits: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Network:
         )
         return slices * math.prod(steps) * (2 ** len(self.patch) if mirroring else 1) * self.folds
 
-    def memory(self, shape: Lengths, seen: Sequence[int], *, npz: bool) -> Memory:
+    def memory(self, shape: Lengths, seen: Sequence[int], *, npz: bool, uncertainty: bool) -> Memory:
         """For an image of this shape that the network sees in the shape `seen`."""
         old, new = math.prod(shape), math.prod(max(pair) for pair in self._padded(seen))
         as_read, logits = self.channels * FLOAT, self.classes * HALF
@@ -111,12 +113,20 @@ class Network:
         # softmax or sigmoid as floats, its result, and for .npz a copy of the whole image
         floats = (2 if self.regions else 0) + (3 if npz else 0)
         judged = logits * max(old, new) + self.classes * floats * FLOAT * old + DOUBLE * old
+        # The logits of this image, of several folds their sum and the next fold's; those of the image before, which a
+        # process is to write, and the bytes in which it gets them.
+        held = logits * new * (4 if self.folds > 1 else 3)
         return Memory(
             prepares=PROCESS + (2 * FLOAT + DOUBLE) * self.channels * old + as_read * new + RESAMPLING * max(old, new),
-            # the sum of the folds, the next fold, and what is on its way to the process that writes
-            predicts=PROCESS + as_read * new + logits * new * (3 if self.folds > 1 else 2),
+            predicts=PROCESS + as_read * new + held + (self._segmentations() * new if uncertainty else 0),
             writes=PROCESS + logits * new + max(resampled, judged),
+            waits=as_read * new,
         )
+
+    def _segmentations(self) -> int:
+        """Bytes of a voxel of what each fold segments and of what all do (worker/predicting/uncertainty.py): masks of
+        regions, or short integers and an argmax of long ones."""
+        return self.classes * (self.folds + 1) if self.regions else SHORT * self.folds + LONG
 
     def _padded(self, seen: Sequence[int]) -> list[tuple[int, int]]:
         return list(zip(seen, (*([1] * (len(seen) - len(self.patch))), *self.patch), strict=True))
@@ -143,4 +153,5 @@ def _needed(images: Sequence[Memory], prepare: int, write: int) -> float:
     predicts = max((image.predicts for image in images), default=0.0)
     prepares = sorted((image.prepares for image in images), reverse=True)[:prepare]
     writes = sorted((image.writes for image in images), reverse=True)[:write]
-    return predicts + sum(prepares) + sum(writes)
+    waits = sorted((image.waits for image in images), reverse=True)[:prepare]  # each process is one image ahead
+    return predicts + sum(prepares) + sum(writes) + sum(waits)

@@ -10,6 +10,7 @@ from ..errors import Refused
 from ..files import read_json
 from ..nnunet.datasets import DatasetFiles
 from ..nnunet.preprocessed import planned
+from ..schemas.model_name import ModelName
 from ..schemas.records import USUAL_EPOCHS, RunRecord, StageSpec
 from .layout import RunDir, StateDir
 from .pace import warm
@@ -92,11 +93,12 @@ def _work(record: RunRecord, spec: StageSpec) -> Work | None:
     return None
 
 
-def pass_of_training(state: StateDir, like: RunRecord, spec: StageSpec) -> tuple[str, float] | None:
+def pass_of_training(state: StateDir, like: RunRecord, model: ModelName) -> tuple[str, float] | None:
     """The newest training of this model on this host, and the seconds in which it computed one patch forwards."""
-    for run, record in _alike(state, like, names=(*SAME_DATA, "trainer", "device")):
+    for run, record in _alike(state, like, names=("dataset_name", "host", "device")):
         for other in record.stages:
-            if not other.traits.trains or other.reused or other.configuration != spec.configuration:
+            trained = ModelName(record.trainer, record.plans_identifier, other.configuration)
+            if not other.traits.trains or other.reused or trained != model:
                 continue
             speed, work = _speed(run, other), _work(record, other)
             if speed and work and work.of_epoch:

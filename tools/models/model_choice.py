@@ -1,5 +1,6 @@
 """Which trained models a request means: a run's, those of a folder, or the best configuration of a dataset."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,8 +50,22 @@ class Choice:
         names = " and ".join(model.folder.name for model in self.models)
         labels = self.models[0].description.get("labels", {})
         chosen = [f"Best configuration: {names}{' as an ensemble' * (len(self.models) > 1)}."] if self.best else []
-        cascades = [f"{model.folder.name} predicts first, for the cascade." for model in self.previous() if model]
+        pairs = zip(self.models, self.previous(), strict=True)
+        cascades = [
+            f"{first.folder.name} predicts first, for the cascade{_other_folds(model, first)}."
+            for model, first in pairs
+            if first is not None
+        ]
         return (*chosen, *cascades, *(f"Postprocessing: {text}." for text in describe_steps(self.steps, labels)))
+
+
+def _other_folds(model: Model, first: Model) -> str:
+    lacking = [fold for fold in model.folds if fold not in first.folds]
+    return f", with its {_folds(first.folds)}: it lacks {_folds(lacking)}" if lacking else ""
+
+
+def _folds(names: Sequence[str]) -> str:
+    return f"fold{'s' * (len(names) > 1)} {', '.join(map(fold_name, names))}"
 
 
 def choose_model(request: ModelRequest, settings: Settings, folds: tuple[str, ...] = ()) -> Choice:

@@ -12,7 +12,6 @@ from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
 from ...nnunet.trainers import trainer_lacking
 from ...nnunet.variants.in_checkpoints import trainer_of
 from ...runs.engines import engine_with_options
-from ...runs.layout import StateDir
 from ...runs.store import new_record
 from ...schemas.changes.options import OPTIONS, of_voxels, read_options, value_of, written
 from ...schemas.jobs import Originals, PredictionJob
@@ -50,7 +49,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     told = [f"Other than nnU-Net's own: {', '.join(written(job.options))}."] if job.options else []
     notes = (*told, *images.notes(), *told_training_cases(choice, images))
     record = _record(request, choice, job, stages, settings, notes)
-    estimate = PredictionCosts(record, job, images, StateDir.of(settings)).told()
+    estimate = PredictionCosts(record, job, images, settings).told()
     started = start_recorded(record, [f"predictions {output}"], settings)
     return PredictionStarted(
         **started.model_dump(),

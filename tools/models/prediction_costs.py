@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from ...files import stamp
 from ...image_headers import Size, size_of
 from ...nnunet.datasets import DatasetFiles
 from ...nnunet.models import Model
@@ -18,8 +19,10 @@ from ...runs.machine.disk import refuse_without_room
 from ...runs.speed import RUNS_LOOKED_AT, pass_of_training
 from ...runs.store import newest_runs
 from ...schemas.jobs import PredictionJob, PredictStep
+from ...schemas.model_name import ModelName
 from ...schemas.outcomes import PredictedOutcome, PredictionOutcome, PredictionPace
 from ...schemas.records import RunRecord
+from ...settings import Settings
 from ...texts import clean
 from .prediction_images import Chosen
 
@@ -51,25 +54,29 @@ class PredictionCosts:
     record: RunRecord
     job: PredictionJob
     images: Chosen
-    state: StateDir
+    settings: Settings
     todo: int = field(init=False)
     sizes: dict[str, Size] = field(init=False)
 
     def __post_init__(self) -> None:
         files = DatasetFiles(self.record.folders, self.record.dataset_name)
         self.ending = str(Model(files, Path(self.job.models[0]), ()).description.get("file_ending"))
-        self.networks = [
-            (name, step, network)
-            for name, step in self.job.steps.items()
-            if (network := Model(files, Path(step.model), step.folds).network) is not None
-        ]
+        steps = [step for step in self.job.steps.values() if step.part == 0]  # one per model: its parts share the cases
+        networks = ((step, Model(files, Path(step.model), step.folds).network) for step in steps)
+        self.networks = [(step, network) for step, network in networks if network is not None]
+        self.known = len(self.networks) == len(steps)
         cases = [case for case in self.images.cases if self.job.overwrite or not self._is_there(case)]
         self.todo = len(cases)
-        some = cases[:: max(1, math.ceil(len(cases) / MOST_HEADERS))]
+        some = dict.fromkeys(cases[:: max(1, math.ceil(len(cases) / MOST_HEADERS))])
+        some |= dict.fromkeys(sorted(cases, key=self._bytes)[-1:])  # so that the largest one is among them
         self.sizes = {case: size for case in some if (size := size_of(self.images.first_file(case))) is not None}
 
     def _is_there(self, case: str) -> bool:
         return (Path(self.job.output) / f"{case}{self.ending}").is_file()
+
+    def _bytes(self, case: str) -> int:
+        found = stamp(str(self.images.first_file(case)))
+        return found[1] if found else 0
 
     def told(self) -> str:
         """Minutes, disk and memory in words; what is not known is left out or said.
@@ -78,8 +85,11 @@ class PredictionCosts:
             Unavailable: the disk has no room for the segmentations.
         """
         if not self.todo:
-            return "Every case is there already: the run only checks them."
-        if len(self.networks) < len(self.job.steps):
+            return (
+                "Every case is there already: the run only checks them, and predicts again those whose images have "
+                "changed."
+            )
+        if not self.known:
             return ""
         return " ".join(filter(None, (self._minutes(), self._disk(), self._memory())))
 
@@ -99,31 +109,36 @@ class PredictionCosts:
     def _minutes(self) -> str:
         low = expected = high = 0.0
         bases: dict[str, None] = {}
-        for name, step, network in self.networks:
+        parts, lanes = self._parts()
+        turns = math.ceil(parts / lanes)
+        for step, network in self.networks:
             each = (network.passes(seen, step.step_size, step.mirroring) for _, _, seen in self._each(network))
             passes = self._all(sum(each))
-            if (pace := self._pace(name, step)) is None:
+            if (pace := self._pace(step)) is None:
                 return "Minutes are not known: this model has neither trained nor predicted on this device yet."
             low, expected, high = (
-                had + START_S + passes * one
+                had + turns * (START_S + passes / parts * one)
                 for had, one in ((low, pace.low), (expected, pace.expected), (high, pace.high))
             )
             bases[f"{passes:,.0f} passes of the network at {pace.expected:.2g} s, {pace.basis}"] = None
-        lanes = min(int(self.job.options.get("parts", 1)), self.todo)
-        low, expected, high = (seconds / lanes for seconds in (low, expected, high))
-        side = f" in {lanes} parts at the same time" if lanes > 1 else ""
+        side = f" in {parts} parts, {lanes} at a time" if parts > 1 else ""
         guess = "" if self.sizes else ", for images like the training's median"
         return f"About {_time(expected)} ({_time(low)} to {_time(high)}){side}: {' and '.join(bases)}{guess}."
 
-    def _pace(self, name: str, step: PredictStep) -> Pace | None:
+    def _parts(self) -> tuple[int, int]:
+        """How many parts have cases to predict, and how many of them can predict at the same time."""
+        parts = min(int(self.job.options.get("parts", 1)), self.todo)
+        return parts, engine_of(self.record).lanes(self.record, parts, self.settings)
+
+    def _pace(self, step: PredictStep) -> Pace | None:
         found = list(islice(self._earlier(step), PACES))
         if found:
             seconds = [pace.seconds / pace.passes for _, pace in found]
             run, most = max(found, key=lambda one: one[1].passes)  # what it takes to begin weighs least there
             each = most.seconds / most.passes
             return Pace(each, min(seconds) / SPREAD, max(seconds) * SPREAD, f"as in {run.run_id}")
-        spec = next(spec for spec in self.record.stages if spec.name == name)
-        trained = pass_of_training(self.state, self.record, spec)
+        name = ModelName.parse(Path(step.model).name)
+        trained = pass_of_training(StateDir.of(self.settings), self.record, name)
         if trained is None:
             return None
         run_id, each = trained
@@ -132,7 +147,7 @@ class PredictionCosts:
     def _earlier(self, step: PredictStep) -> Iterator[tuple[RunDir, PredictionPace]]:
         """How this model predicted here before, newest first."""
         alike = ("device", "host", "engine")
-        for run in newest_runs(self.state, limit=RUNS_LOOKED_AT):
+        for run in newest_runs(StateDir.of(self.settings), limit=RUNS_LOOKED_AT):
             record = run.record()
             if record is None or any(getattr(record, key) != getattr(self.record, key) for key in alike):
                 continue
@@ -142,10 +157,10 @@ class PredictionCosts:
                     yield run, outcome.pace
 
     def _disk(self) -> str:
-        network = self.networks[-1][2]
+        network = self.networks[-1][1]
         voxels = self._all(sum(math.prod(shape) for _, shape, _ in self._each(network)))
         labels = voxels * (OF_LABELS if self.ending.endswith(COMPRESSED) else 1)
-        softmax = sum(net.classes for _, step, net in self.networks if step.npz) * voxels * FLOAT * OF_SOFTMAX
+        softmax = sum(net.classes for step, net in self.networks if step.npz) * voxels * FLOAT * OF_SOFTMAX
         folder = next(path for path in (Path(self.job.output), *Path(self.job.output).parents) if path.is_dir())
         refuse_without_room({folder: labels})
         free = shutil.disk_usage(folder).free
@@ -156,20 +171,23 @@ class PredictionCosts:
     def _memory(self) -> str:
         """Of the image that takes most, with one process that prepares and one that writes."""
         needs = {
-            fitting_workers([network.memory(shape, seen, npz=step.npz)], (1, 1), 0).needed: (case, shape)
-            for _, step, network in self.networks
+            fitting_workers([memory], (1, 1), 0).needed: (case, shape)
+            for step, network in self.networks
             for case, shape, seen in self._each(network)
+            for memory in [network.memory(shape, seen, npz=step.npz, uncertainty=step.uncertainty)]
         }
         most = max(needs)
         case, shape = needs[most]
         image = (
             f"{clean(case)}, {' × '.join(map(str, shape))} voxels" if case else "an image like the training's median"
         )
-        said = f"Memory: at most {_size(most)} for {image}"
+        surely = "at most" if len(self.sizes) == self.todo else "about"  # where not every size is known
+        said = f"Memory: {surely} {_size(most)} for {image}"
         if not engine_of(self.record).is_here:
             return f"{said}, in the job that predicts."
-        free = usable_memory().available
-        return f"{said}; {_size(free)} are free{', so this may fail' if most > free else ''}."
+        free, (_, lanes) = usable_memory().available, self._parts()
+        each = f", in each of {lanes} parts at a time" if lanes > 1 else ""
+        return f"{said}{each}; {_size(free)} are free{', so this may fail' if lanes * most > free else ''}."
 
 
 def _time(seconds: float) -> str:

@@ -14,25 +14,30 @@ from ...texts import numbered, some
 from .model_choice import Choice
 from .prediction_images import Chosen
 
+NOT_COMPARED = "Whether the model was trained on some of these images is not known: they are too many to compare."
+
 
 def told_training_cases(choice: Choice, images: Chosen) -> tuple[str, ...]:
     """A note on images that a fold of the model was trained on: the same files, whatever their names; or, where the
-    training's own are not here any more, the same names."""
+    training's own are not here any more or are too many to compare, the same names."""
     models = (*choice.models, *filter(None, choice.previous()))
     cases = {case for model in models for fold in model.folds for case in _trained(choice.files, model, fold)}
     ending = str(choice.models[0].description.get("file_ending", ".nii.gz"))
     own = {path: case for case, path in _first_images(choice.files, cases, ending) if path.is_file()}
     given = {path: case for case, path in _first_given(images)}
-    same = {given[one]: own[other] for one, other in same_files(given, own, (choice.files.raw, images.folder))}
-    named = sorted((set(images.cases) & cases) - set(own.values()) - set(same))
-    return tuple(filter(None, (_told_same(same, len(images.cases)), _told_named(named))))
+    found, finished = same_files(given, own, (choice.files.raw, images.folder))
+    same = {given[one]: own[other] for one, other in found}
+    named = sorted((set(images.cases) & cases) - set(same) - set(own.values() if finished else ()))
+    at_least = "" if finished else "at least "
+    told = (_told_same(same, len(images.cases), at_least), _told_named(named))
+    return tuple(filter(None, told)) or (() if finished else (NOT_COMPARED,))
 
 
-def _told_same(same: dict[str, str], count: int) -> str:
+def _told_same(same: dict[str, str], count: int, at_least: str) -> str:
     names = [case if case == trained else f"{case} = {trained}" for case, trained in sorted(same.items())]
     return (
-        f"The model was trained on {len(same)} of the {numbered(count, 'case')}: {some(names)}. What it predicts for "
-        "them, and a Dice of that, says nothing about new images."
+        f"The model was trained on {at_least}{len(same)} of the {numbered(count, 'case')}: {some(names)}. What it "
+        "predicts for them, and a Dice of that, says nothing about new images."
         if same
         else ""
     )

@@ -48,8 +48,10 @@ class Costs:
         return [lowered] if (found.prepare, found.write) != before else []
 
     def _memory(self, case: str) -> Memory | None:
-        seen = self.resampled.get(case)
-        return self.network.memory(self.shapes[case], seen, npz=self.step.npz) if self.network and seen else None
+        seen, step = self.resampled.get(case), self.step
+        if self.network is None or seen is None:
+            return None
+        return self.network.memory(self.shapes[case], seen, npz=step.npz, uncertainty=step.uncertainty)
 
     def pace(self, cases: Sequence[str], seconds: float) -> PredictionPace | None:
         """How long so many passes of the network took, with all around them; None where their number is not known."""

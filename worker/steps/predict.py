@@ -45,7 +45,14 @@ def carry_out(job: Job) -> Outcome:
     if folder.is_last_stage:
         found = folder.finish()
         return found.model_copy(update={"pace": pace, "notes": (*found.notes, *told)})
-    return PredictedOutcome(ok=True, model_path=work.step.model, left_out=folder.left_out, pace=pace, notes=tuple(told))
+    return PredictedOutcome(
+        ok=True,
+        model_path=work.step.model,
+        left_out=folder.left_out,
+        kept=folder.kept,
+        pace=pace,
+        notes=tuple(told),
+    )
 
 
 class Prediction:

@@ -98,6 +98,32 @@ def test_a_cascade_predicts_its_first_stage_first_with_the_same_folds(settings: 
     assert [name for name, step in measured.items() if step.uncertainty] == ["predict"]
 
 
+@pytest.mark.parametrize(
+    ("trained", "folds", "used", "said"),
+    [
+        (("0", "all"), ("all",), ("all",), "for the cascade"),
+        (("0", "1", "2"), ("1", "2"), ("1", "2"), "for the cascade"),
+        (("0", "1", "all"), ("1", "2"), ("0", "1"), "for the cascade, with its folds 0, 1: it lacks fold 2"),
+        (("0",), ("all",), ("0",), "for the cascade, with its fold 0: it lacks fold full"),
+    ],
+)
+def test_a_cascade_says_where_its_first_stage_has_other_folds(
+    settings: Settings,
+    files: DatasetFiles,
+    trained: tuple[str, ...],
+    folds: tuple[str, ...],
+    used: tuple[str, ...],
+    said: str,
+) -> None:
+    make_model(files, "3d_lowres", *trained)
+    cascade = make_model(files, "3d_cascade_fullres", "0", "1", "2", "all")
+
+    choice = choose_model(PredictRequest(model=str(cascade)), settings, folds)
+
+    assert [model.folds for model in choice.previous() if model] == [used]
+    assert choice.notes() == (f"nnUNetTrainer__nnUNetPlans__3d_lowres predicts first, {said}.",)
+
+
 def test_the_best_ensemble_has_a_stage_per_model_and_one_that_combines(settings: Settings, files: DatasetFiles) -> None:
     for configuration in ("2d", "3d_lowres", "3d_cascade_fullres"):
         make_model(files, configuration)

@@ -14,7 +14,7 @@ from nnunet_mcp.schemas.outcomes import PredictedOutcome
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.predicting.folder import PredictionFolder
 from nnunet_mcp.worker.stage import Job, StageFailure
-from nnunet_mcp.worker.steps import combine
+from nnunet_mcp.worker.steps import combine, predict as predict_stage
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask
 from tests.tools.models.test_predict import DATASET, RUN, model as model, predict, prepared, recorded, refused, segment
@@ -114,7 +114,7 @@ def test_parts_predict_other_cases_into_one_folder_that_is_overwritten_once(sett
     second.prepare()
     second.left_out = {"case_004": "it is empty"}
     segment(second)
-    write_model(first.job.stage.outcome_file, PredictedOutcome(ok=True, kept=1))
+    write_model(first.job.stage.outcome_file, predict_stage.carry_out(first.job))
     write_model(second.job.stage.outcome_file, PredictedOutcome(ok=True, left_out=second.left_out))
     again = PredictionFolder(Job.of(str(run.path), "predict_part_1"))
     again.prepare()
@@ -126,7 +126,7 @@ def test_parts_predict_other_cases_into_one_folder_that_is_overwritten_once(sett
     gather.prepare()
     assert gather.missing == [] and sorted(gather.there(gather.path)) == [f"case_00{number}" for number in range(4)]
     said = " ".join(combine.carry_out(gather.job).notes)
-    assert "Not predicted: case_004 (it is empty)" in said and "1 of them were there already" in said
+    assert "Not predicted: case_004 (it is empty)" in said and "2 of them were there already" in said
     gather.remove(gather.path, ["case_001"])
     with pytest.raises(StageFailure, match=r"predicted cases are gone \(case_001\)"):
         combine.carry_out(gather.job)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy
 import pytest
 
+from nnunet_mcp.nnunet import cases
 from nnunet_mcp.nnunet.datasets import DatasetFiles
 from nnunet_mcp.settings import Settings
 from tests.kit.tiny import ask, image, make_dataset, save
@@ -56,3 +57,25 @@ def test_training_images_are_named_wherever_they_lie_and_whatever_they_are_calle
     shutil.rmtree(raw / "imagesTr")
     moved = mine.rename(mine.with_name("moved"))
     assert "trained on cases of the same name as case_000. If they are" in predicted(settings, moved)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_COMPARED", 1), ("COMPARE_S", -1.0)])
+def test_more_images_than_can_be_compared_are_not_told_as_if_they_were(
+    settings: Settings, raw: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    monkeypatch.setattr(cases, limit, value)
+    mine = settings.folder("raw") / "mine"
+    mine.mkdir()
+    (mine / "linked_0000.nii.gz").symlink_to(raw / "imagesTr" / "case_001_0000.nii.gz")
+    for number in (0, 2):
+        shutil.copy(raw / "imagesTr" / f"case_00{number}_0000.nii.gz", mine)
+
+    assert "trained on 3 of the 5 cases: case_000, case_001, case_002." in predicted(settings, "imagesTr")
+    told = predicted(settings, mine)
+    assert "trained on at least 1 of the 3 cases: linked = case_001." in told
+    assert "trained on cases of the same name as case_000, case_002. If they are" in told
+    other = mine.with_name("other")
+    other.mkdir()
+    for path in mine.glob("case_*"):
+        path.rename(other / f"my_{path.name}")
+    assert "Whether the model was trained on some of these images is not known" in predicted(settings, other)
