@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.nnunet.variants.in_checkpoints import said_in
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import Answer, ToolRefused
 from tests.kit.strangers import sample, small
@@ -132,3 +133,10 @@ def test_what_a_stranger_made_of_a_zip_is_told_in_words_and_does_nothing(setting
 
     assert any(word in " ".join(answer["contents"]["models"][0]["problems"]) for word in said.split("|")), answer
     assert time.monotonic() - begun < 20
+
+
+def test_the_trainer_is_found_whatever_number_the_pickle_gives_its_name() -> None:
+    for texts in range(0x180):  # the numbers 0x71, 0x72, 0x171 and 0x172 look like the letters q and r
+        stream = io.BytesIO(checkpoint(init_args=[f"text {number}" for number in range(texts)]))
+
+        assert said_in(stream).trainer == "nnUNetTrainer", texts
