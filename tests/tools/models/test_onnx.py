@@ -1,5 +1,8 @@
 """Which networks can be written as ONNX; the others are refused in words, and nothing is left."""
 
+import itertools
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from nnunet_mcp.nnunet.models import model_at
 from nnunet_mcp.settings import Settings
 from nnunet_mcp.worker.sharing import onnx_network
 from nnunet_mcp.worker.sharing.onnx_network import loaded, refuse_without_onnx, shape_of, write_onnx
+from nnunet_mcp.worker.sharing.recipe import STEPS
 from nnunet_mcp.worker.stage import StageFailure
 from tests.kit.lab import ToolRefused
 from tests.kit.strangers import make_model
@@ -57,6 +61,20 @@ def test_a_network_that_onnx_does_not_hold_leaves_nothing(
         write_onnx(network(), (1, 8, 8), tmp_path / "x.onnx")
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.heavy  # imports nnU-Net
+def test_the_recipe_says_where_nnunets_tiles_begin() -> None:
+    from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+
+    text = next(step for step in STEPS if step.startswith("run the network"))
+    found = re.search(r"there are n = (.+?) tiles, which begin at (round.+?) for i = 0 ... n - 1", text)
+    assert found is not None
+    for length, patch, step in itertools.product((16, 17, 23, 40, 110), (16, 15), (0.5, 0.7, 1.0)):
+        known: dict[str, Any] = {"ceil": math.ceil, "L": length, "p": patch, "s": step}
+        n = eval(found[1], known)
+        begins = [eval(found[2], {**known, "n": n, "i": i}) for i in range(n)] if n > 1 else [0]
+        assert [begins] == compute_steps_for_sliding_window((length,), (patch,), step), (length, patch, step)
 
 
 def test_without_the_extra_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
