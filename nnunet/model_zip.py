@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from ..calls import argument
 from ..errors import Refused
+from ..schemas.model_name import ModelName
 from ..texts import clean
 from .datasets import CASE_ENDINGS, DATASET_FOLDER
 from .postprocessing import PICKLE_NAME
@@ -33,7 +34,8 @@ CARD = "MODEL_CARD.md"
 LONGEST_NAME = 255  # bytes, as file systems have it
 TOP_FILES = ("inference_information.json", "inference_information.txt", "inference_instructions.txt")
 MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json", CARD)
-FOLD_FILES = ("checkpoint_final.pth", "checkpoint_best.pth", "progress.png", "debug.json", "network_architecture.pdf")
+FINAL = "checkpoint_final.pth"
+FOLD_FILES = (FINAL, "checkpoint_best.pth", "progress.png", "debug.json", "network_architecture.pdf")
 MEASURED_FILES = ("summary.json", "postprocessing.json", PICKLE_NAME, "plans.json", "dataset.json")
 FOLD = re.compile(r"fold_(\d+|all)")
 LOG = re.compile(r"training_log_\w+\.txt")
@@ -112,7 +114,7 @@ def _is_expected(parts: tuple[str, ...]) -> bool:
 
 
 def _is_model(name: str) -> bool:
-    return name.count("__") == 2 and name.replace("-", "").replace(".", "").isidentifier()
+    return ModelName.fits(name) and name.replace("-", "").replace(".", "").isidentifier()
 
 
 def _is_merged(folder: str, merged: str) -> bool:
@@ -163,10 +165,10 @@ def _refuse_incomplete(found: Contents) -> None:
     names = {path.parts[0] for path in found.files if "__" in path.parts[0]}
     if not names:
         raise Refused("The zip has no model folder TRAINER__PLANS__CONFIGURATION.")
+    trained = {fold.partition("/")[0] for fold in found.folds if PurePosixPath(fold, FINAL) in found.files}
     for name in sorted(names):
         needed = (PurePosixPath(name, "plans.json"), PurePosixPath(name, "dataset.json"))
-        checkpoints = [path for path in found.files if path.match(f"{name}/fold_*/checkpoint_final.pth")]
-        if not checkpoints or any(path not in found.files for path in needed):
+        if name not in trained or any(path not in found.files for path in needed):
             raise Refused(f"{name} in the zip lacks plans.json, dataset.json or fold_X/checkpoint_final.pth.")
 
 

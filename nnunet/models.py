@@ -84,7 +84,7 @@ def model_at(folder: Path, folders: Folders) -> Model:
     Raises:
         Refused: it is no model folder of nnU-Net v2, has no trained fold, or its plans could run code.
     """
-    if folder.name.count("__") != 2 or not all((folder / name).exists() for name in ("plans.json", "dataset.json")):
+    if not ModelName.fits(folder.name) or not all((folder / name).exists() for name in ("plans.json", "dataset.json")):
         raise _no_model(folder)
     folds = trained_folds(folder)
     if not folds:
@@ -101,7 +101,7 @@ def model_at(folder: Path, folders: Folders) -> Model:
 
 def _no_model(folder: Path) -> Refused:
     found = (path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/plans.json"))
-    inside = sorted(str(path.relative_to(folder)) for path in found if path.name.count("__") == 2)
+    inside = sorted(str(path.relative_to(folder)) for path in found if ModelName.fits(path.name))
     hint = f" Inside it are {some(inside)}: name one." if inside else ""
     return Refused(
         f"{folder} is no model folder (TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json and fold_* "

@@ -129,7 +129,7 @@ def _refuse_lacking(found: Mapping[str, set[int]], ending: str, channels: int) -
     whole = [set(range(channels)), *([{0}] if colours else [])]
     lacking = sorted(case for case, there in found.items() if there not in whole)
     if lacking:
-        wanted = ", ".join(f"_{number:04d}{ending}" for number in range(channels))
+        wanted = some([f"_{number:04d}{ending}" for number in range(channels)], FEW)
         raise Refused(
             f"The model was trained with {channels} channel(s), so each case needs {wanted}"
             f"{f', or all its colours in one file, _0000{ending}' * colours}. Not so: {some(lacking)}."

@@ -17,6 +17,7 @@ from ..texts import SAID_LENGTH, clean
 from .plans import AdaptationPlan, DatasetDescription, Plans
 
 SHOWN, SHOWN_VALUE = 3, 100
+NEEDED = ("channel_names", "labels", "file_ending")
 ONLY = "Only nnU-Net's own networks, readers and functions are used, with plain names."
 OWN = "For plans of your own in nnU-Net's folders, set NNUNET_MCP_TRUST_PLANS=1 where the server starts."
 
@@ -59,6 +60,18 @@ def judged_dataset(content: object, source: Path | str) -> dict[str, Any]:
     return _judged(
         DatasetDescription, content, source, "not as nnU-Net v2 writes it", "Correct it, or import the data."
     )
+
+
+def judged_description(content: object, source: Path | str) -> dict[str, Any]:
+    """As `judged_dataset`, of a model: with all that a prediction needs.
+
+    Raises:
+        Refused: as there, or something is missing.
+    """
+    found = judged_dataset(content, source)
+    if lacking := [key for key in NEEDED if key not in found]:
+        raise Refused(f"{source} lacks {', '.join(lacking)}, so nnU-Net v2 did not write it.")
+    return found
 
 
 def judged_adaptation(content: object, source: Path | str) -> dict[str, Any]:

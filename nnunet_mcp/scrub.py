@@ -14,6 +14,7 @@ DATASET_KEYS = (
     *("name", "description", "reference", "licence", "license", "release", "tensorImageSize"),
 )
 CASE_FILES = ("prediction_file", "reference_file")
+WHOLE = re.compile(r"~[^\s\\/]*[\\/]|/|[A-Za-z]:[\\/]|\\\\")  # how a text begins that is one path and nothing else
 ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:~|/|[A-Za-z]:[\\/])[^\s'\",;:]*[\\/](?P<last>[^\s'\",;:\\/]*)")
 
 
@@ -24,6 +25,8 @@ def without_paths(value: Any) -> Any:
     {'file': 'x.json', 'url': 'https://example.org/a/b'}
     """
     if isinstance(value, str):
+        if WHOLE.match(value):  # it may have spaces and commas in it
+            return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
         return ABSOLUTE.sub(lambda match: match["last"], value)
     if isinstance(value, dict):
         return {key: without_paths(inner) for key, inner in value.items()}

@@ -1,5 +1,6 @@
 """The name of a model folder of nnU-Net, which says how the model was trained."""
 
+import re
 from typing import NamedTuple
 
 
@@ -26,6 +27,19 @@ class ModelName(NamedTuple):
         trainer, rest = folder.split("__", 1)
         plans, configuration = rest.rsplit("__", 1)
         return cls(trainer, plans, configuration)
+
+    @classmethod
+    def fits(cls, folder: str) -> bool:
+        """Whether a folder can be a model's: a class, plans under any name, and a configuration.
+
+        >>> [ModelName.fits(name) for name in ("A__p__q____r__3d_fullres", "A__2d", "A b__p__2d")]
+        [True, False, False]
+        """
+        if folder.count("__") < 2:
+            return False
+        trainer, plans, configuration = cls.parse(folder)
+        word = "_" + re.sub("[.-]", "", configuration)  # 2d begins with a digit
+        return trainer.isidentifier() and bool(plans) and word.isidentifier()
 
     def __str__(self) -> str:
         return "__".join(self)

@@ -17,7 +17,8 @@ from ..models import Model
 WITHOUT_OPTIMIZER = "nnunet_mcp_without_optimizer"
 # As PyTorch pickles (protocol 2): X, the length, the text, and its number in the pickle. nnU-Net has the trainer's key
 # behind everything that is long (nnunetv2 2.8.1, nnUNetTrainer.py:1213).
-TRAINER = re.compile(rb"X\x0c\0\0\0trainer_name(?:q.|r.{4})X(.{4})([A-Za-z_]\w{0,119})(?=q|r)", re.DOTALL)
+KEY = re.compile(rb"X\x0c\0\0\0trainer_name(?:q.|r.{4})X(.{4})", re.DOTALL)
+NAME = re.compile(rb"[A-Za-z_]\w{0,119}")
 # The numbers of a hundred classes over a thousand epochs take 5 MB.
 PICKLE_BYTES = 16 << 20
 
@@ -34,8 +35,15 @@ class Said:
 def said_in(stream: IO[bytes]) -> Said:
     """What a checkpoint says; a file that is none says nothing."""
     content = stream.read(PICKLE_BYTES)
-    found = [name.decode() for size, name in TRAINER.findall(content) if struct.unpack("<I", size)[0] == len(name)]
+    found = [name for key in KEY.finditer(content) if (name := _name_behind(content, key))]
     return Said(found[-1] if found else "", WITHOUT_OPTIMIZER.encode() not in content)
+
+
+def _name_behind(content: bytes, key: re.Match[bytes]) -> str:
+    """The text of the length that is said, if it is a name and a number follows, whose bytes may look like letters."""
+    end = key.end() + struct.unpack("<I", key[1])[0]
+    name = NAME.fullmatch(content, key.end(), end)
+    return name[0].decode() if name and content[end : end + 1] in (b"q", b"r") else ""
 
 
 def said_at(path: Path) -> Said:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_mcp.nnunet.model_zip import open_zip, read_contents
+from nnunet_mcp.nnunet.models import model_at
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import ToolRefused
 from tests.kit.tiny import ask, make_dataset
@@ -56,6 +57,29 @@ def test_the_files_of_nnunets_own_export_pass(settings: Settings) -> None:
 
     assert (contents.dataset, contents.models, contents.folds) == (DATASET, (MODEL,), [f"{MODEL}/fold_0"])
     assert contents.pieces == ["ensembles/ensemble___a__b__c___d__e__f___0", "inference_information.json", MODEL]
+
+
+def test_a_model_of_plans_with_underscores_in_their_name_is_one_in_a_zip_and_as_a_folder(settings: Settings) -> None:
+    model = "PretrainedTrainer__ptPlans__MAE____Norm__Z__3d_fullres"
+    content = {
+        "plans.json": json.dumps({"dataset_name": DATASET, "configurations": {}}).encode(),
+        "dataset.json": b"{}",
+    }
+    files = {
+        f"{DATASET}/{model}/{name}": text for name, text in {**content, "fold_0/checkpoint_final.pth": b""}.items()
+    }
+    path = pack(settings, *files.items())
+    for name, text in files.items():
+        (settings.folder("results") / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings.folder("results") / name).write_bytes(text)
+
+    with open_zip(path) as archive:
+        assert model in read_contents(archive, path.stat().st_size).models
+    assert (
+        model_at(settings.folder("results") / DATASET / model, settings.folders).name.plans == "ptPlans__MAE____Norm__Z"
+    )
+    with pytest.raises(ToolRefused, match=f"Inside it are {model}"):
+        ask(settings, "nnunet_export_model", model=DATASET)
 
 
 @pytest.mark.parametrize(

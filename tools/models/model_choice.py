@@ -11,6 +11,8 @@ from ...nnunet.best import Best, read_best
 from ...nnunet.datasets import DatasetFiles, find_dataset
 from ...nnunet.models import Model, every_trained_fold, model_at, model_of, only_folds, previous_stage
 from ...nnunet.postprocessing import Step, describe_steps, read_steps
+from ...nnunet.trainers import trainer_lacking
+from ...nnunet.variants.in_checkpoints import trainer_of
 from ...runs.engines import verdict
 from ...runs.layout import StateDir
 from ...runs.model_owners import BY_HAND, taken_over, told_taken_over
@@ -87,6 +89,17 @@ def choose_model(request: ModelRequest, settings: Settings, folds: tuple[str, ..
     best = read_best(files)
     best = replace(best, models=tuple(only_folds(model, folds, model.folds) for model in best.models))
     return Choice(files, best.models, trusted=False, best=best)
+
+
+def refuse_without_trainer(choice: Choice, settings: Settings) -> None:
+    """Refuse models for whose network nnU-Net would ask a class that is not here.
+
+    Raises:
+        Refused: with the ways on.
+    """
+    for model in (*choice.models, *filter(None, choice.previous())):
+        if lacking := trainer_lacking(trainer_of(model), settings.nnunet_python):
+            raise Refused(f"{model.folder.name} cannot predict. {lacking}")
 
 
 def _model_folder(given: str, settings: Settings) -> Path:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from ...calls import argument
 from ...errors import Refused
 from ...nnunet.installed import installed
 from ...nnunet.models import Model
@@ -14,7 +15,7 @@ from ...schemas.records import RunRecord, StageSpec
 from ...schemas.run_list import RunStarted
 from ...settings import Settings
 from ..training.training import start_recorded
-from .model_choice import Choice, choose_model
+from .model_choice import Choice, choose_model, refuse_without_trainer
 
 
 def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarted:
@@ -24,11 +25,24 @@ def nnunet_export_model(request: ExportRequest, settings: Settings) -> RunStarte
         RunError: there is no such model, or the zip cannot lie there. Nothing was written.
     """
     choice = choose_model(request, settings)
+    if "onnx" in request.include:
+        _refuse_without_network(choice, settings)
     output = _output(request, choice, settings)
     record = _record(request, choice, output, settings)
     started = start_recorded(record, [f"export {output}"], settings)
     says = f"Writes {output} and {output.with_suffix('.md').name}."
     return started.model_copy(update={"notes": (says, *started.notes)})
+
+
+def _refuse_without_network(choice: Choice, settings: Settings) -> None:
+    """Refuse what can go into a zip but not into ONNX."""
+    for model, first in zip(choice.models, choice.previous(), strict=True):
+        if first is not None:
+            raise Refused(
+                f"{model.folder.name} is a cascade and no single network: it also reads what "
+                f"{first.name.configuration} predicts. Export it without onnx in {argument(include=None)}."
+            )
+    refuse_without_trainer(choice, settings)
 
 
 def _output(request: ExportRequest, choice: Choice, settings: Settings) -> Path:

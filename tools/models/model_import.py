@@ -19,8 +19,9 @@ from ...schemas.model_name import ModelName
 from ...schemas.models import ImportAnswer, ImportRequest, ZipContents, ZippedModel
 from ...schemas.records import RunRecord, StageSpec
 from ...settings import Settings
+from ...texts import some
 from ..training.training import start_recorded
-from .zip_look import ZipLook, labels_of
+from .zip_look import MOST_MODELS, ZipLook, listed
 
 
 def nnunet_import_model(request: ImportRequest, settings: Settings) -> ImportAnswer:
@@ -37,7 +38,7 @@ def nnunet_import_model(request: ImportRequest, settings: Settings) -> ImportAns
         look = ZipLook(archive, contents, settings)
         if request.look:
             return _told(path, look, request)
-        models = tuple(look.models())
+        models = tuple(look.models(measured=False))
     settings.create_folders()
     _refuse_in_the_way(contents, request, settings)
     refuse_without_room({settings.folder("results"): contents.size + SPARE_BYTES})
@@ -48,28 +49,36 @@ def nnunet_import_model(request: ImportRequest, settings: Settings) -> ImportAns
 
 
 def _told(path: Path, look: ZipLook, request: ImportRequest) -> ImportAnswer:
-    contents, models = look.contents, tuple(look.models())
+    contents, models = look.contents, tuple(look.models(measured=True))
     description: dict[str, Any] = {}
     with suppress(Refused):
         description = look.description(contents.models[0])
-    trained = TrainedOn.of(description)
     cases, notes = look.fit(request.images) if request.images else (None, ())
-    try:
-        _refuse_in_the_way(contents, request, look.settings)
-        next_step = f"Nothing was installed. Ask whether to install it: {call('nnunet_import_model', zip=str(path))}."
-    except Refused as error:
-        next_step = f"Nothing was installed, and as it is here it would be refused. {error.text}"
     found = ZipContents(
         dataset_name=contents.dataset,
         models=models,
-        channels=trained.channels,
-        labels=labels_of(description),
-        file_ending=trained.ending,
+        channels=listed(TrainedOn.of(description).channels),
+        labels=listed(description.get("labels", ())),
+        file_ending=description.get("file_ending", ""),
         unpacked_mb=round(contents.size / 1e6, 1),
         cases=cases,
     )
     told = (*notes, *_more(contents, models), *_texts(models))
-    return ImportAnswer(contents=found, notes=told, next_step=next_step)
+    return ImportAnswer(contents=found, notes=told, next_step=_next_step(path, look, request, models))
+
+
+def _next_step(path: Path, look: ZipLook, request: ImportRequest, models: tuple[ZippedModel, ...]) -> str:
+    try:
+        _refuse_in_the_way(look.contents, request, look.settings)
+    except Refused as error:
+        return f"Nothing was installed, and as it is here it would be refused. {error.text}"
+    install = call("nnunet_import_model", zip=str(path))
+    if any(one.problems for one in models):
+        return (
+            "Nothing was installed. Tell the person the problems, with which it would not predict here. Then ask "
+            f"whether to install it nevertheless: {install}."
+        )
+    return f"Nothing was installed. Ask whether to install it: {install}."
 
 
 def _more(contents: Contents, models: tuple[ZippedModel, ...]) -> tuple[str, ...]:
@@ -124,5 +133,5 @@ def _record(
         dataset_name=contents.dataset,
         folders=settings.folders,
         versions=installed(settings.nnunet_python).versions,
-        notes=(f"Models: {', '.join(contents.models)}.", *filter(None, lacking), *_texts(models)),
+        notes=(f"Models: {some(contents.models, MOST_MODELS)}.", *filter(None, lacking), *_texts(models)),
     )

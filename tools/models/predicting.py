@@ -9,8 +9,6 @@ from ...errors import Refused
 from ...nnunet.installed import installed
 from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
-from ...nnunet.trainers import trainer_lacking
-from ...nnunet.variants.in_checkpoints import trainer_of
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
 from ...schemas.changes.options import OPTIONS, of_voxels, read_options, value_of, written
@@ -20,7 +18,7 @@ from ...schemas.records import RunRecord
 from ...settings import Settings
 from ...texts import fold_name
 from ..training.training import start_recorded
-from .model_choice import Choice, choose_model
+from .model_choice import Choice, choose_model, refuse_without_trainer
 from .prediction_costs import PredictionCosts
 from .prediction_images import Chosen, choose_images, folder_of
 from .prediction_stages import PredictionStages, plan_stages
@@ -36,7 +34,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     options = read_options(request.options)
     folds = OPTIONS["folds"].values.code(value_of(options, "folds"))
     choice = choose_model(request, settings, tuple(filter(None, folds.split(","))))
-    _refuse_without_trainer(choice, settings)
+    refuse_without_trainer(choice, settings)
     _refuse_without_checkpoint(choice, options)
     trained = TrainedOn.of(choice.models[0].description)
     images = choose_images(request.images, choice.files.raw, trained, settings)
@@ -62,12 +60,6 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
         device=record.device,
         estimate=estimate,
     )
-
-
-def _refuse_without_trainer(choice: Choice, settings: Settings) -> None:
-    for model in (*choice.models, *filter(None, choice.previous())):
-        if lacking := trainer_lacking(trainer_of(model), settings.nnunet_python):
-            raise Refused(f"{model.folder.name} cannot predict. {lacking}")
 
 
 def _refuse_without_checkpoint(choice: Choice, options: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ and of each file only as much is read as is told."""
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,20 +12,22 @@ from typing import Any
 
 from ...errors import NotFound, Refused, RunError
 from ...nnunet.datasets import DatasetFiles
-from ...nnunet.model_zip import Contents, trainer_text
+from ...nnunet.model_zip import FINAL, Contents, trainer_text
 from ...nnunet.predictions import TrainedOn
 from ...nnunet.preprocessed import CASCADE, LOWRES, planned
-from ...nnunet.safe_plans import judged_dataset, judged_plans
+from ...nnunet.safe_plans import judged_description, judged_plans
 from ...nnunet.summary import finite
 from ...nnunet.trainers import trainer_file, trainer_lacking
 from ...nnunet.variants.in_checkpoints import Said, said_in
 from ...schemas.model_name import ModelName
 from ...schemas.models import ZippedModel
 from ...settings import Settings
+from ...texts import clean
 from .prediction_images import choose_images
 
 MOST_MODELS = 20  # of one zip; a dataset has four configurations, and the largest published zips two models
-MOST_LABELS = 60
+MOST_NAMES, NAME_LENGTH = 60, 60  # of channels and labels
+MOST_FOLDS = 10  # nnU-Net's cross-validation has five
 MOST_BYTES = 4 << 20  # of a JSON file: the plans of a model take 0.1 MB, a summary of a thousand cases 2
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
@@ -38,10 +40,10 @@ class ZipLook:
     contents: Contents
     settings: Settings
 
-    def models(self) -> Iterator[ZippedModel]:
-        """Its models; of a zip with very many only the first."""
+    def models(self, *, measured: bool) -> Iterator[ZippedModel]:
+        """Its models, `measured` with their Dice; of a zip with very many only the first."""
         for model in self.contents.models[:MOST_MODELS]:
-            yield self._model(model)
+            yield self._model(model, measured=measured)
 
     def description(self, model: str) -> dict[str, Any]:
         """The dataset.json of a model, as nnU-Net may have it.
@@ -50,7 +52,7 @@ class ZipLook:
             Refused: it cannot be used.
         """
         path = PurePosixPath(model, "dataset.json")
-        return judged_dataset(self._table(path), f"{path} in the zip")
+        return judged_description(self._table(path), f"{path} in the zip")
 
     def fit(self, images: str) -> tuple[int, tuple[str, ...]]:
         """How many of the images its models would predict, and what is to be said about the others."""
@@ -62,9 +64,9 @@ class ZipLook:
             return 0, (f"It would not predict these images. {error.text}",)
         return len(chosen.cases), chosen.notes()
 
-    def _model(self, model: str) -> ZippedModel:
+    def _model(self, model: str, *, measured: bool) -> ZippedModel:
         name, folds = ModelName.parse(model), self._folds(model)
-        said = self._said(PurePosixPath(model, folds[0], "checkpoint_final.pth"))
+        said = self._said(PurePosixPath(model, folds[0], FINAL))
         trainer = said.trainer or name.trainer
         text = PurePosixPath(model, trainer_text(name.trainer))
         lacking = self._lacking(trainer)
@@ -73,14 +75,14 @@ class ZipLook:
         network = (found.get("architecture") or {}).get("network_class_name")
         return ZippedModel(
             model=model,
-            folds=tuple(fold.removeprefix("fold_") for fold in folds),
+            folds=listed([fold.removeprefix("fold_") for fold in folds], MOST_FOLDS),
             trainer=trainer,
             whose="not here" if lacking else "yours" if trainer_file(trainer) else "nnU-Net's",
             trainer_text=str(text) if text in self.contents.files else None,
             network=str(network).rpartition(".")[2] if network else None,
             patch_size=tuple(found.get("patch_size", ())),
             spacing=tuple(found.get("spacing", ())),
-            dice=self._dice(model, folds),
+            dice=self._dice(model, folds[:MOST_FOLDS]) if measured else None,
             resumable=said.resumable,
             problems=tuple(filter(None, (lacking, damaged, odd))),
         )
@@ -92,6 +94,8 @@ class ZipLook:
             plans = judged_plans(self._table(PurePosixPath(model, "plans.json")), f"{model}/plans.json in the zip")
             found = planned(plans, name.configuration) or {}
             self.description(model)
+            if not found:
+                return found, f"Its plans have no {clean(name.configuration)}."
         except Refused as error:
             return found, error.text
         before = found.get("previous_stage", LOWRES if name.configuration == CASCADE else None)
@@ -99,8 +103,8 @@ class ZipLook:
         return found, "" if there else f"It is a cascade, and {before}, which predicts first, is not in the zip."
 
     def _folds(self, model: str) -> list[str]:
-        found = (path.parts for path in self.contents.files if path.match(f"{model}/fold_*/checkpoint_final.pth"))
-        return sorted(parts[1] for parts in found)
+        found = (path.parts for path in self.contents.files if path.parts[0] == model and path.name == FINAL)
+        return sorted((parts[1] for parts in found), key=lambda fold: (len(fold), fold))
 
     def _lacking(self, trainer: str) -> str:
         try:
@@ -141,8 +145,8 @@ class ZipLook:
         return content
 
 
-def labels_of(description: dict[str, Any]) -> tuple[str, ...]:
-    """The names of the labels, as many as an answer has room for."""
-    names = tuple(map(str, description.get("labels", {})))
-    more = len(names) - MOST_LABELS
-    return (*names[:MOST_LABELS], f"and {more} more") if more > 0 else names
+def listed(names: Iterable[object], most: int = MOST_NAMES) -> tuple[str, ...]:
+    """Names that a stranger chose, as many and as long as an answer has room for."""
+    given = list(names)
+    more = len(given) - most
+    return (*(clean(name, NAME_LENGTH) for name in given[:most]), *([f"and {more} more"] if more > 0 else []))

@@ -20,7 +20,8 @@ OTHER_KINDS = {
     "are predicted are kept",
     "evaluate": f"Ask whether to start it again: {call('nnunet_evaluate')}; nothing was written",
     "search": f"Ask whether to start it again: {call('nnunet_find_best_configuration')}; nothing was changed",
-    "export": f"Ask whether to start it again: {call('nnunet_export_model')}; no zip was left",
+    "export": "Look whether the zip is there; then it is whole. If not, ask whether to start it again: "
+    f"{call('nnunet_export_model')}, with another output where files beside the zip's place are in the way",
     "import": f"Ask whether to start it again: {call('nnunet_import_model')}; nothing was installed",
 }
 

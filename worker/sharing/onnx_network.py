@@ -11,6 +11,9 @@ from typing import Any
 from ...calls import argument
 from ...nnunet.models import Model
 from ...texts import SAID_LENGTH, clean
+from .. import nnunet_seam
+from ..nnunet_seam import FINDS_TRAINERS
+from ..self_supervised import telling_the_patch
 from ..stage import StageFailure
 from ..weights import nothing_but_data_is_loaded
 
@@ -45,7 +48,10 @@ def loaded(model: Model, fold: str) -> Any:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False)
-    with nothing_but_data_is_loaded(model.folder, unless=False):
+    with (
+        nothing_but_data_is_loaded(model.folder, unless=False),
+        nnunet_seam.replaced(FINDS_TRAINERS, telling_the_patch(model.folder)),
+    ):
         predictor.initialize_from_trained_model_folder(str(model.folder), (fold,), model.fold(fold).final.name)
     if predictor.configuration_manager.previous_stage_name is not None:
         raise StageFailure(

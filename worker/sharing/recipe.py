@@ -15,11 +15,16 @@ STEPS = (
     "transpose the axes by transpose_forward; the spacing as well",
     "crop to the box around the voxels that are not 0 in at least one channel",
     "normalise each channel as it says",
-    "resample to spacing with `resampling.image` (2d: slice by slice, along y and x)",
+    "resample to spacing with `resampling.image` (2d: slice by slice, along y and x); of an axis with n voxels, "
+    "round(old / new * n) come out, where old and new are the spacings",
     "pad with 0 on both sides to at least patch_size, an odd voxel at the end",
-    "run the network on tiles of patch_size, step_size of it apart, the last one flush with the end; the mean of each "
-    "tile and its mirror images along every combination of mirror_axes (axes of the tile)",
-    "multiply each tile's logits by the gaussian, add them up, divide by the sum of the gaussians",
+    "run the network on tiles of patch_size: along an axis of length L with the patch p and the step s, there are "
+    "n = ceil((L - p) / (p * s)) + 1 tiles, which begin at round((L - p) / (n - 1) * i) for i = 0 ... n - 1 (at 0 if n "
+    "is 1); round takes halves to the even number",
+    "take the mean of each tile's logits and those of its mirror images along every combination of mirror_axes (axes "
+    "of the tile)",
+    "multiply each tile's logits by the gaussian, add them up, divide by the sum of the gaussians; both sums are in "
+    "float16",
     "take the padding off",
     "resample the logits to the cropped image's grid with `resampling.logits`",
     "turn them into labels as `output` says",

@@ -19,7 +19,7 @@ from typing import IO, Any
 from ... import scrub
 from ...calls import argument
 from ...errors import Refused
-from ...files import open_plain, publish_new, read_json, read_plain, write_text
+from ...files import open_plain, read_json, read_plain, write_text
 from ...nnunet.model_zip import CARD
 from ...nnunet.models import Model
 from ...nnunet.output_paths import onnx_files, same_output
@@ -29,6 +29,7 @@ from ...schemas.outcomes import ExportOutcome
 from ...texts import some
 from ..sharing.checkpoints import checkpoint_for_others, known_to_all
 from ..sharing.onnx_network import loaded, refuse_without_onnx, shape_of, write_onnx
+from ..sharing.publishing import folder_beside, publish, remove_left
 from ..sharing.recipe import recipe
 from ..sharing.trainers import told_trainers, trainer_files
 from ..stage import Job
@@ -48,25 +49,25 @@ class Entry:
 
 
 def carry_out(job: Job) -> ExportOutcome:
-    """Write everything into a folder beside the zip's place, then give each file its name, the zip last."""
+    """Write everything into a folder beside the zip's place, then give each file its name, the zip last: where it is,
+    everything is."""
     asked = job.typed(ExportJob)
     models = [Model(job.files, Path(one.folder), one.folds) for one in asked.models]
     target = same_output(job.settings, Path(asked.output), models)
     card = _card(job, asked, models)
     entries = list(_entries(job, asked, models, card.encode()))
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{job.record.run_id}")
+    remove_left(target.parent, job.state)
+    beside, card_file = folder_beside(target, job.record.run_id), target.with_suffix(".md")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
         networks = _networks(job, asked, models, target, beside) if "onnx" in asked.include else []
         _write(job, beside / target.name, entries)
-        for name in (*networks, target.name):
-            _publish(beside / name, target.with_name(name))
+        write_text(beside / card_file.name, card)
+        publish(beside, (*networks, card_file.name, target.name))
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    card_file = target.with_suffix(".md")
-    write_text(card_file, card)
     said = f"{len(models)} model(s), {target.stat().st_size / 1e6:.1f} MB. The model card is {card_file}."
     notes = (said, *_told(asked, networks), *told_trainers(models, included="trainer" in asked.include))
     return ExportOutcome(
@@ -103,14 +104,6 @@ def _told(asked: ExportJob, networks: list[str]) -> Iterator[str]:
             "The state of the optimizer is left out: the zip predicts and its weights can be trained on as "
             f"{argument(pretrained_weights=None)}, but no training goes on from it ({argument(include=['optimizer'])})."
         )
-
-
-def _publish(partial: Path, target: Path) -> None:
-    """Give the zip its name, if nothing has it."""
-    try:
-        publish_new(partial, target)
-    except FileExistsError:
-        raise Refused(f"{target} is there already, and nothing is overwritten. Choose another output.") from None
 
 
 def _write(job: Job, path: Path, entries: list[Entry]) -> None:

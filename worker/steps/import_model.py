@@ -11,7 +11,7 @@ from ...errors import Refused
 from ...files import DESCRIPTION_BYTES, read_json
 from ...nnunet.model_zip import Contents, is_pickle, open_zip, read_contents, refuse_replacing
 from ...nnunet.postprocessing import JSON_NAME, PICKLE_NAME, read_steps
-from ...nnunet.safe_plans import judged_dataset, judged_plans
+from ...nnunet.safe_plans import judged_description, judged_plans
 from ...schemas.jobs import ImportJob
 from ...schemas.records import Outcome
 from ..stage import Job, StageFailure
@@ -20,7 +20,6 @@ from .folders import install_beside
 from .postprocessing import functions
 
 BLOCK = 1 << 20
-NEEDED = ("channel_names", "labels", "file_ending")
 
 
 def carry_out(job: Job) -> Outcome:
@@ -75,14 +74,7 @@ def _look(job: Job, contents: Contents, aside: Path) -> None:
         elif path.name == "plans.json":
             _keep(aside / path, judged_plans(_table(aside / path), f"{path} in the zip"))
         elif path.name == "dataset.json":
-            _keep(aside / path, _described(aside / path, f"{path} in the zip"))
-
-
-def _described(path: Path, name: str) -> dict[str, Any]:
-    content = judged_dataset(_table(path), name)
-    if not all(key in content for key in NEEDED):
-        raise Refused(f"{name} lacks one of {', '.join(NEEDED)}, so nnU-Net v2 did not write it.")
-    return content
+            _keep(aside / path, judged_description(_table(aside / path), f"{path} in the zip"))
 
 
 def _keep(path: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nnunet_mcp.nnunet.variants.in_checkpoints import said_in
 from nnunet_mcp.settings import Settings
 from tests.kit.lab import Answer, ToolRefused
 from tests.kit.strangers import sample, small
@@ -109,6 +110,16 @@ EVIL: dict[str, tuple[str, Any, str]] = {
     "plans without end": ("plans.json", b"[" * 100_000, "no readable JSON|not readable JSON"),
     "numbers without end": ("dataset.json", b'{"labels": ' + b"9" * 5000 + b"}", "not readable JSON"),
     "a description that is a list": ("dataset.json", b"[]", "not readable JSON"),
+    "a description without an ending": (
+        "dataset.json",
+        json.dumps({"channel_names": {"0": "MRI"}, "labels": {"background": 0}}).encode(),
+        "dataset.json in the zip lacks file_ending",
+    ),
+    "plans of another configuration": (
+        "plans.json",
+        json.dumps({**small(sample()), "dataset_name": DATASET, "configurations": {}}).encode(),
+        "Its plans have no 2d.",
+    ),
     "a checkpoint that is none": ("fold_0/checkpoint_final.pth", b"PK\3\4" + b"\xff" * 99, "does not name its trainer"),
     "a pickle of millions of opcodes": (
         "fold_0/checkpoint_final.pth",
@@ -131,4 +142,37 @@ def test_what_a_stranger_made_of_a_zip_is_told_in_words_and_does_nothing(setting
     answer = look(settings, {"nnUNetTrainer__nnUNetPlans__2d": {file: content}})
 
     assert any(word in " ".join(answer["contents"]["models"][0]["problems"]) for word in said.split("|")), answer
+    assert "Tell the person the problems" in answer["next_step"]
+    assert answer["contents"].get("file_ending", "") == ("" if file == "dataset.json" else ".nii.gz")
     assert time.monotonic() - begun < 20
+
+
+def test_the_trainer_is_found_whatever_number_the_pickle_gives_its_name() -> None:
+    for texts in range(0x180):  # the numbers 0x71, 0x72, 0x171 and 0x172 look like the letters q and r
+        stream = io.BytesIO(checkpoint(init_args=[f"text {number}" for number in range(texts)]))
+
+        assert said_in(stream).trainer == "nnUNetTrainer", texts
+
+
+def test_a_zip_of_thousands_of_names_and_folds_has_a_short_answer(settings: Settings) -> None:
+    long = "a\nb " * 100
+    many = {
+        **DESCRIPTION,
+        "channel_names": {str(number): f"{number} {long}" for number in range(1000)},
+        "labels": {"background": 0, **{f"{number} {long}": number for number in range(1, 1000)}},
+    }
+    folds = {f"fold_{number}/checkpoint_final.pth": checkpoint() for number in range(1, 2000)}
+    dice = {f"fold_{number}/validation/summary.json": b'{"foreground_mean": {"Dice": 0}}' for number in range(10, 2000)}
+    of_first = {
+        f"fold_{number}/validation/summary.json": b'{"foreground_mean": {"Dice": 0.75}}' for number in range(10)
+    }
+
+    files = {"dataset.json": json.dumps(many).encode(), **folds, **dice, **of_first}
+    answer = look(settings, {"nnUNetTrainer__nnUNetPlans__2d": files}, images=str(settings.folder("raw")))
+
+    (model,), found = answer["contents"]["models"], answer["contents"]
+    assert len(json.dumps(answer, ensure_ascii=False)) < 12_000 and "\n" not in "".join(
+        (*found["channels"], *found["labels"])
+    )
+    assert model["folds"] == [*map(str, range(10)), "and 1990 more"] and model["dice"] == 0.75
+    assert (len(found["channels"]), found["channels"][-1]) == (61, "and 940 more")
