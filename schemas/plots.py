@@ -149,7 +149,9 @@ class PlotRequest(Request):
 class FigureRequest(PlotRequest):
     """Draw a picture into a file."""
 
-    output: str = Field(default="", description="The file: .png, or .svg for a paper. Omitted: one here, named after run and kind.")
+    output: str = Field(
+        default="", description="The file: .png, or .svg for a paper. Omitted: one here, named after run and kind."
+    )
     overwrite: bool = Field(default=False, description="Replace a file that is there.")
     width_mm: float = Field(
         default=USUAL_MM, ge=80, le=400, description="Width, 80-400; journals' columns have 85 and 175."
