@@ -222,6 +222,13 @@ def find_run(state: StateDir, run_id: str) -> tuple[RunDir, RunRecord]:
     return run, record
 
 
+def ended_run(state: StateDir, run_id: str) -> RunRecord | None:
+    """The record of a run that is not active any more; None where there is none of that id."""
+    run = state.run(run_id)
+    record = run.record() if RUN_ID.fullmatch(run_id) else None
+    return record if record is not None and verdict(run, record).status not in ACTIVE else None
+
+
 def run_to_follow(state: StateDir, run_id: str) -> tuple[RunRecord, bool]:
     """The run that a new one is to follow, and whether it has succeeded already.
 

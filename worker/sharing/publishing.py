@@ -6,11 +6,9 @@ from pathlib import Path
 
 from ...errors import Refused
 from ...files import publish_new
-from ...runs.engines import verdict
-from ...runs.layout import StateDir
-from ...runs.store import RUN_ID
+from ...runs.store import ended_run
 from ...schemas.jobs import ExportJob
-from ...schemas.records import ACTIVE
+from ..stage import Job
 
 
 def folder_beside(target: Path, run_id: str) -> Path:
@@ -38,13 +36,12 @@ def publish(beside: Path, names: Sequence[str]) -> None:
         done.append(path)
 
 
-def remove_left(folder: Path, state: StateDir) -> None:
+def remove_left(folder: Path, job: Job) -> None:
     """Remove what exports into this folder left in theirs when they were killed."""
     for left in folder.glob(".*.zip.*"):
         run_id = left.name.rpartition(".zip.")[2]
-        run = state.run(run_id)
-        record = run.record() if RUN_ID.fullmatch(run_id) else None
+        record = ended_run(job.state, run_id)
         if record is None or not isinstance(record.job, ExportJob):
             continue
-        if left == folder_beside(Path(record.job.output), run_id) and verdict(run, record).status not in ACTIVE:
+        if left == folder_beside(Path(record.job.output), run_id):
             shutil.rmtree(left, ignore_errors=True)

@@ -57,7 +57,7 @@ def carry_out(job: Job) -> ExportOutcome:
     card = _card(job, asked, models)
     entries = list(_entries(job, asked, models, card.encode()))
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove_left(target.parent, job.state)
+    remove_left(target.parent, job)
     beside, card_file = folder_beside(target, job.record.run_id), target.with_suffix(".md")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
