@@ -136,7 +136,7 @@ class ZippedModel(Record):
     whose: Literal["nnU-Net's", "yours", "not here"]
     trainer_text: str | None = Field(default=None, description="Where the zip has its code, as text.")
     network: str | None = None
-    patch_size: tuple[float, ...] = ()
+    patch_size: tuple[int | float, ...] = ()
     spacing: tuple[float, ...] = ()
     dice: float | None = Field(default=None, description="Mean of the folds' foreground_mean, as the zip says.")
     resumable: bool = Field(default=True, description="A training can go on from it.")
