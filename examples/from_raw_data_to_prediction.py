@@ -52,7 +52,7 @@ async def finish(client: Client, run_id: str) -> Answer:
     while True:
         now = await call(client, "nnunet_progress", run_id=run_id, wait_s=25)
         left = f", about {now['eta_s'] / 60:.0f} minutes left" if "eta_s" in now else ""
-        print(f"{run_id}: {now['status']}, {now['stage']}, {now['percent']} %{left}", flush=True)
+        print(f"{run_id}: {now['status']}, {now.get('stage', 'done')}, {now['percent']} %{left}", flush=True)
         if now["status"] not in ACTIVE:
             break
     result = await call(client, "nnunet_results", run_id=run_id)
@@ -76,7 +76,7 @@ async def main(given: argparse.Namespace) -> None:
         if not ahead["possible"]:
             raise Stopped("\n".join(ahead["problems"]))
         hours = ahead.get("hours") or {"expected": "an unknown number of"}
-        print(f"It will train on {ahead['device']} for {hours['expected']} hours")
+        print(f"It will train on {ahead.get('device', 'a device')} for {hours['expected']} hours")
         training = await finish(client, (await call(client, "nnunet_training", **request))["run_id"])
         for one in training["per_class"]:
             print(f"{one['label']}: Dice {one['dice']:.3f}, IoU {one['iou']:.3f}")

@@ -15,7 +15,10 @@ DATASET_KEYS = (
 )
 CASE_FILES = ("prediction_file", "reference_file")
 WHOLE = re.compile(r"~[^\s\\/]*[\\/]|/|[A-Za-z]:[\\/]|\\\\")  # how a text begins that is one path and nothing else
-ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:~|/|[A-Za-z]:[\\/])[^\s'\",;:]*[\\/](?P<last>[^\s'\",;:\\/]*)")
+FOLDER = r"[^\\/'\",;:\n]{0,80}[\\/]"  # it may have blanks in its name
+ROOT = r"(?:file:/+|(?<![\w:/.~])(?:/(?=[^\s/])|[A-Za-z]:[\\/]))"
+HOME = r"(?<![\w:/.~])~[^\s\\/]*[\\/]"
+ABSOLUTE = re.compile(rf"(?:{ROOT}(?:{FOLDER})+|{HOME}(?:{FOLDER})*)(?P<last>[^\s'\",;:\\/]*)")
 
 
 def without_paths(value: Any) -> Any:
@@ -25,7 +28,7 @@ def without_paths(value: Any) -> Any:
     {'file': 'x.json', 'url': 'https://example.org/a/b'}
     """
     if isinstance(value, str):
-        if WHOLE.match(value):  # it may have spaces and commas in it
+        if WHOLE.match(value) and "://" not in value:  # it may have spaces and commas in it
             return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
         return ABSOLUTE.sub(lambda match: match["last"], value)
     if isinstance(value, dict):

@@ -88,9 +88,12 @@ async def _train(client: Client, source: Path, console: Console) -> str:
 def _say_what_next(folder: Path, run_id: str, console: Console) -> None:
     """Lines to paste: the same folders for the terminal, and what to do with the model there."""
     exports = " ".join(f"{name}={shlex.quote(path)}" for name, path in _folders(folder).items())
-    program = shlex.quote(str(Path(sys.executable).with_name("nnunet-mcp")))
+    installed = Path(sys.executable).with_name("nnunet-mcp")
+    program = shlex.join([str(installed)] if installed.exists() else python_command(sys.executable, "nnunet_mcp"))
     lines = ("runs", f"plot {run_id} --kind overlay --output worst.png", f"predict {run_id} imagesTr", "dashboard")
-    console.print("To go on with it at the terminal:", f"export {exports}", sep="\n", soft_wrap=True)
+    console.print(
+        "To go on with it at the terminal:", f"unset NNUNET_MCP_HOME; export {exports}", sep="\n", soft_wrap=True
+    )
     for line in lines:
         console.print(f"{program} {line}", soft_wrap=True, highlight=False)
 

@@ -23,7 +23,8 @@ def test_the_worked_example_runs_as_written_on_real_data(hippocampus: Path, tmp_
         shutil.copy(path, source / "imagesTs")
     lab = Lab(tmp_path / "work", FEW)
     words = ["--source", str(source), "--dataset", "4", "--name", "Hippocampus", "--device", "cpu"]
-    quick = ["--trainer", "ShortTrainer", "--picture", str(tmp_path / "overlay.png")]
+    short = ("epochs=2", "iterations=2", "val_iterations=1")
+    quick = [*(word for change in short for word in ("--change", change)), "--picture", str(tmp_path / "overlay.png")]
 
     done = subprocess.run(
         [sys.executable, str(EXAMPLE), *words, *quick], env=lab.environment, capture_output=True, text=True, check=False

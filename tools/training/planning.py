@@ -293,7 +293,8 @@ class Planner:
 
     def _add_notes(self) -> None:
         reused = [str(spec.fold) for spec in self.plan.stages if spec.reused and spec.traits.trains]
-        missed = [name for name in NOT_FOR_REUSED if getattr(self.request, name)]
+        began_with = ("pretrained_weights",) if self.request.continue_training else ()
+        missed = [name for name in NOT_FOR_REUSED if getattr(self.request, name) and name not in began_with]
         if reused and missed:
             self.plan.notes.append(
                 f"Fold {', '.join(reused)} was trained before and is reused as it is, without {' and '.join(missed)}. "

@@ -4,10 +4,12 @@ from pydantic import ValidationError
 
 from ...calls import call
 from ...errors import Refused
+from ...nnunet.datasets import DatasetFiles, FoldFiles
 from ...runs.layout import StateDir
 from ...runs.store import find_run
 from ...schemas.changes.table import read_changes, written
 from ...schemas.jobs import TrainingJob
+from ...schemas.records import RunRecord
 from ...schemas.training import EXCLUDE_EACH_OTHER, TrainingRequest, go_together
 from ...settings import Settings
 
@@ -30,7 +32,7 @@ def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[T
         raise Refused(
             f"Run {like} is no training, so it cannot be repeated as one. {call('nnunet_runs')} lists the trainings."
         )
-    earlier = _of_earlier(record.training, given)
+    earlier = _of_earlier(record.training, given, begun=_every_fold_has_begun(record))
     changes = _changes(earlier, given)
     try:
         whole = TrainingRequest.model_validate({**earlier, **given, "changes": changes})
@@ -40,12 +42,20 @@ def repeated(like: str, given: dict[str, object], settings: Settings) -> tuple[T
     return whole, _note(like, {**earlier, "changes": list(whole.changes)}, {*given} - {"changes"})
 
 
-def _of_earlier(training: TrainingJob, given: dict[str, object]) -> dict[str, object]:
-    """A run's arguments. For a resume without what only began it: its checkpoint holds the weights it started from."""
+def _every_fold_has_begun(record: RunRecord) -> bool:
+    files = DatasetFiles(record.folders, record.dataset_name)
+    folds = (files.fold_of(record, spec) for spec in record.stages if spec.traits.trains)
+    return all(FoldFiles(fold).checkpoints() for fold in folds)
+
+
+def _of_earlier(training: TrainingJob, given: dict[str, object], *, begun: bool) -> dict[str, object]:
+    """A run's arguments. For a resume without what only began it: checkpoints hold the weights that folds started from;
+    `begun`: every fold has one."""
     earlier = training.request.model_dump(mode="json", exclude={"dataset_id", *OF_ONE_RUN})
     if given.get(RESUME):
         fold = given.get("fold", earlier["fold"])
-        kept = (name for name in earlier if {name, RESUME} not in EXCLUSIONS or go_together(name, RESUME, fold))
+        needed = [name for name in earlier if go_together(name, RESUME, fold) and not begun]
+        kept = [name for name in earlier if {name, RESUME} not in EXCLUSIONS or name in needed]
         earlier = {name: earlier[name] for name in kept}
         if not training.changes_of_plans:  # those of a transfer; what is derived is named by its changes
             earlier["plans_identifier"] = training.plans_identifier

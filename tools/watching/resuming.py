@@ -42,18 +42,22 @@ def resume_hint(view: RunSnapshot, *, resumes: bool = True) -> str:
     done = [spec for spec, _ in begun if _fold(record, spec).finished()]
     todo = [spec for spec in _resumable(record) if spec not in done]
     unfinished = [(spec, found) for spec, found in begun if spec in todo]
-    lost = next((found for _, found in unfinished if not found.sound), None)
+    broken, lost = next(((spec, found) for spec, found in unfinished if not found.sound), (view.present, None))
     hopeless = health(view).verdict in HOPELESS
     in_the_way = unfinished and (lost or hopeless or not resumes)
     overwrites = (training.request.overwrite or in_the_way) and (todo or not done)
     again: dict[str, Any] = {"overwrite": True} if overwrites else {}
-    if overwrites and done:  # of all folds it would train those again, too
-        again["fold"] = fold_name(str(todo[0].fold))
+    others = ""
+    if overwrites and (done or (in_the_way and len(todo) > 1)):  # without it, sound folds would go, too
+        bad = broken if broken in todo else todo[0]
+        again["fold"] = fold_name(str(bad.fold))
+        if len(todo) > 1:
+            others = f"; then {call('nnunet_training', **same, continue_training=True)} goes on with the other folds"
     if (lost or hopeless) and view.moment.epochs and is_hot(view.moment.epochs[-1]):
         again["changes"] = [f"initial_lr={USUAL_RATE}"]
     from_one = " from epoch 1" if todo else ""
     kept_folds = "; finished folds are kept" if done else ""
-    anew = f"Ask whether to start it again{from_one}: {call('nnunet_training', **same, **again)}{kept_folds}"
+    anew = f"Ask whether to start it again{from_one}: {call('nnunet_training', **same, **again)}{kept_folds}{others}"
     if lost is not None:
         return f"The weights in {lost.path.name} are not numbers (NaN), so there is nothing to resume. {anew}"
     if hopeless:

@@ -314,6 +314,7 @@ def test_faulty_dicom_series_are_named_with_their_fault(downloads: Path) -> None
         ("Li^Wei", "Li abdomen", False),
         ("Li^Wei", "Liver", True),  # a name of two letters is part of many words
         ("DOE^J", "J 30 f", True),
+        ("李^小明", "李小明 腹部", False),
     ],
 )
 def test_a_description_with_the_patients_name_in_it_is_not_told(

@@ -28,7 +28,10 @@ DESCRIPTION: dict[str, Any] = {
     ("text", "left"),
     [
         ("/home/somebody/nnUNet_raw/x.json", "x.json"),
-        ("see /data/study 7/notes.txt, page 2", "see study 7/notes.txt, page 2"),
+        ("see /data/study 7/notes.txt, page 2", "see notes.txt, page 2"),
+        ("Converted from /mnt/Max Muster/CT", "Converted from CT"),
+        ("from file:///home/jane/Doe/x", "from x"),
+        ("/data/LICENSE, that is https://example.org/by/4.0", "LICENSE, that is https://example.org/by/4.0"),
         ("C:\\Users\\somebody\\x.json", "x.json"),
         ("~/data/x", "x"),
         ("/Users/jane/My Drive/Patient Doe, J/w 1.pth", "w 1.pth"),

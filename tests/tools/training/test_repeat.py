@@ -114,6 +114,20 @@ def test_a_resume_of_all_folds_keeps_the_weights_for_the_folds_that_have_not_beg
     assert (one.continue_training, one.pretrained_weights) == (True, None)
 
 
+def test_weights_are_not_asked_for_again_once_every_fold_has_a_checkpoint(settings: Settings) -> None:
+    weights = {**EARLIER, "fold": "all", "pretrained_weights": "/models/checkpoint_final.pth"}
+    request = TrainingRequest.model_validate(weights).model_dump(mode="json")
+    record = record_of(settings, stage("train_fold_2"), run_id="d001-transferred", request=request)
+    record_run(StateDir(settings.state_dir), record, [], repeat_window_s=0)
+    fold = FoldFiles(DatasetFiles(record.folders, record.dataset_name).fold_of(record, record.stages[0]))
+    fold.path.mkdir(parents=True)
+    fold.latest.touch()
+
+    resumed, _ = repeated("d001-transferred", {"dataset_id": 1, "continue_training": True}, settings)
+
+    assert resumed.pretrained_weights is None, "a file that is gone stops no resume"
+
+
 def test_the_way_on_after_a_stop_is_a_call_that_works(settings: Settings) -> None:
     run = StateDir(settings.state_dir).run(RUN)
     write_model(run.cancel_file, CancelRecord(requested_at=0.0, grace_s=0.0))

@@ -237,6 +237,34 @@ def test_folds_that_are_finished_are_not_offered_to_be_trained_again(
     assert "again from epoch 1" in said and told in said
 
 
+def test_where_one_fold_is_lost_only_that_one_is_trained_again_and_the_others_go_on(settings: Settings) -> None:
+    failure = Failure(cause="the training loss is not a number (NaN)", evidence="", remedy="Look.", resume=False)
+    run = stopped_at(settings, 5, saved=5, failure=failure)
+    record = run.record()
+    assert record is not None and record.training is not None
+    folds = [StageSpec(name=f"train_fold_{fold}", kind="train", configuration="2d", fold=fold) for fold in "12"]
+    files = DatasetFiles(record.folders, record.dataset_name)
+    done, sound, broken = (FoldFiles(files.fold_of(record, spec)) for spec in (record.stages[0], *folds))
+    done.final.touch()
+    done.summary.parent.mkdir()
+    done.summary.touch()
+    for fold in (sound, broken):
+        fold.path.mkdir(parents=True)
+        fold.owner_file.write_text(run.run_id, encoding="utf-8")
+        fold.latest.touch()
+    job = record.training.model_copy(update={"request": record.training.request.model_copy(update={"fold": "all"})})
+    write_model(run.run_file, record.model_copy(update={"job": job, "stages": (*record.stages, *folds)}))
+    write_model(run.stage("train").state_file, StageState(status="success"))
+    for spec, state in zip(folds, ({"status": "cancelled"}, {"status": "error", "failure": failure}), strict=True):
+        run.stage(spec.name).path.mkdir(parents=True)
+        write_model(run.stage(spec.name).state_file, StageState.model_validate(state))
+
+    said = ask(settings, "nnunet_progress", run_id=run.run_id)["next_step"]
+
+    assert "overwrite=true, fold='2')" in said and "fold='1'" not in said
+    assert "continue_training=true) goes on with the other folds" in said
+
+
 def test_a_checkpoint_that_somebody_put_there_is_not_taken_for_the_noted_one(settings: Settings) -> None:
     run = stopped_at(settings, 5, saved=3)
     latest = next(settings.folder("results").rglob("checkpoint_latest.pth"))

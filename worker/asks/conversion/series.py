@@ -98,10 +98,12 @@ def _described(headers: list[Any]) -> str:
 
 
 def _names_patient(text: str, header: Any) -> bool:
-    """Whether a part of the patient's name or number is in it; parts of two letters only as a word of their own."""
+    """Whether a part of the patient's name or number is in it; Latin parts of two letters only as a word of their own,
+    but of other scripts each sign: they are written without blanks."""
     words = BETWEEN.split(text)
     parts = {part for tag in PATIENT for part in BETWEEN.split(_tag(header, tag).casefold())}
-    return any(part in text if len(part) > 2 else part in words for part in parts if len(part) > 1)
+    told = (part for part in parts if len(part) > 1 or not part.isascii())
+    return any(part in text if len(part) > 2 or not part.isascii() else part in words for part in told)
 
 
 def _ordered(headers: dict[Path, Any]) -> list[Path]:
