@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from ..calls import argument
 from ..errors import Refused
 from ..files import read_model
-from ..schemas.changes.options import of_voxels, written
+from ..schemas.changes.options import in_words, of_voxels
 from ..schemas.jobs import PredictionJob
 from ..texts import NAMED, fold_name, some
 from .datasets import CHANNEL, FoldFiles, one_file_of_colours
@@ -156,7 +156,7 @@ def refuse_foreign(output: Path, note: PredictionNote, *, overwrite: bool) -> No
             f"{', with another postprocessing' if there.model == note.model else ''}. {other}"
         )
     if there.options != note.options:
-        made = ", ".join(written(there.options)) or "nnU-Net's own options"
+        made = ", ".join(in_words(there.options)) or "nnU-Net's own options"
         raise Refused(f"{output} holds predictions with {made}, and these would differ. {other}")
     if there.checkpoints != note.checkpoints and not overwrite:
         raise Refused(

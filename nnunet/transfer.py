@@ -8,34 +8,25 @@ their own, so that models trained before are not touched.
 import hashlib
 import re
 import shlex
-import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..calls import argument
 from ..errors import Refused
-from ..files import DESCRIPTION_BYTES, open_plain, read_json
+from ..files import DESCRIPTION_BYTES, read_json
 from ..schemas.training import TrainingRequest
 from .datasets import DEFAULT_PLANS, DatasetFiles
 from .installed import TRAINS_ON_NNSSL, installed
 from .preprocessed import FULLRES, planned
 from .safe_plans import read_plans
 from .trainers import ADAPTING, CNN_TRAINER, PRIMUS_TRAINER, nnunet_trainers
+from .variants.in_checkpoints import NUMBERED, pickle_at, pickled
 
 LIKE_NNSSL = "nnUNetv2_preprocess_like_nnssl"
-PICKLE_BYTES = 16 << 20  # that of a checkpoint with a thousand tensors takes less than one MB
-
-
-def _pickled(text: bytes) -> bytes:
-    """A text as pickle writes it: opcode, length, characters."""
-    return b"X" + struct.pack("<I", len(text)) + text
-
-
-# The key that nnssl adds to its checkpoints, and a network's name; between a key and its value, pickle numbers the key.
-NNSSL = _pickled(b"nnssl_adaptation_plan")
-PRIMUS = re.compile(_pickled(b"arch_class_name") + rb"(?:q.|r.{4})X.\0\0\0Primus", re.DOTALL)
+# The key that nnssl adds to its checkpoints, and a network's name.
+NNSSL = pickled(b"nnssl_adaptation_plan")
+PRIMUS = re.compile(pickled(b"arch_class_name") + NUMBERED + rb"X.\0\0\0Primus", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -55,8 +46,11 @@ def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles, 
     Raises:
         Refused: the pretrained model cannot fit this dataset and configuration.
     """
-    if _is_of_nnssl(weights):
-        return _adapted(request, weights, files, python)
+    pickle = pickle_at(weights)
+    if NNSSL in pickle:
+        # Where the name of a Primus cannot be seen, the worker finds out before it preprocesses.
+        trainer = PRIMUS_TRAINER if PRIMUS.search(pickle) else CNN_TRAINER
+        return _adapted(request, weights, files, python, trainer)
     beside = _plans_beside(weights)
     if beside is None:
         return None if request.plans_identifier else _from_checkpoint(weights)
@@ -79,7 +73,7 @@ def plan_transfer(request: TrainingRequest, weights: Path, files: DatasetFiles, 
     )
 
 
-def _adapted(request: TrainingRequest, weights: Path, files: DatasetFiles, python: str) -> Transfer:
+def _adapted(request: TrainingRequest, weights: Path, files: DatasetFiles, python: str, trainer: str) -> Transfer:
     """How to go on from a checkpoint of nnssl, whose encoder is adapted first. Nothing in the file is unpickled.
 
     Source: documentation/finetuning_from_nnssl_checkpoints.md of nnU-Net's main branch, July 2026.
@@ -88,7 +82,6 @@ def _adapted(request: TrainingRequest, weights: Path, files: DatasetFiles, pytho
         Refused: the installed nnU-Net cannot, or another argument does not go with it.
     """
     what = f"{weights.name} is a checkpoint of nnssl (self-supervised, as those of OpenMind)"
-    trainer = PRIMUS_TRAINER if _is_of_primus(weights) else CNN_TRAINER
     if not installed(python).adapts_nnssl:
         raise Refused(f"{what}: {_where_it_can_be_used(request, weights)}")
     if request.configuration != FULLRES:
@@ -125,22 +118,6 @@ def _where_it_can_be_used(request: TrainingRequest, weights: Path) -> str:
         f"The first command names the plans; for Primus it is -tr {PRIMUS_TRAINER}. Such a training is then seen among "
         f"the runs. Or leave {argument(pretrained_weights=None)} out, and train from scratch."
     )
-
-
-def _is_of_nnssl(weights: Path) -> bool:
-    """Whether the pickle of a checkpoint has nnssl's key. PyTorch writes it first, before the tensors."""
-    return NNSSL in _pickle(weights)
-
-
-def _is_of_primus(weights: Path) -> bool:
-    """Whether its network is a Primus. Where the name cannot be seen, the worker finds out before it preprocesses."""
-    return PRIMUS.search(_pickle(weights)) is not None
-
-
-def _pickle(weights: Path) -> bytes:
-    with suppress(OSError), open_plain(weights) as stream:
-        return stream.read(PICKLE_BYTES)
-    return b""
 
 
 def _plans_beside(weights: Path) -> Path | None:

@@ -18,10 +18,7 @@ def allowed_path(settings: Settings, given: str, *, what: str) -> Path:
     path = _resolved(given, what)
     roots = _resolved_roots(settings)
     if not any(path.is_relative_to(root) for root in roots):
-        listed = ", ".join(map(str, roots))
-        raise Refused(
-            f"{what} {given!r} lies outside the allowed folders ({listed}). Add its folder to NNUNET_MCP_ALLOWED_DIRS."
-        )
+        raise _outside(given, what, roots, "Add")
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises for a name that is too long
         raise NotFound(f"{what} {given!r} does not exist.")
     return path
@@ -36,12 +33,15 @@ def refuse_outside(settings: Settings, given: str, *, what: str) -> Path:
     path = _resolved(given, what)
     roots = _resolved_roots(settings)
     if not any(path.is_relative_to(root) and path != root for root in roots):
-        listed = ", ".join(map(str, roots))
-        raise Refused(
-            f"{what} {given!r} lies outside the allowed folders ({listed}). Choose one of these, or add its folder to "
-            "NNUNET_MCP_ALLOWED_DIRS."
-        )
+        raise _outside(given, what, roots, "Choose one of these, or add")
     return path
+
+
+def _outside(given: str, what: str, roots: list[Path], way: str) -> Refused:
+    listed = ", ".join(map(str, roots))
+    return Refused(
+        f"{what} {given!r} lies outside the allowed folders ({listed}). {way} its folder to NNUNET_MCP_ALLOWED_DIRS."
+    )
 
 
 def _resolved(given: str, what: str) -> Path:

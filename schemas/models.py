@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from .base import Record, Request, RunId
-from .changes.options import OPTIONS, read_options, written
+from .changes.options import OPTIONS, in_words, read_options
 from .records import Status
 from .training import DatasetId, Device
 
@@ -80,7 +80,7 @@ class PredictRequest(ModelRequest, Request):
     @field_validator("options")
     @classmethod
     def _known_options(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        return written(read_options(words))
+        return in_words(read_options(words))
 
 
 class EvaluateRequest(Request):

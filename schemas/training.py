@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from .base import Request, RunId
-from .changes.table import ASK, CHANGES, read_changes
+from .changes.table import ASK, CHANGES, in_words, read_changes
 from .slurm import EngineName, gpus_asked, parse_option, parse_options
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
@@ -197,7 +197,7 @@ class TrainingRequest(Request):
     @field_validator("changes")
     @classmethod
     def _known_changes(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{name}={value}" for name, value in read_changes(words).items()) if words else ()
+        return in_words(read_changes(words)) if words else ()
 
     @model_validator(mode="after")
     def _reject_contradictions(self) -> "TrainingRequest":

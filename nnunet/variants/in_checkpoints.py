@@ -6,6 +6,7 @@ tensors, so the beginning of the file is enough; a checkpoint inside a zip is re
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,11 +16,18 @@ from ..models import Model
 
 # The key that exports add where they leave out the state of the optimizer; nnU-Net does not read it.
 WITHOUT_OPTIMIZER = "nnunet_mcp_without_optimizer"
-# As PyTorch pickles (protocol 2): X, the length, the text, and its number in the pickle. nnU-Net has the trainer's key
-# behind everything that is long (nnunetv2 2.8.1, nnUNetTrainer.py:1213).
-KEY = re.compile(rb"X\x0c\0\0\0trainer_name(?:q.|r.{4})X(.{4})", re.DOTALL)
+NUMBERED = rb"(?:q.|r.{4})"  # how a pickle numbers a text, behind it
+
+
+def pickled(text: bytes) -> bytes:
+    """A text as PyTorch pickles it (protocol 2): opcode, length, characters."""
+    return b"X" + struct.pack("<I", len(text)) + text
+
+
+# nnU-Net has the trainer's key behind everything that is long (nnunetv2 2.8.1, nnUNetTrainer.py:1213).
+KEY = re.compile(pickled(b"trainer_name") + NUMBERED + rb"X(.{4})", re.DOTALL)
 NAME = re.compile(rb"[A-Za-z_]\w{0,119}")
-# The numbers of a hundred classes over a thousand epochs take 5 MB.
+# The numbers of a hundred classes over a thousand epochs take 5 MB, the names of a thousand tensors less than one.
 PICKLE_BYTES = 16 << 20
 
 
@@ -34,7 +42,10 @@ class Said:
 
 def said_in(stream: IO[bytes]) -> Said:
     """What a checkpoint says; a file that is none says nothing."""
-    content = stream.read(PICKLE_BYTES)
+    return _said(stream.read(PICKLE_BYTES))
+
+
+def _said(content: bytes) -> Said:
     found = [name for key in KEY.finditer(content) if (name := _name_behind(content, key))]
     return Said(found[-1] if found else "", WITHOUT_OPTIMIZER.encode() not in content)
 
@@ -48,11 +59,14 @@ def _name_behind(content: bytes, key: re.Match[bytes]) -> str:
 
 def said_at(path: Path) -> Said:
     """As `said_in`, for a file; one that cannot be read says nothing."""
-    try:
-        with open_plain(path) as stream:
-            return said_in(stream)
-    except OSError:
-        return Said()
+    return _said(pickle_at(path))
+
+
+def pickle_at(path: Path) -> bytes:
+    """The beginning of a checkpoint, with its pickle; empty where it cannot be read."""
+    with suppress(OSError), open_plain(path) as stream:
+        return stream.read(PICKLE_BYTES)
+    return b""
 
 
 def trainer_of(model: Model) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .values import SWITCH, Choice, Folds, Number, Values
-from .words import read_words
+from .words import in_words as in_words, read_words
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,6 @@ def read_options(words: Iterable[str]) -> dict[str, str]:
     """
     found = read_words(words, OPTIONS, "is no option of a prediction")
     return {name: value for name, value in found.items() if value != OPTIONS[name].usual}
-
-
-def written(options: Mapping[str, str]) -> tuple[str, ...]:
-    """The options as words again."""
-    return tuple(f"{name}={value}" for name, value in options.items())
 
 
 def of_voxels(options: Mapping[str, str]) -> dict[str, str]:

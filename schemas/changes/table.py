@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .values import SWITCH, Axes, Choice, Gigabytes, Number, PerAxis, PerChannel, Values
-from .words import read_words
+from .words import in_words as in_words, read_words
 
 ASK = "?"
 UNDO = "default"  # takes a change of the run that `like` names away
@@ -197,7 +197,7 @@ def read_changes(words: Iterable[str]) -> dict[str, str]:
 
 def written(changes: Mapping[str, str]) -> tuple[str, ...]:
     """The changes as words again, without those that are undone."""
-    return tuple(f"{name}={value}" for name, value in changes.items() if value != UNDO)
+    return in_words({name: value for name, value in changes.items() if value != UNDO})
 
 
 def of_trainer(changes: Mapping[str, str]) -> dict[str, str]:

@@ -51,6 +51,11 @@ def _read(word: str, rows: Mapping[str, OfRow], unknown: str, also: str) -> tupl
         raise ValueError(f"{name}={text[:40]!r} is not {error}. {row.meaning}") from None
 
 
+def in_words(values: Mapping[str, str]) -> tuple[str, ...]:
+    """The values by name as words again."""
+    return tuple(f"{name}={value}" for name, value in values.items())
+
+
 def explained(rows: Mapping[str, OfRow]) -> dict[str, str]:
     """A line for each name: its values and what it means."""
     return {row.name: f"{row.name}: {row.values.said}. {row.meaning}" for row in rows.values()}

@@ -36,8 +36,6 @@ def watch(run_id: str, settings: Settings, *, quiet: bool) -> ProgressAnswer:
     try:
         return answer(anyio.run(_follow, run_id, settings, quiet))
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):  # `timeout` sends its signal twice
-            signal.signal(number, signal.SIG_IGN)
         print(
             f"\nStopped watching; run {run_id} goes on. `nnunet-mcp progress {run_id} --watch` watches again, "
             f"`nnunet-mcp cancel {run_id}` stops it.",
@@ -50,7 +48,12 @@ def end_in_order() -> None:
     """Let SIGTERM end the watching as Ctrl-C does, so that the terminal gets its cursor back. In the background, where
     shells have Ctrl-C ignored, SIGTERM keeps its default effect."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends its signal twice
+    signal.raise_signal(signal.SIGINT)
 
 
 async def _follow(run_id: str, settings: Settings, quiet: bool) -> RunSnapshot:

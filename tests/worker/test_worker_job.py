@@ -21,6 +21,25 @@ from nnunet_mcp.worker.steps import preprocess, train
 from tests.kit.tiny import training_as_asked, training_job
 
 
+def jobs_of(settings: Settings, folder: Path, request: dict[str, object], *stages: StageSpec) -> list[Job]:
+    """The stages of a run that was asked for so, as their workers see them."""
+    record = RunRecord(
+        run_id="d060-2d-f0-k7m3",
+        created_at=0.0,
+        job=training_as_asked({"request": request}),
+        dataset_name="Dataset060_Large",
+        device="cpu",
+        folders=settings.folders,
+        stages=stages,
+        host=host_name(),
+    )
+    run = RunDir(folder / record.run_id)
+    for spec in stages:
+        run.stage(spec.name).path.mkdir(parents=True)
+    write_model(run.run_file, record)
+    return [Job.of(str(run.path), spec.name) for spec in stages]
+
+
 def test_the_lowres_models_of_a_cascade_are_not_what_the_request_wants_overwritten_or_transferred(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -31,24 +50,13 @@ def test_the_lowres_models_of_a_cascade_are_not_what_the_request_wants_overwritt
         "npz": True,
         "pretrained_weights": "/models/checkpoint_final.pth",
     }
-    record = RunRecord(
-        run_id="d060-3d_cascade_fullres-f0-k7m3",
-        created_at=0.0,
-        job=training_as_asked({"request": request}),
-        dataset_name="Dataset060_Large",
-        device="cpu",
-        folders=settings.folders,
-        stages=(
-            StageSpec(name="lowres_fold_1", kind="train", configuration="3d_lowres", fold="1"),
-            StageSpec(name="train_fold_0", kind="train", configuration="3d_cascade_fullres", fold="0"),
-        ),
-        host=host_name(),
+    lowres, asked = jobs_of(
+        settings,
+        tmp_path,
+        request,
+        StageSpec(name="lowres_fold_1", kind="train", configuration="3d_lowres", fold="1"),
+        StageSpec(name="train_fold_0", kind="train", configuration="3d_cascade_fullres", fold="0"),
     )
-    run = RunDir(tmp_path / record.run_id)
-    run.stage("lowres_fold_1").path.mkdir(parents=True)
-    write_model(run.run_file, record)
-
-    lowres, asked = (Job.of(str(run.path), spec.name) for spec in record.stages)
 
     assert (lowres.asked("overwrite"), lowres.asked("npz"), lowres.weights) == (False, False, None)
     assert asked.asked("overwrite") and asked.asked("npz")
@@ -64,20 +72,7 @@ def test_a_fold_that_goes_on_is_not_given_the_pretrained_weights_again(
     weights = "/models/checkpoint_final.pth"
     asked = {"dataset_id": 60, "configuration": "2d", "fold": "0", "pretrained_weights": weights}
     spec = StageSpec(name="train_fold_0", kind="train", configuration="2d", fold="0")
-    record = RunRecord(
-        run_id="d060-2d-f0-k7m3",
-        created_at=0.0,
-        job=training_as_asked({"request": asked}),
-        dataset_name="Dataset060_Large",
-        device="cpu",
-        folders=settings.folders,
-        stages=(spec,),
-        host=host_name(),
-    )
-    run = RunDir(tmp_path / record.run_id)
-    run.stage(spec.name).path.mkdir(parents=True)
-    write_model(run.run_file, record)
-    job = Job.of(str(run.path), spec.name)
+    [job] = jobs_of(settings, tmp_path, asked, spec)
     given = []
     monkeypatch.setattr(train, "install", lambda job: None)
     monkeypatch.setattr(nnunet_seam, "replace", lambda place, made: None)

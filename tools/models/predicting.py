@@ -11,7 +11,7 @@ from ...nnunet.output_paths import chosen_output
 from ...nnunet.predictions import TrainedOn, note_of, refuse_foreign
 from ...runs.engines import engine_with_options
 from ...runs.store import new_record
-from ...schemas.changes.options import OPTIONS, of_voxels, read_options, value_of, written
+from ...schemas.changes.options import OPTIONS, in_words, of_voxels, read_options, value_of
 from ...schemas.jobs import Originals, PredictionJob
 from ...schemas.models import PredictionStarted, PredictRequest
 from ...schemas.records import RunRecord
@@ -44,7 +44,7 @@ def nnunet_predict(request: PredictRequest, settings: Settings) -> PredictionSta
     stages = plan_stages(choice, output, options, npz=request.npz)
     job = _job(request, choice, images, output, stages, settings)
     refuse_foreign(output, note_of(job), overwrite=request.overwrite)
-    told = [f"Other than nnU-Net's own: {', '.join(written(job.options))}."] if job.options else []
+    told = [f"Other than nnU-Net's own: {', '.join(in_words(job.options))}."] if job.options else []
     notes = (*told, *images.notes(), *told_training_cases(choice, images))
     record = _record(request, choice, job, stages, settings, notes)
     estimate = PredictionCosts(record, job, images, settings).told()

@@ -51,7 +51,7 @@ def of_training(subject: Subject) -> Iterator[Row]:
     yield "run", record.run_id
     yield "started", time.strftime("%Y-%m-%d", time.gmtime(record.created_at))
     yield "trainer", trainer
-    yield "changes", ", ".join(f"{name}={value}" for name, value in subject.changes.items())
+    yield "changes", ", ".join(subject.request.changes)
     yield "plans", plans
     yield "configuration", configuration
     yield "folds", listed(map(fold_name, subject.scores.folds))

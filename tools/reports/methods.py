@@ -45,7 +45,7 @@ def methods(subject: Subject) -> Methods:
 def _model(subject: Subject) -> str:
     """Which of nnU-Net's configurations, plans and trainers."""
     _, plans, configuration = subject.model.name
-    changes = ", ".join(f"{name}={value}" for name, value in subject.changes.items())
+    changes = ", ".join(subject.request.changes)
     changed = f" with {changes}" if changes else ""
     many = "Models were" if len(subject.scores.folds) > 1 else "A model was"
     return (

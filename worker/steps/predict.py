@@ -16,7 +16,7 @@ from .. import nnunet_seam
 from ..nnunet_seam import FINDS_TRAINERS, PREDICTOR
 from ..pool_watch import end_when_a_pool_process_is_killed
 from ..pools import start_server
-from ..predicting.costs import Costs
+from ..predicting.costs import PREPARE, WRITE, Costs
 from ..predicting.folder import PredictionFolder
 from ..predicting.pipeline import work_side_by_side
 from ..predicting.uncertainty import Uncertainty
@@ -85,8 +85,8 @@ class Prediction:
                 [str(self.target / case) for case in self.cases],
                 save_probabilities=self.step.npz,
                 overwrite=False,
-                num_processes_preprocessing=_processes("nnUNet_npp"),
-                num_processes_segmentation_export=_processes("nnUNet_nps"),
+                num_processes_preprocessing=int(os.environ[PREPARE]),
+                num_processes_segmentation_export=int(os.environ[WRITE]),
                 folder_with_segs_from_prev_stage=self.step.previous,
             )
 
@@ -116,10 +116,6 @@ class Prediction:
     def count(self) -> int:
         """How many cases are predicted, including those from before this run."""
         return self.folder.kept + len(set(self.folder.there(self.target)) & set(self.cases))
-
-
-def _processes(variable: str) -> int:
-    return int(os.environ[variable])
 
 
 class _Watched:
