@@ -128,7 +128,7 @@ def _phase(view: RunSnapshot) -> str | None:
 def _doing(progress: Progress) -> str:
     if progress.waits_for and progress.phase == "waiting":
         return f"waiting: {short_in_json(progress.waits_for, PHASE_CHARACTERS)}"
-    return f"{progress.phase} {progress.done}/{progress.total}" if progress.total is not None else progress.phase
+    return f"{progress.phase} {progress.done or 0}/{progress.total}" if progress.total is not None else progress.phase
 
 
 def dice_of(view: RunSnapshot) -> float | None:

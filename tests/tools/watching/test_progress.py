@@ -180,6 +180,17 @@ def test_a_prediction_is_not_spoken_of_in_epochs(settings: Settings, status: Any
     assert now["health"] == {"verdict": "ok", "detail": said}
 
 
+def test_a_phase_that_has_just_begun_counts_from_0(settings: Settings) -> None:
+    spec = StageSpec(name="predict", kind="predict", configuration="2d")
+    run, _ = record_run(StateDir(settings.state_dir), record_of(settings, spec), [], repeat_window_s=0)
+    write_model(run.engine_file, EngineRecord(supervisor=mark_of(os.getpid())))
+    write_model(run.stage("predict").state_file, StageState(status="running", process=mark_of(os.getpid())))
+    begun = Progress(phase="looking at the images", heartbeat=time.time(), total=12)
+    write_model(run.stage("predict").progress_file, begun)
+
+    assert ask(settings, "nnunet_progress", run_id=RUN)["phase"] == "looking at the images 0/12"
+
+
 HOT = {"train_loss": 7e16, "val_loss": 2e22, "learning_rate": 1e6}
 AT_REST = "After epoch 1 of 100: "
 
